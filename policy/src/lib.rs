@@ -1,1 +1,25 @@
-//! Under construction.
+//! Privacy budget scheduling: who is granted how much of which block's differential-privacy budget, and when.
+//!
+//! This crate is the vocabulary ([`Budget`], [`Composition`], [`Mechanism`], [`Event`], [`Record`]) and the
+//! [`Engine`], which turns events into records. It is pure and deterministic: time and order come in as events,
+//! decisions come out as records, and the same events give the same records everywhere. It contains no clock, no
+//! thread, no file, no randomness and nothing of Kubernetes.
+//!
+//! Begin reading at [`Event`] (what can happen), then [`Record`] (what is decided), then [`Engine`].
+#![forbid(unsafe_code)]
+
+mod budget;
+mod decimal;
+mod engine;
+mod event;
+mod mechanism;
+mod setting;
+mod time;
+
+pub use budget::{Budget, Composition, CompositionError, Order, Orders};
+pub use decimal::{DecimalError, Delta, Epsilon};
+pub use engine::{BlockBooks, ClaimState, Engine, Explanation, Lack, Phase, Refusal, Unlocks};
+pub use event::{Amount, Arrival, BlockId, ClaimId, Demand, Denial, Event, Record};
+pub use mechanism::{Mechanism, MechanismError};
+pub use setting::{Policy, Setting, SettingError, Unlocking};
+pub use time::{Span, SpanError, Time};

@@ -1,0 +1,412 @@
+//! Budgets: what a block may spend and what a claim asks, at each coordinate of its dataset's composition.
+
+use std::{fmt, str::FromStr, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::{Delta, Epsilon};
+
+/// A Renyi order (alpha), above 1, in millionths. Written as a decimal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Order(u64);
+
+/// How budgets add up, and so what the coordinates of a [`Budget`] are.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Composition {
+    /// Epsilons and deltas are summed. Two coordinates, epsilon and delta; a demand fits if both do.
+    Basic,
+    /// Renyi curves are summed at fixed orders. One coordinate, an epsilon, for each order; a demand fits if it
+    /// does at one order at which the block has any budget at all, and is charged at every order.
+    Renyi(Orders),
+}
+
+/// Renyi orders in ascending order, each once, at least one.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "Vec<Order>", into = "Vec<Order>")]
+pub struct Orders(Arc<[Order]>);
+
+/// An amount at each coordinate of a composition, in that coordinate's unit (1e-12 of epsilon, 1e-18 of delta).
+/// Never negative.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "Vec<i64>", into = "Vec<i64>")]
+pub struct Budget(Arc<[i64]>);
+
+/// Why something is not a budget of a composition.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum CompositionError {
+    /// An order that isn't a number above 1 with at most six decimals.
+    #[error("{0:?} is not a Renyi order: write a number above 1 with at most 6 decimals, like 1.5 or 64")]
+    NotAnOrder(String),
+    /// No order at all.
+    #[error("no Renyi order is given: at least one is needed")]
+    NoOrders,
+    /// The same order twice.
+    #[error("the Renyi order {0} is given twice")]
+    OrderTwice(Order),
+    /// A curve names an order that the dataset does not account for.
+    #[error("the Renyi order {order} is not one of the dataset's orders: {orders}")]
+    UnknownOrder {
+        /// The order named.
+        order: Order,
+        /// The orders of the dataset.
+        orders: Orders,
+    },
+    /// A demand leaves out an order, so it can't be charged there.
+    #[error("the Renyi curve has no epsilon at order {order}; it needs one at each of {orders}")]
+    MissingOrder {
+        /// The first order left out.
+        order: Order,
+        /// The orders of the dataset.
+        orders: Orders,
+    },
+    /// A Renyi curve on a dataset that sums epsilons and deltas.
+    #[error("a Renyi curve is given, but the dataset's composition is Basic: give epsilon and delta")]
+    CurveOnBasic,
+    /// A Renyi capacity from epsilon and a delta of zero: ln(1/0).
+    #[error("delta is 0, but a Renyi block's epsilon needs a delta above 0")]
+    NoDelta,
+    /// A negative amount.
+    #[error("{0} is negative: an amount must be zero or more")]
+    Negative(i64),
+}
+
+impl Order {
+    const DECIMALS: usize = 6;
+
+    /// The order as a float, for formulas.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "an order has at most 15 digits")]
+    pub fn value(self) -> f64 {
+        self.0 as f64 / 1e6
+    }
+}
+
+impl FromStr for Order {
+    type Err = CompositionError;
+
+    fn from_str(text: &str) -> Result<Self, CompositionError> {
+        let not_an_order = || CompositionError::NotAnOrder(text.to_owned());
+        let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+        let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+        // Nine digits before the point keep the order exact as a float, too.
+        if whole.is_empty() || whole.len() > 9 || !digits(whole) || !digits(fraction) {
+            return Err(not_an_order());
+        }
+        let fraction = fraction.trim_end_matches('0');
+        if fraction.len() > Self::DECIMALS {
+            return Err(not_an_order());
+        }
+        let millionths: u64 = format!("{whole}{fraction:0<width$}", width = Self::DECIMALS)
+            .parse()
+            .map_err(|_| not_an_order())?;
+        if millionths > 1_000_000 {
+            Ok(Self(millionths))
+        } else {
+            Err(not_an_order())
+        }
+    }
+}
+
+impl TryFrom<String> for Order {
+    type Error = CompositionError;
+
+    fn try_from(text: String) -> Result<Self, CompositionError> {
+        text.parse()
+    }
+}
+
+impl From<Order> for String {
+    fn from(order: Order) -> Self {
+        order.to_string()
+    }
+}
+
+impl fmt::Display for Order {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (whole, fraction) = (self.0 / 1_000_000, self.0 % 1_000_000);
+        if fraction == 0 {
+            write!(f, "{whole}")
+        } else {
+            write!(f, "{whole}.{}", format!("{fraction:06}").trim_end_matches('0'))
+        }
+    }
+}
+
+impl Orders {
+    /// `orders`, sorted.
+    pub fn new(mut orders: Vec<Order>) -> Result<Self, CompositionError> {
+        orders.sort_unstable();
+        if let Some(pair) = orders.windows(2).find(|pair| pair[0] == pair[1]) {
+            return Err(CompositionError::OrderTwice(pair[0]));
+        }
+        if orders.is_empty() {
+            Err(CompositionError::NoOrders)
+        } else {
+            Ok(Self(orders.into()))
+        }
+    }
+
+    /// The orders, ascending.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = Order> + '_ {
+        self.0.iter().copied()
+    }
+}
+
+impl Default for Orders {
+    /// The twelve finite orders of the OSDI system: with basic conversion and usual budgets, "some order fits" is a
+    /// sound filter on them.
+    fn default() -> Self {
+        let millionths = [15, 17, 20, 25, 30, 40, 50, 60, 80, 160, 320, 640]
+            .map(|tenths: u64| if tenths == 17 { 1_750_000 } else { tenths * 100_000 });
+        Self(millionths.map(Order).into())
+    }
+}
+
+impl TryFrom<Vec<Order>> for Orders {
+    type Error = CompositionError;
+
+    fn try_from(orders: Vec<Order>) -> Result<Self, CompositionError> {
+        Self::new(orders)
+    }
+}
+
+impl From<Orders> for Vec<Order> {
+    fn from(orders: Orders) -> Self {
+        orders.0.to_vec()
+    }
+}
+
+impl fmt::Display for Orders {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, order) in self.iter().enumerate() {
+            write!(f, "{}{order}", if at == 0 { "" } else { ", " })?;
+        }
+        Ok(())
+    }
+}
+
+impl Budget {
+    /// An amount for each coordinate, in that coordinate's unit.
+    pub fn new(units: Vec<i64>) -> Result<Self, CompositionError> {
+        match units.iter().find(|units| **units < 0) {
+            Some(negative) => Err(CompositionError::Negative(*negative)),
+            None => Ok(Self(units.into())),
+        }
+    }
+
+    /// The amount at each coordinate, in that coordinate's unit.
+    #[must_use]
+    pub fn units(&self) -> &[i64] {
+        &self.0
+    }
+
+    /// Whether nothing is asked or given at any coordinate.
+    #[must_use]
+    pub fn is_zero(&self) -> bool {
+        self.0.iter().all(|units| *units == 0)
+    }
+}
+
+impl TryFrom<Vec<i64>> for Budget {
+    type Error = CompositionError;
+
+    fn try_from(units: Vec<i64>) -> Result<Self, CompositionError> {
+        Self::new(units)
+    }
+}
+
+impl From<Budget> for Vec<i64> {
+    fn from(budget: Budget) -> Self {
+        budget.0.to_vec()
+    }
+}
+
+impl Composition {
+    /// How many coordinates a budget has.
+    #[must_use]
+    pub fn coordinates(&self) -> usize {
+        match self {
+            Self::Basic => 2,
+            Self::Renyi(orders) => orders.0.len(),
+        }
+    }
+
+    /// What a coordinate is called, for people: `epsilon`, `delta`, `epsilon at order 4`.
+    #[must_use]
+    pub fn coordinate_name(&self, coordinate: usize) -> String {
+        match self {
+            Self::Basic => if coordinate == 0 { "epsilon" } else { "delta" }.to_owned(),
+            Self::Renyi(orders) => match orders.0.get(coordinate) {
+                Some(order) => format!("epsilon at order {order}"),
+                None => "no order".to_owned(),
+            },
+        }
+    }
+
+    /// An amount at a coordinate as a decimal, for people.
+    #[must_use]
+    pub fn display_units(&self, coordinate: usize, units: i128) -> String {
+        match (self, coordinate) {
+            (Self::Basic, 1) => Delta::from_units(units).to_string(),
+            _ => Epsilon::from_units(units).to_string(),
+        }
+    }
+
+    /// What a block guaranteed (`epsilon`, `delta`)-DP may spend.
+    ///
+    /// Renyi: `epsilon - ln(1/delta) / (order - 1)` at each order, rounded down and at least 0 (Mironov 2017,
+    /// Proposition 3, the conversion that stays sound when any order may be the one that fits).
+    pub fn capacity(&self, epsilon: Epsilon, delta: Delta) -> Result<Budget, CompositionError> {
+        match self {
+            Self::Basic => Budget::new(vec![saturate(epsilon.units()), saturate(delta.units())]),
+            Self::Renyi(_) if delta == Delta::ZERO => Err(CompositionError::NoDelta),
+            Self::Renyi(orders) => Budget::new(
+                orders
+                    .iter()
+                    .map(|order| renyi_capacity(epsilon, delta, order))
+                    .collect(),
+            ),
+        }
+    }
+
+    /// A block's budget from an explicit curve. An order that the curve leaves out gets nothing.
+    pub fn capacity_curve(&self, curve: &[(Order, Epsilon)]) -> Result<Budget, CompositionError> {
+        self.curve(curve, |_, _| Ok(0))
+    }
+
+    /// A demand from an explicit curve, which needs an epsilon at every order.
+    pub fn demand_curve(&self, curve: &[(Order, Epsilon)]) -> Result<Budget, CompositionError> {
+        self.curve(curve, |order, orders| {
+            Err(CompositionError::MissingOrder {
+                order,
+                orders: orders.clone(),
+            })
+        })
+    }
+
+    fn curve(
+        &self,
+        curve: &[(Order, Epsilon)],
+        missing: impl Fn(Order, &Orders) -> Result<i64, CompositionError>,
+    ) -> Result<Budget, CompositionError> {
+        let Self::Renyi(orders) = self else {
+            return Err(CompositionError::CurveOnBasic);
+        };
+        for (at, (order, _)) in curve.iter().enumerate() {
+            if !orders.0.contains(order) {
+                return Err(CompositionError::UnknownOrder {
+                    order: *order,
+                    orders: orders.clone(),
+                });
+            }
+            if curve[..at].iter().any(|(earlier, _)| earlier == order) {
+                return Err(CompositionError::OrderTwice(*order));
+            }
+        }
+        let units = orders.iter().map(|order| {
+            let given = curve.iter().find(|(given, _)| *given == order);
+            given.map_or_else(
+                || missing(order, orders),
+                |(_, epsilon)| Ok(saturate(epsilon.units())),
+            )
+        });
+        Budget::new(units.collect::<Result<_, _>>()?)
+    }
+}
+
+/// A parsed amount always fits; a computed one that doesn't is as good as the largest.
+fn saturate(units: i128) -> i64 {
+    i64::try_from(units).unwrap_or(i64::MAX)
+}
+
+/// In units of 1e-12, rounded down by more than the floats can be off.
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    reason = "rounded down on purpose"
+)]
+fn renyi_capacity(epsilon: Epsilon, delta: Delta, order: Order) -> i64 {
+    let cost = libm::log(1e18 / delta.units() as f64) / (order.value() - 1.0);
+    // Relative error of a logarithm and a division: a few 1e-16; the cost is at most 41.5 / 1e-6.
+    let cost_units = (cost * 1e12 * (1.0 + 1e-14)).ceil();
+    saturate(epsilon.units().saturating_sub(cost_units as i128)).max(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn order(text: &str) -> Order {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn orders_are_exact_decimals_above_one() {
+        for text in ["1.5", "1.000001", "64", "20480", "1.75"] {
+            assert_eq!(order(text).to_string(), text);
+        }
+        for text in ["1", "0.5", "", "1.0000001", "-2", "inf", "2e3", "."] {
+            assert!(text.parse::<Order>().is_err(), "{text}");
+        }
+        assert_eq!(
+            Orders::default().to_string(),
+            "1.5, 1.75, 2, 2.5, 3, 4, 5, 6, 8, 16, 32, 64"
+        );
+        assert_eq!(
+            Orders::new(vec![order("2"), order("2.0")]),
+            Err(CompositionError::OrderTwice(order("2")))
+        );
+    }
+
+    #[test]
+    fn renyi_capacity_is_the_basic_conversion_rounded_down() {
+        // privacy-budget tables for (10, 1e-7) on the default orders, ten decimals.
+        let known = [
+            "0",
+            "0",
+            "0",
+            "0",
+            "1.9409521745",
+            "4.6273014497",
+            "5.9704760873",
+            "6.7763808698",
+            "7.697414907",
+            "8.9254602899",
+            "9.4800614306",
+            "9.7441572119",
+        ];
+        let composition = Composition::Renyi(Orders::default());
+        let capacity = composition
+            .capacity("10".parse().unwrap(), "1e-7".parse().unwrap())
+            .unwrap();
+        for (units, known) in capacity.units().iter().zip(known) {
+            let known = known.parse::<Epsilon>().unwrap().units();
+            assert!((i128::from(*units) - known).abs() <= 50, "{units} {known}");
+        }
+    }
+
+    #[test]
+    fn a_demand_curve_needs_every_order_and_a_capacity_does_not() {
+        let composition = Composition::Renyi(Orders::new(vec![order("2"), order("4")]).unwrap());
+        let half = "0.5".parse().unwrap();
+        assert_eq!(
+            composition.capacity_curve(&[(order("4"), half)]).unwrap().units(),
+            [0, 500_000_000_000]
+        );
+        assert!(matches!(
+            composition.demand_curve(&[(order("4"), half)]),
+            Err(CompositionError::MissingOrder { .. })
+        ));
+        assert!(matches!(
+            composition.capacity_curve(&[(order("3"), half)]),
+            Err(CompositionError::UnknownOrder { .. })
+        ));
+        assert_eq!(
+            Composition::Basic.demand_curve(&[(order("4"), half)]),
+            Err(CompositionError::CurveOnBasic)
+        );
+    }
+}
