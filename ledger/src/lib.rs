@@ -1,1 +1,35 @@
-//! Under construction.
+//! The ledger: the durable, fenced, hash-chained sequence of rounds in which privacy budget is granted and spent.
+//!
+//! An [`Entry`] is one round: events, and the records that the engine of `privatekube-policy` gave for them. Entry
+//! n+1 can be created once, so whoever creates it is the writer, and no lease has to be trusted. A [`Round`] gathers
+//! what happens while the last entry is being written and becomes one entry; what it decided can be told when
+//! [`Round::commit`] has given a [`Committed`], and not before: until then the [`Ledger`] is borrowed, and if the
+//! round is lost, the ledger is [`Poisoned`] and tells nothing more.
+//!
+//! Where entries are kept is a [`Store`]'s affair. This crate contains one in memory, [`MemoryStore`], and knows
+//! nothing of Kubernetes, HTTP, clocks, threads or an async runtime: time is an argument, and it runs unchanged on a
+//! simulated store with simulated faults.
+//!
+//! Begin reading at [`Entry`] (what is written), then [`Store`] (what a store promises), then [`Ledger`] and
+//! [`Round`] (who writes), then [`Replay`] and [`verify`] (who follows and who checks).
+#![forbid(unsafe_code)]
+
+mod balance;
+mod committed;
+mod entry;
+mod hash;
+mod ledger;
+mod memory;
+mod round;
+mod store;
+mod verify;
+
+pub use balance::Imbalance;
+pub use committed::{Committed, Place};
+pub use entry::{Entry, Omitted};
+pub use hash::{Hash, HashError};
+pub use ledger::{Ledger, OpenError, Poisoned};
+pub use memory::MemoryStore;
+pub use round::{ApplyError, CommitError, MOST_BYTES, MOST_ENTRY_BYTES, MOST_EVENT_BYTES, Round};
+pub use store::{CreateError, Store, StoreError};
+pub use verify::{Replay, Summary, VerifyError, verify};

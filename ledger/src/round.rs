@@ -1,0 +1,254 @@
+//! A round: what is decided together and written at once.
+
+use privatekube_policy::{Event, Record, Refusal, Time};
+use thiserror::Error;
+
+use crate::{
+    Committed, CreateError, Entry, Hash, Imbalance, Ledger, Omitted, Place, Store, balance,
+    committed::Decisions, entry::size,
+};
+
+/// A round above this size [is full](Round::is_full): 512 KiB.
+pub const MOST_BYTES: usize = 512 << 10;
+
+/// The events of one entry are never larger than this together: 768 KiB.
+pub const MOST_EVENT_BYTES: usize = 768 << 10;
+
+/// No entry's canonical form is larger than this: 1 MiB, which leaves a third of etcd's usual limit of 1.5 MiB for
+/// what a store puts around it. Records beyond it are [omitted](Omitted).
+pub const MOST_ENTRY_BYTES: usize = 1 << 20;
+
+/// What happens and is decided between two entries, not durable yet. While it exists, the ledger's engine can't be
+/// reached. It ends with [`commit`](Self::commit); dropped before, or if the commit fails or is dropped, it leaves
+/// the ledger [poisoned](crate::Poisoned), unless it [is empty](Self::is_empty).
+#[derive(Debug)]
+#[must_use = "a round that isn't committed poisons its ledger"]
+pub struct Round<'a, S> {
+    ledger: &'a mut Ledger<S>,
+    time: Time,
+    events: Vec<Event>,
+    decisions: Decisions,
+    event_bytes: usize,
+    record_bytes: usize,
+}
+
+/// Why an event is not in a round. Nothing has changed.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum ApplyError {
+    /// It makes no sense to the engine.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// It fits an entry, but not this one any more: commit the round and apply the event in the next one.
+    #[error("the round has no room for the event: commit it and take the next round")]
+    Full,
+    /// It fits no entry, ever.
+    #[error("the event takes {bytes} bytes: it must take at most {most}")]
+    TooLarge {
+        /// What it takes.
+        bytes: usize,
+        /// What it may take.
+        most: usize,
+    },
+}
+
+/// Why a round is not committed. The ledger is [poisoned](crate::Poisoned) and must be opened again, which shows what
+/// is true.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum CommitError {
+    /// Somebody else wrote the entry: this writer is not the writer any more.
+    #[error("entry {sequence} was written by {by}: step down, or open the ledger again")]
+    Fenced {
+        /// The entry.
+        sequence: u64,
+        /// Its writer.
+        by: String,
+    },
+    /// The store refuses the entry. (Still, an earlier attempt whose outcome was unknown may have written it.)
+    #[error("the store refuses entry {sequence}: {reason}")]
+    Refused {
+        /// The entry.
+        sequence: u64,
+        /// What the store says.
+        reason: String,
+    },
+    /// The books that would be written don't add up. Nothing was written.
+    #[error("entry {sequence} is not written: {imbalance}")]
+    Imbalance {
+        /// The entry.
+        sequence: u64,
+        /// What is wrong.
+        imbalance: Imbalance,
+    },
+}
+
+impl<'a, S: Store> Round<'a, S> {
+    pub(crate) fn begin(ledger: &'a mut Ledger<S>, now: Time) -> Self {
+        let time = now.max(ledger.clock);
+        // Raised before the engine changes: if it panicked, nobody knows what it holds.
+        ledger.ahead = true;
+        ledger.clock = time;
+        let records = ledger.engine.advance(time);
+        ledger.ahead = !records.is_empty();
+        Self {
+            record_bytes: bytes(&records),
+            decisions: Decisions::of_clock(records),
+            ledger,
+            time,
+            events: Vec::new(),
+            event_bytes: 0,
+        }
+    }
+
+    /// Lets `event` happen in this round. Its place tells what followed from it, once the round is committed. An error
+    /// changes nothing and leaves nothing in the round.
+    pub fn apply(&mut self, event: Event) -> Result<Place, ApplyError> {
+        let bytes_of_event = size(&event) + 1;
+        if bytes_of_event > MOST_EVENT_BYTES {
+            return Err(ApplyError::TooLarge {
+                bytes: bytes_of_event,
+                most: MOST_EVENT_BYTES,
+            });
+        }
+        if self.event_bytes + bytes_of_event > MOST_EVENT_BYTES {
+            return Err(ApplyError::Full);
+        }
+        let ahead = std::mem::replace(&mut self.ledger.ahead, true);
+        let records = match self.ledger.engine.apply(&event) {
+            Ok(records) => records,
+            Err(refusal) => {
+                self.ledger.ahead = ahead;
+                return Err(refusal.into());
+            }
+        };
+        self.event_bytes += bytes_of_event;
+        self.record_bytes += bytes(&records);
+        self.events.push(event);
+        Ok(self.decisions.push(records))
+    }
+
+    /// The time at which it happens.
+    #[must_use]
+    pub const fn time(&self) -> Time {
+        self.time
+    }
+
+    /// Whether it is so large that it should be committed before more is applied. Never true of an empty one.
+    #[must_use]
+    pub const fn is_full(&self) -> bool {
+        self.event_bytes + self.record_bytes > MOST_BYTES
+    }
+
+    /// Whether there is nothing to write: no event was applied, and the clock decided nothing. Then it is as good as
+    /// if it had never begun.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.events.is_empty() && self.decisions.records.is_empty()
+    }
+
+    /// Writes the round as the next entry; nothing if it [is empty](Self::is_empty). Afterwards, and only then, what
+    /// was decided can be told.
+    ///
+    /// As long as the store doesn't say what became of the entry, it is asked again; the future may be dropped, which
+    /// leaves the ledger poisoned.
+    pub async fn commit(self) -> Result<Committed, CommitError> {
+        let is_empty = self.is_empty();
+        let Self {
+            ledger,
+            time,
+            events,
+            mut decisions,
+            event_bytes,
+            ..
+        } = self;
+        if is_empty {
+            return Ok(Committed::new(
+                ledger.sequence,
+                ledger.hash,
+                ledger.time,
+                decisions,
+            ));
+        }
+        let sequence = ledger.sequence + 1;
+        balance::check_touched(&ledger.engine, &events, &decisions.records)
+            .map_err(|imbalance| CommitError::Imbalance { sequence, imbalance })?;
+        let mut entry = Entry {
+            sequence,
+            previous: ledger.hash,
+            writer: ledger.writer.clone(),
+            time,
+            setting: (sequence == 1).then(|| ledger.setting().clone()),
+            events: Vec::new(),
+            records: Vec::new(),
+            omitted: None,
+        };
+        let room = MOST_ENTRY_BYTES.saturating_sub(size(&entry) + MOST_OMITTED_BYTES + event_bytes);
+        entry.events = events;
+        let left_out = omit(&mut entry, &mut decisions.records, room);
+        let hash = entry.hash();
+        create(&ledger.store, &entry, hash).await?;
+        ledger.sequence = sequence;
+        ledger.hash = hash;
+        ledger.time = time;
+        ledger.ahead = false;
+        decisions.records = entry.records;
+        decisions.records.extend(left_out);
+        Ok(Committed::new(sequence, hash, time, decisions))
+    }
+}
+
+/// What an [`Omitted`] takes at most: its keys, a count of 20 digits and a hash of 64.
+const MOST_OMITTED_BYTES: usize = 128;
+
+/// Moves `records` into `entry` while there is room, and gives back those that are left out.
+fn omit(entry: &mut Entry, records: &mut Vec<Record>, room: usize) -> Vec<Record> {
+    let mut used = 0;
+    let fitting = records.iter().take_while(|record| {
+        used += size(record) + 1;
+        used <= room
+    });
+    let fitting = fitting.count();
+    let left_out = records.split_off(fitting);
+    entry.records = std::mem::take(records);
+    entry.omitted = Omitted::of(&left_out);
+    left_out
+}
+
+/// Creates `entry` and gives up only when that is impossible.
+async fn create(store: &impl Store, entry: &Entry, hash: Hash) -> Result<(), CommitError> {
+    let sequence = entry.sequence;
+    let mut attempt: u32 = 0;
+    loop {
+        match store.create(entry).await {
+            Ok(()) => return Ok(()),
+            Err(CreateError::Refused(reason)) => return Err(CommitError::Refused { sequence, reason }),
+            // Read it at once: it is there.
+            Err(CreateError::Exists) => {}
+            Err(CreateError::Unknown(_)) => {
+                attempt = attempt.saturating_add(1);
+                store.pause(attempt).await;
+            }
+        }
+        loop {
+            match store.read(sequence).await {
+                Ok(Some(written)) if written.hash() == hash => return Ok(()),
+                Ok(Some(written)) => {
+                    return Err(CommitError::Fenced {
+                        sequence,
+                        by: written.writer,
+                    });
+                }
+                // It may still be on its way. To create the very same again can't do harm.
+                Ok(None) => break,
+                Err(_) => {
+                    attempt = attempt.saturating_add(1);
+                    store.pause(attempt).await;
+                }
+            }
+        }
+    }
+}
+
+/// What `records` take in an entry.
+fn bytes(records: &[Record]) -> usize {
+    records.iter().map(|record| size(record) + 1).sum()
+}

@@ -1,0 +1,320 @@
+//! Following and checking a ledger, entry by entry.
+
+use privatekube_policy::{Engine, Record, Refusal, Setting, SettingError, Time};
+use thiserror::Error;
+
+use crate::{Committed, Entry, Hash, Imbalance, Omitted, balance, committed::Decisions};
+
+/// What follows from a ledger's entries, each of them checked against all before it. Auditors, openers and followers
+/// are this.
+#[derive(Debug)]
+pub struct Replay {
+    /// None before the first entry, and after one that could not be followed.
+    engine: Option<Engine>,
+    sequence: u64,
+    hash: Hash,
+    time: Time,
+    is_broken: bool,
+}
+
+/// Why something is not an entry of a ledger. Which entry it is, it says by its sequence number.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum VerifyError {
+    /// An entry is missing, there twice, or not in its place.
+    #[error("entry {expected} should come next, but it is entry {found}")]
+    Sequence {
+        /// The number that should come.
+        expected: u64,
+        /// The number that came.
+        found: u64,
+    },
+    /// The entry, or the one before it, is not what it was when it was written.
+    #[error(
+        "entry {sequence} follows an entry with hash {found}, but the entry before it has hash {expected}: one of the \
+         two was changed"
+    )]
+    Previous {
+        /// The entry.
+        sequence: u64,
+        /// The hash of the entry before it.
+        expected: Hash,
+        /// The hash that it names.
+        found: Hash,
+    },
+    /// Time went back.
+    #[error("entry {sequence} is of {found:?}, before the entry before it, which is of {before:?}")]
+    Time {
+        /// The entry.
+        sequence: u64,
+        /// The time of the entry before it.
+        before: Time,
+        /// Its time.
+        found: Time,
+    },
+    /// The first entry has no setting.
+    #[error("entry 1 has no setting: the first entry must have one")]
+    NoSetting,
+    /// Another entry has a setting.
+    #[error("entry {sequence} has a setting: only entry 1 may have one")]
+    SettingAgain {
+        /// The entry.
+        sequence: u64,
+    },
+    /// The setting can't be used.
+    #[error("entry 1 has a setting that can't be used: {0}")]
+    Setting(SettingError),
+    /// An event that makes no sense where it stands.
+    #[error("entry {sequence}, event {event}: {refusal}")]
+    Event {
+        /// The entry.
+        sequence: u64,
+        /// The event's place in it, from 0.
+        event: usize,
+        /// Why it makes no sense.
+        refusal: Refusal,
+    },
+    /// A record that doesn't follow from the events, or one that follows and isn't there.
+    #[error(
+        "entry {sequence}, record {record}: {} is written, but {} follows from the events",
+        shown(.written.as_deref()),
+        shown(.follows.as_deref())
+    )]
+    Record {
+        /// The entry.
+        sequence: u64,
+        /// The record's place in it, from 0.
+        record: usize,
+        /// What is written there.
+        written: Option<Box<Record>>,
+        /// What follows there.
+        follows: Option<Box<Record>>,
+    },
+    /// Omitted records that don't follow from the events.
+    #[error("entry {sequence} omits {written:?}, but {follows:?} follows from the events")]
+    Omitted {
+        /// The entry.
+        sequence: u64,
+        /// What is written.
+        written: Option<Omitted>,
+        /// What follows.
+        follows: Option<Omitted>,
+    },
+    /// The books of a block don't add up.
+    #[error("after entry {sequence}, {imbalance}")]
+    Imbalance {
+        /// The entry.
+        sequence: u64,
+        /// What is wrong.
+        imbalance: Imbalance,
+    },
+    /// An earlier entry could not be followed, so nothing can be said of this one.
+    #[error("entry {sequence} can't be checked: one before it is wrong")]
+    Broken {
+        /// The entry.
+        sequence: u64,
+    },
+}
+
+fn shown(record: Option<&Record>) -> String {
+    record.map_or_else(|| "nothing".to_owned(), |record| format!("{record:?}"))
+}
+
+/// What a ledger that was verified holds.
+///
+/// The last entry is vouched for by no other: whoever wants to know that nothing was cut off or changed at the end
+/// compares `sequence` and `hash` with what was told elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// The sequence number of the last entry, which is how many there are.
+    pub sequence: u64,
+    /// The hash of the last entry.
+    pub hash: Hash,
+    /// The time of the last entry.
+    pub time: Time,
+    /// The dataset's rules; none in an empty ledger.
+    pub setting: Option<Setting>,
+    /// How many blocks were added.
+    pub blocks: usize,
+    /// How many claims arrived.
+    pub claims: usize,
+    /// How many events happened.
+    pub events: u64,
+    /// How many records followed.
+    pub records: u64,
+}
+
+/// Checks a ledger from its first entry on: sequence, hashes, time, setting, that the events give the very records
+/// that are written, and that the books of every block add up after every entry.
+pub fn verify(entries: impl IntoIterator<Item = Entry>) -> Result<Summary, VerifyError> {
+    let mut replay = Replay::new();
+    let (mut events, mut records) = (0, 0);
+    for entry in entries {
+        let committed = replay.push(&entry)?;
+        events += committed.events() as u64;
+        records += committed.records().len() as u64;
+    }
+    replay.check()?;
+    Ok(Summary {
+        sequence: replay.sequence,
+        hash: replay.hash,
+        time: replay.time,
+        setting: replay.engine().map(|engine| engine.setting().clone()),
+        blocks: replay.engine().map_or(0, |engine| engine.blocks().count()),
+        claims: replay.engine().map_or(0, |engine| engine.claims().count()),
+        events,
+        records,
+    })
+}
+
+impl Default for Replay {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Replay {
+    /// Nothing seen yet.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            engine: None,
+            sequence: 0,
+            hash: Hash::ORIGIN,
+            time: Time::from_micros(0),
+            is_broken: false,
+        }
+    }
+
+    /// Checks and follows the next entry. It is durable, so what it decided can be told.
+    ///
+    /// An entry whose place, predecessor, time or setting is wrong changes nothing. After one whose content is wrong
+    /// nothing more can be followed.
+    pub fn push(&mut self, entry: &Entry) -> Result<Committed, VerifyError> {
+        let sequence = entry.sequence;
+        if self.is_broken {
+            return Err(VerifyError::Broken { sequence });
+        }
+        self.check_place(entry)?;
+        let mut engine = match (self.engine.take(), &entry.setting) {
+            (Some(engine), _) => engine,
+            (None, Some(setting)) => Engine::new(setting.clone()).map_err(VerifyError::Setting)?,
+            (None, None) => return Err(VerifyError::NoSetting),
+        };
+        self.is_broken = true;
+        let decisions = follow(&mut engine, entry)?;
+        self.is_broken = false;
+        self.engine = Some(engine);
+        self.sequence = sequence;
+        self.hash = entry.hash();
+        self.time = entry.time;
+        Ok(Committed::new(sequence, self.hash, self.time, decisions))
+    }
+
+    /// Checks the books of every block, not only of those that the last entries were about.
+    pub fn check(&self) -> Result<(), VerifyError> {
+        let sequence = self.sequence;
+        self.engine
+            .as_ref()
+            .map_or(Ok(()), balance::check_all)
+            .map_err(|imbalance| VerifyError::Imbalance { sequence, imbalance })
+    }
+
+    /// Blocks and claims after the last entry; none before the first, or after one that could not be followed.
+    #[must_use]
+    pub const fn engine(&self) -> Option<&Engine> {
+        self.engine.as_ref()
+    }
+
+    /// The sequence number of the last entry; 0 if there is none.
+    #[must_use]
+    pub const fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    /// The hash of the last entry; [`Hash::ORIGIN`] if there is none.
+    #[must_use]
+    pub const fn hash(&self) -> Hash {
+        self.hash
+    }
+
+    /// The time of the last entry; the start of time if there is none.
+    #[must_use]
+    pub const fn time(&self) -> Time {
+        self.time
+    }
+
+    pub(crate) fn into_engine(self) -> Option<Engine> {
+        self.engine
+    }
+
+    fn check_place(&self, entry: &Entry) -> Result<(), VerifyError> {
+        let sequence = entry.sequence;
+        if sequence != self.sequence + 1 {
+            return Err(VerifyError::Sequence {
+                expected: self.sequence + 1,
+                found: sequence,
+            });
+        }
+        if entry.previous != self.hash {
+            return Err(VerifyError::Previous {
+                sequence,
+                expected: self.hash,
+                found: entry.previous,
+            });
+        }
+        if entry.time < self.time {
+            return Err(VerifyError::Time {
+                sequence,
+                before: self.time,
+                found: entry.time,
+            });
+        }
+        match &entry.setting {
+            None if sequence == 1 => Err(VerifyError::NoSetting),
+            Some(_) if sequence > 1 => Err(VerifyError::SettingAgain { sequence }),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Lets what `entry` says happen to `engine`, and compares what follows with what is written.
+fn follow(engine: &mut Engine, entry: &Entry) -> Result<Decisions, VerifyError> {
+    let sequence = entry.sequence;
+    let mut decisions = Decisions::of_clock(engine.advance(entry.time));
+    for (at, event) in entry.events.iter().enumerate() {
+        let records = engine.apply(event).map_err(|refusal| VerifyError::Event {
+            sequence,
+            event: at,
+            refusal,
+        })?;
+        decisions.push(records);
+    }
+    let follows = &decisions.records;
+    let kept = match entry.omitted {
+        Some(_) => entry.records.len().min(follows.len()),
+        None => follows.len(),
+    };
+    let (kept, left_out) = follows.split_at(kept);
+    if let Some(record) =
+        (0..kept.len().max(entry.records.len())).find(|at| kept.get(*at) != entry.records.get(*at))
+    {
+        let boxed = |record: Option<&Record>| record.cloned().map(Box::new);
+        return Err(VerifyError::Record {
+            sequence,
+            record,
+            written: boxed(entry.records.get(record)),
+            follows: boxed(kept.get(record)),
+        });
+    }
+    let left_out = Omitted::of(left_out);
+    if left_out != entry.omitted {
+        return Err(VerifyError::Omitted {
+            sequence,
+            written: entry.omitted.clone(),
+            follows: left_out,
+        });
+    }
+    balance::check_touched(engine, &entry.events, &decisions.records)
+        .map_err(|imbalance| VerifyError::Imbalance { sequence, imbalance })?;
+    Ok(decisions)
+}
