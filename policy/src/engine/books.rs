@@ -1,0 +1,246 @@
+//! The books of the blocks. Amounts only ever move between the four columns of an account, so each account always
+//! sums up to its capacity.
+//!
+//! Balances can't overflow: each claim moves at most 2^63 at a coordinate of a block, there are at most 2^32 claims,
+//! and a balance has 127 bits.
+
+use std::collections::HashMap;
+
+use super::{BlockBooks, Refusal, unlocking::Meter};
+use crate::{BlockId, Budget, Composition, Time, Unlocking};
+
+/// What a claim asks of one of its blocks.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Part {
+    pub(super) block: u32,
+    pub(super) budget: Budget,
+}
+
+/// At how many coordinates a demand has to fit a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rule {
+    /// At all of them (basic composition).
+    All,
+    /// At one at which the block has any budget at all (Renyi: any order gives the guarantee).
+    Any,
+}
+
+/// One coordinate of a block.
+#[derive(Clone, Debug)]
+pub(super) struct Account {
+    pub(super) capacity: i64,
+    pub(super) locked: i128,
+    /// Below 0 where a Renyi order is overdrawn.
+    pub(super) unlocked: i128,
+    pub(super) allocated: i128,
+    pub(super) consumed: i128,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Block {
+    pub(super) name: BlockId,
+    pub(super) capacity: Budget,
+    pub(super) accounts: Box<[Account]>,
+    pub(super) arrivals: u64,
+    pub(super) retired: bool,
+    /// The clock's steps may lag behind the time: a block is [settled](Self::settle) before it is looked at.
+    pub(super) meter: Meter,
+}
+
+/// All blocks, by name and by number.
+#[derive(Debug, Default)]
+pub(super) struct Blocks {
+    numbers: HashMap<BlockId, u32>,
+    list: Vec<Block>,
+}
+
+/// From where to where an amount moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Move {
+    /// From unlocked to allocated.
+    Grant,
+    /// From allocated to consumed.
+    Consume,
+    /// From allocated to unlocked.
+    Release,
+    /// From consumed to unlocked.
+    Return,
+}
+
+impl Rule {
+    pub(super) const fn of(composition: &Composition) -> Self {
+        match composition {
+            Composition::Basic => Self::All,
+            Composition::Renyi(_) => Self::Any,
+        }
+    }
+}
+
+impl Account {
+    /// What can still ever be unlocked, or is already and not consumed.
+    pub(super) fn left(&self) -> i128 {
+        i128::from(self.capacity) - self.consumed
+    }
+
+    fn shift(&mut self, amount: i64, direction: Move) {
+        let amount = i128::from(amount);
+        let (from, to) = match direction {
+            Move::Grant => (&mut self.unlocked, &mut self.allocated),
+            Move::Consume => (&mut self.allocated, &mut self.consumed),
+            Move::Release => (&mut self.allocated, &mut self.unlocked),
+            Move::Return => (&mut self.consumed, &mut self.unlocked),
+        };
+        *from -= amount;
+        *to += amount;
+        debug_assert!(self.allocated >= 0 && self.consumed >= 0 && self.locked >= 0);
+        debug_assert_eq!(
+            self.locked + self.unlocked + self.allocated + self.consumed,
+            i128::from(self.capacity)
+        );
+    }
+}
+
+impl Block {
+    fn new(name: BlockId, capacity: Budget, unlocking: Unlocking, now: Time) -> Self {
+        let accounts = capacity.units().iter().map(|capacity| Account {
+            capacity: *capacity,
+            locked: i128::from(*capacity),
+            unlocked: 0,
+            allocated: 0,
+            consumed: 0,
+        });
+        let mut block = Self {
+            accounts: accounts.collect(),
+            name,
+            capacity,
+            arrivals: 0,
+            retired: false,
+            meter: Meter::new(unlocking, now),
+        };
+        block.settle(now);
+        block
+    }
+
+    /// Takes the clock's steps until `now`.
+    pub(super) fn settle(&mut self, now: Time) {
+        if self.meter.settle(now) {
+            self.unlock();
+        }
+    }
+
+    /// Counts an arrival. Whether it unlocked a step.
+    pub(super) fn arrive(&mut self) -> bool {
+        self.arrivals = self.arrivals.saturating_add(1);
+        let steps = self.meter.arrive();
+        if steps {
+            self.unlock();
+        }
+        steps
+    }
+
+    fn unlock(&mut self) {
+        for account in &mut self.accounts {
+            let locked = i128::from(account.capacity) - self.meter.unlocked(account.capacity);
+            account.unlocked += account.locked - locked;
+            account.locked = locked;
+        }
+    }
+
+    /// A coordinate at which `asked` is more than what is unlocked and that keeps it from fitting; none if it fits.
+    pub(super) fn lacking(&self, asked: &Budget, rule: Rule) -> Option<usize> {
+        let mut pairs = asked.units().iter().zip(&self.accounts);
+        match rule {
+            Rule::All => pairs.position(|(asked, account)| i128::from(*asked) > account.unlocked),
+            Rule::Any => {
+                let fits = pairs
+                    .any(|(asked, account)| account.capacity > 0 && i128::from(*asked) <= account.unlocked);
+                if fits { None } else { Some(0) }
+            }
+        }
+    }
+
+    /// The coordinate that shows that `asked` can never fit any more; none if it still can.
+    pub(super) fn never(&self, asked: &Budget, rule: Rule) -> Option<usize> {
+        let excess = || {
+            let pairs = asked.units().iter().zip(&self.accounts).enumerate();
+            pairs.map(|(at, (asked, account))| (at, account, i128::from(*asked) - account.left()))
+        };
+        match rule {
+            Rule::All => excess().find_map(|(at, _, excess)| (excess > 0).then_some(at)),
+            Rule::Any => {
+                let least = excess()
+                    .filter(|(_, account, _)| account.capacity > 0)
+                    .min_by_key(|(_, _, excess)| *excess);
+                match least {
+                    Some((_, _, excess)) if excess <= 0 => None,
+                    Some((at, _, _)) => Some(at),
+                    None => Some(0),
+                }
+            }
+        }
+    }
+
+    /// The step that unlocks enough for `asked` at a coordinate, if nobody takes any; none if there is no such step.
+    pub(super) fn step_for(&self, coordinate: usize, asked: i64, rule: Rule) -> Option<u64> {
+        let account = self.accounts.get(coordinate)?;
+        if rule == Rule::Any && account.capacity == 0 {
+            return None;
+        }
+        let so_far = i128::from(account.capacity) - account.locked;
+        let missing = i128::from(asked) - account.unlocked;
+        self.meter.step_for(account.capacity, so_far + missing)
+    }
+
+    pub(super) fn shift(&mut self, amounts: &[i64], direction: Move) {
+        for (account, amount) in self.accounts.iter_mut().zip(amounts) {
+            account.shift(*amount, direction);
+        }
+    }
+
+    pub(super) fn books(&self, now: Time) -> BlockBooks {
+        let mut settled = self.clone();
+        settled.settle(now);
+        let column = |of: fn(&Account) -> i128| -> Vec<i128> { settled.accounts.iter().map(of).collect() };
+        BlockBooks {
+            capacity: settled.capacity.clone(),
+            locked: column(|account| account.locked),
+            unlocked: column(|account| account.unlocked),
+            allocated: column(|account| account.allocated),
+            consumed: column(|account| account.consumed),
+            arrivals: settled.arrivals,
+            retired: settled.retired,
+        }
+    }
+}
+
+impl Blocks {
+    pub(super) fn number(&self, name: &BlockId) -> Option<u32> {
+        self.numbers.get(name).copied()
+    }
+
+    pub(super) fn list(&self) -> &[Block] {
+        &self.list
+    }
+
+    pub(super) fn get(&self, number: u32) -> &Block {
+        &self.list[number as usize]
+    }
+
+    pub(super) fn get_mut(&mut self, number: u32) -> &mut Block {
+        &mut self.list[number as usize]
+    }
+
+    pub(super) fn add(
+        &mut self,
+        name: &BlockId,
+        capacity: &Budget,
+        unlocking: Unlocking,
+        now: Time,
+    ) -> Result<u32, Refusal> {
+        let number = u32::try_from(self.list.len()).map_err(|_| Refusal::Overflow)?;
+        self.numbers.insert(name.clone(), number);
+        self.list
+            .push(Block::new(name.clone(), capacity.clone(), unlocking, now));
+        Ok(number)
+    }
+}

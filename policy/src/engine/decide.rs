@@ -1,0 +1,218 @@
+//! Who is granted, denied or expires, and when.
+
+use std::{cmp::Reverse, collections::BinaryHeap, sync::Arc};
+
+use super::{Engine, Phase, books::Move, claims::Claim, order::Rank};
+use crate::{Denial, Record, Time};
+
+/// A class in a pass's queue, ordered by the claim of it that goes first.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Candidate {
+    rank: Arc<Rank>,
+    claim: u32,
+    class: u32,
+}
+
+impl Engine {
+    /// Grants what fits, best first, after `raised` blocks have got more unlocked budget and the class `new` has come.
+    ///
+    /// The outcome is that of a walk over all waiting claims. Before, no waiting claim fitted; a claim that now
+    /// does watches a block that was raised, so it is among the candidates. Within the pass budgets only fall, so
+    /// what has been skipped can't fit later.
+    pub(super) fn pass(
+        &mut self,
+        raised: impl IntoIterator<Item = u32>,
+        new: Option<u32>,
+        records: &mut Vec<Record>,
+    ) {
+        let mut classes: Vec<u32> = new.into_iter().collect();
+        for number in raised {
+            self.waiting.touched.push(number);
+            classes.extend(self.waiting.awakened(number, self.blocks.get(number)));
+        }
+        let mut queue = Vec::with_capacity(classes.len());
+        for class in classes {
+            if self.waiting.class(class).is_some_and(|class| !class.queued) {
+                queue.extend(self.candidate(class));
+            }
+        }
+        let mut queue = BinaryHeap::from(queue);
+        while let Some(Reverse(Candidate { claim, class, .. })) = queue.pop() {
+            if let Some((part, coordinate)) = self.blocking(class) {
+                if let Some(class) = self.waiting.class_mut(class) {
+                    class.queued = false;
+                }
+                self.waiting.watch(class, part, coordinate, self.blocks.list());
+            } else {
+                self.grant(claim, records);
+                if self.waiting.leave(claim, class) {
+                    queue.extend(self.candidate(class));
+                }
+            }
+        }
+    }
+
+    fn candidate(&mut self, number: u32) -> Option<Reverse<Candidate>> {
+        let class = self.waiting.class_mut(number)?;
+        class.queued = true;
+        Some(Reverse(Candidate {
+            rank: Arc::clone(&class.rank),
+            claim: class.head()?,
+            class: number,
+        }))
+    }
+
+    /// The part and coordinate that keep a class waiting; none if it fits all its blocks. The block that it watches
+    /// already is preferred.
+    fn blocking(&mut self, class: u32) -> Option<(usize, usize)> {
+        let class = self.waiting.class(class)?;
+        let parts = class.parts();
+        for part in parts.iter() {
+            self.blocks.get_mut(part.block).settle(self.now);
+        }
+        let first = class.watched_part().into_iter();
+        first.chain(0..parts.len()).find_map(|at| {
+            let block = self.blocks.get(parts[at].block);
+            let lacking = block.lacking(&parts[at].budget, self.rule);
+            lacking.map(|coordinate| (at, coordinate))
+        })
+    }
+
+    fn grant(&mut self, number: u32, records: &mut Vec<Record>) {
+        let at = self.now;
+        let claim = self.claims.get_mut(number);
+        claim.decide(Phase::Granted, at);
+        for part in claim.parts.iter() {
+            self.blocks
+                .get_mut(part.block)
+                .shift(part.budget.units(), Move::Grant);
+            self.waiting.touched.push(part.block);
+        }
+        if let Some(expires) = claim.expires() {
+            self.timeouts.remove(&(expires, number));
+        }
+        records.push(Record::Granted {
+            claim: claim.arrival.claim.clone(),
+            at,
+        });
+    }
+
+    /// Ends the wait of a claim that isn't granted; its class must have been left already.
+    pub(super) fn end(&mut self, number: u32, phase: Phase) -> &mut Claim {
+        let claim = self.claims.get_mut(number);
+        claim.decide(phase, self.now);
+        if let Some(expires) = claim.expires() {
+            self.timeouts.remove(&(expires, number));
+        }
+        claim
+    }
+
+    pub(super) fn deny(&mut self, number: u32, reason: Denial, records: &mut Vec<Record>) {
+        let at = self.now;
+        let claim = self.end(number, Phase::Denied);
+        claim.denial = Some(reason.clone());
+        records.push(Record::Denied {
+            claim: claim.arrival.claim.clone(),
+            reason,
+            at,
+        });
+    }
+
+    /// Why a claim can never be granted; none if it still can.
+    pub(super) fn too_large(&self, claim: &Claim) -> Option<Denial> {
+        claim.parts.iter().find_map(|part| {
+            let block = self.blocks.get(part.block);
+            let coordinate = block.never(&part.budget, self.rule)?;
+            // An amount beyond 64 bits can only be overdrawn that far.
+            let left = block
+                .accounts
+                .get(coordinate)
+                .map_or(0, super::books::Account::left);
+            Some(Denial::TooLarge {
+                block: block.name.clone(),
+                coordinate: u32::try_from(coordinate).unwrap_or(u32::MAX),
+                asked: part.budget.units().get(coordinate).copied().unwrap_or(0),
+                left: i64::try_from(left).unwrap_or(i64::MIN),
+            })
+        })
+    }
+
+    /// Denies the waiting claims that the budget left of these blocks can never satisfy.
+    pub(super) fn deny_hopeless(&mut self, blocks: &[u32], records: &mut Vec<Record>) {
+        let mut claims = Vec::new();
+        for number in blocks {
+            for class in self.waiting.hopeless(*number, self.blocks.get(*number)) {
+                claims.extend(self.waiting.dissolve(class));
+            }
+        }
+        claims.sort_unstable();
+        for number in claims {
+            if let Some(reason) = self.too_large(self.claims.get(number)) {
+                self.deny(number, reason, records);
+            }
+        }
+    }
+
+    /// Takes the steps of the clock at `at` that may let a claim fit.
+    pub(super) fn wake(&mut self, at: Time, records: &mut Vec<Record>) {
+        let mut raised = Vec::new();
+        while let Some((time, number)) = self.wakes.first().copied()
+            && time <= at
+        {
+            self.wakes.pop_first();
+            self.wake_of[number as usize] = None;
+            self.blocks.get_mut(number).settle(at);
+            raised.push(number);
+        }
+        if !raised.is_empty() {
+            self.pass(raised, None, records);
+            self.plan_wakes();
+        }
+    }
+
+    /// Ends the wait of claims whose timeout is over, by arrival.
+    pub(super) fn expire(&mut self, at: Time, records: &mut Vec<Record>) {
+        while let Some((time, number)) = self.timeouts.first().copied()
+            && time <= at
+        {
+            if let Some(class) = self.claims.get(number).class {
+                self.waiting.leave(number, class);
+            }
+            let claim = self.end(number, Phase::Expired);
+            records.push(Record::Expired {
+                claim: claim.arrival.claim.clone(),
+                at: time,
+            });
+        }
+        self.plan_wakes();
+    }
+
+    /// Works out anew when the clock next matters at the blocks where something has changed.
+    pub(super) fn plan_wakes(&mut self) {
+        let mut touched = std::mem::take(&mut self.waiting.touched);
+        touched.sort_unstable();
+        touched.dedup();
+        for number in touched.drain(..) {
+            let block = self.blocks.get(number);
+            let next = if block.meter.is_complete() {
+                None
+            } else {
+                let least = self.waiting.least_watched(number);
+                let steps =
+                    least.filter_map(|(coordinate, asked)| block.step_for(coordinate, asked, self.rule));
+                steps.min().and_then(|step| block.meter.time_of(step))
+            };
+            let before = std::mem::replace(&mut self.wake_of[number as usize], next);
+            if before != next {
+                if let Some(before) = before {
+                    self.wakes.remove(&(before, number));
+                }
+                if let Some(next) = next {
+                    self.wakes.insert((next, number));
+                }
+            }
+        }
+        // Keeps what was reserved.
+        self.waiting.touched = touched;
+    }
+}

@@ -1,0 +1,86 @@
+//! Why a claim waits, and what would change it.
+
+use super::{
+    Engine, Explanation, Lack, Unlocks,
+    books::{Block, Part, Rule},
+    claims::Claim,
+};
+
+impl Engine {
+    pub(super) fn why(&self, claim: &Claim) -> Explanation {
+        let class = claim.class.and_then(|class| self.waiting.class(class));
+        let matched: usize = claim
+            .arrival
+            .demands
+            .iter()
+            .map(|demand| demand.blocks.len())
+            .sum();
+        let unmatched = class.is_none().then(|| {
+            let matched = u32::try_from(matched).unwrap_or(u32::MAX);
+            (matched, claim.arrival.min_blocks)
+        });
+        Explanation {
+            unmatched,
+            lacks: claim.parts.iter().flat_map(|part| self.lacks(part)).collect(),
+            dominant_share: class
+                .and_then(|class| class.rank.dominant_share())
+                .map(|share| (share.asked, share.of)),
+            expires: claim.expires(),
+        }
+    }
+
+    /// What a block lacks: at each coordinate that lacks (basic), or at the order that lacks least of those at which
+    /// the block can still ever have enough (Renyi).
+    fn lacks(&self, part: &Part) -> Vec<Lack> {
+        let mut block = self.blocks.get(part.block).clone();
+        block.settle(self.now);
+        if block.lacking(&part.budget, self.rule).is_none() {
+            return Vec::new();
+        }
+        let lacks = part.budget.units().iter().zip(&block.accounts).enumerate();
+        let lacks = lacks.map(|(coordinate, (asked, account))| Lack {
+            block: block.name.clone(),
+            coordinate,
+            asked: *asked,
+            unlocked: account.unlocked,
+            missing: i128::from(*asked) - account.unlocked,
+            locked: account.locked,
+            unlocks: Unlocks::OnlyReturned,
+        });
+        match self.rule {
+            Rule::All => lacks
+                .filter(|lack| lack.missing > 0)
+                .map(|lack| Lack {
+                    unlocks: unlocks(&block, block.step_for(lack.coordinate, lack.asked, self.rule)),
+                    ..lack
+                })
+                .collect(),
+            Rule::Any => {
+                let asked = part.budget.units().iter().enumerate();
+                let step = asked
+                    .filter_map(|(at, asked)| block.step_for(at, *asked, self.rule))
+                    .min();
+                let possible = lacks.filter(|lack| {
+                    let account = &block.accounts[lack.coordinate];
+                    account.capacity > 0 && i128::from(lack.asked) <= account.left()
+                });
+                let least = possible.min_by_key(|lack| lack.missing);
+                least
+                    .map(|lack| Lack {
+                        unlocks: unlocks(&block, step),
+                        ..lack
+                    })
+                    .into_iter()
+                    .collect()
+            }
+        }
+    }
+}
+
+fn unlocks(block: &Block, step: Option<u64>) -> Unlocks {
+    let Some(step) = step else {
+        return Unlocks::OnlyReturned;
+    };
+    let arrivals = Unlocks::Arrivals(step.saturating_sub(block.meter.done()));
+    block.meter.time_of(step).map_or(arrivals, Unlocks::At)
+}

@@ -1,0 +1,236 @@
+//! The engine: events in, records out.
+//!
+//! `arrive` lets claims come, `decide` grants, `spend` moves what was granted, `explain` says why a claim waits.
+//! Below them, and knowing nothing of each other: the books of the blocks (`books`), how they unlock (`unlocking`),
+//! the order of waiting claims (`order`) and the index of what waits where (`waiting`).
+
+mod arrive;
+mod books;
+mod claims;
+mod decide;
+mod explain;
+mod order;
+mod refusal;
+mod spend;
+mod unlocking;
+mod view;
+mod waiting;
+
+use std::collections::BTreeSet;
+
+pub use refusal::Refusal;
+pub use view::{BlockBooks, ClaimState, Explanation, Lack, Phase, Unlocks};
+
+use crate::{BlockId, Budget, ClaimId, Event, Record, Setting, SettingError, Time};
+use books::{Blocks, Rule};
+use claims::Claims;
+use waiting::Waiting;
+
+/// One dataset's blocks and claims, and the policy that decides between them.
+///
+/// # Examples
+///
+/// ```
+/// use privatekube_policy::{
+///     Arrival, Composition, Demand, Engine, Event, Phase, Policy, Record, Setting, Time, Unlocking,
+/// };
+///
+/// let mut engine = Engine::new(Setting {
+///     policy: Policy::Dpf,
+///     unlocking: Unlocking::Arrivals(4),
+///     composition: Composition::Basic,
+/// })?;
+/// let budget = |epsilon: &str| {
+///     Composition::Basic.capacity(epsilon.parse().unwrap(), "0".parse().unwrap()).unwrap()
+/// };
+/// engine.apply(&Event::AddBlock { block: "taxi".into(), capacity: budget("4") })?;
+///
+/// // One arrival unlocks 1 of 4, and 1.5 is asked: the claim waits, until another arrival unlocks more.
+/// let arrival = |claim: &str, epsilon: &str| {
+///     Event::Arrive(Arrival {
+///         claim: claim.into(),
+///         demands: vec![Demand { blocks: vec!["taxi".into()], budget: budget(epsilon) }],
+///         min_blocks: 1,
+///         timeout: None,
+///         priority: 0,
+///     })
+/// };
+/// engine.advance(Time::from_micros(1_000_000));
+/// engine.apply(&arrival("large", "1.5"))?;
+/// let lacks = engine.explain(&"large".into()).unwrap().lacks;
+/// assert_eq!(lacks[0].missing, 500_000_000_000);
+///
+/// engine.advance(Time::from_micros(2_000_000));
+/// let records = engine.apply(&arrival("small", "0.5"))?;
+/// let at = engine.now();
+/// assert_eq!(
+///     records[1..],
+///     [
+///         Record::Granted { claim: "small".into(), at },
+///         Record::Granted { claim: "large".into(), at },
+///     ]
+/// );
+/// assert_eq!(engine.claim(&"large".into()).unwrap().phase, Phase::Granted);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Engine {
+    setting: Setting,
+    rule: Rule,
+    now: Time,
+    blocks: Blocks,
+    claims: Claims,
+    waiting: Waiting,
+    /// When each waiting claim's timeout is over.
+    timeouts: BTreeSet<(Time, u32)>,
+    /// When the clock next unlocks a block so far that a claim that watches it may fit.
+    wakes: BTreeSet<(Time, u32)>,
+    /// Each block's entry in `wakes`.
+    wake_of: Vec<Option<Time>>,
+}
+
+impl Engine {
+    /// An engine without blocks and claims, at the start of time.
+    pub fn new(setting: Setting) -> Result<Self, SettingError> {
+        setting.check()?;
+        let rule = Rule::of(&setting.composition);
+        Ok(Self {
+            setting,
+            rule,
+            now: Time::default(),
+            blocks: Blocks::default(),
+            claims: Claims::default(),
+            waiting: Waiting::new(rule),
+            timeouts: BTreeSet::new(),
+            wakes: BTreeSet::new(),
+            wake_of: Vec::new(),
+        })
+    }
+
+    /// Its rules.
+    #[must_use]
+    pub const fn setting(&self) -> &Setting {
+        &self.setting
+    }
+
+    /// The latest time it was told.
+    #[must_use]
+    pub const fn now(&self) -> Time {
+        self.now
+    }
+
+    /// Lets time pass until `now`: steps of the clock and timeouts take effect each at its own time, in order
+    /// (at the same time: steps, then timeouts). An earlier time than the latest is taken as that.
+    /// `advance(a); advance(b)` is `advance(b)`.
+    pub fn advance(&mut self, now: Time) -> Vec<Record> {
+        let mut records = Vec::new();
+        while let Some(at) = self.next_step().filter(|at| *at <= now) {
+            self.now = self.now.max(at);
+            self.wake(at, &mut records);
+            self.expire(at, &mut records);
+        }
+        self.now = self.now.max(now);
+        records
+    }
+
+    /// Lets `event` happen now.
+    ///
+    /// The records come in this order. `AddBlock`: the block, then what is granted. `RetireBlock`: the block, then the
+    /// claims denied, by arrival. `Arrive` and `Match`: what it unlocked, then its denial if it is denied, then
+    /// what is granted, in that order, then (`Arrive` only) that it waits if it does. `Consume`: the consumption, then
+    /// the claims denied, by arrival. `Release`, `Withdraw`, `NeverRan`: what became of the claim, then what is
+    /// granted. An event that was done before, or that finds nothing to do, gives no records.
+    pub fn apply(&mut self, event: &Event) -> Result<Vec<Record>, Refusal> {
+        let records = match event {
+            Event::AddBlock { block, capacity } => self.add_block(block, capacity),
+            Event::RetireBlock { block } => self.retire_block(block),
+            Event::Arrive(arrival) => self.arrive(arrival),
+            Event::Match { claim, demands } => self.match_blocks(claim, demands),
+            Event::Consume { claim, amount } => self.consume(claim, amount),
+            Event::Release { claim, amount } => self.release(claim, amount),
+            Event::Withdraw { claim } => self.withdraw(claim),
+            Event::NeverRan { claim } => self.never_ran(claim),
+        };
+        self.plan_wakes();
+        records
+    }
+
+    /// The next time at which [`advance`](Self::advance) may decide something: a timeout, or a step of the clock that
+    /// unlocks enough for a waiting claim on one of its blocks. Steps that decide nothing are left out; see
+    /// [`next_unlock`](Self::next_unlock).
+    #[must_use]
+    pub fn next_step(&self) -> Option<Time> {
+        let wake = self.wakes.first().map(|(at, _)| *at);
+        let timeout = self.timeouts.first().map(|(at, _)| *at);
+        match (wake, timeout) {
+            (Some(wake), Some(timeout)) => Some(wake.min(timeout)),
+            (wake, timeout) => wake.or(timeout),
+        }
+    }
+
+    /// The next time at which the clock unlocks budget of any block, whether a claim waits for it or not.
+    #[must_use]
+    pub fn next_unlock(&self) -> Option<Time> {
+        let live = self.blocks.list().iter().filter(|block| !block.retired);
+        live.filter_map(|block| block.meter.next_after(self.now)).min()
+    }
+
+    /// A block's budget.
+    #[must_use]
+    pub fn block(&self, block: &BlockId) -> Option<BlockBooks> {
+        let number = self.blocks.number(block)?;
+        Some(self.blocks.get(number).books(self.now))
+    }
+
+    /// Every block, in the order in which they were added.
+    pub fn blocks(&self) -> impl Iterator<Item = &BlockId> + '_ {
+        self.blocks.list().iter().map(|block| &block.name)
+    }
+
+    /// A claim.
+    #[must_use]
+    pub fn claim(&self, claim: &ClaimId) -> Option<ClaimState<'_>> {
+        let claim = self.claims.get(self.claims.number(claim)?);
+        let parts = || claim.parts.iter().enumerate();
+        let name = |block: u32| &self.blocks.get(block).name;
+        Some(ClaimState {
+            arrival: &claim.arrival,
+            phase: claim.phase,
+            arrived: claim.arrived,
+            decided: claim.decided,
+            denial: claim.denial.as_ref(),
+            consumed: parts()
+                .map(|(at, part)| (name(part.block), claim.consumed.budget(at, &part.budget)))
+                .collect(),
+            released: parts()
+                .map(|(at, part)| (name(part.block), claim.released.budget(at, &part.budget)))
+                .collect(),
+        })
+    }
+
+    /// Every claim that ever arrived, in the order of arrival.
+    pub fn claims(&self) -> impl Iterator<Item = &ClaimId> + '_ {
+        self.claims.list().iter().map(|claim| &claim.arrival.claim)
+    }
+
+    /// Why a waiting claim waits; none for any other. Changes nothing.
+    #[must_use]
+    pub fn explain(&self, claim: &ClaimId) -> Option<Explanation> {
+        let claim = self.claims.get(self.claims.number(claim)?);
+        (claim.phase == Phase::Waiting).then(|| self.why(claim))
+    }
+
+    fn check_coordinates(&self, budget: &Budget) -> Result<(), Refusal> {
+        let (given, expected) = (budget.units().len(), self.setting.composition.coordinates());
+        if given == expected {
+            Ok(())
+        } else {
+            Err(Refusal::WrongCoordinates { given, expected })
+        }
+    }
+
+    fn number_of(&self, claim: &ClaimId) -> Result<u32, Refusal> {
+        let number = self.claims.number(claim);
+        number.ok_or_else(|| Refusal::UnknownClaim(claim.clone()))
+    }
+}

@@ -1,0 +1,174 @@
+//! What was granted is consumed, released, or returned.
+
+use std::sync::Arc;
+
+use super::{
+    Engine, Phase, Refusal,
+    arrive::{malformed, wrong_phase},
+    books::{Move, Part},
+    claims::{Claim, Tally},
+};
+use crate::{Amount, ClaimId, Demand, Record};
+
+impl Engine {
+    pub(super) fn consume(&mut self, name: &ClaimId, amount: &Amount) -> Result<Vec<Record>, Refusal> {
+        let number = self.number_of(name)?;
+        let Some(increase) = self.increase(number, amount, Phase::Consumed)? else {
+            return Ok(Vec::new());
+        };
+        let entirely = self.spend(number, &increase, Move::Consume);
+        let mut records = vec![Record::Consumed {
+            claim: name.clone(),
+            entirely,
+        }];
+        let blocks = self.blocks_of(number);
+        self.deny_hopeless(&blocks, &mut records);
+        Ok(records)
+    }
+
+    pub(super) fn release(&mut self, name: &ClaimId, amount: &Amount) -> Result<Vec<Record>, Refusal> {
+        let number = self.number_of(name)?;
+        let Some(increase) = self.increase(number, amount, Phase::Released)? else {
+            return Ok(Vec::new());
+        };
+        Ok(self.give_back(number, &increase))
+    }
+
+    pub(super) fn withdraw(&mut self, name: &ClaimId) -> Result<Vec<Record>, Refusal> {
+        let number = self.number_of(name)?;
+        let claim = self.claims.get(number);
+        match claim.phase {
+            Phase::Waiting => {
+                if let Some(class) = claim.class {
+                    self.waiting.leave(number, class);
+                }
+                self.end(number, Phase::Withdrawn);
+                Ok(vec![Record::Withdrawn { claim: name.clone() }])
+            }
+            Phase::Granted => {
+                let all = claim.all_allocated();
+                Ok(self.give_back(number, &all))
+            }
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    /// All of the claim returns, what was consumed and what is still allocated.
+    pub(super) fn never_ran(&mut self, name: &ClaimId) -> Result<Vec<Record>, Refusal> {
+        let number = self.number_of(name)?;
+        let claim = self.claims.get(number);
+        match claim.phase {
+            Phase::Consumed | Phase::Granted if !claim.consumed.is_nothing() => {}
+            Phase::Granted | Phase::Released => return Ok(Vec::new()),
+            phase => return Err(wrong_phase(name, phase)),
+        }
+        let parts = Arc::clone(&claim.parts);
+        let allocated = claim.all_allocated();
+        for (at, (part, allocated)) in parts.iter().zip(by_part(&allocated, &parts)).enumerate() {
+            let consumed = self.claims.get(number).consumed.budget(at, &part.budget);
+            let block = self.blocks.get_mut(part.block);
+            block.settle(self.now);
+            block.shift(consumed.units(), Move::Return);
+            block.shift(allocated, Move::Release);
+        }
+        let claim = self.claims.get_mut(number);
+        claim.consumed = Tally::Nothing;
+        claim.released = Tally::Everything;
+        claim.phase = Phase::Released;
+        let mut records = vec![Record::Released {
+            claim: name.clone(),
+            entirely: true,
+        }];
+        self.pass(self.blocks_of(number), None, &mut records);
+        Ok(records)
+    }
+
+    fn give_back(&mut self, number: u32, increase: &[i64]) -> Vec<Record> {
+        let entirely = self.spend(number, increase, Move::Release);
+        let claim = self.claims.get(number).arrival.claim.clone();
+        let mut records = vec![Record::Released { claim, entirely }];
+        self.pass(self.blocks_of(number), None, &mut records);
+        records
+    }
+
+    /// Moves a checked increase in the books and in the claim. Whether nothing of the claim is left allocated.
+    fn spend(&mut self, number: u32, increase: &[i64], direction: Move) -> bool {
+        let claim = self.claims.get_mut(number);
+        for (part, increase) in claim.parts.iter().zip(by_part(increase, &claim.parts)) {
+            let block = self.blocks.get_mut(part.block);
+            block.settle(self.now);
+            block.shift(increase, direction);
+        }
+        claim.spend(increase, direction == Move::Consume)
+    }
+
+    fn blocks_of(&self, number: u32) -> Vec<u32> {
+        self.claims
+            .get(number)
+            .parts
+            .iter()
+            .map(|part| part.block)
+            .collect()
+    }
+
+    /// By how much `amount` raises what was consumed or released (`end` says which), at each coordinate of each
+    /// part; none if by nothing.
+    fn increase(&self, number: u32, amount: &Amount, end: Phase) -> Result<Option<Vec<i64>>, Refusal> {
+        let claim = self.claims.get(number);
+        let name = &claim.arrival.claim;
+        match claim.phase {
+            Phase::Granted | Phase::Consumed | Phase::Released => {}
+            phase => return Err(wrong_phase(name, phase)),
+        }
+        match amount {
+            Amount::All if claim.phase == Phase::Granted => Ok(Some(claim.all_allocated())),
+            Amount::All if claim.phase == end => Ok(None),
+            Amount::All => Err(wrong_phase(name, claim.phase)),
+            Amount::InAll(demands) => {
+                let increase = self.increase_to(claim, demands, end == Phase::Consumed)?;
+                Ok(increase.iter().any(|more| *more > 0).then_some(increase))
+            }
+        }
+    }
+
+    fn increase_to(&self, claim: &Claim, demands: &[Demand], consumed: bool) -> Result<Vec<i64>, Refusal> {
+        let name = &claim.arrival.claim;
+        let tally = if consumed {
+            &claim.consumed
+        } else {
+            &claim.released
+        };
+        let coordinates = self.setting.composition.coordinates();
+        let mut increase = vec![0; claim.parts.len() * coordinates];
+        let mut seen = vec![false; claim.parts.len()];
+        for demand in demands {
+            self.check_coordinates(&demand.budget)?;
+            for block in &demand.blocks {
+                let number = self.blocks.number(block);
+                let part = claim.parts.iter().position(|part| Some(part.block) == number);
+                let part = part.ok_or_else(|| malformed(name, "has nothing of a block that is named"))?;
+                if std::mem::replace(&mut seen[part], true) {
+                    return Err(malformed(name, "names a block twice"));
+                }
+                for (coordinate, total) in demand.budget.units().iter().enumerate() {
+                    let before = tally.of(part, &claim.parts[part].budget, coordinate);
+                    let more = total.saturating_sub(before).max(0);
+                    if more > claim.allocated(part, coordinate) {
+                        return Err(Refusal::TooMuch {
+                            claim: name.clone(),
+                            block: block.clone(),
+                        });
+                    }
+                    increase[part * coordinates + coordinate] = more;
+                }
+            }
+        }
+        Ok(increase)
+    }
+}
+
+/// `amounts` cut into those of each part.
+fn by_part<'a>(amounts: &'a [i64], parts: &[Part]) -> impl Iterator<Item = &'a [i64]> + use<'a> {
+    let coordinates = parts.first().map_or(1, |part| part.budget.units().len());
+    amounts.chunks(coordinates.max(1))
+}
