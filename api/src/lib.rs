@@ -1,1 +1,52 @@
-//! Under construction.
+//! PrivateKube's Kubernetes resources, annotations and names, and how each becomes a value of the policy's vocabulary.
+//!
+//! What a user writes is parsed here, once: behind [`PrivateDatasetSpec::setting`], [`PrivateDataBlockSpec::capacity`],
+//! [`PrivacyBudgetClaim::request`] and [`pod_request`] nothing is a string and nothing can be invalid. The crate knows
+//! nothing of how a claim is decided, nothing of the ledger, and talks to no cluster.
+//!
+//! Begin reading at [`PrivateDatasetSpec`], [`PrivateDataBlockSpec`] and [`PrivacyBudgetClaimSpec`] (what a user
+//! writes), then at [`ClaimRequest`] (what it means), then at [`Selector`].
+#![forbid(unsafe_code)]
+#![allow(
+    unreachable_pub,
+    reason = "kube's derive repeats each struct within a function, with its visibility"
+)]
+
+mod amounts;
+mod block;
+mod claim;
+mod crd;
+mod dataset;
+mod decimal;
+mod error;
+mod grant;
+mod ledger_entry;
+mod names;
+mod pod;
+mod request;
+mod schema;
+mod selector;
+
+pub use amounts::{Amounts, CurvePoint, Guarantee, RenyiAmount};
+pub use block::{BlockBudget, PrivateDataBlock, PrivateDataBlockSpec, PrivateDataBlockStatus};
+pub use claim::{
+    BlockCount, BudgetSpec, ClaimBlock, ClaimPhase, PrivacyBudgetClaim, PrivacyBudgetClaimSpec,
+    PrivacyBudgetClaimStatus, Settlement, SettlementAmount, Which, conditions,
+};
+pub use crd::{crd_files, crds};
+pub use dataset::{
+    CompositionName, PolicyName, PrivateDataset, PrivateDatasetSpec, PrivateDatasetStatus, UnlockingSpec,
+};
+pub use decimal::{Decimal, Duration};
+pub use error::{FieldError, FieldErrors};
+pub use grant::{Grant, GrantedBlock, GrantedBudget, GrantedClaim};
+pub use ledger_entry::{PrivacyLedgerEntry, PrivacyLedgerEntrySpec, entry_name};
+pub use names::{
+    ANNOTATION_BLOCKS, ANNOTATION_CLAIM, ANNOTATION_DATASET, ANNOTATION_DELTA, ANNOTATION_EPSILON,
+    ANNOTATION_GRANT, ANNOTATION_MAX_BLOCKS, ANNOTATION_MECHANISM, ANNOTATION_MIN_BLOCKS, ANNOTATION_PREFIX,
+    ANNOTATION_PRIORITY, ANNOTATION_TIMEOUT, DatasetKey, ENV_GRANT, FINALIZER_LEDGER, GATE, GROUP,
+    LABEL_DATASET, LABEL_MANAGED, NameError, RESOURCE, VERSION, is_label_name, is_object_name,
+};
+pub use pod::{PodRequest, is_managed, pod_request};
+pub use request::{AmountRequest, BudgetRequest, ClaimRequest, RequestError, Wish};
+pub use selector::{Dimension, Dimensions, Selector, SelectorError, check_selector};

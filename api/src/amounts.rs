@@ -1,0 +1,85 @@
+//! Amounts of budget as they stand in a resource.
+
+use kube::KubeSchema;
+use privatekube_policy::{Delta, Epsilon, Order};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{Decimal, FieldError};
+
+/// An (epsilon, delta) guarantee of differential privacy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Guarantee {
+    /// Epsilon, an integer or a decimal in quotes with at most 12 decimals. Example: "0.5".
+    pub epsilon: Decimal,
+    /// Delta, a probability between 0 and 1, an integer or a decimal in quotes with at most 18 decimals.
+    /// Example: "1e-9".
+    pub delta: Decimal,
+}
+
+impl Guarantee {
+    /// As exact amounts; `field` is where it stands.
+    pub fn parse(&self, field: &str) -> Result<(Epsilon, Delta), FieldError> {
+        Ok((
+            self.epsilon.epsilon(&format!("{field}.epsilon"))?,
+            self.delta.delta(&format!("{field}.delta"))?,
+        ))
+    }
+}
+
+/// The epsilon of a Renyi curve at one order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CurvePoint {
+    /// The Renyi order (alpha), above 1, an integer or a decimal in quotes with at most 6 decimals; one of the
+    /// dataset's orders. Example: 4.
+    pub order: Decimal,
+    /// Epsilon at that order, an integer or a decimal in quotes with at most 12 decimals. Example: "4.6273".
+    pub epsilon: Decimal,
+}
+
+/// A curve as exact amounts, each order once, at least one; `field` is where it stands.
+pub(crate) fn parse_curve(curve: &[CurvePoint], field: &str) -> Result<Vec<(Order, Epsilon)>, FieldError> {
+    if curve.is_empty() {
+        return Err(FieldError::new(
+            field,
+            "is empty: write an epsilon at each Renyi order, like [{order: 4, epsilon: \"4.6273\"}]",
+        ));
+    }
+    let mut parsed: Vec<(Order, Epsilon)> = Vec::with_capacity(curve.len());
+    for (at, point) in curve.iter().enumerate() {
+        let order = point.order.order(&format!("{field}[{at}].order"))?;
+        let epsilon = point.epsilon.epsilon(&format!("{field}[{at}].epsilon"))?;
+        if parsed.iter().any(|(earlier, _)| *earlier == order) {
+            return Err(FieldError::new(
+                format!("{field}[{at}].order"),
+                format_args!("{order} is given twice: write each order once"),
+            ));
+        }
+        parsed.push((order, epsilon));
+    }
+    Ok(parsed)
+}
+
+/// A part of a block's budget, at the ledger position that the status names. All decimals are exact.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+pub struct Amounts {
+    /// Epsilon: with Renyi composition at the order that the status names, else the sum of epsilons.
+    pub epsilon: String,
+    /// Delta; with Basic composition only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
+    pub delta: Option<String>,
+    /// Epsilon at each of the dataset's orders; with Renyi composition only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Vec<RenyiAmount>")]
+    pub renyi: Option<Vec<RenyiAmount>>,
+}
+
+/// An epsilon at one Renyi order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RenyiAmount {
+    /// The Renyi order (alpha).
+    pub order: String,
+    /// Epsilon at that order. Below zero where grants that fit at another order have overdrawn this one.
+    pub epsilon: String,
+}

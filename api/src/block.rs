@@ -1,0 +1,262 @@
+//! PrivateDataBlock: one portion of a dataset and the budget it may ever spend.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::{CustomResource, KubeSchema};
+use privatekube_policy::{Budget, Composition, Delta, Epsilon};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Amounts, CurvePoint, Decimal, Dimension, Dimensions, FieldError, amounts::parse_curve,
+    names::is_label_name,
+};
+
+/// One portion of a dataset and the privacy budget that it may ever spend. Never changes.
+#[derive(Clone, Debug, PartialEq, Eq, CustomResource, KubeSchema, Serialize, Deserialize)]
+#[kube(
+    group = "privatekube.dev",
+    version = "v1alpha1",
+    kind = "PrivateDataBlock",
+    namespaced,
+    shortname = "pb",
+    category = "privatekube",
+    status = "PrivateDataBlockStatus",
+    derive = "PartialEq",
+    selectable = ".spec.dataset",
+    doc = "A portion of a private dataset and the privacy budget that it may ever spend. Budget that is consumed never \
+           comes back, not even when the block is deleted and made again.",
+    printcolumn(
+        name = "Dataset",
+        type_ = "string",
+        json_path = ".spec.dataset",
+        description = "Its dataset."
+    ),
+    printcolumn(
+        name = "Total",
+        type_ = "string",
+        json_path = ".status.total.epsilon",
+        description = "Epsilon that it may ever spend."
+    ),
+    printcolumn(
+        name = "Available",
+        type_ = "string",
+        json_path = ".status.available.epsilon",
+        description = "Epsilon that can be granted now."
+    ),
+    printcolumn(
+        name = "Allocated",
+        type_ = "string",
+        json_path = ".status.allocated.epsilon",
+        description = "Epsilon granted, neither consumed nor released."
+    ),
+    printcolumn(
+        name = "Consumed",
+        type_ = "string",
+        json_path = ".status.consumed.epsilon",
+        description = "Epsilon spent for ever."
+    ),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(
+        name = "Locked",
+        type_ = "string",
+        json_path = ".status.locked.epsilon",
+        priority = "1",
+        description = "Epsilon that is not available yet."
+    ),
+    printcolumn(
+        name = "Order",
+        type_ = "string",
+        json_path = ".status.order",
+        priority = "1",
+        description = "The Renyi order that the epsilons are read at."
+    ),
+    printcolumn(
+        name = "DataSource",
+        type_ = "string",
+        json_path = ".spec.dataSource",
+        priority = "1",
+        description = "Where the data is."
+    ),
+    printcolumn(
+        name = "Ledger",
+        type_ = "integer",
+        json_path = ".status.ledgerSequence",
+        priority = "1",
+        description = "The ledger position that the figures are true at."
+    )
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("self == oldSelf").message(
+    "a block never changes: budget that was promised can't be changed after the fact, make another block"))]
+pub struct PrivateDataBlockSpec {
+    /// The name of its PrivateDataset, in the same namespace. Example: taxi.
+    #[schemars(length(min = 1, max = 63))]
+    #[x_kube(validation = Rule::new("self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')").message(
+        "write the dataset's name: at most 63 lower-case letters, digits and '-', like taxi"))]
+    pub dataset: String,
+    /// Where the data is; handed to the pods whose claims are granted on the block. Anything that they understand.
+    /// Example: s3://lake/taxi/2026-11-21.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String", length(max = 2048))]
+    pub data_source: Option<String>,
+    /// What the portion is, for claims to select by: names, each with an integer or a string. In a selector,
+    /// dimension city is block.city. Example: {startTime: 20778, endTime: 20779, city: nyc}.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 32))]
+    #[x_kube(validation = Rule::new(
+        "self.all(name, name.size() <= 63 && name.matches('^[a-zA-Z_][a-zA-Z0-9_]*$') && !(name in ['true', 'false', \
+         'null', 'in', 'as', 'break', 'const', 'continue', 'else', 'for', 'function', 'if', 'import', 'let', 'loop', \
+         'package', 'namespace', 'return', 'var', 'void', 'while']))").message(
+        "the name of a dimension is at most 63 letters, digits and '_', begins with no digit, and is no word of CEL"))]
+    pub dimensions: BTreeMap<String, Dimension>,
+    /// The budget that it may ever spend: epsilon and delta, or a Renyi curve. If absent: the guarantee of its dataset.
+    /// Example: {epsilon: 10, delta: "1e-7"}.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "BlockBudget")]
+    pub initial_budget: Option<BlockBudget>,
+}
+
+/// What a block may ever spend.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(
+    validation = Rule::new("(has(self.epsilon) || has(self.delta)) != has(self.renyi)").message(
+        "give exactly one of: epsilon and delta, renyi"),
+    validation = Rule::new("has(self.epsilon) == has(self.delta)").message(
+        "epsilon and delta go together (with Basic composition delta may be 0)"),
+)]
+pub struct BlockBudget {
+    /// Epsilon of the (epsilon, delta) guarantee, an integer or a decimal in quotes with at most 12 decimals.
+    /// With delta. Example: 10.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Decimal")]
+    pub epsilon: Option<Decimal>,
+    /// Delta of the (epsilon, delta) guarantee, a probability between 0 and 1, an integer or a decimal in quotes with
+    /// at most 18 decimals. With epsilon. Example: "1e-7".
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Decimal")]
+    pub delta: Option<Decimal>,
+    /// An epsilon for each Renyi order, in place of epsilon and delta; an order that is left out gets nothing.
+    /// With Renyi composition only. Example: [{order: 4, epsilon: "4.6273"}].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Vec<CurvePoint>", length(min = 1, max = 32))]
+    pub renyi: Option<Vec<CurvePoint>>,
+}
+
+/// A block's books. A view of its dataset's ledger, behind it by a moment.
+/// locked + available + allocated + consumed = total, at every moment and every order.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PrivateDataBlockStatus {
+    /// The Renyi order (alpha) that every epsilon below is read at: the one with most budget left. Absent with Basic
+    /// composition.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
+    pub order: Option<String>,
+    /// What it may ever spend.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Amounts")]
+    pub total: Option<Amounts>,
+    /// What is not available yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Amounts")]
+    pub locked: Option<Amounts>,
+    /// What can be granted now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Amounts")]
+    pub available: Option<Amounts>,
+    /// What is granted, neither consumed nor released.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Amounts")]
+    pub allocated: Option<Amounts>,
+    /// What is spent for ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Amounts")]
+    pub consumed: Option<Amounts>,
+    /// How many claims have arrived for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "i64")]
+    pub arrivals: Option<u64>,
+    /// The number of the ledger entry that the figures are true at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "i64")]
+    pub ledger_sequence: Option<u64>,
+    /// Ready: the block is in its dataset's ledger and claims can be granted on it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "crate::schema::conditions")]
+    pub conditions: Vec<Condition>,
+}
+
+impl PrivateDataBlockSpec {
+    /// What it may ever spend. `default` is its dataset's guarantee.
+    pub fn capacity(
+        &self,
+        composition: &Composition,
+        default: Option<(Epsilon, Delta)>,
+    ) -> Result<Budget, FieldError> {
+        const FIELD: &str = "spec.initialBudget";
+        if !is_label_name(&self.dataset) {
+            return Err(FieldError::new(
+                "spec.dataset",
+                format_args!(
+                    "{:?} is not the name of a dataset: write at most 63 lower-case letters, digits and '-', like taxi",
+                    self.dataset
+                ),
+            ));
+        }
+        let budget = self.initial_budget.as_ref();
+        let capacity = match budget.map(|budget| (&budget.epsilon, &budget.delta, &budget.renyi)) {
+            None => match default {
+                Some((epsilon, delta)) => composition.capacity(epsilon, delta),
+                None => {
+                    return Err(FieldError::new(
+                        FIELD,
+                        format_args!(
+                            "is missing, and dataset {:?} states no guarantee: give epsilon and delta, or renyi",
+                            self.dataset
+                        ),
+                    ));
+                }
+            },
+            Some((Some(epsilon), Some(delta), None)) => composition.capacity(
+                epsilon.epsilon("spec.initialBudget.epsilon")?,
+                delta.delta("spec.initialBudget.delta")?,
+            ),
+            Some((None, None, Some(curve))) => {
+                composition.capacity_curve(&parse_curve(curve, "spec.initialBudget.renyi")?)
+            }
+            Some((Some(_), None, None) | (None, Some(_), None)) => {
+                return Err(FieldError::new(
+                    FIELD,
+                    "epsilon and delta go together (with Basic composition delta may be 0)",
+                ));
+            }
+            Some(_) => {
+                return Err(FieldError::new(
+                    FIELD,
+                    "give exactly one of: epsilon and delta, renyi",
+                ));
+            }
+        };
+        let capacity = capacity.map_err(|problem| FieldError::new(FIELD, problem))?;
+        if capacity.is_zero() {
+            let problem = match composition {
+                Composition::Basic => "allows nothing: epsilon must be above 0",
+                Composition::Renyi(_) => {
+                    "allows nothing at any Renyi order: epsilon must be above ln(1/delta) / (order - 1) at one at least"
+                }
+            };
+            return Err(FieldError::new(FIELD, problem));
+        }
+        Ok(capacity)
+    }
+
+    /// What selectors see of it.
+    #[must_use]
+    pub fn dimensions(&self) -> Dimensions {
+        self.dimensions
+            .iter()
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect()
+    }
+}

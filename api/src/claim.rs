@@ -1,0 +1,388 @@
+//! PrivacyBudgetClaim: a demand for budget on blocks of a dataset.
+
+use std::{collections::BTreeMap, fmt};
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::{CustomResource, KubeSchema};
+use privatekube_policy::Phase;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{CurvePoint, Decimal, Duration};
+
+/// A demand for privacy budget on blocks of a dataset: granted on all of them or on none.
+#[derive(Clone, Debug, Default, PartialEq, Eq, CustomResource, KubeSchema, Serialize, Deserialize)]
+#[kube(
+    group = "privatekube.dev",
+    version = "v1alpha1",
+    kind = "PrivacyBudgetClaim",
+    namespaced,
+    shortname = "pbc",
+    category = "privatekube",
+    status = "PrivacyBudgetClaimStatus",
+    derive = "PartialEq",
+    derive = "Default",
+    selectable = ".spec.dataset",
+    doc = "A demand for privacy budget on blocks of a dataset. It waits until the dataset's policy grants it on all its \
+           blocks, or until it is denied or expires. `kubectl wait --for=condition=Granted pbc/NAME` waits with it.",
+    printcolumn(
+        name = "Dataset",
+        type_ = "string",
+        json_path = ".spec.dataset",
+        description = "The dataset."
+    ),
+    printcolumn(
+        name = "Status",
+        type_ = "string",
+        json_path = ".status.phase",
+        description = "Waiting, Granted, Consumed, Released, Denied, Expired or Withdrawn."
+    ),
+    printcolumn(
+        name = "Blocks",
+        type_ = "integer",
+        json_path = ".status.blockCount",
+        description = "How many blocks it is on."
+    ),
+    printcolumn(
+        name = "Share",
+        type_ = "string",
+        json_path = ".status.dominantShare",
+        description = "Its largest share of any of its blocks; the smallest goes first."
+    ),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.reason",
+        description = "Why, in a word."
+    ),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(
+        name = "Message",
+        type_ = "string",
+        json_path = ".status.message",
+        priority = "1",
+        description = "Why, and what would change it."
+    )
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("has(self.budget) != has(self.perBlock)").message(
+        "give exactly one of budget (the same on each block) and perBlock (for each block by name)"),
+    validation = Rule::new("!has(self.perBlock) || (!has(self.selector) && !has(self.blocks))").message(
+        "perBlock names its blocks: leave out selector and blocks").field_path(".perBlock"),
+    validation = Rule::new("self.dataset == oldSelf.dataset").message(
+        "dataset never changes: make another claim").field_path(".dataset"),
+    validation = Rule::new(
+        "has(self.selector) == has(oldSelf.selector) && (!has(self.selector) || self.selector == oldSelf.selector)")
+        .message("selector never changes: make another claim").field_path(".selector"),
+    validation = Rule::new(
+        "has(self.blocks) == has(oldSelf.blocks) && (!has(self.blocks) || self.blocks == oldSelf.blocks)")
+        .message("blocks never change: make another claim").field_path(".blocks"),
+    validation = Rule::new(
+        "has(self.budget) == has(oldSelf.budget) && (!has(self.budget) || self.budget == oldSelf.budget)")
+        .message("budget never changes: make another claim").field_path(".budget"),
+    validation = Rule::new(
+        "has(self.perBlock) == has(oldSelf.perBlock) && (!has(self.perBlock) || self.perBlock == oldSelf.perBlock)")
+        .message("perBlock never changes: make another claim").field_path(".perBlock"),
+    validation = Rule::new(
+        "has(self.timeout) == has(oldSelf.timeout) && (!has(self.timeout) || self.timeout == oldSelf.timeout)")
+        .message("timeout never changes: make another claim").field_path(".timeout"),
+    validation = Rule::new("self.priority == oldSelf.priority").message(
+        "priority never changes: make another claim").field_path(".priority"),
+    validation = Rule::new("!has(oldSelf.consume) || has(self.consume)").message(
+        "consume can't be taken back").field_path(".consume"),
+    validation = Rule::new("!has(oldSelf.release) || has(self.release)").message(
+        "release can't be taken back").field_path(".release"),
+)]
+pub struct PrivacyBudgetClaimSpec {
+    /// The dataset: its name if it is in the claim's namespace, else namespace/name. Example: data/taxi. Never changes.
+    #[schemars(length(min = 1, max = 127))]
+    #[x_kube(validation = Rule::new(
+        "self.matches('^([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?/)?[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$')").message(
+        "write the dataset's name, or namespace/name, each at most 63 lower-case letters, digits and '-'"))]
+    pub dataset: String,
+    /// Which blocks: a CEL expression over a block's dimensions, true for those that are wanted. A block that lacks a
+    /// dimension that is read isn't wanted; has(block.city) asks for it. Every block if absent. Never changes.
+    /// Example: block.startTime >= 20770 && block.city == "nyc".
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String", length(min = 1, max = 2000))]
+    pub selector: Option<String>,
+    /// How many of the wanted blocks, and which. At least one and all of them if absent. Never changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "BlockCount")]
+    pub blocks: Option<BlockCount>,
+    /// What is asked on each block. Exactly one of: epsilon and delta, mechanism, renyi. Never changes.
+    /// Example: {epsilon: "0.01", delta: "1e-9"}.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "BudgetSpec")]
+    pub budget: Option<BudgetSpec>,
+    /// What is asked on each block, by the block's name, in place of budget, selector and blocks. Never changes.
+    /// Example: {taxi-2026-11-21: {epsilon: "0.01", delta: "1e-9"}}.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "BTreeMap<String, BudgetSpec>", extend("minProperties" = 1, "maxProperties" = 256))]
+    pub per_block: Option<BTreeMap<String, BudgetSpec>>,
+    /// How long it waits at most, as numbers with units ms, s, m, h or d. If absent: its dataset's timeout. Never
+    /// changes. Example: 1h30m.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Duration")]
+    pub timeout: Option<Duration>,
+    /// Higher goes before lower, before any share is compared; between -1000 and 1000. Never changes. Example: 10.
+    #[serde(default)]
+    #[schemars(range(min = -1000, max = 1000))]
+    pub priority: i32,
+    /// How much of the granted budget is spent, in all so far. May only grow, and can't be taken back.
+    /// Example: {all: true}.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Settlement")]
+    pub consume: Option<Settlement>,
+    /// How much of the granted budget is given back unspent, in all so far. May only grow, and can't be taken back.
+    /// Example: {all: true}.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Settlement")]
+    pub release: Option<Settlement>,
+}
+
+/// How many of the wanted blocks, and which.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(
+    validation = Rule::new("!has(self.max) || self.min <= self.max").message("min is above max").field_path(".min"),
+    validation = Rule::new("!has(self.max) || !has(self.which) || self.which != 'all'").message(
+        "which: all takes every block: leave out max, or write which: newest").field_path(".which"),
+)]
+pub struct BlockCount {
+    /// How many are needed at least, 1 or more; until so many exist the claim waits. Example: 1.
+    #[serde(default = "one")]
+    #[schemars(range(min = 1, max = 100_000))]
+    pub min: u32,
+    /// How many are taken at most. No limit if absent. Example: 7.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "u32", range(min = 1, max = 100_000))]
+    pub max: Option<u32>,
+    /// Which are taken: newest (at most max of them) or all. If absent: newest when max is given, else all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Which")]
+    pub which: Option<Which>,
+}
+
+fn one() -> u32 {
+    1
+}
+
+impl Default for BlockCount {
+    fn default() -> Self {
+        Self {
+            min: 1,
+            max: None,
+            which: None,
+        }
+    }
+}
+
+/// Which of the wanted blocks are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Which {
+    /// The newest, at most `max`.
+    Newest,
+    /// All.
+    All,
+}
+
+/// What is asked on a block.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(
+    validation = Rule::new(
+        "[has(self.epsilon) || has(self.delta), has(self.mechanism), has(self.renyi)].filter(given, given).size() == 1")
+        .message("give exactly one of: epsilon and delta, mechanism, renyi"),
+    validation = Rule::new("has(self.epsilon) == has(self.delta)").message(
+        "epsilon and delta go together (delta may be 0)"),
+)]
+pub struct BudgetSpec {
+    /// Epsilon, above 0, an integer or a decimal in quotes with at most 12 decimals. With delta. Example: "0.01".
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Decimal")]
+    pub epsilon: Option<Decimal>,
+    /// Delta, a probability between 0 and 1, an integer or a decimal in quotes with at most 18 decimals. With epsilon.
+    /// Example: "1e-9".
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Decimal")]
+    pub delta: Option<Decimal>,
+    /// A mechanism by name, with its parameters: gaussian(sigma=...), laplace(scale=...) or
+    /// dp-sgd(noise-multiplier=...,sample-rate=...,steps=...). Example: gaussian(sigma=647.2).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String", length(min = 1, max = 256))]
+    pub mechanism: Option<String>,
+    /// An epsilon for each of the dataset's Renyi orders. With Renyi composition only.
+    /// Example: [{order: 4, epsilon: "0.02"}, ...].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Vec<CurvePoint>", length(min = 1, max = 32))]
+    pub renyi: Option<Vec<CurvePoint>>,
+}
+
+/// How much of a granted claim, in all so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("has(self.all) != has(self.perBlock)").message(
+        "give exactly one of: all, perBlock"),
+    validation = Rule::new("!has(oldSelf.all) || has(self.all)").message("all can't be taken back"),
+    validation = Rule::new(
+        "!has(oldSelf.perBlock) || has(self.all) || \
+         (has(self.perBlock) && oldSelf.perBlock.all(block, block in self.perBlock))")
+        .message("a block can't be taken back: keep every block that was named").field_path(".perBlock"),
+)]
+pub struct Settlement {
+    /// Everything that is still allocated. Only true is accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "bool")]
+    #[x_kube(validation = Rule::new("self").message("only true is accepted: leave it out for false"))]
+    pub all: Option<bool>,
+    /// So much on each block by name, in all since the grant; other blocks stay as they are.
+    /// Example: {taxi-2026-11-21: {epsilon: "0.005", delta: "1e-10"}}.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "BTreeMap<String, SettlementAmount>", extend("minProperties" = 1, "maxProperties" = 256))]
+    pub per_block: Option<BTreeMap<String, SettlementAmount>>,
+}
+
+/// How much of a granted claim on one block, in all so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(
+    validation = Rule::new("(has(self.epsilon) || has(self.delta)) != has(self.renyi)").message(
+        "give exactly one of: epsilon and delta, renyi"),
+    validation = Rule::new("has(self.epsilon) == has(self.delta)").message(
+        "epsilon and delta go together (delta may be 0)"),
+)]
+pub struct SettlementAmount {
+    /// Epsilon, an integer or a decimal in quotes with at most 12 decimals. With delta. Example: "0.005".
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Decimal")]
+    pub epsilon: Option<Decimal>,
+    /// Delta, a probability between 0 and 1, an integer or a decimal in quotes with at most 18 decimals. With epsilon.
+    /// Example: "1e-10".
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Decimal")]
+    pub delta: Option<Decimal>,
+    /// An epsilon for each of the dataset's Renyi orders. With Renyi composition only.
+    /// Example: [{order: 4, epsilon: "0.01"}, ...].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Vec<CurvePoint>", length(min = 1, max = 32))]
+    pub renyi: Option<Vec<CurvePoint>>,
+}
+
+/// Where a claim is in its life: `Waiting -> Granted -> Consumed | Released`,
+/// `Waiting -> Denied | Expired | Withdrawn`, and nothing else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum ClaimPhase {
+    /// Not decided yet.
+    Waiting,
+    /// All it asks is its own; some of it is neither consumed nor released.
+    Granted,
+    /// Nothing is left allocated, and some of it was consumed.
+    Consumed,
+    /// Nothing is left allocated, and nothing was consumed.
+    Released,
+    /// Refused for good.
+    Denied,
+    /// Waited for its whole timeout.
+    Expired,
+    /// Taken back while it waited.
+    Withdrawn,
+}
+
+impl From<Phase> for ClaimPhase {
+    fn from(phase: Phase) -> Self {
+        match phase {
+            Phase::Waiting => Self::Waiting,
+            Phase::Granted => Self::Granted,
+            Phase::Consumed => Self::Consumed,
+            Phase::Released => Self::Released,
+            Phase::Denied => Self::Denied,
+            Phase::Expired => Self::Expired,
+            Phase::Withdrawn => Self::Withdrawn,
+        }
+    }
+}
+
+impl fmt::Display for ClaimPhase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+/// The types of a claim's conditions. `kubectl wait --for=condition=Granted` names one.
+pub mod conditions {
+    /// It was granted. Stays True when it is consumed or released afterwards.
+    pub const GRANTED: &str = "Granted";
+    /// It was refused for good.
+    pub const DENIED: &str = "Denied";
+    /// It waited for its whole timeout.
+    pub const EXPIRED: &str = "Expired";
+    /// Some or all of it was spent.
+    pub const CONSUMED: &str = "Consumed";
+    /// Some or all of it was given back.
+    pub const RELEASED: &str = "Released";
+    /// The condition of datasets and blocks: they are in the ledger and in use.
+    pub const READY: &str = "Ready";
+}
+
+/// A claim's state. A view of its dataset's ledger, behind it by a moment.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PrivacyBudgetClaimStatus {
+    /// Waiting, then Granted, Denied, Expired or Withdrawn; a granted claim becomes Consumed or Released.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "ClaimPhase")]
+    pub phase: Option<ClaimPhase>,
+    /// Why it is in its phase, as one word in CamelCase, for programs. Example: TooLarge.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
+    pub reason: Option<String>,
+    /// Why it is in its phase, which block lacks how much, and what would change it, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
+    pub message: Option<String>,
+    /// The blocks that it is on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub blocks: Vec<ClaimBlock>,
+    /// How many blocks it is on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "i64")]
+    pub block_count: Option<u64>,
+    /// Its largest share of any of its blocks, between 0 and 1, as a decimal; the smallest goes first. Example: 0.001.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
+    pub dominant_share: Option<String>,
+    /// The number of the ledger entry that this state is true at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "i64")]
+    pub sequence: Option<u64>,
+    /// When it arrived in the ledger.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "date_time")]
+    pub arrived_at: Option<Time>,
+    /// When it was granted, denied, expired or withdrawn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "date_time")]
+    pub decided_at: Option<Time>,
+    /// Granted, Denied, Expired, Consumed and Released.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "crate::schema::conditions")]
+    pub conditions: Vec<Condition>,
+}
+
+fn date_time(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({"type": "string", "format": "date-time"})
+}
+
+/// A block that a claim is on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ClaimBlock {
+    /// Its name, in the dataset's namespace.
+    pub name: String,
+    /// Where its data is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
+    pub data_source: Option<String>,
+}

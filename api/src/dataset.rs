@@ -1,0 +1,253 @@
+//! PrivateDataset: the rules of one dataset.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::{CustomResource, KubeSchema};
+use privatekube_policy::{Composition, Delta, Epsilon, Order, Orders, Policy, Setting, Span, Unlocking};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{Decimal, Duration, FieldError, Guarantee};
+
+/// The rules of one dataset: how its blocks' budget unlocks, how budgets add up, and in which order claims get it.
+/// Policy, unlocking, composition and orders never change; another set of rules is another dataset.
+#[derive(Clone, Debug, PartialEq, Eq, CustomResource, KubeSchema, Serialize, Deserialize)]
+#[kube(
+    group = "privatekube.dev",
+    version = "v1alpha1",
+    kind = "PrivateDataset",
+    namespaced,
+    shortname = "pds",
+    category = "privatekube",
+    status = "PrivateDatasetStatus",
+    derive = "PartialEq",
+    doc = "A dataset whose privacy budget is scheduled: its rules. Its portions are PrivateDataBlocks in the same \
+           namespace, demands on them are PrivacyBudgetClaims.",
+    validation = Rule::new("self.metadata.name.matches('^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$')").message(
+        "a dataset's name is at most 63 lower-case letters, digits and '-', like taxi"),
+    printcolumn(name = "Policy", type_ = "string", json_path = ".spec.policy", description = "Who goes first."),
+    printcolumn(
+        name = "Composition", type_ = "string", json_path = ".spec.composition",
+        description = "How budgets add up."
+    ),
+    printcolumn(name = "Blocks", type_ = "integer", json_path = ".status.blocks", description = "Its blocks."),
+    printcolumn(
+        name = "Waiting", type_ = "integer", json_path = ".status.waiting",
+        description = "Claims not decided yet."
+    ),
+    printcolumn(
+        name = "Granted", type_ = "integer", json_path = ".status.granted",
+        description = "Claims that were ever granted."
+    ),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(
+        name = "Ledger", type_ = "integer", json_path = ".status.ledgerSequence", priority = "1",
+        description = "The ledger position that the counts are true at."
+    )
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("self.policy == oldSelf.policy").message(
+        "policy never changes: make another dataset").field_path(".policy"),
+    validation = Rule::new("self.unlocking == oldSelf.unlocking").message(
+        "unlocking never changes: make another dataset").field_path(".unlocking"),
+    validation = Rule::new("self.composition == oldSelf.composition").message(
+        "composition never changes: make another dataset").field_path(".composition"),
+    validation = Rule::new(
+        "has(self.orders) == has(oldSelf.orders) && (!has(self.orders) || self.orders == oldSelf.orders)").message(
+        "orders never change: make another dataset").field_path(".orders"),
+    validation = Rule::new("!has(self.orders) || self.composition == 'Renyi'").message(
+        "orders are of Renyi composition: leave them out, or set composition: Renyi").field_path(".orders"),
+)]
+pub struct PrivateDatasetSpec {
+    /// In which order claims get budget. DPF (Dominant Private Block Fairness): the claim whose largest share of any
+    /// block is smallest goes first, all or nothing. Never changes.
+    #[serde(default)]
+    pub policy: PolicyName,
+    /// How a block's budget becomes available. Exactly one of arrivals, lifetime and immediate. Never changes.
+    pub unlocking: UnlockingSpec,
+    /// How budgets add up: Renyi (Renyi curves are summed, far tighter for many claims) or Basic (epsilons and deltas
+    /// are summed). Never changes.
+    #[serde(default)]
+    pub composition: CompositionName,
+    /// The Renyi orders (alpha) that are accounted for, each above 1, an integer or a decimal in quotes with at most 6
+    /// decimals. With composition Renyi only. If absent: 1.5, 1.75, 2, 2.5, 3, 4, 5, 6, 8, 16, 32, 64. Never changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Vec<Decimal>", length(min = 1, max = 32))]
+    pub orders: Option<Vec<Decimal>>,
+    /// The total (epsilon, delta) of a block that states none. Example: {epsilon: 10, delta: "1e-7"}.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Guarantee")]
+    pub guarantee: Option<Guarantee>,
+    /// How long a claim that states no timeout waits at most, as numbers with units ms, s, m, h or d. Forever if
+    /// absent. Example: 1h30m.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Duration")]
+    pub timeout: Option<Duration>,
+}
+
+/// Who goes first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum PolicyName {
+    /// Dominant Private Block Fairness.
+    #[default]
+    #[serde(rename = "DPF")]
+    Dpf,
+}
+
+/// How budgets add up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum CompositionName {
+    /// Renyi curves are summed.
+    #[default]
+    Renyi,
+    /// Epsilons and deltas are summed.
+    Basic,
+}
+
+/// How a block's budget becomes available.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(
+    validation = Rule::new(
+        "[has(self.arrivals), has(self.lifetime), has(self.immediate)].filter(given, given).size() == 1").message(
+        "give exactly one of arrivals, lifetime and immediate"),
+    validation = Rule::new("!has(self.tick) || has(self.lifetime)").message("tick goes with lifetime only"),
+)]
+pub struct UnlockingSpec {
+    /// Each claim that arrives for a block unlocks one N-th of it; this is N, 1 or more. Example: 100.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "u32", range(min = 1, max = 1_000_000_000))]
+    pub arrivals: Option<u32>,
+    /// A block unlocks evenly over this time from its arrival, as numbers with units ms, s, m, h or d. Example: 720h.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Duration")]
+    pub lifetime: Option<Duration>,
+    /// How often a step of lifetime is taken, as numbers with units ms, s, m, h or d. If absent: a thousandth of
+    /// lifetime, but at least 1s. Example: 1m.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Duration")]
+    pub tick: Option<Duration>,
+    /// All of a block is available at once. Only true is accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "bool")]
+    #[x_kube(validation = Rule::new("self").message("only true is accepted: leave it out for false"))]
+    pub immediate: Option<bool>,
+}
+
+/// A dataset's state. A view of its ledger, behind it by a moment.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PrivateDatasetStatus {
+    /// Ready: the dataset's ledger is open and its claims are decided.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "crate::schema::conditions")]
+    pub conditions: Vec<Condition>,
+    /// The number of the ledger entry that the counts are true at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "i64")]
+    pub ledger_sequence: Option<u64>,
+    /// How many blocks it has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "i64")]
+    pub blocks: Option<u64>,
+    /// How many claims are not decided yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "i64")]
+    pub waiting: Option<u64>,
+    /// How many claims were ever granted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "i64")]
+    pub granted: Option<u64>,
+}
+
+/// How many steps a lifetime has if its tick isn't given.
+const DEFAULT_STEPS: u64 = 1000;
+/// The shortest tick that is taken if none is given.
+const DEFAULT_TICK: Span = Span::from_secs(1);
+
+impl PrivateDatasetSpec {
+    /// What the dataset's engine is made with.
+    pub fn setting(&self) -> Result<Setting, FieldError> {
+        let setting = Setting {
+            policy: match self.policy {
+                PolicyName::Dpf => Policy::Dpf,
+            },
+            unlocking: self.unlocking.parse()?,
+            composition: self.composition()?,
+        };
+        setting
+            .check()
+            .map_err(|problem| FieldError::new("spec", problem))?;
+        Ok(setting)
+    }
+
+    /// The total of a block that states none.
+    pub fn guarantee(&self) -> Result<Option<(Epsilon, Delta)>, FieldError> {
+        self.guarantee
+            .as_ref()
+            .map(|guarantee| guarantee.parse("spec.guarantee"))
+            .transpose()
+    }
+
+    /// How long a claim that states no timeout waits.
+    pub fn timeout(&self) -> Result<Option<Span>, FieldError> {
+        self.timeout
+            .as_ref()
+            .map(|timeout| timeout.span("spec.timeout"))
+            .transpose()
+    }
+
+    fn composition(&self) -> Result<Composition, FieldError> {
+        match (self.composition, &self.orders) {
+            (CompositionName::Basic, None) => Ok(Composition::Basic),
+            (CompositionName::Basic, Some(_)) => Err(FieldError::new(
+                "spec.orders",
+                "orders are of Renyi composition: leave them out, or set composition: Renyi",
+            )),
+            (CompositionName::Renyi, None) => Ok(Composition::Renyi(Orders::default())),
+            (CompositionName::Renyi, Some(orders)) => {
+                let orders: Vec<Order> = orders
+                    .iter()
+                    .enumerate()
+                    .map(|(at, order)| order.order(&format!("spec.orders[{at}]")))
+                    .collect::<Result<_, _>>()?;
+                Orders::new(orders)
+                    .map(Composition::Renyi)
+                    .map_err(|problem| FieldError::new("spec.orders", problem))
+            }
+        }
+    }
+}
+
+impl UnlockingSpec {
+    fn parse(&self) -> Result<Unlocking, FieldError> {
+        const FIELD: &str = "spec.unlocking";
+        let tick = match (&self.tick, &self.lifetime) {
+            (Some(_), None) => return Err(FieldError::new("spec.unlocking.tick", "goes with lifetime only")),
+            (tick, _) => tick,
+        };
+        match (self.arrivals, &self.lifetime, self.immediate) {
+            (Some(0), None, None) => Err(FieldError::new(
+                "spec.unlocking.arrivals",
+                "0 would never unlock anything: write 1 or more",
+            )),
+            (Some(arrivals), None, None) => Ok(Unlocking::Arrivals(arrivals)),
+            (None, Some(lifetime), None) => {
+                let lifetime = lifetime.span("spec.unlocking.lifetime")?;
+                let tick = match tick {
+                    Some(tick) => tick.span("spec.unlocking.tick")?,
+                    None => Span::from_micros(lifetime.micros() / DEFAULT_STEPS).max(DEFAULT_TICK),
+                };
+                Ok(Unlocking::Lifetime { lifetime, tick })
+            }
+            (None, None, Some(true)) => Ok(Unlocking::Immediate),
+            (None, None, Some(false)) => Err(FieldError::new(
+                "spec.unlocking.immediate",
+                "only true is accepted: leave it out for false",
+            )),
+            _ => Err(FieldError::new(
+                FIELD,
+                "give exactly one of arrivals, lifetime and immediate",
+            )),
+        }
+    }
+}

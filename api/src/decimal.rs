@@ -1,0 +1,185 @@
+//! Exact numbers and durations as they stand in a resource.
+
+use std::{borrow::Cow, fmt, str::FromStr};
+
+use privatekube_policy::{Delta, Epsilon, Order, Span};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use crate::FieldError;
+
+/// A number that is exact: an integer, or a decimal in quotes. A float is neither.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decimal {
+    /// Written without quotes.
+    Integer(i64),
+    /// Written in quotes.
+    Text(String),
+}
+
+impl Decimal {
+    /// As an epsilon; `field` is where it stands.
+    pub fn epsilon(&self, field: &str) -> Result<Epsilon, FieldError> {
+        self.parse(field)
+    }
+
+    /// As a delta; `field` is where it stands.
+    pub fn delta(&self, field: &str) -> Result<Delta, FieldError> {
+        self.parse(field)
+    }
+
+    /// As a Renyi order; `field` is where it stands.
+    pub fn order(&self, field: &str) -> Result<Order, FieldError> {
+        self.parse(field)
+    }
+
+    fn parse<T: FromStr<Err: fmt::Display>>(&self, field: &str) -> Result<T, FieldError> {
+        self.to_string()
+            .parse()
+            .map_err(|problem| FieldError::new(field, problem))
+    }
+}
+
+impl fmt::Display for Decimal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Integer(number) => number.fmt(f),
+            Self::Text(text) => f.write_str(text),
+        }
+    }
+}
+
+impl From<i64> for Decimal {
+    fn from(number: i64) -> Self {
+        Self::Integer(number)
+    }
+}
+
+impl From<&str> for Decimal {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+
+impl From<Epsilon> for Decimal {
+    fn from(epsilon: Epsilon) -> Self {
+        Self::Text(epsilon.to_string())
+    }
+}
+
+impl From<Delta> for Decimal {
+    fn from(delta: Delta) -> Self {
+        Self::Text(delta.to_string())
+    }
+}
+
+impl From<Order> for Decimal {
+    fn from(order: Order) -> Self {
+        Self::Text(order.to_string())
+    }
+}
+
+impl Serialize for Decimal {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Integer(number) => serializer.serialize_i64(*number),
+            Self::Text(text) => serializer.serialize_str(text),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Decimal {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(DecimalVisitor)
+    }
+}
+
+struct DecimalVisitor;
+
+impl de::Visitor<'_> for DecimalVisitor {
+    type Value = Decimal;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an integer, or a decimal in quotes (a float isn't exact)")
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<Decimal, E> {
+        Ok(Decimal::Integer(number))
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<Decimal, E> {
+        // Beyond what any amount may be, and refused as such with its digits.
+        Ok(i64::try_from(number).map_or_else(|_| Decimal::Text(number.to_string()), Decimal::Integer))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Decimal, E> {
+        Ok(Decimal::Text(text.to_owned()))
+    }
+}
+
+impl JsonSchema for Decimal {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Decimal".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "x-kubernetes-int-or-string": true,
+            "anyOf": [{"type": "integer"}, {"type": "string"}],
+            "maxLength": 64,
+            "x-kubernetes-validations": [{
+                "rule": "type(self) == int ? self >= 0 : self.matches('^[+]?([0-9]+([.][0-9]*)?|[.][0-9]+)([eE][+-]?[0-9]+)?$')",
+                "message": "write an integer, or a decimal in quotes, zero or more, like 10, \"0.5\" or \"1e-9\"",
+            }],
+        })
+    }
+}
+
+/// A duration as it stands in a resource, like `90s` or `1h30m`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Duration(pub String);
+
+impl Duration {
+    /// Its length, more than nothing; `field` is where it stands.
+    pub fn span(&self, field: &str) -> Result<Span, FieldError> {
+        parse_span(&self.0, field)
+    }
+}
+
+/// A duration of more than nothing.
+pub(crate) fn parse_span(text: &str, field: &str) -> Result<Span, FieldError> {
+    match text.parse::<Span>() {
+        Err(problem) => Err(FieldError::new(field, problem)),
+        Ok(span) if span.micros() == 0 => Err(FieldError::new(
+            field,
+            format_args!("{text:?} is no time at all: write a longer duration, like 90s or 1h30m"),
+        )),
+        Ok(span) => Ok(span),
+    }
+}
+
+impl JsonSchema for Duration {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Duration".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "maxLength": 32,
+            "x-kubernetes-validations": [{
+                "rule": "self.matches('^([0-9]+(ms|s|m|h|d))+$')",
+                "message": "write numbers with units ms, s, m, h or d, like 90s or 1h30m",
+            }],
+        })
+    }
+}

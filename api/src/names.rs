@@ -1,0 +1,129 @@
+//! Names that users, controllers and manifests share.
+
+use std::fmt;
+
+use thiserror::Error;
+
+/// The API group of all kinds.
+pub const GROUP: &str = "privatekube.dev";
+/// The API version of all kinds.
+pub const VERSION: &str = "v1alpha1";
+
+/// How every annotation of a pod that asks for budget begins. Other domains (`x.privatekube.dev/`) don't count.
+pub const ANNOTATION_PREFIX: &str = "privatekube.dev/";
+/// The dataset: `name` in the pod's namespace, or `namespace/name`.
+pub const ANNOTATION_DATASET: &str = "privatekube.dev/dataset";
+/// Epsilon asked on each block.
+pub const ANNOTATION_EPSILON: &str = "privatekube.dev/epsilon";
+/// Delta asked on each block.
+pub const ANNOTATION_DELTA: &str = "privatekube.dev/delta";
+/// A mechanism asked on each block, in place of epsilon and delta.
+pub const ANNOTATION_MECHANISM: &str = "privatekube.dev/mechanism";
+/// Which blocks: a CEL expression. Every block if absent.
+pub const ANNOTATION_BLOCKS: &str = "privatekube.dev/blocks";
+/// How many blocks are needed at least. 1 if absent.
+pub const ANNOTATION_MIN_BLOCKS: &str = "privatekube.dev/min-blocks";
+/// How many blocks are taken at most, the newest. All if absent.
+pub const ANNOTATION_MAX_BLOCKS: &str = "privatekube.dev/max-blocks";
+/// How long to wait for the budget at most.
+pub const ANNOTATION_TIMEOUT: &str = "privatekube.dev/timeout";
+/// Higher goes before lower. 0 if absent.
+pub const ANNOTATION_PRIORITY: &str = "privatekube.dev/priority";
+/// Existing claims in the pod's namespace, in place of all the others.
+pub const ANNOTATION_CLAIM: &str = "privatekube.dev/claim";
+/// What was granted, as JSON of [`Grant`](crate::Grant). Written by the system with the pod's Binding.
+pub const ANNOTATION_GRANT: &str = "privatekube.dev/grant";
+
+/// The scheduling gate that a managed pod has until its budget is granted.
+pub const GATE: &str = "privatekube.dev/budget";
+/// The extended resource that a managed pod requests, by which the scheduler knows to ask the extender.
+pub const RESOURCE: &str = "privatekube.dev/privacy-budget";
+/// The label, with value `true`, of every managed pod.
+pub const LABEL_MANAGED: &str = "privatekube.dev/managed";
+/// The label of a ledger entry that names its dataset.
+pub const LABEL_DATASET: &str = "privatekube.dev/dataset";
+/// The finalizer of blocks and claims that keeps them until the ledger knows that they are gone.
+pub const FINALIZER_LEDGER: &str = "privatekube.dev/ledger";
+/// The environment variable in which a container finds its pod's grant.
+pub const ENV_GRANT: &str = "PRIVATEKUBE_GRANT";
+
+/// Longest DNS label, and longest value of a Kubernetes label.
+const LABEL_LENGTH: usize = 63;
+/// Longest name of a Kubernetes object.
+const NAME_LENGTH: usize = 253;
+
+/// Why a text doesn't name a dataset or an object. Its message says what is accepted.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum NameError {
+    /// Nothing there.
+    #[error("is empty: write the dataset's name, or namespace/name")]
+    EmptyDataset,
+    /// Not a name of a dataset.
+    #[error(
+        "{0:?} is not a dataset: write its name, or namespace/name, each at most 63 lower-case letters, digits and '-', \
+         like taxi or data/taxi"
+    )]
+    NotADataset(String),
+    /// Not the name of an object.
+    #[error(
+        "{0:?} is not a name: write lower-case letters, digits, '-' and '.', at most 253, like weekly-count"
+    )]
+    NotAName(String),
+}
+
+/// Whether `text` is a DNS label (RFC 1123): a namespace, a dataset.
+#[must_use]
+pub fn is_label_name(text: &str) -> bool {
+    let edge = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let bytes = text.as_bytes();
+    bytes.len() <= LABEL_LENGTH
+        && bytes.first().is_some_and(edge)
+        && bytes.last().is_some_and(edge)
+        && bytes.iter().all(|byte| edge(byte) || *byte == b'-')
+}
+
+/// Whether `text` is a DNS subdomain (RFC 1123): the name of a claim or block.
+#[must_use]
+pub fn is_object_name(text: &str) -> bool {
+    let edge = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let part = |part: &str| {
+        let bytes = part.as_bytes();
+        bytes.first().is_some_and(edge)
+            && bytes.last().is_some_and(edge)
+            && bytes.iter().all(|byte| edge(byte) || *byte == b'-')
+    };
+    text.len() <= NAME_LENGTH && text.split('.').all(part)
+}
+
+/// A dataset, wherever it is named.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DatasetKey {
+    /// Its namespace, which is that of its blocks.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+impl DatasetKey {
+    /// `name` in `default_namespace`, or `namespace/name`.
+    pub fn parse(text: &str, default_namespace: &str) -> Result<Self, NameError> {
+        if text.is_empty() {
+            return Err(NameError::EmptyDataset);
+        }
+        let (namespace, name) = text.split_once('/').unwrap_or((default_namespace, text));
+        if is_label_name(namespace) && is_label_name(name) {
+            Ok(Self {
+                namespace: namespace.to_owned(),
+                name: name.to_owned(),
+            })
+        } else {
+            Err(NameError::NotADataset(text.to_owned()))
+        }
+    }
+}
+
+impl fmt::Display for DatasetKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}

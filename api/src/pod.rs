@@ -1,0 +1,272 @@
+//! What a pod asks in its annotations.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    ANNOTATION_BLOCKS, ANNOTATION_CLAIM, ANNOTATION_DATASET, ANNOTATION_DELTA, ANNOTATION_EPSILON,
+    ANNOTATION_GRANT, ANNOTATION_MAX_BLOCKS, ANNOTATION_MECHANISM, ANNOTATION_MIN_BLOCKS, ANNOTATION_PREFIX,
+    ANNOTATION_PRIORITY, ANNOTATION_TIMEOUT, BudgetRequest, ClaimRequest, DatasetKey, Decimal, FieldError,
+    FieldErrors, NameError, Selector, Wish,
+    decimal::parse_span,
+    names::is_object_name,
+    request::{check_bounds, check_priority, keep},
+};
+
+/// What a pod asks.
+#[derive(Clone, Debug, PartialEq)]
+pub enum PodRequest {
+    /// A demand of its own, for which a claim is made.
+    Inline(ClaimRequest),
+    /// Existing claims in its namespace, each once, at least one; it runs when all are granted.
+    Claims(Vec<String>),
+}
+
+/// Every annotation that a user may write.
+const KNOWN: [&str; 10] = [
+    ANNOTATION_DATASET,
+    ANNOTATION_EPSILON,
+    ANNOTATION_DELTA,
+    ANNOTATION_MECHANISM,
+    ANNOTATION_BLOCKS,
+    ANNOTATION_MIN_BLOCKS,
+    ANNOTATION_MAX_BLOCKS,
+    ANNOTATION_TIMEOUT,
+    ANNOTATION_PRIORITY,
+    ANNOTATION_CLAIM,
+];
+/// The most claims that a pod may name.
+const MOST_CLAIMS: usize = 32;
+/// The most blocks that a demand may be on.
+const MOST_BLOCKS: u32 = 100_000;
+
+/// Whether a pod with these annotations asks for budget.
+#[must_use]
+pub fn is_managed(annotations: &BTreeMap<String, String>) -> bool {
+    annotations.keys().any(|key| key.starts_with(ANNOTATION_PREFIX))
+}
+
+/// What a pod with these annotations in `namespace` asks; none if it has no annotation of ours.
+pub fn pod_request(
+    annotations: &BTreeMap<String, String>,
+    namespace: &str,
+) -> Result<Option<PodRequest>, FieldErrors> {
+    if !is_managed(annotations) {
+        return Ok(None);
+    }
+    let mut errors = unknown(annotations);
+    let request = if let Some(claims) = annotations.get(ANNOTATION_CLAIM) {
+        for other in KNOWN.iter().filter(|known| **known != ANNOTATION_CLAIM) {
+            if annotations.contains_key(*other) {
+                errors.push(FieldError::new(
+                    *other,
+                    format_args!(
+                        "doesn't go with {ANNOTATION_CLAIM}, whose claims say it: leave out one of the two"
+                    ),
+                ));
+            }
+        }
+        keep(claim_names(claims), &mut errors).map(PodRequest::Claims)
+    } else {
+        inline(annotations, namespace, &mut errors).map(PodRequest::Inline)
+    };
+    FieldErrors::unless_empty(errors, request).map(Some)
+}
+
+/// An error for each annotation of ours that a user may not write.
+fn unknown(annotations: &BTreeMap<String, String>) -> Vec<FieldError> {
+    let ours = annotations
+        .keys()
+        .filter(|key| key.starts_with(ANNOTATION_PREFIX));
+    ours.filter(|key| !KNOWN.contains(&key.as_str()))
+        .map(|key| {
+            if key == ANNOTATION_GRANT {
+                return FieldError::new(
+                    key,
+                    "is written by the system when the budget is granted: leave it out",
+                );
+            }
+            let hint = match nearest(key) {
+                Some(near) => format!("did you mean {near}? "),
+                None => String::new(),
+            };
+            FieldError::new(
+                key,
+                format_args!("is not known: {hint}known are {}", KNOWN.join(", ")),
+            )
+        })
+        .collect()
+}
+
+/// The known annotation that `key` is a slip of the pen from, if any.
+fn nearest(key: &str) -> Option<&'static str> {
+    const MOST_SLIPS: usize = 2;
+    let slips = |known: &&str| distance(&key.to_ascii_lowercase(), known);
+    let near = KNOWN.into_iter().min_by_key(|known| slips(&known))?;
+    (slips(&near) <= MOST_SLIPS).then_some(near)
+}
+
+/// How many characters have to be added, removed or replaced (Levenshtein). `from` is bounded by what an annotation's
+/// key may be (317 characters).
+fn distance(from: &str, to: &str) -> usize {
+    let to: Vec<char> = to.chars().collect();
+    let mut row: Vec<usize> = (0..=to.len()).collect();
+    for (line, letter) in from.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = line + 1;
+        for (column, other) in to.iter().enumerate() {
+            let replaced = diagonal + usize::from(letter != *other);
+            diagonal = row[column + 1];
+            row[column + 1] = replaced.min(diagonal + 1).min(row[column] + 1);
+        }
+    }
+    row[to.len()]
+}
+
+fn claim_names(text: &str) -> Result<Vec<String>, FieldErrors> {
+    let mut errors = Vec::new();
+    let mut names: Vec<String> = Vec::new();
+    for name in text.split(',').map(str::trim) {
+        if !is_object_name(name) {
+            errors.push(FieldError::new(
+                ANNOTATION_CLAIM,
+                NameError::NotAName(name.to_owned()),
+            ));
+        } else if names.iter().any(|earlier| earlier == name) {
+            errors.push(FieldError::new(
+                ANNOTATION_CLAIM,
+                format_args!("{name:?} is named twice: write each claim once"),
+            ));
+        } else {
+            names.push(name.to_owned());
+        }
+    }
+    if names.len() > MOST_CLAIMS {
+        errors.push(FieldError::new(
+            ANNOTATION_CLAIM,
+            format_args!("{} claims are too many: write at most {MOST_CLAIMS}", names.len()),
+        ));
+    }
+    FieldErrors::unless_empty(errors, Some(names))
+}
+
+fn inline(
+    annotations: &BTreeMap<String, String>,
+    namespace: &str,
+    errors: &mut Vec<FieldError>,
+) -> Option<ClaimRequest> {
+    let get = |key: &str| annotations.get(key).map(String::as_str);
+    let dataset = keep(dataset(get(ANNOTATION_DATASET), namespace), errors);
+    let budget = keep(
+        budget(
+            get(ANNOTATION_EPSILON),
+            get(ANNOTATION_DELTA),
+            get(ANNOTATION_MECHANISM),
+        ),
+        errors,
+    );
+    let selector = get(ANNOTATION_BLOCKS).map(Selector::parse).transpose();
+    let selector = keep(
+        selector.map_err(|problem| FieldError::new(ANNOTATION_BLOCKS, problem)),
+        errors,
+    );
+    let min = get(ANNOTATION_MIN_BLOCKS).map_or(Ok(1), |text| block_count(ANNOTATION_MIN_BLOCKS, text));
+    let min = keep(min, errors);
+    let max = get(ANNOTATION_MAX_BLOCKS)
+        .map(|text| block_count(ANNOTATION_MAX_BLOCKS, text))
+        .transpose();
+    let max = keep(max, errors);
+    if let (Some(min), Some(max)) = (min, max) {
+        keep(
+            check_bounds((ANNOTATION_MIN_BLOCKS, min), (ANNOTATION_MAX_BLOCKS, max)),
+            errors,
+        );
+    }
+    let timeout = get(ANNOTATION_TIMEOUT).map(|text| parse_span(text, ANNOTATION_TIMEOUT));
+    let timeout = keep(timeout.transpose(), errors);
+    let priority = keep(get(ANNOTATION_PRIORITY).map_or(Ok(0), priority), errors);
+    Some(ClaimRequest {
+        dataset: dataset?,
+        wish: Wish::Selected {
+            selector: selector?,
+            min: min?,
+            max: max?,
+            budget: budget?,
+        },
+        timeout: timeout?,
+        priority: priority?,
+    })
+}
+
+fn dataset(text: Option<&str>, namespace: &str) -> Result<DatasetKey, FieldError> {
+    let Some(text) = text else {
+        return Err(FieldError::new(
+            ANNOTATION_DATASET,
+            "is missing: write the dataset's name, or namespace/name",
+        ));
+    };
+    DatasetKey::parse(text, namespace).map_err(|problem| FieldError::new(ANNOTATION_DATASET, problem))
+}
+
+fn budget(
+    epsilon: Option<&str>,
+    delta: Option<&str>,
+    mechanism: Option<&str>,
+) -> Result<BudgetRequest, FieldErrors> {
+    match (epsilon, delta, mechanism) {
+        (Some(epsilon), Some(delta), None) => BudgetRequest::guarantee(
+            (ANNOTATION_EPSILON, &Decimal::from(epsilon)),
+            (ANNOTATION_DELTA, &Decimal::from(delta)),
+        ),
+        (None, None, Some(mechanism)) => Ok(BudgetRequest::mechanism(ANNOTATION_MECHANISM, mechanism)?),
+        (Some(_), None, None) => Err(FieldError::new(
+            ANNOTATION_DELTA,
+            format_args!("is missing: {ANNOTATION_EPSILON} goes with a delta, like 1e-9 (it may be 0)"),
+        )
+        .into()),
+        (None, Some(_), None) => Err(FieldError::new(
+            ANNOTATION_EPSILON,
+            format_args!("is missing: {ANNOTATION_DELTA} goes with an epsilon, like 0.5"),
+        )
+        .into()),
+        (None, None, None) => Err(FieldError::new(
+            ANNOTATION_EPSILON,
+            format_args!(
+                "is missing: say how much budget the pod needs on each block, with {ANNOTATION_EPSILON} and \
+                 {ANNOTATION_DELTA}, or with {ANNOTATION_MECHANISM}"
+            ),
+        )
+        .into()),
+        (_, _, Some(_)) => Err(FieldError::new(
+            ANNOTATION_MECHANISM,
+            format_args!(
+                "doesn't go with {ANNOTATION_EPSILON} and {ANNOTATION_DELTA}: leave out one of the two"
+            ),
+        )
+        .into()),
+    }
+}
+
+fn block_count(field: &str, text: &str) -> Result<u32, FieldError> {
+    let count = text.trim().parse::<u32>();
+    count
+        .ok()
+        .filter(|count| (1..=MOST_BLOCKS).contains(count))
+        .ok_or_else(|| {
+            FieldError::new(
+                field,
+                format_args!(
+                    "{text:?} is not a number of blocks: write an integer between 1 and {MOST_BLOCKS}"
+                ),
+            )
+        })
+}
+
+fn priority(text: &str) -> Result<i32, FieldError> {
+    match text.trim().parse() {
+        Ok(priority) => check_priority(ANNOTATION_PRIORITY, priority),
+        Err(_) => Err(FieldError::new(
+            ANNOTATION_PRIORITY,
+            format_args!("{text:?} is not a priority: write an integer between -1000 and 1000"),
+        )),
+    }
+}

@@ -1,0 +1,356 @@
+//! What a claim asks, parsed: the same whether it was written as a claim or as annotations of a pod.
+
+use std::collections::BTreeMap;
+
+use privatekube_policy::{
+    Budget, Composition, CompositionError, Delta, Epsilon, Mechanism, MechanismError, Order, Span,
+};
+use thiserror::Error;
+
+use crate::{
+    BlockCount, BudgetSpec, CurvePoint, DatasetKey, Decimal, FieldError, FieldErrors, PrivacyBudgetClaim,
+    Selector, Settlement, SettlementAmount, Which, amounts::parse_curve, names::is_object_name,
+};
+
+/// A budget as a user asks for it, before it is known which coordinates its dataset has.
+#[derive(Clone, Debug, PartialEq)]
+pub enum BudgetRequest {
+    /// An (epsilon, delta) guarantee, epsilon above 0.
+    Guarantee {
+        /// Epsilon.
+        epsilon: Epsilon,
+        /// Delta.
+        delta: Delta,
+    },
+    /// An epsilon at each of some Renyi orders, one of them above 0.
+    Curve(Vec<(Order, Epsilon)>),
+    /// A mechanism, and as it was written.
+    Mechanism(Mechanism, String),
+}
+
+/// Why a request can't be charged to a dataset.
+#[derive(Clone, Debug, Error, PartialEq)]
+pub enum RequestError {
+    /// The mechanism can't be charged with the dataset's composition.
+    #[error(transparent)]
+    Mechanism(#[from] MechanismError),
+    /// The amounts don't go with the dataset's composition.
+    #[error(transparent)]
+    Composition(#[from] CompositionError),
+}
+
+impl BudgetRequest {
+    /// What it costs on a block of a dataset with `composition`, rounded up.
+    pub fn demand(&self, composition: &Composition) -> Result<Budget, RequestError> {
+        Ok(match (self, composition) {
+            (Self::Guarantee { epsilon, delta }, Composition::Basic) => {
+                composition.capacity(*epsilon, *delta)?
+            }
+            (Self::Guarantee { epsilon, delta }, Composition::Renyi(_)) => {
+                Mechanism::for_guarantee(*epsilon, *delta)?.demand(composition)?
+            }
+            (Self::Curve(curve), _) => composition.demand_curve(curve)?,
+            (Self::Mechanism(mechanism, _), _) => mechanism.demand(composition)?,
+        })
+    }
+
+    /// Epsilon and delta as they stand in fields (or annotations) of these names.
+    pub(crate) fn guarantee(
+        (epsilon_field, epsilon): (&str, &Decimal),
+        (delta_field, delta): (&str, &Decimal),
+    ) -> Result<Self, FieldErrors> {
+        let mut errors = Vec::new();
+        let parsed = epsilon.epsilon(epsilon_field);
+        if parsed == Ok(Epsilon::ZERO) {
+            errors.push(FieldError::new(
+                epsilon_field,
+                format_args!(
+                    "{:?} asks for nothing: epsilon must be above 0",
+                    epsilon.to_string()
+                ),
+            ));
+        }
+        let epsilon = keep(parsed, &mut errors);
+        let delta = keep(delta.delta(delta_field), &mut errors);
+        let request = epsilon
+            .zip(delta)
+            .map(|(epsilon, delta)| Self::Guarantee { epsilon, delta });
+        FieldErrors::unless_empty(errors, request)
+    }
+
+    /// A mechanism as it stands in a field or annotation.
+    pub(crate) fn mechanism(field: &str, text: &str) -> Result<Self, FieldError> {
+        let mechanism = text.parse();
+        mechanism
+            .map(|mechanism| Self::Mechanism(mechanism, text.to_owned()))
+            .map_err(|problem: MechanismError| FieldError::new(field, problem))
+    }
+
+    fn curve(field: &str, curve: &[CurvePoint]) -> Result<Self, FieldError> {
+        let curve = parse_curve(curve, field)?;
+        if curve.iter().all(|(_, epsilon)| *epsilon == Epsilon::ZERO) {
+            return Err(FieldError::new(
+                field,
+                "asks for nothing: epsilon must be above 0 at one order at least",
+            ));
+        }
+        Ok(Self::Curve(curve))
+    }
+}
+
+/// `result`'s value; its error goes to `errors`.
+pub(crate) fn keep<T, E: Into<FieldErrors>>(result: Result<T, E>, errors: &mut Vec<FieldError>) -> Option<T> {
+    match result {
+        Ok(value) => Some(value),
+        Err(error) => {
+            errors.extend(error.into().iter().cloned());
+            None
+        }
+    }
+}
+
+/// What a claim asks.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClaimRequest {
+    /// Of which dataset.
+    pub dataset: DatasetKey,
+    /// On which blocks, how much.
+    pub wish: Wish,
+    /// How long it waits at most; its dataset's timeout if none.
+    pub timeout: Option<Span>,
+    /// Higher goes before lower.
+    pub priority: i32,
+}
+
+/// On which blocks, how much.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Wish {
+    /// The same on each block that is selected.
+    Selected {
+        /// Which blocks; every one if none.
+        selector: Option<Selector>,
+        /// How many are needed at least, 1 or more.
+        min: u32,
+        /// How many are taken at most, the newest; all if none. Not below `min`.
+        max: Option<u32>,
+        /// How much on each.
+        budget: BudgetRequest,
+    },
+    /// For each block by name, at least one.
+    PerBlock(BTreeMap<String, BudgetRequest>),
+}
+
+/// How much of a granted claim to consume or release, in all so far.
+#[derive(Clone, Debug, PartialEq)]
+pub enum AmountRequest {
+    /// Everything that is still allocated.
+    All,
+    /// So much on each block by name.
+    PerBlock(BTreeMap<String, BudgetRequest>),
+}
+
+/// The lowest and highest priority.
+const PRIORITIES: std::ops::RangeInclusive<i32> = -1000..=1000;
+
+/// A priority within bounds.
+pub(crate) fn check_priority(field: &str, priority: i32) -> Result<i32, FieldError> {
+    if PRIORITIES.contains(&priority) {
+        Ok(priority)
+    } else {
+        Err(FieldError::new(
+            field,
+            format_args!("{priority} is out of range: write an integer between -1000 and 1000"),
+        ))
+    }
+}
+
+impl PrivacyBudgetClaim {
+    /// What it asks. The API server's schema has let it in, but says less than this does.
+    pub fn request(&self) -> Result<ClaimRequest, FieldErrors> {
+        let spec = &self.spec;
+        let mut errors = Vec::new();
+        let namespace = self.metadata.namespace.as_deref().unwrap_or_default();
+        let dataset = keep(
+            DatasetKey::parse(&spec.dataset, namespace)
+                .map_err(|problem| FieldError::new("spec.dataset", problem)),
+            &mut errors,
+        );
+        let wish = keep(self.wish(), &mut errors);
+        let timeout = spec.timeout.as_ref().map(|timeout| timeout.span("spec.timeout"));
+        let timeout = keep(timeout.transpose(), &mut errors);
+        let priority = keep(check_priority("spec.priority", spec.priority), &mut errors);
+        let request = match (dataset, wish, timeout, priority) {
+            (Some(dataset), Some(wish), Some(timeout), Some(priority)) => Some(ClaimRequest {
+                dataset,
+                wish,
+                timeout,
+                priority,
+            }),
+            _ => None,
+        };
+        FieldErrors::unless_empty(errors, request)
+    }
+
+    /// How much of it to consume, in all so far; none if nothing was said.
+    pub fn consume(&self) -> Result<Option<AmountRequest>, FieldErrors> {
+        let consume = self.spec.consume.as_ref();
+        consume
+            .map(|consume| settlement("spec.consume", consume))
+            .transpose()
+    }
+
+    /// How much of it to release, in all so far; none if nothing was said.
+    pub fn release(&self) -> Result<Option<AmountRequest>, FieldErrors> {
+        let release = self.spec.release.as_ref();
+        release
+            .map(|release| settlement("spec.release", release))
+            .transpose()
+    }
+
+    fn wish(&self) -> Result<Wish, FieldErrors> {
+        let spec = &self.spec;
+        match (&spec.budget, &spec.per_block) {
+            (Some(budget), None) => {
+                let mut errors = Vec::new();
+                let budget = keep(budget_request("spec.budget", budget), &mut errors);
+                let selector = spec.selector.as_deref().map(Selector::parse).transpose();
+                let selector = selector.map_err(|problem| FieldError::new("spec.selector", problem));
+                let selector = keep(selector, &mut errors);
+                let bounds = keep(bounds(spec.blocks.as_ref()), &mut errors);
+                let wish = match (budget, selector, bounds) {
+                    (Some(budget), Some(selector), Some((min, max))) => Some(Wish::Selected {
+                        selector,
+                        min,
+                        max,
+                        budget,
+                    }),
+                    _ => None,
+                };
+                FieldErrors::unless_empty(errors, wish)
+            }
+            (None, Some(_)) if spec.selector.is_some() || spec.blocks.is_some() => Err(FieldError::new(
+                "spec.perBlock",
+                "perBlock names its blocks: leave out selector and blocks",
+            )
+            .into()),
+            (None, Some(per_block)) => {
+                per_block_requests("spec.perBlock", per_block, budget_request).map(Wish::PerBlock)
+            }
+            _ => Err(FieldError::new(
+                "spec",
+                "give exactly one of budget (the same on each block) and perBlock (for each block by name)",
+            )
+            .into()),
+        }
+    }
+}
+
+/// How many blocks at least, and how many at most.
+fn bounds(blocks: Option<&BlockCount>) -> Result<(u32, Option<u32>), FieldError> {
+    let Some(BlockCount { min, max, which }) = blocks else {
+        return Ok((1, None));
+    };
+    check_bounds(("spec.blocks.min", *min), ("spec.blocks.max", *max))?;
+    match (which, max) {
+        (Some(Which::All), Some(_)) => Err(FieldError::new(
+            "spec.blocks.which",
+            "all takes every block: leave out max, or write which: newest",
+        )),
+        _ => Ok((*min, *max)),
+    }
+}
+
+/// At least one block, and no more at least than at most.
+pub(crate) fn check_bounds(
+    (min_field, min): (&str, u32),
+    (max_field, max): (&str, Option<u32>),
+) -> Result<(), FieldError> {
+    if min == 0 {
+        return Err(FieldError::new(
+            min_field,
+            "0 blocks would ask for nothing: write 1 or more",
+        ));
+    }
+    match max {
+        Some(0) => Err(FieldError::new(
+            max_field,
+            "0 blocks would ask for nothing: write 1 or more",
+        )),
+        Some(max) if max < min => Err(FieldError::new(
+            min_field,
+            format_args!("{min} is above the {max} of {max_field}: write {max} or less"),
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn budget_request(field: &str, budget: &BudgetSpec) -> Result<BudgetRequest, FieldErrors> {
+    match (&budget.epsilon, &budget.delta, &budget.mechanism, &budget.renyi) {
+        (Some(epsilon), Some(delta), None, None) => guarantee_at(field, epsilon, delta),
+        (None, None, Some(mechanism), None) => Ok(BudgetRequest::mechanism(
+            &format!("{field}.mechanism"),
+            mechanism,
+        )?),
+        (None, None, None, Some(curve)) => Ok(BudgetRequest::curve(&format!("{field}.renyi"), curve)?),
+        (Some(_), None, None, None) | (None, Some(_), None, None) => {
+            Err(FieldError::new(field, "epsilon and delta go together (delta may be 0)").into())
+        }
+        _ => Err(FieldError::new(field, "give exactly one of: epsilon and delta, mechanism, renyi").into()),
+    }
+}
+
+fn settlement_amount(field: &str, amount: &SettlementAmount) -> Result<BudgetRequest, FieldErrors> {
+    match (&amount.epsilon, &amount.delta, &amount.renyi) {
+        (Some(epsilon), Some(delta), None) => guarantee_at(field, epsilon, delta),
+        (None, None, Some(curve)) => Ok(BudgetRequest::curve(&format!("{field}.renyi"), curve)?),
+        (Some(_), None, None) | (None, Some(_), None) => {
+            Err(FieldError::new(field, "epsilon and delta go together (delta may be 0)").into())
+        }
+        _ => Err(FieldError::new(field, "give exactly one of: epsilon and delta, renyi").into()),
+    }
+}
+
+fn guarantee_at(field: &str, epsilon: &Decimal, delta: &Decimal) -> Result<BudgetRequest, FieldErrors> {
+    BudgetRequest::guarantee(
+        (&format!("{field}.epsilon"), epsilon),
+        (&format!("{field}.delta"), delta),
+    )
+}
+
+fn settlement(field: &str, settlement: &Settlement) -> Result<AmountRequest, FieldErrors> {
+    match (settlement.all, &settlement.per_block) {
+        (Some(true), None) => Ok(AmountRequest::All),
+        (Some(false), None) => Err(FieldError::new(
+            format!("{field}.all"),
+            "only true is accepted: leave it out for false",
+        )
+        .into()),
+        (None, Some(per_block)) => {
+            per_block_requests(&format!("{field}.perBlock"), per_block, settlement_amount)
+                .map(AmountRequest::PerBlock)
+        }
+        _ => Err(FieldError::new(field, "give exactly one of: all, perBlock").into()),
+    }
+}
+
+fn per_block_requests<T>(
+    field: &str,
+    per_block: &BTreeMap<String, T>,
+    parse: impl Fn(&str, &T) -> Result<BudgetRequest, FieldErrors>,
+) -> Result<BTreeMap<String, BudgetRequest>, FieldErrors> {
+    if per_block.is_empty() {
+        return Err(FieldError::new(field, "is empty: name one block at least").into());
+    }
+    let mut errors = Vec::new();
+    let mut requests = BTreeMap::new();
+    for (block, budget) in per_block {
+        let field = format!("{field}[{block}]");
+        if !is_object_name(block) {
+            errors.push(FieldError::new(&field, crate::NameError::NotAName(block.clone())));
+        }
+        if let Some(request) = keep(parse(&field, budget), &mut errors) {
+            requests.insert(block.clone(), request);
+        }
+    }
+    FieldErrors::unless_empty(errors, Some(requests))
+}

@@ -1,0 +1,57 @@
+//! Pieces of schemas that several kinds share and a derive can't say.
+
+use schemars::{Schema, SchemaGenerator, json_schema};
+
+/// The standard conditions, one of each type.
+pub(crate) fn conditions(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array",
+        "x-kubernetes-list-type": "map",
+        "x-kubernetes-list-map-keys": ["type"],
+        "items": {
+            "type": "object",
+            "description": "One aspect of the object's state.",
+            "required": ["type", "status", "lastTransitionTime", "reason", "message"],
+            "properties": {
+                "type": {
+                    "type": "string", "maxLength": 316,
+                    "description": "Which aspect, in CamelCase.",
+                },
+                "status": {
+                    "type": "string", "enum": ["True", "False", "Unknown"],
+                    "description": "Whether it holds.",
+                },
+                "observedGeneration": {
+                    "type": "integer", "format": "int64", "minimum": 0,
+                    "description": "The metadata.generation that this was said of.",
+                },
+                "lastTransitionTime": {
+                    "type": "string", "format": "date-time",
+                    "description": "When the status last changed.",
+                },
+                "reason": {
+                    "type": "string", "maxLength": 1024,
+                    "description": "Why, as one word in CamelCase, for programs.",
+                },
+                "message": {
+                    "type": "string", "maxLength": 32768,
+                    "description": "Why, in words, for people.",
+                },
+            },
+        },
+    })
+}
+
+/// Anything at all: what the ledger holds is the ledger's own.
+pub(crate) fn anything(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"x-kubernetes-preserve-unknown-fields": true})
+}
+
+/// A list of anything at all.
+pub(crate) fn list_of_anything(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array",
+        "x-kubernetes-list-type": "atomic",
+        "items": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
+    })
+}

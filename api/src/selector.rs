@@ -1,0 +1,393 @@
+//! Which blocks a claim wants: a CEL expression over a block's dimensions.
+
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet, HashMap},
+    fmt,
+    sync::{Arc, LazyLock},
+};
+
+use cel::{
+    Context, Env, ExecutionError, IdedExpr, Program, Value,
+    common::ast::{EntryExpr, Expr, operators},
+};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::FieldError;
+
+/// One attribute of a block.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Dimension {
+    /// An integer.
+    Number(i64),
+    /// A string.
+    Text(String),
+}
+
+/// A block's attributes by name.
+pub type Dimensions = BTreeMap<String, Dimension>;
+
+impl JsonSchema for Dimension {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Dimension".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "x-kubernetes-int-or-string": true,
+            "anyOf": [{"type": "integer"}, {"type": "string"}],
+            "maxLength": 253,
+        })
+    }
+}
+
+impl fmt::Display for Dimension {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) => number.fmt(f),
+            Self::Text(text) => write!(f, "{text:?}"),
+        }
+    }
+}
+
+impl From<&Dimension> for Value {
+    fn from(dimension: &Dimension) -> Self {
+        match dimension {
+            Dimension::Number(number) => Self::Int(*number),
+            Dimension::Text(text) => Self::String(Arc::new(text.clone())),
+        }
+    }
+}
+
+/// Why a text is not a selector, or a selector has no answer for a block. Its message says what is accepted.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum SelectorError {
+    /// Nothing there.
+    #[error("is empty: write a CEL expression like block.city == \"nyc\", or leave it out for every block")]
+    Empty,
+    /// Longer than is accepted.
+    #[error("has {0} characters: at most 2000 are accepted")]
+    TooLong(usize),
+    /// More deeply nested than is accepted.
+    #[error("is nested too deeply: at most 32 levels are accepted")]
+    TooDeep,
+    /// Not CEL.
+    #[error("{text:?} is not a CEL expression: {problem}")]
+    Syntax {
+        /// What was written.
+        text: String,
+        /// What the parser says, and where.
+        problem: String,
+    },
+    /// Another variable than `block`.
+    #[error("{0} is not known: only block is, whose fields are a block's dimensions, like block.city")]
+    UnknownVariable(String),
+    /// `block` by itself, or with an index.
+    #[error("block can only be read field by field, like block.city")]
+    WholeBlock,
+    /// A function that is not accepted.
+    #[error("{name} is not a function: known are {known}")]
+    UnknownFunction {
+        /// As it was written.
+        name: String,
+        /// Those that are accepted.
+        known: String,
+    },
+    /// A macro within a macro, whose cost would multiply.
+    #[error("all, exists, exists_one, filter and map can't be nested in each other")]
+    NestedMacros,
+    /// Something else than true or false.
+    #[error("{text:?} is {kind}, not true or false: write a condition like block.city == \"nyc\"")]
+    NotACondition {
+        /// What was written.
+        text: String,
+        /// What it is instead.
+        kind: String,
+    },
+    /// An error that depends on a block's dimensions.
+    #[error("{0}")]
+    Evaluation(String),
+}
+
+const MOST_CHARACTERS: usize = 2000;
+/// Deep enough for any condition a person writes, and shallow enough for the stack of any thread.
+const MOST_LEVELS: usize = 32;
+
+/// What may be called, and what the operators are called within an expression. `matches` is left out: a regular
+/// expression can be made arbitrarily expensive to compile, and is compiled for every block.
+const FUNCTIONS: [&str; 7] = [
+    "contains",
+    "endsWith",
+    "startsWith",
+    "size",
+    "int",
+    "string",
+    "double",
+];
+const OPERATORS: [&str; 19] = [
+    operators::CONDITIONAL,
+    operators::LOGICAL_AND,
+    operators::LOGICAL_OR,
+    operators::LOGICAL_NOT,
+    operators::SUBSTRACT,
+    operators::ADD,
+    operators::MULTIPLY,
+    operators::DIVIDE,
+    operators::MODULO,
+    operators::EQUALS,
+    operators::NOT_EQUALS,
+    operators::GREATER_EQUALS,
+    operators::LESS_EQUALS,
+    operators::GREATER,
+    operators::LESS,
+    operators::NEGATE,
+    operators::INDEX,
+    operators::NOT_STRICTLY_FALSE,
+    operators::IN,
+];
+/// The one variable.
+const BLOCK: &str = "block";
+
+static ENV: LazyLock<Arc<Env>> = LazyLock::new(|| {
+    let env = Env::stdlib().with_optional_support(false);
+    Arc::new(env)
+});
+
+/// A condition on a block's dimensions, compiled. Cheap to clone.
+#[derive(Clone)]
+pub struct Selector(Arc<Compiled>);
+
+struct Compiled {
+    source: String,
+    program: Program,
+    attributes: BTreeSet<String>,
+}
+
+impl Selector {
+    /// Compiles `text`. What passes can't fail for a block but by the types of its dimensions.
+    pub fn parse(text: &str) -> Result<Self, SelectorError> {
+        check_size(text)?;
+        let program = ENV.compile(text).map_err(|errors| SelectorError::Syntax {
+            text: text.to_owned(),
+            problem: first_error(&errors),
+        })?;
+        let mut walk = Walk::default();
+        walk.visit(program.expression(), 0)?;
+        if let Some(kind) = kind_if_no_condition(program.expression()) {
+            return Err(SelectorError::NotACondition {
+                text: text.to_owned(),
+                kind: kind.to_owned(),
+            });
+        }
+        let attributes = walk.attributes;
+        Ok(Self(Arc::new(Compiled {
+            source: text.to_owned(),
+            program,
+            attributes,
+        })))
+    }
+
+    /// As it was written.
+    #[must_use]
+    pub fn source(&self) -> &str {
+        &self.0.source
+    }
+
+    /// Each dimension that is read, but for those whose presence alone is asked by `has`.
+    #[must_use]
+    pub fn attributes(&self) -> &BTreeSet<String> {
+        &self.0.attributes
+    }
+
+    /// Whether a block with these dimensions is wanted. One that lacks a dimension that is read isn't.
+    pub fn matches(&self, block: &Dimensions) -> Result<bool, SelectorError> {
+        let mut context = Context::with_env(ENV.clone());
+        let fields: HashMap<String, Value> = block
+            .iter()
+            .map(|(name, value)| (name.clone(), Value::from(value)))
+            .collect();
+        context.add_variable_from_value(BLOCK, fields);
+        match self.0.program.execute(&context) {
+            Ok(Value::Bool(wanted)) => Ok(wanted),
+            Ok(other) => Err(SelectorError::NotACondition {
+                text: self.0.source.clone(),
+                kind: format!("of type {}", other.type_of()),
+            }),
+            Err(ExecutionError::NoSuchKey(name)) if !block.contains_key(name.as_str()) => Ok(false),
+            Err(error) => Err(SelectorError::Evaluation(error.to_string())),
+        }
+    }
+}
+
+impl PartialEq for Selector {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.source == other.0.source
+    }
+}
+
+impl Eq for Selector {}
+
+impl fmt::Debug for Selector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Selector").field(&self.0.source).finish()
+    }
+}
+
+impl fmt::Display for Selector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.source)
+    }
+}
+
+/// Bounds what the parser is given: it recurses, and running out of stack would end the process.
+fn check_size(text: &str) -> Result<(), SelectorError> {
+    if text.trim().is_empty() {
+        return Err(SelectorError::Empty);
+    }
+    let characters = text.chars().count();
+    if characters > MOST_CHARACTERS {
+        return Err(SelectorError::TooLong(characters));
+    }
+    Ok(())
+}
+
+/// The first of the parser's errors, in one line.
+fn first_error(errors: &cel::ParseErrors) -> String {
+    match errors.errors.first() {
+        Some(error) => format!("column {}: {}", error.pos.1, error.msg),
+        None => "it can't be read".to_owned(),
+    }
+}
+
+/// What `expression` certainly is, if that is no condition.
+fn kind_if_no_condition(expression: &IdedExpr) -> Option<&'static str> {
+    let _ = expression;
+    None
+}
+
+/// What an expression reads and calls.
+#[derive(Default)]
+struct Walk {
+    attributes: BTreeSet<String>,
+    bound: Vec<String>,
+}
+
+impl Walk {
+    fn visit(&mut self, expression: &IdedExpr, depth: usize) -> Result<(), SelectorError> {
+        if depth > MOST_LEVELS {
+            return Err(SelectorError::TooDeep);
+        }
+        let deeper = depth + 1;
+        match &expression.expr {
+            Expr::Unspecified | Expr::Literal(_) => Ok(()),
+            Expr::Ident(name) if self.bound.contains(name) => Ok(()),
+            Expr::Ident(name) if name == BLOCK => Err(SelectorError::WholeBlock),
+            Expr::Ident(name) => Err(SelectorError::UnknownVariable(name.clone())),
+            Expr::Select(select) => match &select.operand.expr {
+                Expr::Ident(name) if name == BLOCK && !self.bound.contains(name) => {
+                    if !select.test {
+                        self.attributes.insert(select.field.clone());
+                    }
+                    Ok(())
+                }
+                _ => self.visit(&select.operand, deeper),
+            },
+            Expr::Call(call) => {
+                let name = call.func_name.as_str();
+                if !OPERATORS.contains(&name) && !FUNCTIONS.contains(&name) {
+                    return Err(SelectorError::UnknownFunction {
+                        name: name.to_owned(),
+                        known: FUNCTIONS.join(", "),
+                    });
+                }
+                call.target
+                    .iter()
+                    .map(AsRef::as_ref)
+                    .chain(&call.args)
+                    .try_for_each(|part| self.visit(part, deeper))
+            }
+            Expr::List(list) => list.elements.iter().try_for_each(|part| self.visit(part, deeper)),
+            Expr::Map(map) => map
+                .entries
+                .iter()
+                .try_for_each(|entry| self.entry(&entry.expr, deeper)),
+            Expr::Struct(made) => made
+                .entries
+                .iter()
+                .try_for_each(|entry| self.entry(&entry.expr, deeper)),
+            Expr::Comprehension(over) => {
+                self.visit(&over.iter_range, deeper)?;
+                if !self.bound.is_empty() {
+                    return Err(SelectorError::NestedMacros);
+                }
+                self.bound.extend(
+                    [over.iter_var.clone(), over.accu_var.clone()]
+                        .into_iter()
+                        .chain(over.iter_var2.clone()),
+                );
+                let parts = [&over.accu_init, &over.loop_cond, &over.loop_step, &over.result];
+                parts.into_iter().try_for_each(|part| self.visit(part, deeper))?;
+                self.bound.clear();
+                Ok(())
+            }
+        }
+    }
+
+    fn entry(&mut self, entry: &EntryExpr, depth: usize) -> Result<(), SelectorError> {
+        match entry {
+            EntryExpr::StructField(field) => self.visit(&field.value, depth),
+            EntryExpr::MapEntry(entry) => {
+                self.visit(&entry.key, depth)?;
+                self.visit(&entry.value, depth)
+            }
+        }
+    }
+}
+
+/// Refuses a selector that can match none of a dataset's blocks by mistake: one that reads a dimension that no block
+/// has, and one that errs on every block.
+pub fn check_selector<'a>(
+    selector: &Selector,
+    blocks: impl Iterator<Item = &'a Dimensions>,
+) -> Result<(), FieldError> {
+    let mut known: BTreeSet<&str> = BTreeSet::new();
+    let mut error = None;
+    let mut all_err = true;
+    let mut any = false;
+    for block in blocks {
+        any = true;
+        known.extend(block.keys().map(String::as_str));
+        match selector.matches(block) {
+            Ok(_) => all_err = false,
+            Err(problem) => error = error.or(Some(problem)),
+        }
+    }
+    if !any {
+        return Ok(());
+    }
+    if let Some(unknown) = selector
+        .attributes()
+        .iter()
+        .find(|name| !known.contains(name.as_str()))
+    {
+        let known: Vec<&str> = known.into_iter().collect();
+        return Err(FieldError::new(
+            "selector",
+            format_args!(
+                "no block has the dimension {unknown}: there are {}",
+                known.join(", ")
+            ),
+        ));
+    }
+    match error {
+        Some(problem) if all_err => Err(FieldError::new("selector", problem)),
+        _ => Ok(()),
+    }
+}
