@@ -1,0 +1,88 @@
+//! The control plane's own certificates: an authority, one serving certificate for 127.0.0.1, and the key pair that
+//! signs service account tokens. The extender makes its own.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+    KeyUsagePurpose,
+};
+
+use crate::users::write_private;
+
+/// Files of the control plane's certificates.
+#[derive(Debug, Clone)]
+pub(crate) struct Certificates {
+    dir: PathBuf,
+}
+
+impl Certificates {
+    /// Uses the certificates of `dir`, and makes them when they aren't there.
+    pub(crate) fn ensure(dir: &Path) -> Result<Self> {
+        let certificates = Self { dir: dir.to_owned() };
+        // The last file to be written.
+        if !certificates.service_account_key().exists() {
+            certificates
+                .make()
+                .context("can't make the control plane's certificates")?;
+        }
+        Ok(certificates)
+    }
+
+    fn make(&self) -> Result<()> {
+        let mut params = CertificateParams::new(Vec::new())?;
+        params
+            .distinguished_name
+            .push(DnType::CommonName, "privatekube-cluster");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let authority = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
+
+        let names = ["127.0.0.1", "localhost", "kubernetes", "kubernetes.default.svc"].map(str::to_owned);
+        let mut params = CertificateParams::new(names)?;
+        params.distinguished_name.push(DnType::CommonName, "127.0.0.1");
+        params.use_authority_key_identifier_extension = true;
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        let key = KeyPair::generate()?;
+        let certificate = params.signed_by(&key, &authority)?;
+
+        let service_accounts = KeyPair::generate()?;
+        write_private(&self.authority(), &authority.as_ref().pem())?;
+        write_private(&self.serving_certificate(), &certificate.pem())?;
+        write_private(&self.serving_key(), &key.serialize_pem())?;
+        write_private(
+            &self.service_account_public_key(),
+            &service_accounts.public_key_pem(),
+        )?;
+        write_private(&self.service_account_key(), &service_accounts.serialize_pem())
+    }
+
+    /// The authority's certificate, PEM.
+    pub(crate) fn authority_pem(&self) -> Result<String> {
+        let path = self.authority();
+        fs::read_to_string(&path).with_context(|| format!("can't read {}", path.display()))
+    }
+
+    fn authority(&self) -> PathBuf {
+        self.dir.join("ca.crt")
+    }
+
+    pub(crate) fn serving_certificate(&self) -> PathBuf {
+        self.dir.join("serving.crt")
+    }
+
+    pub(crate) fn serving_key(&self) -> PathBuf {
+        self.dir.join("serving.key")
+    }
+
+    pub(crate) fn service_account_key(&self) -> PathBuf {
+        self.dir.join("service-accounts.key")
+    }
+
+    pub(crate) fn service_account_public_key(&self) -> PathBuf {
+        self.dir.join("service-accounts.pub")
+    }
+}

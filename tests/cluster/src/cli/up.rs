@@ -1,0 +1,159 @@
+//! `up`: a cluster that outlives this command.
+
+use std::fs::File;
+use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use clap::Args;
+
+use super::{ClusterArguments, cluster_dir};
+use crate::control::Message;
+use crate::description::Description;
+use crate::layout::Layout;
+use crate::{logs, process};
+
+/// How often the owner's log is looked at for progress.
+const FOLLOW_STEP: Duration = Duration::from_millis(50);
+/// How long a cluster that another `up` is starting may take.
+const OTHER_PATIENCE: Duration = Duration::from_secs(180);
+
+#[derive(Debug, Args)]
+pub(super) struct Up {
+    /// The cluster's directory [default: .local/cluster of the workspace]
+    #[arg(long)]
+    dir: Option<PathBuf>,
+    /// Write another copy of the administrator's kubeconfig
+    #[arg(long)]
+    kubeconfig_out: Option<PathBuf>,
+    #[command(flatten)]
+    cluster: ClusterArguments,
+}
+
+impl Up {
+    pub(super) fn execute(self) -> Result<()> {
+        let layout = Layout::create(&cluster_dir(self.dir.clone())?)?;
+        let lock = layout.try_take()?;
+        let Some(lock) = lock else {
+            let description = wait_for_other(&layout)?;
+            if let Some(copy) = &self.kubeconfig_out {
+                std::fs::copy(&description.kubeconfig, copy)
+                    .with_context(|| format!("can't write {}", copy.display()))?;
+            }
+            println!("The cluster in {} is up already.", layout.dir().display());
+            explain(&description);
+            return Ok(());
+        };
+        drop(lock);
+        let description = self.start(&layout)?;
+        println!("The cluster is up after {:.1} s.", description.seconds_to_ready);
+        explain(&description);
+        Ok(())
+    }
+
+    fn start(self, layout: &Layout) -> Result<Description> {
+        let log_path = layout.serve_log();
+        let log = Layout::open_log(&log_path)?;
+        let mut command =
+            Command::new(std::env::current_exe().context("this program's own path is unknown")?);
+        command
+            .arg("serve")
+            .arg("--detached")
+            .arg("--dir")
+            .arg(layout.dir());
+        if let Some(copy) = &self.kubeconfig_out {
+            command.arg("--kubeconfig-out").arg(std::path::absolute(copy)?);
+        }
+        command.args(self.cluster.config().arguments());
+        let follower = Follower::start(&log_path)?;
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
+        let mut child = process::spawn(command).context("can't start the cluster's owner")?;
+        let output = child.stdout.take().context("the cluster's owner has no output")?;
+        let mut line = String::new();
+        BufReader::new(output)
+            .read_line(&mut line)
+            .context("can't read from the cluster's owner")?;
+        follower.stop();
+        match serde_json::from_str(&line) {
+            Ok(Message::Ready(description)) => Ok(*description),
+            Ok(Message::Failed(reason)) => Err(anyhow!(reason)),
+            _ => bail!(
+                "the cluster's owner ended; its log {} ends with:\n{}",
+                log_path.display(),
+                logs::tail(&log_path)
+            ),
+        }
+    }
+}
+
+/// The description of a cluster that another process owns, as soon as it is ready.
+fn wait_for_other(layout: &Layout) -> Result<Description> {
+    let deadline = Instant::now() + OTHER_PATIENCE;
+    while !layout.description().exists() {
+        if Instant::now() > deadline || layout.try_take()?.is_some() {
+            bail!(
+                "another command's start of the cluster in {} came to nothing",
+                layout.dir().display()
+            );
+        }
+        thread::sleep(FOLLOW_STEP);
+    }
+    Description::read(&layout.description())
+}
+
+fn explain(description: &Description) {
+    println!("  API server   {}", description.api_server);
+    println!("  nodes        {}", description.nodes.len());
+    println!("  logs         {}", description.dir.display());
+    println!(
+        "Use it:\n  export KUBECONFIG={}",
+        description.kubeconfig.display()
+    );
+    println!("  {} get nodes", description.bin_dir.join("kubectl").display());
+    println!(
+        "End it:\n  privatekube-cluster down --dir {}",
+        description.dir.display()
+    );
+}
+
+/// Shows what is appended to a log while we wait.
+struct Follower {
+    over: Arc<AtomicBool>,
+    thread: thread::JoinHandle<()>,
+}
+
+impl Follower {
+    fn start(path: &std::path::Path) -> Result<Self> {
+        let mut file = File::open(path).with_context(|| format!("can't read {}", path.display()))?;
+        file.seek(SeekFrom::End(0))
+            .with_context(|| format!("can't read {}", path.display()))?;
+        let over = Arc::new(AtomicBool::new(false));
+        let until = Arc::clone(&over);
+        let thread = thread::spawn(move || {
+            loop {
+                let last = until.load(Ordering::SeqCst);
+                let mut new = Vec::new();
+                // Progress is a courtesy: what can't be shown is in the log.
+                if file.read_to_end(&mut new).is_ok() {
+                    let _ = io::stderr().write_all(&new);
+                }
+                if last {
+                    return;
+                }
+                thread::sleep(FOLLOW_STEP);
+            }
+        });
+        Ok(Self { over, thread })
+    }
+
+    fn stop(self) {
+        self.over.store(true, Ordering::SeqCst);
+        // A follower that panicked has shown that already.
+        let _ = self.thread.join();
+    }
+}

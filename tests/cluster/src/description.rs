@@ -1,0 +1,60 @@
+//! What a running cluster says about itself.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::layout::Layout;
+use crate::part::Part;
+use crate::ports::ExtenderPorts;
+use crate::users::User;
+
+/// Where a cluster and its parts are. Printed by `serve` when the cluster is ready, and kept in its `cluster.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Description {
+    /// The cluster's directory.
+    pub dir: PathBuf,
+    /// The administrator's kubeconfig.
+    pub kubeconfig: PathBuf,
+    /// The API server's URL.
+    pub api_server: String,
+    /// The port where the default scheduler serves health and metrics over HTTPS.
+    pub scheduler_port: u16,
+    /// The same of the second scheduler, once it is started.
+    pub second_scheduler_port: u16,
+    /// Where the extender listens, or would.
+    pub extender_ports: ExtenderPorts,
+    /// The extender's certificates.
+    pub tls_dir: PathBuf,
+    /// The control plane's programs.
+    pub bin_dir: PathBuf,
+    /// The names of the fake nodes.
+    pub nodes: Vec<String>,
+    /// The process that owns the cluster.
+    pub pid: u32,
+    /// How long the cluster took from its start until it was ready.
+    pub seconds_to_ready: f64,
+}
+
+impl Description {
+    /// A user's kubeconfig.
+    #[must_use]
+    pub fn kubeconfig_of(&self, user: User) -> PathBuf {
+        Layout::at(&self.dir).kubeconfig(user)
+    }
+
+    /// A part's log.
+    #[must_use]
+    pub fn log(&self, part: Part) -> PathBuf {
+        Layout::at(&self.dir).log(part)
+    }
+
+    /// Reads the description of the cluster in `dir`.
+    pub(crate) fn read(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path).with_context(|| format!("can't read {}", path.display()))?;
+        serde_json::from_str(&text)
+            .with_context(|| format!("{} is no description of a cluster", path.display()))
+    }
+}

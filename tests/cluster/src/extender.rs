@@ -1,0 +1,177 @@
+//! PrivateKube's extender as a process: its command line, and the handle of one that a test owns.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::http_client;
+use crate::layout::Layout;
+use crate::logs::PartFailure;
+use crate::part::Part;
+use crate::ports::ExtenderPorts;
+use crate::process::{self, Process};
+use crate::tie;
+use crate::users::User;
+
+const READY_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long an extender may take to end in an orderly way.
+const STOP_PATIENCE: Duration = Duration::from_secs(30);
+const KILL_PATIENCE: Duration = Duration::from_secs(10);
+
+/// The arguments that start an extender for the cluster in `layout`.
+pub(crate) fn serve_arguments(layout: &Layout, ports: ExtenderPorts) -> Vec<OsString> {
+    let kubeconfig = layout.kubeconfig(User::Extender).into_os_string();
+    let address = |port: u16| OsString::from(format!("127.0.0.1:{port}"));
+    vec![
+        "serve".into(),
+        "--kubeconfig".into(),
+        kubeconfig,
+        "--tls-dir".into(),
+        layout.tls().into_os_string(),
+        "--scheduler-address".into(),
+        address(ports.scheduler),
+        "--webhook-address".into(),
+        address(ports.webhook),
+        "--webhook-url".into(),
+        format!("https://127.0.0.1:{}", ports.webhook).into(),
+        "--health-address".into(),
+        address(ports.health),
+    ]
+}
+
+/// Lets the extender make its certificates, unless they are there.
+pub(crate) async fn ensure_certificates(tool: &Path, extender: &Path, tls: &Path) -> Result<()> {
+    if tls.join("ca.crt").exists() && tls.join("scheduler.key").exists() {
+        return Ok(());
+    }
+    let mut command = tie::tied(tool, extender);
+    command.args([OsStr::new("certificates"), OsStr::new("--out"), tls.as_os_str()]);
+    command.args(["--host", "127.0.0.1", "--host", "localhost"]);
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let output = process::output(command).await?;
+    if !output.status.success() {
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        bail!(
+            "{} certificates: {}: {}",
+            extender.display(),
+            output.status,
+            complaint.trim()
+        );
+    }
+    Ok(())
+}
+
+/// Waits until the extender at `ports` says that it is ready.
+pub(crate) async fn until_ready(ports: ExtenderPorts) {
+    http_client::until_plain_ready(ports.health, "/readyz").await;
+}
+
+/// What a test adds to an extender's start.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ExtenderOptions {
+    /// Arguments after the usual ones.
+    pub arguments: Vec<OsString>,
+    /// Environment variables.
+    pub environment: Vec<(OsString, OsString)>,
+}
+
+/// An extender that the caller owns: it is killed when this handle is dropped, and when the caller dies.
+#[derive(Debug)]
+pub struct Extender {
+    process: Process,
+    ports: ExtenderPorts,
+    log: PathBuf,
+}
+
+impl Extender {
+    pub(crate) fn start(
+        tool: &Path,
+        program: &Path,
+        layout: &Layout,
+        ports: ExtenderPorts,
+        options: &ExtenderOptions,
+    ) -> Result<Self> {
+        let log = layout.log(Part::Extender);
+        let out = Layout::open_log(&log)?;
+        let mut command: Command = tie::tied(tool, program);
+        command
+            .args(serve_arguments(layout, ports))
+            .args(&options.arguments)
+            .envs(options.environment.iter().cloned())
+            .stdin(Stdio::null())
+            .stderr(out.try_clone().context("can't share a log")?)
+            .stdout(out)
+            .process_group(0);
+        let process = Process::start(command).context("can't start the extender")?;
+        Ok(Self { process, ports, log })
+    }
+
+    /// The extender's process.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// Where its output goes; that of its predecessors is there too.
+    #[must_use]
+    pub fn log(&self) -> &Path {
+        &self.log
+    }
+
+    /// Waits until the extender is ready; an error when it ends instead, or takes too long.
+    pub async fn wait_ready(&self) -> Result<()> {
+        let what = tokio::select! {
+            () = until_ready(self.ports) => return Ok(()),
+            status = self.process.ended() => format!("the extender ended ({})", shown(status)),
+            () = tokio::time::sleep(READY_TIMEOUT) => format!("the extender is not ready after {READY_TIMEOUT:?}"),
+        };
+        Err(PartFailure::new(what, &self.log).into())
+    }
+
+    /// Waits until the extender ends by itself.
+    pub async fn ended(&self) -> Option<ExitStatus> {
+        self.process.ended().await
+    }
+
+    /// Whether it has ended.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.process.has_ended()
+    }
+
+    /// SIGKILL, and waits until the process is gone.
+    pub async fn kill(self) -> Result<()> {
+        self.process.end(Duration::ZERO).await
+    }
+
+    /// SIGTERM, and waits until the process is gone; an error when it doesn't end by itself.
+    pub async fn stop(self) -> Result<Option<ExitStatus>> {
+        self.process.signal(rustix::process::Signal::TERM)?;
+        tokio::time::timeout(STOP_PATIENCE, self.process.ended())
+            .await
+            .map_err(|_| {
+                let what = format!("the extender did not end within {STOP_PATIENCE:?} of SIGTERM");
+                PartFailure::new(what, &self.log).into()
+            })
+    }
+}
+
+impl Drop for Extender {
+    fn drop(&mut self) {
+        // An error means that there is nothing left to end.
+        let _ = self.process.signal(rustix::process::Signal::KILL);
+        self.process.wait_blocking(KILL_PATIENCE);
+    }
+}
+
+/// An exit status in words.
+pub(crate) fn shown(status: Option<ExitStatus>) -> String {
+    status.map_or_else(|| "exit status unknown".to_owned(), |status| status.to_string())
+}

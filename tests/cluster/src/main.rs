@@ -1,0 +1,8 @@
+//! The program `privatekube-cluster`: only the door, see [`privatekube_cluster::cli`].
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    privatekube_cluster::cli::main()
+}

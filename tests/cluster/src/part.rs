@@ -1,0 +1,201 @@
+//! The parts of a control plane: their names, their programs and their command lines.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::certificates::Certificates;
+use crate::layout::Layout;
+use crate::ports::Ports;
+use crate::users::User;
+
+/// A process of a cluster, in the order of their start; they end in the opposite order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Part {
+    /// The store.
+    Etcd,
+    /// The API server.
+    KubeApiserver,
+    /// The controllers of Kubernetes.
+    KubeControllerManager,
+    /// The default scheduler.
+    KubeScheduler,
+    /// A second scheduler with a name of its own, which never calls the extender.
+    SecondScheduler,
+    /// PrivateKube's extender, when the cluster owns it and not a test.
+    Extender,
+}
+
+/// The programs that must be there before a control plane can start.
+pub(crate) const PROGRAMS: [&str; 5] = [
+    "server",
+    "kube-apiserver",
+    "kube-controller-manager",
+    "kube-scheduler",
+    "kubectl",
+];
+
+/// Switched off: without kubelets that really run, service account tokens in pods are of no use, and new nodes would
+/// wait for a node controller to take their taint away.
+const DISABLED_ADMISSION: &str = "ServiceAccount,TaintNodesByCondition";
+
+/// What a test or an example may need: jobs and what they stand on, aggregated roles, and the controller that type
+/// checks admission policies.
+const CONTROLLERS: [&str; 9] = [
+    "clusterrole-aggregation-controller",
+    "cronjob-controller",
+    "deployment-controller",
+    "garbage-collector-controller",
+    "job-controller",
+    "namespace-controller",
+    "replicaset-controller",
+    "serviceaccount-controller",
+    "validatingadmissionpolicy-status-controller",
+];
+
+impl Part {
+    /// All parts.
+    pub const ALL: [Self; 6] = [
+        Self::Etcd,
+        Self::KubeApiserver,
+        Self::KubeControllerManager,
+        Self::KubeScheduler,
+        Self::SecondScheduler,
+        Self::Extender,
+    ];
+
+    /// The part's name in messages and on the control channel.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Etcd => "etcd",
+            Self::KubeApiserver => "kube-apiserver",
+            Self::KubeControllerManager => "kube-controller-manager",
+            Self::KubeScheduler => "kube-scheduler",
+            Self::SecondScheduler => "second-scheduler",
+            Self::Extender => "extender",
+        }
+    }
+
+    pub(crate) fn log_name(self) -> &'static str {
+        self.name()
+    }
+
+    /// The program of the control plane that runs the part; the extender's is not among them.
+    pub(crate) fn program(self) -> &'static str {
+        match self {
+            // The program of the Go module go.etcd.io/etcd/server.
+            Self::Etcd => "server",
+            Self::KubeApiserver => "kube-apiserver",
+            Self::KubeControllerManager => "kube-controller-manager",
+            Self::KubeScheduler | Self::SecondScheduler => "kube-scheduler",
+            Self::Extender => "privatekube-extender",
+        }
+    }
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.name())
+    }
+}
+
+/// A list of `--name=value` arguments.
+#[derive(Debug, Default)]
+struct Flags(Vec<OsString>);
+
+impl Flags {
+    fn set(mut self, name: &str, value: impl AsRef<std::ffi::OsStr>) -> Self {
+        let mut flag = OsString::from(format!("--{name}="));
+        flag.push(value);
+        self.0.push(flag);
+        self
+    }
+}
+
+pub(crate) fn etcd(layout: &Layout, ports: &Ports, durable: bool) -> Vec<OsString> {
+    let client = format!("http://127.0.0.1:{}", ports.etcd);
+    let peer = format!("http://127.0.0.1:{}", ports.etcd_peer);
+    let flags = Flags::default()
+        .set("data-dir", layout.etcd())
+        .set("listen-client-urls", &client)
+        .set("advertise-client-urls", &client)
+        .set("listen-peer-urls", &peer)
+        .set("initial-advertise-peer-urls", &peer)
+        .set("initial-cluster", format!("default={peer}"))
+        .set("log-level", "warn");
+    if durable {
+        flags.0
+    } else {
+        flags.set("unsafe-no-fsync", "true").0
+    }
+}
+
+pub(crate) fn api_server(layout: &Layout, ports: &Ports, certificates: &Certificates) -> Vec<OsString> {
+    Flags::default()
+        .set("etcd-servers", format!("http://127.0.0.1:{}", ports.etcd))
+        .set("cert-dir", layout.certificates())
+        .set("tls-cert-file", certificates.serving_certificate())
+        .set("tls-private-key-file", certificates.serving_key())
+        .set("secure-port", ports.api_server.to_string())
+        .set("bind-address", "127.0.0.1")
+        .set("service-cluster-ip-range", "10.0.0.0/24")
+        .set("allow-privileged", "true")
+        .set("authorization-mode", "RBAC")
+        .set(
+            "service-account-issuer",
+            format!("https://127.0.0.1:{}/", ports.api_server),
+        )
+        .set(
+            "service-account-key-file",
+            certificates.service_account_public_key(),
+        )
+        .set(
+            "service-account-signing-key-file",
+            certificates.service_account_key(),
+        )
+        .set("token-auth-file", layout.tokens())
+        .set("disable-admission-plugins", DISABLED_ADMISSION)
+        .set("endpoint-reconciler-type", "none")
+        .set("profiling", "false")
+        .0
+}
+
+pub(crate) fn controller_manager(layout: &Layout, certificates: &Certificates) -> Vec<OsString> {
+    Flags::default()
+        .set("kubeconfig", layout.kubeconfig(User::ControllerManager))
+        .set(
+            "service-account-private-key-file",
+            certificates.service_account_key(),
+        )
+        .set("leader-elect", "false")
+        .set("secure-port", "0")
+        .set("controllers", CONTROLLERS.join(","))
+        .0
+}
+
+pub(crate) fn scheduler(
+    layout: &Layout,
+    certificates: &Certificates,
+    config: &Path,
+    kubeconfig: &Path,
+    port: u16,
+) -> Vec<OsString> {
+    Flags::default()
+        .set("config", config)
+        .set("bind-address", "127.0.0.1")
+        .set("secure-port", port.to_string())
+        .set("cert-dir", layout.certificates())
+        .set("tls-cert-file", certificates.serving_certificate())
+        .set("tls-private-key-file", certificates.serving_key())
+        .set("authentication-kubeconfig", kubeconfig)
+        .set("authorization-kubeconfig", kubeconfig)
+        .set(
+            "authorization-always-allow-paths",
+            "/healthz,/readyz,/livez,/metrics",
+        )
+        .0
+}

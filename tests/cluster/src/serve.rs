@@ -1,0 +1,216 @@
+//! The process that owns a cluster, from its start to its end.
+
+use std::fs;
+use std::io::{self, BufRead as _, Write as _};
+use std::path::PathBuf;
+use std::thread;
+
+use anyhow::{Context as _, Result};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+
+use crate::config::Config;
+use crate::control::{Message, Request};
+use crate::layout::Layout;
+use crate::logs::PartFailure;
+use crate::owner::Owner;
+use crate::part::Part;
+use crate::users;
+
+/// How `serve` was called.
+#[derive(Debug, Clone)]
+pub(crate) struct Serve {
+    pub(crate) config: Config,
+    pub(crate) dir: PathBuf,
+    /// Another place for a copy of the administrator's kubeconfig.
+    pub(crate) kubeconfig_out: Option<PathBuf>,
+    /// The directory goes with the cluster.
+    pub(crate) ephemeral: bool,
+    /// The cluster ends with the process at the other end of the standard input.
+    pub(crate) until_stdin_closes: bool,
+    /// The cluster outlives the terminal.
+    pub(crate) detached: bool,
+}
+
+/// Why a cluster that was ready, or on its way, is over.
+enum Verdict {
+    Asked,
+    Failed(anyhow::Error),
+}
+
+/// Owns a cluster until it is asked to end. Says on standard output what happens, see [`Message`].
+pub(crate) async fn serve(options: Serve) -> Result<()> {
+    let result = own(&options).await;
+    if let Err(error) = &result {
+        say(&Message::Failed(format!("{error:#}")));
+    }
+    result
+}
+
+async fn own(options: &Serve) -> Result<()> {
+    if options.detached {
+        rustix::process::setsid().context("can't leave the terminal")?;
+    }
+    let mut inputs = Inputs::listen(options.until_stdin_closes)?;
+    let layout = Layout::create(&options.dir)?;
+    let may_remove = options.ephemeral && layout.is_a_clusters()?;
+    let lock = layout.take()?;
+    users::write_private(&layout.pid(), &std::process::id().to_string())?;
+    let result = live(options, &layout, &mut inputs).await;
+    // Whoever reads of a failure wants to read the logs; before the first part there are none.
+    let has_logs = layout.log(Part::Etcd).exists();
+    if may_remove && (result.is_ok() || !has_logs) {
+        layout.remove()?;
+    } else {
+        for path in [layout.pid(), layout.description()] {
+            // What is not there need not go.
+            let _ = fs::remove_file(path);
+        }
+    }
+    drop(lock);
+    result
+}
+
+/// Starts a cluster, a second time with other ports when someone took one of them, and looks after it.
+async fn live(options: &Serve, layout: &Layout, inputs: &mut Inputs) -> Result<()> {
+    let mut first = true;
+    loop {
+        let (failures, mut failed) = mpsc::unbounded_channel();
+        let owner = Owner::prepare(&options.config, layout, failures)?;
+        let verdict = look_after(&owner, options, layout, inputs, &mut failed).await;
+        owner.end(options.ephemeral).await;
+        match verdict {
+            Verdict::Asked => return Ok(()),
+            Verdict::Failed(error) => {
+                let port_taken = error
+                    .downcast_ref::<PartFailure>()
+                    .is_some_and(PartFailure::address_in_use);
+                if !(first && port_taken) {
+                    return Err(error);
+                }
+                tracing::warn!("once more with other ports: {error:#}");
+                first = false;
+            }
+        }
+    }
+}
+
+async fn look_after(
+    owner: &Owner,
+    options: &Serve,
+    layout: &Layout,
+    inputs: &mut Inputs,
+    failed: &mut mpsc::UnboundedReceiver<PartFailure>,
+) -> Verdict {
+    let over = inputs.over.clone();
+    let description = tokio::select! {
+        biased;
+        Some(failure) = failed.recv() => return Verdict::Failed(failure.into()),
+        () = over.reached() => return Verdict::Asked,
+        started = owner.start() => match started {
+            Ok(description) => description,
+            Err(error) => return Verdict::Failed(error),
+        },
+    };
+    if let Some(copy) = &options.kubeconfig_out
+        && let Err(error) = copy_kubeconfig(layout, copy)
+    {
+        return Verdict::Failed(error);
+    }
+    tracing::info!("ready: {}", description.api_server);
+    say(&Message::Ready(Box::new(description)));
+    loop {
+        let request = tokio::select! {
+            biased;
+            Some(failure) = failed.recv() => return Verdict::Failed(failure.into()),
+            () = over.reached() => return Verdict::Asked,
+            Some(request) = inputs.requests.recv() => request,
+        };
+        let answer = tokio::select! {
+            biased;
+            Some(failure) = failed.recv() => return Verdict::Failed(failure.into()),
+            () = over.reached() => return Verdict::Asked,
+            answer = answer(owner, &request) => answer,
+        };
+        say(&answer);
+    }
+}
+
+async fn answer(owner: &Owner, request: &str) -> Message {
+    let handled = match serde_json::from_str::<Request>(request) {
+        Ok(request) => owner.handle(request).await,
+        Err(error) => Err(error).context("this is no request"),
+    };
+    match handled {
+        Ok(()) => Message::Done,
+        Err(error) => Message::Refused(format!("{error:#}")),
+    }
+}
+
+fn copy_kubeconfig(layout: &Layout, copy: &std::path::Path) -> Result<()> {
+    let original = layout.kubeconfig(users::User::Admin);
+    let text = fs::read_to_string(&original).with_context(|| format!("can't read {}", original.display()))?;
+    users::write_private(copy, &text)
+}
+
+/// One line on standard output. That nobody listens any more is no error: a detached cluster's caller has gone home.
+fn say(message: &Message) {
+    if let Ok(line) = serde_json::to_string(message) {
+        let _ = writeln!(io::stdout().lock(), "{line}");
+    }
+}
+
+/// What reaches the owner from outside.
+struct Inputs {
+    requests: mpsc::UnboundedReceiver<String>,
+    over: Over,
+}
+
+/// Turns true when the cluster should end.
+#[derive(Clone)]
+struct Over(watch::Receiver<bool>);
+
+impl Inputs {
+    fn listen(until_stdin_closes: bool) -> Result<Self> {
+        let (send_request, requests) = mpsc::unbounded_channel();
+        let (send_over, over) = watch::channel(false);
+        for kind in [
+            SignalKind::terminate(),
+            SignalKind::interrupt(),
+            SignalKind::hangup(),
+        ] {
+            let mut signals = signal(kind).context("can't listen to signals")?;
+            let send_over = send_over.clone();
+            tokio::spawn(async move {
+                signals.recv().await;
+                send_over.send_replace(true);
+            });
+        }
+        if until_stdin_closes {
+            // A blocked read can't be cancelled, so it gets a thread that the process needn't wait for.
+            thread::spawn(move || {
+                for line in io::stdin().lock().lines() {
+                    let Ok(line) = line else { break };
+                    if send_request.send(line).is_err() {
+                        break;
+                    }
+                }
+                send_over.send_replace(true);
+            });
+        }
+        Ok(Self {
+            requests,
+            over: Over(over),
+        })
+    }
+}
+
+impl Over {
+    /// Returns when it is.
+    async fn reached(&self) {
+        let mut over = self.0.clone();
+        if over.wait_for(|over| *over).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! Ties a process to its parent: the kernel kills it the moment the parent is gone, however the parent ended.
+//!
+//! Code can't run between fork and exec without `unsafe`, so a part is started as `privatekube-cluster tie -- PART`,
+//! which ties itself and then becomes the part: the kernel keeps the tie across exec.
+
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+use rustix::process::{Signal, getppid, set_parent_process_death_signal};
+
+/// The command that starts `program` tied to this process. `tool` is the program `privatekube-cluster`.
+///
+/// The tie is to the *thread* that starts the command: start it with [`crate::process::spawn`], never directly.
+pub(crate) fn tied(tool: &Path, program: &Path) -> Command {
+    let mut command = Command::new(tool);
+    command
+        .arg("tie")
+        .arg("--parent")
+        .arg(std::process::id().to_string())
+        .arg("--")
+        .arg(program);
+    command
+}
+
+/// Ties this process to its parent and becomes `command`. Returns only when that is impossible.
+pub(crate) fn become_tied(parent: i32, command: &[OsString]) -> Result<std::convert::Infallible> {
+    set_parent_process_death_signal(Some(Signal::KILL)).context("can't tie this process to its parent")?;
+    // A parent that died before the line above sends no signal any more.
+    let actual = getppid().map(rustix::process::Pid::as_raw_pid);
+    if actual != Some(parent) {
+        bail!("the parent process {parent} is gone");
+    }
+    let Some((program, arguments)) = command.split_first() else {
+        bail!("no command was given")
+    };
+    let error = Command::new(program).args(arguments).exec();
+    Err(error).with_context(|| format!("can't execute {}", Path::new(program).display()))
+}
