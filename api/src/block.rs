@@ -175,11 +175,11 @@ pub struct PrivateDataBlockStatus {
     pub consumed: Option<Amounts>,
     /// How many claims have arrived for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "i64")]
+    #[schemars(with = "u64")]
     pub arrivals: Option<u64>,
     /// The number of the ledger entry that the figures are true at.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "i64")]
+    #[schemars(with = "u64")]
     pub ledger_sequence: Option<u64>,
     /// Ready: the block is in its dataset's ledger and claims can be granted on it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -210,7 +210,7 @@ pub struct BudgetSpec {
     /// A mechanism by name, with its parameters: gaussian(sigma=...), laplace(scale=...) or
     /// dp-sgd(noise-multiplier=...,sample-rate=...,steps=...). Example: gaussian(sigma=647.2).
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "String", length(min = 1, max = 256))]
+    #[schemars(with = "String", length(min = 1, max = 1024))]
     pub mechanism: Option<String>,
     /// An epsilon for each of the dataset's Renyi orders. With Renyi composition only.
     /// Example: [{order: 4, epsilon: "0.02"}, ...].
@@ -347,7 +347,7 @@ pub struct PrivacyBudgetClaimStatus {
     pub blocks: Vec<ClaimBlock>,
     /// How many blocks it is on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "i64")]
+    #[schemars(with = "u64")]
     pub block_count: Option<u64>,
     /// Its largest share of any of its blocks, between 0 and 1, as a decimal; the smallest goes first. Example: 0.001.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -355,7 +355,7 @@ pub struct PrivacyBudgetClaimStatus {
     pub dominant_share: Option<String>,
     /// The number of the ledger entry that this state is true at.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "i64")]
+    #[schemars(with = "u64")]
     pub sequence: Option<u64>,
     /// When it arrived in the ledger.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -143,19 +143,19 @@ pub struct PrivateDatasetStatus {
     pub conditions: Vec<Condition>,
     /// The number of the ledger entry that the counts are true at.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "i64")]
+    #[schemars(with = "u64")]
     pub ledger_sequence: Option<u64>,
     /// How many blocks it has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "i64")]
+    #[schemars(with = "u64")]
     pub blocks: Option<u64>,
     /// How many claims are not decided yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "i64")]
+    #[schemars(with = "u64")]
     pub waiting: Option<u64>,
     /// How many claims were ever granted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "i64")]
+    #[schemars(with = "u64")]
     pub granted: Option<u64>,
 }
 

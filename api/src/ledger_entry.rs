@@ -59,8 +59,8 @@ pub struct PrivacyLedgerEntrySpec {
     #[schemars(length(min = 1, max = 63))]
     pub dataset: String,
     /// Its number in the ledger, from 1, without a gap. The object's name ends in it.
-    #[schemars(with = "i64", range(min = 1))]
-    pub sequence: u64,
+    #[schemars(range(min = 1))]
+    pub sequence: i64,
     /// The hash of the entry before, in hexadecimal; zeros for the first.
     #[schemars(length(max = 128))]
     pub previous: String,
@@ -74,8 +74,8 @@ pub struct PrivacyLedgerEntrySpec {
     #[schemars(length(max = 64))]
     pub time: String,
     /// When it was written, in microseconds since the Unix epoch. Never less than in the entry before.
-    #[schemars(with = "i64", range(min = 0))]
-    pub time_micros: u64,
+    #[schemars(range(min = 0))]
+    pub time_micros: i64,
     /// The dataset's rules, in the first entry only: policy, unlocking and composition.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crate::schema::anything")]
@@ -88,6 +88,11 @@ pub struct PrivacyLedgerEntrySpec {
     #[serde(default)]
     #[schemars(schema_with = "crate::schema::list_of_anything")]
     pub records: Vec<Value>,
+    /// How many decisions of this round had no room in records, and their hash. They follow from the events, and
+    /// whoever replays the ledger checks them against it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "crate::schema::anything")]
+    pub omitted: Option<Value>,
 }
 
 /// The name of an entry: whoever creates it is the writer, because a name can be created once.

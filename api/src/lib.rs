@@ -47,6 +47,6 @@ pub use names::{
     ANNOTATION_PRIORITY, ANNOTATION_TIMEOUT, DatasetKey, ENV_GRANT, FINALIZER_LEDGER, GATE, GROUP,
     LABEL_DATASET, LABEL_MANAGED, NameError, RESOURCE, VERSION, is_label_name, is_object_name,
 };
-pub use pod::{PodRequest, is_managed, pod_request};
+pub use pod::{PodRequest, claim_spec, is_managed, pod_request};
 pub use request::{AmountRequest, BudgetRequest, ClaimRequest, RequestError, Wish};
 pub use selector::{Dimension, Dimensions, Selector, SelectorError, check_selector};

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use crate::{
     ANNOTATION_BLOCKS, ANNOTATION_CLAIM, ANNOTATION_DATASET, ANNOTATION_DELTA, ANNOTATION_EPSILON,
     ANNOTATION_GRANT, ANNOTATION_MAX_BLOCKS, ANNOTATION_MECHANISM, ANNOTATION_MIN_BLOCKS, ANNOTATION_PREFIX,
-    ANNOTATION_PRIORITY, ANNOTATION_TIMEOUT, BudgetRequest, ClaimRequest, DatasetKey, Decimal, FieldError,
-    FieldErrors, NameError, Selector, Wish,
+    ANNOTATION_PRIORITY, ANNOTATION_TIMEOUT, BudgetRequest, ClaimRequest, DatasetKey, Decimal, Duration,
+    FieldError, FieldErrors, NameError, PrivacyBudgetClaimSpec, Selector, Wish,
     decimal::parse_span,
     names::is_object_name,
     request::{check_bounds, check_priority, keep},
@@ -70,6 +70,39 @@ pub fn pod_request(
         inline(annotations, namespace, &mut errors).map(PodRequest::Inline)
     };
     FieldErrors::unless_empty(errors, request).map(Some)
+}
+
+/// The spec of the claim that shows what a pod with these annotations asks; none if it asks nothing of its own (it has
+/// no annotation of ours, names existing claims, or is wrong). Amounts and expressions stand in it as they were written.
+#[must_use]
+pub fn claim_spec(annotations: &BTreeMap<String, String>) -> Option<PrivacyBudgetClaimSpec> {
+    // Whatever the namespace is: the claim is made in the same one.
+    let Ok(Some(PodRequest::Inline(request))) = pod_request(annotations, "default") else {
+        return None;
+    };
+    let Wish::Selected { min, max, .. } = request.wish else {
+        return None;
+    };
+    let get = |key: &str| annotations.get(key).map(|text| text.trim().to_owned());
+    let bounded = annotations.contains_key(ANNOTATION_MIN_BLOCKS) || max.is_some();
+    Some(PrivacyBudgetClaimSpec {
+        dataset: get(ANNOTATION_DATASET)?,
+        selector: get(ANNOTATION_BLOCKS),
+        blocks: bounded.then_some(BlockCount {
+            min,
+            max,
+            which: None,
+        }),
+        budget: Some(BudgetSpec {
+            epsilon: get(ANNOTATION_EPSILON).map(Decimal::Text),
+            delta: get(ANNOTATION_DELTA).map(Decimal::Text),
+            mechanism: get(ANNOTATION_MECHANISM),
+            renyi: None,
+        }),
+        timeout: get(ANNOTATION_TIMEOUT).map(Duration),
+        priority: request.priority,
+        ..PrivacyBudgetClaimSpec::default()
+    })
 }
 
 /// An error for each annotation of ours that a user may not write.

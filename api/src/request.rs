@@ -39,6 +39,9 @@ pub enum RequestError {
     Composition(#[from] CompositionError),
 }
 
+/// The longest text of a mechanism.
+const MOST_CHARACTERS: usize = 1024;
+
 impl BudgetRequest {
     /// What it costs on a block of a dataset with `composition`, rounded up.
     pub fn demand(&self, composition: &Composition) -> Result<Budget, RequestError> {
@@ -80,6 +83,13 @@ impl BudgetRequest {
 
     /// A mechanism as it stands in a field or annotation.
     pub(crate) fn mechanism(field: &str, text: &str) -> Result<Self, FieldError> {
+        let characters = text.chars().count();
+        if characters > MOST_CHARACTERS {
+            return Err(FieldError::new(
+                field,
+                format_args!("has {characters} characters: at most {MOST_CHARACTERS} are accepted"),
+            ));
+        }
         let mechanism = text.parse();
         mechanism
             .map(|mechanism| Self::Mechanism(mechanism, text.to_owned()))

@@ -52,6 +52,6 @@ pub(crate) fn list_of_anything(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "array",
         "x-kubernetes-list-type": "atomic",
-        "items": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
+        "items": {"x-kubernetes-preserve-unknown-fields": true},
     })
 }

@@ -1,0 +1,35 @@
+//! Writes the custom resource definitions as YAML, one file each; with `--check` only says whether they are as they
+//! would be written. Run as `cargo run -p privatekube-api --bin crdgen -- [--check] [FOLDER]`.
+
+use std::{error::Error, fs, path::PathBuf, process::ExitCode};
+
+use privatekube_api::crd_files;
+
+/// Where the definitions are, from the crate's own folder.
+const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../manifests/base/crds");
+
+fn main() -> Result<ExitCode, Box<dyn Error>> {
+    let (options, folders): (Vec<String>, Vec<String>) = std::env::args()
+        .skip(1)
+        .partition(|argument| argument.starts_with('-'));
+    if let Some(unknown) = options.iter().find(|option| *option != "--check") {
+        return Err(format!("{unknown} is not known: write crdgen [--check] [FOLDER]").into());
+    }
+    let folder = PathBuf::from(folders.first().map_or(FOLDER, String::as_str));
+    let mut stale = false;
+    for (name, text) in crd_files()? {
+        let path = folder.join(&name);
+        if options.is_empty() {
+            fs::create_dir_all(&folder)?;
+            fs::write(&path, text)?;
+        } else if fs::read_to_string(&path).unwrap_or_default() != text {
+            eprintln!("manifests/base/crds/{name} is stale: run cargo run -p privatekube-api --bin crdgen");
+            stale = true;
+        }
+    }
+    Ok(if stale {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
+}
