@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use crate::{
     ANNOTATION_BLOCKS, ANNOTATION_CLAIM, ANNOTATION_DATASET, ANNOTATION_DELTA, ANNOTATION_EPSILON,
     ANNOTATION_GRANT, ANNOTATION_MAX_BLOCKS, ANNOTATION_MECHANISM, ANNOTATION_MIN_BLOCKS, ANNOTATION_PREFIX,
-    ANNOTATION_PRIORITY, ANNOTATION_TIMEOUT, BudgetRequest, ClaimRequest, DatasetKey, Decimal, Duration,
-    FieldError, FieldErrors, NameError, PrivacyBudgetClaimSpec, Selector, Wish,
+    ANNOTATION_PRIORITY, ANNOTATION_TIMEOUT, BlockCount, BudgetRequest, BudgetSpec, ClaimRequest, DatasetKey,
+    Decimal, Duration, FieldError, FieldErrors, NameError, PrivacyBudgetClaimSpec, Selector, Wish,
     decimal::parse_span,
     names::is_object_name,
     request::{check_bounds, check_priority, keep},
