@@ -150,6 +150,7 @@ impl Orders {
     }
 
     /// The orders, ascending.
+    #[must_use]
     pub fn iter(&self) -> impl ExactSizeIterator<Item = Order> + '_ {
         self.0.iter().copied()
     }
@@ -195,6 +196,11 @@ impl Budget {
             Some(negative) => Err(CompositionError::Negative(*negative)),
             None => Ok(Self(units.into())),
         }
+    }
+
+    /// Computed amounts, which are never negative: one below 0 would count as 0.
+    pub(crate) fn from_computed(units: impl Iterator<Item = i64>) -> Self {
+        Self(units.map(|units| units.max(0)).collect())
     }
 
     /// The amount at each coordinate, in that coordinate's unit.

@@ -57,8 +57,7 @@ impl Tally {
 
     pub(super) fn budget(&self, part: usize, asked: &Budget) -> Budget {
         let amounts = (0..asked.units().len()).map(|coordinate| self.of(part, asked, coordinate));
-        // A tally never has a negative amount.
-        Budget::new(amounts.collect()).unwrap_or_else(|_| asked.clone())
+        Budget::from_computed(amounts)
     }
 
     /// `self` and `increase`, which is laid out the same way.
