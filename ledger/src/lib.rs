@@ -12,6 +12,42 @@
 //!
 //! Begin reading at [`Entry`] (what is written), then [`Store`] (what a store promises), then [`Ledger`] and
 //! [`Round`] (who writes), then [`Replay`] and [`verify`] (who follows and who checks).
+//!
+//! # Examples
+//!
+//! ```
+//! use privatekube_ledger::{Ledger, MemoryStore, verify};
+//! use privatekube_policy::{
+//!     Arrival, Composition, Demand, Event, Policy, Record, Setting, Time, Unlocking,
+//! };
+//!
+//! # futures::executor::block_on(async {
+//! let composition = Composition::Basic;
+//! let whole = composition.capacity("1".parse()?, "0".parse()?)?;
+//! let half = composition.capacity("0.5".parse()?, "0".parse()?)?;
+//! let setting = Setting { policy: Policy::Dpf, unlocking: Unlocking::Immediate, composition };
+//! let store = MemoryStore::new();
+//! let mut ledger = Ledger::open(store.clone(), "extender-0".to_owned(), setting).await?;
+//!
+//! let mut round = ledger.round(Time::from_micros(1_000_000))?;
+//! round.apply(Event::AddBlock { block: "taxi".into(), capacity: whole })?;
+//! let arrival = round.apply(Event::Arrive(Arrival {
+//!     claim: "count".into(),
+//!     demands: vec![Demand { blocks: vec!["taxi".into()], budget: half }],
+//!     min_blocks: 1,
+//!     timeout: None,
+//!     priority: 0,
+//! }))?;
+//! // Nothing can be told yet, and nothing is written.
+//! assert!(store.entries().is_empty());
+//! let committed = round.commit().await?;
+//! assert!(matches!(committed.of(arrival).last(), Some(Record::Granted { .. })));
+//!
+//! // Whoever has the entries can check them.
+//! assert_eq!(verify(store.entries())?.hash, committed.hash);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! # }).unwrap();
+//! ```
 #![forbid(unsafe_code)]
 
 mod balance;

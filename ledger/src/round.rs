@@ -1,6 +1,6 @@
 //! A round: what is decided together and written at once.
 
-use privatekube_policy::{Event, Record, Refusal, Time};
+use privatekube_policy::{ClaimId, Event, Record, Refusal, Time};
 use thiserror::Error;
 
 use crate::{
@@ -17,6 +17,9 @@ pub const MOST_EVENT_BYTES: usize = 768 << 10;
 /// No entry's canonical form is larger than this: 1 MiB, which leaves a third of etcd's usual limit of 1.5 MiB for
 /// what a store puts around it. Records beyond it are [omitted](Omitted).
 pub const MOST_ENTRY_BYTES: usize = 1 << 20;
+
+/// The largest number that a store is asked to keep; as a time, the year 294,247.
+const MOST_MICROS: u64 = i64::MAX as u64;
 
 /// What happens and is decided between two entries, not durable yet. While it exists, the ledger's engine can't be
 /// reached. It ends with [`commit`](Self::commit); dropped before, or if the commit fails or is dropped, it leaves
@@ -38,6 +41,9 @@ pub enum ApplyError {
     /// It makes no sense to the engine.
     #[error(transparent)]
     Refused(#[from] Refusal),
+    /// A number that no store is asked to keep: it must be below 2^63.
+    #[error("the timeout of claim {0} is beyond what can be kept: leave it out to wait for ever")]
+    TimeoutTooLong(ClaimId),
     /// It fits an entry, but not this one any more: commit the round and apply the event in the next one.
     #[error("the round has no room for the event: commit it and take the next round")]
     Full,
@@ -83,7 +89,7 @@ pub enum CommitError {
 
 impl<'a, S: Store> Round<'a, S> {
     pub(crate) fn begin(ledger: &'a mut Ledger<S>, now: Time) -> Self {
-        let time = now.max(ledger.clock);
+        let time = now.min(Time::from_micros(MOST_MICROS)).max(ledger.clock);
         // Raised before the engine changes: if it panicked, nobody knows what it holds.
         ledger.ahead = true;
         ledger.clock = time;
@@ -102,6 +108,14 @@ impl<'a, S: Store> Round<'a, S> {
     /// Lets `event` happen in this round. Its place tells what followed from it, once the round is committed. An error
     /// changes nothing and leaves nothing in the round.
     pub fn apply(&mut self, event: Event) -> Result<Place, ApplyError> {
+        // The only number of an event that has 64 bits and no sign.
+        if let Event::Arrive(arrival) = &event
+            && arrival
+                .timeout
+                .is_some_and(|timeout| timeout.micros() > MOST_MICROS)
+        {
+            return Err(ApplyError::TimeoutTooLong(arrival.claim.clone()));
+        }
         let bytes_of_event = size(&event) + 1;
         if bytes_of_event > MOST_EVENT_BYTES {
             return Err(ApplyError::TooLarge {

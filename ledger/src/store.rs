@@ -10,7 +10,8 @@ use crate::Entry;
 /// and from any place, one succeeds at most. It need not be told so, and reading may be out of date: then a writer
 /// repeats, or finds itself fenced.
 ///
-/// An entry comes back as it was created: the same text, and integers of 64 bits to the last digit. The order of keys
+/// An entry comes back as it was created: the same text, and integers (all of them fit an `i64`) to the last digit. The
+/// order of keys
 /// in its JSON is free.
 pub trait Store: Send + Sync {
     /// Creates `entry` if there is none with its sequence number. `Ok` only if it was created and is durable.

@@ -107,10 +107,10 @@ pub enum VerifyError {
         /// What is wrong.
         imbalance: Imbalance,
     },
-    /// An earlier entry could not be followed, so nothing can be said of this one.
-    #[error("entry {sequence} can't be checked: one before it is wrong")]
+    /// An entry before could not be followed, so nothing can be said of what comes after it.
+    #[error("entry {sequence} could not be followed, so nothing after it can be")]
     Broken {
-        /// The entry.
+        /// The entry that could not.
         sequence: u64,
     },
 }
@@ -191,9 +191,7 @@ impl Replay {
     /// nothing more can be followed.
     pub fn push(&mut self, entry: &Entry) -> Result<Committed, VerifyError> {
         let sequence = entry.sequence;
-        if self.is_broken {
-            return Err(VerifyError::Broken { sequence });
-        }
+        self.check_followed()?;
         self.check_place(entry)?;
         let mut engine = match (self.engine.take(), &entry.setting) {
             (Some(engine), _) => engine,
@@ -212,6 +210,7 @@ impl Replay {
 
     /// Checks the books of every block, not only of those that the last entries were about.
     pub fn check(&self) -> Result<(), VerifyError> {
+        self.check_followed()?;
         let sequence = self.sequence;
         self.engine
             .as_ref()
@@ -245,6 +244,14 @@ impl Replay {
 
     pub(crate) fn into_engine(self) -> Option<Engine> {
         self.engine
+    }
+
+    const fn check_followed(&self) -> Result<(), VerifyError> {
+        if self.is_broken {
+            let sequence = self.sequence + 1;
+            return Err(VerifyError::Broken { sequence });
+        }
+        Ok(())
     }
 
     fn check_place(&self, entry: &Entry) -> Result<(), VerifyError> {

@@ -1,0 +1,126 @@
+//! Words to write tests with.
+
+use futures::executor::block_on;
+use privatekube_ledger::{Committed, Ledger, MemoryStore, Store};
+use privatekube_policy::{
+    Amount, Arrival, BlockBooks, BlockId, Budget, ClaimId, Composition, Demand, Denial, Engine, Event, Phase,
+    Policy, Setting, Span, Time, Unlocking,
+};
+
+/// DPF, everything unlocked at once, basic composition.
+pub(crate) fn setting() -> Setting {
+    Setting {
+        policy: Policy::Dpf,
+        unlocking: Unlocking::Immediate,
+        composition: Composition::Basic,
+    }
+}
+
+pub(crate) fn at(micros: u64) -> Time {
+    Time::from_micros(micros)
+}
+
+pub(crate) fn block(name: &str, epsilon: i64) -> Event {
+    Event::AddBlock {
+        block: name.into(),
+        capacity: budget(epsilon),
+    }
+}
+
+pub(crate) fn budget(epsilon: i64) -> Budget {
+    Budget::new(vec![epsilon, 0]).unwrap()
+}
+
+pub(crate) fn claim(name: &str, epsilon: i64, blocks: &[&str]) -> Event {
+    Event::Arrive(Arrival {
+        claim: name.into(),
+        demands: vec![Demand {
+            blocks: blocks.iter().map(|block| BlockId::from(*block)).collect(),
+            budget: budget(epsilon),
+        }],
+        min_blocks: 1,
+        timeout: None,
+        priority: 0,
+    })
+}
+
+pub(crate) fn claim_until(name: &str, epsilon: i64, blocks: &[&str], timeout: u64) -> Event {
+    let Event::Arrive(arrival) = claim(name, epsilon, blocks) else {
+        unreachable!()
+    };
+    Event::Arrive(Arrival {
+        timeout: Some(Span::from_micros(timeout)),
+        ..arrival
+    })
+}
+
+pub(crate) fn consume(name: &str) -> Event {
+    Event::Consume {
+        claim: name.into(),
+        amount: Amount::All,
+    }
+}
+
+pub(crate) fn release(name: &str) -> Event {
+    Event::Release {
+        claim: name.into(),
+        amount: Amount::All,
+    }
+}
+
+pub(crate) fn open<S: Store>(store: S) -> Ledger<S> {
+    block_on(Ledger::open(store, "writer-1".to_owned(), setting())).unwrap()
+}
+
+/// Commits `events` in one round.
+pub(crate) fn commit(ledger: &mut Ledger<MemoryStore>, now: u64, events: &[Event]) -> Committed {
+    let mut round = ledger.round(at(now)).unwrap();
+    for event in events {
+        round.apply(event.clone()).unwrap();
+    }
+    block_on(round.commit()).unwrap()
+}
+
+/// All that an engine holds that anyone can be told.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Snapshot {
+    pub(crate) blocks: Vec<(BlockId, BlockBooks)>,
+    pub(crate) claims: Vec<ClaimSnapshot>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct ClaimSnapshot {
+    pub(crate) claim: ClaimId,
+    pub(crate) arrival: Arrival,
+    pub(crate) phase: Phase,
+    pub(crate) times: (Time, Option<Time>),
+    pub(crate) denial: Option<Denial>,
+    pub(crate) consumed: Vec<(BlockId, Budget)>,
+    pub(crate) released: Vec<(BlockId, Budget)>,
+}
+
+pub(crate) fn snapshot(engine: &Engine) -> Snapshot {
+    let owned = |amounts: Vec<(&BlockId, Budget)>| {
+        let amounts = amounts.into_iter();
+        amounts.map(|(block, budget)| (block.clone(), budget)).collect()
+    };
+    let blocks = engine.blocks();
+    let claims = engine.claims().map(|claim| {
+        let state = engine.claim(claim).unwrap();
+        ClaimSnapshot {
+            claim: claim.clone(),
+            arrival: state.arrival.clone(),
+            phase: state.phase,
+            times: (state.arrived, state.decided),
+            denial: state.denial.cloned(),
+            consumed: owned(state.consumed),
+            released: owned(state.released),
+        }
+    });
+    Snapshot {
+        blocks: blocks
+            .map(|block| (block.clone(), engine.block(block).unwrap()))
+            .collect(),
+        claims: claims.collect(),
+    }
+}

@@ -1,0 +1,170 @@
+//! A commit that is dropped at any of its waits, whatever the store does meanwhile.
+
+use std::{
+    pin::pin,
+    sync::{Arc, Mutex},
+    task::{Context, Poll, Waker},
+};
+
+use futures::executor::block_on;
+use privatekube_ledger::{CreateError, Entry, MemoryStore, Poisoned, Store, StoreError, verify};
+
+use crate::build::{at, block, claim, open};
+
+/// What becomes of an attempt to create.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Fate {
+    Kept,
+    Lost,
+    KeptUnsaid,
+    KeptTwice,
+}
+
+/// A store that waits before and after it does anything, and follows a plan.
+#[derive(Clone)]
+struct Planned {
+    kept: MemoryStore,
+    plan: Arc<Mutex<Vec<Fate>>>,
+    unreadable: Arc<Mutex<u32>>,
+}
+
+impl Planned {
+    fn new(kept: MemoryStore, plan: &[Fate], unreadable: u32) -> Self {
+        Self {
+            kept,
+            plan: Arc::new(Mutex::new(plan.iter().rev().copied().collect())),
+            unreadable: Arc::new(Mutex::new(unreadable)),
+        }
+    }
+}
+
+impl Planned {
+    fn is_unreadable(&self) -> bool {
+        let mut times = self.unreadable.lock().unwrap();
+        let is_unreadable = *times > 0;
+        *times = times.saturating_sub(1);
+        is_unreadable
+    }
+}
+
+async fn wait() {
+    let mut waited = false;
+    std::future::poll_fn(|_| {
+        if std::mem::replace(&mut waited, true) {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    })
+    .await;
+}
+
+impl Store for Planned {
+    async fn create(&self, entry: &Entry) -> Result<(), CreateError> {
+        let fate = self.plan.lock().unwrap().pop().unwrap_or(Fate::Kept);
+        wait().await;
+        let unknown = Err(CreateError::Unknown("no answer".to_owned()));
+        let answer = match fate {
+            Fate::Kept => self.kept.create(entry).await,
+            Fate::Lost => unknown,
+            Fate::KeptUnsaid => self.kept.create(entry).await.and(unknown),
+            Fate::KeptTwice => {
+                self.kept.create(entry).await.ok();
+                self.kept.create(entry).await
+            }
+        };
+        wait().await;
+        answer
+    }
+
+    async fn read(&self, sequence: u64) -> Result<Option<Entry>, StoreError> {
+        wait().await;
+        if self.is_unreadable() {
+            return Err(StoreError("no answer".to_owned()));
+        }
+        self.kept.read(sequence).await
+    }
+
+    async fn read_after(&self, after: u64) -> Result<Vec<Entry>, StoreError> {
+        self.kept.read_after(after).await
+    }
+
+    async fn pause(&self, _: u32) {
+        wait().await;
+    }
+}
+
+/// Drops a commit at its `waits`-th wait. Whether it was over before.
+fn dropped_after(plan: &[Fate], unreadable: u32, waits: usize) -> bool {
+    let kept = MemoryStore::new();
+    let planned = Planned::new(kept.clone(), &[], 0);
+    let mut ledger = open(Planned::new(kept.clone(), plan, unreadable));
+    let mut round = ledger.round(at(5)).unwrap();
+    let place = round.apply(block("b1", 10)).unwrap();
+    round.apply(claim("c1", 10, &["b1"])).unwrap();
+    let mut context = Context::from_waker(Waker::noop());
+    let told = {
+        let mut commit = pin!(round.commit());
+        (0..waits).find_map(|_| match commit.as_mut().poll(&mut context) {
+            Poll::Ready(told) => Some(told.unwrap()),
+            Poll::Pending => None,
+        })
+    };
+    if let Some(told) = &told {
+        assert_eq!(told.hash, kept.entries()[0].hash(), "{plan:?} {waits}");
+        assert_eq!(told.of(place).len(), 1);
+        assert_eq!(ledger.sequence(), 1);
+        ledger.engine().unwrap();
+    } else {
+        assert_eq!(ledger.round(at(6)).map(|_| ()).unwrap_err(), Poisoned);
+        assert_eq!(ledger.engine().map(|_| ()).unwrap_err(), Poisoned);
+        assert_eq!(ledger.sequence(), 0);
+    }
+
+    // Opened again, it goes on from what is true: the whole round or nothing of it.
+    let mut again = open(planned);
+    assert_eq!(again.sequence(), kept.entries().len() as u64);
+    let mut round = again.round(at(7)).unwrap();
+    if round.apply(block("b1", 10)).is_ok() {
+        assert!(told.is_none());
+    }
+    let second = round.apply(claim("c2", 10, &["b1"])).unwrap();
+    let mut commit = pin!(round.commit());
+    let committed = loop {
+        if let Poll::Ready(committed) = commit.as_mut().poll(&mut context) {
+            break committed.unwrap();
+        }
+    };
+    assert!(!committed.of(second).is_empty());
+    let granted = kept.entries().into_iter().flat_map(|entry| entry.records);
+    let granted = granted.filter(|record| matches!(record, privatekube_policy::Record::Granted { .. }));
+    assert_eq!(granted.count(), 1, "{plan:?} {waits}");
+    verify(kept.entries()).unwrap();
+    told.is_some()
+}
+
+#[test]
+fn a_commit_dropped_at_any_wait_poisons_and_the_ledger_opens_again() {
+    let fates = [Fate::Kept, Fate::Lost, Fate::KeptUnsaid, Fate::KeptTwice];
+    let mut dropped = 0;
+    for first in fates {
+        for second in fates {
+            for unreadable in 0..3 {
+                let waits = (0..100).find(|waits| dropped_after(&[first, second], unreadable, *waits));
+                dropped += waits.expect("a commit that has no fault left to meet ends");
+            }
+        }
+    }
+    assert!(dropped > 200, "{dropped}");
+}
+
+#[test]
+fn a_commit_whose_first_wait_never_came_wrote_nothing() {
+    let kept = MemoryStore::new();
+    let mut ledger = open(kept.clone());
+    let mut round = ledger.round(at(5)).unwrap();
+    round.apply(block("b1", 10)).unwrap();
+    drop(round.commit());
+    assert!(ledger.is_poisoned());
+    assert_eq!(block_on(kept.read(1)).unwrap(), None);
+}

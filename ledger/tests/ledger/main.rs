@@ -1,0 +1,15 @@
+//! The ledger from outside: chains that were tampered with, rounds and what is left of them, and a simulated world of
+//! writers and faults.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "these are tests"
+)]
+
+mod build;
+mod cancellation;
+mod chain;
+mod grouping;
+mod rounds;
+mod simulation;
