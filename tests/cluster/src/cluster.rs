@@ -1,20 +1,19 @@
 //! A cluster as a test sees it: a handle that owns everything.
 
 use std::ffi::OsStr;
-use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{ChildStdin, Command, Stdio};
-use std::sync::{Mutex, PoisonError};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result};
 use kube::Client;
-use tokio::sync::mpsc;
 
 use crate::config::Config;
-use crate::control::{Message, Request};
+use crate::control::Request;
+use crate::conversation::Conversation;
 use crate::description::Description;
 use crate::extender::{self, Extender, ExtenderOptions};
 use crate::kubectl::Kubectl;
@@ -33,7 +32,8 @@ const KEEP_VARIABLE: &str = "PRIVATEKUBE_KEEP_CLUSTER";
 const END_PATIENCE: Duration = Duration::from_secs(20);
 
 /// A running cluster. Dropping it ends all of its processes and removes its directory; so does the end of this process,
-/// whatever ends it.
+/// whatever ends it. When the start fails, the directory stays, for its logs; with `PRIVATEKUBE_KEEP_CLUSTER` in the
+/// environment it always does.
 #[derive(Debug)]
 pub struct Cluster {
     config: Config,
@@ -41,9 +41,7 @@ pub struct Cluster {
     layout: Layout,
     tool: PathBuf,
     owner: Process,
-    /// The owner lives as long as this is open.
-    requests: Mutex<Option<ChildStdin>>,
-    messages: tokio::sync::Mutex<mpsc::UnboundedReceiver<Message>>,
+    conversation: Arc<Conversation>,
 }
 
 impl Cluster {
@@ -78,34 +76,15 @@ impl Cluster {
         let requests = child.stdin.take();
         let output = child.stdout.take().context("the cluster's owner has no output")?;
         let owner = Process::adopt(child);
-        let (send, mut messages) = mpsc::unbounded_channel();
-        thread::spawn(move || {
-            for line in BufReader::new(output).lines() {
-                let Ok(line) = line else { break };
-                let message = serde_json::from_str(&line)
-                    .unwrap_or_else(|error| Message::Failed(format!("the owner said {line:?}: {error}")));
-                if send.send(message).is_err() {
-                    break;
-                }
-            }
-        });
-        let description = match messages.recv().await {
-            Some(Message::Ready(description)) => *description,
-            Some(Message::Failed(reason)) => return Err(anyhow!(reason).context("the cluster did not start")),
-            Some(other) => bail!("the cluster's owner said {other:?} before it was ready"),
-            None => bail!(
-                "the cluster's owner ended; it said:\n{}",
-                logs::tail(&layout.serve_log())
-            ),
-        };
+        let conversation = Conversation::begin(requests, output, layout.serve_log());
+        let description = conversation.until_ready().await?;
         Ok(Self {
             config,
             description,
             layout,
             tool: tool.to_owned(),
             owner,
-            requests: Mutex::new(requests),
-            messages: tokio::sync::Mutex::new(messages),
+            conversation: Arc::new(conversation),
         })
     }
 
@@ -203,33 +182,35 @@ impl Cluster {
 
     /// Starts the default scheduler after it was ended, with or without the extender, and waits until it is ready.
     pub async fn start_scheduler(&self, calls_extender: bool) -> Result<()> {
-        self.request(&Request::StartScheduler {
-            extender: calls_extender,
-        })
-        .await
+        self.conversation
+            .ask(Request::StartScheduler {
+                extender: calls_extender,
+            })
+            .await
     }
 
     /// Starts another scheduler, without extender, for pods whose `schedulerName` is `name`. [`Self::stop_part`] ends it.
     pub async fn start_second_scheduler(&self, name: &str) -> Result<()> {
-        self.request(&Request::StartSecondScheduler {
-            name: name.to_owned(),
-        })
-        .await
+        self.conversation
+            .ask(Request::StartSecondScheduler {
+                name: name.to_owned(),
+            })
+            .await
     }
 
     /// Ends a part in an orderly way.
     pub async fn stop_part(&self, part: Part) -> Result<()> {
-        self.request(&Request::Stop(part)).await
+        self.conversation.ask(Request::Stop(part)).await
     }
 
     /// Ends a part by SIGKILL.
     pub async fn kill_part(&self, part: Part) -> Result<()> {
-        self.request(&Request::Kill(part)).await
+        self.conversation.ask(Request::Kill(part)).await
     }
 
     /// Starts a part that was ended, with the ports it had, and waits until it is ready.
     pub async fn start_part(&self, part: Part) -> Result<()> {
-        self.request(&Request::Start(part)).await
+        self.conversation.ask(Request::Start(part)).await
     }
 
     /// The logs of all parts that have one, and of their owner.
@@ -255,50 +236,30 @@ impl Cluster {
             .context("the end of the cluster was not awaited")
     }
 
-    fn kubectl_program(&self) -> Kubectl {
-        Kubectl::new(&self.tool, &self.description.bin_dir, &self.layout)
+    /// What may have made a test fail, before the logs go.
+    fn explain(&self) {
+        if self.owner.has_ended() {
+            eprintln!(
+                "the cluster was over; its owner said:\n{}",
+                logs::tail(&self.layout.serve_log())
+            );
+        }
+        if self.layout.log(Part::Extender).exists() {
+            eprintln!("the extender's log ended with:\n{}", self.tail(Part::Extender));
+        }
     }
 
-    /// Asks the owner; don't drop the returned future before it is done, or the next answer is this one's.
-    async fn request(&self, request: &Request) -> Result<()> {
-        let mut messages = self.messages.lock().await;
-        let line = serde_json::to_string(request)? + "\n";
-        let sent = match self
-            .requests
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .as_mut()
-        {
-            Some(requests) => requests.write_all(line.as_bytes()),
-            None => Err(std::io::ErrorKind::BrokenPipe.into()),
-        };
-        match messages.recv().await {
-            Some(Message::Done) => Ok(()),
-            Some(Message::Refused(reason)) => Err(anyhow!(reason)),
-            Some(Message::Failed(reason)) => Err(anyhow!(reason).context("the cluster is over")),
-            Some(other) => bail!("the cluster's owner said {other:?}"),
-            None => {
-                sent.context("the cluster is over")?;
-                bail!(
-                    "the cluster's owner ended; it said:\n{}",
-                    logs::tail(&self.layout.serve_log())
-                )
-            }
-        }
+    fn kubectl_program(&self) -> Kubectl {
+        Kubectl::new(&self.tool, &self.description.bin_dir, &self.layout)
     }
 }
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        if thread::panicking() && self.layout.log(Part::Extender).exists() {
-            eprintln!("the extender's log ended with:\n{}", self.tail(Part::Extender));
+        if thread::panicking() {
+            self.explain();
         }
-        drop(
-            self.requests
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .take(),
-        );
+        self.conversation.end();
         if !self.owner.wait_blocking(END_PATIENCE) {
             // Its parts go with it.
             let _ = self.owner.signal(rustix::process::Signal::KILL);

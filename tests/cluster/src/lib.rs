@@ -18,6 +18,7 @@ pub mod cli;
 mod cluster;
 mod config;
 mod control;
+mod conversation;
 mod description;
 mod extender;
 mod http_client;

@@ -3,6 +3,9 @@
 use std::fs;
 use std::io::{self, BufRead as _, Write as _};
 use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use anyhow::{Context as _, Result};
@@ -26,10 +29,18 @@ pub(crate) struct Serve {
     pub(crate) kubeconfig_out: Option<PathBuf>,
     /// The directory goes with the cluster.
     pub(crate) ephemeral: bool,
-    /// The cluster ends with the process at the other end of the standard input.
-    pub(crate) until_stdin_closes: bool,
-    /// The cluster outlives the terminal.
-    pub(crate) detached: bool,
+    pub(crate) lifetime: Lifetime,
+}
+
+/// What ends a cluster, besides signals and the failure of a part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lifetime {
+    /// Nothing.
+    UntilSignalled,
+    /// The end of the standard input, where requests come from: the caller's end.
+    UntilStdinCloses,
+    /// The end of the standard input before the cluster is ready; later it outlives its caller and its terminal.
+    Detached,
 }
 
 /// Why a cluster that was ready, or on its way, is over.
@@ -39,19 +50,23 @@ enum Verdict {
 }
 
 /// Owns a cluster until it is asked to end. Says on standard output what happens, see [`Message`].
-pub(crate) async fn serve(options: Serve) -> Result<()> {
-    let result = own(&options).await;
-    if let Err(error) = &result {
-        say(&Message::Failed(format!("{error:#}")));
+pub(crate) async fn serve(options: Serve) -> ExitCode {
+    match own(&options).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // For the log first: whoever hears of the failure may look there at once.
+            eprintln!("error: {error:#}");
+            say(&Message::Failed(format!("{error:#}")));
+            ExitCode::FAILURE
+        }
     }
-    result
 }
 
 async fn own(options: &Serve) -> Result<()> {
-    if options.detached {
+    if options.lifetime == Lifetime::Detached {
         rustix::process::setsid().context("can't leave the terminal")?;
     }
-    let mut inputs = Inputs::listen(options.until_stdin_closes)?;
+    let mut inputs = Inputs::listen(options.lifetime)?;
     let layout = Layout::create(&options.dir)?;
     let may_remove = options.ephemeral && layout.is_a_clusters()?;
     let lock = layout.take()?;
@@ -118,6 +133,7 @@ async fn look_after(
         return Verdict::Failed(error);
     }
     tracing::info!("ready: {}", description.api_server);
+    inputs.settled.store(true, Ordering::SeqCst);
     say(&Message::Ready(Box::new(description)));
     loop {
         let request = tokio::select! {
@@ -164,6 +180,8 @@ fn say(message: &Message) {
 struct Inputs {
     requests: mpsc::UnboundedReceiver<String>,
     over: Over,
+    /// Set when the cluster is ready.
+    settled: Arc<AtomicBool>,
 }
 
 /// Turns true when the cluster should end.
@@ -171,7 +189,7 @@ struct Inputs {
 struct Over(watch::Receiver<bool>);
 
 impl Inputs {
-    fn listen(until_stdin_closes: bool) -> Result<Self> {
+    fn listen(lifetime: Lifetime) -> Result<Self> {
         let (send_request, requests) = mpsc::unbounded_channel();
         let (send_over, over) = watch::channel(false);
         for kind in [
@@ -186,7 +204,9 @@ impl Inputs {
                 send_over.send_replace(true);
             });
         }
-        if until_stdin_closes {
+        let settled = Arc::new(AtomicBool::new(false));
+        if lifetime != Lifetime::UntilSignalled {
+            let settled = Arc::clone(&settled);
             // A blocked read can't be cancelled, so it gets a thread that the process needn't wait for.
             thread::spawn(move || {
                 for line in io::stdin().lock().lines() {
@@ -195,11 +215,14 @@ impl Inputs {
                         break;
                     }
                 }
-                send_over.send_replace(true);
+                if lifetime == Lifetime::UntilStdinCloses || !settled.load(Ordering::SeqCst) {
+                    send_over.send_replace(true);
+                }
             });
         }
         Ok(Self {
             requests,
+            settled,
             over: Over(over),
         })
     }

@@ -109,6 +109,22 @@ async fn up_returns_and_down_ends_it_as_often_as_asked() {
     assert!(call(&["down"]).contains("No cluster is up"));
 }
 
+#[tokio::test]
+async fn an_up_killed_during_the_start_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().to_str().unwrap();
+    let mut up = program().args(["up", "--dir", path]).spawn().unwrap();
+    let api_server_starts = || {
+        processes_naming(path)
+            .iter()
+            .any(|(_, line)| line.contains("kube-apiserver"))
+    };
+    until("the API server starts", async || api_server_starts()).await;
+    kill(i32::try_from(up.id()).unwrap());
+    up.wait().unwrap();
+    until("no process is left", async || processes_naming(path).is_empty()).await;
+}
+
 #[test]
 fn run_has_the_exit_code_of_its_command() {
     let script = "kubectl get node node-0 >/dev/null && exit 7";

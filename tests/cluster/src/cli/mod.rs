@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result};
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::Config;
-use crate::serve::{self, Serve};
+use crate::serve::{self, Lifetime, Serve};
 use crate::{binaries, tie};
 
 /// A real Kubernetes control plane with fake nodes, in a directory of its own, ready in seconds.
@@ -128,7 +128,7 @@ struct ServeArguments {
     /// End when standard input does, and take requests from it
     #[arg(long)]
     until_stdin_closes: bool,
-    /// Leave the terminal's session
+    /// Outlive the caller and its terminal, but only once the cluster is ready
     #[arg(long, hide = true)]
     detached: bool,
     #[command(flatten)]
@@ -160,12 +160,13 @@ fn dispatch(command: Command) -> Result<ExitCode> {
                 dir: arguments.dir,
                 kubeconfig_out: arguments.kubeconfig_out,
                 ephemeral: arguments.ephemeral,
-                until_stdin_closes: arguments.until_stdin_closes,
-                detached: arguments.detached,
+                lifetime: match (arguments.until_stdin_closes, arguments.detached) {
+                    (true, _) => Lifetime::UntilStdinCloses,
+                    (false, true) => Lifetime::Detached,
+                    (false, false) => Lifetime::UntilSignalled,
+                },
             };
-            runtime()?
-                .block_on(serve::serve(options))
-                .map(|()| ExitCode::SUCCESS)
+            Ok(runtime()?.block_on(serve::serve(options)))
         }
         Command::Tie { parent, command } => match tie::become_tied(parent, &command)? {},
     }

@@ -9,14 +9,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, bail};
 use clap::Args;
 
 use super::{ClusterArguments, cluster_dir};
 use crate::control::Message;
 use crate::description::Description;
 use crate::layout::Layout;
-use crate::{logs, process};
+use crate::process;
 
 /// How often the owner's log is looked at for progress.
 const FOLLOW_STEP: Duration = Duration::from_millis(50);
@@ -71,8 +71,10 @@ impl Up {
         }
         command.args(self.cluster.config().arguments());
         let follower = Follower::start(&log_path)?;
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log);
         let mut child = process::spawn(command).context("can't start the cluster's owner")?;
+        // Closed when this command ends, however it ends: an owner whose cluster isn't ready then ends too.
+        let _alive = child.stdin.take();
         let output = child.stdout.take().context("the cluster's owner has no output")?;
         let mut line = String::new();
         BufReader::new(output)
@@ -81,11 +83,10 @@ impl Up {
         follower.stop();
         match serde_json::from_str(&line) {
             Ok(Message::Ready(description)) => Ok(*description),
-            Ok(Message::Failed(reason)) => Err(anyhow!(reason)),
+            // The reason was the last that the follower showed.
             _ => bail!(
-                "the cluster's owner ended; its log {} ends with:\n{}",
-                log_path.display(),
-                logs::tail(&log_path)
+                "the cluster did not start; its owner's log is {}",
+                log_path.display()
             ),
         }
     }

@@ -1,0 +1,108 @@
+//! The caller's side of the talk with a cluster's owner, see [`crate::control`].
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::PathBuf;
+use std::process::{ChildStdin, ChildStdout};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use tokio::sync::mpsc;
+
+use crate::control::{Message, Request};
+use crate::description::Description;
+use crate::logs;
+
+/// One question at a time, each with its answer.
+#[derive(Debug)]
+pub(crate) struct Conversation {
+    /// The owner lives as long as this is open.
+    requests: Mutex<Option<ChildStdin>>,
+    messages: tokio::sync::Mutex<mpsc::UnboundedReceiver<Message>>,
+    owners_log: PathBuf,
+}
+
+impl Conversation {
+    pub(crate) fn begin(requests: Option<ChildStdin>, output: ChildStdout, owners_log: PathBuf) -> Self {
+        let (send, messages) = mpsc::unbounded_channel();
+        thread::spawn(move || {
+            for line in BufReader::new(output).lines() {
+                let Ok(line) = line else { break };
+                let message = serde_json::from_str(&line)
+                    .unwrap_or_else(|error| Message::Failed(format!("the owner said {line:?}: {error}")));
+                if send.send(message).is_err() {
+                    break;
+                }
+            }
+        });
+        Self {
+            requests: Mutex::new(requests),
+            messages: tokio::sync::Mutex::new(messages),
+            owners_log,
+        }
+    }
+
+    /// Waits until the owner says that the cluster is ready.
+    pub(crate) async fn until_ready(&self) -> Result<Description> {
+        match self.messages.lock().await.recv().await {
+            Some(Message::Ready(description)) => Ok(*description),
+            Some(Message::Failed(reason)) => Err(anyhow!(reason).context("the cluster did not start")),
+            Some(other) => bail!("the cluster's owner said {other:?} before it was ready"),
+            None => bail!(self.silence()),
+        }
+    }
+
+    /// Asks the owner to do something, and waits until it is done.
+    pub(crate) async fn ask(self: &Arc<Self>, request: Request) -> Result<()> {
+        // A task of its own: a caller that stops waiting must not leave the answer to the next question.
+        let this = Arc::clone(self);
+        let answer = tokio::spawn(async move { this.exchange(&request).await });
+        answer
+            .await
+            .context("the answer of the cluster's owner was not awaited")?
+    }
+
+    async fn exchange(&self, request: &Request) -> Result<()> {
+        let mut messages = self.messages.lock().await;
+        let sent = self.send(&(serde_json::to_string(request)? + "\n"));
+        match messages.recv().await {
+            Some(Message::Done) => Ok(()),
+            Some(Message::Refused(reason)) => Err(anyhow!(reason)),
+            Some(Message::Failed(reason)) => Err(anyhow!(reason).context("the cluster is over")),
+            Some(other) => bail!("the cluster's owner said {other:?}"),
+            None => {
+                sent.context("the cluster is over")?;
+                bail!(self.silence())
+            }
+        }
+    }
+
+    fn send(&self, line: &str) -> std::io::Result<()> {
+        match self
+            .requests
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .as_mut()
+        {
+            Some(requests) => requests.write_all(line.as_bytes()),
+            None => Err(std::io::ErrorKind::BrokenPipe.into()),
+        }
+    }
+
+    fn silence(&self) -> String {
+        format!(
+            "the cluster's owner ended; it said:\n{}",
+            logs::tail(&self.owners_log)
+        )
+    }
+
+    /// Lets the owner go.
+    pub(crate) fn end(&self) {
+        drop(
+            self.requests
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take(),
+        );
+    }
+}
