@@ -113,3 +113,88 @@ fn problem(books: &BlockBooks, composition: &Composition) -> Option<&'static str
     };
     (!holds).then_some("more is granted than was unlocked")
 }
+
+#[cfg(test)]
+mod tests {
+    use privatekube_policy::{Budget, Orders};
+
+    use super::*;
+
+    /// Books of a block with capacity (10, 4), of which `[locked, unlocked, allocated, consumed]`.
+    fn books(parts: [[i128; 2]; 4]) -> BlockBooks {
+        let [locked, unlocked, allocated, consumed] = parts.map(Vec::from);
+        BlockBooks {
+            capacity: Budget::new(vec![10, 4]).unwrap(),
+            locked,
+            unlocked,
+            allocated,
+            consumed,
+            arrivals: 0,
+            retired: false,
+        }
+    }
+
+    fn renyi() -> Composition {
+        let orders = ["2", "4"].map(|order| order.parse().unwrap());
+        Composition::Renyi(Orders::new(orders.to_vec()).unwrap())
+    }
+
+    #[test]
+    fn books_that_add_up_are_right() {
+        for parts in [
+            [[10, 4], [0, 0], [0, 0], [0, 0]],
+            [[1, 1], [2, 1], [3, 1], [4, 1]],
+        ] {
+            assert_eq!(problem(&books(parts), &Composition::Basic), None);
+            assert_eq!(problem(&books(parts), &renyi()), None);
+        }
+    }
+
+    #[test]
+    fn a_unit_too_many_or_too_few_is_wrong() {
+        for part in 0..4 {
+            for off in [-1, 1] {
+                let mut parts = [[1, 1], [2, 1], [3, 1], [4, 1]];
+                parts[part][1] += off;
+                let wrong = problem(&books(parts), &renyi());
+                assert_eq!(
+                    wrong,
+                    Some("locked + unlocked + allocated + consumed is not the capacity")
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn negative_parts_are_wrong_though_they_add_up() {
+        for part in [0, 2, 3] {
+            let mut parts = [[10, 4], [0, 0], [10, 4], [10, 4]];
+            parts[part] = [-20, -8];
+            parts[1] = [10, 4];
+            assert_eq!(
+                problem(&books(parts), &renyi()),
+                Some("locked, allocated or consumed is negative")
+            );
+        }
+    }
+
+    #[test]
+    fn an_overdrawn_coordinate_is_wrong_unless_another_order_holds() {
+        let overdrawn = books([[0, 0], [5, -1], [5, 5], [0, 0]]);
+        assert_eq!(problem(&overdrawn, &renyi()), None);
+        assert!(problem(&overdrawn, &Composition::Basic).is_some());
+        let everywhere = books([[0, 0], [-1, -1], [11, 5], [0, 0]]);
+        assert!(problem(&everywhere, &renyi()).is_some());
+        // An order without any budget holds nothing, whatever is charged there.
+        let mut nowhere = books([[0, 0], [-1, 0], [11, 0], [0, 0]]);
+        nowhere.capacity = Budget::new(vec![10, 0]).unwrap();
+        assert!(problem(&nowhere, &renyi()).is_some());
+    }
+
+    #[test]
+    fn a_coordinate_too_many_is_wrong() {
+        let mut books = books([[10, 4], [0, 0], [0, 0], [0, 0]]);
+        books.unlocked.push(0);
+        assert!(problem(&books, &Composition::Basic).is_some());
+    }
+}
