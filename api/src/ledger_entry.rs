@@ -59,7 +59,7 @@ pub struct PrivacyLedgerEntrySpec {
     #[schemars(length(min = 1, max = 63))]
     pub dataset: String,
     /// Its number in the ledger, from 1, without a gap. The object's name ends in it.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 9_999_999_999_i64))]
     pub sequence: i64,
     /// The hash of the entry before, in hexadecimal; zeros for the first.
     #[schemars(length(max = 128))]
