@@ -47,7 +47,7 @@ pub enum OpenError {
 impl<S: Store> Ledger<S> {
     /// Reads and [verifies](crate::verify) all that `store` holds.
     ///
-    /// `writer` names who writes from now on; no two that may ever run at the same time have the same name.
+    /// `writer` names who writes from now on, for people and for whoever is fenced; no safety rests on the name.
     /// `setting` is what an empty ledger begins with. One that isn't empty keeps its own: see
     /// [`setting`](Self::setting). Nothing is written.
     pub async fn open(store: S, writer: String, setting: Setting) -> Result<Self, OpenError> {

@@ -20,11 +20,11 @@ pub(crate) enum Violation {
     /// The same was told twice, differently.
     ToldDifferently(String),
     /// Somebody committed after being fenced.
-    CommittedAfterFence(String),
+    CommittedAfterFence(u64),
     /// A writer's engine is not what the ledger gives.
     EngineDiffers(u64),
     /// A ledger that lost a round still tells or takes something.
-    NotPoisoned(String),
+    NotPoisoned(u64),
 }
 
 #[derive(Default)]
@@ -34,7 +34,7 @@ pub(crate) struct Judge {
     decided: BTreeMap<ClaimId, (u64, Record)>,
     /// By claim and entry: what was granted.
     grants: BTreeMap<(ClaimId, u64), Vec<Demand>>,
-    fenced: BTreeSet<String>,
+    fenced: BTreeSet<u64>,
     followed: Followed,
     pub(crate) violations: BTreeSet<Violation>,
 }
@@ -51,17 +51,17 @@ impl Judge {
         self.violations.insert(violation);
     }
 
-    /// `writer` has committed, its engine is now `engine`, and the store holds `entries`.
+    /// The writer of this life has committed, its engine is now `engine`, and the store holds `entries`.
     pub(crate) fn hear(
         &mut self,
-        writer: &str,
+        life: u64,
         committed: &Committed,
         engine: &Engine,
         entries: &BTreeMap<u64, Entry>,
     ) {
         let sequence = committed.sequence;
-        if self.fenced.contains(writer) {
-            self.object(Violation::CommittedAfterFence(writer.to_owned()));
+        if self.fenced.contains(&life) {
+            self.object(Violation::CommittedAfterFence(life));
         }
         let told = (committed.hash, committed.records().to_vec());
         if *self.told.entry(sequence).or_insert_with(|| told.clone()) != told {
@@ -100,12 +100,12 @@ impl Judge {
         }
     }
 
-    pub(crate) fn fence(&mut self, writer: &str) {
-        self.fenced.insert(writer.to_owned());
+    pub(crate) fn fence(&mut self, life: u64) {
+        self.fenced.insert(life);
     }
 
-    pub(crate) fn not_poisoned(&mut self, writer: &str) {
-        self.object(Violation::NotPoisoned(writer.to_owned()));
+    pub(crate) fn not_poisoned(&mut self, life: u64) {
+        self.object(Violation::NotPoisoned(life));
     }
 
     pub(crate) fn not_a_ledger(&mut self, why: String) {

@@ -35,7 +35,9 @@ struct Outcome {
 }
 
 /// A writer's life: it opens the ledger, and writes rounds until it is fenced, refused, or crashes.
-async fn write(store: SimulatedStore, name: String, setting: Setting, judge: Arc<Mutex<Judge>>) {
+async fn write(store: SimulatedStore, life: u64, setting: Setting, judge: Arc<Mutex<Judge>>) {
+    // Several may have the same name at once: no safety rests on it.
+    let name = format!("w{}", store.world().rng.below(3));
     let mut ledger = loop {
         match Ledger::open(store.clone(), name.clone(), setting.clone()).await {
             Ok(ledger) => break ledger,
@@ -53,7 +55,7 @@ async fn write(store: SimulatedStore, name: String, setting: Setting, judge: Arc
             judge
                 .lock()
                 .unwrap()
-                .not_a_ledger(format!("{name} is poisoned for no reason"));
+                .not_a_ledger(format!("life {life} is poisoned for no reason"));
             return;
         };
         let events = store.world().rng.below(6);
@@ -70,7 +72,7 @@ async fn write(store: SimulatedStore, name: String, setting: Setting, judge: Arc
                 "round dropped"
             });
             if ledger.is_poisoned() == is_empty {
-                judge.lock().unwrap().not_poisoned(&name);
+                judge.lock().unwrap().not_poisoned(life);
             }
             if is_empty {
                 continue;
@@ -84,7 +86,7 @@ async fn write(store: SimulatedStore, name: String, setting: Setting, judge: Arc
                 judge
                     .lock()
                     .unwrap()
-                    .hear(&name, &committed, engine, &store.world().entries);
+                    .hear(life, &committed, engine, &store.world().entries);
             }
             Err(error) => {
                 store.world().note(match error {
@@ -93,9 +95,9 @@ async fn write(store: SimulatedStore, name: String, setting: Setting, judge: Arc
                     CommitError::Imbalance { .. } => "imbalance",
                 });
                 let mut judge = judge.lock().unwrap();
-                judge.fence(&name);
+                judge.fence(life);
                 if ledger.round(at(now)).is_ok() || ledger.engine().is_ok() {
-                    judge.not_poisoned(&name);
+                    judge.not_poisoned(life);
                 }
                 return;
             }
@@ -125,12 +127,7 @@ fn simulate(seed: u64, planted: Option<Planted>) -> Outcome {
             // Now and then somebody starts it with other rules, which hold only if it is still empty.
             let differs = world.lock().unwrap().rng.chance(10);
             let setting = if differs { &other } else { &setting };
-            lives.push(Box::pin(write(
-                store,
-                format!("w{born}"),
-                setting.clone(),
-                Arc::clone(&judge),
-            )));
+            lives.push(Box::pin(write(store, born, setting.clone(), Arc::clone(&judge))));
         }
         let (turn, crashes, lands) = {
             let rng = &mut world.lock().unwrap().rng;
@@ -324,7 +321,7 @@ fn a_snapshot_tells_two_states_apart() {
     let setting = workload::setting(&mut world.lock().unwrap().rng);
     let life = write(
         SimulatedStore::new(Arc::clone(&world), None),
-        "w".to_owned(),
+        1,
         setting,
         Arc::default(),
     );
