@@ -1,0 +1,38 @@
+//! Bindings of managed pods: only the extender binds them.
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::{
+    Api,
+    core::{DynamicObject, admission::AdmissionRequest},
+};
+use privatekube_api::{LABEL_MANAGED, is_managed};
+
+use super::{Admission, Answer};
+
+pub(super) async fn review(admission: &Admission, request: &AdmissionRequest<DynamicObject>) -> Answer {
+    if request.user_info.username.as_deref() == Some(&*admission.user) {
+        return Answer::Allow;
+    }
+    let desk = admission.registry.desk();
+    let namespace = request.namespace.as_deref().unwrap_or_default();
+    // The latest state, not the watch's: the pod may be a moment old.
+    let api: Api<Pod> = Api::namespaced(desk.client.clone(), namespace);
+    match api.get_opt(&request.name).await {
+        Err(error) => Answer::Deny(format!("the pod can't be read: {error}")),
+        // The API server says so itself.
+        Ok(None) => Answer::Allow,
+        Ok(Some(pod)) => {
+            let labelled =
+                pod.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(LABEL_MANAGED));
+            if labelled || pod.metadata.annotations.as_ref().is_some_and(is_managed) {
+                Answer::Deny(format!(
+                    "pod {namespace}/{} asks for privacy budget, so only the extender binds it, when the budget is \
+                     granted and spent",
+                    request.name
+                ))
+            } else {
+                Answer::Allow
+            }
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! Datasets, blocks and claims: what the schema can't say.
+
+use kube::{
+    Api,
+    api::ListParams,
+    core::{DynamicObject, admission::AdmissionRequest},
+};
+use privatekube_api::{
+    BudgetRequest, ClaimRequest, DatasetKey, Dimensions, PrivacyBudgetClaim, PrivateDataBlock, PrivateDataset, Wish, check_selector,
+};
+use privatekube_policy::Composition;
+
+use super::{Admission, Answer, object};
+use crate::registry::Registry;
+
+pub(super) async fn dataset(_: &Admission, request: &AdmissionRequest<DynamicObject>) -> Answer {
+    let dataset: PrivateDataset = match object(request) {
+        Ok(dataset) => dataset,
+        Err(answer) => return answer,
+    };
+    let spec = &dataset.spec;
+    let problem = spec
+        .setting()
+        .and_then(|setting| Ok((setting, spec.guarantee()?)))
+        .and_then(|(setting, guarantee)| spec.timeout().map(|_| (setting, guarantee)));
+    match problem {
+        Err(error) => Answer::Deny(error.to_string()),
+        Ok((_, None)) => Answer::Allow,
+        Ok((setting, Some((epsilon, delta)))) => match setting.composition.capacity(epsilon, delta) {
+            Ok(capacity) if capacity.is_zero() => Answer::Deny(
+                "spec.guarantee: allows nothing at any coordinate: epsilon must be larger".to_owned(),
+            ),
+            Ok(_) => Answer::Allow,
+            Err(error) => Answer::Deny(format!("spec.guarantee: {error}")),
+        },
+    }
+}
+
+pub(super) async fn block(admission: &Admission, request: &AdmissionRequest<DynamicObject>) -> Answer {
+    let block: PrivateDataBlock = match object(request) {
+        Ok(block) => block,
+        Err(answer) => return answer,
+    };
+    let namespace = request.namespace.clone().unwrap_or_default();
+    let key = DatasetKey { namespace, name: block.spec.dataset.clone() };
+    let known = match known(&admission.registry, &key).await {
+        Ok(known) => known,
+        Err(error) => return Answer::Deny(error),
+    };
+    let guarantee = known.object.as_ref().and_then(|object| object.spec.guarantee().ok().flatten());
+    match block.spec.capacity(&known.composition, guarantee) {
+        Ok(_) => Answer::Allow,
+        Err(error) => Answer::Deny(error.to_string()),
+    }
+}
+
+pub(super) async fn claim(admission: &Admission, request: &AdmissionRequest<DynamicObject>) -> Answer {
+    let mut claim: PrivacyBudgetClaim = match object(request) {
+        Ok(claim) => claim,
+        Err(answer) => return answer,
+    };
+    // An object that a pod's demand is shown by was checked with the pod.
+    if request.user_info.username.as_deref() == Some(&*admission.user) {
+        return Answer::Allow;
+    }
+    claim.metadata.namespace.clone_from(&request.namespace);
+    let uses = [claim.consume().map(|_| ()), claim.release().map(|_| ())];
+    if let Some(errors) = uses.into_iter().find_map(Result::err) {
+        return Answer::Deny(errors.to_string());
+    }
+    let asked = match claim.request() {
+        Ok(asked) => asked,
+        Err(errors) => return Answer::Deny(errors.to_string()),
+    };
+    // Whatever changes on it later, what it asks does not: the schema sees to that.
+    if request.old_object.is_some() {
+        return Answer::Allow;
+    }
+    match check_request(&admission.registry, &asked, "spec").await {
+        Ok(()) => Answer::Allow,
+        Err(why) => Answer::Deny(why),
+    }
+}
+
+/// What is known of a dataset when somebody asks for it.
+struct Known {
+    composition: Composition,
+    object: Option<PrivateDataset>,
+}
+
+/// What is known of a dataset: from its ledger, else from its object, else the defaults.
+async fn known(registry: &Registry, key: &DatasetKey) -> Result<Known, String> {
+    let desk = registry.desk();
+    let api: Api<PrivateDataset> = Api::namespaced(desk.client.clone(), &key.namespace);
+    let object = api.get_opt(&key.name).await.map_err(|error| format!("dataset {key} can't be read: {error}"))?;
+    let composition = match (desk.view.dataset(key), &object) {
+        (Some(dataset), _) => dataset.composition.clone(),
+        (None, Some(object)) => {
+            object.spec.setting().map_err(|error| format!("dataset {key}: {error}"))?.composition
+        }
+        (None, None) => desk.defaults.composition.clone(),
+    };
+    Ok(Known { composition, object })
+}
+
+/// Whether a demand makes sense on its dataset: that there is one, that the budget can be asked of it, and that its
+/// blocks have what the selector reads. `place` is what the fields are called after.
+pub(super) async fn check_request(registry: &Registry, asked: &ClaimRequest, place: &str) -> Result<(), String> {
+    let desk = registry.desk();
+    let key = &asked.dataset;
+    let field = |name: &str| if place == "spec" { format!("spec.{name}") } else { format!("{place}/{name}") };
+    // As they are now, where it matters: what was made a moment ago counts.
+    let api: Api<PrivateDataBlock> = Api::namespaced(desk.client.clone(), &key.namespace);
+    let params = ListParams::default().fields(&format!("spec.dataset={}", key.name));
+    let composition = match desk.view.dataset(key) {
+        Some(dataset) => dataset.composition.clone(),
+        None => {
+            let known = known(registry, key).await?;
+            let found = api.list(&params.clone().limit(1)).await.map_err(|error| error.to_string())?;
+            if known.object.is_none() && found.items.is_empty() {
+                return Err(format!(
+                    "{}: {:?} is unknown: there is no PrivateDataset of that name in namespace {}, and no \
+                     PrivateDataBlock there names it",
+                    field("dataset"),
+                    key.name,
+                    key.namespace
+                ));
+            }
+            known.composition
+        }
+    };
+    match &asked.wish {
+        Wish::PerBlock(budgets) => {
+            for (block, budget) in budgets {
+                let field = field("perBlock");
+                budget.demand(&composition).map_err(|error| format!("{field}[{block}]: {error}"))?;
+            }
+        }
+        Wish::Selected { selector, budget, .. } => {
+            let name = match budget {
+                BudgetRequest::Mechanism(..) if place != "spec" => "mechanism",
+                BudgetRequest::Guarantee { .. } if place != "spec" => "epsilon",
+                _ => "budget",
+            };
+            budget.demand(&composition).map_err(|error| format!("{}: {error}", field(name)))?;
+            if let Some(selector) = selector.as_ref().filter(|selector| !selector.attributes().is_empty()) {
+                let seen = desk.view.blocks_of(key);
+                if seen.is_empty() || check_selector(selector, seen.iter().map(|block| &block.dimensions)).is_err() {
+                    let list = api.list(&params).await.map_err(|error| error.to_string())?;
+                    let now: Vec<Dimensions> = list.items.iter().map(|block| block.spec.dimensions()).collect();
+                    let name = field(if place == "spec" { "selector" } else { "blocks" });
+                    check_selector(selector, now.iter()).map_err(|error| format!("{name}: {}", error.problem))?;
+                }
+            }
+        }
+    }
+    Ok(())
+}

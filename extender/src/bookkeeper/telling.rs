@@ -1,0 +1,532 @@
+//! From what is committed to what is told: views, statuses, Events, gates and metrics.
+
+use std::collections::BTreeSet;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use privatekube_api::{
+    Amounts, ClaimBlock, GrantedBlock, GrantedBudget, GrantedClaim, PrivacyBudgetClaimStatus, PrivateDataBlockStatus,
+    PrivateDatasetStatus, RenyiAmount, conditions,
+};
+use privatekube_ledger::Committed;
+use privatekube_policy::{BlockBooks, BlockId, ClaimId, ClaimState, Composition, Engine, Event, Phase, Record, Time};
+use tracing::{info, warn};
+
+use super::{
+    Asked, Bookkeeper, BookkeeperError, MOST_EXPLAINED,
+    explain::{self, Why},
+};
+use crate::{
+    clock,
+    subject::{Subject, SubjectKind},
+    view::{BlockView, ClaimView, DatasetView},
+    writers::StatusKey,
+};
+
+impl Bookkeeper {
+    /// Tells what was decided in a round.
+    pub(super) fn tell(&mut self, committed: &Committed) -> Result<(), BookkeeperError> {
+        let mut claims: BTreeSet<ClaimId> = BTreeSet::new();
+        let mut blocks: BTreeSet<BlockId> = BTreeSet::new();
+        for record in committed.records() {
+            match record {
+                Record::BlockAdded { block } | Record::BlockRetired { block } => {
+                    blocks.insert(block.clone());
+                }
+                Record::Unlocked { blocks: unlocked } => blocks.extend(unlocked.iter().cloned()),
+                Record::Waits { claim }
+                | Record::Granted { claim, .. }
+                | Record::Denied { claim, .. }
+                | Record::Expired { claim, .. }
+                | Record::Withdrawn { claim }
+                | Record::Consumed { claim, .. }
+                | Record::Released { claim, .. } => {
+                    claims.insert(claim.clone());
+                }
+            }
+        }
+        if let Some(engine) = self.engine()? {
+            for claim in claims.iter().filter_map(|id| engine.claim(id)) {
+                if matches!(claim.phase, Phase::Granted | Phase::Consumed | Phase::Released) {
+                    blocks.extend(claim.arrival.demands.iter().flat_map(|demand| demand.blocks.iter().cloned()));
+                }
+            }
+        }
+        for id in &claims {
+            self.tell_claim(id, committed.sequence, committed.time)?;
+        }
+        for block in &blocks {
+            self.tell_block(block)?;
+        }
+        self.tell_dataset()
+    }
+
+    /// Tells everything that the ledger says, after it was read. Statuses are written where an object says
+    /// something else, when the object is seen.
+    pub(super) fn tell_everything(&mut self) -> Result<(), BookkeeperError> {
+        let Some(engine) = self.engine()? else { return Ok(()) };
+        let claims: Vec<(ClaimId, ClaimView)> = engine
+            .claims()
+            .filter_map(|id| Some((id.clone(), self.claim_view(engine, id, 0, None)?)))
+            .collect();
+        let blocks: Vec<BlockId> = engine.blocks().cloned().collect();
+        for (id, view) in claims {
+            self.count(&id, view.phase);
+            self.desk.view.put_claim(id, view);
+        }
+        for block in blocks {
+            self.tell_block(&block)?;
+        }
+        self.tell_dataset()
+    }
+
+    fn tell_claim(&mut self, id: &ClaimId, sequence: u64, at: Time) -> Result<(), BookkeeperError> {
+        let Some(engine) = self.engine()? else { return Ok(()) };
+        let Some(view) = self.claim_view(engine, id, sequence, Some(at)) else { return Ok(()) };
+        let waited = engine.claim(id).and_then(|claim| Some(claim.decided?.micros() - claim.arrived.micros()));
+        let before = self.count(id, view.phase);
+        let (phase, subject) = (view.phase, view.subject.clone());
+        let message = view.status.message.clone().unwrap_or_default();
+        let claim_name = format!("{}/{}", subject.namespace, subject.claim_name());
+        let changed = self.desk.view.put_claim(id.clone(), view);
+        if before == Some(phase) {
+            if changed {
+                self.write_status(StatusKey::Claim(id.clone()));
+            }
+            return Ok(());
+        }
+        info!(dataset = %self.dataset, claim = %claim_name, %id, ?phase, sequence, message, "a claim is decided");
+        let labels = [self.dataset.namespace.as_str(), self.dataset.name.as_str()];
+        self.desk.metrics.decisions.with_label_values(&[labels[0], labels[1], word(phase)]).inc();
+        if phase == Phase::Granted {
+            if let Some(waited) = waited {
+                #[expect(clippy::cast_precision_loss, reason = "for a histogram")]
+                self.desk.metrics.wait_seconds.with_label_values(&labels).observe(waited as f64 / 1e6);
+            }
+            let waiting = match subject.kind {
+                SubjectKind::Pod => vec![(subject.namespace.clone(), subject.name.clone())],
+                SubjectKind::Claim => self.desk.pods.sharing(&subject.namespace, &subject.name),
+            };
+            for pod in waiting {
+                self.desk.gates.look(pod);
+            }
+        }
+        let sharing = match subject.kind {
+            SubjectKind::Pod => Vec::new(),
+            SubjectKind::Claim => self.desk.pods.sharing(&subject.namespace, &subject.name),
+        };
+        let note = format!("privacy budget claim {claim_name} {}: {message}", word(phase).to_lowercase());
+        let warning = matches!(phase, Phase::Denied | Phase::Expired);
+        self.desk.announcer.of_claim(id, &subject, phase_reason(phase), warning, &note);
+        for pod in sharing.iter().filter_map(|key| self.desk.pods.get(key)) {
+            self.desk.announcer.of_pod(&pod, phase_reason(phase), warning, &note);
+        }
+        self.write_status(StatusKey::Claim(id.clone()));
+        Ok(())
+    }
+
+    /// Counts a claim's phase for the metric; says the one before.
+    fn count(&mut self, id: &ClaimId, phase: Phase) -> Option<Phase> {
+        let before = self.known_phases.insert(id.clone(), phase);
+        if phase == Phase::Waiting {
+            self.waiting.insert(id.clone());
+        } else if before == Some(Phase::Waiting) {
+            self.waiting.remove(id);
+        }
+        if before != Some(phase) {
+            for (phase, by) in before.map(|before| (before, -1)).into_iter().chain([(phase, 1)]) {
+                let count = self.phases.entry(phase).or_insert(0);
+                *count += by;
+                let labels = [self.dataset.namespace.as_str(), self.dataset.name.as_str(), word(phase)];
+                self.desk.metrics.claims.with_label_values(&labels).set(*count);
+            }
+        }
+        before
+    }
+
+    fn claim_view(&self, engine: &Engine, id: &ClaimId, sequence: u64, at: Option<Time>) -> Option<ClaimView> {
+        let subject = Subject::of(id)?;
+        let claim = engine.claim(id)?;
+        let composition = &engine.setting().composition;
+        let why = self.why(engine, id, &claim);
+        let blocks: Vec<ClaimBlock> = claim
+            .arrival
+            .demands
+            .iter()
+            .flat_map(|demand| &demand.blocks)
+            .map(|block| ClaimBlock { name: block.to_string(), data_source: self.data_source(block) })
+            .collect();
+        let changed = match claim.phase {
+            Phase::Consumed | Phase::Released | Phase::Withdrawn => at.or(claim.decided),
+            _ => claim.decided,
+        };
+        let status = PrivacyBudgetClaimStatus {
+            phase: Some(claim.phase.into()),
+            reason: Some(why.reason.to_owned()),
+            message: Some(why.message.clone()),
+            block_count: Some(blocks.len() as u64),
+            blocks,
+            dominant_share: dominant_share(engine, &claim).map(|share| format!("{share:.4}")),
+            sequence: (sequence > 0).then_some(sequence),
+            arrived_at: Some(clock::meta_time(claim.arrived)),
+            decided_at: claim.decided.map(clock::meta_time),
+            conditions: claim_conditions(&claim, &why, changed),
+        };
+        let granted = matches!(claim.phase, Phase::Granted | Phase::Consumed | Phase::Released);
+        let grant = granted.then(|| GrantedClaim {
+            claim: format!("{}/{}", subject.namespace, subject.claim_name()),
+            dataset: self.dataset.to_string(),
+            blocks: self.granted_blocks(&claim, composition),
+        });
+        Some(ClaimView { subject, dataset: self.dataset.clone(), phase: claim.phase, status, grant })
+    }
+
+    fn granted_blocks(&self, claim: &ClaimState<'_>, composition: &Composition) -> Vec<GrantedBlock> {
+        let demands = claim.arrival.demands.iter();
+        demands
+            .flat_map(|demand| {
+                let budget = granted_budget(demand.budget.units(), composition);
+                demand.blocks.iter().map(move |block| GrantedBlock {
+                    name: block.to_string(),
+                    data_source: self.data_source(block),
+                    budget: budget.clone(),
+                })
+            })
+            .collect()
+    }
+
+    fn data_source(&self, block: &BlockId) -> Option<String> {
+        self.blocks.get(block.as_str())?.object.spec.data_source.clone()
+    }
+
+    fn why(&self, engine: &Engine, id: &ClaimId, claim: &ClaimState<'_>) -> Why {
+        let composition = &engine.setting().composition;
+        let plain = |reason, message: &str| Why { reason, message: message.to_owned() };
+        match (claim.phase, claim.denial, claim.decided) {
+            (Phase::Waiting, ..) => match engine.explain(id) {
+                Some(explanation) => explain::waits(&explanation, composition),
+                None => plain("Undecided", "it is about to be decided"),
+            },
+            (Phase::Granted, ..) => plain("Granted", "its budget is allocated on all its blocks"),
+            (Phase::Consumed, ..) => plain("Consumed", "its budget is spent"),
+            (Phase::Released, ..) => plain("Released", "its budget was given back without being spent"),
+            (Phase::Withdrawn, ..) => plain("Withdrawn", "it was taken back while it waited"),
+            (Phase::Denied, Some(denial), _) => explain::denied(denial, composition),
+            (Phase::Denied, None, _) => plain("Denied", "it can never be granted"),
+            (Phase::Expired, _, at) => explain::expired(claim.arrival.timeout, at.unwrap_or_default()),
+        }
+    }
+
+    /// Tells how a block's budget stands, or why the block can't be used.
+    pub(super) fn tell_block(&mut self, block: &BlockId) -> Result<(), BookkeeperError> {
+        let Some(ledger) = &self.ledger else { return Ok(()) };
+        let engine = ledger.engine().map_err(|error| self.poisoned(error))?;
+        let Some(known) = self.blocks.get(block.as_str()) else { return Ok(()) };
+        let books = engine.block(block);
+        let mut status = books
+            .as_ref()
+            .map(|books| block_status(books, &engine.setting().composition))
+            .unwrap_or_default();
+        status.ledger_sequence = Some(ledger.sequence());
+        let since = known.object.metadata.creation_timestamp.clone();
+        status.conditions = vec![Condition {
+            type_: conditions::READY.to_owned(),
+            status: if known.problem.is_none() { "True" } else { "False" }.to_owned(),
+            reason: if known.problem.is_none() { "InLedger" } else { "Unusable" }.to_owned(),
+            message: known.problem.clone().unwrap_or_else(|| "its budget is in the ledger".to_owned()),
+            last_transition_time: since.unwrap_or_else(|| clock::meta_time(clock::now())),
+            observed_generation: known.object.metadata.generation,
+        }];
+        self.measure_block(block, &status);
+        let view = BlockView { status, dimensions: known.dimensions.clone() };
+        if self.desk.view.put_block(self.block_key(block), view) {
+            self.write_status(StatusKey::Block(self.dataset.clone(), block.as_str().to_owned()));
+        }
+        Ok(())
+    }
+
+    fn measure_block(&self, block: &BlockId, status: &PrivateDataBlockStatus) {
+        let at = self.blocks.keys().position(|name| name == block.as_str());
+        if at.is_none_or(|at| at >= self.desk.most_blocks_measured) {
+            return;
+        }
+        let states = [
+            ("locked", &status.locked),
+            ("available", &status.available),
+            ("allocated", &status.allocated),
+            ("consumed", &status.consumed),
+        ];
+        for (state, amounts) in states {
+            let Some(epsilon) = amounts.as_ref().and_then(|amounts| amounts.epsilon.parse().ok()) else { continue };
+            let labels = [&self.dataset.namespace, &self.dataset.name, block.as_str(), state];
+            self.desk.metrics.block_epsilon.with_label_values(&labels).set(epsilon);
+        }
+    }
+
+    /// Tells how many blocks and claims the dataset has, and whether its object's rules are its ledger's.
+    pub(super) fn tell_dataset(&mut self) -> Result<(), BookkeeperError> {
+        let Some(ledger) = &self.ledger else { return Ok(()) };
+        let engine = ledger.engine().map_err(|error| self.poisoned(error))?;
+        let count = |phase| self.phases.get(&phase).map_or(0, |count| u64::try_from(*count).unwrap_or(0));
+        let asks = self.object.as_ref().and_then(|object| object.spec.setting().ok());
+        let same = asks.is_none_or(|asks| asks == *engine.setting());
+        let since = self.object.as_ref().and_then(|object| object.metadata.creation_timestamp.clone());
+        let blocks = engine.blocks().count() as u64;
+        let status = PrivateDatasetStatus {
+            conditions: vec![Condition {
+                type_: conditions::READY.to_owned(),
+                status: if same { "True" } else { "False" }.to_owned(),
+                reason: if same { "InLedger" } else { "RulesDiffer" }.to_owned(),
+                message: if same {
+                    "its ledger is open".to_owned()
+                } else {
+                    "its ledger began with other rules, which stay in force; make another dataset for these".to_owned()
+                },
+                last_transition_time: since.unwrap_or_else(|| clock::meta_time(clock::now())),
+                observed_generation: None,
+            }],
+            ledger_sequence: Some(ledger.sequence()),
+            blocks: Some(blocks),
+            waiting: Some(count(Phase::Waiting)),
+            granted: Some([Phase::Granted, Phase::Consumed, Phase::Released].map(count).iter().sum()),
+        };
+        let labels = [self.dataset.namespace.as_str(), self.dataset.name.as_str()];
+        self.desk.metrics.blocks.with_label_values(&labels).set(i64::try_from(blocks).unwrap_or(i64::MAX));
+        let view = DatasetView { composition: engine.setting().composition.clone(), status };
+        let changed = self.desk.view.put_dataset(self.dataset.clone(), view);
+        if changed && self.object.is_some() {
+            self.write_status(StatusKey::Dataset(self.dataset.clone()));
+        }
+        Ok(())
+    }
+
+    /// Tells that a claim can't come to a ledger yet.
+    pub(super) fn tell_held(&mut self, asked: &Asked, message: &str) {
+        self.tell_outside(asked, Phase::Waiting, "DatasetUnknown", message);
+    }
+
+    /// Tells that a claim makes no sense on its dataset, and so never comes to the ledger.
+    pub(super) fn tell_invalid(&mut self, asked: &Asked, problem: &str) {
+        self.tell_outside(asked, Phase::Denied, "Invalid", problem);
+    }
+
+    fn tell_outside(&mut self, asked: &Asked, phase: Phase, reason: &str, message: &str) {
+        let id = asked.subject.id();
+        let now = clock::now();
+        let condition = |type_: &str, status: &str| Condition {
+            type_: type_.to_owned(),
+            status: status.to_owned(),
+            reason: reason.to_owned(),
+            message: message.to_owned(),
+            last_transition_time: clock::meta_time(now),
+            observed_generation: None,
+        };
+        let mut conditions = vec![condition(conditions::GRANTED, "False")];
+        if phase == Phase::Denied {
+            conditions.push(condition(conditions::DENIED, "True"));
+        }
+        let status = PrivacyBudgetClaimStatus {
+            phase: Some(phase.into()),
+            reason: Some(reason.to_owned()),
+            message: Some(message.to_owned()),
+            conditions,
+            ..PrivacyBudgetClaimStatus::default()
+        };
+        let subject = asked.subject.clone();
+        warn!(dataset = %self.dataset, %id, ?phase, reason, message, "a claim is not in the ledger");
+        let note = format!(
+            "privacy budget claim {}/{} {}: {message}",
+            subject.namespace,
+            subject.claim_name(),
+            word(phase).to_lowercase()
+        );
+        self.desk.announcer.of_claim(&id, &subject, phase_reason(phase), phase == Phase::Denied, &note);
+        let view = ClaimView { subject, dataset: self.dataset.clone(), phase, status, grant: None };
+        self.desk.view.put_claim(id.clone(), view);
+        self.write_status(StatusKey::Claim(id));
+    }
+
+    /// Looks again why some of the waiting claims wait, and how blocks stand that the clock unlocks.
+    pub(super) fn explain_some(&mut self) -> Result<(), BookkeeperError> {
+        let after = self.explained.take();
+        let Some(engine) = self.engine()? else { return Ok(()) };
+        let next: Vec<ClaimId> = match &after {
+            Some(after) => self.waiting.range((std::ops::Bound::Excluded(after.clone()), std::ops::Bound::Unbounded)),
+            None => self.waiting.range::<ClaimId, _>(..),
+        }
+        .take(MOST_EXPLAINED)
+        .cloned()
+        .collect();
+        let by_clock = matches!(engine.setting().unlocking, privatekube_policy::Unlocking::Lifetime { .. });
+        let mut changed = Vec::new();
+        for id in &next {
+            let Some(mut view) = self.desk.view.claim(id).map(|view| (*view).clone()) else { continue };
+            let Some(explanation) = engine.explain(id) else { continue };
+            let why = explain::waits(&explanation, &engine.setting().composition);
+            for condition in &mut view.status.conditions {
+                condition.reason = why.reason.to_owned();
+                condition.message.clone_from(&why.message);
+            }
+            view.status.reason = Some(why.reason.to_owned());
+            view.status.message = Some(why.message);
+            changed.push((id.clone(), view));
+        }
+        for (id, view) in changed {
+            if self.desk.view.put_claim(id.clone(), view) {
+                self.write_status(StatusKey::Claim(id));
+            }
+        }
+        if next.len() == MOST_EXPLAINED {
+            self.explained = next.last().cloned();
+        }
+        if by_clock {
+            let blocks: Vec<BlockId> = self.blocks.keys().map(|name| BlockId::from(name.as_str())).collect();
+            for block in blocks {
+                self.tell_block(&block)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells that an event made no sense, where somebody could have expected it to.
+    pub(super) fn tell_refused(&self, event: &Event, problem: &str) {
+        if let Event::Consume { claim, .. } | Event::Release { claim, .. } = event
+            && let Some(subject) = Subject::of(claim)
+        {
+            warn!(dataset = %self.dataset, %claim, problem, "a claim can't be used like that");
+            let note = format!("the claim's consume or release can't be done: {problem}");
+            self.desk.announcer.of_claim(claim, &subject, "BudgetUseRefused", true, &note);
+        }
+    }
+}
+
+/// A phase in one word: the label of metrics.
+const fn word(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Waiting => "Waiting",
+        Phase::Granted => "Granted",
+        Phase::Consumed => "Consumed",
+        Phase::Released => "Released",
+        Phase::Denied => "Denied",
+        Phase::Expired => "Expired",
+        Phase::Withdrawn => "Withdrawn",
+    }
+}
+
+/// The reason of the Event that says that a phase was reached.
+const fn phase_reason(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Waiting => "BudgetWaiting",
+        Phase::Granted => "BudgetGranted",
+        Phase::Consumed => "BudgetConsumed",
+        Phase::Released => "BudgetReleased",
+        Phase::Denied => "BudgetDenied",
+        Phase::Expired => "BudgetExpired",
+        Phase::Withdrawn => "BudgetWithdrawn",
+    }
+}
+
+/// The conditions of a claim: Granted always, the others once they are true.
+fn claim_conditions(claim: &ClaimState<'_>, why: &Why, changed: Option<Time>) -> Vec<Condition> {
+    let condition = |type_: &str, is: bool, at: Time| Condition {
+        type_: type_.to_owned(),
+        status: if is { "True" } else { "False" }.to_owned(),
+        reason: why.reason.to_owned(),
+        message: why.message.clone(),
+        last_transition_time: clock::meta_time(at),
+        observed_generation: None,
+    };
+    let decided = claim.decided.unwrap_or(claim.arrived);
+    let granted = matches!(claim.phase, Phase::Granted | Phase::Consumed | Phase::Released);
+    let mut all = vec![condition(conditions::GRANTED, granted, decided)];
+    let further = match claim.phase {
+        Phase::Waiting | Phase::Granted | Phase::Withdrawn => None,
+        Phase::Consumed => Some(conditions::CONSUMED),
+        Phase::Released => Some(conditions::RELEASED),
+        Phase::Denied => Some(conditions::DENIED),
+        Phase::Expired => Some(conditions::EXPIRED),
+    };
+    all.extend(further.map(|type_| condition(type_, true, changed.unwrap_or(decided))));
+    all
+}
+
+/// The claim's largest share of a block's budget at a coordinate, for people. The engine compares exact fractions.
+#[expect(clippy::cast_precision_loss, reason = "four digits are shown")]
+fn dominant_share(engine: &Engine, claim: &ClaimState<'_>) -> Option<f64> {
+    let shares = claim.arrival.demands.iter().flat_map(|demand| {
+        demand.blocks.iter().filter_map(|block| engine.block(block)).flat_map(|books| {
+            let capacity = books.capacity.units().to_vec();
+            let asked = demand.budget.units().to_vec();
+            asked
+                .into_iter()
+                .zip(capacity)
+                .filter(|(_, capacity)| *capacity > 0)
+                .map(|(asked, capacity)| asked as f64 / capacity as f64)
+        })
+    });
+    shares.reduce(f64::max)
+}
+
+fn amounts(composition: &Composition, at: usize, units: impl Fn(usize) -> i128) -> Amounts {
+    match composition {
+        Composition::Basic => Amounts {
+            epsilon: composition.display_units(0, units(0)),
+            delta: Some(composition.display_units(1, units(1))),
+            renyi: None,
+        },
+        Composition::Renyi(orders) => Amounts {
+            epsilon: composition.display_units(at, units(at)),
+            delta: None,
+            renyi: Some(
+                orders
+                    .iter()
+                    .enumerate()
+                    .map(|(at, order)| RenyiAmount {
+                        order: order.to_string(),
+                        epsilon: composition.display_units(at, units(at)),
+                    })
+                    .collect(),
+            ),
+        },
+    }
+}
+
+/// A granted budget as numbers.
+fn granted_budget(units: &[i64], composition: &Composition) -> GrantedBudget {
+    let amounts = amounts(composition, 0, |at| units.get(at).copied().map_or(0, i128::from));
+    match amounts.renyi {
+        Some(renyi) => GrantedBudget::Curve { renyi },
+        None => GrantedBudget::Guarantee { epsilon: amounts.epsilon, delta: amounts.delta.unwrap_or_default() },
+    }
+}
+
+/// A block's budget as its status shows it. For Renyi the one epsilon shown is that at the order with the largest
+/// part left: the order at which the next claims fit.
+fn block_status(books: &BlockBooks, composition: &Composition) -> PrivateDataBlockStatus {
+    let at = best_coordinate(books);
+    let shown = |units: &dyn Fn(usize) -> i128| Some(amounts(composition, at, units));
+    let of = |list: &[i128], at: usize| list.get(at).copied().unwrap_or(0);
+    PrivateDataBlockStatus {
+        order: match composition {
+            Composition::Basic => None,
+            Composition::Renyi(orders) => orders.iter().nth(at).map(|order| order.to_string()),
+        },
+        total: shown(&|at| books.capacity.units().get(at).copied().map_or(0, i128::from)),
+        locked: shown(&|at| of(&books.locked, at)),
+        available: shown(&|at| of(&books.unlocked, at)),
+        allocated: shown(&|at| of(&books.allocated, at)),
+        consumed: shown(&|at| of(&books.consumed, at)),
+        arrivals: Some(books.arrivals),
+        ledger_sequence: None,
+        conditions: Vec::new(),
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "only chooses what is shown")]
+fn best_coordinate(books: &BlockBooks) -> usize {
+    let left = |at: usize, capacity: i64| (books.locked[at] + books.unlocked[at]) as f64 / capacity as f64;
+    let usable = books.capacity.units().iter().enumerate().filter(|(_, capacity)| **capacity > 0);
+    usable
+        .map(|(at, capacity)| (at, left(at, *capacity)))
+        .reduce(|best, other| if other.1 > best.1 { other } else { best })
+        .map_or(0, |(at, _)| at)
+}

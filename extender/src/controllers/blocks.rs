@@ -1,0 +1,41 @@
+//! PrivateDataBlocks.
+
+use std::sync::Arc;
+
+use privatekube_api::{DatasetKey, PrivateDataBlock};
+
+use super::follow::Follower;
+use crate::{bookkeeper::Message, registry::Registry, writers::StatusKey};
+
+pub(super) struct Blocks {
+    registry: Arc<Registry>,
+}
+
+impl Blocks {
+    pub(super) const fn new(registry: Arc<Registry>) -> Self {
+        Self { registry }
+    }
+}
+
+fn keys(object: &PrivateDataBlock) -> Option<(DatasetKey, String)> {
+    let namespace = object.metadata.namespace.clone()?;
+    Some((DatasetKey { namespace, name: object.spec.dataset.clone() }, object.metadata.name.clone()?))
+}
+
+impl Follower<PrivateDataBlock> for Blocks {
+    fn there(&mut self, object: PrivateDataBlock) {
+        let Some((dataset, name)) = keys(&object) else { return };
+        let desk = self.registry.desk();
+        let view = desk.view.block(&(dataset.clone(), name.clone()));
+        if view.is_some_and(|block| object.status.as_ref() != Some(&block.status)) {
+            desk.statuses.write(StatusKey::Block(dataset.clone(), name));
+        }
+        self.registry.send(&dataset, Message::Block(Arc::new(object)));
+    }
+
+    fn gone(&mut self, last: PrivateDataBlock, _: bool) {
+        if let Some((dataset, name)) = keys(&last) {
+            self.registry.send(&dataset, Message::BlockGone(name));
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! Controllers: what exists in the cluster, told to the bookkeepers. They decide nothing.
+
+mod blocks;
+mod claims;
+mod datasets;
+mod follow;
+mod pods;
+
+use std::sync::Arc;
+
+use privatekube_api::LABEL_MANAGED;
+use tokio::sync::oneshot;
+
+use crate::registry::Registry;
+
+/// Follows everything for ever. `seen` is told when all that exists was sent to the bookkeepers.
+pub async fn run(registry: Arc<Registry>, seen: oneshot::Sender<()>) {
+    let client = registry.desk().client.clone();
+    let (blocks, blocks_listed) = follow::listed();
+    let (datasets, datasets_listed) = follow::listed();
+    let (claims, claims_listed) = follow::listed();
+    let (pods, pods_listed) = follow::listed();
+    let all_listed = async {
+        blocks_listed.wait().await;
+        datasets_listed.wait().await;
+        claims_listed.wait().await;
+        pods_listed.wait().await;
+        // Nobody waits only if the process is ending.
+        let _ = seen.send(());
+    };
+    tokio::join!(
+        follow::follow(client.clone(), "", datasets, datasets::Datasets::new(Arc::clone(&registry))),
+        follow::follow(client.clone(), "", blocks, blocks::Blocks::new(Arc::clone(&registry))),
+        async {
+            // Datasets and blocks first, so that claims are matched with them and not before them.
+            datasets_listed.wait().await;
+            blocks_listed.wait().await;
+            let managed = format!("{LABEL_MANAGED}=true");
+            tokio::join!(
+                follow::follow(client.clone(), &managed, pods, pods::ManagedPods::new(Arc::clone(&registry))),
+                follow::follow(client.clone(), "", claims, claims::Claims::new(Arc::clone(&registry))),
+            )
+        },
+        all_listed,
+    );
+}
+
+/// Looks at every managed pod once more, when everything that is committed is known.
+pub fn look_at_all(registry: &Arc<Registry>) {
+    pods::look_at_all(registry);
+}

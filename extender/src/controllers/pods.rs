@@ -1,0 +1,153 @@
+//! Managed pods: those with a demand of their own ask, those that are gone give back, and those that got a node
+//! without us are found.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::{
+    Api,
+    api::{DeleteParams, Preconditions},
+};
+use privatekube_api::{ANNOTATION_GRANT, ClaimRequest, PodRequest};
+use privatekube_policy::Phase;
+use tracing::{error, warn};
+
+use super::follow::Follower;
+use crate::{
+    bookkeeper::Message,
+    pods::{key_of, request_of},
+    registry::Registry,
+    subject::Subject,
+    verdict::{Verdict, subject_of},
+    writers::is_placed,
+};
+
+pub(super) struct ManagedPods {
+    registry: Arc<Registry>,
+}
+
+impl ManagedPods {
+    pub(super) const fn new(registry: Arc<Registry>) -> Self {
+        Self { registry }
+    }
+}
+
+/// What a pod asks for itself; none if it asks by claim objects.
+fn own_request(pod: &Pod) -> Option<(Subject, ClaimRequest)> {
+    match request_of(pod) {
+        Ok(Some(PodRequest::Inline(request))) => Some((subject_of(pod)?, request)),
+        Ok(_) => None,
+        Err(errors) => {
+            let (namespace, name) = key_of(pod);
+            warn!(pod = %format!("{namespace}/{name}"), %errors, "a pod's annotations make no sense");
+            None
+        }
+    }
+}
+
+/// Whether it has ended, so that nothing of it runs any more.
+fn is_over(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    matches!(phase, Some("Succeeded" | "Failed"))
+}
+
+impl Follower<Pod> for ManagedPods {
+    fn there(&mut self, mut pod: Pod) {
+        pod.metadata.managed_fields = None;
+        let pod = Arc::new(pod);
+        let desk = self.registry.desk();
+        desk.pods.put(Arc::clone(&pod));
+        if is_placed(&pod) {
+            check_placed(&self.registry, &pod);
+            return;
+        }
+        let own = own_request(&pod);
+        if pod.metadata.deletion_timestamp.is_some() || is_over(&pod) {
+            // No pod that is being deleted can be bound.
+            if let Some((subject, request)) = own {
+                self.registry.send(&request.dataset, Message::Withdraw(subject.id()));
+            }
+            return;
+        }
+        if let Some((subject, request)) = own
+            && desk.view.claim(&subject.id()).is_none_or(|claim| claim.phase == Phase::Waiting)
+        {
+            let dataset = request.dataset.clone();
+            self.registry.send(&dataset, Message::Claim { subject, request: Arc::new(request) });
+        }
+        desk.gates.look(key_of(&pod));
+    }
+
+    fn gone(&mut self, pod: Pod, finally: bool) {
+        let desk = self.registry.desk();
+        desk.pods.remove(&pod);
+        let Some((subject, request)) = own_request(&pod) else { return };
+        let id = subject.id();
+        if finally && !is_placed(&pod) {
+            // It never had a node, so nothing of what was spent for it ever ran.
+            self.registry.send(&request.dataset, Message::NeverRan(id.clone()));
+        }
+        desk.announcer.unmade(&id);
+        self.registry.send(&request.dataset, Message::Withdraw(id));
+    }
+}
+
+/// Our bind spends before it binds and says so on the pod. A pod that has a node without that came there by another
+/// way.
+fn check_placed(registry: &Arc<Registry>, pod: &Arc<Pod>) {
+    let desk = registry.desk();
+    let annotations = pod.metadata.annotations.as_ref();
+    if annotations.is_some_and(|annotations| annotations.contains_key(ANNOTATION_GRANT)) || is_over(pod) {
+        return;
+    }
+    let granted = match Verdict::of(pod, &desk.view) {
+        Verdict::Granted(claims) => claims,
+        // Looked at again when everything is there.
+        Verdict::Starting => return,
+        verdict => {
+            let (namespace, name) = key_of(pod);
+            error!(pod = %format!("{namespace}/{name}"), %verdict, "a pod got a node without privacy budget");
+            desk.metrics.bypassed.inc();
+            let note = format!("the pod got a node without privacy budget and is deleted: {verdict}");
+            desk.announcer.of_pod(pod, "BudgetBypassed", true, &note);
+            delete(registry, pod);
+            return;
+        }
+    };
+    for (id, _) in granted {
+        if let Some(claim) = desk.view.claim(&id).filter(|claim| claim.phase == Phase::Granted) {
+            warn!(claim = %id, "a pod got a node before its claim was spent; it is spent now");
+            let registry = Arc::clone(registry);
+            tokio::spawn(async move {
+                if let Err(error) = registry.spend(&claim.dataset, &id).await {
+                    warn!(claim = %id, %error, "a claim could not be spent");
+                }
+            });
+        }
+    }
+}
+
+fn delete(registry: &Registry, pod: &Pod) {
+    let (namespace, name) = key_of(pod);
+    let api: Api<Pod> = Api::namespaced(registry.desk().client.clone(), &namespace);
+    let params = DeleteParams {
+        preconditions: Some(Preconditions { uid: pod.metadata.uid.clone(), ..Preconditions::default() }),
+        ..DeleteParams::default()
+    };
+    tokio::spawn(async move {
+        if let Err(error) = api.delete(&name, &params).await {
+            warn!(pod = %format!("{namespace}/{name}"), %error, "a pod could not be deleted");
+        }
+    });
+}
+
+/// Looks at every pod once more, now that everything that is committed is known.
+pub(super) fn look_at_all(registry: &Arc<Registry>) {
+    for pod in registry.desk().pods.all() {
+        if is_placed(&pod) {
+            check_placed(registry, &pod);
+        } else {
+            registry.desk().gates.look(key_of(&pod));
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! `privatekube-extender`: the command line.
+#![forbid(unsafe_code)]
+
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
+
+use anyhow::{Result, bail};
+use clap::{Parser, Subcommand, ValueEnum};
+use privatekube_extender::{Addresses, Options, generate_certificates, serve};
+use privatekube_policy::{Composition, Orders, Policy, Setting, Span, Unlocking};
+use tracing_subscriber::EnvFilter;
+
+/// Makes the default kube-scheduler ask for privacy budget before it places a pod.
+#[derive(Debug, Parser)]
+#[command(version, after_help = "Example:\n  privatekube-extender certificates --out tls --host 127.0.0.1\n  privatekube-extender serve --tls-dir tls")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serves the scheduler, the webhooks, health and metrics until it is told to end.
+    #[command(after_help = "Example:\n  privatekube-extender serve --kubeconfig ~/.kube/config --tls-dir tls \\\n    --scheduler-address 127.0.0.1:9444 --webhook-address 127.0.0.1:9443 --webhook-url https://127.0.0.1:9443")]
+    Serve(Box<Serve>),
+    /// Makes a certificate authority, the extender's certificate and the scheduler's client certificate.
+    #[command(after_help = "Example:\n  privatekube-extender certificates --out tls --host extender.example.org --host 127.0.0.1\n  kubectl -n privatekube-system create secret generic privatekube-tls --from-file=tls")]
+    Certificates(Certificates),
+}
+
+#[derive(Debug, Parser)]
+struct Certificates {
+    /// The directory to write to: ca, server and scheduler, each .crt and .key. What is there is replaced.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// A further name or address by which the extender is reached; may be given several times.
+    #[arg(long, value_name = "HOST")]
+    host: Vec<String>,
+}
+
+#[derive(Debug, Parser)]
+struct Serve {
+    /// A kubeconfig. Left out: $KUBECONFIG, ~/.kube/config, or the cluster that this runs in.
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+    /// The directory with the certificates, as the certificates command writes it.
+    #[arg(long, value_name = "DIR", default_value = "/etc/privatekube/tls")]
+    tls_dir: PathBuf,
+    /// Where the scheduler's requests are served, with TLS and only to our client certificate.
+    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:9444")]
+    scheduler_address: SocketAddr,
+    /// Where the webhooks are served, with TLS.
+    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:9443")]
+    webhook_address: SocketAddr,
+    /// Where health and metrics are served, without TLS.
+    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:8080")]
+    health_address: SocketAddr,
+    /// Where the API server reaches the webhooks, in place of the Service; for an extender outside of the cluster.
+    #[arg(long, value_name = "URL")]
+    webhook_url: Option<String>,
+    /// A scheduler that calls this extender; may be given several times.
+    #[arg(long, value_name = "NAME", default_value = "default-scheduler")]
+    scheduler_name: Vec<String>,
+    /// The user that this extender is for the API server.
+    #[arg(long, value_name = "USER", default_value = "system:serviceaccount:privatekube-system:privatekube-extender")]
+    user: String,
+    /// How datasets without a PrivateDataset add budgets up.
+    #[arg(long, value_enum, default_value_t = CompositionName::Renyi)]
+    default_composition: CompositionName,
+    /// How datasets without a PrivateDataset unlock budget: arrivals=N, lifetime=SPAN or immediate.
+    #[arg(long, value_name = "HOW", default_value = "arrivals=100", value_parser = unlocking)]
+    default_unlocking: Unlocking,
+    /// Blocks of a dataset that have metrics of their own, at most.
+    #[arg(long, value_name = "COUNT", default_value_t = 1000)]
+    metrics_most_blocks: usize,
+    /// How logs are written.
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    log_format: LogFormat,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum CompositionName {
+    /// At Renyi orders.
+    Renyi,
+    /// Sums of epsilons and deltas.
+    Basic,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines.
+    Json,
+}
+
+/// The unlocking of a text; its steps by the clock are a thousand, and a second long at least.
+fn unlocking(text: &str) -> Result<Unlocking> {
+    let (how, much) = text.split_once('=').unwrap_or((text, ""));
+    let unlocking = match how {
+        "immediate" if much.is_empty() => Unlocking::Immediate,
+        "arrivals" => Unlocking::Arrivals(much.parse()?),
+        "lifetime" => {
+            let lifetime: Span = much.parse()?;
+            let tick = Span::from_micros((lifetime.micros() / 1000).max(Span::from_secs(1).micros()));
+            Unlocking::Lifetime { lifetime, tick }
+        }
+        _ => bail!("write arrivals=N, lifetime=SPAN (like 720h) or immediate"),
+    };
+    Ok(unlocking)
+}
+
+impl From<Serve> for Options {
+    fn from(serve: Serve) -> Self {
+        Self {
+            kubeconfig: serve.kubeconfig,
+            tls_dir: serve.tls_dir,
+            addresses: Addresses {
+                scheduler: serve.scheduler_address,
+                webhook: serve.webhook_address,
+                health: serve.health_address,
+            },
+            webhook_url: serve.webhook_url,
+            schedulers: serve.scheduler_name,
+            user: serve.user,
+            defaults: Setting {
+                policy: Policy::Dpf,
+                unlocking: serve.default_unlocking,
+                composition: match serve.default_composition {
+                    CompositionName::Renyi => Composition::Renyi(Orders::default()),
+                    CompositionName::Basic => Composition::Basic,
+                },
+            },
+            most_blocks_measured: serve.metrics_most_blocks,
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let format = match &cli.command {
+        Command::Serve(serve) => serve.log_format,
+        Command::Certificates(_) => LogFormat::Text,
+    };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,kube_client=error"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => log.init(),
+        LogFormat::Json => log.json().init(),
+    }
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<()> {
+    match cli.command {
+        Command::Certificates(certificates) => {
+            generate_certificates(&certificates.out, &certificates.host)?;
+            tracing::info!("certificates are in {}", certificates.out.display());
+            Ok(())
+        }
+        Command::Serve(options) => {
+            let options = Options::from(*options);
+            options.defaults.check()?;
+            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+            runtime.block_on(serve(options))
+        }
+    }
+}

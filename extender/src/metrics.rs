@@ -1,0 +1,187 @@
+//! Prometheus metrics. Names begin with `privatekube_`, units are in the name, labels are closed sets or bounded.
+
+use std::time::Duration;
+
+use prometheus::{
+    Encoder, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+};
+
+/// Buckets of the scheduler's and webhook's requests: the scheduler gives up after 10 s.
+const REQUEST_SECONDS: [f64; 10] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0];
+/// Buckets of what waits for the API server.
+const WRITE_SECONDS: [f64; 9] = [0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0];
+/// Buckets of how long claims wait.
+const WAIT_SECONDS: [f64; 10] = [0.01, 0.1, 1.0, 10.0, 60.0, 600.0, 3600.0, 21600.0, 86400.0, 604_800.0];
+
+/// Everything that is measured.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    registry: Registry,
+    /// Requests of the scheduler by verb and outcome.
+    pub scheduler_requests: IntCounterVec,
+    /// How long they took, by verb.
+    pub scheduler_seconds: HistogramVec,
+    /// Requests of the API server to the webhooks, by webhook and answer.
+    pub admission_requests: IntCounterVec,
+    /// Decisions on claims, by dataset and phase reached.
+    pub decisions: IntCounterVec,
+    /// Claims by dataset and phase.
+    pub claims: IntGaugeVec,
+    /// How long granted claims waited, by dataset.
+    pub wait_seconds: HistogramVec,
+    /// Epsilon of blocks by state. Bounded by `--metrics-most-blocks`.
+    pub block_epsilon: GaugeVec,
+    /// Blocks by dataset.
+    pub blocks: IntGaugeVec,
+    /// Rounds committed, by dataset.
+    pub rounds: IntCounterVec,
+    /// Events written in them, by dataset.
+    pub events: IntCounterVec,
+    /// How long a commit took, by dataset.
+    pub commit_seconds: HistogramVec,
+    /// Last sequence number, by dataset.
+    pub sequence: IntGaugeVec,
+    /// Writes of views and gates, by what and answer.
+    pub writes: IntCounterVec,
+    /// From the grant to the removal of the pod's gate, by dataset.
+    pub gate_seconds: HistogramVec,
+    /// Pods that got a node without privacy budget.
+    pub bypassed: IntCounter,
+    /// 1 once everything that is committed has been read.
+    pub ready: IntGauge,
+}
+
+impl Metrics {
+    /// All of them, at nothing.
+    pub fn new() -> Result<Self, prometheus::Error> {
+        let registry = Registry::new();
+        let counter = |name: &str, help: &str, labels: &[&str]| -> Result<IntCounterVec, prometheus::Error> {
+            let metric = IntCounterVec::new(Opts::new(format!("privatekube_{name}"), help), labels)?;
+            registry.register(Box::new(metric.clone()))?;
+            Ok(metric)
+        };
+        let gauge = |name: &str, help: &str, labels: &[&str]| -> Result<IntGaugeVec, prometheus::Error> {
+            let metric = IntGaugeVec::new(Opts::new(format!("privatekube_{name}"), help), labels)?;
+            registry.register(Box::new(metric.clone()))?;
+            Ok(metric)
+        };
+        let seconds = |name: &str, help: &str, labels: &[&str], buckets: &[f64]| {
+            let options = HistogramOpts::new(format!("privatekube_{name}"), help).buckets(buckets.to_vec());
+            let metric = HistogramVec::new(options, labels)?;
+            registry.register(Box::new(metric.clone()))?;
+            Ok::<_, prometheus::Error>(metric)
+        };
+        let block_epsilon = GaugeVec::new(
+            Opts::new(
+                "privatekube_block_epsilon",
+                "Epsilon of a block by state; for Renyi blocks at the order shown by kubectl get pb -o wide.",
+            ),
+            &["namespace", "dataset", "block", "state"],
+        )?;
+        registry.register(Box::new(block_epsilon.clone()))?;
+        let ready =
+            IntGauge::new("privatekube_ready", "1 once everything that is committed has been read.")?;
+        registry.register(Box::new(ready.clone()))?;
+        let bypassed = IntCounter::new(
+            "privatekube_pods_bypassed_total",
+            "Pods that got a node without privacy budget and were deleted. Anything but 0 wants looking into.",
+        )?;
+        registry.register(Box::new(bypassed.clone()))?;
+        let build = gauge("build_info", "1, labelled with the version.", &["version"])?;
+        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        let dataset = ["namespace", "dataset"];
+        Ok(Self {
+            scheduler_requests: counter(
+                "scheduler_requests_total",
+                "Requests of the kube-scheduler by verb and outcome.",
+                &["verb", "outcome"],
+            )?,
+            scheduler_seconds: seconds(
+                "scheduler_request_duration_seconds",
+                "How long requests of the kube-scheduler took.",
+                &["verb"],
+                &REQUEST_SECONDS,
+            )?,
+            admission_requests: counter(
+                "admission_requests_total",
+                "Requests of the API server to the webhooks by webhook and answer.",
+                &["webhook", "answer"],
+            )?,
+            decisions: counter(
+                "claim_decisions_total",
+                "Decisions on claims by the phase that a claim reached.",
+                &["namespace", "dataset", "phase"],
+            )?,
+            claims: gauge("claims", "Claims by phase.", &["namespace", "dataset", "phase"])?,
+            wait_seconds: seconds(
+                "claim_wait_duration_seconds",
+                "How long granted claims waited, from arrival to grant.",
+                &dataset,
+                &WAIT_SECONDS,
+            )?,
+            block_epsilon,
+            blocks: gauge("blocks", "Blocks.", &dataset)?,
+            rounds: counter("ledger_rounds_total", "Rounds committed to the ledger.", &dataset)?,
+            events: counter("ledger_events_total", "Events in the rounds committed to the ledger.", &dataset)?,
+            commit_seconds: seconds(
+                "ledger_commit_duration_seconds",
+                "How long it took to make a round durable.",
+                &dataset,
+                &WRITE_SECONDS,
+            )?,
+            sequence: gauge("ledger_sequence", "Sequence number of the last round.", &dataset)?,
+            writes: counter(
+                "writes_total",
+                "Writes of statuses, claims, gates and events by answer.",
+                &["what", "answer"],
+            )?,
+            gate_seconds: seconds(
+                "gate_removal_duration_seconds",
+                "From a claim's grant to the removal of its pod's scheduling gate.",
+                &dataset,
+                &WRITE_SECONDS,
+            )?,
+            bypassed,
+            ready,
+            registry,
+        })
+    }
+
+    /// Everything in the text format.
+    pub fn text(&self) -> Result<String, prometheus::Error> {
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        Ok(String::from_utf8_lossy(&text).into_owned())
+    }
+
+    /// Counts a write by its answer.
+    pub fn count_write<T>(&self, what: &str, answer: &Result<T, kube::Error>) {
+        let answer = match answer {
+            Ok(_) => "ok",
+            Err(kube::Error::Api(status)) if status.code == 404 => "gone",
+            Err(kube::Error::Api(status)) if status.code == 409 => "conflict",
+            Err(_) => "error",
+        };
+        self.writes.with_label_values(&[what, answer]).inc();
+    }
+
+    /// Counts a request of the scheduler.
+    pub fn count_scheduler_request(&self, verb: &str, outcome: &str, took: Duration) {
+        self.scheduler_requests.with_label_values(&[verb, outcome]).inc();
+        self.scheduler_seconds.with_label_values(&[verb]).observe(took.as_secs_f64());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metrics_are_written_with_their_help() {
+        let metrics = Metrics::new().unwrap();
+        metrics.count_scheduler_request("filter", "granted", Duration::from_millis(1));
+        let text = metrics.text().unwrap();
+        assert!(text.contains("privatekube_scheduler_requests_total{outcome=\"granted\",verb=\"filter\"} 1"), "{text}");
+        assert!(text.contains("# HELP privatekube_ready"), "{text}");
+    }
+}

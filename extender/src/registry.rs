@@ -1,0 +1,129 @@
+//! One bookkeeper for each dataset, made when the dataset is first heard of.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+};
+
+use privatekube_api::DatasetKey;
+use privatekube_policy::ClaimId;
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinSet,
+};
+
+use crate::bookkeeper::{Bookkeeper, BookkeeperError, Desk, Message, SpendError};
+
+/// How a bookkeeper ended.
+pub type Ended = Result<(), BookkeeperError>;
+
+/// The bookkeepers.
+#[derive(Debug)]
+pub struct Registry {
+    desk: Desk,
+    senders: Mutex<HashMap<DatasetKey, mpsc::UnboundedSender<Message>>>,
+    tasks: tokio::sync::Mutex<JoinSet<Ended>>,
+    /// Bookkeepers that were made and are to be started.
+    made: Mutex<Vec<(Bookkeeper, mpsc::UnboundedReceiver<Message>)>>,
+    wake: tokio::sync::Notify,
+}
+
+impl Registry {
+    /// No bookkeeper yet.
+    pub fn new(desk: Desk) -> Self {
+        Self {
+            desk,
+            senders: Mutex::default(),
+            tasks: tokio::sync::Mutex::default(),
+            made: Mutex::default(),
+            wake: tokio::sync::Notify::new(),
+        }
+    }
+
+    /// What bookkeepers share.
+    pub const fn desk(&self) -> &Desk {
+        &self.desk
+    }
+
+    /// Opens the ledgers that exist, all at once, and starts their bookkeepers.
+    pub async fn open(&self, datasets: Vec<DatasetKey>) -> Result<(), BookkeeperError> {
+        let mut opening = JoinSet::new();
+        for dataset in datasets {
+            let mut bookkeeper = Bookkeeper::new(self.desk.clone(), dataset.clone());
+            opening.spawn(async move { bookkeeper.open().await.map(|()| (dataset, bookkeeper)) });
+        }
+        while let Some(opened) = opening.join_next().await {
+            // A panic while a ledger is read is as final as an error.
+            let (dataset, bookkeeper) = match opened {
+                Ok(opened) => opened?,
+                Err(error) => std::panic::resume_unwind(error.into_panic()),
+            };
+            let (sender, receiver) = mpsc::unbounded_channel();
+            self.senders.lock().unwrap_or_else(PoisonError::into_inner).insert(dataset, sender);
+            self.start(bookkeeper, receiver);
+        }
+        Ok(())
+    }
+
+    fn start(&self, bookkeeper: Bookkeeper, receiver: mpsc::UnboundedReceiver<Message>) {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner).push((bookkeeper, receiver));
+        self.wake.notify_one();
+    }
+
+    /// Sends to a dataset's bookkeeper, who is made if there is none.
+    pub fn send(&self, dataset: &DatasetKey, message: Message) {
+        let mut senders = self.senders.lock().unwrap_or_else(PoisonError::into_inner);
+        let sender = senders.entry(dataset.clone()).or_insert_with(|| {
+            let (sender, receiver) = mpsc::unbounded_channel();
+            self.start(Bookkeeper::new(self.desk.clone(), dataset.clone()), receiver);
+            sender
+        });
+        // A bookkeeper that ended ends the process.
+        let _ = sender.send(message);
+    }
+
+    /// Sends to every bookkeeper.
+    pub fn send_all(&self, message: impl Fn() -> Message) {
+        for sender in self.senders.lock().unwrap_or_else(PoisonError::into_inner).values() {
+            let _ = sender.send(message());
+        }
+    }
+
+    /// Waits until every bookkeeper has done what it was sent.
+    pub async fn flush(&self) {
+        let mut waiting = Vec::new();
+        for sender in self.senders.lock().unwrap_or_else(PoisonError::into_inner).values() {
+            let (reply, done) = oneshot::channel();
+            let _ = sender.send(Message::Flush(reply));
+            waiting.push(done);
+        }
+        for done in waiting {
+            let _ = done.await;
+        }
+    }
+
+    /// Spends a claim; returns when that is durable.
+    pub async fn spend(&self, dataset: &DatasetKey, claim: &ClaimId) -> Result<(), SpendError> {
+        let (reply, done) = oneshot::channel();
+        self.send(dataset, Message::Spend { claim: claim.clone(), reply });
+        done.await.unwrap_or(Err(SpendError::Closed))
+    }
+
+    /// Runs the bookkeepers until one ends.
+    pub async fn run(&self) -> Ended {
+        let mut tasks = self.tasks.lock().await;
+        loop {
+            let made = std::mem::take(&mut *self.made.lock().unwrap_or_else(PoisonError::into_inner));
+            for (bookkeeper, receiver) in made {
+                tasks.spawn(bookkeeper.run(receiver));
+            }
+            tokio::select! {
+                () = self.wake.notified() => {}
+                Some(ended) = tasks.join_next() => match ended {
+                    Ok(ended) => return ended,
+                    Err(error) => std::panic::resume_unwind(error.into_panic()),
+                },
+            }
+        }
+    }
+}

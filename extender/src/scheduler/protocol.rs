@@ -1,0 +1,219 @@
+//! The kube-scheduler's extender protocol, `k8s.io/kube-scheduler/extender/v1`: the exact names on the wire.
+//!
+//! The Go types carry no JSON tags, so the field names are Go's own. Lists may be `null`. Every answer is sent with
+//! status 200: the scheduler throws the body of any other away.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{Node, Pod};
+use serde::{Deserialize, Serialize};
+
+/// What the scheduler sends to `filter`.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ExtenderArgs {
+    /// The pod to place.
+    pub pod: Pod,
+    /// Whole nodes, from a scheduler that is not configured with `nodeCacheCapable`.
+    #[serde(default)]
+    pub nodes: Option<NodeList>,
+    /// Names of nodes, from a scheduler configured with `nodeCacheCapable`.
+    #[serde(default)]
+    pub node_names: Option<Vec<String>>,
+}
+
+/// A list of nodes as Go writes it: its items may be `null`.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub struct NodeList {
+    /// Empty in practice.
+    #[serde(default)]
+    pub metadata: serde_json::Map<String, serde_json::Value>,
+    /// The nodes.
+    #[serde(default)]
+    pub items: Option<Vec<Node>>,
+}
+
+/// The answer to `filter`.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ExtenderFilterResult {
+    /// Nodes that fit, in the form in which they were sent.
+    pub nodes: Option<serde_json::Value>,
+    /// Names of nodes that fit.
+    pub node_names: Option<Vec<String>>,
+    /// Nodes where evicting other pods might help. Never used: budget is not a node's.
+    pub failed_nodes: Option<BTreeMap<String, String>>,
+    /// Nodes where nothing on the node would help, with the reason.
+    pub failed_and_unresolvable_nodes: Option<BTreeMap<String, String>>,
+    /// Anything but empty makes the scheduler try again after a back-off. It is a Go format string there: no `%`.
+    pub error: String,
+}
+
+/// What the scheduler sends to `bind`.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ExtenderBindingArgs {
+    /// The pod's name.
+    pub pod_name: String,
+    /// The pod's namespace.
+    pub pod_namespace: String,
+    /// The pod's UID.
+    #[serde(rename = "PodUID")]
+    pub pod_uid: String,
+    /// The node that the scheduler chose.
+    pub node: String,
+}
+
+/// The answer to `bind`.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ExtenderBindingResult {
+    /// Empty if the pod is bound. It is a Go format string in the scheduler: no `%`.
+    pub error: String,
+}
+
+/// What the scheduler sends to `preempt`.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ExtenderPreemptionArgs {
+    /// The pod to place.
+    pub pod: Pod,
+    /// Whole victims by node, from a scheduler that is not configured with `nodeCacheCapable`.
+    #[serde(default)]
+    pub node_name_to_victims: Option<BTreeMap<String, Victims>>,
+    /// Victims' UIDs by node, from a scheduler configured with `nodeCacheCapable`.
+    #[serde(default)]
+    pub node_name_to_meta_victims: Option<BTreeMap<String, MetaVictims>>,
+}
+
+/// Pods that would be evicted from a node.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Victims {
+    /// The pods.
+    pub pods: Option<Vec<Pod>>,
+    /// How many disruption budgets that violates.
+    #[serde(rename = "NumPDBViolations")]
+    pub num_pdb_violations: i64,
+}
+
+/// Pods that would be evicted from a node, by UID.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct MetaVictims {
+    /// The pods.
+    pub pods: Option<Vec<MetaPod>>,
+    /// How many disruption budgets that violates.
+    #[serde(rename = "NumPDBViolations")]
+    pub num_pdb_violations: i64,
+}
+
+/// A pod by UID.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct MetaPod {
+    /// The pod's UID.
+    #[serde(rename = "UID")]
+    pub uid: String,
+}
+
+/// The answer to `preempt`: always the form with UIDs, whatever was sent.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ExtenderPreemptionResult {
+    /// Candidates that remain. An empty map vetoes the preemption.
+    pub node_name_to_meta_victims: Option<BTreeMap<String, MetaVictims>>,
+}
+
+impl From<Victims> for MetaVictims {
+    fn from(victims: Victims) -> Self {
+        let uid = |pod: Pod| MetaPod { uid: pod.metadata.uid.unwrap_or_default() };
+        Self {
+            pods: victims.pods.map(|pods| pods.into_iter().map(uid).collect()),
+            num_pdb_violations: victims.num_pdb_violations,
+        }
+    }
+}
+
+/// A list of nodes' names, in the order sent, whatever the form.
+#[must_use]
+pub fn node_names(args: &ExtenderArgs) -> Vec<String> {
+    match (&args.node_names, &args.nodes) {
+        (Some(names), _) => names.clone(),
+        (None, Some(nodes)) => {
+            nodes.items.iter().flatten().filter_map(|node| node.metadata.name.clone()).collect()
+        }
+        (None, None) => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The bytes that Go's `encoding/json` writes for these values.
+    const FILTER_BY_NAME: &str =
+        r#"{"Pod":{"metadata":{"name":"train","namespace":"data","uid":"u1"},"spec":{"containers":null},"status":{}},"Nodes":null,"NodeNames":["node-0","node-1"]}"#;
+    const FILTER_BY_NODE: &str =
+        r#"{"Pod":{"metadata":{"name":"train"},"spec":{"containers":null},"status":{}},"Nodes":{"metadata":{},"items":[{"metadata":{"name":"node-0"},"spec":{},"status":{"daemonEndpoints":{"kubeletEndpoint":{"Port":0}},"nodeInfo":{"machineID":"","systemUUID":"","bootID":"","kernelVersion":"","osImage":"","containerRuntimeVersion":"","kubeletVersion":"","kubeProxyVersion":"","operatingSystem":"","architecture":""}}}]},"NodeNames":null}"#;
+    const BIND: &str = r#"{"PodName":"train","PodNamespace":"data","PodUID":"u1","Node":"node-0"}"#;
+    const PREEMPT: &str =
+        r#"{"Pod":{"metadata":{"name":"train"},"spec":{"containers":null},"status":{}},"NodeNameToVictims":null,"NodeNameToMetaVictims":{"node-0":{"Pods":[{"UID":"v1"}],"NumPDBViolations":1}}}"#;
+
+    #[test]
+    fn filter_arguments_are_read_in_both_forms() {
+        let by_name: ExtenderArgs = serde_json::from_str(FILTER_BY_NAME).unwrap();
+        assert_eq!(node_names(&by_name), ["node-0", "node-1"]);
+        assert_eq!(by_name.pod.metadata.uid.as_deref(), Some("u1"));
+        let by_node: ExtenderArgs = serde_json::from_str(FILTER_BY_NODE).unwrap();
+        assert_eq!(node_names(&by_node), ["node-0"]);
+        let nothing: ExtenderArgs =
+            serde_json::from_str(r#"{"Pod":{"metadata":{}},"Nodes":{"metadata":{},"items":null},"NodeNames":null}"#)
+                .unwrap();
+        assert!(node_names(&nothing).is_empty());
+    }
+
+    #[test]
+    fn bind_arguments_are_byte_for_byte_what_the_scheduler_sends() {
+        let args: ExtenderBindingArgs = serde_json::from_str(BIND).unwrap();
+        assert_eq!(args.pod_uid, "u1");
+        assert_eq!(serde_json::to_string(&args).unwrap(), BIND);
+    }
+
+    #[test]
+    fn preemption_arguments_are_read_and_answered_with_uids() {
+        let args: ExtenderPreemptionArgs = serde_json::from_str(PREEMPT).unwrap();
+        let result = ExtenderPreemptionResult { node_name_to_meta_victims: args.node_name_to_meta_victims };
+        assert_eq!(
+            serde_json::to_string(&result).unwrap(),
+            r#"{"NodeNameToMetaVictims":{"node-0":{"Pods":[{"UID":"v1"}],"NumPDBViolations":1}}}"#
+        );
+        let whole: Victims = serde_json::from_str(
+            r#"{"Pods":[{"metadata":{"name":"v","uid":"v1"},"spec":{"containers":null},"status":{}}],"NumPDBViolations":0}"#,
+        )
+        .unwrap();
+        let meta = MetaVictims::from(whole);
+        assert_eq!(serde_json::to_string(&meta).unwrap(), r#"{"Pods":[{"UID":"v1"}],"NumPDBViolations":0}"#);
+    }
+
+    #[test]
+    fn answers_are_byte_for_byte_what_the_scheduler_expects() {
+        let empty = ExtenderFilterResult::default();
+        assert_eq!(
+            serde_json::to_string(&empty).unwrap(),
+            r#"{"Nodes":null,"NodeNames":null,"FailedNodes":null,"FailedAndUnresolvableNodes":null,"Error":""}"#
+        );
+        let refused = ExtenderFilterResult {
+            node_names: Some(Vec::new()),
+            failed_and_unresolvable_nodes: Some(BTreeMap::from([("node-0".into(), "waits".into())])),
+            ..ExtenderFilterResult::default()
+        };
+        assert_eq!(
+            serde_json::to_string(&refused).unwrap(),
+            r#"{"Nodes":null,"NodeNames":[],"FailedNodes":null,"FailedAndUnresolvableNodes":{"node-0":"waits"},"Error":""}"#
+        );
+        assert_eq!(
+            serde_json::to_string(&ExtenderBindingResult::default()).unwrap(),
+            r#"{"Error":""}"#
+        );
+    }
+}

@@ -1,0 +1,96 @@
+//! For whom a claim is made, and the names that follow from it.
+
+use privatekube_policy::ClaimId;
+
+/// A pod that asks for itself, or a claim object that somebody wrote.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Subject {
+    /// Which of the two.
+    pub kind: SubjectKind,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its UID: what is made again under the same name is another subject, with another demand.
+    pub uid: String,
+}
+
+/// What a subject is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum SubjectKind {
+    /// A pod whose annotations say what it asks; its claim object is made for it.
+    Pod,
+    /// A claim object.
+    Claim,
+}
+
+/// Characters of a pod's UID in the name of its claim.
+const UID_CHARACTERS: usize = 8;
+/// The longest name of an object.
+const MOST_CHARACTERS: usize = 253;
+
+impl Subject {
+    /// Its name in the ledger: `pod/NAMESPACE/NAME/UID` or `claim/NAMESPACE/NAME/UID`.
+    #[must_use]
+    pub fn id(&self) -> ClaimId {
+        let kind = match self.kind {
+            SubjectKind::Pod => "pod",
+            SubjectKind::Claim => "claim",
+        };
+        ClaimId::from(format!("{kind}/{}/{}/{}", self.namespace, self.name, self.uid))
+    }
+
+    /// The subject of a name in the ledger; none if it is not such a name.
+    #[must_use]
+    pub fn of(id: &ClaimId) -> Option<Self> {
+        let mut parts = id.as_str().split('/');
+        let kind = match parts.next()? {
+            "pod" => SubjectKind::Pod,
+            "claim" => SubjectKind::Claim,
+            _ => return None,
+        };
+        let [namespace, name, uid] = [parts.next()?, parts.next()?, parts.next()?].map(str::to_owned);
+        parts.next().is_none().then_some(Self { kind, namespace, name, uid })
+    }
+
+    /// The name of the claim object that shows it.
+    #[must_use]
+    pub fn claim_name(&self) -> String {
+        match self.kind {
+            SubjectKind::Claim => self.name.clone(),
+            SubjectKind::Pod => inline_claim_name(&self.name, &self.uid),
+        }
+    }
+}
+
+/// The name of the claim object that is made for a pod.
+#[must_use]
+pub fn inline_claim_name(pod: &str, uid: &str) -> String {
+    let uid: String = uid.chars().take(UID_CHARACTERS).collect();
+    let pod: String = pod.chars().take(MOST_CHARACTERS - UID_CHARACTERS - 1).collect();
+    format!("{}-{uid}", pod.trim_end_matches(['-', '.']))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subject_is_found_again_by_its_name_in_the_ledger() {
+        for kind in [SubjectKind::Pod, SubjectKind::Claim] {
+            let subject = Subject { kind, namespace: "data".into(), name: "train".into(), uid: "0f-1".into() };
+            assert_eq!(Subject::of(&subject.id()), Some(subject));
+        }
+        for other in ["", "pod/a/b", "node/a/b/c", "pod/a/b/c/d"] {
+            assert_eq!(Subject::of(&ClaimId::from(other)), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn the_claim_of_a_pod_made_again_has_another_name_and_fits() {
+        assert_eq!(inline_claim_name("train", "0f6a1b2c-3d"), "train-0f6a1b2c");
+        let long = inline_claim_name(&"x".repeat(253), "0f6a1b2c-3d");
+        assert_eq!(long.len(), 253);
+        assert_ne!(inline_claim_name("train", "1f6a1b2c"), inline_claim_name("train", "0f6a1b2c"));
+    }
+}
