@@ -323,9 +323,9 @@ impl Composition {
     }
 }
 
-/// A parsed amount always fits; a computed one that doesn't is as good as the largest.
-fn saturate(units: i128) -> i64 {
-    i64::try_from(units).unwrap_or(i64::MAX)
+/// A parsed amount always fits; a computed one that doesn't is as good as the largest, or the smallest.
+pub(crate) fn saturate(units: i128) -> i64 {
+    i64::try_from(units).unwrap_or(if units < 0 { i64::MIN } else { i64::MAX })
 }
 
 /// In units of 1e-12, rounded down by more than the floats can be off.
@@ -392,6 +392,13 @@ mod tests {
             let known = known.parse::<Epsilon>().unwrap().units();
             assert!((i128::from(*units) - known).abs() <= 50, "{units} {known}");
         }
+    }
+
+    #[test]
+    fn an_order_so_near_1_that_its_cost_is_beyond_64_bits_has_no_capacity() {
+        let composition = Composition::Renyi(Orders::new(vec![order("1.000001"), order("32")]).unwrap());
+        let capacity = composition.capacity("1".parse().unwrap(), "1e-18".parse().unwrap());
+        assert_eq!(capacity.unwrap().units()[0], 0);
     }
 
     #[test]

@@ -1,4 +1,5 @@
 //! What mechanisms cost, against values derived elsewhere.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
 use privatekube_policy::{Composition, Mechanism, Orders};
 
@@ -15,11 +16,15 @@ fn lines(text: &str) -> impl Iterator<Item = &str> {
 }
 
 /// Half a unit of the last digit that is given.
-#[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "a few digits")]
+#[allow(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    reason = "a few digits"
+)]
 fn half_digit(value: &str) -> f64 {
     let (mantissa, exponent) = value.split_once('e').unwrap_or((value, "0"));
     let decimals = mantissa.split_once('.').map_or(0, |(_, fraction)| fraction.len());
-    0.5 * 10_f64.powi(exponent.parse::<i32>().unwrap() - decimals as i32)
+    0.5 * 10_f64.powi(exponent.parse::<i32>().unwrap() - i32::try_from(decimals).unwrap())
 }
 
 #[test]
@@ -56,8 +61,14 @@ fn sampled_gaussians_cost_no_less_than_the_true_value_and_hardly_more() {
                 order,
             ) as f64;
             // The reference has 17 digits.
-            assert!(units >= known * (1.0 - 1e-15), "{line} x {steps}: {units} below {known}");
-            assert!(units <= known * (1.0 + 3e-12) + 1.01, "{line} x {steps}: {units} above {known}");
+            assert!(
+                units >= known * (1.0 - 1e-15),
+                "{line} x {steps}: {units} below {known}"
+            );
+            assert!(
+                units <= known * (1.0 + 3e-12) + 1.01,
+                "{line} x {steps}: {units} above {known}"
+            );
         }
     }
 }
@@ -84,7 +95,16 @@ fn extreme_mechanisms_cost_at_least_a_unit_and_never_wrap() {
         "guarantee(epsilon=9000000,delta=1)",
         "guarantee(epsilon=9000000,delta=0)",
     ] {
-        for order in ["1.000001", "1.5", "2", "63.5", "64", "20480", "32767.5", "999999999"] {
+        for order in [
+            "1.000001",
+            "1.5",
+            "2",
+            "63.5",
+            "64",
+            "20480",
+            "32767.5",
+            "999999999",
+        ] {
             assert!(cost(mechanism, order) >= 1, "{mechanism} at {order}");
         }
     }

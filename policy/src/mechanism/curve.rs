@@ -6,7 +6,7 @@
 
 use libm::{exp, expm1, fma, log, log1p, sqrt};
 
-use crate::{Delta, Epsilon};
+use crate::{Delta, Epsilon, budget::saturate};
 
 /// Relative; of formulas of a few operations.
 const MARGIN: f64 = 1e-14;
@@ -16,10 +16,6 @@ const SUM_MARGIN: f64 = 1e-12;
 const MOST_SUMMED_ORDER: f64 = 32_768.0;
 /// Beyond it, a fractional order is interpolated.
 const MOST_POINTS: f64 = 50_000.0;
-
-pub(super) fn saturate(units: i128) -> i64 {
-    i64::try_from(units).unwrap_or(i64::MAX)
-}
 
 /// `epsilon`, which is above 0 whatever the float says, in units, rounded up; what isn't a number never fits.
 #[expect(clippy::cast_possible_truncation, reason = "it saturates")]

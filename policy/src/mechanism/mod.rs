@@ -7,7 +7,7 @@ use std::fmt;
 
 use thiserror::Error;
 
-use crate::{Budget, Composition, DecimalError, Delta, Epsilon, Order};
+use crate::{Budget, Composition, DecimalError, Delta, Epsilon, Order, budget::saturate};
 
 /// A differentially private mechanism, or a sum or multiple of several.
 ///
@@ -213,10 +213,9 @@ impl Kind {
         match (composition, self) {
             (Composition::Renyi(orders), _) => Ok(orders.iter().map(|order| self.renyi(order)).collect()),
             (Composition::Basic, Self::Laplace { scale }) => Ok(vec![curve::inverse_units(scale), 0]),
-            (Composition::Basic, Self::Guarantee { epsilon, delta }) => Ok(vec![
-                curve::saturate(epsilon.units()),
-                curve::saturate(delta.units()),
-            ]),
+            (Composition::Basic, Self::Guarantee { epsilon, delta }) => {
+                Ok(vec![saturate(epsilon.units()), saturate(delta.units())])
+            }
             (Composition::Basic, Self::Gaussian { .. } | Self::DpSgd { .. }) => {
                 let mechanism = self.name();
                 Err(MechanismError::NeedsRenyi { mechanism })
