@@ -32,5 +32,6 @@ mod webhooks;
 mod writers;
 
 pub use certificates::generate as generate_certificates;
+pub use kubernetes_store::KubernetesStore;
 pub use serve::{Options, serve};
 pub use servers::Addresses;
