@@ -38,6 +38,9 @@ async fn a_killed_caller_takes_its_cluster_and_its_command_along() {
     let seconds = format!("1000.{}", std::process::id());
     let mut caller = program()
         .args(["run", "--nodes", "1", "--", "sleep", &seconds])
+        // A command that were left behind would keep our own output open.
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
         .spawn()
         .unwrap();
     let sleeping = || {
