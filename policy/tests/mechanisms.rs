@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
 use privatekube_policy::{Composition, Mechanism, Orders};
+use proptest::{collection::vec, prelude::*};
 
 /// In units of 1e-12.
 fn cost(mechanism: &str, order: &str) -> i64 {
@@ -70,6 +71,58 @@ fn sampled_gaussians_cost_no_less_than_the_true_value_and_hardly_more() {
                 "{line} x {steps}: {units} above {known}"
             );
         }
+    }
+}
+
+#[test]
+#[allow(clippy::cast_precision_loss, reason = "the tolerance is larger")]
+fn laplace_costs_no_less_than_the_true_value_and_hardly_more() {
+    for line in lines(include_str!("known/laplace.txt")) {
+        let [scale, order, value] = line.split(' ').collect::<Vec<_>>()[..] else {
+            panic!("{line}");
+        };
+        let known = value.parse::<f64>().unwrap() * 1e12;
+        let units = cost(&format!("laplace(scale={scale})"), order) as f64;
+        assert!(units >= known * (1.0 - 1e-15), "{line}: {units} below {known}");
+        assert!(
+            units <= known * (1.0 + 3e-13) + 1.01,
+            "{line}: {units} above {known}"
+        );
+    }
+}
+
+proptest! {
+    #[test]
+    fn gaussians_cost_no_less_than_the_exact_value_and_at_most_two_units_more(
+        sigma in 1_u32..100_000,
+        order in 2_u32..1000,
+    ) {
+        let units = i128::from(cost(&format!("gaussian(sigma={sigma})"), &order.to_string()));
+        let twice_variance = 2 * i128::from(sigma) * i128::from(sigma);
+        let exact = i128::from(order) * 1_000_000_000_000;
+        prop_assert!(units * twice_variance >= exact);
+        // The relative margin counts from 100 on.
+        let most = exact + 2 * twice_variance + exact / 50_000_000_000_000;
+        prop_assert!(units * twice_variance <= most);
+    }
+
+    #[test]
+    fn no_text_makes_it_panic(text in ".{0,60}", near in "[0-9]{0,3}\\*?(gaussian|laplace|dp-sgd)?[(),=+ a-z0-9.-]{0,40}") {
+        let _ = text.parse::<Mechanism>();
+        let _ = near.parse::<Mechanism>();
+    }
+
+    #[test]
+    fn what_is_written_is_read_as_the_same(
+        terms in vec((1_u64.., 0_usize..3, 1e-12_f64..1e18, 1e-12_f64..=1.0, 1_u64..), 1..5)
+    ) {
+        let terms = terms.into_iter().map(|(times, kind, number, rate, steps)| match kind {
+            0 => format!("{times}*gaussian(sigma={number})"),
+            1 => format!("{times} * laplace(scale={number})"),
+            _ => format!("dp-sgd(sample-rate={rate},steps={steps},noise-multiplier={number})"),
+        });
+        let mechanism: Mechanism = terms.collect::<Vec<_>>().join("+").parse().unwrap();
+        prop_assert_eq!(mechanism.to_string().parse(), Ok(mechanism));
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{cmp::Reverse, collections::BinaryHeap, sync::Arc};
 
 use super::{Engine, Phase, books::Move, claims::Claim, order::Rank};
-use crate::{Denial, Record, Time};
+use crate::{Denial, Record, Time, Unlocking};
 
 /// A class in a pass's queue, ordered by the claim of it that goes first.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
@@ -190,6 +190,9 @@ impl Engine {
     /// Works out anew when the clock next matters at the blocks where something has changed.
     pub(super) fn plan_wakes(&mut self) {
         let mut touched = std::mem::take(&mut self.waiting.touched);
+        if !matches!(self.setting.unlocking, Unlocking::Lifetime { .. }) {
+            touched.clear();
+        }
         touched.sort_unstable();
         touched.dedup();
         for number in touched.drain(..) {

@@ -69,8 +69,9 @@ pub struct ClaimState<'a> {
 pub struct Explanation {
     /// Blocks matched so far and blocks needed, while these are more.
     pub unmatched: Option<(u32, u32)>,
-    /// Each block that lacks budget for the claim, in the order of its demands; for Renyi at the order that lacks
-    /// least.
+    /// Each block that lacks budget for the claim, in the order of its demands. Basic: at each coordinate that lacks;
+    /// Renyi: once, at the order that lacks least of those at which the block can still ever have enough. Empty while
+    /// too few blocks are matched.
     pub lacks: Vec<Lack>,
     /// The claim's dominant share as (asked, capacity) in the same unit; none if it is not matched.
     pub dominant_share: Option<(i64, i64)>,

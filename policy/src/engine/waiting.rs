@@ -38,7 +38,7 @@ pub(super) struct Class {
 struct Place {
     /// The part whose block it watches, and the coordinate (basic composition: the one that lacks).
     watches: (usize, usize),
-    /// At which coordinate it hopes, for each part (Renyi; basic composition hopes at all).
+    /// At which coordinate it hopes, for each part (Renyi; basic composition hopes at all that it asks of).
     hopes: Box<[usize]>,
 }
 
@@ -306,11 +306,14 @@ impl Waiting {
 }
 
 /// At which coordinates a class is kept hoping at the block of `part`.
-fn hoping_at(rule: Rule, hope: usize, part: &Part) -> std::ops::Range<usize> {
-    match rule {
-        Rule::All => 0..part.budget.units().len(),
-        Rule::Any => hope..hope + 1,
-    }
+fn hoping_at(rule: Rule, hope: usize, part: &Part) -> impl Iterator<Item = usize> + '_ {
+    let asked = part.budget.units().iter().enumerate();
+    // What asks nothing always finds it.
+    let chosen = asked.filter(move |(at, asked)| match rule {
+        Rule::All => **asked > 0,
+        Rule::Any => *at == hope,
+    });
+    chosen.map(|(at, _)| at)
 }
 
 /// An order at which enough is left of the block.
