@@ -198,7 +198,9 @@ pub enum Which {
         "epsilon and delta go together (delta may be 0)"),
 )]
 pub struct BudgetSpec {
-    /// Epsilon, above 0, an integer or a decimal in quotes with at most 12 decimals. With delta. Example: "0.01".
+    /// Epsilon, above 0, an integer or a decimal in quotes with at most 12 decimals. With delta. With Renyi composition
+    /// the two stand for the Gaussian mechanism that has this guarantee; another one is better named by mechanism.
+    /// Example: "0.01".
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Decimal")]
     pub epsilon: Option<Decimal>,
@@ -207,10 +209,11 @@ pub struct BudgetSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Decimal")]
     pub delta: Option<Decimal>,
-    /// A mechanism by name, with its parameters: gaussian(sigma=...), laplace(scale=...) or
-    /// dp-sgd(noise-multiplier=...,sample-rate=...,steps=...). Example: gaussian(sigma=647.2).
+    /// A mechanism by name, for sensitivity 1: gaussian(sigma=...), laplace(scale=...),
+    /// dp-sgd(noise-multiplier=...,sample-rate=...,steps=...), a sum of these, or a multiple like 3*laplace(scale=10).
+    /// Example: gaussian(sigma=647.2).
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "String", length(min = 1, max = 1024))]
+    #[schemars(with = "String", length(min = 1, max = 1000))]
     pub mechanism: Option<String>,
     /// An epsilon for each of the dataset's Renyi orders. With Renyi composition only.
     /// Example: [{order: 4, epsilon: "0.02"}, ...].

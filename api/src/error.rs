@@ -38,6 +38,7 @@ impl FieldErrors {
     }
 
     /// Each thing that is wrong.
+    #[must_use]
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &FieldError> {
         self.0.iter()
     }

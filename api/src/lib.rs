@@ -8,6 +8,10 @@
 //! writes), then at [`ClaimRequest`] (what it means), then at [`Selector`].
 #![forbid(unsafe_code)]
 #![allow(
+    clippy::duplicated_attributes,
+    reason = "each printed column of a resource has a type, and clippy takes them for one attribute"
+)]
+#![allow(
     unreachable_pub,
     reason = "kube's derive repeats each struct within a function, with its visibility"
 )]

@@ -134,7 +134,7 @@ fn unknown(annotations: &BTreeMap<String, String>) -> Vec<FieldError> {
 fn nearest(key: &str) -> Option<&'static str> {
     const MOST_SLIPS: usize = 2;
     let slips = |known: &&str| distance(&key.to_ascii_lowercase(), known);
-    let near = KNOWN.into_iter().min_by_key(|known| slips(&known))?;
+    let near = KNOWN.into_iter().min_by_key(|known| slips(known))?;
     (slips(&near) <= MOST_SLIPS).then_some(near)
 }
 

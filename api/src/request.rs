@@ -39,21 +39,15 @@ pub enum RequestError {
     Composition(#[from] CompositionError),
 }
 
-/// The longest text of a mechanism.
-const MOST_CHARACTERS: usize = 1024;
-
 impl BudgetRequest {
     /// What it costs on a block of a dataset with `composition`, rounded up.
     pub fn demand(&self, composition: &Composition) -> Result<Budget, RequestError> {
-        Ok(match (self, composition) {
-            (Self::Guarantee { epsilon, delta }, Composition::Basic) => {
-                composition.capacity(*epsilon, *delta)?
-            }
-            (Self::Guarantee { epsilon, delta }, Composition::Renyi(_)) => {
+        Ok(match self {
+            Self::Guarantee { epsilon, delta } => {
                 Mechanism::for_guarantee(*epsilon, *delta)?.demand(composition)?
             }
-            (Self::Curve(curve), _) => composition.demand_curve(curve)?,
-            (Self::Mechanism(mechanism, _), _) => mechanism.demand(composition)?,
+            Self::Curve(curve) => composition.demand_curve(curve)?,
+            Self::Mechanism(mechanism, _) => mechanism.demand(composition)?,
         })
     }
 
@@ -83,13 +77,6 @@ impl BudgetRequest {
 
     /// A mechanism as it stands in a field or annotation.
     pub(crate) fn mechanism(field: &str, text: &str) -> Result<Self, FieldError> {
-        let characters = text.chars().count();
-        if characters > MOST_CHARACTERS {
-            return Err(FieldError::new(
-                field,
-                format_args!("has {characters} characters: at most {MOST_CHARACTERS} are accepted"),
-            ));
-        }
         let mechanism = text.parse();
         mechanism
             .map(|mechanism| Self::Mechanism(mechanism, text.to_owned()))

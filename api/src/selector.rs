@@ -9,7 +9,7 @@ use std::{
 
 use cel::{
     Context, Env, ExecutionError, IdedExpr, Program, Value,
-    common::ast::{EntryExpr, Expr, operators},
+    common::ast::{EntryExpr, Expr, LiteralValue, operators},
 };
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
@@ -112,13 +112,20 @@ pub enum SelectorError {
         kind: String,
     },
     /// An error that depends on a block's dimensions.
-    #[error("{0}")]
-    Evaluation(String),
+    #[error("{text:?} has no answer: {problem}")]
+    Evaluation {
+        /// What was written.
+        text: String,
+        /// What went wrong.
+        problem: String,
+    },
 }
 
 const MOST_CHARACTERS: usize = 2000;
 /// Deep enough for any condition a person writes, and shallow enough for the stack of any thread.
 const MOST_LEVELS: usize = 32;
+/// In bytes.
+const PARSER_STACK: usize = 64 << 20;
 
 /// What may be called, and what the operators are called within an expression. `matches` is left out: a regular
 /// expression can be made arbitrarily expensive to compile, and is compiled for every block.
@@ -173,24 +180,44 @@ struct Compiled {
 impl Selector {
     /// Compiles `text`. What passes can't fail for a block but by the types of its dimensions.
     pub fn parse(text: &str) -> Result<Self, SelectorError> {
-        check_size(text)?;
-        let program = ENV.compile(text).map_err(|errors| SelectorError::Syntax {
-            text: text.to_owned(),
-            problem: first_error(&errors),
-        })?;
+        if text.trim().is_empty() {
+            return Err(SelectorError::Empty);
+        }
+        let characters = text.chars().count();
+        if characters > MOST_CHARACTERS {
+            return Err(SelectorError::TooLong(characters));
+        }
+        // The parser recurses, and running out of stack would end the process: what it accepts takes up to 12 MB in a
+        // debug build. A thread of its own has room enough, and bounds a panic, too. (Its stack is reserved, not used.)
+        std::thread::scope(|scope| {
+            std::thread::Builder::new()
+                .stack_size(PARSER_STACK)
+                .spawn_scoped(scope, || Self::compile(text))
+                .map_err(|_| ())
+                .and_then(|thread| thread.join().map_err(|_| ()))
+                .unwrap_or_else(|()| {
+                    Err(SelectorError::Syntax {
+                        text: excerpt(text),
+                        problem: "the parser gave up".to_owned(),
+                    })
+                })
+        })
+    }
+
+    fn compile(text: &str) -> Result<Self, SelectorError> {
+        let program = ENV.compile(text).map_err(|errors| syntax_error(text, &errors))?;
         let mut walk = Walk::default();
         walk.visit(program.expression(), 0)?;
-        if let Some(kind) = kind_if_no_condition(program.expression()) {
+        if let Some(kind) = kind_if_no_condition(&program.expression().expr) {
             return Err(SelectorError::NotACondition {
-                text: text.to_owned(),
+                text: excerpt(text),
                 kind: kind.to_owned(),
             });
         }
-        let attributes = walk.attributes;
         Ok(Self(Arc::new(Compiled {
             source: text.to_owned(),
             program,
-            attributes,
+            attributes: walk.attributes,
         })))
     }
 
@@ -217,11 +244,14 @@ impl Selector {
         match self.0.program.execute(&context) {
             Ok(Value::Bool(wanted)) => Ok(wanted),
             Ok(other) => Err(SelectorError::NotACondition {
-                text: self.0.source.clone(),
+                text: excerpt(&self.0.source),
                 kind: format!("of type {}", other.type_of()),
             }),
             Err(ExecutionError::NoSuchKey(name)) if !block.contains_key(name.as_str()) => Ok(false),
-            Err(error) => Err(SelectorError::Evaluation(error.to_string())),
+            Err(error) => Err(SelectorError::Evaluation {
+                text: excerpt(&self.0.source),
+                problem: problem(&error),
+            }),
         }
     }
 }
@@ -246,30 +276,110 @@ impl fmt::Display for Selector {
     }
 }
 
-/// Bounds what the parser is given: it recurses, and running out of stack would end the process.
-fn check_size(text: &str) -> Result<(), SelectorError> {
-    if text.trim().is_empty() {
-        return Err(SelectorError::Empty);
+/// `text`, or its beginning if it is long.
+fn excerpt(text: &str) -> String {
+    const MOST: usize = 80;
+    match text.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text.to_owned(),
     }
-    let characters = text.chars().count();
-    if characters > MOST_CHARACTERS {
-        return Err(SelectorError::TooLong(characters));
-    }
-    Ok(())
 }
 
 /// The first of the parser's errors, in one line.
-fn first_error(errors: &cel::ParseErrors) -> String {
-    match errors.errors.first() {
-        Some(error) => format!("column {}: {}", error.pos.1, error.msg),
-        None => "it can't be read".to_owned(),
+fn syntax_error(text: &str, errors: &cel::ParseErrors) -> SelectorError {
+    let Some(error) = errors.errors.first() else {
+        return SelectorError::Syntax {
+            text: excerpt(text),
+            problem: "it can't be read".to_owned(),
+        };
+    };
+    if errors
+        .errors
+        .iter()
+        .any(|error| error.msg.to_ascii_lowercase().contains("recursion limit"))
+    {
+        return SelectorError::TooDeep;
+    }
+    let (line, column) = error.pos;
+    let message = error.msg.lines().next().unwrap_or_default();
+    SelectorError::Syntax {
+        text: excerpt(text),
+        problem: if line > 1 {
+            format!("at line {line}, column {column}: {message}")
+        } else {
+            format!("at column {column}: {message}")
+        },
     }
 }
 
-/// What `expression` certainly is, if that is no condition.
-fn kind_if_no_condition(expression: &IdedExpr) -> Option<&'static str> {
-    let _ = expression;
-    None
+/// What went wrong with an evaluation, in the user's words where these can be found.
+fn problem(error: &ExecutionError) -> String {
+    match error {
+        ExecutionError::NoSuchOverload(overload) => format!(
+            "{} doesn't go with {}",
+            // Operators are called `_<_`.
+            overload.function().trim_matches('_').trim_matches('@'),
+            overload.argument_types().join(" and ")
+        ),
+        ExecutionError::UnsupportedBinaryOperator(name, left, right) => {
+            format!(
+                "{name} doesn't go with {} and {}",
+                left.type_of(),
+                right.type_of()
+            )
+        }
+        other => {
+            let text = other.to_string();
+            let mut letters = text.chars();
+            letters
+                .next()
+                .map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect())
+        }
+    }
+}
+
+/// What an expression certainly is, if that is no condition.
+fn kind_if_no_condition(expression: &Expr) -> Option<&'static str> {
+    const CONDITIONS: [&str; 11] = [
+        operators::LOGICAL_AND,
+        operators::LOGICAL_OR,
+        operators::LOGICAL_NOT,
+        operators::EQUALS,
+        operators::NOT_EQUALS,
+        operators::GREATER_EQUALS,
+        operators::LESS_EQUALS,
+        operators::GREATER,
+        operators::LESS,
+        operators::NOT_STRICTLY_FALSE,
+        operators::IN,
+    ];
+    const TESTS: [&str; 3] = ["contains", "endsWith", "startsWith"];
+    match expression {
+        // Dimensions are integers and strings.
+        Expr::Select(select) if !select.test && matches!(select.operand.expr, Expr::Ident(_)) => {
+            Some("a dimension")
+        }
+        Expr::Literal(LiteralValue::Boolean(_))
+        | Expr::Ident(_)
+        | Expr::Comprehension(_)
+        | Expr::Select(_)
+        | Expr::Unspecified => None,
+        Expr::Literal(_) => Some("a constant"),
+        Expr::List(_) => Some("a list"),
+        Expr::Map(_) | Expr::Struct(_) => Some("a map"),
+        Expr::Call(call) => {
+            let name = call.func_name.as_str();
+            match name {
+                // Only what they choose from can be anything.
+                operators::CONDITIONAL => call.args[1..]
+                    .iter()
+                    .find_map(|branch| kind_if_no_condition(&branch.expr)),
+                operators::INDEX => None,
+                _ if CONDITIONS.contains(&name) || TESTS.contains(&name) => None,
+                _ => Some("a number or a string"),
+            }
+        }
+    }
 }
 
 /// What an expression reads and calls.
@@ -318,10 +428,7 @@ impl Walk {
                 .entries
                 .iter()
                 .try_for_each(|entry| self.entry(&entry.expr, deeper)),
-            Expr::Struct(made) => made
-                .entries
-                .iter()
-                .try_for_each(|entry| self.entry(&entry.expr, deeper)),
+            Expr::Struct(made) => Err(SelectorError::UnknownVariable(made.type_name.clone())),
             Expr::Comprehension(over) => {
                 self.visit(&over.iter_range, deeper)?;
                 if !self.bound.is_empty() {

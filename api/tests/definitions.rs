@@ -1,0 +1,51 @@
+//! The custom resource definitions: as they are in the manifests, and fit to be read.
+
+use std::{fs, path::Path};
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
+};
+use privatekube_api::{crd_files, crds};
+
+#[test]
+fn the_definitions_in_the_manifests_are_those_of_the_types() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../manifests/base/crds");
+    for (name, text) in crd_files().unwrap() {
+        assert!(
+            fs::read_to_string(folder.join(&name)).unwrap_or_default() == text,
+            "manifests/base/crds/{name} is stale: run cargo run -p privatekube-api --bin crdgen"
+        );
+    }
+    assert_eq!(
+        fs::read_dir(folder).unwrap().count(),
+        crds().len(),
+        "a definition of no kind"
+    );
+}
+
+#[test]
+fn every_field_says_what_it_is() {
+    fn check(schema: &JSONSchemaProps, path: &str) {
+        for (name, property) in schema.properties.iter().flatten() {
+            let path = format!("{path}.{name}");
+            assert!(property.description.is_some(), "{path} has no description");
+            assert_ne!(property.nullable, Some(true), "{path} is nullable");
+            check(property, &path);
+        }
+        if let Some(JSONSchemaPropsOrArray::Schema(items)) = &schema.items {
+            check(items, &format!("{path}[]"));
+        }
+        if let Some(JSONSchemaPropsOrBool::Schema(values)) = &schema.additional_properties {
+            check(values, &format!("{path}{{}}"));
+        }
+    }
+    for crd in crds() {
+        for version in &crd.spec.versions {
+            let schema = version
+                .schema
+                .as_ref()
+                .and_then(|schema| schema.open_api_v3_schema.as_ref());
+            check(schema.unwrap(), &crd.spec.names.kind);
+        }
+    }
+}
