@@ -71,7 +71,13 @@ fn ops(coordinates: usize) -> impl Strategy<Value = Op> {
         blocks.dedup();
         vec![(blocks, units)]
     });
-    let arrival = prop_oneof![4 => one_demand.clone(), 1 => demands()];
+    // Claims that ask the very same.
+    let again = (
+        prop_oneof![Just(vec![0]), Just(vec![0, 1]), Just(vec![1, 0])],
+        1_i64..6,
+    )
+        .prop_map(move |(blocks, units)| vec![(blocks, vec![units; coordinates])]);
+    let arrival = prop_oneof![4 => one_demand.clone(), 4 => again, 1 => demands()];
     let claim = any::<prop::sample::Index>;
     prop_oneof![
         3 => (0_u8..5, vec(capacity, coordinates)).prop_map(|(block, capacity)| Op::AddBlock(block, capacity)),
@@ -84,7 +90,7 @@ fn ops(coordinates: usize) -> impl Strategy<Value = Op> {
         )
             .prop_map(|(demands, min, timeout, priority)| Op::Arrive(demands, min, timeout, priority)),
         2 => (claim(), one_demand).prop_map(|(claim, demands)| Op::Match(claim, demands)),
-        5 => claim().prop_map(Op::ConsumeAll),
+        7 => claim().prop_map(Op::ConsumeAll),
         5 => claim().prop_map(Op::ReleaseAll),
         2 => (claim(), demands()).prop_map(|(claim, demands)| Op::Consume(claim, demands)),
         2 => (claim(), demands()).prop_map(|(claim, demands)| Op::Release(claim, demands)),
@@ -165,7 +171,7 @@ fn workload(setting: Setting, blocks: Vec<Vec<i64>>, ops: Vec<(u64, Op)>) -> Wor
 fn workloads(length: usize) -> impl Strategy<Value = Workload> {
     settings().prop_flat_map(move |setting| {
         let coordinates = setting.composition.coordinates();
-        let blocks = vec(vec(0_i64..40, coordinates), 3..5);
+        let blocks = vec(vec(prop_oneof![0_i64..15, 0_i64..60], coordinates), 3..5);
         let later = prop_oneof![3 => Just(0_u64), 3 => 0_u64..6, 1 => 0_u64..40];
         let ops = vec((later, ops(coordinates)), 0..length);
         (Just(setting), blocks, ops).prop_map(|(setting, blocks, ops)| workload(setting, blocks, ops))
