@@ -20,9 +20,8 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
         let bytes: Result<Bytes, _> = to_bytes(request.into_body(), MOST_BYTES).await;
         Ok(Self(match bytes {
             Err(error) => Err(format!("the request can't be read: {error}")),
-            Ok(bytes) => {
-                serde_json::from_slice(&bytes).map_err(|error| format!("the request is not understood: {error}"))
-            }
+            Ok(bytes) => serde_json::from_slice(&bytes)
+                .map_err(|error| format!("the request is not understood: {error}")),
         }))
     }
 }

@@ -7,7 +7,8 @@ use std::{fs, io::Write, os::unix::fs::OpenOptionsExt, path::Path, sync::Arc};
 
 use anyhow::{Context, Result, anyhow};
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose,
 };
 use rustls::{
     RootCertStore, ServerConfig,
@@ -43,11 +44,20 @@ pub fn generate(dir: &Path, hosts: &[String]) -> Result<()> {
 
     let service = ["privatekube-extender.privatekube-system", SERVICE_NAME].map(str::to_owned);
     let names: Vec<String> = service.iter().chain(hosts).cloned().collect();
-    let server = (ExtendedKeyUsagePurpose::ServerAuth, SERVER_CERTIFICATE, SERVER_KEY);
-    let scheduler = (ExtendedKeyUsagePurpose::ClientAuth, SCHEDULER_CERTIFICATE, SCHEDULER_KEY);
-    for (common_name, names, (usage, certificate_file, key_file)) in
-        [("privatekube-extender", names.as_slice(), server), ("kube-scheduler", &[], scheduler)]
-    {
+    let server = (
+        ExtendedKeyUsagePurpose::ServerAuth,
+        SERVER_CERTIFICATE,
+        SERVER_KEY,
+    );
+    let scheduler = (
+        ExtendedKeyUsagePurpose::ClientAuth,
+        SCHEDULER_CERTIFICATE,
+        SCHEDULER_KEY,
+    );
+    for (common_name, names, (usage, certificate_file, key_file)) in [
+        ("privatekube-extender", names.as_slice(), server),
+        ("kube-scheduler", &[], scheduler),
+    ] {
         let key = KeyPair::generate()?;
         let mut leaf = params(common_name, names)?;
         leaf.key_usages = vec![KeyUsagePurpose::DigitalSignature];
@@ -60,7 +70,8 @@ pub fn generate(dir: &Path, hosts: &[String]) -> Result<()> {
 }
 
 fn params(common_name: &str, names: &[String]) -> Result<CertificateParams> {
-    let mut params = CertificateParams::new(names.to_vec()).context("a host is neither a name nor an address")?;
+    let mut params =
+        CertificateParams::new(names.to_vec()).context("a host is neither a name nor an address")?;
     params.distinguished_name.push(DnType::CommonName, common_name);
     params.not_before = rcgen::date_time_ymd(2020, 1, 1);
     params.not_after = rcgen::date_time_ymd(2050, 1, 1);
@@ -76,7 +87,8 @@ fn write(dir: &Path, name: &str, text: &str, mode: u32) -> Result<()> {
         .mode(mode)
         .open(&path)
         .with_context(|| format!("write {}", path.display()))?;
-    file.write_all(text.as_bytes()).with_context(|| format!("write {}", path.display()))
+    file.write_all(text.as_bytes())
+        .with_context(|| format!("write {}", path.display()))
 }
 
 /// What a TLS server asks of its clients.
@@ -91,13 +103,16 @@ pub enum Clients {
 /// The TLS configuration of a server, from the files in `dir`.
 pub fn server_config(dir: &Path, clients: Clients) -> Result<Arc<ServerConfig>> {
     let provider = Arc::new(ring::default_provider());
-    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
+    let builder =
+        ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
     let builder = match clients {
         Clients::Anyone => builder.with_no_client_auth(),
         Clients::Proven => {
             let mut roots = RootCertStore::empty();
             for certificate in certificates(&dir.join(CA_CERTIFICATE))? {
-                roots.add(certificate).with_context(|| format!("{CA_CERTIFICATE} is not an authority"))?;
+                roots
+                    .add(certificate)
+                    .with_context(|| format!("{CA_CERTIFICATE} is not an authority"))?;
             }
             builder.with_client_cert_verifier(
                 WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build()?,
@@ -118,7 +133,10 @@ pub fn server_config(dir: &Path, clients: Clients) -> Result<Arc<ServerConfig>> 
 pub fn authority(dir: &Path) -> Result<String> {
     let path = dir.join(CA_CERTIFICATE);
     fs::read_to_string(&path).with_context(|| {
-        format!("read {}; `privatekube-extender certificates --out DIR` makes it", path.display())
+        format!(
+            "read {}; `privatekube-extender certificates --out DIR` makes it",
+            path.display()
+        )
     })
 }
 

@@ -43,7 +43,10 @@ mod tests {
 
     #[test]
     fn instants_are_written_to_the_microsecond() {
-        assert_eq!(display(Time::from_micros(1_500_000)), "1970-01-01T00:00:01.500000Z");
+        assert_eq!(
+            display(Time::from_micros(1_500_000)),
+            "1970-01-01T00:00:01.500000Z"
+        );
         assert!(now().micros() > 1_700_000_000_000_000);
     }
 }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use privatekube_api::{
     ANNOTATION_BLOCKS, ANNOTATION_DATASET, ANNOTATION_DELTA, ANNOTATION_EPSILON, ANNOTATION_MAX_BLOCKS,
-    ANNOTATION_MECHANISM, ANNOTATION_MIN_BLOCKS, ANNOTATION_PRIORITY, ANNOTATION_TIMEOUT, BlockCount, BudgetSpec,
-    Decimal, Duration, PrivacyBudgetClaimSpec,
+    ANNOTATION_MECHANISM, ANNOTATION_MIN_BLOCKS, ANNOTATION_PRIORITY, ANNOTATION_TIMEOUT, BlockCount,
+    BudgetSpec, Decimal, Duration, PrivacyBudgetClaimSpec,
 };
 
 /// The spec of the claim object, word for word what the annotations say; none if they say nothing that was admitted.
@@ -18,7 +18,11 @@ pub fn spec(annotations: &BTreeMap<String, String>) -> Option<PrivacyBudgetClaim
     Some(PrivacyBudgetClaimSpec {
         dataset: text(ANNOTATION_DATASET)?,
         selector: text(ANNOTATION_BLOCKS),
-        blocks: counted.then(|| BlockCount { min: min.unwrap_or(1), max, which: None }),
+        blocks: counted.then(|| BlockCount {
+            min: min.unwrap_or(1),
+            max,
+            which: None,
+        }),
         budget: Some(BudgetSpec {
             epsilon: decimal(ANNOTATION_EPSILON),
             delta: decimal(ANNOTATION_DELTA),
@@ -27,7 +31,9 @@ pub fn spec(annotations: &BTreeMap<String, String>) -> Option<PrivacyBudgetClaim
         }),
         per_block: None,
         timeout: text(ANNOTATION_TIMEOUT).map(Duration),
-        priority: text(ANNOTATION_PRIORITY).and_then(|text| text.trim().parse().ok()).unwrap_or(0),
+        priority: text(ANNOTATION_PRIORITY)
+            .and_then(|text| text.trim().parse().ok())
+            .unwrap_or(0),
         consume: None,
         release: None,
     })
@@ -54,7 +60,9 @@ mod tests {
         .into();
         let mut object = PrivacyBudgetClaim::new("c", spec(&annotations).unwrap());
         object.metadata.namespace = Some("team".into());
-        let Ok(Some(PodRequest::Inline(asked))) = pod_request(&annotations, "team") else { panic!("not inline") };
+        let Ok(Some(PodRequest::Inline(asked))) = pod_request(&annotations, "team") else {
+            panic!("not inline")
+        };
         assert_eq!(object.request().unwrap(), asked);
     }
 }

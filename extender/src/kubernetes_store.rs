@@ -32,8 +32,12 @@ pub struct KubernetesStore {
 
 impl KubernetesStore {
     /// The store of a dataset's ledger, in the dataset's namespace.
+    #[must_use]
     pub fn new(client: Client, dataset: DatasetKey) -> Self {
-        Self { api: Api::namespaced(client, &dataset.namespace), dataset }
+        Self {
+            api: Api::namespaced(client, &dataset.namespace),
+            dataset,
+        }
     }
 
     fn object(&self, entry: &Entry) -> Result<PrivacyLedgerEntry, serde_json::Error> {
@@ -71,11 +75,15 @@ fn entry(object: PrivacyLedgerEntry) -> Result<Entry, StoreError> {
     let name = name.unwrap_or_default();
     let spec = object.spec;
     let unreadable = |what: &str, why: String| StoreError(format!("ledger entry {name}: {what}: {why}"));
-    let parse = |what: &str, values: Vec<serde_json::Value>| (what.to_owned(), serde_json::Value::Array(values));
+    let parse =
+        |what: &str, values: Vec<serde_json::Value>| (what.to_owned(), serde_json::Value::Array(values));
     let (events, records) = (parse("events", spec.events), parse("records", spec.records));
     let entry = Entry {
         sequence: u64::try_from(spec.sequence).map_err(|error| unreadable("sequence", error.to_string()))?,
-        previous: spec.previous.parse().map_err(|_| unreadable("previous", spec.previous.clone()))?,
+        previous: spec
+            .previous
+            .parse()
+            .map_err(|_| unreadable("previous", spec.previous.clone()))?,
         writer: spec.writer,
         time: u64::try_from(spec.time_micros)
             .map(Time::from_micros)
@@ -91,19 +99,25 @@ fn entry(object: PrivacyLedgerEntry) -> Result<Entry, StoreError> {
             .transpose()
             .map_err(|error| unreadable("omitted", error.to_string()))?,
         events: serde_json::from_value(events.1).map_err(|error| unreadable(&events.0, error.to_string()))?,
-        records: serde_json::from_value(records.1).map_err(|error| unreadable(&records.0, error.to_string()))?,
+        records: serde_json::from_value(records.1)
+            .map_err(|error| unreadable(&records.0, error.to_string()))?,
     };
     let hash = entry.hash().to_string();
     if hash == spec.hash {
         Ok(entry)
     } else {
-        Err(unreadable("hash", format!("it says {}, its content's is {hash}: it was changed", spec.hash)))
+        Err(unreadable(
+            "hash",
+            format!("it says {}, its content's is {hash}: it was changed", spec.hash),
+        ))
     }
 }
 
 impl Store for KubernetesStore {
     async fn create(&self, entry: &Entry) -> Result<(), CreateError> {
-        let object = self.object(entry).map_err(|error| CreateError::Refused(error.to_string()))?;
+        let object = self
+            .object(entry)
+            .map_err(|error| CreateError::Refused(error.to_string()))?;
         match timeout(PATIENCE, self.api.create(&PostParams::default(), &object)).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(Error::Api(status))) => Err(create_error(&status)),
@@ -145,7 +159,9 @@ impl Store for KubernetesStore {
     }
 
     async fn pause(&self, attempt: u32) {
-        let pause = FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(attempt.min(16))).min(LONGEST_PAUSE);
+        let pause = FIRST_PAUSE
+            .saturating_mul(2_u32.saturating_pow(attempt.min(16)))
+            .min(LONGEST_PAUSE);
         warn!(dataset = %self.dataset, attempt, ?pause, "the ledger's store gave no clear answer, asking again");
         sleep(pause).await;
     }
@@ -167,13 +183,23 @@ mod tests {
 
     #[test]
     fn only_a_clear_refusal_counts_as_not_written() {
-        let status = |code, reason: &str| Status { code, reason: reason.into(), ..Status::default() };
+        let status = |code, reason: &str| Status {
+            code,
+            reason: reason.into(),
+            ..Status::default()
+        };
         assert_eq!(create_error(&status(409, "AlreadyExists")), CreateError::Exists);
         for code in [400, 403, 413, 422] {
-            assert!(matches!(create_error(&status(code, "")), CreateError::Refused(_)), "{code}");
+            assert!(
+                matches!(create_error(&status(code, "")), CreateError::Refused(_)),
+                "{code}"
+            );
         }
         for code in [409, 429, 500, 503, 504] {
-            assert!(matches!(create_error(&status(code, "Conflict")), CreateError::Unknown(_)), "{code}");
+            assert!(
+                matches!(create_error(&status(code, "Conflict")), CreateError::Unknown(_)),
+                "{code}"
+            );
         }
     }
 }

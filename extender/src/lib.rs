@@ -9,7 +9,10 @@
 //! Begin reading at [`bookkeeper`] (what happens to a dataset), then at [`verdict`] (whether a pod may run); [`serve`]
 //! puts everything together.
 #![forbid(unsafe_code)]
-#![allow(unreachable_pub, reason = "modules are private here: pub says that a room may be used by the others")]
+#![allow(
+    unreachable_pub,
+    reason = "modules are private here: pub says that a room may be used by the others"
+)]
 
 mod admission;
 mod body;

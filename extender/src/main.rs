@@ -11,7 +11,10 @@ use tracing_subscriber::EnvFilter;
 
 /// Makes the default kube-scheduler ask for privacy budget before it places a pod.
 #[derive(Debug, Parser)]
-#[command(version, after_help = "Example:\n  privatekube-extender certificates --out tls --host 127.0.0.1\n  privatekube-extender serve --tls-dir tls")]
+#[command(
+    version,
+    after_help = "Example:\n  privatekube-extender certificates --out tls --host 127.0.0.1\n  privatekube-extender serve --tls-dir tls"
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -20,10 +23,14 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serves the scheduler, the webhooks, health and metrics until it is told to end.
-    #[command(after_help = "Example:\n  privatekube-extender serve --kubeconfig ~/.kube/config --tls-dir tls \\\n    --scheduler-address 127.0.0.1:9444 --webhook-address 127.0.0.1:9443 --webhook-url https://127.0.0.1:9443")]
+    #[command(
+        after_help = "Example:\n  privatekube-extender serve --kubeconfig ~/.kube/config --tls-dir tls \\\n    --scheduler-address 127.0.0.1:9444 --webhook-address 127.0.0.1:9443 --webhook-url https://127.0.0.1:9443"
+    )]
     Serve(Box<Serve>),
     /// Makes a certificate authority, the extender's certificate and the scheduler's client certificate.
-    #[command(after_help = "Example:\n  privatekube-extender certificates --out tls --host extender.example.org --host 127.0.0.1\n  kubectl -n privatekube-system create secret generic privatekube-tls --from-file=tls")]
+    #[command(
+        after_help = "Example:\n  privatekube-extender certificates --out tls --host extender.example.org --host 127.0.0.1\n  kubectl -n privatekube-system create secret generic privatekube-tls --from-file=tls"
+    )]
     Certificates(Certificates),
 }
 
@@ -61,7 +68,11 @@ struct Serve {
     #[arg(long, value_name = "NAME", default_value = "default-scheduler")]
     scheduler_name: Vec<String>,
     /// The user that this extender is for the API server.
-    #[arg(long, value_name = "USER", default_value = "system:serviceaccount:privatekube-system:privatekube-extender")]
+    #[arg(
+        long,
+        value_name = "USER",
+        default_value = "system:serviceaccount:privatekube-system:privatekube-extender"
+    )]
     user: String,
     /// How datasets without a PrivateDataset add budgets up.
     #[arg(long, value_enum, default_value_t = CompositionName::Renyi)]
@@ -141,8 +152,11 @@ fn main() -> ExitCode {
         Command::Serve(serve) => serve.log_format,
         Command::Certificates(_) => LogFormat::Text,
     };
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,kube_client=error"));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let filter =
+        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,kube_client=error"));
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     match format {
         LogFormat::Text => log.init(),
         LogFormat::Json => log.json().init(),

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use prometheus::{
-    Encoder, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    Encoder, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
 };
 
 /// Buckets of the scheduler's and webhook's requests: the scheduler gives up after 10 s.
@@ -11,7 +12,9 @@ const REQUEST_SECONDS: [f64; 10] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.
 /// Buckets of what waits for the API server.
 const WRITE_SECONDS: [f64; 9] = [0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0];
 /// Buckets of how long claims wait.
-const WAIT_SECONDS: [f64; 10] = [0.01, 0.1, 1.0, 10.0, 60.0, 600.0, 3600.0, 21600.0, 86400.0, 604_800.0];
+const WAIT_SECONDS: [f64; 10] = [
+    0.01, 0.1, 1.0, 10.0, 60.0, 600.0, 3600.0, 21600.0, 86400.0, 604_800.0,
+];
 
 /// Everything that is measured.
 #[derive(Clone, Debug)]
@@ -79,8 +82,10 @@ impl Metrics {
             &["namespace", "dataset", "block", "state"],
         )?;
         registry.register(Box::new(block_epsilon.clone()))?;
-        let ready =
-            IntGauge::new("privatekube_ready", "1 once everything that is committed has been read.")?;
+        let ready = IntGauge::new(
+            "privatekube_ready",
+            "1 once everything that is committed has been read.",
+        )?;
         registry.register(Box::new(ready.clone()))?;
         let bypassed = IntCounter::new(
             "privatekube_pods_bypassed_total",
@@ -122,7 +127,11 @@ impl Metrics {
             block_epsilon,
             blocks: gauge("blocks", "Blocks.", &dataset)?,
             rounds: counter("ledger_rounds_total", "Rounds committed to the ledger.", &dataset)?,
-            events: counter("ledger_events_total", "Events in the rounds committed to the ledger.", &dataset)?,
+            events: counter(
+                "ledger_events_total",
+                "Events in the rounds committed to the ledger.",
+                &dataset,
+            )?,
             commit_seconds: seconds(
                 "ledger_commit_duration_seconds",
                 "How long it took to make a round durable.",
@@ -168,7 +177,9 @@ impl Metrics {
     /// Counts a request of the scheduler.
     pub fn count_scheduler_request(&self, verb: &str, outcome: &str, took: Duration) {
         self.scheduler_requests.with_label_values(&[verb, outcome]).inc();
-        self.scheduler_seconds.with_label_values(&[verb]).observe(took.as_secs_f64());
+        self.scheduler_seconds
+            .with_label_values(&[verb])
+            .observe(took.as_secs_f64());
     }
 }
 
@@ -181,7 +192,10 @@ mod tests {
         let metrics = Metrics::new().unwrap();
         metrics.count_scheduler_request("filter", "granted", Duration::from_millis(1));
         let text = metrics.text().unwrap();
-        assert!(text.contains("privatekube_scheduler_requests_total{outcome=\"granted\",verb=\"filter\"} 1"), "{text}");
+        assert!(
+            text.contains("privatekube_scheduler_requests_total{outcome=\"granted\",verb=\"filter\"} 1"),
+            "{text}"
+        );
         assert!(text.contains("# HELP privatekube_ready"), "{text}");
     }
 }

@@ -22,14 +22,20 @@ pub struct Pods {
 
 /// A pod's namespace and name.
 pub fn key_of(pod: &Pod) -> PodKey {
-    (pod.metadata.namespace.clone().unwrap_or_default(), pod.metadata.name.clone().unwrap_or_default())
+    (
+        pod.metadata.namespace.clone().unwrap_or_default(),
+        pod.metadata.name.clone().unwrap_or_default(),
+    )
 }
 
 /// What a pod asks in its annotations. What the system wrote there when it was bound is no part of it.
 pub fn request_of(pod: &Pod) -> Result<Option<PodRequest>, FieldErrors> {
     let mut annotations = pod.metadata.annotations.clone().unwrap_or_default();
     annotations.remove(ANNOTATION_GRANT);
-    pod_request(&annotations, pod.metadata.namespace.as_deref().unwrap_or_default())
+    pod_request(
+        &annotations,
+        pod.metadata.namespace.as_deref().unwrap_or_default(),
+    )
 }
 
 impl Pods {
@@ -54,7 +60,10 @@ impl Pods {
     pub fn remove(&self, pod: &Pod) {
         let key = key_of(pod);
         let pods = self.by_name.pin();
-        if pods.get(&key).is_some_and(|there| there.metadata.uid == pod.metadata.uid) {
+        if pods
+            .get(&key)
+            .is_some_and(|there| there.metadata.uid == pod.metadata.uid)
+        {
             pods.remove(&key);
             self.share(pod, |pods, name| {
                 pods.remove(&name);
@@ -71,7 +80,10 @@ impl Pods {
     pub fn sharing(&self, namespace: &str, claim: &str) -> Vec<PodKey> {
         let sharing = self.sharing.lock().unwrap_or_else(PoisonError::into_inner);
         let pods = sharing.get(&(namespace.to_owned(), claim.to_owned()));
-        pods.into_iter().flatten().map(|pod| (namespace.to_owned(), pod.clone())).collect()
+        pods.into_iter()
+            .flatten()
+            .map(|pod| (namespace.to_owned(), pod.clone()))
+            .collect()
     }
 
     fn share(&self, pod: &Pod, change: impl Fn(&mut BTreeSet<String>, String)) {

@@ -59,14 +59,20 @@ impl Registry {
                 Err(error) => std::panic::resume_unwind(error.into_panic()),
             };
             let (sender, receiver) = mpsc::unbounded_channel();
-            self.senders.lock().unwrap_or_else(PoisonError::into_inner).insert(dataset, sender);
+            self.senders
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .insert(dataset, sender);
             self.start(bookkeeper, receiver);
         }
         Ok(())
     }
 
     fn start(&self, bookkeeper: Bookkeeper, receiver: mpsc::UnboundedReceiver<Message>) {
-        self.made.lock().unwrap_or_else(PoisonError::into_inner).push((bookkeeper, receiver));
+        self.made
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push((bookkeeper, receiver));
         self.wake.notify_one();
     }
 
@@ -84,7 +90,12 @@ impl Registry {
 
     /// Sends to every bookkeeper.
     pub fn send_all(&self, message: impl Fn() -> Message) {
-        for sender in self.senders.lock().unwrap_or_else(PoisonError::into_inner).values() {
+        for sender in self
+            .senders
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .values()
+        {
             let _ = sender.send(message());
         }
     }
@@ -92,7 +103,12 @@ impl Registry {
     /// Waits until every bookkeeper has done what it was sent.
     pub async fn flush(&self) {
         let mut waiting = Vec::new();
-        for sender in self.senders.lock().unwrap_or_else(PoisonError::into_inner).values() {
+        for sender in self
+            .senders
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .values()
+        {
             let (reply, done) = oneshot::channel();
             let _ = sender.send(Message::Flush(reply));
             waiting.push(done);
@@ -105,7 +121,13 @@ impl Registry {
     /// Spends a claim; returns when that is durable.
     pub async fn spend(&self, dataset: &DatasetKey, claim: &ClaimId) -> Result<(), SpendError> {
         let (reply, done) = oneshot::channel();
-        self.send(dataset, Message::Spend { claim: claim.clone(), reply });
+        self.send(
+            dataset,
+            Message::Spend {
+                claim: claim.clone(),
+                reply,
+            },
+        );
         done.await.unwrap_or(Err(SpendError::Closed))
     }
 

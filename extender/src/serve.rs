@@ -61,9 +61,9 @@ pub async fn serve(options: Options) -> Result<()> {
     let metrics = Metrics::new()?;
     let view = Arc::new(View::default());
     let pods = Arc::new(Pods::default());
-    let (statuses, statuses_marked) = Statuses::new();
-    let (gates, gates_marked) = Gates::new();
-    let (announcer, announced) = Announcer::new();
+    let (statuses, status_marks) = Statuses::new();
+    let (gates, gate_marks) = Gates::new();
+    let (announcer, inbox) = Announcer::new();
     let desk = Desk {
         client: client.clone(),
         view: Arc::clone(&view),
@@ -92,8 +92,20 @@ pub async fn serve(options: Options) -> Result<()> {
     );
     let (tls, addresses) = (&options.tls_dir, options.addresses);
     let scheduler = scheduler::router(Arc::clone(&registry));
-    servers.serve_tls("the scheduler", addresses.scheduler, tls, Clients::Proven, scheduler)?;
-    servers.serve_tls("webhooks", addresses.webhook, tls, Clients::Anyone, admission::router(admission))?;
+    servers.serve_tls(
+        "the scheduler",
+        addresses.scheduler,
+        tls,
+        Clients::Proven,
+        scheduler,
+    )?;
+    servers.serve_tls(
+        "webhooks",
+        addresses.webhook,
+        tls,
+        Clients::Anyone,
+        admission::router(admission),
+    )?;
     let authority = certificates::authority(tls)?;
 
     // None of these ends but with the process.
@@ -105,31 +117,25 @@ pub async fn serve(options: Options) -> Result<()> {
                 Arc::clone(&view),
                 metrics.clone(),
                 announcer.clone(),
-                statuses_marked
+                status_marks
             ),
-            Gates::run(client.clone(), Arc::clone(&pods), Arc::clone(&view), metrics.clone(), gates_marked),
-            Announcer::run(client.clone(), announced, metrics.clone()),
-            webhooks::keep(client.clone(), authority, options.webhook_url.clone(), webhooks_right),
+            Gates::run(
+                client.clone(),
+                Arc::clone(&pods),
+                Arc::clone(&view),
+                metrics.clone(),
+                gate_marks
+            ),
+            Announcer::run(client.clone(), inbox, metrics.clone()),
+            webhooks::keep(
+                client.clone(),
+                authority,
+                options.webhook_url.clone(),
+                webhooks_right
+            ),
         )
     };
-    let work = async {
-        registry.open(ledgers(&client).await?).await?;
-        let (seen, all_seen) = oneshot::channel();
-        let complete = async {
-            all_seen.await?;
-            registry.send_all(|| Message::AllSeen);
-            registry.flush().await;
-            view.set_complete();
-            metrics.ready.set(1);
-            controllers::look_at_all(&registry);
-            info!("everything that is committed has been read");
-            Ok::<_, anyhow::Error>(())
-        };
-        tokio::select! {
-            ended = registry.run() => ended.map_err(anyhow::Error::from),
-            ((), completed) = async { tokio::join!(controllers::run(Arc::clone(&registry), seen), complete) } => completed,
-        }
-    };
+    let work = keep_books(&registry);
     let ended = tokio::select! {
         ended = work => ended.and(Err(anyhow!("a bookkeeper ended"))),
         _ = writers => Err(anyhow!("the writers ended")),
@@ -139,6 +145,26 @@ pub async fn serve(options: Options) -> Result<()> {
     info!("ending: requests that have begun are finished");
     servers.end().await;
     ended
+}
+
+/// Reads every ledger, follows what exists, and keeps the books until something can't go on.
+async fn keep_books(registry: &Arc<Registry>) -> Result<()> {
+    registry.open(ledgers(&registry.desk().client).await?).await?;
+    let (seen, all_seen) = oneshot::channel();
+    let completed = async {
+        all_seen.await?;
+        registry.send_all(|| Message::AllSeen);
+        registry.flush().await;
+        registry.desk().view.set_complete();
+        registry.desk().metrics.ready.set(1);
+        controllers::look_at_all(registry);
+        info!("everything that is committed has been read");
+        Ok::<_, anyhow::Error>(())
+    };
+    tokio::select! {
+        ended = registry.run() => ended.map_err(anyhow::Error::from),
+        ((), completed) = async { tokio::join!(controllers::run(Arc::clone(registry), seen), completed) } => completed,
+    }
 }
 
 async fn told_to_end() -> Result<()> {
@@ -154,20 +180,24 @@ async fn told_to_end() -> Result<()> {
 async fn client(options: &Options) -> Result<Client> {
     let config = match &options.kubeconfig {
         Some(path) => {
-            let kubeconfig =
-                Kubeconfig::read_from(path).with_context(|| format!("read the kubeconfig {}", path.display()))?;
+            let kubeconfig = Kubeconfig::read_from(path)
+                .with_context(|| format!("read the kubeconfig {}", path.display()))?;
             kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
                 .await
                 .with_context(|| format!("use the kubeconfig {}", path.display()))?
         }
-        None => kube::Config::infer().await.context("find a kubeconfig, or the cluster that this runs in")?,
+        None => kube::Config::infer()
+            .await
+            .context("find a kubeconfig, or the cluster that this runs in")?,
     };
     Client::try_from(config).context("make a client of the API server")
 }
 
 /// Who writes, for the ledger: which pod or machine, and when it started.
 fn writer() -> String {
-    let host = std::env::var("POD_NAME").or_else(|_| std::env::var("HOSTNAME")).unwrap_or_else(|_| "extender".into());
+    let host = std::env::var("POD_NAME")
+        .or_else(|_| std::env::var("HOSTNAME"))
+        .unwrap_or_else(|_| "extender".into());
     format!("{host}/{}/{}", std::process::id(), clock::now().micros())
 }
 
@@ -177,11 +207,17 @@ async fn ledgers(client: &Client) -> Result<Vec<DatasetKey>> {
     let mut datasets = std::collections::BTreeSet::new();
     let mut params = ListParams::default().limit(PAGE);
     loop {
-        let page = api.list_metadata(&params).await.context("list the ledgers' entries")?;
+        let page = api
+            .list_metadata(&params)
+            .await
+            .context("list the ledgers' entries")?;
         for entry in page.items {
             let labels = entry.metadata.labels.unwrap_or_default();
             if let (Some(namespace), Some(name)) = (entry.metadata.namespace, labels.get(LABEL_DATASET)) {
-                datasets.insert(DatasetKey { namespace, name: name.clone() });
+                datasets.insert(DatasetKey {
+                    namespace,
+                    name: name.clone(),
+                });
             }
         }
         match page.metadata.continue_ {

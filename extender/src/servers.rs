@@ -39,11 +39,21 @@ pub struct Servers {
 impl Servers {
     /// No server yet.
     pub fn new() -> Self {
-        Self { tasks: JoinSet::new(), handles: Vec::new() }
+        Self {
+            tasks: JoinSet::new(),
+            handles: Vec::new(),
+        }
     }
 
     /// Begins to serve `router` with TLS.
-    pub fn serve_tls(&mut self, what: &'static str, at: SocketAddr, dir: &Path, clients: Clients, router: Router) -> Result<()> {
+    pub fn serve_tls(
+        &mut self,
+        what: &'static str,
+        at: SocketAddr,
+        dir: &Path,
+        clients: Clients,
+        router: Router,
+    ) -> Result<()> {
         let config = RustlsConfig::from_config(certificates::server_config(dir, clients)?);
         let handle = Handle::new();
         self.handles.push(handle.clone());
@@ -109,14 +119,21 @@ pub fn health(view: Arc<View>, webhooks: watch::Receiver<bool>, metrics: Metrics
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(measured))
-        .with_state(Health { view, webhooks, metrics })
+        .with_state(Health {
+            view,
+            webhooks,
+            metrics,
+        })
 }
 
 async fn ready(State(health): State<Health>) -> impl IntoResponse {
     if !health.view.is_complete() {
         (StatusCode::SERVICE_UNAVAILABLE, "the ledger is being read\n")
     } else if !*health.webhooks.borrow() {
-        (StatusCode::SERVICE_UNAVAILABLE, "the webhook configurations are not written yet\n")
+        (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the webhook configurations are not written yet\n",
+        )
     } else {
         (StatusCode::OK, "ok\n")
     }
@@ -124,9 +141,15 @@ async fn ready(State(health): State<Health>) -> impl IntoResponse {
 
 async fn measured(State(health): State<Health>) -> impl IntoResponse {
     match health.metrics.text() {
-        Ok(text) => (StatusCode::OK, [("content-type", "text/plain; version=0.0.4")], text),
-        Err(error) => {
-            (StatusCode::INTERNAL_SERVER_ERROR, [("content-type", "text/plain")], error.to_string())
-        }
+        Ok(text) => (
+            StatusCode::OK,
+            [("content-type", "text/plain; version=0.0.4")],
+            text,
+        ),
+        Err(error) => (
+            StatusCode::INTERNAL_SERVER_ERROR,
+            [("content-type", "text/plain")],
+            error.to_string(),
+        ),
     }
 }

@@ -50,7 +50,12 @@ impl Subject {
             _ => return None,
         };
         let [namespace, name, uid] = [parts.next()?, parts.next()?, parts.next()?].map(str::to_owned);
-        parts.next().is_none().then_some(Self { kind, namespace, name, uid })
+        parts.next().is_none().then_some(Self {
+            kind,
+            namespace,
+            name,
+            uid,
+        })
     }
 
     /// The name of the claim object that shows it.
@@ -78,7 +83,12 @@ mod tests {
     #[test]
     fn a_subject_is_found_again_by_its_name_in_the_ledger() {
         for kind in [SubjectKind::Pod, SubjectKind::Claim] {
-            let subject = Subject { kind, namespace: "data".into(), name: "train".into(), uid: "0f-1".into() };
+            let subject = Subject {
+                kind,
+                namespace: "data".into(),
+                name: "train".into(),
+                uid: "0f-1".into(),
+            };
             assert_eq!(Subject::of(&subject.id()), Some(subject));
         }
         for other in ["", "pod/a/b", "node/a/b/c", "pod/a/b/c/d"] {
@@ -91,6 +101,9 @@ mod tests {
         assert_eq!(inline_claim_name("train", "0f6a1b2c-3d"), "train-0f6a1b2c");
         let long = inline_claim_name(&"x".repeat(253), "0f6a1b2c-3d");
         assert_eq!(long.len(), 253);
-        assert_ne!(inline_claim_name("train", "1f6a1b2c"), inline_claim_name("train", "0f6a1b2c"));
+        assert_ne!(
+            inline_claim_name("train", "1f6a1b2c"),
+            inline_claim_name("train", "0f6a1b2c")
+        );
     }
 }

@@ -50,9 +50,10 @@ impl Verdict {
                 None => return Self::Malformed("it has no name or UID".to_owned()),
                 Some(subject) => vec![(subject.claim_name(), Some(subject.id()))],
             },
-            Ok(Some(PodRequest::Claims(names))) => {
-                names.into_iter().map(|name| (name.clone(), view.named(namespace, &name))).collect()
-            }
+            Ok(Some(PodRequest::Claims(names))) => names
+                .into_iter()
+                .map(|name| (name.clone(), view.named(namespace, &name)))
+                .collect(),
         };
         let mut grants = Vec::with_capacity(ids.len());
         for (name, id) in ids {
@@ -72,10 +73,21 @@ impl Verdict {
     pub const fn label(&self) -> &'static str {
         match self {
             Self::Granted(_) => "granted",
-            Self::Held { phase: Phase::Waiting, .. } => "waiting",
-            Self::Held { phase: Phase::Denied, .. } => "denied",
-            Self::Held { phase: Phase::Expired, .. } => "expired",
-            Self::Held { phase: Phase::Withdrawn, .. } => "withdrawn",
+            Self::Held {
+                phase: Phase::Waiting,
+                ..
+            } => "waiting",
+            Self::Held {
+                phase: Phase::Denied, ..
+            } => "denied",
+            Self::Held {
+                phase: Phase::Expired,
+                ..
+            } => "expired",
+            Self::Held {
+                phase: Phase::Withdrawn,
+                ..
+            } => "withdrawn",
             Self::Held { .. } => "released",
             Self::Unknown { .. } => "unknown",
             Self::Malformed(_) => "malformed",
@@ -98,7 +110,10 @@ impl fmt::Display for Verdict {
                     Phase::Withdrawn => "was taken back",
                     Phase::Granted | Phase::Consumed | Phase::Released => "has given its privacy budget back",
                 };
-                write!(f, "privacy budget claim {claim} {says} (kubectl describe pbc tells more)")
+                write!(
+                    f,
+                    "privacy budget claim {claim} {says} (kubectl describe pbc tells more)"
+                )
             }
             Self::Unknown { claim } => write!(f, "privacy budget claim {claim} does not exist yet"),
             Self::Malformed(problem) => write!(f, "the pod can't be given privacy budget: {problem}"),

@@ -9,7 +9,8 @@ use std::sync::{
 
 use papaya::HashMap;
 use privatekube_api::{
-    DatasetKey, Dimensions, GrantedClaim, PrivacyBudgetClaimStatus, PrivateDataBlockStatus, PrivateDatasetStatus,
+    DatasetKey, Dimensions, GrantedClaim, PrivacyBudgetClaimStatus, PrivateDataBlockStatus,
+    PrivateDatasetStatus,
 };
 use privatekube_policy::{ClaimId, Composition, Phase};
 
@@ -95,7 +96,10 @@ impl View {
 
     /// The claim object of that name, by its name in the ledger.
     pub fn named(&self, namespace: &str, name: &str) -> Option<ClaimId> {
-        self.named.pin().get(&(namespace.to_owned(), name.to_owned())).cloned()
+        self.named
+            .pin()
+            .get(&(namespace.to_owned(), name.to_owned()))
+            .cloned()
     }
 
     /// Says which claim object has a name now.
@@ -115,7 +119,11 @@ impl View {
     /// Every block of a dataset.
     pub fn blocks_of(&self, dataset: &DatasetKey) -> Vec<Arc<BlockView>> {
         let blocks = self.blocks.pin();
-        blocks.iter().filter(|((of, _), _)| of == dataset).map(|(_, block)| Arc::clone(block)).collect()
+        blocks
+            .iter()
+            .filter(|((of, _), _)| of == dataset)
+            .map(|(_, block)| Arc::clone(block))
+            .collect()
     }
 
     /// Puts a block; says whether that changes anything.

@@ -52,16 +52,26 @@ where
 {
     let api: Api<K> = Api::all(client.clone());
     let kind = K::kind(&());
-    let object = api.get(CONFIGURATION).await.with_context(|| format!("read {kind} {CONFIGURATION}"))?;
+    let object = api
+        .get(CONFIGURATION)
+        .await
+        .with_context(|| format!("read {kind} {CONFIGURATION}"))?;
     let object = serde_json::to_value(&object)?;
-    let webhooks = object["webhooks"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let webhooks = object["webhooks"]
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default();
     let mut patch = Vec::new();
     for (at, webhook) in webhooks.iter().enumerate() {
         let config = &webhook["clientConfig"];
         let wanted = serde_json::to_value(wanted(config, authority, url)?)?;
         if *config != wanted {
-            patch.push(json!({"op": "test", "path": format!("/webhooks/{at}/name"), "value": webhook["name"]}));
-            patch.push(json!({"op": "replace", "path": format!("/webhooks/{at}/clientConfig"), "value": wanted}));
+            patch.push(
+                json!({"op": "test", "path": format!("/webhooks/{at}/name"), "value": webhook["name"]}),
+            );
+            patch.push(
+                json!({"op": "replace", "path": format!("/webhooks/{at}/clientConfig"), "value": wanted}),
+            );
         }
     }
     if patch.is_empty() {
@@ -83,9 +93,11 @@ fn wanted(config: &Value, authority: &str, url: Option<&str>) -> Result<WebhookC
     if let Some(url) = url {
         let path = match (&config.service, &config.url) {
             (Some(service), _) => service.path.clone().unwrap_or_default(),
-            (None, Some(before)) => {
-                before.splitn(4, '/').nth(3).map(|path| format!("/{path}")).unwrap_or_default()
-            }
+            (None, Some(before)) => before
+                .splitn(4, '/')
+                .nth(3)
+                .map(|path| format!("/{path}"))
+                .unwrap_or_default(),
             (None, None) => String::new(),
         };
         config.url = Some(format!("{}{path}", url.trim_end_matches('/')));
@@ -106,6 +118,12 @@ mod tests {
         let moved = wanted(&service, "CA", Some("https://127.0.0.1:9/")).unwrap();
         assert_eq!(moved.url.as_deref(), Some("https://127.0.0.1:9/webhook/pods"));
         let again = serde_json::to_value(&moved).unwrap();
-        assert_eq!(wanted(&again, "CA", Some("https://127.0.0.1:8")).unwrap().url.as_deref(), Some("https://127.0.0.1:8/webhook/pods"));
+        assert_eq!(
+            wanted(&again, "CA", Some("https://127.0.0.1:8"))
+                .unwrap()
+                .url
+                .as_deref(),
+            Some("https://127.0.0.1:8/webhook/pods")
+        );
     }
 }

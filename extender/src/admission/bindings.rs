@@ -22,8 +22,11 @@ pub(super) async fn review(admission: &Admission, request: &AdmissionRequest<Dyn
         // The API server says so itself.
         Ok(None) => Answer::Allow,
         Ok(Some(pod)) => {
-            let labelled =
-                pod.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(LABEL_MANAGED));
+            let labelled = pod
+                .metadata
+                .labels
+                .as_ref()
+                .is_some_and(|labels| labels.contains_key(LABEL_MANAGED));
             if labelled || pod.metadata.annotations.as_ref().is_some_and(is_managed) {
                 Answer::Deny(format!(
                     "pod {namespace}/{} asks for privacy budget, so only the extender binds it, when the budget is \

@@ -75,9 +75,11 @@ webhook!(datasets, resources::dataset);
 
 fn request(
     review: Result<AdmissionReview<DynamicObject>, String>,
-) -> Result<AdmissionRequest<DynamicObject>, AdmissionResponse> {
-    let review = review.map_err(AdmissionResponse::invalid)?;
-    review.try_into().map_err(|error| AdmissionResponse::invalid(format!("{error}")))
+) -> Result<AdmissionRequest<DynamicObject>, Box<AdmissionResponse>> {
+    let review = review.map_err(|error| Box::new(AdmissionResponse::invalid(error)))?;
+    review
+        .try_into()
+        .map_err(|error| Box::new(AdmissionResponse::invalid(format!("{error}"))))
 }
 
 fn answered(
@@ -86,7 +88,11 @@ fn answered(
     request: &AdmissionRequest<DynamicObject>,
     answer: Answer,
 ) -> AdmissionReview<DynamicObject> {
-    let object = format!("{}/{}", request.namespace.as_deref().unwrap_or_default(), request.name);
+    let object = format!(
+        "{}/{}",
+        request.namespace.as_deref().unwrap_or_default(),
+        request.name
+    );
     let response = AdmissionResponse::from(request);
     let (label, response) = match answer {
         Answer::Allow => ("allowed", response),
@@ -98,11 +104,23 @@ fn answered(
             }
         },
         Answer::Deny(why) => {
-            info!(webhook, object, user = request.user_info.username.as_deref(), why, "denied at admission");
+            info!(
+                webhook,
+                object,
+                user = request.user_info.username.as_deref(),
+                why,
+                "denied at admission"
+            );
             ("denied", response.deny(format!("PrivateKube: {why}")))
         }
     };
-    admission.registry.desk().metrics.admission_requests.with_label_values(&[webhook, label]).inc();
+    admission
+        .registry
+        .desk()
+        .metrics
+        .admission_requests
+        .with_label_values(&[webhook, label])
+        .inc();
     response.into_review()
 }
 

@@ -48,14 +48,20 @@ pub(super) async fn review(admission: &Admission, request: &AdmissionRequest<Dyn
 /// The pod with all that makes it wait: the resource, the gate, the label and the grant's variable.
 fn managed(pod: &Pod, schedulers: &[String]) -> Result<Pod, String> {
     let mut pod = pod.clone();
-    let Some(spec) = pod.spec.as_mut() else { return Err("the pod has no spec".to_owned()) };
+    let Some(spec) = pod.spec.as_mut() else {
+        return Err("the pod has no spec".to_owned());
+    };
     if let Some(node) = spec.node_name.as_deref().filter(|node| !node.is_empty()) {
         return Err(format!(
             "spec.nodeName is {node:?}: a pod that asks for privacy budget is placed by the scheduler, so leave it \
              out (nodeSelector or affinity can choose nodes)"
         ));
     }
-    let scheduler = spec.scheduler_name.as_deref().filter(|name| !name.is_empty()).unwrap_or(DEFAULT_SCHEDULER);
+    let scheduler = spec
+        .scheduler_name
+        .as_deref()
+        .filter(|name| !name.is_empty())
+        .unwrap_or(DEFAULT_SCHEDULER);
     if !schedulers.iter().any(|known| known == scheduler) {
         return Err(format!(
             "spec.schedulerName is {scheduler:?}, which does not ask for privacy budget: write one of {}",
@@ -64,17 +70,29 @@ fn managed(pod: &Pod, schedulers: &[String]) -> Result<Pod, String> {
     }
     let gates = spec.scheduling_gates.get_or_insert_default();
     if !gates.iter().any(|gate| gate.name == GATE) {
-        gates.push(PodSchedulingGate { name: GATE.to_owned() });
+        gates.push(PodSchedulingGate {
+            name: GATE.to_owned(),
+        });
     }
-    let Some(first) = spec.containers.first_mut() else { return Err("the pod has no container".to_owned()) };
+    let Some(first) = spec.containers.first_mut() else {
+        return Err("the pod has no container".to_owned());
+    };
     let resources = first.resources.get_or_insert_with(ResourceRequirements::default);
     for list in [&mut resources.requests, &mut resources.limits] {
-        list.get_or_insert_default().insert(RESOURCE.to_owned(), Quantity("1".to_owned()));
+        list.get_or_insert_default()
+            .insert(RESOURCE.to_owned(), Quantity("1".to_owned()));
     }
-    for container in spec.containers.iter_mut().chain(spec.init_containers.iter_mut().flatten()) {
+    for container in spec
+        .containers
+        .iter_mut()
+        .chain(spec.init_containers.iter_mut().flatten())
+    {
         offer_grant(container);
     }
-    pod.metadata.labels.get_or_insert_default().insert(LABEL_MANAGED.to_owned(), "true".to_owned());
+    pod.metadata
+        .labels
+        .get_or_insert_default()
+        .insert(LABEL_MANAGED.to_owned(), "true".to_owned());
     Ok(pod)
 }
 
@@ -103,7 +121,7 @@ mod tests {
 
     use super::*;
 
-    fn pod(spec: Value) -> Pod {
+    fn pod(spec: &Value) -> Pod {
         serde_json::from_value(json!({"metadata": {"name": "train"}, "spec": spec})).unwrap()
     }
 
@@ -113,7 +131,7 @@ mod tests {
 
     #[test]
     fn a_pod_gets_all_that_makes_it_wait() {
-        let pod = pod(json!({
+        let pod = pod(&json!({
             "containers": [{"name": "a", "resources": {"requests": {"cpu": "1"}}}, {"name": "b"}],
             "initContainers": [{"name": "i", "env": [{"name": ENV_GRANT, "value": "mine"}]}],
         }));
@@ -128,20 +146,29 @@ mod tests {
             let variable = &managed["spec"]["containers"][container]["env"][0];
             assert_eq!(variable["valueFrom"]["fieldRef"]["fieldPath"], path);
         }
-        assert_eq!(managed["spec"]["initContainers"][0]["env"], json!([{"name": ENV_GRANT, "value": "mine"}]));
+        assert_eq!(
+            managed["spec"]["initContainers"][0]["env"],
+            json!([{"name": ENV_GRANT, "value": "mine"}])
+        );
     }
 
     #[test]
     fn a_pod_that_is_managed_already_is_not_changed_again() {
-        let once = managed(&pod(json!({"containers": [{"name": "a"}]})), &schedulers()).unwrap();
+        let once = managed(&pod(&json!({"containers": [{"name": "a"}]})), &schedulers()).unwrap();
         assert_eq!(managed(&once, &schedulers()).unwrap(), once);
     }
 
     #[test]
     fn a_preset_node_and_a_scheduler_without_the_extender_are_refused() {
-        let placed = managed(&pod(json!({"containers": [{"name": "a"}], "nodeName": "n"})), &schedulers());
+        let placed = managed(
+            &pod(&json!({"containers": [{"name": "a"}], "nodeName": "n"})),
+            &schedulers(),
+        );
         assert!(placed.unwrap_err().contains("spec.nodeName is \"n\""));
-        let other = managed(&pod(json!({"containers": [{"name": "a"}], "schedulerName": "other"})), &schedulers());
+        let other = managed(
+            &pod(&json!({"containers": [{"name": "a"}], "schedulerName": "other"})),
+            &schedulers(),
+        );
         assert!(other.unwrap_err().contains("write one of default-scheduler"));
     }
 }

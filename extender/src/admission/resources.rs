@@ -6,7 +6,8 @@ use kube::{
     core::{DynamicObject, admission::AdmissionRequest},
 };
 use privatekube_api::{
-    BudgetRequest, ClaimRequest, DatasetKey, Dimensions, PrivacyBudgetClaim, PrivateDataBlock, PrivateDataset, Wish, check_selector,
+    BudgetRequest, ClaimRequest, DatasetKey, Dimensions, PrivacyBudgetClaim, PrivateDataBlock,
+    PrivateDataset, Wish, check_selector,
 };
 use privatekube_policy::Composition;
 
@@ -42,12 +43,18 @@ pub(super) async fn block(admission: &Admission, request: &AdmissionRequest<Dyna
         Err(answer) => return answer,
     };
     let namespace = request.namespace.clone().unwrap_or_default();
-    let key = DatasetKey { namespace, name: block.spec.dataset.clone() };
+    let key = DatasetKey {
+        namespace,
+        name: block.spec.dataset.clone(),
+    };
     let known = match known(&admission.registry, &key).await {
         Ok(known) => known,
         Err(error) => return Answer::Deny(error),
     };
-    let guarantee = known.object.as_ref().and_then(|object| object.spec.guarantee().ok().flatten());
+    let guarantee = known
+        .object
+        .as_ref()
+        .and_then(|object| object.spec.guarantee().ok().flatten());
     match block.spec.capacity(&known.composition, guarantee) {
         Ok(_) => Answer::Allow,
         Err(error) => Answer::Deny(error.to_string()),
@@ -92,11 +99,18 @@ struct Known {
 async fn known(registry: &Registry, key: &DatasetKey) -> Result<Known, String> {
     let desk = registry.desk();
     let api: Api<PrivateDataset> = Api::namespaced(desk.client.clone(), &key.namespace);
-    let object = api.get_opt(&key.name).await.map_err(|error| format!("dataset {key} can't be read: {error}"))?;
+    let object = api
+        .get_opt(&key.name)
+        .await
+        .map_err(|error| format!("dataset {key} can't be read: {error}"))?;
     let composition = match (desk.view.dataset(key), &object) {
         (Some(dataset), _) => dataset.composition.clone(),
         (None, Some(object)) => {
-            object.spec.setting().map_err(|error| format!("dataset {key}: {error}"))?.composition
+            object
+                .spec
+                .setting()
+                .map_err(|error| format!("dataset {key}: {error}"))?
+                .composition
         }
         (None, None) => desk.defaults.composition.clone(),
     };
@@ -105,35 +119,49 @@ async fn known(registry: &Registry, key: &DatasetKey) -> Result<Known, String> {
 
 /// Whether a demand makes sense on its dataset: that there is one, that the budget can be asked of it, and that its
 /// blocks have what the selector reads. `place` is what the fields are called after.
-pub(super) async fn check_request(registry: &Registry, asked: &ClaimRequest, place: &str) -> Result<(), String> {
+pub(super) async fn check_request(
+    registry: &Registry,
+    asked: &ClaimRequest,
+    place: &str,
+) -> Result<(), String> {
     let desk = registry.desk();
     let key = &asked.dataset;
-    let field = |name: &str| if place == "spec" { format!("spec.{name}") } else { format!("{place}/{name}") };
+    let field = |name: &str| {
+        if place == "spec" {
+            format!("spec.{name}")
+        } else {
+            format!("{place}/{name}")
+        }
+    };
     // As they are now, where it matters: what was made a moment ago counts.
     let api: Api<PrivateDataBlock> = Api::namespaced(desk.client.clone(), &key.namespace);
     let params = ListParams::default().fields(&format!("spec.dataset={}", key.name));
-    let composition = match desk.view.dataset(key) {
-        Some(dataset) => dataset.composition.clone(),
-        None => {
-            let known = known(registry, key).await?;
-            let found = api.list(&params.clone().limit(1)).await.map_err(|error| error.to_string())?;
-            if known.object.is_none() && found.items.is_empty() {
-                return Err(format!(
-                    "{}: {:?} is unknown: there is no PrivateDataset of that name in namespace {}, and no \
-                     PrivateDataBlock there names it",
-                    field("dataset"),
-                    key.name,
-                    key.namespace
-                ));
-            }
-            known.composition
+    let composition = if let Some(dataset) = desk.view.dataset(key) {
+        dataset.composition.clone()
+    } else {
+        let known = known(registry, key).await?;
+        let found = api
+            .list(&params.clone().limit(1))
+            .await
+            .map_err(|error| error.to_string())?;
+        if known.object.is_none() && found.items.is_empty() {
+            return Err(format!(
+                "{}: {:?} is unknown: there is no PrivateDataset of that name in namespace {}, and no \
+                 PrivateDataBlock there names it",
+                field("dataset"),
+                key.name,
+                key.namespace
+            ));
         }
+        known.composition
     };
     match &asked.wish {
         Wish::PerBlock(budgets) => {
             for (block, budget) in budgets {
                 let field = field("perBlock");
-                budget.demand(&composition).map_err(|error| format!("{field}[{block}]: {error}"))?;
+                budget
+                    .demand(&composition)
+                    .map_err(|error| format!("{field}[{block}]: {error}"))?;
             }
         }
         Wish::Selected { selector, budget, .. } => {
@@ -142,14 +170,23 @@ pub(super) async fn check_request(registry: &Registry, asked: &ClaimRequest, pla
                 BudgetRequest::Guarantee { .. } if place != "spec" => "epsilon",
                 _ => "budget",
             };
-            budget.demand(&composition).map_err(|error| format!("{}: {error}", field(name)))?;
-            if let Some(selector) = selector.as_ref().filter(|selector| !selector.attributes().is_empty()) {
+            budget
+                .demand(&composition)
+                .map_err(|error| format!("{}: {error}", field(name)))?;
+            if let Some(selector) = selector
+                .as_ref()
+                .filter(|selector| !selector.attributes().is_empty())
+            {
                 let seen = desk.view.blocks_of(key);
-                if seen.is_empty() || check_selector(selector, seen.iter().map(|block| &block.dimensions)).is_err() {
+                if seen.is_empty()
+                    || check_selector(selector, seen.iter().map(|block| &block.dimensions)).is_err()
+                {
                     let list = api.list(&params).await.map_err(|error| error.to_string())?;
-                    let now: Vec<Dimensions> = list.items.iter().map(|block| block.spec.dimensions()).collect();
+                    let now: Vec<Dimensions> =
+                        list.items.iter().map(|block| block.spec.dimensions()).collect();
                     let name = field(if place == "spec" { "selector" } else { "blocks" });
-                    check_selector(selector, now.iter()).map_err(|error| format!("{name}: {}", error.problem))?;
+                    check_selector(selector, now.iter())
+                        .map_err(|error| format!("{name}: {}", error.problem))?;
                 }
             }
         }

@@ -26,12 +26,18 @@ pub(super) fn waits(explanation: &Explanation, composition: &Composition) -> Why
             1 => "; one more of its blocks lacks budget".to_owned(),
             others => format!("; {others} more of its blocks lack budget"),
         };
-        Why { reason: "TooLittleUnlocked", message: format!("{}{others}", lacks(lack, composition)) }
+        Why {
+            reason: "TooLittleUnlocked",
+            message: format!("{}{others}", lacks(lack, composition)),
+        }
     } else {
-        Why { reason: "Undecided", message: "it is about to be decided".to_owned() }
+        Why {
+            reason: "Undecided",
+            message: "it is about to be decided".to_owned(),
+        }
     };
     if let Some(expires) = explanation.expires {
-        why.message.push_str(&format!("; it expires at {}", clock::display(expires)));
+        why.message = format!("{}; it expires at {}", why.message, clock::display(expires));
     }
     why
 }
@@ -41,7 +47,9 @@ fn lacks(lack: &Lack, composition: &Composition) -> String {
     let what = composition.coordinate_name(lack.coordinate);
     let remedy = match lack.unlocks {
         Unlocks::Arrivals(1) => "the next claim that arrives for the block unlocks that".to_owned(),
-        Unlocks::Arrivals(arrivals) => format!("{arrivals} more claims that arrive for the block unlock that"),
+        Unlocks::Arrivals(arrivals) => {
+            format!("{arrivals} more claims that arrive for the block unlock that")
+        }
         Unlocks::At(time) => format!("that is unlocked at {}", clock::display(time)),
         Unlocks::OnlyReturned => "only budget that other claims release can fill that".to_owned(),
     };
@@ -57,7 +65,12 @@ fn lacks(lack: &Lack, composition: &Composition) -> String {
 /// Why a claim was denied.
 pub(super) fn denied(denial: &Denial, composition: &Composition) -> Why {
     match denial {
-        Denial::TooLarge { block, coordinate, asked, left } => {
+        Denial::TooLarge {
+            block,
+            coordinate,
+            asked,
+            left,
+        } => {
             let coordinate = usize::try_from(*coordinate).unwrap_or(usize::MAX);
             let amount = |units: i64| composition.display_units(coordinate, i128::from(units));
             Why {
@@ -70,18 +83,24 @@ pub(super) fn denied(denial: &Denial, composition: &Composition) -> Why {
                 ),
             }
         }
-        Denial::BlockRetired { block } => {
-            Why { reason: "BlockGone", message: format!("block {block} was deleted") }
-        }
+        Denial::BlockRetired { block } => Why {
+            reason: "BlockGone",
+            message: format!("block {block} was deleted"),
+        },
     }
 }
 
 /// Why a claim expired.
 pub(super) fn expired(timeout: Option<Span>, at: Time) -> Why {
-    let timeout = timeout.map(|timeout| format!(" of {timeout}")).unwrap_or_default();
+    let timeout = timeout
+        .map(|timeout| format!(" of {timeout}"))
+        .unwrap_or_default();
     Why {
         reason: "TimedOut",
-        message: format!("it was not granted within its timeout{timeout}, which was over at {}", clock::display(at)),
+        message: format!(
+            "it was not granted within its timeout{timeout}, which was over at {}",
+            clock::display(at)
+        ),
     }
 }
 
@@ -112,7 +131,11 @@ mod tests {
             "block b2 has 1 of the 1.5 epsilon asked: 0.5 is missing, the next claim that arrives for the block \
              unlocks that"
         );
-        let unmatched = Explanation { unmatched: Some((1, 3)), lacks: vec![], ..explanation };
+        let unmatched = Explanation {
+            unmatched: Some((1, 3)),
+            lacks: vec![],
+            ..explanation
+        };
         assert_eq!(waits(&unmatched, &Composition::Basic).reason, "TooFewBlocks");
     }
 

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use privatekube_api::{AmountRequest, ClaimRequest, PrivateDataBlock, PrivateDataset, Wish};
-use privatekube_policy::{Amount, Arrival, BlockId, Budget, ClaimId, Composition, Demand, Engine, Event, Phase, Span};
+use privatekube_policy::{
+    Amount, Arrival, BlockId, Budget, ClaimId, ClaimState, Composition, Demand, Engine, Event, Phase, Span,
+};
 use tracing::{debug, warn};
 
 use super::{Asked, Bookkeeper, BookkeeperError, KnownBlock, Pending, UseKind};
@@ -19,10 +21,22 @@ impl Bookkeeper {
     /// Remembers a block's object.
     pub(super) fn know(&mut self, object: Arc<PrivateDataBlock>) {
         let name = object.metadata.name.clone().unwrap_or_default();
-        let same = self.blocks.get(&name).is_some_and(|known| known.object.metadata.uid == object.metadata.uid);
+        let same = self
+            .blocks
+            .get(&name)
+            .is_some_and(|known| known.object.metadata.uid == object.metadata.uid);
         if !same && object.metadata.deletion_timestamp.is_none() {
             let dimensions = object.spec.dimensions();
-            self.blocks.insert(name, KnownBlock { object, dimensions, problem: None });
+            let measured = self.blocks.len() < self.desk.most_blocks_measured;
+            self.blocks.insert(
+                name,
+                KnownBlock {
+                    object,
+                    dimensions,
+                    problem: None,
+                    measured,
+                },
+            );
             self.blocks_changed = true;
         }
     }
@@ -43,13 +57,17 @@ impl Bookkeeper {
         if self.blocks.remove(name).is_none() {
             return Ok(None);
         }
-        let live = self.engine()?.is_some_and(|engine| engine.block(&block).is_some_and(|books| !books.retired));
+        let live = self
+            .engine()?
+            .is_some_and(|engine| engine.block(&block).is_some_and(|books| !books.retired));
         Ok(live.then(|| Event::RetireBlock { block }.into()))
     }
 
     /// Ends what the ledger knows and no object stands for any more.
     pub(super) fn end_what_is_gone(&mut self) -> Result<Vec<Pending>, BookkeeperError> {
-        let Some(engine) = self.engine()? else { return Ok(Vec::new()) };
+        let Some(engine) = self.engine()? else {
+            return Ok(Vec::new());
+        };
         let retired = engine
             .blocks()
             .filter(|block| !self.blocks.contains_key(block.as_str()))
@@ -72,12 +90,18 @@ impl Bookkeeper {
         let known = engine.and_then(|engine| engine.claim(&asked.subject.id()));
         // Known, but waiting for blocks: after a restart it has to be matched again.
         let to_match = known.map(|claim| claim.phase == Phase::Waiting && !is_matched(claim.arrival));
-        let asked_already =
-            self.fresh.iter().chain(&self.unmatched).any(|other| other.subject == asked.subject);
+        let asked_already = self
+            .fresh
+            .iter()
+            .chain(&self.unmatched)
+            .any(|other| other.subject == asked.subject);
         match to_match {
             _ if asked_already => {}
             None if engine.is_none() => {
-                self.tell_held(&asked, "the dataset has no block and no PrivateDataset object yet");
+                self.tell_held(
+                    &asked,
+                    "the dataset has no block and no PrivateDataset object yet",
+                );
                 self.fresh.push(asked);
             }
             None => self.fresh.push(asked),
@@ -95,25 +119,52 @@ impl Bookkeeper {
         let of_others = |asked: &Asked| asked.subject.id() != claim;
         self.unmatched.retain(of_others);
         self.fresh.retain(of_others);
-        if self.engine()?.is_some_and(|engine| engine.claim(&claim).is_some()) {
-            return Ok(Some(Event::Withdraw { claim }.into()));
+        match self
+            .engine()?
+            .and_then(|engine| engine.claim(&claim))
+            .map(|known| known.phase)
+        {
+            Some(Phase::Waiting | Phase::Granted) => return Ok(Some(Event::Withdraw { claim }.into())),
+            Some(_) => return Ok(None),
+            None => {}
         }
         debug!(dataset = %self.dataset, %claim, "a claim is gone before it came to the ledger");
         self.desk.view.forget_claim(&claim);
         Ok(None)
     }
 
+    /// What a claim was spent for provably never ran.
+    pub(super) fn never_ran(&self, claim: ClaimId) -> Result<Option<Pending>, BookkeeperError> {
+        let known = self
+            .engine()?
+            .and_then(|engine| engine.claim(&claim))
+            .map(|known| known.phase);
+        Ok((known == Some(Phase::Consumed)).then(|| Event::NeverRan { claim }.into()))
+    }
+
     /// Makes events of the blocks that are new and of what was asked.
     pub(super) fn match_all(&mut self) -> Result<Vec<Pending>, BookkeeperError> {
-        let Some(engine) = self.engine()? else { return Ok(Vec::new()) };
+        let Some(engine) = self.engine()? else {
+            return Ok(Vec::new());
+        };
         let composition = engine.setting().composition.clone();
         let blocks_changed = std::mem::take(&mut self.blocks_changed);
-        let mut events = if blocks_changed { self.add_blocks(&composition)? } else { Vec::new() };
+        let mut events = if blocks_changed {
+            self.add_blocks(&composition)?
+        } else {
+            Vec::new()
+        };
         if blocks_changed {
             for asked in std::mem::take(&mut self.unmatched) {
                 match self.matched(&asked.request, &composition) {
                     Ok(demands) if blocks_in(&demands) >= min_blocks(&asked.request) => {
-                        events.push(Event::Match { claim: asked.subject.id(), demands }.into());
+                        events.push(
+                            Event::Match {
+                                claim: asked.subject.id(),
+                                demands,
+                            }
+                            .into(),
+                        );
                     }
                     // Its budget was understood when it came, and the composition never changes.
                     Ok(_) | Err(_) => self.unmatched.push(asked),
@@ -144,11 +195,16 @@ impl Bookkeeper {
 
     /// Events for the blocks that exist and aren't in the ledger. What can't be added says why on its object.
     fn add_blocks(&mut self, composition: &Composition) -> Result<Vec<Pending>, BookkeeperError> {
-        let Some(engine) = self.engine()? else { return Ok(Vec::new()) };
+        let Some(engine) = self.engine()? else {
+            return Ok(Vec::new());
+        };
         let mut events = Vec::new();
         let mut problems = Vec::new();
         // Admission lets no guarantee in that makes no sense.
-        let guarantee = self.object.as_ref().and_then(|object| object.spec.guarantee().ok().flatten());
+        let guarantee = self
+            .object
+            .as_ref()
+            .and_then(|object| object.spec.guarantee().ok().flatten());
         for (name, known) in self.blocks.iter().filter(|(_, known)| known.problem.is_none()) {
             let block = BlockId::from(name.as_str());
             let capacity = known.object.spec.capacity(composition, guarantee);
@@ -176,7 +232,9 @@ impl Bookkeeper {
     }
 
     fn default_timeout(&self) -> Option<Span> {
-        self.object.as_ref().and_then(|object| object.spec.timeout().ok().flatten())
+        self.object
+            .as_ref()
+            .and_then(|object| object.spec.timeout().ok().flatten())
     }
 
     /// The demands of a request on the blocks that exist: all it matches, or the newest of them.
@@ -185,14 +243,21 @@ impl Bookkeeper {
             Wish::PerBlock(budgets) => {
                 let mut demands: Vec<Demand> = Vec::new();
                 for (name, budget) in budgets {
-                    let budget = budget.demand(composition).map_err(|error| format!("block {name}: {error}"))?;
+                    let budget = budget
+                        .demand(composition)
+                        .map_err(|error| format!("block {name}: {error}"))?;
                     if self.usable(name).is_some() {
                         group(&mut demands, BlockId::from(name.as_str()), budget);
                     }
                 }
                 Ok(demands)
             }
-            Wish::Selected { selector, max, budget, .. } => {
+            Wish::Selected {
+                selector,
+                max,
+                budget,
+                ..
+            } => {
                 let budget = budget.demand(composition).map_err(|error| error.to_string())?;
                 let mut matching: Vec<(&String, &KnownBlock)> = Vec::new();
                 for (name, known) in self.blocks.iter().filter(|(_, known)| known.problem.is_none()) {
@@ -206,7 +271,12 @@ impl Bookkeeper {
                 }
                 if let Some(max) = max {
                     let newest = |known: &KnownBlock| {
-                        known.object.metadata.creation_timestamp.as_ref().map(|time| time.0)
+                        known
+                            .object
+                            .metadata
+                            .creation_timestamp
+                            .as_ref()
+                            .map(|time| time.0)
                     };
                     matching.sort_by(|(a_name, a), (b_name, b)| {
                         newest(b).cmp(&newest(a)).then_with(|| b_name.cmp(a_name))
@@ -214,9 +284,15 @@ impl Bookkeeper {
                     matching.truncate(usize::try_from(*max).unwrap_or(usize::MAX));
                     matching.sort_by_key(|(name, _)| *name);
                 }
-                let blocks: Vec<BlockId> =
-                    matching.into_iter().map(|(name, _)| BlockId::from(name.as_str())).collect();
-                Ok(if blocks.is_empty() { Vec::new() } else { vec![Demand { blocks, budget }] })
+                let blocks: Vec<BlockId> = matching
+                    .into_iter()
+                    .map(|(name, _)| BlockId::from(name.as_str()))
+                    .collect();
+                Ok(if blocks.is_empty() {
+                    Vec::new()
+                } else {
+                    vec![Demand { blocks, budget }]
+                })
             }
         }
     }
@@ -224,28 +300,46 @@ impl Bookkeeper {
     /// The event for what a claim's object says of its use; none, and an Event, if that makes no sense.
     pub(super) fn use_of(
         &self,
-        claim: ClaimId,
+        claim: &ClaimId,
         kind: UseKind,
         amount: &AmountRequest,
     ) -> Result<Option<Pending>, BookkeeperError> {
-        let Some(engine) = self.engine()? else { return Ok(None) };
+        let Some(engine) = self.engine()? else {
+            return Ok(None);
+        };
+        let Some(known) = engine.claim(claim) else {
+            return Ok(None);
+        };
+        // While it waits, it has nothing to use; it is told again when it is granted.
+        let open = known.phase == Phase::Granted;
         let composition = &engine.setting().composition;
         let amount = match amount {
+            AmountRequest::All if !open => return Ok(None),
             AmountRequest::All => Ok(Amount::All),
             AmountRequest::PerBlock(budgets) => budgets
                 .iter()
                 .try_fold(Vec::new(), |mut demands, (name, budget)| {
-                    let budget = budget.demand(composition).map_err(|error| format!("block {name}: {error}"))?;
+                    let budget = budget
+                        .demand(composition)
+                        .map_err(|error| format!("block {name}: {error}"))?;
                     group(&mut demands, BlockId::from(name.as_str()), budget);
                     Ok(demands)
                 })
                 .map(Amount::InAll),
         };
         let event = |amount| match kind {
-            UseKind::Consume => Event::Consume { claim: claim.clone(), amount },
-            UseKind::Release => Event::Release { claim: claim.clone(), amount },
+            UseKind::Consume => Event::Consume {
+                claim: claim.clone(),
+                amount,
+            },
+            UseKind::Release => Event::Release {
+                claim: claim.clone(),
+                amount,
+            },
         };
         match amount {
+            // Said again with each change of the object: only what is new is written.
+            Ok(Amount::InAll(demands)) if !open || is_used(&known, kind, &demands) => Ok(None),
             Ok(amount) => Ok(Some(event(amount).into())),
             Err(problem) => {
                 let problem: String = problem;
@@ -260,10 +354,36 @@ impl Bookkeeper {
     }
 }
 
+/// Whether all of it was used before.
+fn is_used(claim: &ClaimState<'_>, kind: UseKind, demands: &[Demand]) -> bool {
+    let used = match kind {
+        UseKind::Consume => &claim.consumed,
+        UseKind::Release => &claim.released,
+    };
+    let on = |block: &BlockId| {
+        used.iter()
+            .find(|(used, _)| *used == block)
+            .map(|(_, budget)| budget)
+    };
+    demands.iter().all(|demand| {
+        demand.blocks.iter().all(|block| {
+            on(block).is_some_and(|used| {
+                used.units()
+                    .iter()
+                    .zip(demand.budget.units())
+                    .all(|(used, asked)| used >= asked)
+            })
+        })
+    })
+}
+
 fn group(demands: &mut Vec<Demand>, block: BlockId, budget: Budget) {
     match demands.iter_mut().find(|demand| demand.budget == budget) {
         Some(demand) => demand.blocks.push(block),
-        None => demands.push(Demand { blocks: vec![block], budget }),
+        None => demands.push(Demand {
+            blocks: vec![block],
+            budget,
+        }),
     }
 }
 

@@ -16,7 +16,9 @@ use std::{
 };
 
 use kube::{Api, Client, api::ListParams};
-use privatekube_api::{AmountRequest, ClaimRequest, DatasetKey, Dimensions, PrivateDataBlock, PrivateDataset};
+use privatekube_api::{
+    AmountRequest, ClaimRequest, DatasetKey, Dimensions, PrivateDataBlock, PrivateDataset,
+};
 use privatekube_ledger::{ApplyError, CommitError, Committed, Ledger, OpenError, Poisoned};
 use privatekube_policy::{Amount, BlockId, ClaimId, Event, Phase, Setting, Time};
 use thiserror::Error;
@@ -67,14 +69,18 @@ pub struct Desk {
 
 impl fmt::Debug for Desk {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Desk").field("writer", &self.writer).finish_non_exhaustive()
+        f.debug_struct("Desk")
+            .field("writer", &self.writer)
+            .finish_non_exhaustive()
     }
 }
 
 impl Desk {
     /// Whether the pod or the claim object that a claim in the ledger is for exists.
     fn exists(&self, id: &ClaimId) -> bool {
-        let Some(subject) = Subject::of(id) else { return false };
+        let Some(subject) = Subject::of(id) else {
+            return false;
+        };
         match subject.kind {
             SubjectKind::Claim => self.view.named(&subject.namespace, &subject.name).as_ref() == Some(id),
             SubjectKind::Pod => {
@@ -152,10 +158,10 @@ pub enum SpendError {
 pub enum BookkeeperError {
     /// The ledger could not be read.
     #[error("the ledger of {0} can't be opened: {1}")]
-    Open(DatasetKey, OpenError),
+    Open(DatasetKey, Box<OpenError>),
     /// The ledger could not be written.
     #[error("the ledger of {0}: {1}")]
-    Commit(DatasetKey, CommitError),
+    Commit(DatasetKey, Box<CommitError>),
     /// The ledger was lost midway.
     #[error("the ledger of {0}: {1}")]
     Poisoned(DatasetKey, Poisoned),
@@ -171,6 +177,8 @@ struct KnownBlock {
     dimensions: Dimensions,
     /// Why it isn't in the ledger, if it can't be.
     problem: Option<String>,
+    /// Whether it has metrics of its own.
+    measured: bool,
 }
 
 /// Who asked what; kept as long as it may have to be matched again.
@@ -255,7 +263,7 @@ impl Bookkeeper {
         let began = Instant::now();
         let ledger = Ledger::open(store, self.desk.writer.clone(), setting)
             .await
-            .map_err(|error| BookkeeperError::Open(self.dataset.clone(), error))?;
+            .map_err(|error| BookkeeperError::Open(self.dataset.clone(), Box::new(error)))?;
         info!(
             dataset = %self.dataset,
             sequence = ledger.sequence(),
@@ -263,11 +271,16 @@ impl Bookkeeper {
             "the ledger is open"
         );
         self.ledger = Some(ledger);
+        // Grants name their blocks' data sources.
+        self.read_blocks().await?;
         self.tell_everything()
     }
 
     /// Works until nobody can send any more.
-    pub async fn run(mut self, mut messages: mpsc::UnboundedReceiver<Message>) -> Result<(), BookkeeperError> {
+    pub async fn run(
+        mut self,
+        mut messages: mpsc::UnboundedReceiver<Message>,
+    ) -> Result<(), BookkeeperError> {
         let mut batch = Vec::new();
         let mut explain = tokio::time::interval(EXPLAIN_EVERY);
         explain.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -295,7 +308,10 @@ impl Bookkeeper {
 
     /// Takes messages that came together.
     async fn take(&mut self, batch: Vec<Message>) -> Result<(), BookkeeperError> {
-        if batch.iter().any(|message| matches!(message, Message::Claim { .. })) {
+        if batch
+            .iter()
+            .any(|message| matches!(message, Message::Claim { .. }))
+        {
             // What was there before somebody asked must be seen before it is matched: the watch may be behind.
             self.read_blocks().await?;
         }
@@ -311,12 +327,15 @@ impl Bookkeeper {
                 Message::Dataset(object) => self.know_dataset(object)?,
                 Message::Claim { subject, request } => self.ask(Asked { subject, request })?,
                 Message::Withdraw(claim) => pending.extend(self.withdraw(claim)?),
-                Message::NeverRan(claim) => pending.push(Event::NeverRan { claim }.into()),
+                Message::NeverRan(claim) => pending.extend(self.never_ran(claim)?),
                 Message::Spend { claim, reply } => pending.push(Pending {
-                    event: Event::Consume { claim, amount: Amount::All },
+                    event: Event::Consume {
+                        claim,
+                        amount: Amount::All,
+                    },
                     reply: Some(reply),
                 }),
-                Message::Use { claim, kind, amount } => pending.extend(self.use_of(claim, kind, &amount)?),
+                Message::Use { claim, kind, amount } => pending.extend(self.use_of(&claim, kind, &amount)?),
                 Message::AllSeen => pending.extend(self.end_what_is_gone()?),
                 Message::Flush(reply) => flushed.push(reply),
             }
@@ -334,17 +353,23 @@ impl Bookkeeper {
     async fn may_open(&mut self, batch: &[Message]) -> Result<bool, BookkeeperError> {
         let known = !self.blocks.is_empty()
             || self.object.is_some()
-            || batch.iter().any(|message| matches!(message, Message::Block(_) | Message::Dataset(_)));
+            || batch
+                .iter()
+                .any(|message| matches!(message, Message::Block(_) | Message::Dataset(_)));
         if known {
             return Ok(true);
         }
-        let asked = batch.iter().any(|message| matches!(message, Message::Claim { .. }));
+        let asked = batch
+            .iter()
+            .any(|message| matches!(message, Message::Claim { .. }));
         Ok(asked && self.read_object().await?.is_some())
     }
 
     async fn read_object(&self) -> Result<Option<PrivateDataset>, BookkeeperError> {
         let api: Api<PrivateDataset> = Api::namespaced(self.desk.client.clone(), &self.dataset.namespace);
-        api.get_opt(&self.dataset.name).await.map_err(|error| self.api(error))
+        api.get_opt(&self.dataset.name)
+            .await
+            .map_err(|error| self.api(error))
     }
 
     fn api(&self, error: kube::Error) -> BookkeeperError {
@@ -383,7 +408,9 @@ impl Bookkeeper {
             let mut refused = Vec::new();
             let mut applied = 0;
             while !round.is_full() {
-                let Some(Pending { event, reply }) = pending.pop_front() else { break };
+                let Some(Pending { event, reply }) = pending.pop_front() else {
+                    break;
+                };
                 match round.apply(event.clone()) {
                     Ok(_) => {
                         applied += 1;
@@ -405,8 +432,10 @@ impl Bookkeeper {
                 }
             }
             let wrote = !round.is_empty();
-            let committed =
-                round.commit().await.map_err(|error| BookkeeperError::Commit(self.dataset.clone(), error))?;
+            let committed = round
+                .commit()
+                .await
+                .map_err(|error| BookkeeperError::Commit(self.dataset.clone(), Box::new(error)))?;
             if wrote {
                 self.measure(&committed, applied, began.elapsed());
                 self.tell(&committed)?;
@@ -428,8 +457,14 @@ impl Bookkeeper {
         let metrics = &self.desk.metrics;
         metrics.rounds.with_label_values(&labels).inc();
         metrics.events.with_label_values(&labels).inc_by(events as u64);
-        metrics.commit_seconds.with_label_values(&labels).observe(took.as_secs_f64());
-        metrics.sequence.with_label_values(&labels).set(i64::try_from(committed.sequence).unwrap_or(i64::MAX));
+        metrics
+            .commit_seconds
+            .with_label_values(&labels)
+            .observe(took.as_secs_f64());
+        metrics
+            .sequence
+            .with_label_values(&labels)
+            .set(i64::try_from(committed.sequence).unwrap_or(i64::MAX));
     }
 
     fn write_status(&self, key: StatusKey) {

@@ -4,11 +4,13 @@ use std::collections::BTreeSet;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use privatekube_api::{
-    Amounts, ClaimBlock, GrantedBlock, GrantedBudget, GrantedClaim, PrivacyBudgetClaimStatus, PrivateDataBlockStatus,
-    PrivateDatasetStatus, RenyiAmount, conditions,
+    Amounts, ClaimBlock, GrantedBlock, GrantedBudget, GrantedClaim, PrivacyBudgetClaimStatus,
+    PrivateDataBlockStatus, PrivateDatasetStatus, RenyiAmount, conditions,
 };
 use privatekube_ledger::Committed;
-use privatekube_policy::{BlockBooks, BlockId, ClaimId, ClaimState, Composition, Engine, Event, Phase, Record, Time};
+use privatekube_policy::{
+    BlockBooks, BlockId, ClaimId, ClaimState, Composition, Engine, Event, Phase, Record, Time,
+};
 use tracing::{info, warn};
 
 use super::{
@@ -47,7 +49,13 @@ impl Bookkeeper {
         if let Some(engine) = self.engine()? {
             for claim in claims.iter().filter_map(|id| engine.claim(id)) {
                 if matches!(claim.phase, Phase::Granted | Phase::Consumed | Phase::Released) {
-                    blocks.extend(claim.arrival.demands.iter().flat_map(|demand| demand.blocks.iter().cloned()));
+                    blocks.extend(
+                        claim
+                            .arrival
+                            .demands
+                            .iter()
+                            .flat_map(|demand| demand.blocks.iter().cloned()),
+                    );
                 }
             }
         }
@@ -63,7 +71,9 @@ impl Bookkeeper {
     /// Tells everything that the ledger says, after it was read. Statuses are written where an object says
     /// something else, when the object is seen.
     pub(super) fn tell_everything(&mut self) -> Result<(), BookkeeperError> {
-        let Some(engine) = self.engine()? else { return Ok(()) };
+        let Some(engine) = self.engine()? else {
+            return Ok(());
+        };
         let claims: Vec<(ClaimId, ClaimView)> = engine
             .claims()
             .filter_map(|id| Some((id.clone(), self.claim_view(engine, id, 0, None)?)))
@@ -80,9 +90,15 @@ impl Bookkeeper {
     }
 
     fn tell_claim(&mut self, id: &ClaimId, sequence: u64, at: Time) -> Result<(), BookkeeperError> {
-        let Some(engine) = self.engine()? else { return Ok(()) };
-        let Some(view) = self.claim_view(engine, id, sequence, Some(at)) else { return Ok(()) };
-        let waited = engine.claim(id).and_then(|claim| Some(claim.decided?.micros() - claim.arrived.micros()));
+        let Some(engine) = self.engine()? else {
+            return Ok(());
+        };
+        let Some(view) = self.claim_view(engine, id, sequence, Some(at)) else {
+            return Ok(());
+        };
+        let waited = engine
+            .claim(id)
+            .and_then(|claim| Some(claim.decided?.micros() - claim.arrived.micros()));
         let before = self.count(id, view.phase);
         let (phase, subject) = (view.phase, view.subject.clone());
         let message = view.status.message.clone().unwrap_or_default();
@@ -96,11 +112,19 @@ impl Bookkeeper {
         }
         info!(dataset = %self.dataset, claim = %claim_name, %id, ?phase, sequence, message, "a claim is decided");
         let labels = [self.dataset.namespace.as_str(), self.dataset.name.as_str()];
-        self.desk.metrics.decisions.with_label_values(&[labels[0], labels[1], word(phase)]).inc();
+        self.desk
+            .metrics
+            .decisions
+            .with_label_values(&[labels[0], labels[1], word(phase)])
+            .inc();
         if phase == Phase::Granted {
             if let Some(waited) = waited {
                 #[expect(clippy::cast_precision_loss, reason = "for a histogram")]
-                self.desk.metrics.wait_seconds.with_label_values(&labels).observe(waited as f64 / 1e6);
+                self.desk
+                    .metrics
+                    .wait_seconds
+                    .with_label_values(&labels)
+                    .observe(waited as f64 / 1e6);
             }
             let waiting = match subject.kind {
                 SubjectKind::Pod => vec![(subject.namespace.clone(), subject.name.clone())],
@@ -114,11 +138,18 @@ impl Bookkeeper {
             SubjectKind::Pod => Vec::new(),
             SubjectKind::Claim => self.desk.pods.sharing(&subject.namespace, &subject.name),
         };
-        let note = format!("privacy budget claim {claim_name} {}: {message}", word(phase).to_lowercase());
+        let note = format!(
+            "privacy budget claim {claim_name} {}: {message}",
+            word(phase).to_lowercase()
+        );
         let warning = matches!(phase, Phase::Denied | Phase::Expired);
-        self.desk.announcer.of_claim(id, &subject, phase_reason(phase), warning, &note);
+        self.desk
+            .announcer
+            .of_claim(id, &subject, phase_reason(phase), warning, &note);
         for pod in sharing.iter().filter_map(|key| self.desk.pods.get(key)) {
-            self.desk.announcer.of_pod(&pod, phase_reason(phase), warning, &note);
+            self.desk
+                .announcer
+                .of_pod(&pod, phase_reason(phase), warning, &note);
         }
         self.write_status(StatusKey::Claim(id.clone()));
         Ok(())
@@ -136,24 +167,37 @@ impl Bookkeeper {
             for (phase, by) in before.map(|before| (before, -1)).into_iter().chain([(phase, 1)]) {
                 let count = self.phases.entry(phase).or_insert(0);
                 *count += by;
-                let labels = [self.dataset.namespace.as_str(), self.dataset.name.as_str(), word(phase)];
+                let labels = [
+                    self.dataset.namespace.as_str(),
+                    self.dataset.name.as_str(),
+                    word(phase),
+                ];
                 self.desk.metrics.claims.with_label_values(&labels).set(*count);
             }
         }
         before
     }
 
-    fn claim_view(&self, engine: &Engine, id: &ClaimId, sequence: u64, at: Option<Time>) -> Option<ClaimView> {
+    fn claim_view(
+        &self,
+        engine: &Engine,
+        id: &ClaimId,
+        sequence: u64,
+        at: Option<Time>,
+    ) -> Option<ClaimView> {
         let subject = Subject::of(id)?;
         let claim = engine.claim(id)?;
         let composition = &engine.setting().composition;
-        let why = self.why(engine, id, &claim);
+        let why = Self::why(engine, id, &claim);
         let blocks: Vec<ClaimBlock> = claim
             .arrival
             .demands
             .iter()
             .flat_map(|demand| &demand.blocks)
-            .map(|block| ClaimBlock { name: block.to_string(), data_source: self.data_source(block) })
+            .map(|block| ClaimBlock {
+                name: block.to_string(),
+                data_source: self.data_source(block),
+            })
             .collect();
         let changed = match claim.phase {
             Phase::Consumed | Phase::Released | Phase::Withdrawn => at.or(claim.decided),
@@ -177,7 +221,13 @@ impl Bookkeeper {
             dataset: self.dataset.to_string(),
             blocks: self.granted_blocks(&claim, composition),
         });
-        Some(ClaimView { subject, dataset: self.dataset.clone(), phase: claim.phase, status, grant })
+        Some(ClaimView {
+            subject,
+            dataset: self.dataset.clone(),
+            phase: claim.phase,
+            status,
+            grant,
+        })
     }
 
     fn granted_blocks(&self, claim: &ClaimState<'_>, composition: &Composition) -> Vec<GrantedBlock> {
@@ -198,9 +248,12 @@ impl Bookkeeper {
         self.blocks.get(block.as_str())?.object.spec.data_source.clone()
     }
 
-    fn why(&self, engine: &Engine, id: &ClaimId, claim: &ClaimState<'_>) -> Why {
+    fn why(engine: &Engine, id: &ClaimId, claim: &ClaimState<'_>) -> Why {
         let composition = &engine.setting().composition;
-        let plain = |reason, message: &str| Why { reason, message: message.to_owned() };
+        let plain = |reason, message: &str| Why {
+            reason,
+            message: message.to_owned(),
+        };
         match (claim.phase, claim.denial, claim.decided) {
             (Phase::Waiting, ..) => match engine.explain(id) {
                 Some(explanation) => explain::waits(&explanation, composition),
@@ -220,7 +273,9 @@ impl Bookkeeper {
     pub(super) fn tell_block(&mut self, block: &BlockId) -> Result<(), BookkeeperError> {
         let Some(ledger) = &self.ledger else { return Ok(()) };
         let engine = ledger.engine().map_err(|error| self.poisoned(error))?;
-        let Some(known) = self.blocks.get(block.as_str()) else { return Ok(()) };
+        let Some(known) = self.blocks.get(block.as_str()) else {
+            return Ok(());
+        };
         let books = engine.block(block);
         let mut status = books
             .as_ref()
@@ -231,13 +286,24 @@ impl Bookkeeper {
         status.conditions = vec![Condition {
             type_: conditions::READY.to_owned(),
             status: if known.problem.is_none() { "True" } else { "False" }.to_owned(),
-            reason: if known.problem.is_none() { "InLedger" } else { "Unusable" }.to_owned(),
-            message: known.problem.clone().unwrap_or_else(|| "its budget is in the ledger".to_owned()),
+            reason: if known.problem.is_none() {
+                "InLedger"
+            } else {
+                "Unusable"
+            }
+            .to_owned(),
+            message: known
+                .problem
+                .clone()
+                .unwrap_or_else(|| "its budget is in the ledger".to_owned()),
             last_transition_time: since.unwrap_or_else(|| clock::meta_time(clock::now())),
             observed_generation: known.object.metadata.generation,
         }];
         self.measure_block(block, &status);
-        let view = BlockView { status, dimensions: known.dimensions.clone() };
+        let view = BlockView {
+            status,
+            dimensions: known.dimensions.clone(),
+        };
         if self.desk.view.put_block(self.block_key(block), view) {
             self.write_status(StatusKey::Block(self.dataset.clone(), block.as_str().to_owned()));
         }
@@ -245,20 +311,29 @@ impl Bookkeeper {
     }
 
     fn measure_block(&self, block: &BlockId, status: &PrivateDataBlockStatus) {
-        let at = self.blocks.keys().position(|name| name == block.as_str());
-        if at.is_none_or(|at| at >= self.desk.most_blocks_measured) {
+        if !self
+            .blocks
+            .get(block.as_str())
+            .is_some_and(|known| known.measured)
+        {
             return;
         }
-        let states = [
+        let parts = [
             ("locked", &status.locked),
             ("available", &status.available),
             ("allocated", &status.allocated),
             ("consumed", &status.consumed),
         ];
-        for (state, amounts) in states {
-            let Some(epsilon) = amounts.as_ref().and_then(|amounts| amounts.epsilon.parse().ok()) else { continue };
+        for (state, amounts) in parts {
+            let Some(epsilon) = amounts.as_ref().and_then(|amounts| amounts.epsilon.parse().ok()) else {
+                continue;
+            };
             let labels = [&self.dataset.namespace, &self.dataset.name, block.as_str(), state];
-            self.desk.metrics.block_epsilon.with_label_values(&labels).set(epsilon);
+            self.desk
+                .metrics
+                .block_epsilon
+                .with_label_values(&labels)
+                .set(epsilon);
         }
     }
 
@@ -266,11 +341,18 @@ impl Bookkeeper {
     pub(super) fn tell_dataset(&mut self) -> Result<(), BookkeeperError> {
         let Some(ledger) = &self.ledger else { return Ok(()) };
         let engine = ledger.engine().map_err(|error| self.poisoned(error))?;
-        let count = |phase| self.phases.get(&phase).map_or(0, |count| u64::try_from(*count).unwrap_or(0));
+        let count = |phase| {
+            self.phases
+                .get(&phase)
+                .map_or(0, |count| u64::try_from(*count).unwrap_or(0))
+        };
         let asks = self.object.as_ref().and_then(|object| object.spec.setting().ok());
         let same = asks.is_none_or(|asks| asks == *engine.setting());
-        let since = self.object.as_ref().and_then(|object| object.metadata.creation_timestamp.clone());
-        let blocks = engine.blocks().count() as u64;
+        let since = self
+            .object
+            .as_ref()
+            .and_then(|object| object.metadata.creation_timestamp.clone());
+        let blocks = self.blocks.len() as u64;
         let status = PrivateDatasetStatus {
             conditions: vec![Condition {
                 type_: conditions::READY.to_owned(),
@@ -279,7 +361,8 @@ impl Bookkeeper {
                 message: if same {
                     "its ledger is open".to_owned()
                 } else {
-                    "its ledger began with other rules, which stay in force; make another dataset for these".to_owned()
+                    "its ledger began with other rules, which stay in force; make another dataset for these"
+                        .to_owned()
                 },
                 last_transition_time: since.unwrap_or_else(|| clock::meta_time(clock::now())),
                 observed_generation: None,
@@ -287,11 +370,23 @@ impl Bookkeeper {
             ledger_sequence: Some(ledger.sequence()),
             blocks: Some(blocks),
             waiting: Some(count(Phase::Waiting)),
-            granted: Some([Phase::Granted, Phase::Consumed, Phase::Released].map(count).iter().sum()),
+            granted: Some(
+                [Phase::Granted, Phase::Consumed, Phase::Released]
+                    .map(count)
+                    .iter()
+                    .sum(),
+            ),
         };
         let labels = [self.dataset.namespace.as_str(), self.dataset.name.as_str()];
-        self.desk.metrics.blocks.with_label_values(&labels).set(i64::try_from(blocks).unwrap_or(i64::MAX));
-        let view = DatasetView { composition: engine.setting().composition.clone(), status };
+        self.desk
+            .metrics
+            .blocks
+            .with_label_values(&labels)
+            .set(i64::try_from(blocks).unwrap_or(i64::MAX));
+        let view = DatasetView {
+            composition: engine.setting().composition.clone(),
+            status,
+        };
         let changed = self.desk.view.put_dataset(self.dataset.clone(), view);
         if changed && self.object.is_some() {
             self.write_status(StatusKey::Dataset(self.dataset.clone()));
@@ -339,8 +434,16 @@ impl Bookkeeper {
             subject.claim_name(),
             word(phase).to_lowercase()
         );
-        self.desk.announcer.of_claim(&id, &subject, phase_reason(phase), phase == Phase::Denied, &note);
-        let view = ClaimView { subject, dataset: self.dataset.clone(), phase, status, grant: None };
+        self.desk
+            .announcer
+            .of_claim(&id, &subject, phase_reason(phase), phase == Phase::Denied, &note);
+        let view = ClaimView {
+            subject,
+            dataset: self.dataset.clone(),
+            phase,
+            status,
+            grant: None,
+        };
         self.desk.view.put_claim(id.clone(), view);
         self.write_status(StatusKey::Claim(id));
     }
@@ -348,22 +451,34 @@ impl Bookkeeper {
     /// Looks again why some of the waiting claims wait, and how blocks stand that the clock unlocks.
     pub(super) fn explain_some(&mut self) -> Result<(), BookkeeperError> {
         let after = self.explained.take();
-        let Some(engine) = self.engine()? else { return Ok(()) };
+        let Some(engine) = self.engine()? else {
+            return Ok(());
+        };
         let next: Vec<ClaimId> = match &after {
-            Some(after) => self.waiting.range((std::ops::Bound::Excluded(after.clone()), std::ops::Bound::Unbounded)),
+            Some(after) => self.waiting.range((
+                std::ops::Bound::Excluded(after.clone()),
+                std::ops::Bound::Unbounded,
+            )),
             None => self.waiting.range::<ClaimId, _>(..),
         }
         .take(MOST_EXPLAINED)
         .cloned()
         .collect();
-        let by_clock = matches!(engine.setting().unlocking, privatekube_policy::Unlocking::Lifetime { .. });
+        let by_clock = matches!(
+            engine.setting().unlocking,
+            privatekube_policy::Unlocking::Lifetime { .. }
+        );
         let mut changed = Vec::new();
         for id in &next {
-            let Some(mut view) = self.desk.view.claim(id).map(|view| (*view).clone()) else { continue };
-            let Some(explanation) = engine.explain(id) else { continue };
+            let Some(mut view) = self.desk.view.claim(id).map(|view| (*view).clone()) else {
+                continue;
+            };
+            let Some(explanation) = engine.explain(id) else {
+                continue;
+            };
             let why = explain::waits(&explanation, &engine.setting().composition);
             for condition in &mut view.status.conditions {
-                condition.reason = why.reason.to_owned();
+                why.reason.clone_into(&mut condition.reason);
                 condition.message.clone_from(&why.message);
             }
             view.status.reason = Some(why.reason.to_owned());
@@ -379,7 +494,11 @@ impl Bookkeeper {
             self.explained = next.last().cloned();
         }
         if by_clock {
-            let blocks: Vec<BlockId> = self.blocks.keys().map(|name| BlockId::from(name.as_str())).collect();
+            let blocks: Vec<BlockId> = self
+                .blocks
+                .keys()
+                .map(|name| BlockId::from(name.as_str()))
+                .collect();
             for block in blocks {
                 self.tell_block(&block)?;
             }
@@ -394,7 +513,9 @@ impl Bookkeeper {
         {
             warn!(dataset = %self.dataset, %claim, problem, "a claim can't be used like that");
             let note = format!("the claim's consume or release can't be done: {problem}");
-            self.desk.announcer.of_claim(claim, &subject, "BudgetUseRefused", true, &note);
+            self.desk
+                .announcer
+                .of_claim(claim, &subject, "BudgetUseRefused", true, &note);
         }
     }
 }
@@ -453,15 +574,19 @@ fn claim_conditions(claim: &ClaimState<'_>, why: &Why, changed: Option<Time>) ->
 #[expect(clippy::cast_precision_loss, reason = "four digits are shown")]
 fn dominant_share(engine: &Engine, claim: &ClaimState<'_>) -> Option<f64> {
     let shares = claim.arrival.demands.iter().flat_map(|demand| {
-        demand.blocks.iter().filter_map(|block| engine.block(block)).flat_map(|books| {
-            let capacity = books.capacity.units().to_vec();
-            let asked = demand.budget.units().to_vec();
-            asked
-                .into_iter()
-                .zip(capacity)
-                .filter(|(_, capacity)| *capacity > 0)
-                .map(|(asked, capacity)| asked as f64 / capacity as f64)
-        })
+        demand
+            .blocks
+            .iter()
+            .filter_map(|block| engine.block(block))
+            .flat_map(|books| {
+                let capacity = books.capacity.units().to_vec();
+                let asked = demand.budget.units().to_vec();
+                asked
+                    .into_iter()
+                    .zip(capacity)
+                    .filter(|(_, capacity)| *capacity > 0)
+                    .map(|(asked, capacity)| asked as f64 / capacity as f64)
+            })
     });
     shares.reduce(f64::max)
 }
@@ -495,7 +620,10 @@ fn granted_budget(units: &[i64], composition: &Composition) -> GrantedBudget {
     let amounts = amounts(composition, 0, |at| units.get(at).copied().map_or(0, i128::from));
     match amounts.renyi {
         Some(renyi) => GrantedBudget::Curve { renyi },
-        None => GrantedBudget::Guarantee { epsilon: amounts.epsilon, delta: amounts.delta.unwrap_or_default() },
+        None => GrantedBudget::Guarantee {
+            epsilon: amounts.epsilon,
+            delta: amounts.delta.unwrap_or_default(),
+        },
     }
 }
 
@@ -524,7 +652,12 @@ fn block_status(books: &BlockBooks, composition: &Composition) -> PrivateDataBlo
 #[expect(clippy::cast_precision_loss, reason = "only chooses what is shown")]
 fn best_coordinate(books: &BlockBooks) -> usize {
     let left = |at: usize, capacity: i64| (books.locked[at] + books.unlocked[at]) as f64 / capacity as f64;
-    let usable = books.capacity.units().iter().enumerate().filter(|(_, capacity)| **capacity > 0);
+    let usable = books
+        .capacity
+        .units()
+        .iter()
+        .enumerate()
+        .filter(|(_, capacity)| **capacity > 0);
     usable
         .map(|(at, capacity)| (at, left(at, *capacity)))
         .reduce(|best, other| if other.1 > best.1 { other } else { best })

@@ -19,12 +19,20 @@ impl Blocks {
 
 fn keys(object: &PrivateDataBlock) -> Option<(DatasetKey, String)> {
     let namespace = object.metadata.namespace.clone()?;
-    Some((DatasetKey { namespace, name: object.spec.dataset.clone() }, object.metadata.name.clone()?))
+    Some((
+        DatasetKey {
+            namespace,
+            name: object.spec.dataset.clone(),
+        },
+        object.metadata.name.clone()?,
+    ))
 }
 
 impl Follower<PrivateDataBlock> for Blocks {
     fn there(&mut self, object: PrivateDataBlock) {
-        let Some((dataset, name)) = keys(&object) else { return };
+        let Some((dataset, name)) = keys(&object) else {
+            return;
+        };
         let desk = self.registry.desk();
         let view = desk.view.block(&(dataset.clone(), name.clone()));
         if view.is_some_and(|block| object.status.as_ref() != Some(&block.status)) {

@@ -31,7 +31,10 @@ impl Claims {
 fn subject(object: &PrivacyBudgetClaim) -> Option<Subject> {
     let namespace = object.metadata.namespace.clone()?;
     let name = object.metadata.name.clone()?;
-    let owners = object.owner_references().iter().filter(|owner| owner.kind == "Pod" && owner.api_version == "v1");
+    let owners = object
+        .owner_references()
+        .iter()
+        .filter(|owner| owner.kind == "Pod" && owner.api_version == "v1");
     let mut pods = owners.map(|owner| Subject {
         kind: SubjectKind::Pod,
         namespace: namespace.clone(),
@@ -42,7 +45,12 @@ fn subject(object: &PrivacyBudgetClaim) -> Option<Subject> {
         return Some(pod);
     }
     let uid = object.metadata.uid.clone()?;
-    Some(Subject { kind: SubjectKind::Claim, namespace: namespace.clone(), name, uid })
+    Some(Subject {
+        kind: SubjectKind::Claim,
+        namespace: namespace.clone(),
+        name,
+        uid,
+    })
 }
 
 fn dataset(object: &PrivacyBudgetClaim) -> Option<DatasetKey> {
@@ -51,11 +59,15 @@ fn dataset(object: &PrivacyBudgetClaim) -> Option<DatasetKey> {
 
 impl Follower<PrivacyBudgetClaim> for Claims {
     fn there(&mut self, object: PrivacyBudgetClaim) {
-        let (Some(subject), Some(dataset)) = (subject(&object), dataset(&object)) else { return };
+        let (Some(subject), Some(dataset)) = (subject(&object), dataset(&object)) else {
+            return;
+        };
         let id = subject.id();
         let desk = self.registry.desk();
         match subject.kind {
-            SubjectKind::Pod => desk.announcer.made(&id, object.metadata.uid.as_deref().unwrap_or_default()),
+            SubjectKind::Pod => desk
+                .announcer
+                .made(&id, object.metadata.uid.as_deref().unwrap_or_default()),
             SubjectKind::Claim if object.metadata.deletion_timestamp.is_some() => return,
             SubjectKind::Claim => {
                 let (namespace, name) = (subject.namespace.clone(), subject.name.clone());
@@ -74,14 +86,20 @@ impl Follower<PrivacyBudgetClaim> for Claims {
             }
         }
         let phase = object.status.as_ref().and_then(|status| status.phase);
-        if desk.view.claim(&id).is_some_and(|claim| phase != Some(ClaimPhase::from(claim.phase))) {
+        if desk
+            .view
+            .claim(&id)
+            .is_some_and(|claim| phase != Some(ClaimPhase::from(claim.phase)))
+        {
             desk.statuses.write(StatusKey::Claim(id.clone()));
         }
         self.uses(&object, &dataset, &id);
     }
 
     fn gone(&mut self, last: PrivacyBudgetClaim, _: bool) {
-        let (Some(subject), Some(dataset)) = (subject(&last), dataset(&last)) else { return };
+        let (Some(subject), Some(dataset)) = (subject(&last), dataset(&last)) else {
+            return;
+        };
         let id = subject.id();
         let desk = self.registry.desk();
         match subject.kind {
@@ -103,10 +121,20 @@ impl Follower<PrivacyBudgetClaim> for Claims {
 impl Claims {
     /// Passes on what is to be consumed and released in all. Said again, it does nothing.
     fn uses(&self, object: &PrivacyBudgetClaim, dataset: &DatasetKey, claim: &ClaimId) {
-        for (kind, amount) in [(UseKind::Consume, object.consume()), (UseKind::Release, object.release())] {
+        for (kind, amount) in [
+            (UseKind::Consume, object.consume()),
+            (UseKind::Release, object.release()),
+        ] {
             match amount {
                 Ok(Some(amount)) => {
-                    self.registry.send(dataset, Message::Use { claim: claim.clone(), kind, amount });
+                    self.registry.send(
+                        dataset,
+                        Message::Use {
+                            claim: claim.clone(),
+                            kind,
+                            amount,
+                        },
+                    );
                 }
                 Ok(None) => {}
                 Err(errors) => warn!(%claim, %errors, "a claim's use makes no sense"),

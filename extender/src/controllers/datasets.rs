@@ -19,13 +19,18 @@ impl Datasets {
 
 impl Follower<PrivateDataset> for Datasets {
     fn there(&mut self, object: PrivateDataset) {
-        let (Some(namespace), Some(name)) = (object.metadata.namespace.clone(), object.metadata.name.clone()) else {
+        let (Some(namespace), Some(name)) = (object.metadata.namespace.clone(), object.metadata.name.clone())
+        else {
             return;
         };
         let key = DatasetKey { namespace, name };
         // Somebody else wrote the status, or nobody did.
         let desk = self.registry.desk();
-        if desk.view.dataset(&key).is_some_and(|dataset| object.status.as_ref() != Some(&dataset.status)) {
+        if desk
+            .view
+            .dataset(&key)
+            .is_some_and(|dataset| object.status.as_ref() != Some(&dataset.status))
+        {
             desk.statuses.write(StatusKey::Dataset(key.clone()));
         }
         self.registry.send(&key, Message::Dataset(Arc::new(object)));

@@ -54,7 +54,9 @@ where
     let mut listing: Vec<K> = Vec::new();
     while let Some(event) = stream.next().await {
         match event {
-            Err(error) => warn!(kind = %K::kind(&()), %error, "a watch was interrupted, it is taken up again"),
+            Err(error) => {
+                warn!(kind = %K::kind(&()), %error, "a watch was interrupted, it is taken up again");
+            }
             Ok(watcher::Event::Apply(object)) => {
                 if let Some(before) = known.insert(key(&object), object.clone())
                     && before.meta().uid != object.meta().uid
@@ -91,5 +93,8 @@ where
 }
 
 fn key<K: Resource>(object: &K) -> (String, String) {
-    (object.meta().namespace.clone().unwrap_or_default(), object.meta().name.clone().unwrap_or_default())
+    (
+        object.meta().namespace.clone().unwrap_or_default(),
+        object.meta().name.clone().unwrap_or_default(),
+    )
 }

@@ -29,16 +29,36 @@ pub async fn run(registry: Arc<Registry>, seen: oneshot::Sender<()>) {
         let _ = seen.send(());
     };
     tokio::join!(
-        follow::follow(client.clone(), "", datasets, datasets::Datasets::new(Arc::clone(&registry))),
-        follow::follow(client.clone(), "", blocks, blocks::Blocks::new(Arc::clone(&registry))),
+        follow::follow(
+            client.clone(),
+            "",
+            datasets,
+            datasets::Datasets::new(Arc::clone(&registry))
+        ),
+        follow::follow(
+            client.clone(),
+            "",
+            blocks,
+            blocks::Blocks::new(Arc::clone(&registry))
+        ),
         async {
             // Datasets and blocks first, so that claims are matched with them and not before them.
             datasets_listed.wait().await;
             blocks_listed.wait().await;
             let managed = format!("{LABEL_MANAGED}=true");
             tokio::join!(
-                follow::follow(client.clone(), &managed, pods, pods::ManagedPods::new(Arc::clone(&registry))),
-                follow::follow(client.clone(), "", claims, claims::Claims::new(Arc::clone(&registry))),
+                follow::follow(
+                    client.clone(),
+                    &managed,
+                    pods,
+                    pods::ManagedPods::new(Arc::clone(&registry))
+                ),
+                follow::follow(
+                    client.clone(),
+                    "",
+                    claims,
+                    claims::Claims::new(Arc::clone(&registry))
+                ),
             )
         },
         all_listed,

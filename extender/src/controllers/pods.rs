@@ -8,8 +8,8 @@ use kube::{
     Api,
     api::{DeleteParams, Preconditions},
 };
-use privatekube_api::{ANNOTATION_GRANT, ClaimRequest, PodRequest};
-use privatekube_policy::Phase;
+use privatekube_api::{ANNOTATION_GRANT, ClaimRequest, DatasetKey, PodRequest};
+use privatekube_policy::{ClaimId, Phase};
 use tracing::{error, warn};
 
 use super::follow::Follower;
@@ -19,7 +19,7 @@ use crate::{
     registry::Registry,
     subject::Subject,
     verdict::{Verdict, subject_of},
-    writers::is_placed,
+    writers::{StatusKey, is_placed},
 };
 
 pub(super) struct ManagedPods {
@@ -65,15 +65,25 @@ impl Follower<Pod> for ManagedPods {
         if pod.metadata.deletion_timestamp.is_some() || is_over(&pod) {
             // No pod that is being deleted can be bound.
             if let Some((subject, request)) = own {
-                self.registry.send(&request.dataset, Message::Withdraw(subject.id()));
+                self.registry
+                    .send(&request.dataset, Message::Withdraw(subject.id()));
             }
             return;
         }
         if let Some((subject, request)) = own
-            && desk.view.claim(&subject.id()).is_none_or(|claim| claim.phase == Phase::Waiting)
+            && desk
+                .view
+                .claim(&subject.id())
+                .is_none_or(|claim| claim.phase == Phase::Waiting)
         {
             let dataset = request.dataset.clone();
-            self.registry.send(&dataset, Message::Claim { subject, request: Arc::new(request) });
+            self.registry.send(
+                &dataset,
+                Message::Claim {
+                    subject,
+                    request: Arc::new(request),
+                },
+            );
         }
         desk.gates.look(key_of(&pod));
     }
@@ -81,14 +91,45 @@ impl Follower<Pod> for ManagedPods {
     fn gone(&mut self, pod: Pod, finally: bool) {
         let desk = self.registry.desk();
         desk.pods.remove(&pod);
-        let Some((subject, request)) = own_request(&pod) else { return };
+        let Some((subject, request)) = own_request(&pod) else {
+            return;
+        };
         let id = subject.id();
-        if finally && !is_placed(&pod) {
-            // It never had a node, so nothing of what was spent for it ever ran.
-            self.registry.send(&request.dataset, Message::NeverRan(id.clone()));
-        }
         desk.announcer.unmade(&id);
+        desk.gates.look(key_of(&pod));
+        let spent = desk
+            .view
+            .claim(&id)
+            .is_some_and(|claim| claim.phase == Phase::Consumed);
+        if finally && spent && !is_placed(&pod) {
+            tokio::spawn(never_ran(
+                Arc::clone(&self.registry),
+                pod,
+                request.dataset.clone(),
+                id.clone(),
+            ));
+        }
         self.registry.send(&request.dataset, Message::Withdraw(id));
+    }
+}
+
+/// A pod went without ever having had a node, so nothing of what was spent for it ran, and that returns. It is made
+/// sure that it is gone: a watch also says so of a pod that lost its label.
+async fn never_ran(registry: Arc<Registry>, pod: Pod, dataset: DatasetKey, claim: ClaimId) {
+    let (namespace, name) = key_of(&pod);
+    let api: Api<Pod> = Api::namespaced(registry.desk().client.clone(), &namespace);
+    match api.get_opt(&name).await {
+        Ok(other)
+            if other
+                .as_ref()
+                .is_none_or(|other| other.metadata.uid != pod.metadata.uid) =>
+        {
+            registry.send(&dataset, Message::NeverRan(claim));
+        }
+        Ok(_) => warn!(%claim, "a pod left the watch and still exists; what was spent for it stays spent"),
+        Err(error) => {
+            warn!(%claim, %error, "whether a pod is gone is unknown; what was spent for it stays spent");
+        }
     }
 }
 
@@ -131,7 +172,10 @@ fn delete(registry: &Registry, pod: &Pod) {
     let (namespace, name) = key_of(pod);
     let api: Api<Pod> = Api::namespaced(registry.desk().client.clone(), &namespace);
     let params = DeleteParams {
-        preconditions: Some(Preconditions { uid: pod.metadata.uid.clone(), ..Preconditions::default() }),
+        preconditions: Some(Preconditions {
+            uid: pod.metadata.uid.clone(),
+            ..Preconditions::default()
+        }),
         ..DeleteParams::default()
     };
     tokio::spawn(async move {
@@ -148,6 +192,12 @@ pub(super) fn look_at_all(registry: &Arc<Registry>) {
             check_placed(registry, &pod);
         } else {
             registry.desk().gates.look(key_of(&pod));
+        }
+        if let Some((subject, _)) = own_request(&pod) {
+            let id = subject.id();
+            if !registry.desk().announcer.is_made(&id) {
+                registry.desk().statuses.write(StatusKey::Claim(id));
+            }
         }
     }
 }

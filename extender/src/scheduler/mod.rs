@@ -25,7 +25,7 @@ use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
 use crate::{
-    bookkeeper::Message, body::Body, pods::key_of, registry::Registry, subject::SubjectKind, verdict::Verdict,
+    body::Body, bookkeeper::Message, pods::key_of, registry::Registry, subject::SubjectKind, verdict::Verdict,
 };
 
 /// Below the scheduler's `httpTimeout` of 10 s, so that its answer and ours agree.
@@ -52,11 +52,18 @@ async fn filter(
             debug!(pod = %format!("{namespace}/{name}"), outcome = verdict.label(), "filter");
             (verdict.label(), filtered(args, &verdict))
         }
-        Err(problem) => {
-            ("unreadable", ExtenderFilterResult { error: no_format(&problem), ..Default::default() })
-        }
+        Err(problem) => (
+            "unreadable",
+            ExtenderFilterResult {
+                error: no_format(&problem),
+                ..Default::default()
+            },
+        ),
     };
-    registry.desk().metrics.count_scheduler_request("filter", outcome, began.elapsed());
+    registry
+        .desk()
+        .metrics
+        .count_scheduler_request("filter", outcome, began.elapsed());
     Json(result)
 }
 
@@ -69,14 +76,20 @@ fn filtered(args: ExtenderArgs, verdict: &Verdict) -> ExtenderFilterResult {
             ..Default::default()
         },
         // Nothing wakes the pod when we are ready: the scheduler tries it again by itself only after an error.
-        Verdict::Starting => ExtenderFilterResult { error: no_format(&verdict.to_string()), ..Default::default() },
+        Verdict::Starting => ExtenderFilterResult {
+            error: no_format(&verdict.to_string()),
+            ..Default::default()
+        },
         _ => {
             let message = no_format(&verdict.to_string());
             let names = node_names(&args);
             ExtenderFilterResult {
                 node_names: Some(Vec::new()),
                 failed_and_unresolvable_nodes: Some(
-                    names.into_iter().map(|node| (node, message.clone())).collect::<BTreeMap<_, _>>(),
+                    names
+                        .into_iter()
+                        .map(|node| (node, message.clone()))
+                        .collect::<BTreeMap<_, _>>(),
                 ),
                 ..Default::default()
             }
@@ -102,15 +115,23 @@ async fn preempt(
             let candidates = match verdict {
                 Verdict::Granted(_) => args.node_name_to_meta_victims.unwrap_or_else(|| {
                     let whole = args.node_name_to_victims.unwrap_or_default();
-                    whole.into_iter().map(|(node, victims)| (node, MetaVictims::from(victims))).collect()
+                    whole
+                        .into_iter()
+                        .map(|(node, victims)| (node, MetaVictims::from(victims)))
+                        .collect()
                 }),
                 _ => BTreeMap::new(),
             };
             (verdict.label(), candidates)
         }
     };
-    registry.desk().metrics.count_scheduler_request("preempt", outcome, began.elapsed());
-    Json(ExtenderPreemptionResult { node_name_to_meta_victims: Some(candidates) })
+    registry
+        .desk()
+        .metrics
+        .count_scheduler_request("preempt", outcome, began.elapsed());
+    Json(ExtenderPreemptionResult {
+        node_name_to_meta_victims: Some(candidates),
+    })
 }
 
 async fn bind(
@@ -119,7 +140,7 @@ async fn bind(
 ) -> Json<ExtenderBindingResult> {
     let began = Instant::now();
     let outcome = match args {
-        Err(problem) => Bound::Failed(problem),
+        Err(problem) => Outcome::Failed(problem),
         // Goes on by itself if the scheduler hangs up: what was begun is finished.
         Ok(args) => {
             let work = tokio::spawn({
@@ -128,28 +149,35 @@ async fn bind(
             });
             let outcome = match timeout(BIND_PATIENCE, work).await {
                 Ok(Ok(outcome)) => outcome,
-                Ok(Err(error)) => Bound::Failed(error.to_string()),
-                Err(_) => Bound::Failed(format!("the pod was not bound within {BIND_PATIENCE:?}, it is tried again")),
+                Ok(Err(error)) => Outcome::Failed(error.to_string()),
+                Err(_) => Outcome::Failed(format!(
+                    "the pod was not bound within {BIND_PATIENCE:?}, it is tried again"
+                )),
             };
             let pod = format!("{}/{}", args.pod_namespace, args.pod_name);
             match &outcome {
-                Bound::Bound => info!(%pod, uid = args.pod_uid, node = args.node, "a pod is bound"),
-                other => warn!(%pod, uid = args.pod_uid, node = args.node, outcome = ?other, "a pod is not bound"),
+                Outcome::Bound => info!(%pod, uid = args.pod_uid, node = args.node, "a pod is bound"),
+                other => {
+                    warn!(%pod, uid = args.pod_uid, node = args.node, outcome = ?other, "a pod is not bound");
+                }
             }
             outcome
         }
     };
-    registry.desk().metrics.count_scheduler_request("bind", outcome.label(), began.elapsed());
+    registry
+        .desk()
+        .metrics
+        .count_scheduler_request("bind", outcome.label(), began.elapsed());
     let error = match outcome {
-        Bound::Bound => String::new(),
-        Bound::Refused(why) | Bound::Gone(why) | Bound::Failed(why) => no_format(&why),
+        Outcome::Bound => String::new(),
+        Outcome::Refused(why) | Outcome::Gone(why) | Outcome::Failed(why) => no_format(&why),
     };
     Json(ExtenderBindingResult { error })
 }
 
 /// How a binding ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Bound {
+enum Outcome {
     /// The pod is on the node.
     Bound,
     /// The pod may not run.
@@ -160,7 +188,7 @@ enum Bound {
     Failed(String),
 }
 
-impl Bound {
+impl Outcome {
     const fn label(&self) -> &'static str {
         match self {
             Self::Bound => "bound",
@@ -171,32 +199,36 @@ impl Bound {
     }
 }
 
-async fn bound(registry: &Registry, args: &ExtenderBindingArgs) -> Bound {
+async fn bound(registry: &Registry, args: &ExtenderBindingArgs) -> Outcome {
     let desk = registry.desk();
     let api: Api<Pod> = Api::namespaced(desk.client.clone(), &args.pod_namespace);
-    let seen = desk.pods.get(&(args.pod_namespace.clone(), args.pod_name.clone()));
+    let seen = desk
+        .pods
+        .get(&(args.pod_namespace.clone(), args.pod_name.clone()));
     let pod = match seen.filter(|pod| pod.metadata.uid.as_deref() == Some(&args.pod_uid)) {
         Some(pod) => (*pod).clone(),
         None => match api.get_opt(&args.pod_name).await {
             Ok(Some(pod)) if pod.metadata.uid.as_deref() == Some(&args.pod_uid) => pod,
-            Ok(_) => return Bound::Failed("the pod is gone".to_owned()),
-            Err(error) => return Bound::Failed(error.to_string()),
+            Ok(_) => return Outcome::Failed("the pod is gone".to_owned()),
+            Err(error) => return Outcome::Failed(error.to_string()),
         },
     };
     let claims = match Verdict::of(&pod, &desk.view) {
         Verdict::Granted(claims) => claims,
-        Verdict::Starting => return Bound::Failed(Verdict::Starting.to_string()),
-        verdict => return Bound::Refused(verdict.to_string()),
+        Verdict::Starting => return Outcome::Failed(Verdict::Starting.to_string()),
+        verdict => return Outcome::Refused(verdict.to_string()),
     };
     for (id, _) in &claims {
         if let Err(error) = spend(registry, id).await {
-            return Bound::Failed(error);
+            return Outcome::Failed(error);
         }
     }
-    let grant = Grant { claims: claims.iter().map(|(_, grant)| grant.clone()).collect() };
+    let grant = Grant {
+        claims: claims.iter().map(|(_, grant)| grant.clone()).collect(),
+    };
     let grant = match serde_json::to_string(&grant) {
         Ok(grant) => grant,
-        Err(error) => return Bound::Failed(error.to_string()),
+        Err(error) => return Outcome::Failed(error.to_string()),
     };
     let binding = Binding {
         metadata: ObjectMeta {
@@ -213,54 +245,60 @@ async fn bound(registry: &Registry, args: &ExtenderBindingArgs) -> Bound {
             ..ObjectReference::default()
         },
     };
-    let answer: Result<serde_json::Value, Error> =
-        api.create_subresource("binding", &args.pod_name, &PostParams::default(), &binding).await;
+    let answer: Result<serde_json::Value, Error> = api
+        .create_subresource("binding", &args.pod_name, &PostParams::default(), &binding)
+        .await;
     desk.metrics.count_write("binding", &answer);
-    let error = match answer {
-        Ok(_) => return Bound::Bound,
-        Err(error) => error,
+    let Err(error) = answer else {
+        return Outcome::Bound;
     };
     let outcome = after_refusal(&api, args, &error).await;
-    if let Bound::Gone(_) = &outcome {
-        never_ran(registry, &claims.into_iter().map(|(id, _)| id).collect::<Vec<_>>());
+    if let Outcome::Gone(_) = &outcome {
+        never_ran(
+            registry,
+            &claims.into_iter().map(|(id, _)| id).collect::<Vec<_>>(),
+        );
     }
     outcome
 }
 
 /// Spends a claim, unless that was done before.
 async fn spend(registry: &Registry, id: &ClaimId) -> Result<(), String> {
-    let Some(claim) = registry.desk().view.claim(id) else { return Err(format!("claim {id} is gone")) };
+    let Some(claim) = registry.desk().view.claim(id) else {
+        return Err(format!("claim {id} is gone"));
+    };
     if claim.phase == Phase::Consumed {
         return Ok(());
     }
-    registry.spend(&claim.dataset, id).await.map_err(|error| error.to_string())
+    registry
+        .spend(&claim.dataset, id)
+        .await
+        .map_err(|error| error.to_string())
 }
 
 /// What is true after the API server did not confirm a Binding.
-async fn after_refusal(api: &Api<Pod>, args: &ExtenderBindingArgs, error: &Error) -> Bound {
-    let Ok(pod) = api.get_opt(&args.pod_name).await else { return Bound::Failed(error.to_string()) };
-    let Some(pod) = pod.filter(|pod| pod.metadata.uid.as_deref() == Some(&args.pod_uid)) else {
-        // A Binding carries the UID: no late one can reach another pod of that name. Whether this one was bound
-        // before it went is only sure if the API server refused; a lost answer leaves it spent.
-        return if is_refusal(error) {
-            Bound::Gone("the pod is gone".to_owned())
-        } else {
-            Bound::Failed("the pod is gone".to_owned())
-        };
+async fn after_refusal(api: &Api<Pod>, args: &ExtenderBindingArgs, error: &Error) -> Outcome {
+    let Ok(pod) = api.get_opt(&args.pod_name).await else {
+        return Outcome::Failed(error.to_string());
     };
-    let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).filter(|node| !node.is_empty());
+    let Some(pod) = pod.filter(|pod| pod.metadata.uid.as_deref() == Some(&args.pod_uid)) else {
+        // It may have been bound before it went, by an attempt whose answer was lost. The watch knows how it ended.
+        return Outcome::Failed("the pod is gone".to_owned());
+    };
+    let node = pod
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.node_name.as_deref())
+        .filter(|node| !node.is_empty());
     match node {
-        Some(node) if node == args.node => Bound::Bound,
-        Some(node) => Bound::Failed(format!("the pod is on node {node} already")),
+        Some(node) if node == args.node => Outcome::Bound,
+        Some(node) => Outcome::Failed(format!("the pod is on node {node} already")),
         // Nothing takes a deletion back, and no pod that is being deleted can be bound.
-        None if pod.metadata.deletion_timestamp.is_some() => Bound::Gone("the pod is being deleted".to_owned()),
-        None => Bound::Failed(error.to_string()),
+        None if pod.metadata.deletion_timestamp.is_some() => {
+            Outcome::Gone("the pod is being deleted".to_owned())
+        }
+        None => Outcome::Failed(error.to_string()),
     }
-}
-
-/// Whether the API server answered, and refused.
-fn is_refusal(error: &Error) -> bool {
-    matches!(error, Error::Api(status) if matches!(status.code, 404 | 409))
 }
 
 /// Returns what was spent for a pod that provably never ran. A claim object that others may share stays spent.
@@ -281,19 +319,28 @@ mod tests {
     use super::*;
 
     fn args() -> ExtenderArgs {
-        ExtenderArgs { node_names: Some(vec!["a".into(), "b".into()]), ..ExtenderArgs::default() }
+        ExtenderArgs {
+            node_names: Some(vec!["a".into(), "b".into()]),
+            ..ExtenderArgs::default()
+        }
     }
 
     #[test]
     fn a_granted_pod_may_go_to_every_node() {
         let result = filtered(args(), &Verdict::Granted(Vec::new()));
         assert_eq!(result.node_names, Some(vec!["a".to_owned(), "b".to_owned()]));
-        assert_eq!((result.failed_and_unresolvable_nodes, result.error.as_str()), (None, ""));
+        assert_eq!(
+            (result.failed_and_unresolvable_nodes, result.error.as_str()),
+            (None, "")
+        );
     }
 
     #[test]
     fn a_waiting_pod_may_go_nowhere_and_evicts_nobody() {
-        let held = Verdict::Held { claim: "data/train-1".into(), phase: Phase::Waiting };
+        let held = Verdict::Held {
+            claim: "data/train-1".into(),
+            phase: Phase::Waiting,
+        };
         let result = filtered(args(), &held);
         assert_eq!(result.node_names, Some(Vec::new()));
         let failed = result.failed_and_unresolvable_nodes.unwrap();

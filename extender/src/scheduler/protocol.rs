@@ -126,7 +126,9 @@ pub struct ExtenderPreemptionResult {
 
 impl From<Victims> for MetaVictims {
     fn from(victims: Victims) -> Self {
-        let uid = |pod: Pod| MetaPod { uid: pod.metadata.uid.unwrap_or_default() };
+        let uid = |pod: Pod| MetaPod {
+            uid: pod.metadata.uid.unwrap_or_default(),
+        };
         Self {
             pods: victims.pods.map(|pods| pods.into_iter().map(uid).collect()),
             num_pdb_violations: victims.num_pdb_violations,
@@ -139,9 +141,12 @@ impl From<Victims> for MetaVictims {
 pub fn node_names(args: &ExtenderArgs) -> Vec<String> {
     match (&args.node_names, &args.nodes) {
         (Some(names), _) => names.clone(),
-        (None, Some(nodes)) => {
-            nodes.items.iter().flatten().filter_map(|node| node.metadata.name.clone()).collect()
-        }
+        (None, Some(nodes)) => nodes
+            .items
+            .iter()
+            .flatten()
+            .filter_map(|node| node.metadata.name.clone())
+            .collect(),
         (None, None) => Vec::new(),
     }
 }
@@ -151,13 +156,10 @@ mod tests {
     use super::*;
 
     /// The bytes that Go's `encoding/json` writes for these values.
-    const FILTER_BY_NAME: &str =
-        r#"{"Pod":{"metadata":{"name":"train","namespace":"data","uid":"u1"},"spec":{"containers":null},"status":{}},"Nodes":null,"NodeNames":["node-0","node-1"]}"#;
-    const FILTER_BY_NODE: &str =
-        r#"{"Pod":{"metadata":{"name":"train"},"spec":{"containers":null},"status":{}},"Nodes":{"metadata":{},"items":[{"metadata":{"name":"node-0"},"spec":{},"status":{"daemonEndpoints":{"kubeletEndpoint":{"Port":0}},"nodeInfo":{"machineID":"","systemUUID":"","bootID":"","kernelVersion":"","osImage":"","containerRuntimeVersion":"","kubeletVersion":"","kubeProxyVersion":"","operatingSystem":"","architecture":""}}}]},"NodeNames":null}"#;
+    const FILTER_BY_NAME: &str = r#"{"Pod":{"metadata":{"name":"train","namespace":"data","uid":"u1"},"spec":{"containers":null},"status":{}},"Nodes":null,"NodeNames":["node-0","node-1"]}"#;
+    const FILTER_BY_NODE: &str = r#"{"Pod":{"metadata":{"name":"train"},"spec":{"containers":null},"status":{}},"Nodes":{"metadata":{},"items":[{"metadata":{"name":"node-0"},"spec":{},"status":{"daemonEndpoints":{"kubeletEndpoint":{"Port":0}},"nodeInfo":{"machineID":"","systemUUID":"","bootID":"","kernelVersion":"","osImage":"","containerRuntimeVersion":"","kubeletVersion":"","kubeProxyVersion":"","operatingSystem":"","architecture":""}}}]},"NodeNames":null}"#;
     const BIND: &str = r#"{"PodName":"train","PodNamespace":"data","PodUID":"u1","Node":"node-0"}"#;
-    const PREEMPT: &str =
-        r#"{"Pod":{"metadata":{"name":"train"},"spec":{"containers":null},"status":{}},"NodeNameToVictims":null,"NodeNameToMetaVictims":{"node-0":{"Pods":[{"UID":"v1"}],"NumPDBViolations":1}}}"#;
+    const PREEMPT: &str = r#"{"Pod":{"metadata":{"name":"train"},"spec":{"containers":null},"status":{}},"NodeNameToVictims":null,"NodeNameToMetaVictims":{"node-0":{"Pods":[{"UID":"v1"}],"NumPDBViolations":1}}}"#;
 
     #[test]
     fn filter_arguments_are_read_in_both_forms() {
@@ -166,9 +168,10 @@ mod tests {
         assert_eq!(by_name.pod.metadata.uid.as_deref(), Some("u1"));
         let by_node: ExtenderArgs = serde_json::from_str(FILTER_BY_NODE).unwrap();
         assert_eq!(node_names(&by_node), ["node-0"]);
-        let nothing: ExtenderArgs =
-            serde_json::from_str(r#"{"Pod":{"metadata":{}},"Nodes":{"metadata":{},"items":null},"NodeNames":null}"#)
-                .unwrap();
+        let nothing: ExtenderArgs = serde_json::from_str(
+            r#"{"Pod":{"metadata":{}},"Nodes":{"metadata":{},"items":null},"NodeNames":null}"#,
+        )
+        .unwrap();
         assert!(node_names(&nothing).is_empty());
     }
 
@@ -182,7 +185,9 @@ mod tests {
     #[test]
     fn preemption_arguments_are_read_and_answered_with_uids() {
         let args: ExtenderPreemptionArgs = serde_json::from_str(PREEMPT).unwrap();
-        let result = ExtenderPreemptionResult { node_name_to_meta_victims: args.node_name_to_meta_victims };
+        let result = ExtenderPreemptionResult {
+            node_name_to_meta_victims: args.node_name_to_meta_victims,
+        };
         assert_eq!(
             serde_json::to_string(&result).unwrap(),
             r#"{"NodeNameToMetaVictims":{"node-0":{"Pods":[{"UID":"v1"}],"NumPDBViolations":1}}}"#
@@ -192,7 +197,10 @@ mod tests {
         )
         .unwrap();
         let meta = MetaVictims::from(whole);
-        assert_eq!(serde_json::to_string(&meta).unwrap(), r#"{"Pods":[{"UID":"v1"}],"NumPDBViolations":0}"#);
+        assert_eq!(
+            serde_json::to_string(&meta).unwrap(),
+            r#"{"Pods":[{"UID":"v1"}],"NumPDBViolations":0}"#
+        );
     }
 
     #[test]

@@ -54,7 +54,13 @@ impl Announcer {
     /// An announcer, and what it was given.
     pub fn new() -> (Self, Receiver<Announcement>) {
         let (sender, receiver) = channel(MOST_WAITING);
-        (Self { sender, made: Arc::default() }, receiver)
+        (
+            Self {
+                sender,
+                made: Arc::default(),
+            },
+            receiver,
+        )
     }
 
     fn send(&self, announcement: Announcement) {
@@ -65,7 +71,12 @@ impl Announcer {
 
     /// Announces something of a pod.
     pub fn of_pod(&self, pod: &Pod, reason: &'static str, warning: bool, note: &str) {
-        self.send(Announcement { about: pod.object_ref(&()), reason, warning, note: note.to_owned() });
+        self.send(Announcement {
+            about: pod.object_ref(&()),
+            reason,
+            warning,
+            note: note.to_owned(),
+        });
     }
 
     /// Announces something of a claim: on its object, and on the pod that it was made for.
@@ -95,7 +106,10 @@ impl Announcer {
             uid: Some(subject.uid.clone()),
             ..ObjectReference::default()
         };
-        self.send(Announcement { about: pod, ..announcement.clone() });
+        self.send(Announcement {
+            about: pod,
+            ..announcement.clone()
+        });
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         match made.entry(id.clone()).or_insert_with(|| Made::NotYet(Vec::new())) {
             Made::NotYet(waiting) => waiting.push(announcement),
@@ -125,16 +139,26 @@ impl Announcer {
 
     /// Says that the claim object made for a pod is gone.
     pub fn unmade(&self, id: &ClaimId) {
-        self.made.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+        self.made
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(id);
     }
 
     /// Writes what is announced until all announcers are gone.
     pub async fn run(client: Client, mut announced: Receiver<Announcement>, metrics: Metrics) {
-        let reporter = Reporter { controller: "privatekube-extender".into(), instance: None };
+        let reporter = Reporter {
+            controller: "privatekube-extender".into(),
+            instance: None,
+        };
         let recorder = Recorder::new(client, reporter);
         while let Some(announcement) = announced.recv().await {
             let event = Event {
-                type_: if announcement.warning { EventType::Warning } else { EventType::Normal },
+                type_: if announcement.warning {
+                    EventType::Warning
+                } else {
+                    EventType::Normal
+                },
                 reason: announcement.reason.to_owned(),
                 note: Some(shortened(announcement.note)),
                 action: announcement.reason.to_owned(),
@@ -153,7 +177,10 @@ fn shortened(note: String) -> String {
     if note.len() <= MOST_BYTES {
         return note;
     }
-    let end = (0..=MOST_BYTES).rev().find(|at| note.is_char_boundary(*at)).unwrap_or(0);
+    let end = (0..=MOST_BYTES)
+        .rev()
+        .find(|at| note.is_char_boundary(*at))
+        .unwrap_or(0);
     format!("{}…", &note[..end])
 }
 
@@ -163,17 +190,27 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_said_of_a_pods_claim_waits_for_its_object() {
-        let (announcer, mut announced) = Announcer::new();
-        let subject =
-            Subject { kind: SubjectKind::Pod, namespace: "data".into(), name: "train".into(), uid: "u1".into() };
+        let (announcer, mut inbox) = Announcer::new();
+        let subject = Subject {
+            kind: SubjectKind::Pod,
+            namespace: "data".into(),
+            name: "train".into(),
+            uid: "u1".into(),
+        };
         let id = subject.id();
         announcer.of_claim(&id, &subject, "BudgetWaiting", false, "waits");
-        let about = announced.recv().await.unwrap().about;
-        assert_eq!((about.kind.as_deref(), about.uid.as_deref()), (Some("Pod"), Some("u1")));
-        assert!(announced.try_recv().is_err());
+        let about = inbox.recv().await.unwrap().about;
+        assert_eq!(
+            (about.kind.as_deref(), about.uid.as_deref()),
+            (Some("Pod"), Some("u1"))
+        );
+        assert!(inbox.try_recv().is_err());
         announcer.made(&id, "c1");
-        let about = announced.recv().await.unwrap().about;
-        assert_eq!((about.kind.as_deref(), about.uid.as_deref()), (Some("PrivacyBudgetClaim"), Some("c1")));
+        let about = inbox.recv().await.unwrap().about;
+        assert_eq!(
+            (about.kind.as_deref(), about.uid.as_deref()),
+            (Some("PrivacyBudgetClaim"), Some("c1"))
+        );
     }
 
     #[test]

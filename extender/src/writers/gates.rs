@@ -9,6 +9,7 @@ use kube::{
     Api, Client,
     api::{Patch, PatchParams},
 };
+use papaya::HashMap;
 use privatekube_api::GATE;
 use serde_json::json;
 use tracing::{debug, info, warn};
@@ -34,8 +35,8 @@ pub struct Gates(Marker<PodKey>);
 impl Gates {
     /// The gates, and the pods to look at.
     pub fn new() -> (Self, Marked<PodKey>) {
-        let (marker, marked) = keyed();
-        (Self(marker), marked)
+        let (marker, marks) = keyed();
+        (Self(marker), marks)
     }
 
     /// Looks whether the pod may run now, and lets it.
@@ -44,26 +45,61 @@ impl Gates {
     }
 
     /// Works until all of [`Gates`] are gone.
-    pub async fn run(client: Client, pods: Arc<Pods>, view: Arc<View>, metrics: Metrics, marked: Marked<PodKey>) {
-        work(marked, MOST_AT_ONCE, |key| {
-            let (client, pods, view, metrics) =
-                (client.clone(), Arc::clone(&pods), Arc::clone(&view), metrics.clone());
-            async move { open(&client, &pods, &view, &metrics, &key).await }
+    pub async fn run(
+        client: Client,
+        pods: Arc<Pods>,
+        view: Arc<View>,
+        metrics: Metrics,
+        marks: Marked<PodKey>,
+    ) {
+        let keeper = Arc::new(Keeper {
+            client,
+            pods,
+            view,
+            metrics,
+            opened: HashMap::new(),
+        });
+        work(marks, MOST_AT_ONCE, |key| {
+            let keeper = Arc::clone(&keeper);
+            async move { open(&keeper, &key).await }
         })
         .await;
     }
 }
 
-async fn open(client: &Client, pods: &Pods, view: &View, metrics: &Metrics, key: &PodKey) -> Done {
-    let Some(pod) = pods.get(key) else { return Done::Well };
+struct Keeper {
+    client: Client,
+    pods: Arc<Pods>,
+    view: Arc<View>,
+    metrics: Metrics,
+    /// The pods whose gate was removed here, by UID: they need no other wake-up.
+    opened: HashMap<PodKey, String>,
+}
+
+async fn open(keeper: &Keeper, key: &PodKey) -> Done {
+    let Keeper {
+        client,
+        pods,
+        view,
+        metrics,
+        opened,
+    } = keeper;
+    let Some(pod) = pods.get(key) else {
+        opened.pin().remove(key);
+        return Done::Well;
+    };
     if is_placed(&pod) || pod.metadata.deletion_timestamp.is_some() {
+        opened.pin().remove(key);
         return Done::Well;
     }
-    let Verdict::Granted(claims) = Verdict::of(&pod, view) else { return Done::Well };
+    let uid = pod.metadata.uid.clone().unwrap_or_default();
+    let Verdict::Granted(claims) = Verdict::of(&pod, view) else {
+        return Done::Well;
+    };
     let api: Api<Pod> = Api::namespaced(client.clone(), &key.0);
     let (patch, what) = match gate_removal(&pod) {
         Some(patch) => (Patch::Json::<Pod>(patch), "gate"),
-        None if is_touched(&pod) => return Done::Well,
+        None if is_touched(&pod) || opened.pin().get(key) == Some(&uid) => return Done::Well,
         None => {
             let touch = json!({"metadata": {
                 "uid": pod.metadata.uid,
@@ -79,13 +115,17 @@ async fn open(client: &Client, pods: &Pods, view: &View, metrics: &Metrics, key:
     metrics.count_write(what, &answer);
     match answer {
         Ok(_) => {
+            opened.pin().insert(key.clone(), uid);
             info!(pod = %format!("{}/{}", key.0, key.1), what, "the way is open for a pod");
             if let Some(claim) = claims.first().and_then(|(id, _)| view.claim(id)) {
                 let since = claim.status.decided_at.as_ref().map(|at| at.0);
                 let took = since.and_then(|at| Duration::try_from(jiff::Timestamp::now() - at).ok());
                 if let Some(took) = took {
                     let labels = [claim.dataset.namespace.as_str(), claim.dataset.name.as_str()];
-                    metrics.gate_seconds.with_label_values(&labels).observe(took.as_secs_f64());
+                    metrics
+                        .gate_seconds
+                        .with_label_values(&labels)
+                        .observe(took.as_secs_f64());
                 }
             }
             Done::Well
@@ -105,11 +145,17 @@ async fn open(client: &Client, pods: &Pods, view: &View, metrics: &Metrics, key:
 
 /// Whether a pod has a node.
 pub fn is_placed(pod: &Pod) -> bool {
-    pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).is_some_and(|node| !node.is_empty())
+    pod.spec
+        .as_ref()
+        .and_then(|spec| spec.node_name.as_deref())
+        .is_some_and(|node| !node.is_empty())
 }
 
 fn is_touched(pod: &Pod) -> bool {
-    pod.metadata.annotations.as_ref().is_some_and(|annotations| annotations.contains_key(ANNOTATION_TOUCHED))
+    pod.metadata
+        .annotations
+        .as_ref()
+        .is_some_and(|annotations| annotations.contains_key(ANNOTATION_TOUCHED))
 }
 
 /// Removes our gate from exactly this pod with exactly these gates; none if it has none of ours.
@@ -126,7 +172,9 @@ fn gate_removal(pod: &Pod) -> Option<JsonPatch> {
             path: path(format!("/spec/schedulingGates/{at}/name"))?,
             value: json!(GATE),
         }),
-        PatchOperation::Remove(RemoveOperation { path: path(format!("/spec/schedulingGates/{at}"))? }),
+        PatchOperation::Remove(RemoveOperation {
+            path: path(format!("/spec/schedulingGates/{at}"))?,
+        }),
     ]))
 }
 
@@ -150,7 +198,8 @@ mod tests {
                 {"op": "remove", "path": "/spec/schedulingGates/1"},
             ])
         );
-        let free: Pod = serde_json::from_value(json!({"metadata": {"uid": "u1"}, "spec": {"containers": []}})).unwrap();
+        let free: Pod =
+            serde_json::from_value(json!({"metadata": {"uid": "u1"}, "spec": {"containers": []}})).unwrap();
         assert!(gate_removal(&free).is_none());
     }
 }

@@ -15,8 +15,8 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::json;
 use tracing::{debug, warn};
 
-use super::keyed::{Done, Marked, Marker, keyed, work};
 use super::announcer::Announcer;
+use super::keyed::{Done, Marked, Marker, keyed, work};
 use crate::{
     inline_claim,
     metrics::Metrics,
@@ -48,8 +48,8 @@ pub struct Statuses(Marker<StatusKey>);
 impl Statuses {
     /// The statuses, and what to write.
     pub fn new() -> (Self, Marked<StatusKey>) {
-        let (marker, marked) = keyed();
-        (Self(marker), marked)
+        let (marker, marks) = keyed();
+        (Self(marker), marks)
     }
 
     /// Writes the object's status soon.
@@ -64,10 +64,16 @@ impl Statuses {
         view: Arc<View>,
         metrics: Metrics,
         announcer: Announcer,
-        marked: Marked<StatusKey>,
+        marks: Marked<StatusKey>,
     ) {
-        let writer = Arc::new(Writer { client, pods, view, metrics, announcer });
-        work(marked, MOST_AT_ONCE, |key| {
+        let writer = Arc::new(Writer {
+            client,
+            pods,
+            view,
+            metrics,
+            announcer,
+        });
+        work(marks, MOST_AT_ONCE, |key| {
             let writer = Arc::clone(&writer);
             async move {
                 match key {
@@ -91,16 +97,22 @@ struct Writer {
 
 impl Writer {
     async fn claim(&self, id: &ClaimId) -> Done {
-        let Some(claim) = self.view.claim(id) else { return Done::Well };
+        let Some(claim) = self.view.claim(id) else {
+            return Done::Well;
+        };
         let subject = &claim.subject;
         let name = subject.claim_name();
         let api: Api<PrivacyBudgetClaim> = Api::namespaced(self.client.clone(), &subject.namespace);
         if subject.kind == SubjectKind::Pod && !self.announcer.is_made(id) {
-            let Some(object) = self.object(subject, &name) else { return Done::Well };
+            let Some(object) = self.object(subject, &name) else {
+                return Done::Well;
+            };
             let answer = api.create(&PostParams::default(), &object).await;
             self.metrics.count_write("claim", &answer);
             match answer {
-                Ok(made) => self.announcer.made(id, made.metadata.uid.as_deref().unwrap_or_default()),
+                Ok(made) => self
+                    .announcer
+                    .made(id, made.metadata.uid.as_deref().unwrap_or_default()),
                 // The watch tells its UID.
                 Err(kube::Error::Api(status)) if status.code == 409 => {}
                 // Its namespace is going, and the pod with it.
@@ -112,13 +124,20 @@ impl Writer {
             }
         }
         let uid = (subject.kind == SubjectKind::Claim).then_some(subject.uid.as_str());
-        let rest = if claim.phase == Phase::Waiting { REST } else { Duration::ZERO };
-        self.patch(&api, &name, uid, &claim.status, "claim status", rest).await
+        let rest = if claim.phase == Phase::Waiting {
+            REST
+        } else {
+            Duration::ZERO
+        };
+        self.patch(&api, &name, uid, &claim.status, "claim status", rest)
+            .await
     }
 
     /// The claim object that shows what a pod asks, owned by the pod; none if the pod is gone.
     fn object(&self, subject: &Subject, name: &str) -> Option<PrivacyBudgetClaim> {
-        let pod = self.pods.get(&(subject.namespace.clone(), subject.name.clone()))?;
+        let pod = self
+            .pods
+            .get(&(subject.namespace.clone(), subject.name.clone()))?;
         if pod.metadata.uid.as_deref() != Some(&subject.uid) || pod.metadata.deletion_timestamp.is_some() {
             return None;
         }
@@ -129,15 +148,21 @@ impl Writer {
     }
 
     async fn block(&self, dataset: &DatasetKey, name: &str) -> Done {
-        let Some(block) = self.view.block(&(dataset.clone(), name.to_owned())) else { return Done::Well };
+        let Some(block) = self.view.block(&(dataset.clone(), name.to_owned())) else {
+            return Done::Well;
+        };
         let api: Api<PrivateDataBlock> = Api::namespaced(self.client.clone(), &dataset.namespace);
-        self.patch(&api, name, None, &block.status, "block status", REST).await
+        self.patch(&api, name, None, &block.status, "block status", REST)
+            .await
     }
 
     async fn dataset(&self, key: &DatasetKey) -> Done {
-        let Some(dataset) = self.view.dataset(key) else { return Done::Well };
+        let Some(dataset) = self.view.dataset(key) else {
+            return Done::Well;
+        };
         let api: Api<PrivateDataset> = Api::namespaced(self.client.clone(), &key.namespace);
-        self.patch(&api, &key.name, None, &dataset.status, "dataset status", REST).await
+        self.patch(&api, &key.name, None, &dataset.status, "dataset status", REST)
+            .await
     }
 
     async fn patch<K, S>(
@@ -158,7 +183,9 @@ impl Writer {
             // Refused if the object was made again under its name.
             patch["metadata"] = json!({"uid": uid});
         }
-        let answer = api.patch_status(name, &PatchParams::default(), &Patch::Merge(patch)).await;
+        let answer = api
+            .patch_status(name, &PatchParams::default(), &Patch::Merge(patch))
+            .await;
         self.metrics.count_write(what, &answer);
         match answer {
             Ok(_) if rest.is_zero() => Done::Well,
