@@ -12,6 +12,8 @@ mod explain;
 mod order;
 mod refusal;
 mod spend;
+#[cfg(test)]
+mod tests;
 mod unlocking;
 mod view;
 mod waiting;

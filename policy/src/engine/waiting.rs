@@ -321,3 +321,55 @@ fn hope(part: &Part, block: &Block) -> Option<usize> {
     let mut pairs = part.budget.units().iter().zip(&block.accounts);
     pairs.position(|(asked, account)| account.capacity > 0 && i128::from(*asked) <= account.left())
 }
+
+/// What the tests of the engine look at.
+#[cfg(test)]
+impl Waiting {
+    pub(super) fn count(&self) -> usize {
+        assert_eq!(self.numbers.len() + self.free.len(), self.classes.len());
+        self.numbers.len()
+    }
+
+    pub(super) fn has_member(&self, class: u32, claim: u32) -> bool {
+        self.class(class)
+            .is_some_and(|class| class.members.contains(&claim))
+    }
+
+    /// The block that a class watches, and at which coordinates.
+    pub(super) fn watched_by(&self, class: u32) -> (u32, Vec<usize>) {
+        let class = self.class(class).unwrap();
+        let (part, coordinate) = class.place.as_ref().unwrap().watches;
+        let part = &class.key.parts[part];
+        let coordinates = match self.rule {
+            Rule::All => vec![coordinate],
+            Rule::Any => (0..part.budget.units().len()).collect(),
+        };
+        (part.block, coordinates)
+    }
+
+    /// The blocks and coordinates at which a class hopes.
+    pub(super) fn hopes_of(&self, class: u32) -> Vec<(u32, usize)> {
+        let class = self.class(class).unwrap();
+        let parts = class.key.parts.iter().zip(&class.place.as_ref().unwrap().hopes);
+        let hopes =
+            parts.flat_map(|(part, hope)| hoping_at(self.rule, *hope, part).map(|at| (part.block, at)));
+        hopes.collect()
+    }
+
+    pub(super) fn all_kept(&self) -> Vec<(u32, &'static str, usize, i64, u32)> {
+        let mut kept = Vec::new();
+        for (block, station) in (0..).zip(&self.stations) {
+            for (kind, ladders) in [("watching", &station.watching), ("hoping", &station.hoping)] {
+                for (coordinate, ladder) in ladders.iter().enumerate() {
+                    kept.extend(
+                        ladder
+                            .iter()
+                            .map(|(asked, class)| (block, kind, coordinate, *asked, *class)),
+                    );
+                }
+            }
+        }
+        kept.sort_unstable();
+        kept
+    }
+}

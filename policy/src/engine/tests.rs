@@ -1,0 +1,129 @@
+//! The index holds exactly what waits, whatever happens.
+
+use std::collections::BTreeSet;
+
+use proptest::{collection::vec, prelude::*, sample::Index};
+
+use super::{Engine, Phase, books::Rule};
+use crate::{
+    Amount, Arrival, BlockId, Budget, Composition, Demand, Event, Orders, Policy, Setting, Span, Time,
+    Unlocking,
+};
+
+const BLOCKS: usize = 3;
+
+fn engine(renyi: bool, unlocking: Unlocking) -> Engine {
+    let orders = || Orders::new(vec!["2".parse().unwrap(), "4".parse().unwrap()]).unwrap();
+    let composition = if renyi {
+        Composition::Renyi(orders())
+    } else {
+        Composition::Basic
+    };
+    Engine::new(Setting {
+        policy: Policy::Dpf,
+        unlocking,
+        composition,
+    })
+    .unwrap()
+}
+
+/// Each waiting class is where it says, and nothing else is anywhere.
+fn check(engine: &Engine) {
+    let mut kept: Vec<_> = Vec::new();
+    let waiting = engine.claims.list().iter().enumerate();
+    let waiting = waiting.filter(|(_, claim)| claim.phase == Phase::Waiting && !claim.parts.is_empty());
+    let mut classes = BTreeSet::new();
+    for (number, claim) in waiting {
+        let class = claim.class.unwrap();
+        assert!(engine.waiting.has_member(class, u32::try_from(number).unwrap()));
+        classes.insert(class);
+    }
+    for class in &classes {
+        let (watch, hopes) = (engine.waiting.watched_by(*class), engine.waiting.hopes_of(*class));
+        let mut block = engine.blocks.get(watch.0).clone();
+        block.settle(engine.now);
+        let parts = engine.waiting.class(*class).unwrap().parts();
+        let part = parts.iter().find(|part| part.block == watch.0).unwrap();
+        assert!(block.lacking(&part.budget, engine.rule).is_some());
+        for coordinate in &watch.1 {
+            let asked = part.budget.units()[*coordinate];
+            assert!(
+                i128::from(asked) > block.accounts[*coordinate].unlocked
+                    || block.accounts[*coordinate].capacity == 0
+            );
+            kept.push((watch.0, "watching", *coordinate, asked, *class));
+        }
+        for (number, coordinate) in hopes {
+            let part = parts.iter().find(|part| part.block == number).unwrap();
+            let (asked, account) = (
+                part.budget.units()[coordinate],
+                &engine.blocks.get(number).accounts[coordinate],
+            );
+            assert!(
+                i128::from(asked) <= account.left() && (engine.rule == Rule::All || account.capacity > 0)
+            );
+            kept.push((number, "hoping", coordinate, asked, *class));
+        }
+    }
+    kept.sort_unstable();
+    assert_eq!(engine.waiting.all_kept(), kept);
+    assert_eq!(engine.waiting.count(), classes.len());
+}
+
+proptest! {
+    #[test]
+    fn the_index_holds_exactly_what_waits(
+        renyi: bool,
+        unlocking in prop_oneof![
+            (1_u32..5).prop_map(Unlocking::Arrivals),
+            Just(Unlocking::Immediate),
+            Just(Unlocking::Lifetime { lifetime: Span::from_micros(40), tick: Span::from_micros(4) }),
+        ],
+        capacities in vec([0_i64..20, 1_i64..20], BLOCKS),
+        steps in vec((0_u64..3, 0_u8..12, any::<Index>(), [0_i64..9, 1_i64..9], 1_usize..8), 1..80),
+    ) {
+        let mut engine = engine(renyi, unlocking);
+        let block = |at: usize| BlockId::from(format!("b{at}"));
+        let add = |at: usize| Event::AddBlock {
+            block: block(at),
+            capacity: Budget::new(capacities[at].to_vec()).unwrap(),
+        };
+        for at in 0..BLOCKS {
+            engine.apply(&add(at)).unwrap();
+        }
+        let mut now = 0;
+        for (number, (later, kind, index, units, blocks)) in steps.into_iter().enumerate() {
+            now += later;
+            engine.advance(Time::from_micros(now));
+            check(&engine);
+            let claim = format!("c{}", index.index(number + 1)).into();
+            let event = match kind {
+                0..=5 => Event::Arrive(Arrival {
+                    claim: format!("c{number}").into(),
+                    demands: vec![Demand {
+                        blocks: (0..BLOCKS).filter(|at| blocks & (1 << at) != 0).map(block).collect(),
+                        budget: Budget::new(units.to_vec()).unwrap(),
+                    }],
+                    min_blocks: 1,
+                    timeout: (units[0] == 1).then_some(Span::from_micros(5)),
+                    priority: 0,
+                }),
+                6 | 7 => Event::Consume { claim, amount: Amount::All },
+                8 => Event::Release { claim, amount: Amount::All },
+                9 => Event::NeverRan { claim },
+                10 if blocks == 1 => Event::RetireBlock { block: block(index.index(BLOCKS)) },
+                10 => add(index.index(BLOCKS)),
+                _ => Event::Withdraw { claim },
+            };
+            let _ = engine.apply(&event);
+            check(&engine);
+        }
+        let all: Vec<_> = engine.claims().cloned().collect();
+        for claim in all {
+            engine.apply(&Event::Withdraw { claim }).unwrap();
+        }
+        check(&engine);
+        prop_assert_eq!(engine.waiting.count(), 0);
+        prop_assert!(engine.timeouts.is_empty() && engine.wakes.is_empty());
+    }
+}
