@@ -112,7 +112,6 @@ impl Engine {
         let mut raised = Vec::new();
         for part in parts.iter() {
             let block = self.blocks.get_mut(part.block);
-            block.settle(self.now);
             if block.arrive() {
                 raised.push(part.block);
             }

@@ -142,6 +142,9 @@ impl Engine {
     /// what is granted, in that order, then (`Arrive` only) that it waits if it does. `Consume`: the consumption, then
     /// the claims denied, by arrival. `Release`, `Withdraw`, `NeverRan`: what became of the claim, then what is
     /// granted. An event that was done before, or that finds nothing to do, gives no records.
+    ///
+    /// A claim that asks for a retired block is denied and unlocks nothing; one that asks too much is denied and unlocks
+    /// all the same. Claims with equal shares go by their arrival, also those that were matched later.
     pub fn apply(&mut self, event: &Event) -> Result<Vec<Record>, Refusal> {
         let records = match event {
             Event::AddBlock { block, capacity } => self.add_block(block, capacity),
