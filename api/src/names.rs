@@ -42,8 +42,6 @@ pub const RESOURCE: &str = "privatekube.dev/privacy-budget";
 pub const LABEL_MANAGED: &str = "privatekube.dev/managed";
 /// The label of a ledger entry that names its dataset.
 pub const LABEL_DATASET: &str = "privatekube.dev/dataset";
-/// The finalizer of blocks and claims that keeps them until the ledger knows that they are gone.
-pub const FINALIZER_LEDGER: &str = "privatekube.dev/ledger";
 /// The environment variable in which a container finds its pod's grant.
 pub const ENV_GRANT: &str = "PRIVATEKUBE_GRANT";
 

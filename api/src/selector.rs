@@ -301,7 +301,7 @@ fn syntax_error(text: &str, errors: &cel::ParseErrors) -> SelectorError {
         return SelectorError::TooDeep;
     }
     let (line, column) = error.pos;
-    let message = error.msg.lines().next().unwrap_or_default();
+    let message = lower_case(error.msg.lines().next().unwrap_or_default());
     SelectorError::Syntax {
         text: excerpt(text),
         problem: if line > 1 {
@@ -328,14 +328,16 @@ fn problem(error: &ExecutionError) -> String {
                 right.type_of()
             )
         }
-        other => {
-            let text = other.to_string();
-            let mut letters = text.chars();
-            letters
-                .next()
-                .map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect())
-        }
+        other => lower_case(&other.to_string()),
     }
+}
+
+/// `text` as it goes on after a colon.
+fn lower_case(text: &str) -> String {
+    let mut letters = text.chars();
+    letters
+        .next()
+        .map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect())
 }
 
 /// What an expression certainly is, if that is no condition.

@@ -232,7 +232,7 @@ fn wrong_annotations_are_refused_with_what_is_accepted() {
         ),
         (
             &[("blocks", "block.city = 1")],
-            "privatekube.dev/blocks: \"block.city = 1\" is not a CEL expression: at column 12: Syntax error: token \
+            "privatekube.dev/blocks: \"block.city = 1\" is not a CEL expression: at column 12: syntax error: token \
              recognition error at: '= '"
                 .to_owned(),
         ),

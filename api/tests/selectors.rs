@@ -102,7 +102,7 @@ fn what_is_no_selector_is_refused_with_what_is_accepted() {
         ),
         (
             "block.city == 'nyc' &&\n  block.a = 1",
-            "\"block.city == 'nyc' &&\\n  block.a = 1\" is not a CEL expression: at line 2, column 11: Syntax error: \
+            "\"block.city == 'nyc' &&\\n  block.a = 1\" is not a CEL expression: at line 2, column 11: syntax error: \
              token recognition error at: '= '"
                 .to_owned(),
         ),
