@@ -48,8 +48,8 @@ pub use ledger_entry::{PrivacyLedgerEntry, PrivacyLedgerEntrySpec, entry_name};
 pub use names::{
     ANNOTATION_BLOCKS, ANNOTATION_CLAIM, ANNOTATION_DATASET, ANNOTATION_DELTA, ANNOTATION_EPSILON,
     ANNOTATION_GRANT, ANNOTATION_MAX_BLOCKS, ANNOTATION_MECHANISM, ANNOTATION_MIN_BLOCKS, ANNOTATION_PREFIX,
-    ANNOTATION_PRIORITY, ANNOTATION_TIMEOUT, DatasetKey, ENV_GRANT, GATE, GROUP,
-    LABEL_DATASET, LABEL_MANAGED, NameError, RESOURCE, VERSION, is_label_name, is_object_name,
+    ANNOTATION_PRIORITY, ANNOTATION_TIMEOUT, DatasetKey, ENV_GRANT, GATE, GROUP, LABEL_DATASET,
+    LABEL_MANAGED, NameError, RESOURCE, VERSION, is_label_name, is_object_name,
 };
 pub use pod::{PodRequest, claim_spec, is_managed, pod_request};
 pub use request::{AmountRequest, BudgetRequest, ClaimRequest, RequestError, Wish};
