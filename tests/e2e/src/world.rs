@@ -12,7 +12,7 @@ use futures::{TryStreamExt, pin_mut};
 use k8s_openapi::api::core::v1::{Event, Namespace, Pod};
 use kube::{
     Api, Client, Resource,
-    api::{DynamicObject, ListParams, PostParams},
+    api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams},
     core::{ApiResource, GroupVersionKind, NamespaceResourceScope, ObjectMeta, TypeMeta},
     runtime::{WatchStreamExt, watcher},
 };
@@ -96,6 +96,23 @@ impl World {
             Err(kube::Error::Api(status)) => Ok(status.message),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Changes an object by a merge patch, as the administrator.
+    pub async fn change<K>(&self, namespace: &str, name: &str, patch: Value) -> Result<K, kube::Error>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
+    {
+        self.api::<K>(namespace).patch(name, &PatchParams::default(), &Patch::Merge(patch)).await
+    }
+
+    /// Asks for an object's deletion, as the administrator.
+    pub async fn delete<K>(&self, namespace: &str, name: &str) -> Result<()>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
+    {
+        self.api::<K>(namespace).delete(name, &DeleteParams::default()).await?;
+        Ok(())
     }
 
     /// The objects of a kind in a namespace.
@@ -201,6 +218,29 @@ impl World {
         }
     }
 
+    /// Waits until an object of this kind has an Event whose text contains `text`, and returns the Event's reason.
+    pub async fn told(&self, namespace: &str, kind: &str, name: &str, text: &str) -> Result<String> {
+        let fields = format!("involvedObject.kind={kind},involvedObject.name={name}");
+        let params = watcher::Config::default().fields(&fields);
+        let mut told = Vec::new();
+        let found = async {
+            let stream = watcher(self.api::<Event>(namespace), params).default_backoff().applied_objects();
+            pin_mut!(stream);
+            while let Some(event) = stream.try_next().await? {
+                let message = event.message.unwrap_or_default();
+                if message.contains(text) {
+                    return Ok::<_, watcher::Error>(event.reason.unwrap_or_default());
+                }
+                told.push(message);
+            }
+            Ok(String::new())
+        };
+        match timeout(PATIENCE, found).await {
+            Ok(reason) => Ok(reason?),
+            Err(_) => bail!("{kind} {namespace}/{name} was never told {text:?}, but {told:#?}"),
+        }
+    }
+
     /// A dataset's ledger, read and verified.
     pub async fn books(&self, namespace: &str, dataset: &str) -> Result<Books> {
         let key = DatasetKey { namespace: namespace.to_owned(), name: dataset.to_owned() };
@@ -275,6 +315,16 @@ impl Books {
     #[must_use]
     pub fn block(&self, name: &str) -> Option<BlockBooks> {
         self.replay.engine()?.block(&name.into())
+    }
+
+    /// A block's epsilons as (available, allocated, consumed), in the words of [`World::block_shows`]; with Renyi
+    /// composition at the lowest order.
+    #[must_use]
+    pub fn shows(&self, block: &str) -> Option<(String, String, String)> {
+        let composition = &self.replay.engine()?.setting().composition;
+        let books = self.block(block)?;
+        let shown = |units: &[i128]| composition.display_units(0, units.first().copied().unwrap_or_default());
+        Some((shown(&books.unlocked), shown(&books.allocated), shown(&books.consumed)))
     }
 
     /// Every claim's phase, in the order of arrival.
