@@ -20,7 +20,6 @@ mod bookkeeper;
 mod certificates;
 mod clock;
 mod controllers;
-mod inline_claim;
 mod kubernetes_store;
 mod metrics;
 mod pods;

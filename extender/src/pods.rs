@@ -1,13 +1,15 @@
 //! The managed pods that exist, and which of them wait for which claim object.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, Mutex, PoisonError},
 };
 
 use k8s_openapi::api::core::v1::Pod;
 use papaya::HashMap as ConcurrentMap;
-use privatekube_api::{ANNOTATION_GRANT, FieldErrors, PodRequest, pod_request};
+use privatekube_api::{
+    ANNOTATION_CLAIM, ANNOTATION_DATASET, ANNOTATION_GRANT, DatasetKey, FieldErrors, PodRequest, pod_request,
+};
 
 /// A pod's namespace and name.
 pub type PodKey = (String, String);
@@ -28,10 +30,47 @@ pub fn key_of(pod: &Pod) -> PodKey {
     )
 }
 
-/// What a pod asks in its annotations. What the system wrote there when it was bound is no part of it.
-pub fn request_of(pod: &Pod) -> Result<Option<PodRequest>, FieldErrors> {
+/// How a pod asks, as far as that is told without understanding what it asks: that was done at its admission.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Asks {
+    /// By its own annotations, of this dataset.
+    Itself(DatasetKey),
+    /// By claim objects with these names.
+    ByClaims(Vec<String>),
+}
+
+/// How a pod asks. The error says why it can't be told.
+pub fn asks_of(pod: &Pod) -> Result<Asks, String> {
+    let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+    let annotation = |name: &str| pod.metadata.annotations.as_ref()?.get(name);
+    if let Some(claims) = annotation(ANNOTATION_CLAIM) {
+        let only = [(ANNOTATION_CLAIM.to_owned(), claims.clone())].into();
+        return match pod_request(&only, namespace) {
+            Ok(Some(PodRequest::Claims(names))) => Ok(Asks::ByClaims(names)),
+            Ok(_) => Err(format!("annotation {ANNOTATION_CLAIM} names no claim")),
+            Err(errors) => Err(errors.to_string()),
+        };
+    }
+    let Some(dataset) = annotation(ANNOTATION_DATASET) else {
+        return Err(format!(
+            "it has neither annotation {ANNOTATION_DATASET} nor {ANNOTATION_CLAIM}"
+        ));
+    };
+    DatasetKey::parse(dataset, namespace)
+        .map(Asks::Itself)
+        .map_err(|error| format!("annotation {ANNOTATION_DATASET}: {error}"))
+}
+
+/// A pod's annotations without what the system wrote there when it was bound.
+pub fn written_annotations(pod: &Pod) -> BTreeMap<String, String> {
     let mut annotations = pod.metadata.annotations.clone().unwrap_or_default();
     annotations.remove(ANNOTATION_GRANT);
+    annotations
+}
+
+/// What a pod asks in its annotations.
+pub fn request_of(pod: &Pod) -> Result<Option<PodRequest>, FieldErrors> {
+    let annotations = written_annotations(pod);
     pod_request(
         &annotations,
         pod.metadata.namespace.as_deref().unwrap_or_default(),
@@ -88,7 +127,7 @@ impl Pods {
 
     fn share(&self, pod: &Pod, change: impl Fn(&mut BTreeSet<String>, String)) {
         let (namespace, name) = key_of(pod);
-        if let Ok(Some(PodRequest::Claims(claims))) = request_of(pod) {
+        if let Ok(Asks::ByClaims(claims)) = asks_of(pod) {
             let mut sharing = self.sharing.lock().unwrap_or_else(PoisonError::into_inner);
             for claim in claims {
                 let pods = sharing.entry((namespace.clone(), claim.clone())).or_default();

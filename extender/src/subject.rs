@@ -1,5 +1,7 @@
 //! For whom a claim is made, and the names that follow from it.
 
+use kube::ResourceExt;
+use privatekube_api::PrivacyBudgetClaim;
 use privatekube_policy::ClaimId;
 
 /// A pod that asks for itself, or a claim object that somebody wrote.
@@ -53,6 +55,34 @@ impl Subject {
         parts.next().is_none().then_some(Self {
             kind,
             namespace,
+            name,
+            uid,
+        })
+    }
+
+    /// For whom an object is: itself, or the pod that owns it if it bears the name that the pod's claim has. That name
+    /// is given by the extender alone; another object owned by a pod is like any other.
+    #[must_use]
+    pub fn shown_by(object: &PrivacyBudgetClaim) -> Option<Self> {
+        let namespace = object.metadata.namespace.clone()?;
+        let name = object.metadata.name.clone()?;
+        let owners = object
+            .owner_references()
+            .iter()
+            .filter(|owner| owner.kind == "Pod" && owner.api_version == "v1");
+        let mut pods = owners.map(|owner| Self {
+            kind: SubjectKind::Pod,
+            namespace: namespace.clone(),
+            name: owner.name.clone(),
+            uid: owner.uid.clone(),
+        });
+        if let Some(pod) = pods.find(|pod| pod.claim_name() == name) {
+            return Some(pod);
+        }
+        let uid = object.metadata.uid.clone()?;
+        Some(Self {
+            kind: SubjectKind::Claim,
+            namespace: namespace.clone(),
             name,
             uid,
         })

@@ -4,11 +4,11 @@
 use std::fmt;
 
 use k8s_openapi::api::core::v1::Pod;
-use privatekube_api::{GrantedClaim, PodRequest};
+use privatekube_api::GrantedClaim;
 use privatekube_policy::{ClaimId, Phase};
 
 use crate::{
-    pods::request_of,
+    pods::{Asks, asks_of},
     subject::{Subject, SubjectKind},
     view::View,
 };
@@ -43,14 +43,13 @@ impl Verdict {
             return Self::Starting;
         }
         let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
-        let ids: Vec<(String, Option<ClaimId>)> = match request_of(pod) {
-            Err(error) => return Self::Malformed(error.to_string()),
-            Ok(None) => return Self::Malformed("it has no privatekube.dev annotation".to_owned()),
-            Ok(Some(PodRequest::Inline(_))) => match subject_of(pod) {
+        let ids: Vec<(String, Option<ClaimId>)> = match asks_of(pod) {
+            Err(problem) => return Self::Malformed(problem),
+            Ok(Asks::Itself(_)) => match subject_of(pod) {
                 None => return Self::Malformed("it has no name or UID".to_owned()),
                 Some(subject) => vec![(subject.claim_name(), Some(subject.id()))],
             },
-            Ok(Some(PodRequest::Claims(names))) => names
+            Ok(Asks::ByClaims(names)) => names
                 .into_iter()
                 .map(|name| (name.clone(), view.named(namespace, &name)))
                 .collect(),

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use futures::{Stream, StreamExt, stream::select};
 use k8s_openapi::{
     ByteString,
     api::admissionregistration::v1::{
@@ -13,6 +14,7 @@ use k8s_openapi::{
 use kube::{
     Api, Client, Resource,
     api::{Patch, PatchParams},
+    runtime::{WatchStreamExt, watcher::watch_object},
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -21,13 +23,16 @@ use tracing::{info, warn};
 
 /// The name of both configurations.
 const CONFIGURATION: &str = "privatekube-extender";
-/// How often they are looked at.
-const EVERY: Duration = Duration::from_secs(30);
 /// How long is waited after a failure.
 const AGAIN: Duration = Duration::from_millis(500);
 
 /// Keeps the configurations right for ever; tells when they are for the first time.
 pub async fn keep(client: Client, authority: String, url: Option<String>, right: watch::Sender<bool>) {
+    // Whoever applies the manifests again, or puts other objects in their place, must not wait for us to notice.
+    let mut changes = select(
+        changes::<MutatingWebhookConfiguration>(&client),
+        changes::<ValidatingWebhookConfiguration>(&client),
+    );
     loop {
         let written = async {
             write::<MutatingWebhookConfiguration>(&client, &authority, url.as_deref()).await?;
@@ -36,7 +41,7 @@ pub async fn keep(client: Client, authority: String, url: Option<String>, right:
         match written.await {
             Ok(()) => {
                 right.send_replace(true);
-                sleep(EVERY).await;
+                changes.next().await;
             }
             Err(error) => {
                 warn!(error = %format!("{error:#}"), "the webhook configurations are not right yet");
@@ -44,6 +49,18 @@ pub async fn keep(client: Client, authority: String, url: Option<String>, right:
             }
         }
     }
+}
+
+/// Something whenever the configuration of a kind may have changed.
+fn changes<K>(client: &Client) -> impl Stream<Item = ()> + Unpin + use<K>
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
+{
+    let api: Api<K> = Api::all(client.clone());
+    watch_object(api, CONFIGURATION)
+        .default_backoff()
+        .map(|_| ())
+        .boxed()
 }
 
 async fn write<K>(client: &Client, authority: &str, url: Option<&str>) -> Result<()>

@@ -12,7 +12,10 @@ use privatekube_api::{
 use privatekube_policy::Composition;
 
 use super::{Admission, Answer, object};
-use crate::registry::Registry;
+use crate::{
+    registry::Registry,
+    subject::{Subject, SubjectKind},
+};
 
 pub(super) async fn dataset(_: &Admission, request: &AdmissionRequest<DynamicObject>) -> Answer {
     let dataset: PrivateDataset = match object(request) {
@@ -71,6 +74,9 @@ pub(super) async fn claim(admission: &Admission, request: &AdmissionRequest<Dyna
         return Answer::Allow;
     }
     claim.metadata.namespace.clone_from(&request.namespace);
+    if let Some(why) = foreign_to_pod(&claim, request.old_object.is_some()) {
+        return Answer::Deny(why);
+    }
     let uses = [claim.consume().map(|_| ()), claim.release().map(|_| ())];
     if let Some(errors) = uses.into_iter().find_map(Result::err) {
         return Answer::Deny(errors.to_string());
@@ -87,6 +93,24 @@ pub(super) async fn claim(admission: &Admission, request: &AdmissionRequest<Dyna
         Ok(()) => Answer::Allow,
         Err(why) => Answer::Deny(why),
     }
+}
+
+/// Why somebody else than the extender may not write the object of a pod's own claim like that.
+fn foreign_to_pod(claim: &PrivacyBudgetClaim, exists: bool) -> Option<String> {
+    let pod = Subject::shown_by(claim).filter(|subject| subject.kind == SubjectKind::Pod)?;
+    if !exists {
+        return Some(format!(
+            "metadata.ownerReferences: the claim of pod {} is made by the extender: give yours another name",
+            pod.name
+        ));
+    }
+    claim.spec.consume.as_ref().map(|_| {
+        format!(
+            "spec.consume: the claim is that of pod {}, which spends it when it starts: leave this out (release gives \
+             it back before that)",
+            pod.name
+        )
+    })
 }
 
 /// What is known of a dataset when somebody asks for it.

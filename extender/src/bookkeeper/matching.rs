@@ -1,6 +1,6 @@
 //! From what was asked, and the blocks that exist, to events for the ledger.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use privatekube_api::{AmountRequest, ClaimRequest, PrivateDataBlock, PrivateDataset, Wish};
 use privatekube_policy::{
@@ -142,15 +142,15 @@ impl Bookkeeper {
         Ok((known == Some(Phase::Consumed)).then(|| Event::NeverRan { claim }.into()))
     }
 
-    /// Makes events of the blocks that are new and of what was asked.
-    pub(super) fn match_all(&mut self) -> Result<Vec<Pending>, BookkeeperError> {
+    /// Makes events of the blocks that are new and of what was asked, to follow on what is pending.
+    pub(super) fn match_all(&mut self, pending: &[Pending]) -> Result<Vec<Pending>, BookkeeperError> {
         let Some(engine) = self.engine()? else {
             return Ok(Vec::new());
         };
         let composition = engine.setting().composition.clone();
         let blocks_changed = std::mem::take(&mut self.blocks_changed);
         let mut events = if blocks_changed {
-            self.add_blocks(&composition)?
+            self.add_blocks(&composition, pending)?
         } else {
             Vec::new()
         };
@@ -194,10 +194,22 @@ impl Bookkeeper {
     }
 
     /// Events for the blocks that exist and aren't in the ledger. What can't be added says why on its object.
-    fn add_blocks(&mut self, composition: &Composition) -> Result<Vec<Pending>, BookkeeperError> {
+    fn add_blocks(
+        &mut self,
+        composition: &Composition,
+        pending: &[Pending],
+    ) -> Result<Vec<Pending>, BookkeeperError> {
         let Some(engine) = self.engine()? else {
             return Ok(Vec::new());
         };
+        // Deleted and made again before either came to the ledger.
+        let retiring: BTreeSet<&BlockId> = pending
+            .iter()
+            .filter_map(|pending| match &pending.event {
+                Event::RetireBlock { block } => Some(block),
+                _ => None,
+            })
+            .collect();
         let mut events = Vec::new();
         let mut problems = Vec::new();
         // Admission lets no guarantee in that makes no sense.
@@ -217,7 +229,7 @@ impl Bookkeeper {
                      so give the block another name"
                         .to_owned(),
                 )),
-                (Some(books), Ok(_)) if !books.retired => {}
+                (Some(books), Ok(_)) if !books.retired && !retiring.contains(&block) => {}
                 (_, Ok(capacity)) => events.push(Event::AddBlock { block, capacity }.into()),
             }
         }

@@ -25,6 +25,8 @@ use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, info, warn};
 
+pub(crate) use telling::phase_reason;
+
 use crate::{
     clock,
     kubernetes_store::KubernetesStore,
@@ -340,7 +342,7 @@ impl Bookkeeper {
                 Message::Flush(reply) => flushed.push(reply),
             }
         }
-        pending.extend(self.match_all()?);
+        pending.extend(self.match_all(&pending)?);
         self.commit(pending).await?;
         for reply in flushed {
             // Whoever asked may have stopped waiting.

@@ -230,15 +230,26 @@ impl Bookkeeper {
         })
     }
 
+    /// What the claim has of each block: what was asked, less what was given back. A block of which nothing is left is
+    /// none of the claim's any more.
     fn granted_blocks(&self, claim: &ClaimState<'_>, composition: &Composition) -> Vec<GrantedBlock> {
-        let demands = claim.arrival.demands.iter();
-        demands
-            .flat_map(|demand| {
-                let budget = granted_budget(demand.budget.units(), composition);
-                demand.blocks.iter().map(move |block| GrantedBlock {
+        let asked = claim
+            .arrival
+            .demands
+            .iter()
+            .flat_map(|demand| demand.blocks.iter().map(|block| (block, demand.budget.units())));
+        asked
+            .zip(&claim.released)
+            .filter_map(|((block, asked), (_, released))| {
+                let kept: Vec<i64> = asked
+                    .iter()
+                    .zip(released.units())
+                    .map(|(asked, back)| asked - back)
+                    .collect();
+                kept.iter().any(|units| *units > 0).then(|| GrantedBlock {
                     name: block.to_string(),
                     data_source: self.data_source(block),
-                    budget: budget.clone(),
+                    budget: granted_budget(&kept, composition),
                 })
             })
             .collect()
@@ -534,7 +545,7 @@ const fn word(phase: Phase) -> &'static str {
 }
 
 /// The reason of the Event that says that a phase was reached.
-const fn phase_reason(phase: Phase) -> &'static str {
+pub(crate) const fn phase_reason(phase: Phase) -> &'static str {
     match phase {
         Phase::Waiting => "BudgetWaiting",
         Phase::Granted => "BudgetGranted",

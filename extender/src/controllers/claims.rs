@@ -1,9 +1,8 @@
 //! PrivacyBudgetClaims: those that somebody wrote ask; those that were made for pods are views, but for what their
-//! owners write to `consume` and `release`.
+//! owners write to `release`.
 
 use std::sync::Arc;
 
-use kube::ResourceExt;
 use privatekube_api::{ClaimPhase, DatasetKey, PrivacyBudgetClaim};
 use privatekube_policy::ClaimId;
 use tracing::warn;
@@ -26,45 +25,18 @@ impl Claims {
     }
 }
 
-/// For whom an object is: itself, or the pod that owns it if it bears the name that the pod's claim has. That name is
-/// given by the extender alone; another object owned by a pod is like any other.
-fn subject(object: &PrivacyBudgetClaim) -> Option<Subject> {
-    let namespace = object.metadata.namespace.clone()?;
-    let name = object.metadata.name.clone()?;
-    let owners = object
-        .owner_references()
-        .iter()
-        .filter(|owner| owner.kind == "Pod" && owner.api_version == "v1");
-    let mut pods = owners.map(|owner| Subject {
-        kind: SubjectKind::Pod,
-        namespace: namespace.clone(),
-        name: owner.name.clone(),
-        uid: owner.uid.clone(),
-    });
-    if let Some(pod) = pods.find(|pod| pod.claim_name() == name) {
-        return Some(pod);
-    }
-    let uid = object.metadata.uid.clone()?;
-    Some(Subject {
-        kind: SubjectKind::Claim,
-        namespace: namespace.clone(),
-        name,
-        uid,
-    })
-}
-
 fn dataset(object: &PrivacyBudgetClaim) -> Option<DatasetKey> {
     DatasetKey::parse(&object.spec.dataset, object.metadata.namespace.as_deref()?).ok()
 }
 
 impl Follower<PrivacyBudgetClaim> for Claims {
     fn there(&mut self, object: PrivacyBudgetClaim) {
-        let (Some(subject), Some(dataset)) = (subject(&object), dataset(&object)) else {
+        let (Some(subject), Some(dataset)) = (Subject::shown_by(&object), dataset(&object)) else {
             return;
         };
-        let id = subject.id();
+        let (id, kind) = (subject.id(), subject.kind);
         let desk = self.registry.desk();
-        match subject.kind {
+        match kind {
             SubjectKind::Pod => desk
                 .announcer
                 .made(&id, object.metadata.uid.as_deref().unwrap_or_default()),
@@ -93,11 +65,11 @@ impl Follower<PrivacyBudgetClaim> for Claims {
         {
             desk.statuses.write(StatusKey::Claim(id.clone()));
         }
-        self.uses(&object, &dataset, &id);
+        self.uses(&object, &dataset, &id, kind);
     }
 
     fn gone(&mut self, last: PrivacyBudgetClaim, _: bool) {
-        let (Some(subject), Some(dataset)) = (subject(&last), dataset(&last)) else {
+        let (Some(subject), Some(dataset)) = (Subject::shown_by(&last), dataset(&last)) else {
             return;
         };
         let id = subject.id();
@@ -120,12 +92,16 @@ impl Follower<PrivacyBudgetClaim> for Claims {
 
 impl Claims {
     /// Passes on what is to be consumed and released in all. Said again, it does nothing.
-    fn uses(&self, object: &PrivacyBudgetClaim, dataset: &DatasetKey, claim: &ClaimId) {
+    fn uses(&self, object: &PrivacyBudgetClaim, dataset: &DatasetKey, claim: &ClaimId, subject: SubjectKind) {
         for (kind, amount) in [
             (UseKind::Consume, object.consume()),
             (UseKind::Release, object.release()),
         ] {
             match amount {
+                // A pod's own claim is spent when it is bound, and by nothing else: all of it returns if it never is.
+                Ok(Some(_)) if (subject, kind) == (SubjectKind::Pod, UseKind::Consume) => {
+                    warn!(%claim, "a pod's own claim is not spent by its object");
+                }
                 Ok(Some(amount)) => {
                     self.registry.send(
                         dataset,

@@ -14,8 +14,8 @@ use tracing::{error, warn};
 
 use super::follow::Follower;
 use crate::{
-    bookkeeper::Message,
-    pods::{key_of, request_of},
+    bookkeeper::{Message, phase_reason},
+    pods::{Asks, asks_of, key_of, request_of},
     registry::Registry,
     subject::Subject,
     verdict::{Verdict, subject_of},
@@ -32,10 +32,23 @@ impl ManagedPods {
     }
 }
 
-/// What a pod asks for itself; none if it asks by claim objects.
-fn own_request(pod: &Pod) -> Option<(Subject, ClaimRequest)> {
+/// A pod's own claim and whose budget it asks; none if it asks by claim objects.
+fn own_claim(pod: &Pod) -> Option<(Subject, DatasetKey)> {
+    match asks_of(pod) {
+        Ok(Asks::Itself(dataset)) => Some((subject_of(pod)?, dataset)),
+        Ok(Asks::ByClaims(_)) => None,
+        Err(problem) => {
+            let (namespace, name) = key_of(pod);
+            warn!(pod = %format!("{namespace}/{name}"), problem, "a pod's annotations make no sense");
+            None
+        }
+    }
+}
+
+/// What a pod asks for itself.
+fn own_request(pod: &Pod) -> Option<ClaimRequest> {
     match request_of(pod) {
-        Ok(Some(PodRequest::Inline(request))) => Some((subject_of(pod)?, request)),
+        Ok(Some(PodRequest::Inline(request))) => Some(request),
         Ok(_) => None,
         Err(errors) => {
             let (namespace, name) = key_of(pod);
@@ -56,34 +69,32 @@ impl Follower<Pod> for ManagedPods {
         pod.metadata.managed_fields = None;
         let pod = Arc::new(pod);
         let desk = self.registry.desk();
-        desk.pods.put(Arc::clone(&pod));
+        let before = desk.pods.put(Arc::clone(&pod));
         if is_placed(&pod) {
-            check_placed(&self.registry, &pod);
+            let again = before.is_some_and(|before| before.metadata.uid == pod.metadata.uid && is_placed(&before));
+            check_placed(&self.registry, &pod, again);
             return;
         }
-        let own = own_request(&pod);
+        let own = own_claim(&pod);
         if pod.metadata.deletion_timestamp.is_some() || is_over(&pod) {
             // No pod that is being deleted can be bound.
-            if let Some((subject, request)) = own {
-                self.registry
-                    .send(&request.dataset, Message::Withdraw(subject.id()));
+            if let Some((subject, dataset)) = own {
+                self.registry.send(&dataset, Message::Withdraw(subject.id()));
             }
             return;
         }
-        if let Some((subject, request)) = own
+        if own.is_none() && before.is_none_or(|before| before.metadata.uid != pod.metadata.uid) {
+            tell_named(&self.registry, &pod);
+        }
+        if let Some((subject, dataset)) = own
             && desk
                 .view
                 .claim(&subject.id())
                 .is_none_or(|claim| claim.phase == Phase::Waiting)
+            && let Some(request) = own_request(&pod)
         {
-            let dataset = request.dataset.clone();
-            self.registry.send(
-                &dataset,
-                Message::Claim {
-                    subject,
-                    request: Arc::new(request),
-                },
-            );
+            let request = Arc::new(request);
+            self.registry.send(&dataset, Message::Claim { subject, request });
         }
         desk.gates.look(key_of(&pod));
     }
@@ -91,7 +102,7 @@ impl Follower<Pod> for ManagedPods {
     fn gone(&mut self, pod: Pod, finally: bool) {
         let desk = self.registry.desk();
         desk.pods.remove(&pod);
-        let Some((subject, request)) = own_request(&pod) else {
+        let Some((subject, dataset)) = own_claim(&pod) else {
             return;
         };
         let id = subject.id();
@@ -105,12 +116,38 @@ impl Follower<Pod> for ManagedPods {
             tokio::spawn(never_ran(
                 Arc::clone(&self.registry),
                 pod,
-                request.dataset.clone(),
+                dataset.clone(),
                 id.clone(),
             ));
         }
-        self.registry.send(&request.dataset, Message::Withdraw(id));
+        self.registry.send(&dataset, Message::Withdraw(id));
     }
+}
+
+/// A pod that names claim objects is told of all that happens to them from now on. How they are, it is told at once.
+fn tell_named(registry: &Registry, pod: &Pod) {
+    let desk = registry.desk();
+    let verdict = Verdict::of(pod, &desk.view);
+    let (phase, note) = match &verdict {
+        Verdict::Unknown { .. } => (Phase::Waiting, verdict.to_string()),
+        Verdict::Held { claim, phase } => {
+            let id = claim
+                .split_once('/')
+                .and_then(|(namespace, name)| desk.view.named(namespace, name));
+            let message = id
+                .and_then(|id| desk.view.claim(&id))
+                .and_then(|claim| claim.status.message.clone());
+            let phase_word = format!("{phase:?}").to_lowercase();
+            let message = message.unwrap_or_default();
+            (
+                *phase,
+                format!("privacy budget claim {claim} {phase_word}: {message}"),
+            )
+        }
+        _ => return,
+    };
+    desk.announcer
+        .of_pod(pod, phase_reason(phase), phase != Phase::Waiting, &note);
 }
 
 /// A pod went without ever having had a node, so nothing of what was spent for it ran, and that returns. It is made
@@ -134,11 +171,12 @@ async fn never_ran(registry: Arc<Registry>, pod: Pod, dataset: DatasetKey, claim
 }
 
 /// Our bind spends before it binds and says so on the pod. A pod that has a node without that came there by another
-/// way.
-fn check_placed(registry: &Arc<Registry>, pod: &Arc<Pod>) {
+/// way. It is counted and told of once; `again` says that it was seen there before.
+fn check_placed(registry: &Arc<Registry>, pod: &Arc<Pod>, again: bool) {
     let desk = registry.desk();
     let annotations = pod.metadata.annotations.as_ref();
-    if annotations.is_some_and(|annotations| annotations.contains_key(ANNOTATION_GRANT)) || is_over(pod) {
+    let granted = annotations.is_some_and(|annotations| annotations.contains_key(ANNOTATION_GRANT));
+    if granted || is_over(pod) || pod.metadata.deletion_timestamp.is_some() {
         return;
     }
     let granted = match Verdict::of(pod, &desk.view) {
@@ -146,11 +184,13 @@ fn check_placed(registry: &Arc<Registry>, pod: &Arc<Pod>) {
         // Looked at again when everything is there.
         Verdict::Starting => return,
         verdict => {
-            let (namespace, name) = key_of(pod);
-            error!(pod = %format!("{namespace}/{name}"), %verdict, "a pod got a node without privacy budget");
-            desk.metrics.bypassed.inc();
-            let note = format!("the pod got a node without privacy budget and is deleted: {verdict}");
-            desk.announcer.of_pod(pod, "BudgetBypassed", true, &note);
+            if !again {
+                let (namespace, name) = key_of(pod);
+                error!(pod = %format!("{namespace}/{name}"), %verdict, "a pod got a node without privacy budget");
+                desk.metrics.bypassed.inc();
+                let note = format!("the pod got a node without privacy budget and is deleted: {verdict}");
+                desk.announcer.of_pod(pod, "BudgetBypassed", true, &note);
+            }
             delete(registry, pod);
             return;
         }
@@ -189,11 +229,11 @@ fn delete(registry: &Registry, pod: &Pod) {
 pub(super) fn look_at_all(registry: &Arc<Registry>) {
     for pod in registry.desk().pods.all() {
         if is_placed(&pod) {
-            check_placed(registry, &pod);
+            check_placed(registry, &pod, false);
         } else {
             registry.desk().gates.look(key_of(&pod));
         }
-        if let Some((subject, _)) = own_request(&pod) {
+        if let Some((subject, _)) = own_claim(&pod) {
             let id = subject.id();
             if !registry.desk().announcer.is_made(&id) {
                 registry.desk().statuses.write(StatusKey::Claim(id));

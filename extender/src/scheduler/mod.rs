@@ -223,6 +223,11 @@ async fn bound(registry: &Registry, args: &ExtenderBindingArgs) -> Outcome {
             return Outcome::Failed(error);
         }
     }
+    // Something may have been given back until it was spent, and nothing can be any more.
+    let claims = match Verdict::of(&pod, &desk.view) {
+        Verdict::Granted(claims) => claims,
+        verdict => return Outcome::Refused(verdict.to_string()),
+    };
     let grant = Grant {
         claims: claims.iter().map(|(_, grant)| grant.clone()).collect(),
     };

@@ -151,7 +151,6 @@ impl Announcer {
             controller: "privatekube-extender".into(),
             instance: None,
         };
-        let recorder = Recorder::new(client, reporter);
         while let Some(announcement) = announced.recv().await {
             let event = Event {
                 type_: if announcement.warning {
@@ -164,6 +163,8 @@ impl Announcer {
                 action: announcement.reason.to_owned(),
                 secondary: None,
             };
+            // A recorder takes what has the same reason for the same again, whatever its note says.
+            let recorder = Recorder::new(client.clone(), reporter.clone());
             let answer = recorder.publish(&event, &announcement.about).await;
             metrics.count_write("event", &answer);
             if let Err(error) = answer {

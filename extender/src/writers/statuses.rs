@@ -9,7 +9,7 @@ use kube::{
     api::{Patch, PatchParams, PostParams},
     core::NamespaceResourceScope,
 };
-use privatekube_api::{DatasetKey, PrivacyBudgetClaim, PrivateDataBlock, PrivateDataset};
+use privatekube_api::{DatasetKey, PrivacyBudgetClaim, PrivateDataBlock, PrivateDataset, claim_spec};
 use privatekube_policy::{ClaimId, Phase};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::json;
@@ -18,9 +18,8 @@ use tracing::{debug, warn};
 use super::announcer::Announcer;
 use super::keyed::{Done, Marked, Marker, keyed, work};
 use crate::{
-    inline_claim,
     metrics::Metrics,
-    pods::Pods,
+    pods::{Pods, written_annotations},
     subject::{Subject, SubjectKind},
     view::View,
 };
@@ -141,7 +140,7 @@ impl Writer {
         if pod.metadata.uid.as_deref() != Some(&subject.uid) || pod.metadata.deletion_timestamp.is_some() {
             return None;
         }
-        let spec = inline_claim::spec(pod.metadata.annotations.as_ref()?)?;
+        let spec = claim_spec(&written_annotations(&pod))?;
         let mut object = PrivacyBudgetClaim::new(name, spec);
         object.metadata.owner_references = Some(vec![owner(&pod)]);
         Some(object)
