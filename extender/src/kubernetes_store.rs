@@ -118,21 +118,29 @@ impl Store for KubernetesStore {
         let object = self
             .object(entry)
             .map_err(|error| CreateError::Refused(error.to_string()))?;
-        match timeout(PATIENCE, self.api.create(&PostParams::default(), &object)).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(Error::Api(status))) => Err(create_error(&status)),
-            Ok(Err(error)) => Err(CreateError::Unknown(error.to_string())),
-            Err(_) => Err(CreateError::Unknown(format!("no answer within {PATIENCE:?}"))),
+        let error = match timeout(PATIENCE, self.api.create(&PostParams::default(), &object)).await {
+            Ok(Ok(_)) => return Ok(()),
+            Ok(Err(Error::Api(status))) => create_error(&status),
+            Ok(Err(error)) => CreateError::Unknown(error.to_string()),
+            Err(_) => CreateError::Unknown(format!("no answer within {PATIENCE:?}")),
+        };
+        if let CreateError::Unknown(error) = &error {
+            warn!(dataset = %self.dataset, sequence = entry.sequence, error, "an entry may be written or not");
         }
+        Err(error)
     }
 
     async fn read(&self, sequence: u64) -> Result<Option<Entry>, StoreError> {
         let name = entry_name(&self.dataset.name, sequence);
-        match timeout(PATIENCE, self.api.get_opt(&name)).await {
+        let answer = match timeout(PATIENCE, self.api.get_opt(&name)).await {
             Ok(Ok(object)) => object.map(self::entry).transpose(),
             Ok(Err(error)) => Err(StoreError(error.to_string())),
             Err(_) => Err(StoreError(format!("no answer within {PATIENCE:?}"))),
+        };
+        if let Err(error) = &answer {
+            warn!(dataset = %self.dataset, sequence, %error, "an entry can't be read");
         }
+        answer
     }
 
     async fn read_after(&self, after: u64) -> Result<Vec<Entry>, StoreError> {

@@ -114,10 +114,11 @@ impl Writer {
                     .made(id, made.metadata.uid.as_deref().unwrap_or_default()),
                 // The watch tells its UID.
                 Err(kube::Error::Api(status)) if status.code == 409 => {}
-                // Its namespace is going, and the pod with it.
+                // Its namespace is going, and the pod with it; or the API server has only just started, and knows no
+                // rights yet. As long as the pod is there, it is tried again.
                 Err(kube::Error::Api(status)) if matches!(status.code, 403 | 404) => {
-                    debug!(claim = %id, %status, "a pod's claim object is not made");
-                    return Done::Well;
+                    debug!(claim = %id, %status, "a pod's claim object is not made yet");
+                    return Done::Failed;
                 }
                 Err(error) => return failed("claim object", id.as_str(), &error),
             }
