@@ -311,7 +311,7 @@ impl Bookkeeper {
 
     /// The event for what a claim's object says of its use; none, and an Event, if that makes no sense.
     pub(super) fn use_of(
-        &self,
+        &mut self,
         claim: &ClaimId,
         kind: UseKind,
         amount: &AmountRequest,
@@ -355,7 +355,7 @@ impl Bookkeeper {
             Ok(amount) => Ok(Some(event(amount).into())),
             Err(problem) => {
                 let problem: String = problem;
-                self.tell_refused(&event(Amount::All), &problem);
+                self.tell_refused(&event(Amount::All), &problem)?;
                 Ok(None)
             }
         }

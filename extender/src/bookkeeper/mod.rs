@@ -6,6 +6,7 @@
 
 mod explain;
 mod matching;
+mod shown;
 mod telling;
 
 use std::{
@@ -39,6 +40,9 @@ use crate::{
 
 /// Messages that are taken together at most.
 const MOST_MESSAGES: usize = 4096;
+/// The first wait for an API server that does not answer, doubled each time up to the longest.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// How often the reasons of waiting claims are looked at again.
 const EXPLAIN_EVERY: Duration = Duration::from_secs(1);
 /// Waiting claims whose reason is looked at each time.
@@ -167,9 +171,6 @@ pub enum BookkeeperError {
     /// The ledger was lost midway.
     #[error("the ledger of {0}: {1}")]
     Poisoned(DatasetKey, Poisoned),
-    /// The API server could not be asked.
-    #[error("dataset {0}: {1}")]
-    Api(DatasetKey, Box<kube::Error>),
 }
 
 /// A block's object, as far as matching and telling need it.
@@ -248,7 +249,7 @@ impl Bookkeeper {
 
     /// Reads the ledger and tells what it says.
     pub async fn open(&mut self) -> Result<(), BookkeeperError> {
-        let object = self.read_object().await?;
+        let object = self.read_object().await;
         let setting = match object.as_ref().map(|object| object.spec.setting()) {
             None => self.desk.defaults.clone(),
             Some(Ok(setting)) => setting,
@@ -274,7 +275,7 @@ impl Bookkeeper {
         );
         self.ledger = Some(ledger);
         // Grants name their blocks' data sources.
-        self.read_blocks().await?;
+        self.read_blocks().await;
         self.tell_everything()
     }
 
@@ -315,9 +316,9 @@ impl Bookkeeper {
             .any(|message| matches!(message, Message::Claim { .. }))
         {
             // What was there before somebody asked must be seen before it is matched: the watch may be behind.
-            self.read_blocks().await?;
+            self.read_blocks().await;
         }
-        if self.ledger.is_none() && self.may_open(&batch).await? {
+        if self.ledger.is_none() && self.may_open(&batch).await {
             self.open().await?;
         }
         let mut flushed = Vec::new();
@@ -352,41 +353,53 @@ impl Bookkeeper {
     }
 
     /// Whether there is anything to open the ledger for: a block, or the dataset's object.
-    async fn may_open(&mut self, batch: &[Message]) -> Result<bool, BookkeeperError> {
+    async fn may_open(&self, batch: &[Message]) -> bool {
         let known = !self.blocks.is_empty()
             || self.object.is_some()
             || batch
                 .iter()
                 .any(|message| matches!(message, Message::Block(_) | Message::Dataset(_)));
         if known {
-            return Ok(true);
+            return true;
         }
         let asked = batch
             .iter()
             .any(|message| matches!(message, Message::Claim { .. }));
-        Ok(asked && self.read_object().await?.is_some())
+        asked && self.read_object().await.is_some()
     }
 
-    async fn read_object(&self) -> Result<Option<PrivateDataset>, BookkeeperError> {
+    async fn read_object(&self) -> Option<PrivateDataset> {
         let api: Api<PrivateDataset> = Api::namespaced(self.desk.client.clone(), &self.dataset.namespace);
-        api.get_opt(&self.dataset.name)
+        self.patiently("the dataset", || api.get_opt(&self.dataset.name))
             .await
-            .map_err(|error| self.api(error))
-    }
-
-    fn api(&self, error: kube::Error) -> BookkeeperError {
-        BookkeeperError::Api(self.dataset.clone(), Box::new(error))
     }
 
     /// Every block of the dataset as it is now.
-    async fn read_blocks(&mut self) -> Result<(), BookkeeperError> {
+    async fn read_blocks(&mut self) {
         let api: Api<PrivateDataBlock> = Api::namespaced(self.desk.client.clone(), &self.dataset.namespace);
         let params = ListParams::default().fields(&format!("spec.dataset={}", self.dataset.name));
-        let list = api.list(&params).await.map_err(|error| self.api(error))?;
+        let list = self.patiently("the blocks", || api.list(&params)).await;
         for object in list {
             self.know(Arc::new(object));
         }
-        Ok(())
+    }
+
+    /// Asks until the API server answers: nothing can be decided without it, and everything can wait.
+    async fn patiently<T, F>(&self, what: &str, ask: impl Fn() -> F) -> T
+    where
+        F: Future<Output = Result<T, kube::Error>>,
+    {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            match ask().await {
+                Ok(answer) => return answer,
+                Err(error) => {
+                    warn!(dataset = %self.dataset, %error, ?pause, "{what} can't be read, asking again");
+                }
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
     }
 
     /// Writes what is pending, as many rounds as it takes, and tells what was decided.
@@ -422,15 +435,12 @@ impl Bookkeeper {
                         pending.push_front(Pending { event, reply });
                         break;
                     }
-                    Err(error) => {
-                        debug!(dataset = %self.dataset, ?event, %error, "an event makes no sense and is left out");
-                        match reply {
-                            Some(reply) => {
-                                let _ = reply.send(Err(SpendError::Refused(error.to_string())));
-                            }
-                            None => refused.push((event, error.to_string())),
+                    Err(error) => match reply {
+                        Some(reply) => {
+                            let _ = reply.send(Err(SpendError::Refused(error.to_string())));
                         }
-                    }
+                        None => refused.push((event, error.to_string())),
+                    },
                 }
             }
             let wrote = !round.is_empty();
@@ -443,7 +453,7 @@ impl Bookkeeper {
                 self.tell(&committed)?;
             }
             for (event, problem) in refused {
-                self.tell_refused(&event, &problem);
+                self.tell_refused(&event, &problem)?;
             }
             for reply in replies {
                 let _ = reply.send(Ok(()));

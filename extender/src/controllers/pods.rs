@@ -45,14 +45,19 @@ fn own_claim(pod: &Pod) -> Option<(Subject, DatasetKey)> {
     }
 }
 
-/// What a pod asks for itself.
-fn own_request(pod: &Pod) -> Option<ClaimRequest> {
+/// What a pod asks for itself. One that came while no webhook looked at it is told, if it is `new`, what it did wrong.
+fn own_request(registry: &Registry, pod: &Pod, new: bool) -> Option<ClaimRequest> {
     match request_of(pod) {
         Ok(Some(PodRequest::Inline(request))) => Some(request),
         Ok(_) => None,
         Err(errors) => {
             let (namespace, name) = key_of(pod);
             warn!(pod = %format!("{namespace}/{name}"), %errors, "a pod's annotations make no sense");
+            if new {
+                let note = format!("the pod can't be given privacy budget: {errors}");
+                let reason = phase_reason(Phase::Denied);
+                registry.desk().announcer.of_pod(pod, reason, true, &note);
+            }
             None
         }
     }
@@ -71,7 +76,8 @@ impl Follower<Pod> for ManagedPods {
         let desk = self.registry.desk();
         let before = desk.pods.put(Arc::clone(&pod));
         if is_placed(&pod) {
-            let again = before.is_some_and(|before| before.metadata.uid == pod.metadata.uid && is_placed(&before));
+            let again =
+                before.is_some_and(|before| before.metadata.uid == pod.metadata.uid && is_placed(&before));
             check_placed(&self.registry, &pod, again);
             return;
         }
@@ -83,7 +89,8 @@ impl Follower<Pod> for ManagedPods {
             }
             return;
         }
-        if own.is_none() && before.is_none_or(|before| before.metadata.uid != pod.metadata.uid) {
+        let new = before.is_none_or(|before| before.metadata.uid != pod.metadata.uid);
+        if own.is_none() && new {
             tell_named(&self.registry, &pod);
         }
         if let Some((subject, dataset)) = own
@@ -91,7 +98,7 @@ impl Follower<Pod> for ManagedPods {
                 .view
                 .claim(&subject.id())
                 .is_none_or(|claim| claim.phase == Phase::Waiting)
-            && let Some(request) = own_request(&pod)
+            && let Some(request) = own_request(&self.registry, &pod, new)
         {
             let request = Arc::new(request);
             self.registry.send(&dataset, Message::Claim { subject, request });

@@ -1,0 +1,126 @@
+//! What objects' statuses show of what is committed.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use privatekube_api::{Amounts, GrantedBudget, PrivateDataBlockStatus, RenyiAmount, conditions};
+use privatekube_policy::{BlockBooks, ClaimState, Composition, Engine, Phase, Time};
+
+use super::explain::Why;
+use crate::clock;
+
+/// The conditions of a claim: Granted always, the others once they are true.
+pub(super) fn claim_conditions(claim: &ClaimState<'_>, why: &Why, changed: Option<Time>) -> Vec<Condition> {
+    let condition = |type_: &str, is: bool, at: Time| Condition {
+        type_: type_.to_owned(),
+        status: if is { "True" } else { "False" }.to_owned(),
+        reason: why.reason.to_owned(),
+        message: why.message.clone(),
+        last_transition_time: clock::meta_time(at),
+        observed_generation: None,
+    };
+    let decided = claim.decided.unwrap_or(claim.arrived);
+    let granted = matches!(claim.phase, Phase::Granted | Phase::Consumed | Phase::Released);
+    let mut all = vec![condition(conditions::GRANTED, granted, decided)];
+    let further = match claim.phase {
+        Phase::Waiting | Phase::Granted | Phase::Withdrawn => None,
+        Phase::Consumed => Some(conditions::CONSUMED),
+        Phase::Released => Some(conditions::RELEASED),
+        Phase::Denied => Some(conditions::DENIED),
+        Phase::Expired => Some(conditions::EXPIRED),
+    };
+    all.extend(further.map(|type_| condition(type_, true, changed.unwrap_or(decided))));
+    all
+}
+
+/// The claim's largest share of a block's budget at a coordinate, for people. The engine compares exact fractions.
+#[expect(clippy::cast_precision_loss, reason = "four digits are shown")]
+pub(super) fn dominant_share(engine: &Engine, claim: &ClaimState<'_>) -> Option<f64> {
+    let shares = claim.arrival.demands.iter().flat_map(|demand| {
+        demand
+            .blocks
+            .iter()
+            .filter_map(|block| engine.block(block))
+            .flat_map(|books| {
+                let capacity = books.capacity.units().to_vec();
+                let asked = demand.budget.units().to_vec();
+                asked
+                    .into_iter()
+                    .zip(capacity)
+                    .filter(|(_, capacity)| *capacity > 0)
+                    .map(|(asked, capacity)| asked as f64 / capacity as f64)
+            })
+    });
+    shares.reduce(f64::max)
+}
+
+fn amounts(composition: &Composition, at: usize, units: impl Fn(usize) -> i128) -> Amounts {
+    match composition {
+        Composition::Basic => Amounts {
+            epsilon: composition.display_units(0, units(0)),
+            delta: Some(composition.display_units(1, units(1))),
+            renyi: None,
+        },
+        Composition::Renyi(orders) => Amounts {
+            epsilon: composition.display_units(at, units(at)),
+            delta: None,
+            renyi: Some(
+                orders
+                    .iter()
+                    .enumerate()
+                    .map(|(at, order)| RenyiAmount {
+                        order: order.to_string(),
+                        epsilon: composition.display_units(at, units(at)),
+                    })
+                    .collect(),
+            ),
+        },
+    }
+}
+
+/// A granted budget as numbers.
+pub(super) fn granted_budget(units: &[i64], composition: &Composition) -> GrantedBudget {
+    let amounts = amounts(composition, 0, |at| units.get(at).copied().map_or(0, i128::from));
+    match amounts.renyi {
+        Some(renyi) => GrantedBudget::Curve { renyi },
+        None => GrantedBudget::Guarantee {
+            epsilon: amounts.epsilon,
+            delta: amounts.delta.unwrap_or_default(),
+        },
+    }
+}
+
+/// A block's budget as its status shows it. For Renyi the one epsilon shown is that at the order with the largest
+/// part left: the order at which the next claims fit.
+pub(super) fn block_status(books: &BlockBooks, composition: &Composition) -> PrivateDataBlockStatus {
+    let at = best_coordinate(books);
+    let shown = |units: &dyn Fn(usize) -> i128| Some(amounts(composition, at, units));
+    let of = |list: &[i128], at: usize| list.get(at).copied().unwrap_or(0);
+    PrivateDataBlockStatus {
+        order: match composition {
+            Composition::Basic => None,
+            Composition::Renyi(orders) => orders.iter().nth(at).map(|order| order.to_string()),
+        },
+        total: shown(&|at| books.capacity.units().get(at).copied().map_or(0, i128::from)),
+        locked: shown(&|at| of(&books.locked, at)),
+        available: shown(&|at| of(&books.unlocked, at)),
+        allocated: shown(&|at| of(&books.allocated, at)),
+        consumed: shown(&|at| of(&books.consumed, at)),
+        arrivals: Some(books.arrivals),
+        ledger_sequence: None,
+        conditions: Vec::new(),
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "only chooses what is shown")]
+fn best_coordinate(books: &BlockBooks) -> usize {
+    let left = |at: usize, capacity: i64| (books.locked[at] + books.unlocked[at]) as f64 / capacity as f64;
+    let usable = books
+        .capacity
+        .units()
+        .iter()
+        .enumerate()
+        .filter(|(_, capacity)| **capacity > 0);
+    usable
+        .map(|(at, capacity)| (at, left(at, *capacity)))
+        .reduce(|best, other| if other.1 > best.1 { other } else { best })
+        .map_or(0, |(at, _)| at)
+}
