@@ -13,7 +13,7 @@ use crate::tie;
 use crate::users::User;
 
 /// How often a kustomization is applied before its error is final: its custom resources are known to the API server
-/// only after their definitions are.
+/// only after their definitions are, and an extender may have changed what is there.
 const APPLY_ATTEMPTS: usize = 5;
 const APPLY_PAUSE: Duration = Duration::from_millis(500);
 
@@ -94,6 +94,13 @@ impl Kubectl {
                 Err(error) => tracing::debug!("applying {} once more: {error:#}", manifests.display()),
             }
             attempt += 1;
+            // An extender outside of the cluster has put its URL in place of the Service, and no webhook may have both.
+            self.run([
+                "delete",
+                "mutatingwebhookconfigurations,validatingwebhookconfigurations",
+                "--selector=app.kubernetes.io/part-of=privatekube",
+            ])
+            .await?;
             tokio::time::sleep(APPLY_PAUSE).await;
         }
         if self.run(["get", "crd", "-o", "name"]).await?.trim().is_empty() {

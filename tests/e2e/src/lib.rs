@@ -4,8 +4,10 @@
 //! Nothing here waits for time to pass: every wait is for a condition, and says what it last saw when it gives up.
 #![forbid(unsafe_code)]
 
+mod attempts;
 mod objects;
 mod world;
 
+pub use attempts::{Refusal, eventually, refused};
 pub use objects::{BlockBuilder, ClaimBuilder, DatasetBuilder, PodBuilder, block, claim, dataset, pod};
 pub use world::{Books, World, create_as, inline_claim, manifests};
