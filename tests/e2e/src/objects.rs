@@ -121,6 +121,13 @@ impl BlockBuilder {
         self
     }
 
+    /// Any field of the spec.
+    #[must_use]
+    pub fn with(mut self, field: &str, value: Value) -> Self {
+        self.spec[field] = value;
+        self
+    }
+
     /// The object.
     #[must_use]
     pub fn within(&self, namespace: &str) -> Value {

@@ -112,6 +112,6 @@ async fn decided(world: &World, namespace: &str, blocks: [(&str, &str, &str); 2]
 async fn the_papers_example_with_claim_objects_and_with_annotations() -> Result<()> {
     let world = World::start().await?;
     try_join!(with_claims(&world), with_annotations(&world))?;
-    ensure!(world.scheduled_after_flush().await? == 0.0);
+    ensure!(world.scheduled_after_flush().await? < 1.0);
     Ok(())
 }
