@@ -487,12 +487,13 @@ pub fn check_selector<'a>(
         .find(|name| !known.contains(name.as_str()))
     {
         let known: Vec<&str> = known.into_iter().collect();
+        let there = match &*known.join(", ") {
+            "" => "they have none".to_owned(),
+            names => format!("there are {names}"),
+        };
         return Err(FieldError::new(
             "selector",
-            format_args!(
-                "no block has the dimension {unknown}: there are {}",
-                known.join(", ")
-            ),
+            format_args!("no block has the dimension {unknown}: {there}"),
         ));
     }
     match error {
