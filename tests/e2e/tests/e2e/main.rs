@@ -2,4 +2,6 @@
 //! kube-scheduler.
 
 mod bypass;
+mod lifecycle;
 mod paper;
+mod renyi;
