@@ -2,7 +2,7 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use privatekube_api::{Amounts, GrantedBudget, PrivateDataBlockStatus, RenyiAmount, conditions};
-use privatekube_policy::{BlockBooks, ClaimState, Composition, Engine, Phase, Time};
+use privatekube_policy::{BlockBooks, BlockId, Budget, ClaimState, Composition, Engine, Phase, Time};
 
 use super::explain::Why;
 use crate::clock;
@@ -20,14 +20,15 @@ pub(super) fn claim_conditions(claim: &ClaimState<'_>, why: &Why, changed: Optio
     let decided = claim.decided.unwrap_or(claim.arrived);
     let granted = matches!(claim.phase, Phase::Granted | Phase::Consumed | Phase::Released);
     let mut all = vec![condition(conditions::GRANTED, granted, decided)];
-    let further = match claim.phase {
-        Phase::Waiting | Phase::Granted | Phase::Withdrawn => None,
-        Phase::Consumed => Some(conditions::CONSUMED),
-        Phase::Released => Some(conditions::RELEASED),
-        Phase::Denied => Some(conditions::DENIED),
-        Phase::Expired => Some(conditions::EXPIRED),
-    };
-    all.extend(further.map(|type_| condition(type_, true, changed.unwrap_or(decided))));
+    let any = |used: &[(&BlockId, Budget)]| used.iter().any(|(_, budget)| !budget.is_zero());
+    let further = [
+        (conditions::CONSUMED, any(&claim.consumed)),
+        (conditions::RELEASED, any(&claim.released)),
+        (conditions::DENIED, claim.phase == Phase::Denied),
+        (conditions::EXPIRED, claim.phase == Phase::Expired),
+    ];
+    let true_now = further.into_iter().filter(|(_, is)| *is);
+    all.extend(true_now.map(|(type_, _)| condition(type_, true, changed.unwrap_or(decided))));
     all
 }
 
