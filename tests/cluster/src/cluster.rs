@@ -22,6 +22,7 @@ use crate::logs;
 use crate::metrics;
 use crate::owner::scheduler_url;
 use crate::part::Part;
+use crate::ports::ExtenderPorts;
 use crate::process::{self, Process};
 use crate::users::User;
 use crate::{binaries, http_client};
@@ -149,15 +150,24 @@ impl Cluster {
 
     /// Starts an extender whose readiness is awaited separately, or never.
     pub async fn start_extender_without_waiting(&self, options: &ExtenderOptions) -> Result<Extender> {
+        self.start_extender_at(self.description.extender_ports, options)
+            .await
+    }
+
+    /// Starts one more extender beside the first, and waits until it is ready. Nobody calls it, neither the scheduler
+    /// nor the API server: it has other ports.
+    pub async fn start_another_extender(&self) -> Result<Extender> {
+        let ports = ExtenderPorts::choose()?;
+        let extender = self.start_extender_at(ports, &ExtenderOptions::default()).await?;
+        extender.wait_ready().await?;
+        Ok(extender)
+    }
+
+    async fn start_extender_at(&self, ports: ExtenderPorts, options: &ExtenderOptions) -> Result<Extender> {
         let program = binaries::extender(self.config.extender_bin.as_deref())?;
         extender::ensure_certificates(&self.tool, &program, &self.description.tls_dir).await?;
-        Extender::start(
-            &self.tool,
-            &program,
-            &self.layout,
-            self.description.extender_ports,
-            options,
-        )
+        let webhooks = self.description.extender_ports.webhook;
+        Extender::start(&self.tool, &program, &self.layout, ports, webhooks, options)
     }
 
     /// The sum over all series of one of the default scheduler's metrics; an error when it has none of that name (yet).

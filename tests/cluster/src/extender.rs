@@ -22,8 +22,8 @@ const READY_TIMEOUT: Duration = Duration::from_secs(60);
 const STOP_PATIENCE: Duration = Duration::from_secs(30);
 const KILL_PATIENCE: Duration = Duration::from_secs(10);
 
-/// The arguments that start an extender for the cluster in `layout`.
-pub(crate) fn serve_arguments(layout: &Layout, ports: ExtenderPorts) -> Vec<OsString> {
+/// The arguments that start an extender for the cluster in `layout`, whose webhooks are called at the port `webhooks`.
+pub(crate) fn serve_arguments(layout: &Layout, ports: ExtenderPorts, webhooks: u16) -> Vec<OsString> {
     let kubeconfig = layout.kubeconfig(User::Extender).into_os_string();
     let address = |port: u16| OsString::from(format!("127.0.0.1:{port}"));
     vec![
@@ -37,7 +37,7 @@ pub(crate) fn serve_arguments(layout: &Layout, ports: ExtenderPorts) -> Vec<OsSt
         "--webhook-address".into(),
         address(ports.webhook),
         "--webhook-url".into(),
-        format!("https://127.0.0.1:{}", ports.webhook).into(),
+        format!("https://127.0.0.1:{webhooks}").into(),
         "--health-address".into(),
         address(ports.health),
     ]
@@ -96,13 +96,14 @@ impl Extender {
         program: &Path,
         layout: &Layout,
         ports: ExtenderPorts,
+        webhooks: u16,
         options: &ExtenderOptions,
     ) -> Result<Self> {
         let log = layout.log(Part::Extender);
         let out = Layout::open_log(&log)?;
         let mut command: Command = tie::tied(tool, program);
         command
-            .args(serve_arguments(layout, ports))
+            .args(serve_arguments(layout, ports, webhooks))
             .args(&options.arguments)
             .envs(options.environment.iter().cloned())
             .stdin(Stdio::null())

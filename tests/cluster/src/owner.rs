@@ -183,7 +183,11 @@ impl Owner {
             Part::KubeScheduler => return self.start_scheduler(self.config.calls_extender()).await,
             Part::SecondScheduler => bail!("a second scheduler is started by its name"),
             Part::Extender => {
-                self.spawn(part, extender::serve_arguments(&self.layout, self.ports.extender))?;
+                let ports = self.ports.extender;
+                self.spawn(
+                    part,
+                    extender::serve_arguments(&self.layout, ports, ports.webhook),
+                )?;
                 self.within(part, extender::until_ready(self.ports.extender))
                     .await?;
             }

@@ -33,26 +33,42 @@ pub struct ExtenderPorts {
 impl Ports {
     /// Chooses ports that are free now.
     pub(crate) fn choose() -> Result<Self> {
-        // All stay taken until the last one is known.
-        let mut taken = Vec::new();
-        let mut next = || -> Result<u16> {
-            let listener =
-                TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no port of 127.0.0.1 is free")?;
-            let port = listener.local_addr().context("a socket has no address")?.port();
-            taken.push(listener);
-            Ok(port)
-        };
+        let mut taken = Taken::default();
         Ok(Self {
-            etcd: next()?,
-            etcd_peer: next()?,
-            api_server: next()?,
-            scheduler: next()?,
-            second_scheduler: next()?,
-            extender: ExtenderPorts {
-                scheduler: next()?,
-                webhook: next()?,
-                health: next()?,
-            },
+            etcd: taken.next()?,
+            etcd_peer: taken.next()?,
+            api_server: taken.next()?,
+            scheduler: taken.next()?,
+            second_scheduler: taken.next()?,
+            extender: ExtenderPorts::among(&mut taken)?,
         })
+    }
+}
+
+impl ExtenderPorts {
+    /// Chooses ports that are free now.
+    pub(crate) fn choose() -> Result<Self> {
+        Self::among(&mut Taken::default())
+    }
+
+    fn among(taken: &mut Taken) -> Result<Self> {
+        Ok(Self {
+            scheduler: taken.next()?,
+            webhook: taken.next()?,
+            health: taken.next()?,
+        })
+    }
+}
+
+/// Ports that stay taken until the last one is known.
+#[derive(Default)]
+struct Taken(Vec<TcpListener>);
+
+impl Taken {
+    fn next(&mut self) -> Result<u16> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no port of 127.0.0.1 is free")?;
+        let port = listener.local_addr().context("a socket has no address")?.port();
+        self.0.push(listener);
+        Ok(port)
     }
 }

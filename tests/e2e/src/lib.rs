@@ -6,8 +6,10 @@
 
 mod attempts;
 mod objects;
+mod scene;
 mod world;
 
 pub use attempts::{Refusal, eventually, refused};
 pub use objects::{BlockBuilder, ClaimBuilder, DatasetBuilder, PodBuilder, block, claim, dataset, pod};
+pub use scene::{Followed, Placed, Scene, Seen, revision};
 pub use world::{Books, World, create_as, inline_claim, manifests};

@@ -1,7 +1,13 @@
 //! PrivateKube end to end: each module is one concern, each test one scenario against a real API server and the real
 //! kube-scheduler.
 
+mod admission;
+mod audit;
 mod bypass;
+mod crash;
+mod crowd;
 mod lifecycle;
+mod outage;
 mod paper;
 mod renyi;
+mod stream;

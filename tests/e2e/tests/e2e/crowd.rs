@@ -1,0 +1,204 @@
+//! Many pods that ask for the budget of two datasets: a seeded mix of small and large demands, some of them impossible.
+
+use anyhow::{Context, Result, ensure};
+use futures::{StreamExt, TryStreamExt, stream};
+use kube::Client;
+use privatekube_e2e::{World, block, create_as, dataset, pod};
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+/// Where the datasets are.
+pub(crate) const DATA: &str = "data";
+/// Basic composition.
+pub(crate) const TAXI: &str = "taxi";
+/// Renyi composition.
+pub(crate) const WEB: &str = "web";
+/// Where the pods are.
+pub(crate) const TEAMS: [&str; 3] = ["red", "green", "blue"];
+/// Blocks of each dataset.
+pub(crate) const BLOCKS: u64 = 10;
+/// How many pods are made at the same time.
+const AT_ONCE: usize = 8;
+
+/// The seed of a test; this variable asks for another one.
+const SEED_VARIABLE: &str = "PRIVATEKUBE_E2E_SEED";
+
+/// The seed to use.
+pub(crate) fn seed(usual: u64) -> Result<u64> {
+    match std::env::var(SEED_VARIABLE) {
+        Ok(seed) => seed.parse().with_context(|| format!("{SEED_VARIABLE}={seed}")),
+        Err(_) => Ok(usual),
+    }
+}
+
+/// SplitMix64: the same numbers for the same seed, everywhere.
+pub(crate) struct Random(u64);
+
+impl Random {
+    pub(crate) const fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    pub(crate) fn below(&mut self, end: u64) -> u64 {
+        self.next() % end
+    }
+
+    pub(crate) fn one_of<T: Copy>(&mut self, list: &[T]) -> T {
+        // A test's lists are short.
+        list[usize::try_from(self.below(list.len() as u64)).unwrap_or_default()]
+    }
+}
+
+/// Makes the namespaces, the datasets and their blocks.
+pub(crate) async fn prepare(world: &World, arrivals: u32) -> Result<()> {
+    for namespace in TEAMS.into_iter().chain([DATA]) {
+        world.namespace(namespace).await?;
+    }
+    let datasets = [
+        dataset(TAXI).arrivals(arrivals),
+        dataset(WEB)
+            .arrivals(arrivals)
+            .renyi(&["3", "5", "8", "16", "64"]),
+    ];
+    world
+        .create_all(datasets.iter().map(|dataset| dataset.within(DATA)))
+        .await?;
+    for day in 0..BLOCKS {
+        for (of, delta) in [(TAXI, "1e-6"), (WEB, "1e-7")] {
+            let name = format!("{of}-{day}");
+            let block = block(of, &name)
+                .budget("10", delta)
+                .dimension("day", day)
+                .dimension("city", if day % 2 == 0 { "nyc" } else { "sfo" })
+                .with("dataSource", json!(source(&name)));
+            world.create(block.within(DATA)).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Where a block's data is.
+pub(crate) fn source(block: &str) -> String {
+    format!("s3://lake/{block}")
+}
+
+/// So many pods. Of each five, the first asks so little of one block that it can always be granted.
+pub(crate) fn pods(random: &mut Random, prefix: &str, count: usize) -> Vec<Value> {
+    (0..count)
+        .map(|number| one(random, &format!("{prefix}-{number:03}"), number % 5 == 0))
+        .collect()
+}
+
+fn one(random: &mut Random, name: &str, surely: bool) -> Value {
+    let of = random.one_of(&[TAXI, WEB]);
+    let pod = pod(name).annotation("dataset", &format!("{DATA}/{of}"));
+    let day = random.below(BLOCKS);
+    let asks = |pod: privatekube_e2e::PodBuilder, epsilon: &str| {
+        pod.annotation("epsilon", epsilon).annotation("delta", "1e-9")
+    };
+    let pod = match random.below(20) {
+        _ if surely => asks(pod, "0.001").annotation("blocks", &format!("block.day == {day}")),
+        // Mice.
+        0..9 => {
+            let pod = match random.below(3) {
+                0 => pod.annotation("blocks", &format!("block.day == {day}")),
+                1 => pod
+                    .annotation("blocks", "block.city == \"nyc\"")
+                    .annotation("max-blocks", "2"),
+                _ => pod.annotation("max-blocks", "1"),
+            };
+            if of == WEB && random.below(2) == 0 {
+                pod.annotation(
+                    "mechanism",
+                    random.one_of(&["gaussian(sigma=20)", "laplace(scale=40)"]),
+                )
+            } else {
+                asks(pod, random.one_of(&["0.02", "0.05", "0.1", "0.123456789012"]))
+            }
+        }
+        // Elephants.
+        9..17 => {
+            let pod = match random.below(4) {
+                0 => pod,
+                1 => pod.annotation("blocks", &format!("block.day >= {day}")),
+                2 => pod
+                    .annotation("blocks", "block.city == \"sfo\" && block.day < 8")
+                    .annotation("min-blocks", "2"),
+                _ => pod
+                    .annotation("blocks", &format!("block.day <= {day}"))
+                    .annotation("max-blocks", "4"),
+            };
+            if of == WEB && random.below(2) == 0 {
+                pod.annotation(
+                    "mechanism",
+                    random.one_of(&["gaussian(sigma=2.5)", "laplace(scale=1.5)"]),
+                )
+            } else {
+                asks(pod, random.one_of(&["0.7", "1.1", "2.3"]))
+            }
+        }
+        // Never to be granted: more than any block has.
+        17 => asks(pod, "40"),
+        // Never to be decided: blocks that don't come.
+        18 => asks(pod, "0.1").annotation("blocks", "block.day >= 1000"),
+        _ => asks(pod, "0.1").annotation("min-blocks", "15"),
+    };
+    let pod = match random.below(8) {
+        0 => pod.annotation("priority", "5"),
+        1 => pod.annotation("timeout", "2h"),
+        _ => pod,
+    };
+    pod.within(random.one_of(&TEAMS))
+}
+
+/// Makes pods as fast as the API server takes them.
+pub(crate) async fn create(client: Client, pods: Vec<Value>) -> Result<()> {
+    let creations = stream::iter(pods).map(|pod| {
+        let client = client.clone();
+        async move { create_as(&client, pod).await.map(drop) }
+    });
+    creations
+        .buffer_unordered(AT_ONCE)
+        .try_collect()
+        .await
+        .context("make a pod")
+}
+
+/// As [`create`], but what the cluster can't take now is tried again each time that `recovered` is told.
+pub(crate) async fn insist(client: Client, pods: Vec<Value>, recovered: watch::Receiver<u64>) -> Result<()> {
+    let creations = stream::iter(pods).map(|pod| insist_on_one(client.clone(), pod, recovered.clone()));
+    creations
+        .buffer_unordered(AT_ONCE)
+        .try_collect()
+        .await
+        .context("make a pod")
+}
+
+async fn insist_on_one(client: Client, pod: Value, mut recovered: watch::Receiver<u64>) -> Result<()> {
+    loop {
+        recovered.borrow_and_update();
+        let Err(error) = create_as(&client, pod.clone()).await else {
+            return Ok(());
+        };
+        match &error {
+            // An attempt whose answer was lost has made it.
+            kube::Error::Api(status) if status.code == 409 => return Ok(()),
+            kube::Error::Api(status) => {
+                ensure!(status.code >= 500, "{status:?}");
+            }
+            // No answer.
+            _ => {}
+        }
+        recovered
+            .changed()
+            .await
+            .with_context(|| format!("nothing recovers any more; last: {error}"))?;
+    }
+}

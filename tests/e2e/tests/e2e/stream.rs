@@ -1,0 +1,69 @@
+//! Many pods at once: 300 of them ask for 20 blocks of two datasets as fast as the API server takes them, and in the end
+//! the ledgers, the oracle, the pods and everything shown agree.
+
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use privatekube_cluster::Config;
+use privatekube_e2e::{Scene, World};
+
+use crate::{
+    audit::{self, asking},
+    crowd::{self, Random},
+};
+
+const SEED: u64 = 20_261_121;
+const PODS: usize = 300;
+
+#[tokio::test]
+async fn three_hundred_pods_get_exactly_what_the_oracle_grants() -> Result<()> {
+    let seed = crowd::seed(SEED)?;
+    stream(seed).await.with_context(|| format!("seed {seed}"))
+}
+
+async fn stream(seed: u64) -> Result<()> {
+    let world = World::start_with(Config {
+        nodes: 5,
+        ..Config::default()
+    })
+    .await?;
+    crowd::prepare(&world, 60).await?;
+    let scene = Scene::of(&world);
+    let pods = crowd::pods(&mut Random::new(seed), "pod", PODS);
+    let begun = Instant::now();
+    crowd::create(world.client.clone(), pods).await?;
+    let created = begun.elapsed();
+    let summary = audit::settled(&world, &scene, PODS).await?;
+
+    let placed = asking(&scene)
+        .iter()
+        .filter_map(|pod| Some(scene.placed(pod)?.at))
+        .max();
+    let took = placed.context("no pod runs")?.duration_since(begun).as_secs_f64();
+    println!("{summary:?}");
+    #[expect(clippy::cast_precision_loss, reason = "for people")]
+    let rate = |count: usize, seconds: f64| count as f64 / seconds;
+    println!(
+        "{PODS} pods were made in {created:.1?} ({:.0} a second); from the first one made to the last one bound it took \
+         {took:.1} s ({:.0} decided a second, {:.0} bound a second)",
+        rate(PODS, created.as_secs_f64()),
+        rate(PODS, took),
+        rate(summary.granted, took),
+    );
+    // The mix has some of each.
+    for (what, count) in [
+        ("granted", summary.granted),
+        ("waiting", summary.waiting),
+        ("denied", summary.denied),
+    ] {
+        ensure!(count >= PODS / 50, "only {count} claims are {what}");
+    }
+    ensure!(
+        summary.events > 2 * summary.entries,
+        "{} events in {} entries",
+        summary.events,
+        summary.entries
+    );
+    ensure!(world.scheduled_after_flush().await? < 1.0);
+    Ok(())
+}
