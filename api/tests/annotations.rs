@@ -224,10 +224,12 @@ fn wrong_annotations_are_refused_with_what_is_accepted() {
             "privatekube.dev/delta: \"1.5\" is too large: at most 1".to_owned(),
         ),
         (
-            &[("epsilon", ""), ("delta", ""), ("mechanism", "exponential(x=1)")],
-            "privatekube.dev/mechanism: \"exponential\" is not a known mechanism: use gaussian(sigma=...), \
-             laplace(scale=...), dp-sgd(noise-multiplier=...,sample-rate=...,steps=...) or \
-             guarantee(epsilon=...,delta=...)"
+            &[("epsilon", ""), ("delta", ""), ("mechanism", "sparse-vector(x=1)")],
+            "privatekube.dev/mechanism: \"sparse-vector\" is not a known mechanism: use gaussian(sigma=...), \
+             laplace(scale=...), dp-sgd(noise-multiplier=...,sample-rate=...,steps=...), \
+             subsampled-laplace(scale=...,sample-rate=...), tree-aggregation(noise-multiplier=...,steps=...), \
+             randomized-response(noise-probability=...,categories=...), exponential(epsilon=...), \
+             pure(epsilon=...), zcdp(rho=...) or guarantee(epsilon=...,delta=...)"
                 .to_owned(),
         ),
         (

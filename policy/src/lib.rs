@@ -8,6 +8,7 @@
 //! Begin reading at [`Event`] (what can happen), then [`Record`] (what is decided), then [`Engine`].
 #![forbid(unsafe_code)]
 
+mod accounting;
 mod budget;
 mod decimal;
 mod engine;
@@ -16,6 +17,7 @@ mod mechanism;
 mod setting;
 mod time;
 
+pub use accounting::{Conversion, Proven, adaptive_delta};
 pub use budget::{Budget, Composition, CompositionError, Order, Orders};
 pub use decimal::{DecimalError, Delta, Epsilon};
 pub use engine::{BlockBooks, ClaimState, Engine, Explanation, Lack, Phase, Refusal, Unlocks};

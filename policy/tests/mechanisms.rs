@@ -91,6 +91,36 @@ fn laplace_costs_no_less_than_the_true_value_and_hardly_more() {
     }
 }
 
+/// Whether `mechanism order epsilon`, with 17 digits, is charged, and at most the relative `margin` more.
+#[allow(clippy::cast_precision_loss, reason = "the tolerance is larger")]
+fn is_charged(line: &str, margin: f64) {
+    let [mechanism, order, value] = line.split(' ').collect::<Vec<_>>()[..] else {
+        panic!("{line}");
+    };
+    let known = value.parse::<f64>().unwrap() * 1e12;
+    let units = cost(mechanism, order) as f64;
+    assert!(units >= known * (1.0 - 1e-15), "{line}: {units} below {known}");
+    assert!(
+        units <= known * (1.0 + margin) + 1.01,
+        "{line}: {units} above {known}"
+    );
+}
+
+#[test]
+fn pure_exponential_and_randomized_response_cost_no_less_than_the_true_value_and_hardly_more() {
+    for line in lines(include_str!("known/finite.txt")) {
+        let order: f64 = line.split(' ').nth(1).unwrap().parse().unwrap();
+        is_charged(line, 3e-12 * (order / 1000.0).max(1.0));
+    }
+}
+
+#[test]
+fn sampled_laplace_costs_no_less_than_the_true_value_and_hardly_more() {
+    for line in lines(include_str!("known/sampled-laplace.txt")) {
+        is_charged(line, 3e-12);
+    }
+}
+
 proptest! {
     #[test]
     fn gaussians_cost_no_less_than_the_exact_value_and_at_most_two_units_more(
@@ -107,18 +137,23 @@ proptest! {
     }
 
     #[test]
-    fn no_text_makes_it_panic(text in ".{0,60}", near in "[0-9]{0,3}\\*?(gaussian|laplace|dp-sgd)?[(),=+ a-z0-9.-]{0,40}") {
+    fn no_text_makes_it_panic(text in ".{0,60}", near in "[0-9]{0,3}\\*?(gaussian|laplace|dp-sgd|zcdp|pure|randomized-response)?[(),=+ a-z0-9.-]{0,40}") {
         let _ = text.parse::<Mechanism>();
         let _ = near.parse::<Mechanism>();
     }
 
     #[test]
     fn what_is_written_is_read_as_the_same(
-        terms in vec((1_u64.., 0_usize..3, 1e-12_f64..1e18, 1e-12_f64..=1.0, 1_u64..), 1..5)
+        terms in vec((1_u64.., 0_usize..8, 1e-12_f64..1e18, 1e-12_f64..=1.0, 2_u64..), 1..5)
     ) {
         let terms = terms.into_iter().map(|(times, kind, number, rate, steps)| match kind {
             0 => format!("{times}*gaussian(sigma={number})"),
             1 => format!("{times} * laplace(scale={number})"),
+            2 => format!("{times}*subsampled-laplace(scale={number}, sample-rate={rate})"),
+            3 => format!("tree-aggregation(steps={steps},noise-multiplier={number})"),
+            4 => format!("randomized-response(noise-probability={rate},categories={steps})"),
+            5 => format!("{times}*pure(epsilon={}e-12)", (steps >> 2) | 1),
+            6 => format!("zcdp(xi={rate},rho={number})"),
             _ => format!("dp-sgd(sample-rate={rate},steps={steps},noise-multiplier={number})"),
         });
         let mechanism: Mechanism = terms.collect::<Vec<_>>().join("+").parse().unwrap();
@@ -144,6 +179,25 @@ fn extreme_mechanisms_cost_at_least_a_unit_and_never_wrap() {
         "dp-sgd(noise-multiplier=1e300,sample-rate=1e-300,steps=1)",
         "dp-sgd(noise-multiplier=1e-300,sample-rate=1e-300,steps=1)",
         "dp-sgd(noise-multiplier=0.001,sample-rate=0.999999,steps=18446744073709551615)",
+        "subsampled-laplace(scale=1e300,sample-rate=1e-300)",
+        "subsampled-laplace(scale=1e-300,sample-rate=1e-300)",
+        "subsampled-laplace(scale=0.0014,sample-rate=1e-300)",
+        "subsampled-laplace(scale=0.0015,sample-rate=0.9999999999999999)",
+        "subsampled-laplace(scale=1e300,sample-rate=0.999999)",
+        "tree-aggregation(noise-multiplier=1e300,steps=18446744073709551615)",
+        "tree-aggregation(noise-multiplier=1e-300,steps=1)",
+        "randomized-response(noise-probability=1e-300,categories=18446744073709551615)",
+        "randomized-response(noise-probability=1e-300,categories=18446744073709551615,neighbours=replace-special)",
+        "randomized-response(noise-probability=1,categories=2)",
+        "randomized-response(noise-probability=1,categories=18446744073709551615,neighbours=replace-special)",
+        "randomized-response(noise-probability=0.9999999999999999,categories=2)",
+        "exponential(epsilon=1e-12)",
+        "exponential(epsilon=1e-6)",
+        "exponential(epsilon=9000000)",
+        "pure(epsilon=1e-12)",
+        "pure(epsilon=9000000)",
+        "zcdp(rho=1e-300)",
+        "zcdp(rho=1e300,xi=1e300)",
         "guarantee(epsilon=1e-12,delta=1e-18)",
         "guarantee(epsilon=9000000,delta=1)",
         "guarantee(epsilon=9000000,delta=0)",

@@ -1,20 +1,32 @@
 //! Mechanisms by name, and the budget each one costs.
 
 mod curve;
+mod error;
+mod kind;
 mod parse;
 
 use std::fmt;
 
-use thiserror::Error;
+pub use error::MechanismError;
 
-use crate::{Budget, Composition, DecimalError, Delta, Epsilon, Order, budget::saturate};
+use crate::{Budget, Composition, Delta, Epsilon};
+use kind::Kind;
 
 /// A differentially private mechanism, or a sum or multiple of several.
 ///
-/// Written as `gaussian(sigma=2.1)`, `laplace(scale=10)`,
-/// `dp-sgd(noise-multiplier=1.1,sample-rate=0.01,steps=10000)` or `guarantee(epsilon=0.5,delta=1e-9)`, as a sum of
-/// these (`a + b`), or as a multiple (`3*laplace(scale=10)`); sensitivity is 1. The parameters are double-precision
-/// numbers, as the programs that draw the noise have them.
+/// Written as one of
+/// - `gaussian(sigma=2.1)`, `laplace(scale=10)`, of sensitivity 1
+/// - `dp-sgd(noise-multiplier=1.1,sample-rate=0.01,steps=10000)`, `subsampled-laplace(scale=10,sample-rate=0.01)`,
+///   on a Poisson sample
+/// - `tree-aggregation(noise-multiplier=8.8,steps=1600)`, each record in one step
+/// - `randomized-response(noise-probability=0.3,categories=10)`, of which another record replaces one; with
+///   `neighbours=replace-special`, a record without a value does
+/// - `exponential(epsilon=0.5)`, `pure(epsilon=0.5)`, `zcdp(rho=0.05)` with an optional `xi`
+/// - `guarantee(epsilon=0.5,delta=1e-9)`, what [`for_guarantee`](Self::for_guarantee) says
+///
+/// as a sum of these (`a + b`), or as a multiple (`3*laplace(scale=10)`). Amounts of privacy that are stated (`epsilon`,
+/// `delta`) are exact decimals; the other parameters are double-precision numbers, as the programs that draw the noise
+/// have them.
 ///
 /// # Examples
 ///
@@ -43,134 +55,10 @@ struct Term {
     kind: Kind,
 }
 
-/// All numbers are finite and above 0.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Kind {
-    Gaussian {
-        sigma: f64,
-    },
-    Laplace {
-        scale: f64,
-    },
-    /// The Gaussian on a Poisson sample, once for each step.
-    DpSgd {
-        noise_multiplier: f64,
-        /// At most 1.
-        sample_rate: f64,
-        steps: u64,
-    },
-    /// What is only known to be (epsilon, delta)-DP. Delta may be 0 and is at most 1.
-    Guarantee {
-        epsilon: Epsilon,
-        delta: Delta,
-    },
-}
-
-/// Why a text is not a mechanism, or can't be charged. Its message says what is accepted.
-#[derive(Clone, Debug, Error, PartialEq)]
-pub enum MechanismError {
-    /// A very long text.
-    #[error("the mechanism is {length} characters long: at most {most} are accepted")]
-    TooLong {
-        /// How long it is.
-        length: usize,
-        /// How long it may be.
-        most: usize,
-    },
-    /// A very long sum.
-    #[error(
-        "the mechanism is a sum of more than {most}: write equal ones as a multiple, like 3*laplace(scale=10)"
-    )]
-    TooManyTerms {
-        /// How many there may be.
-        most: usize,
-    },
-    /// A text that isn't of the form expected.
-    #[error(
-        "expected {expected} at {found:?}: write a mechanism like gaussian(sigma=2.1) or 3*laplace(scale=10)"
-    )]
-    Syntax {
-        /// What should be there.
-        expected: &'static str,
-        /// What is there, from that place on.
-        found: String,
-    },
-    /// A name that isn't known.
-    #[error("{name:?} is not a known mechanism: use {known}")]
-    UnknownMechanism {
-        /// What was written.
-        name: String,
-        /// The known ones, with their parameters.
-        known: &'static str,
-    },
-    /// A parameter that the mechanism doesn't have.
-    #[error("{mechanism} has no parameter {parameter:?}: write {accepted}")]
-    UnknownParameter {
-        /// The mechanism.
-        mechanism: &'static str,
-        /// What was written.
-        parameter: String,
-        /// How the mechanism is written.
-        accepted: &'static str,
-    },
-    /// A parameter that isn't given.
-    #[error("{mechanism} needs {parameter}: write {accepted}")]
-    MissingParameter {
-        /// The mechanism.
-        mechanism: &'static str,
-        /// What is missing.
-        parameter: &'static str,
-        /// How the mechanism is written.
-        accepted: &'static str,
-    },
-    /// A parameter that is given again.
-    #[error("{parameter} of {mechanism} is given twice")]
-    ParameterTwice {
-        /// The mechanism.
-        mechanism: &'static str,
-        /// What is given twice.
-        parameter: &'static str,
-    },
-    /// A parameter with a value that it can't have.
-    #[error("{parameter} is {text:?}: it must be {accepted}")]
-    BadValue {
-        /// The parameter.
-        parameter: &'static str,
-        /// What was written.
-        text: String,
-        /// What it may be.
-        accepted: &'static str,
-    },
-    /// An epsilon or delta that isn't one.
-    #[error("{parameter}: {problem}")]
-    BadAmount {
-        /// The parameter.
-        parameter: &'static str,
-        /// What is wrong with it.
-        problem: DecimalError,
-    },
-    /// A guarantee of nothing.
-    #[error("epsilon is {0}: a demand needs an epsilon above 0")]
-    NoEpsilon(Epsilon),
-    /// A delta that isn't a probability.
-    #[error("delta is {0}: it must be between 0 and 1")]
-    NoProbability(Delta),
-    /// A mechanism without a pure epsilon on a dataset that sums epsilons and deltas.
-    #[error(
-        "{mechanism} has no epsilon and delta of its own: on a dataset with Basic composition give epsilon and \
-         delta, or use a dataset with Renyi composition"
-    )]
-    NeedsRenyi {
-        /// The mechanism.
-        mechanism: &'static str,
-    },
-}
-
 impl Mechanism {
     /// The mechanism that (`epsilon`, `delta`) stands for. On a Renyi dataset this is, for a delta above 0, the Gaussian
     /// with sigma = sqrt(2 ln(1.25/delta)) / epsilon (Dwork and Roth 2014, Theorem A.1); for a delta of 0,
-    /// pure epsilon-DP, whose curve is at most min(epsilon, order x epsilon^2 / 2) (Bun and Steinke 2016,
-    /// Proposition 3.3).
+    /// `pure(epsilon=...)`, the most that any epsilon-DP mechanism can cost.
     pub fn for_guarantee(epsilon: Epsilon, delta: Delta) -> Result<Self, MechanismError> {
         if epsilon <= Epsilon::ZERO {
             return Err(MechanismError::NoEpsilon(epsilon));
@@ -198,46 +86,6 @@ impl Mechanism {
     }
 }
 
-impl Kind {
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Gaussian { .. } => "gaussian",
-            Self::Laplace { .. } => "laplace",
-            Self::DpSgd { .. } => "dp-sgd",
-            Self::Guarantee { .. } => "guarantee",
-        }
-    }
-
-    /// At each coordinate, in its unit.
-    fn cost(self, composition: &Composition) -> Result<Vec<i64>, MechanismError> {
-        match (composition, self) {
-            (Composition::Renyi(orders), _) => Ok(orders.iter().map(|order| self.renyi(order)).collect()),
-            (Composition::Basic, Self::Laplace { scale }) => Ok(vec![curve::inverse_units(scale), 0]),
-            (Composition::Basic, Self::Guarantee { epsilon, delta }) => {
-                Ok(vec![saturate(epsilon.units()), saturate(delta.units())])
-            }
-            (Composition::Basic, Self::Gaussian { .. } | Self::DpSgd { .. }) => {
-                let mechanism = self.name();
-                Err(MechanismError::NeedsRenyi { mechanism })
-            }
-        }
-    }
-
-    fn renyi(self, order: Order) -> i64 {
-        let order = order.value();
-        match self {
-            Self::Gaussian { sigma } => curve::gaussian(sigma, order),
-            Self::Laplace { scale } => curve::laplace(scale, order),
-            Self::DpSgd {
-                noise_multiplier,
-                sample_rate,
-                steps,
-            } => curve::sampled_gaussian(noise_multiplier, sample_rate, steps, order),
-            Self::Guarantee { epsilon, delta } => curve::guarantee(epsilon, delta, order),
-        }
-    }
-}
-
 impl fmt::Display for Mechanism {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (at, term) in self.terms.iter().enumerate() {
@@ -250,40 +98,6 @@ impl fmt::Display for Mechanism {
             write!(f, "{}", term.kind)?;
         }
         Ok(())
-    }
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = self.name();
-        match *self {
-            Self::Gaussian { sigma } => write!(f, "{name}(sigma={})", Number(sigma)),
-            Self::Laplace { scale } => write!(f, "{name}(scale={})", Number(scale)),
-            Self::DpSgd {
-                noise_multiplier,
-                sample_rate,
-                steps,
-            } => write!(
-                f,
-                "{name}(noise-multiplier={},sample-rate={},steps={steps})",
-                Number(noise_multiplier),
-                Number(sample_rate)
-            ),
-            Self::Guarantee { epsilon, delta } => write!(f, "{name}(epsilon={epsilon},delta={delta})"),
-        }
-    }
-}
-
-/// A float as the shortest text that is read as the same float.
-struct Number(f64);
-
-impl fmt::Display for Number {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if (1e-6..1e15).contains(&self.0) {
-            write!(f, "{}", self.0)
-        } else {
-            write!(f, "{:e}", self.0)
-        }
     }
 }
 
@@ -363,7 +177,7 @@ mod tests {
         };
         // 2 x 0.01 / (4 ln 1.25e9) and 32 times that.
         assert_eq!(guarantee("0.1", "1e-9"), Ok(vec![238_704_396, 7_638_540_670]));
-        assert_eq!(guarantee("0.1", "0"), Ok(vec![10_000_000_001, 100_000_000_000]));
+        assert_eq!(guarantee("0.1", "0"), Ok(vec![9_958_584_395, 89_771_530_017]));
         assert!(matches!(
             guarantee("0", "1e-9"),
             Err(MechanismError::NoEpsilon(_))

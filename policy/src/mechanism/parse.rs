@@ -2,24 +2,30 @@
 
 use std::str::FromStr;
 
-use super::{Kind, Mechanism, MechanismError, Term};
-use crate::Epsilon;
+use super::{
+    Mechanism, MechanismError, Term,
+    kind::{Kind, Neighbours},
+};
+use crate::{DecimalError, Epsilon};
 
 const MOST_CHARACTERS: usize = 1000;
 const MOST_TERMS: usize = 20;
-const KNOWN: &str = "gaussian(sigma=...), laplace(scale=...), dp-sgd(noise-multiplier=...,sample-rate=...,steps=...) or \
-                     guarantee(epsilon=...,delta=...)";
+const KNOWN: &str = "gaussian(sigma=...), laplace(scale=...), dp-sgd(noise-multiplier=...,sample-rate=...,steps=...), \
+                     subsampled-laplace(scale=...,sample-rate=...), \
+                     tree-aggregation(noise-multiplier=...,steps=...), \
+                     randomized-response(noise-probability=...,categories=...), exponential(epsilon=...), \
+                     pure(epsilon=...), zcdp(rho=...) or guarantee(epsilon=...,delta=...)";
 const WHOLE: &str = "a whole number of 1 or more";
 
 /// What is left to read.
 struct Reader<'a>(&'a str);
 
-/// A mechanism's parameters as they were written, in the order in which they are documented.
-struct Parameters<'a, const N: usize> {
+/// A mechanism's parameters as they were written.
+struct Parameters<'a> {
     mechanism: &'static str,
+    /// How the mechanism is written.
     accepted: &'static str,
-    names: [&'static str; N],
-    texts: [Option<&'a str>; N],
+    given: Vec<(&'static str, &'a str)>,
 }
 
 impl FromStr for Mechanism {
@@ -61,44 +67,62 @@ impl<'a> Reader<'a> {
         let kind = match name {
             "" => return Err(self.syntax("a mechanism")),
             "gaussian" => {
-                let [sigma] = self.parameters("gaussian", "gaussian(sigma=2.1)", ["sigma"])?;
+                let given = self.parameters("gaussian", "gaussian(sigma=2.1)", &["sigma"])?;
                 Kind::Gaussian {
-                    sigma: positive("sigma", sigma)?,
+                    sigma: given.positive("sigma")?,
                 }
             }
             "laplace" => {
-                let [scale] = self.parameters("laplace", "laplace(scale=10)", ["scale"])?;
+                let given = self.parameters("laplace", "laplace(scale=10)", &["scale"])?;
                 Kind::Laplace {
-                    scale: positive("scale", scale)?,
+                    scale: given.positive("scale")?,
                 }
             }
-            "dp-sgd" => {
-                let [noise_multiplier, sample_rate, steps] = self.parameters(
-                    "dp-sgd",
-                    "dp-sgd(noise-multiplier=1.1,sample-rate=0.01,steps=10000)",
-                    ["noise-multiplier", "sample-rate", "steps"],
-                )?;
-                Kind::DpSgd {
-                    noise_multiplier: positive("noise-multiplier", noise_multiplier)?,
-                    sample_rate: rate("sample-rate", sample_rate)?,
-                    steps: whole("steps", steps)?,
+            "dp-sgd" => self.dp_sgd()?,
+            "subsampled-laplace" => {
+                let accepted = "subsampled-laplace(scale=10,sample-rate=0.01)";
+                let given = self.parameters("subsampled-laplace", accepted, &["scale", "sample-rate"])?;
+                Kind::SubsampledLaplace {
+                    scale: given.positive("scale")?,
+                    sample_rate: given.probability("sample-rate")?,
+                }
+            }
+            "tree-aggregation" => {
+                let accepted = "tree-aggregation(noise-multiplier=8.8,steps=1600)";
+                let given = self.parameters("tree-aggregation", accepted, &["noise-multiplier", "steps"])?;
+                Kind::TreeAggregation {
+                    noise_multiplier: given.positive("noise-multiplier")?,
+                    steps: whole("steps", given.need("steps")?)?,
+                }
+            }
+            "randomized-response" => self.randomized_response()?,
+            "exponential" => {
+                let given = self.parameters("exponential", "exponential(epsilon=0.5)", &["epsilon"])?;
+                Kind::Exponential {
+                    epsilon: given.epsilon()?,
+                }
+            }
+            "pure" => {
+                let given = self.parameters("pure", "pure(epsilon=0.5)", &["epsilon"])?;
+                Kind::Pure {
+                    epsilon: given.epsilon()?,
+                }
+            }
+            "zcdp" => {
+                let given =
+                    self.parameters("zcdp", "zcdp(rho=0.05) or zcdp(rho=0.05,xi=0.1)", &["rho", "xi"])?;
+                Kind::Zcdp {
+                    rho: given.positive("rho")?,
+                    xi: given.get("xi").map_or(Ok(0.0), not_negative)?,
                 }
             }
             "guarantee" => {
                 let accepted = "guarantee(epsilon=0.5,delta=1e-9)";
-                let [epsilon, delta] = self.parameters("guarantee", accepted, ["epsilon", "delta"])?;
-                let epsilon: Epsilon = epsilon.parse().map_err(|problem| MechanismError::BadAmount {
-                    parameter: "epsilon",
-                    problem,
-                })?;
-                let delta = delta.parse().map_err(|problem| MechanismError::BadAmount {
-                    parameter: "delta",
-                    problem,
-                })?;
-                if epsilon == Epsilon::ZERO {
-                    return Err(MechanismError::NoEpsilon(epsilon));
+                let given = self.parameters("guarantee", accepted, &["epsilon", "delta"])?;
+                Kind::Guarantee {
+                    epsilon: given.epsilon()?,
+                    delta: given.amount("delta")?,
                 }
-                Kind::Guarantee { epsilon, delta }
             }
             _ => {
                 return Err(MechanismError::UnknownMechanism {
@@ -110,18 +134,53 @@ impl<'a> Reader<'a> {
         Ok(Term { times, kind })
     }
 
-    /// The texts of `names`, from `(` to `)`.
-    fn parameters<const N: usize>(
+    fn dp_sgd(&mut self) -> Result<Kind, MechanismError> {
+        let given = self.parameters(
+            "dp-sgd",
+            "dp-sgd(noise-multiplier=1.1,sample-rate=0.01,steps=10000)",
+            &["noise-multiplier", "sample-rate", "steps"],
+        )?;
+        Ok(Kind::DpSgd {
+            noise_multiplier: given.positive("noise-multiplier")?,
+            sample_rate: given.probability("sample-rate")?,
+            steps: whole("steps", given.need("steps")?)?,
+        })
+    }
+
+    fn randomized_response(&mut self) -> Result<Kind, MechanismError> {
+        let given = self.parameters(
+            "randomized-response",
+            "randomized-response(noise-probability=0.3,categories=10)",
+            &["noise-probability", "categories", "neighbours"],
+        )?;
+        let noise_probability = given.probability("noise-probability")?;
+        let categories = given.need("categories")?;
+        let neighbours = given.get("neighbours");
+        Ok(Kind::RandomizedResponse {
+            noise_probability,
+            categories: whole("categories", categories)
+                .ok()
+                .filter(|categories| *categories > 1)
+                .ok_or_else(|| bad("categories", categories, "a whole number of 2 or more"))?,
+            neighbours: neighbours.map_or(Ok(Neighbours::default()), |text| {
+                let named = Neighbours::ALL.into_iter().find(|known| known.name() == text);
+                named.ok_or_else(|| bad("neighbours", text, "replace-one or replace-special"))
+            })?,
+        })
+    }
+
+    /// What is written from `(` to `)`, all of it named in `names`.
+    fn parameters(
         &mut self,
         mechanism: &'static str,
         accepted: &'static str,
-        names: [&'static str; N],
-    ) -> Result<[&'a str; N], MechanismError> {
+        names: &'static [&'static str],
+    ) -> Result<Parameters<'a>, MechanismError> {
+        let given = Vec::new();
         let mut parameters = Parameters {
             mechanism,
             accepted,
-            names,
-            texts: [None; N],
+            given,
         };
         self.expect('(', "(")?;
         // An empty list says which parameter is missing.
@@ -133,7 +192,7 @@ impl<'a> Reader<'a> {
                 }
                 self.expect('=', "= after the name of a parameter")?;
                 let text = self.take_while(|c| !matches!(c, ',' | '(' | ')' | '='));
-                parameters.set(name, text.trim_end())?;
+                parameters.set(names, name, text.trim_end())?;
                 if self.next() != Some(',') {
                     break;
                 }
@@ -141,7 +200,7 @@ impl<'a> Reader<'a> {
             }
         }
         self.expect(')', ", or )")?;
-        parameters.finish()
+        Ok(parameters)
     }
 
     fn skip_space(&mut self) {
@@ -181,34 +240,65 @@ impl<'a> Reader<'a> {
     }
 }
 
-impl<'a, const N: usize> Parameters<'a, N> {
-    fn set(&mut self, name: &str, text: &'a str) -> Result<(), MechanismError> {
-        let Some(at) = self.names.iter().position(|known| *known == name) else {
+impl<'a> Parameters<'a> {
+    fn set(
+        &mut self,
+        names: &'static [&'static str],
+        name: &str,
+        text: &'a str,
+    ) -> Result<(), MechanismError> {
+        let Some(known) = names.iter().find(|known| **known == name) else {
             return Err(MechanismError::UnknownParameter {
                 mechanism: self.mechanism,
                 parameter: name.to_owned(),
                 accepted: self.accepted,
             });
         };
-        if self.texts[at].replace(text).is_some() {
+        if self.get(known).is_some() {
             return Err(MechanismError::ParameterTwice {
                 mechanism: self.mechanism,
-                parameter: self.names[at],
+                parameter: known,
             });
         }
+        self.given.push((known, text));
         Ok(())
     }
 
-    fn finish(self) -> Result<[&'a str; N], MechanismError> {
-        let missing = self.texts.iter().position(Option::is_none);
-        match missing {
-            Some(at) => Err(MechanismError::MissingParameter {
-                mechanism: self.mechanism,
-                parameter: self.names[at],
-                accepted: self.accepted,
-            }),
-            None => Ok(self.texts.map(Option::unwrap_or_default)),
+    fn get(&self, name: &str) -> Option<&'a str> {
+        let given = self.given.iter().find(|(given, _)| *given == name);
+        given.map(|(_, text)| *text)
+    }
+
+    fn need(&self, parameter: &'static str) -> Result<&'a str, MechanismError> {
+        self.get(parameter).ok_or(MechanismError::MissingParameter {
+            mechanism: self.mechanism,
+            parameter,
+            accepted: self.accepted,
+        })
+    }
+
+    fn positive(&self, parameter: &'static str) -> Result<f64, MechanismError> {
+        let text = self.need(parameter)?;
+        let value = finite(text).filter(|value| *value > 0.0);
+        value.ok_or_else(|| bad(parameter, text, "a finite number above 0, like 2.1 or 1e3"))
+    }
+
+    fn probability(&self, parameter: &'static str) -> Result<f64, MechanismError> {
+        let text = self.need(parameter)?;
+        let value = finite(text).filter(|value| *value > 0.0 && *value <= 1.0);
+        value.ok_or_else(|| bad(parameter, text, "a number above 0 and at most 1, like 0.01"))
+    }
+
+    fn epsilon(&self) -> Result<Epsilon, MechanismError> {
+        match self.amount("epsilon")? {
+            epsilon if epsilon == Epsilon::ZERO => Err(MechanismError::NoEpsilon(epsilon)),
+            epsilon => Ok(epsilon),
         }
+    }
+
+    fn amount<T: FromStr<Err = DecimalError>>(&self, parameter: &'static str) -> Result<T, MechanismError> {
+        let amount = self.need(parameter)?.parse();
+        amount.map_err(|problem| MechanismError::BadAmount { parameter, problem })
     }
 }
 
@@ -220,16 +310,14 @@ fn bad(parameter: &'static str, text: &str, accepted: &'static str) -> Mechanism
     }
 }
 
-fn positive(parameter: &'static str, text: &str) -> Result<f64, MechanismError> {
-    let value = text.parse::<f64>().ok();
-    let value = value.filter(|value| value.is_finite() && *value > 0.0);
-    value.ok_or_else(|| bad(parameter, text, "a finite number above 0, like 2.1 or 1e3"))
+fn finite(text: &str) -> Option<f64> {
+    text.parse().ok().filter(|value: &f64| value.is_finite())
 }
 
-fn rate(parameter: &'static str, text: &str) -> Result<f64, MechanismError> {
-    let value = text.parse::<f64>().ok();
-    let value = value.filter(|value| *value > 0.0 && *value <= 1.0);
-    value.ok_or_else(|| bad(parameter, text, "a number above 0 and at most 1, like 0.01"))
+fn not_negative(text: &str) -> Result<f64, MechanismError> {
+    // A zero without its sign.
+    let value = finite(text).filter(|value| *value >= 0.0).map(f64::abs);
+    value.ok_or_else(|| bad("xi", text, "a finite number of 0 or more"))
 }
 
 fn whole(parameter: &'static str, text: &str) -> Result<u64, MechanismError> {
@@ -258,6 +346,27 @@ mod tests {
                 "1*guarantee(epsilon=0.50,delta=1e-9)",
                 "guarantee(epsilon=0.5,delta=0.000000001)",
             ),
+            (
+                "subsampled-laplace(sample-rate=0.20, scale=.5)",
+                "subsampled-laplace(scale=0.5,sample-rate=0.2)",
+            ),
+            (
+                "tree-aggregation(steps=1600,noise-multiplier=8.80)",
+                "tree-aggregation(noise-multiplier=8.8,steps=1600)",
+            ),
+            (
+                "randomized-response(categories=10,noise-probability=.3,neighbours=replace-one)",
+                "randomized-response(noise-probability=0.3,categories=10)",
+            ),
+            (
+                "randomized-response(neighbours=replace-special,noise-probability=1,categories=2)",
+                "randomized-response(noise-probability=1,categories=2,neighbours=replace-special)",
+            ),
+            ("exponential(epsilon=1.0)", "exponential(epsilon=1)"),
+            ("2*pure(epsilon=1e-12)", "2*pure(epsilon=0.000000000001)"),
+            ("zcdp(rho=.050)", "zcdp(rho=0.05)"),
+            ("zcdp(xi=-0,rho=1)", "zcdp(rho=1)"),
+            ("zcdp(xi=0.1,rho=1)", "zcdp(rho=1,xi=0.1)"),
         ] {
             let mechanism: Mechanism = text.parse().unwrap();
             assert_eq!(mechanism.to_string(), written);
@@ -267,8 +376,7 @@ mod tests {
 
     #[test]
     fn what_is_not_a_mechanism_says_what_is_accepted() {
-        let known = "gaussian(sigma=...), laplace(scale=...), \
-                     dp-sgd(noise-multiplier=...,sample-rate=...,steps=...) or guarantee(epsilon=...,delta=...)";
+        let known = KNOWN;
         let like = "write a mechanism like gaussian(sigma=2.1) or 3*laplace(scale=10)";
         let finite = "it must be a finite number above 0, like 2.1 or 1e3";
         for (text, message) in [
@@ -338,6 +446,32 @@ mod tests {
                 "dp-sgd(noise-multiplier=1,sample-rate=1)",
                 "dp-sgd needs steps: write dp-sgd(noise-multiplier=1.1,sample-rate=0.01,steps=10000)"
                     .to_owned(),
+            ),
+            (
+                "randomized-response(probability=0.5,categories=2)",
+                "randomized-response has no parameter \"probability\": write \
+                 randomized-response(noise-probability=0.3,categories=10)"
+                    .to_owned(),
+            ),
+            (
+                "randomized-response(noise-probability=0,categories=2)",
+                "noise-probability is \"0\": it must be a number above 0 and at most 1, like 0.01".to_owned(),
+            ),
+            (
+                "randomized-response(noise-probability=0.5,categories=1)",
+                "categories is \"1\": it must be a whole number of 2 or more".to_owned(),
+            ),
+            (
+                "randomized-response(noise-probability=0.5,categories=2,neighbours=all)",
+                "neighbours is \"all\": it must be replace-one or replace-special".to_owned(),
+            ),
+            (
+                "zcdp(rho=1,xi=-1)",
+                "xi is \"-1\": it must be a finite number of 0 or more".to_owned(),
+            ),
+            (
+                "pure(epsilon=0)",
+                "epsilon is 0: a demand needs an epsilon above 0".to_owned(),
             ),
             (
                 "guarantee(epsilon=0,delta=0)",

@@ -1,0 +1,149 @@
+//! What a mechanism costs, for scripts: its Renyi curve as the ledger charges it, and what it proves, as one line of JSON.
+
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
+
+use privatekube_policy::{Budget, Composition, Conversion, Delta, Mechanism, Order, Orders};
+
+const HELP: &str = "\
+What a mechanism costs: its Renyi curve as the ledger charges it (rounded up), and the epsilon that it proves.
+
+usage: curve MECHANISM [--orders ORDERS] [--delta DELTA]
+
+  MECHANISM        like 'gaussian(sigma=2.1)', or a sum of multiples, 'gaussian(sigma=2.1) + 3*laplace(scale=10)';
+                   docs/mechanisms.md lists all of them
+  --orders ORDERS  Renyi orders above 1, separated by commas
+                   [default: 1.5,1.75,2,2.5,3,4,5,6,8,16,32,64]
+  --delta DELTA    the delta that the epsilon is for, above 0 and at most 1 [default: 1e-9]
+
+It prints one line of JSON: the orders in ascending order, the epsilon charged at each, and what these prove for delta by
+the basic conversion (with which blocks are made) and by the improved one (for reporting). A cost beyond 64 bits is
+9223372.036854775807; where no order costs less, the epsilons are null.
+
+example:
+  curve 'dp-sgd(noise-multiplier=1.1,sample-rate=0.01,steps=1000) + 2*laplace(scale=10)' \\
+      --orders 1.5,2,4,8 --delta 1e-9
+";
+
+struct Question {
+    mechanism: Mechanism,
+    orders: Orders,
+    delta: Delta,
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args_os()
+        .skip(1)
+        .map(|argument| argument.to_string_lossy().into_owned())
+        .collect();
+    if arguments
+        .iter()
+        .any(|argument| argument == "--help" || argument == "-h")
+    {
+        return print(HELP);
+    }
+    match question(&arguments).and_then(|question| answer(&question)) {
+        Ok(line) => print(&line),
+        Err(problem) => {
+            eprintln!("curve: {problem} (--help shows an example)");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn print(text: &str) -> ExitCode {
+    match io::stdout().write_all(text.as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+fn question(arguments: &[String]) -> Result<Question, String> {
+    let (mut mechanism, mut orders, mut delta) = (None, None, None);
+    let mut arguments = arguments.iter();
+    while let Some(argument) = arguments.next() {
+        if !argument.starts_with("--") {
+            if mechanism.replace(argument.as_str()).is_some() {
+                return Err(format!(
+                    "{argument:?} is one argument too many: write one mechanism, in quotes"
+                ));
+            }
+            continue;
+        }
+        let (option, value) = match argument.split_once('=') {
+            Some((option, value)) => (option, Some(value)),
+            None => (argument.as_str(), None),
+        };
+        let known = match option {
+            "--orders" => &mut orders,
+            "--delta" => &mut delta,
+            _ => {
+                return Err(format!(
+                    "{option:?} is not a known option: use --orders or --delta"
+                ));
+            }
+        };
+        let value = value.or_else(|| arguments.next().map(String::as_str));
+        let value = value.ok_or_else(|| format!("{option} needs a value"))?;
+        if known.replace(value).is_some() {
+            return Err(format!("{option} is given twice"));
+        }
+    }
+    let mechanism = mechanism.ok_or("a mechanism is missing: write one like 'gaussian(sigma=2.1)'")?;
+    let delta: Delta = delta
+        .unwrap_or("1e-9")
+        .parse()
+        .map_err(|problem| format!("--delta: {problem}"))?;
+    if delta == Delta::ZERO {
+        return Err("--delta: it must be above 0 and at most 1".to_owned());
+    }
+    Ok(Question {
+        mechanism: mechanism
+            .parse()
+            .map_err(|problem| format!("mechanism: {problem}"))?,
+        orders: orders
+            .map_or_else(|| Ok(Orders::default()), read_orders)
+            .map_err(|problem| format!("--orders: {problem}"))?,
+        delta,
+    })
+}
+
+fn read_orders(text: &str) -> Result<Orders, String> {
+    let orders: Result<Vec<Order>, _> = text.split(',').map(|order| order.trim().parse()).collect();
+    orders
+        .and_then(Orders::new)
+        .map_err(|problem| problem.to_string())
+}
+
+fn answer(question: &Question) -> Result<String, String> {
+    let Question {
+        mechanism,
+        orders,
+        delta,
+    } = question;
+    let composition = Composition::Renyi(orders.clone());
+    let curve = mechanism
+        .demand(&composition)
+        .map_err(|problem| format!("mechanism: {problem}"))?;
+    let amounts = curve.units().iter().enumerate();
+    let amounts = amounts.map(|(at, units)| composition.display_units(at, i128::from(*units)));
+    Ok(format!(
+        "{{\"orders\":[{}],\"curve\":[{}],\"epsilon\":{{\"basic\":{},\"improved\":{}}}}}\n",
+        list(orders.iter().map(|order| order.to_string())),
+        list(amounts),
+        epsilon(Conversion::Basic, orders, &curve, *delta),
+        epsilon(Conversion::Improved, orders, &curve, *delta),
+    ))
+}
+
+fn list(numbers: impl Iterator<Item = String>) -> String {
+    numbers.collect::<Vec<_>>().join(",")
+}
+
+/// The amounts are written as decimals, which are JSON numbers.
+fn epsilon(conversion: Conversion, orders: &Orders, curve: &Budget, delta: Delta) -> String {
+    let proven = conversion.epsilon(orders, curve, delta);
+    proven.map_or_else(|| "null".to_owned(), |proven| proven.value.to_string())
+}

@@ -1,0 +1,37 @@
+//! Renyi curves, in units of 1e-12, rounded up by more than the floats can be off.
+//!
+//! Each formula is written so that only terms of one sign are summed: where the textbook form is the logarithm of
+//! something just above 1, what is above 1 is summed by itself, so that small costs keep all their digits. The
+//! functions are those of `libm`, the same on every platform.
+
+mod finite;
+mod gaussian;
+mod laplace;
+mod moment;
+mod sampled_gaussian;
+mod sampled_laplace;
+
+pub(super) use finite::{exponential, pure, randomized_response, randomized_response_pure};
+pub(super) use gaussian::{gaussian, guarantee, tree_aggregation, zcdp};
+pub(super) use laplace::{inverse_units, laplace};
+pub(super) use sampled_gaussian::sampled_gaussian;
+pub(super) use sampled_laplace::{sampled_laplace, sampled_pure};
+
+/// Relative; of formulas of a few operations.
+const MARGIN: f64 = 1e-14;
+
+/// Relative; of sums of many terms. It grows as the logarithms summed do.
+fn sum_margin(order: f64) -> f64 {
+    1e-12 * (order / 1000.0).max(1.0)
+}
+
+/// `epsilon`, which is above 0 whatever the float says, in units, rounded up; what isn't a number never fits.
+#[expect(clippy::cast_possible_truncation, reason = "it saturates")]
+fn units(epsilon: f64, margin: f64) -> i64 {
+    let units = (epsilon * 1e12 * (1.0 + margin)).ceil();
+    if units.is_nan() {
+        i64::MAX
+    } else {
+        (units as i64).max(1)
+    }
+}

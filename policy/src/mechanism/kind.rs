@@ -1,0 +1,218 @@
+//! The kinds of mechanisms: what each one costs and how it is written.
+
+use std::fmt;
+
+use super::{MechanismError, curve};
+use crate::{Composition, Delta, Epsilon, Order, budget::saturate};
+
+/// All numbers are finite and above 0, if nothing else is said.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Kind {
+    Gaussian {
+        sigma: f64,
+    },
+    Laplace {
+        scale: f64,
+    },
+    /// The Gaussian on a Poisson sample, once for each step.
+    DpSgd {
+        noise_multiplier: f64,
+        /// At most 1.
+        sample_rate: f64,
+        steps: u64,
+    },
+    /// The Laplace mechanism on a Poisson sample.
+    SubsampledLaplace {
+        scale: f64,
+        /// At most 1.
+        sample_rate: f64,
+    },
+    /// The sums of a binary tree over the steps, each with Gaussian noise.
+    TreeAggregation {
+        noise_multiplier: f64,
+        steps: u64,
+    },
+    /// A uniformly drawn answer with some probability, else the true one.
+    RandomizedResponse {
+        /// At most 1.
+        noise_probability: f64,
+        /// At least 2.
+        categories: u64,
+        neighbours: Neighbours,
+    },
+    /// The exponential mechanism, or any other of bounded range.
+    Exponential {
+        epsilon: Epsilon,
+    },
+    /// What is only known to be epsilon-DP.
+    Pure {
+        epsilon: Epsilon,
+    },
+    /// What is only known to be (xi, rho)-zCDP.
+    Zcdp {
+        rho: f64,
+        /// At least 0.
+        xi: f64,
+    },
+    /// What is only known to be (epsilon, delta)-DP. Delta may be 0 and is at most 1.
+    Guarantee {
+        epsilon: Epsilon,
+        delta: Delta,
+    },
+}
+
+/// Which data sets a randomized response doesn't tell apart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Neighbours {
+    /// Another record in place of one.
+    #[default]
+    ReplaceOne,
+    /// A record without a value in place of one; it answers with all categories alike.
+    ReplaceSpecial,
+}
+
+impl Neighbours {
+    pub(super) const ALL: [Self; 2] = [Self::ReplaceOne, Self::ReplaceSpecial];
+
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::ReplaceOne => "replace-one",
+            Self::ReplaceSpecial => "replace-special",
+        }
+    }
+}
+
+impl Kind {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Gaussian { .. } => "gaussian",
+            Self::Laplace { .. } => "laplace",
+            Self::DpSgd { .. } => "dp-sgd",
+            Self::SubsampledLaplace { .. } => "subsampled-laplace",
+            Self::TreeAggregation { .. } => "tree-aggregation",
+            Self::RandomizedResponse { .. } => "randomized-response",
+            Self::Exponential { .. } => "exponential",
+            Self::Pure { .. } => "pure",
+            Self::Zcdp { .. } => "zcdp",
+            Self::Guarantee { .. } => "guarantee",
+        }
+    }
+
+    /// At each coordinate, in its unit.
+    pub(super) fn cost(self, composition: &Composition) -> Result<Vec<i64>, MechanismError> {
+        match composition {
+            Composition::Renyi(orders) => Ok(orders.iter().map(|order| self.renyi(order)).collect()),
+            Composition::Basic => self.basic().map(Vec::from).ok_or(MechanismError::NeedsRenyi {
+                mechanism: self.name(),
+            }),
+        }
+    }
+
+    /// Epsilon and delta, if it has them.
+    fn basic(self) -> Option<[i64; 2]> {
+        let pure = match self {
+            Self::Laplace { scale } => curve::inverse_units(scale),
+            Self::SubsampledLaplace { scale, sample_rate } => curve::sampled_pure(scale, sample_rate),
+            Self::RandomizedResponse {
+                noise_probability,
+                categories,
+                neighbours,
+            } => curve::randomized_response_pure(noise_probability, categories, neighbours),
+            Self::Exponential { epsilon } | Self::Pure { epsilon } => saturate(epsilon.units()),
+            Self::Guarantee { epsilon, delta } => {
+                return Some([saturate(epsilon.units()), saturate(delta.units())]);
+            }
+            Self::Gaussian { .. } | Self::DpSgd { .. } | Self::TreeAggregation { .. } | Self::Zcdp { .. } => {
+                return None;
+            }
+        };
+        Some([pure, 0])
+    }
+
+    fn renyi(self, order: Order) -> i64 {
+        let order = order.value();
+        match self {
+            Self::Gaussian { sigma } => curve::gaussian(sigma, order),
+            Self::Laplace { scale } => curve::laplace(scale, order),
+            Self::DpSgd {
+                noise_multiplier,
+                sample_rate,
+                steps,
+            } => curve::sampled_gaussian(noise_multiplier, sample_rate, steps, order),
+            Self::SubsampledLaplace { scale, sample_rate } => {
+                curve::sampled_laplace(scale, sample_rate, order)
+            }
+            Self::TreeAggregation {
+                noise_multiplier,
+                steps,
+            } => curve::tree_aggregation(noise_multiplier, steps, order),
+            Self::RandomizedResponse {
+                noise_probability,
+                categories,
+                neighbours,
+            } => curve::randomized_response(noise_probability, categories, neighbours, order),
+            Self::Exponential { epsilon } => curve::exponential(epsilon, order),
+            Self::Pure { epsilon } => curve::pure(epsilon, order),
+            Self::Zcdp { rho, xi } => curve::zcdp(rho, xi, order),
+            Self::Guarantee { epsilon, delta } => curve::guarantee(epsilon, delta, order),
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}(", self.name())?;
+        match *self {
+            Self::Gaussian { sigma } => write!(f, "sigma={}", Number(sigma)),
+            Self::Laplace { scale } => write!(f, "scale={}", Number(scale)),
+            Self::DpSgd {
+                noise_multiplier,
+                sample_rate,
+                steps,
+            } => write!(
+                f,
+                "noise-multiplier={},sample-rate={},steps={steps}",
+                Number(noise_multiplier),
+                Number(sample_rate)
+            ),
+            Self::SubsampledLaplace { scale, sample_rate } => {
+                write!(f, "scale={},sample-rate={}", Number(scale), Number(sample_rate))
+            }
+            Self::TreeAggregation {
+                noise_multiplier,
+                steps,
+            } => write!(f, "noise-multiplier={},steps={steps}", Number(noise_multiplier)),
+            Self::RandomizedResponse {
+                noise_probability,
+                categories,
+                neighbours,
+            } => {
+                let noise_probability = Number(noise_probability);
+                write!(f, "noise-probability={noise_probability},categories={categories}")?;
+                if neighbours == Neighbours::default() {
+                    Ok(())
+                } else {
+                    write!(f, ",neighbours={}", neighbours.name())
+                }
+            }
+            Self::Exponential { epsilon } | Self::Pure { epsilon } => write!(f, "epsilon={epsilon}"),
+            Self::Zcdp { rho, xi: 0.0 } => write!(f, "rho={}", Number(rho)),
+            Self::Zcdp { rho, xi } => write!(f, "rho={},xi={}", Number(rho), Number(xi)),
+            Self::Guarantee { epsilon, delta } => write!(f, "epsilon={epsilon},delta={delta}"),
+        }?;
+        f.write_str(")")
+    }
+}
+
+/// A float as the shortest text that is read as the same float.
+struct Number(f64);
+
+impl fmt::Display for Number {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if (1e-6..1e15).contains(&self.0) {
+            write!(f, "{}", self.0)
+        } else {
+            write!(f, "{:e}", self.0)
+        }
+    }
+}
