@@ -41,6 +41,7 @@ build: ## Build everything in Rust (debug)
 
 .PHONY: controlplane
 controlplane: ## Build a real Kubernetes control plane from source into .local/bin
+	cargo build --locked -p privatekube-cluster
 	@$(CLUSTER) build
 
 .PHONY: test
