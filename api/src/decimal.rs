@@ -17,7 +17,21 @@ pub enum Decimal {
     Text(String),
 }
 
+/// The longest decimal and the longest duration that a resource takes.
+const MOST_DECIMAL_CHARACTERS: usize = 64;
+const MOST_DURATION_CHARACTERS: usize = 32;
+
 impl Decimal {
+    /// `text` as it was written. A resource takes no sign, and zero may have one.
+    pub(crate) fn as_written(text: &str, number: impl Into<Self>) -> Self {
+        let text = text.trim();
+        if text.starts_with('-') {
+            number.into()
+        } else {
+            text.into()
+        }
+    }
+
     /// As an epsilon; `field` is where it stands.
     pub fn epsilon(&self, field: &str) -> Result<Epsilon, FieldError> {
         self.parse(field)
@@ -34,9 +48,20 @@ impl Decimal {
     }
 
     fn parse<T: FromStr<Err: fmt::Display>>(&self, field: &str) -> Result<T, FieldError> {
-        self.to_string()
-            .parse()
-            .map_err(|problem| FieldError::new(field, problem))
+        let text = self.to_string();
+        check_length(&text, MOST_DECIMAL_CHARACTERS, field)?;
+        text.parse().map_err(|problem| FieldError::new(field, problem))
+    }
+}
+
+/// Refuses a text with more characters than are accepted, blanks around it apart.
+pub(crate) fn check_length(text: &str, most: usize, field: &str) -> Result<(), FieldError> {
+    match text.trim().chars().count() {
+        characters if characters > most => Err(FieldError::new(
+            field,
+            format_args!("has {characters} characters: at most {most} are accepted"),
+        )),
+        _ => Ok(()),
     }
 }
 
@@ -130,7 +155,7 @@ impl JsonSchema for Decimal {
         json_schema!({
             "x-kubernetes-int-or-string": true,
             "anyOf": [{"type": "integer"}, {"type": "string"}],
-            "maxLength": 64,
+            "maxLength": MOST_DECIMAL_CHARACTERS,
             "x-kubernetes-validations": [{
                 "rule": "type(self) == int ? self >= 0 : self.matches('^[+]?([0-9]+([.][0-9]*)?|[.][0-9]+)([eE][+-]?[0-9]+)?$')",
                 "message": "write an integer, or a decimal in quotes, zero or more, like 10, \"0.5\" or \"1e-9\"",
@@ -153,6 +178,7 @@ impl Duration {
 
 /// A duration of more than nothing.
 pub(crate) fn parse_span(text: &str, field: &str) -> Result<Span, FieldError> {
+    check_length(text, MOST_DURATION_CHARACTERS, field)?;
     match text.parse::<Span>() {
         Err(problem) => Err(FieldError::new(field, problem)),
         Ok(span) if span.micros() == 0 => Err(FieldError::new(
@@ -175,7 +201,7 @@ impl JsonSchema for Duration {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "type": "string",
-            "maxLength": 32,
+            "maxLength": MOST_DURATION_CHARACTERS,
             "x-kubernetes-validations": [{
                 "rule": "self.matches('^([0-9]+(ms|s|m|h|d))+$')",
                 "message": "write numbers with units ms, s, m, h or d, like 90s or 1h30m",

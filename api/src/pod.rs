@@ -7,7 +7,7 @@ use crate::{
     ANNOTATION_GRANT, ANNOTATION_MAX_BLOCKS, ANNOTATION_MECHANISM, ANNOTATION_MIN_BLOCKS, ANNOTATION_PREFIX,
     ANNOTATION_PRIORITY, ANNOTATION_TIMEOUT, BlockCount, BudgetRequest, BudgetSpec, ClaimRequest, DatasetKey,
     Decimal, Duration, FieldError, FieldErrors, NameError, PrivacyBudgetClaimSpec, Selector, Wish,
-    decimal::parse_span,
+    decimal::{check_length, parse_span},
     names::is_object_name,
     request::{check_bounds, check_priority, keep},
 };
@@ -36,6 +36,9 @@ const KNOWN: [&str; 10] = [
 ];
 /// The most claims that a pod may name.
 const MOST_CLAIMS: usize = 32;
+/// The longest annotation, and the longest list of claims: as many as there may be, with the longest names.
+const MOST_CHARACTERS: usize = 2000;
+const MOST_CLAIM_CHARACTERS: usize = MOST_CLAIMS * 255;
 /// The most blocks that a demand may be on.
 const MOST_BLOCKS: u32 = 100_000;
 
@@ -53,7 +56,20 @@ pub fn pod_request(
     if !is_managed(annotations) {
         return Ok(None);
     }
-    let mut errors = unknown(annotations);
+    // First, because what is wrong is quoted.
+    let long = KNOWN.iter().filter_map(|key| {
+        let most = if *key == ANNOTATION_CLAIM {
+            MOST_CLAIM_CHARACTERS
+        } else {
+            MOST_CHARACTERS
+        };
+        check_length(annotations.get(*key)?, most, key).err()
+    });
+    let mut errors: Vec<FieldError> = long.collect();
+    if !errors.is_empty() {
+        return FieldErrors::unless_empty(errors, None);
+    }
+    errors.extend(unknown(annotations));
     let request = if let Some(claims) = annotations.get(ANNOTATION_CLAIM) {
         for other in KNOWN.iter().filter(|known| **known != ANNOTATION_CLAIM) {
             if annotations.contains_key(*other) {
@@ -80,7 +96,7 @@ pub fn claim_spec(annotations: &BTreeMap<String, String>) -> Option<PrivacyBudge
     let Ok(Some(PodRequest::Inline(request))) = pod_request(annotations, "default") else {
         return None;
     };
-    let Wish::Selected { min, max, .. } = request.wish else {
+    let Wish::Selected { min, max, budget, .. } = request.wish else {
         return None;
     };
     let get = |key: &str| annotations.get(key).map(|text| text.trim().to_owned());
@@ -93,11 +109,16 @@ pub fn claim_spec(annotations: &BTreeMap<String, String>) -> Option<PrivacyBudge
             max,
             which: None,
         }),
-        budget: Some(BudgetSpec {
-            epsilon: get(ANNOTATION_EPSILON).map(Decimal::Text),
-            delta: get(ANNOTATION_DELTA).map(Decimal::Text),
-            mechanism: get(ANNOTATION_MECHANISM),
-            renyi: None,
+        budget: Some(match budget {
+            BudgetRequest::Guarantee { epsilon, delta } => BudgetSpec {
+                epsilon: Some(Decimal::as_written(annotations.get(ANNOTATION_EPSILON)?, epsilon)),
+                delta: Some(Decimal::as_written(annotations.get(ANNOTATION_DELTA)?, delta)),
+                ..BudgetSpec::default()
+            },
+            BudgetRequest::Curve(_) | BudgetRequest::Mechanism(..) => BudgetSpec {
+                mechanism: get(ANNOTATION_MECHANISM),
+                ..BudgetSpec::default()
+            },
         }),
         timeout: get(ANNOTATION_TIMEOUT).map(Duration),
         priority: request.priority,

@@ -381,3 +381,26 @@ fn the_claim_of_a_pod_asks_what_the_pod_asks() {
         assert_eq!(claim_spec(&none), None);
     }
 }
+
+#[test]
+fn the_claim_of_a_pod_has_room_for_all_that_is_accepted() {
+    let zeros = format!("{}.5", "0".repeat(62));
+    let minutes = "1m".repeat(16);
+    let all = with(&[("epsilon", &zeros), ("delta", "-0"), ("timeout", &minutes)]);
+    let spec = serde_json::to_value(claim_spec(&all).unwrap()).unwrap();
+    assert_eq!(
+        spec["budget"],
+        serde_json::json!({"epsilon": zeros, "delta": "0"})
+    );
+    assert_eq!(spec["timeout"], minutes);
+    let (longer, even_longer) = (format!("0{zeros}"), "x".repeat(2001));
+    assert_eq!(
+        refusal(&with(&[("epsilon", &longer), ("timeout", &"1m".repeat(17))])),
+        "privatekube.dev/epsilon: has 65 characters: at most 64 are accepted; \
+         privatekube.dev/timeout: has 34 characters: at most 32 are accepted"
+    );
+    assert_eq!(
+        refusal(&with(&[("priority", &even_longer), ("dataset", "Wrong")])),
+        "privatekube.dev/priority: has 2001 characters: at most 2000 are accepted"
+    );
+}

@@ -6,7 +6,7 @@ use kube::{
     core::{DynamicObject, admission::AdmissionRequest},
 };
 use privatekube_api::{
-    BudgetRequest, ClaimRequest, DatasetKey, Dimensions, PrivacyBudgetClaim, PrivateDataBlock,
+    AmountRequest, BudgetRequest, ClaimRequest, DatasetKey, Dimensions, PrivacyBudgetClaim, PrivateDataBlock,
     PrivateDataset, Wish, check_selector,
 };
 use privatekube_policy::Composition;
@@ -86,13 +86,61 @@ pub(super) async fn claim(admission: &Admission, request: &AdmissionRequest<Dyna
         Err(errors) => return Answer::Deny(errors.to_string()),
     };
     // Whatever changes on it later, what it asks does not: the schema sees to that.
-    if request.old_object.is_some() {
-        return Answer::Allow;
+    if let Some(before) = &request.old_object {
+        let before = serde_json::to_value(before).and_then(serde_json::from_value);
+        let known = known(&admission.registry, &asked.dataset).await;
+        return match (before, known) {
+            (Ok(before), Ok(known)) => match taken_back(&before, &claim, &known.composition) {
+                Some(why) => Answer::Deny(why),
+                None => Answer::Allow,
+            },
+            (Err(error), _) => Answer::Deny(format!("the object before is not understood: {error}")),
+            (_, Err(why)) => Answer::Deny(why),
+        };
     }
     match check_request(&admission.registry, &asked, "spec").await {
         Ok(()) => Answer::Allow,
         Err(why) => Answer::Deny(why),
     }
+}
+
+/// What is less than it was of what was consumed and released on some block. (That none is missing, the schema sees to.)
+fn taken_back(
+    before: &PrivacyBudgetClaim,
+    after: &PrivacyBudgetClaim,
+    composition: &Composition,
+) -> Option<String> {
+    let uses = [
+        ("consume", before.consume(), after.consume()),
+        ("release", before.release(), after.release()),
+    ];
+    for (field, before, after) in uses {
+        // Of everything, everything is the least.
+        let (Ok(Some(AmountRequest::PerBlock(before))), Ok(Some(AmountRequest::PerBlock(after)))) =
+            (before, after)
+        else {
+            continue;
+        };
+        for (block, after) in &after {
+            let Some(before) = before.get(block).filter(|before| *before != after) else {
+                continue;
+            };
+            let field = format!("spec.{field}.perBlock[{block}]");
+            match (before.demand(composition), after.demand(composition)) {
+                (_, Err(error)) => return Some(format!("{field}: {error}")),
+                (Ok(before), Ok(after)) => {
+                    let mut units = before.units().iter().zip(after.units());
+                    if units.any(|(before, after)| after < before) {
+                        return Some(format!(
+                            "{field}: is less than before: it is so much in all so far, and can't be taken back"
+                        ));
+                    }
+                }
+                (Err(_), Ok(_)) => {}
+            }
+        }
+    }
+    None
 }
 
 /// Why somebody else than the extender may not write the object of a pod's own claim like that.
