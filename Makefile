@@ -52,7 +52,7 @@ test: build controlplane ## Run every test, those in a real cluster included
 lint: ## Check formatting, lints and the documentation of the code
 	cargo fmt --all -- --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --locked
 
 .PHONY: drift
 drift: ## Check that what is generated or locked is up to date
