@@ -23,7 +23,7 @@ use tracing::{info, warn};
 
 /// The name of both configurations.
 const CONFIGURATION: &str = "privatekube-extender";
-/// How long is waited after a failure.
+/// How long is waited after a write and after a failure.
 const AGAIN: Duration = Duration::from_millis(500);
 
 /// Keeps the configurations right for ever; tells when they are for the first time.
@@ -41,6 +41,8 @@ pub async fn keep(client: Client, authority: String, url: Option<String>, right:
         match written.await {
             Ok(()) => {
                 right.send_replace(true);
+                // Another writer with another mind must not become a tight loop.
+                sleep(AGAIN).await;
                 changes.next().await;
             }
             Err(error) => {
