@@ -18,7 +18,7 @@
 //! ```
 //! use privatekube_ledger::{Ledger, MemoryStore, verify};
 //! use privatekube_policy::{
-//!     Arrival, Composition, Demand, Event, Policy, Record, Setting, Time, Unlocking,
+//!     Arrival, Composition, Demand, Event, Policy, Record, Setting, Time, Unlocking, Weight,
 //! };
 //!
 //! # futures::executor::block_on(async {
@@ -37,6 +37,7 @@
 //!     min_blocks: 1,
 //!     timeout: None,
 //!     priority: 0,
+//!     weight: Weight::default(),
 //! }))?;
 //! // Nothing can be told yet, and nothing is written.
 //! assert!(store.entries().is_empty());

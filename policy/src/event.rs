@@ -1,6 +1,6 @@
 //! What can happen to an engine, and what it decides. Both are written to the ledger as they stand here.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, num::NonZeroU32, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -67,6 +67,40 @@ pub struct Arrival {
     /// Higher goes before lower, before any share is compared.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub priority: i32,
+    /// How much it counts, which is what its namespace counts.
+    #[serde(default, skip_serializing_if = "Weight::is_one")]
+    pub weight: Weight,
+}
+
+/// How much a claim counts: with twice the weight, a dominant share is half as large and a grant worth twice as much.
+/// 1 if nothing else is said; where all weights are equal, they change nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Weight(NonZeroU32);
+
+impl Weight {
+    /// `weight`; none if it is 0.
+    #[must_use]
+    pub fn new(weight: u32) -> Option<Self> {
+        NonZeroU32::new(weight).map(Self)
+    }
+
+    /// The weight as it was given.
+    #[must_use]
+    pub const fn get(self) -> u32 {
+        self.0.get()
+    }
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+    fn is_one(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl Default for Weight {
+    fn default() -> Self {
+        Self(NonZeroU32::MIN)
+    }
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
@@ -152,6 +186,22 @@ pub enum Denial {
     },
     /// A block it asks for was retired.
     BlockRetired {
+        /// The block.
+        block: BlockId,
+    },
+    /// It asks more of a block than is unlocked, and the policy lets nothing wait.
+    DoesNotFit {
+        /// The first such block, in the order of the claim's demands.
+        block: BlockId,
+        /// The coordinate that lacks least (Renyi), or the first that lacks (basic).
+        coordinate: u32,
+        /// What is asked there, in the coordinate's unit.
+        asked: i64,
+        /// What is unlocked there. May be negative at a Renyi order.
+        unlocked: i64,
+    },
+    /// A block was divided among the claims that waited for it (round robin), and nothing of it is left to divide.
+    DividedUp {
         /// The block.
         block: BlockId,
     },

@@ -13,7 +13,34 @@ pub enum Policy {
     /// skipped (OSDI'21, Algorithms 1 to 3).
     #[default]
     Dpf,
+    /// First come, first served: in the order of arrival, all or nothing, what does not fit is skipped.
+    #[serde(rename_all = "camelCase")]
+    Fcfs {
+        /// What does not fit when it arrives is denied then and never waits.
+        refusing: bool,
+    },
+    /// What is unlocked is divided by max-min fairness among the claims that wait for the block; a claim is granted
+    /// when it has gathered all it asks. Basic composition only.
+    RoundRobin,
+    /// The most efficient first: the largest weight for its cost, which is what a claim asks of each block's capacity
+    /// at the order that is best for that block, summed (EuroSys'25). Best effort, so what does not fit is skipped.
+    #[serde(rename_all = "camelCase")]
+    Dpack {
+        /// After how many grants of a pass costs are worked out anew, 1 or more.
+        recompute_after: u32,
+    },
+    /// First DPF on a part of what is unlocked, then DPack on the rest.
+    #[serde(rename_all = "camelCase")]
+    Blend {
+        /// That part, in thousandths: 1000 is DPF, 0 is DPack.
+        fairness: u16,
+        /// As of DPack.
+        recompute_after: u32,
+    },
 }
+
+/// The steps of a lifetime that round robin takes one by one.
+const MAX_ROUND_ROBIN_STEPS: u64 = 1_000_000;
 
 /// How a block's locked budget becomes available.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -57,14 +84,45 @@ pub enum SettingError {
     /// Steps of no length.
     #[error("unlocking.tick is 0s: it must be longer")]
     NoTick,
+    /// Nothing says how a curve is divided.
+    #[error("policy roundRobin needs basic composition: a Renyi curve can't be divided order by order")]
+    RoundRobinRenyi,
+    /// Round robin looks at each step at which claims wait.
+    #[error("unlocking.tick is too short for policy roundRobin: a lifetime may have at most 1000000 ticks")]
+    TooManyTicks,
+    /// Costs that are never worked out.
+    #[error("policy.recomputeAfter is 0: it must be at least 1")]
+    NoRecomputation,
+    /// More than everything.
+    #[error("policy.fairness is {0} thousandths: it must be at most 1000")]
+    TooFair(u16),
 }
 
 impl Setting {
     /// Whether the setting can be used.
-    pub const fn check(&self) -> Result<(), SettingError> {
+    pub fn check(&self) -> Result<(), SettingError> {
         match self.unlocking {
-            Unlocking::Arrivals(0) => Err(SettingError::NoArrivals),
-            Unlocking::Lifetime { tick, .. } if tick.micros() == 0 => Err(SettingError::NoTick),
+            Unlocking::Arrivals(0) => return Err(SettingError::NoArrivals),
+            Unlocking::Lifetime { tick, .. } if tick.micros() == 0 => return Err(SettingError::NoTick),
+            _ => {}
+        }
+        match (self.policy, self.unlocking) {
+            (Policy::RoundRobin, _) if self.composition != Composition::Basic => {
+                Err(SettingError::RoundRobinRenyi)
+            }
+            (Policy::RoundRobin, Unlocking::Lifetime { lifetime, tick })
+                if lifetime.micros() / tick.micros() > MAX_ROUND_ROBIN_STEPS =>
+            {
+                Err(SettingError::TooManyTicks)
+            }
+            (
+                Policy::Dpack { recompute_after: 0 }
+                | Policy::Blend {
+                    recompute_after: 0, ..
+                },
+                _,
+            ) => Err(SettingError::NoRecomputation),
+            (Policy::Blend { fairness, .. }, _) if fairness > 1000 => Err(SettingError::TooFair(fairness)),
             _ => Ok(()),
         }
     }

@@ -3,6 +3,7 @@
 
 use privatekube_policy::{
     Arrival, Budget, Composition, Demand, Engine, Event, Order, Orders, Phase, Policy, Setting, Unlocking,
+    Weight,
 };
 use proptest::{collection::vec, prelude::*};
 
@@ -35,6 +36,7 @@ fn arrive(engine: &mut Engine, claim: &str, units: [&[i64]; 2]) -> Phase {
         min_blocks: 2,
         timeout: None,
         priority: 0,
+        weight: Weight::default(),
     };
     engine.apply(&Event::Arrive(arrival)).unwrap();
     phase(engine, claim)

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, fmt::Write as _, fs, path::Path};
 
 use privatekube_policy::{
     Amount, Arrival, BlockId, Budget, ClaimId, Composition, Demand, Denial, Engine, Epsilon, Event,
-    Mechanism, Order, Orders, Policy, Record, Setting, Span, Time, Unlocking, Unlocks,
+    Mechanism, Order, Orders, Policy, Record, Setting, Span, Time, Unlocking, Unlocks, Weight,
 };
 
 struct Story {
@@ -39,7 +39,8 @@ impl<'a> Words<'a> {
 }
 
 impl Story {
-    /// `setting arrivals=4` or `setting lifetime=40s tick=10s` or `setting immediate`, and `orders=2,4`.
+    /// `setting arrivals=4` or `setting lifetime=40s tick=10s` or `setting immediate`, and `orders=2,4` and
+    /// `policy=fcfs`.
     fn new(line: &str) -> Self {
         let words: Vec<&str> = line.split_whitespace().collect();
         assert_eq!(words[0], "setting", "a scenario starts with its setting");
@@ -63,9 +64,22 @@ impl Story {
             let orders = orders.split(',').map(|order| order.parse().unwrap());
             Composition::Renyi(Orders::new(orders.collect()).unwrap())
         });
+        let recompute_after = words.take("recompute-after").map_or(1, |after| after.parse().unwrap());
+        let policy = match words.take("policy").unwrap_or("dpf") {
+            "dpf" => Policy::Dpf,
+            "fcfs" => Policy::Fcfs { refusing: false },
+            "fcfs-refusing" => Policy::Fcfs { refusing: true },
+            "round-robin" => Policy::RoundRobin,
+            "dpack" => Policy::Dpack { recompute_after },
+            "blend" => Policy::Blend {
+                fairness: words.take("fairness").unwrap().parse().unwrap(),
+                recompute_after,
+            },
+            other => panic!("{other}"),
+        };
         words.finish();
         let engine = Engine::new(Setting {
-            policy: Policy::Dpf,
+            policy,
             unlocking,
             composition,
         });
@@ -114,6 +128,9 @@ impl Story {
                 priority: words
                     .take("priority")
                     .map_or(0, |priority| priority.parse().unwrap()),
+                weight: words.take("weight").map_or_else(Weight::default, |weight| {
+                    Weight::new(weight.parse().unwrap()).unwrap()
+                }),
                 demands: self.demands(&mut words),
             }),
             "match" => Event::Match {
@@ -259,6 +276,22 @@ impl Story {
                 )
             }
             Denial::BlockRetired { block } => format!("{block} is retired"),
+            Denial::DoesNotFit {
+                block,
+                coordinate,
+                asked,
+                unlocked,
+            } => {
+                let at = *coordinate as usize;
+                let show = |units: i64| self.composition().display_units(at, units.into());
+                let name = self.composition().coordinate_name(at);
+                format!(
+                    "asks {} {name} of {block}, which has {} unlocked",
+                    show(*asked),
+                    show(*unlocked)
+                )
+            }
+            Denial::DividedUp { block } => format!("{block} is divided up"),
         }
     }
 

@@ -1,11 +1,11 @@
 //! The engine grants what the simulator of the OSDI'21 paper granted, at the same times.
-#![allow(clippy::unwrap_used, reason = "a test")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
 use std::{collections::BTreeMap, fs};
 
 use privatekube_policy::{
     Arrival, BlockId, Budget, ClaimId, Composition, Delta, Demand, Engine, Epsilon, Event, Mechanism, Orders,
-    Phase, Policy, Setting, Span, Time, Unlocking,
+    Phase, Policy, Setting, Span, Time, Unlocking, Weight,
 };
 use serde_json::Value;
 
@@ -37,7 +37,14 @@ fn setting(trace: &Value) -> Setting {
         }
         _ => Composition::Basic,
     };
+    let policy = match trace["policy"].as_str().unwrap() {
+        "fcfs" => Policy::Fcfs { refusing: true },
+        "rr-n" | "rr-t" => Policy::RoundRobin,
+        "dpf-n" | "dpf-t" => Policy::Dpf,
+        other => panic!("{other}"),
+    };
     let unlocking = match trace["n"].as_u64() {
+        _ if policy == (Policy::Fcfs { refusing: true }) => Unlocking::Immediate,
         Some(arrivals) => Unlocking::Arrivals(arrivals.try_into().unwrap()),
         None => Unlocking::Lifetime {
             lifetime: Span::from_micros(micros(&trace["lifetime"]).unwrap()),
@@ -45,7 +52,7 @@ fn setting(trace: &Value) -> Setting {
         },
     };
     Setting {
-        policy: Policy::Dpf,
+        policy,
         unlocking,
         composition,
     }
@@ -104,6 +111,7 @@ fn replay(name: &str, trace: &Value) -> usize {
             min_blocks: 1,
             timeout: micros(&trace["timeout"]).map(Span::from_micros),
             priority: 0,
+            weight: Weight::default(),
         };
         engine.apply(&Event::Arrive(arrival)).unwrap();
         expected.insert(claim, micros(&task[4]).map(Time::from_micros));
@@ -128,6 +136,6 @@ fn grants_are_those_of_the_papers_simulator() {
             grants += replay(&path.display().to_string(), &trace);
         }
     }
-    assert_eq!(files, 24);
+    assert_eq!(files, 48);
     assert!(grants > 1000, "{grants}");
 }

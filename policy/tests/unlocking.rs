@@ -3,7 +3,7 @@
 
 use privatekube_policy::{
     Arrival, Budget, Composition, Demand, Engine, Event, Phase, Policy, Setting, Span, Time, Unlocking,
-    Unlocks,
+    Unlocks, Weight,
 };
 use proptest::prelude::*;
 
@@ -30,6 +30,7 @@ fn arrive(engine: &mut Engine, claim: &str, epsilon: i64) -> Phase {
         min_blocks: 1,
         timeout: None,
         priority: 0,
+        weight: Weight::default(),
     };
     engine.apply(&Event::Arrive(arrival)).unwrap();
     engine.claim(&claim.into()).unwrap().phase

@@ -6,7 +6,7 @@ mod oracle;
 use oracle::Oracle;
 use privatekube_policy::{
     Amount, Arrival, Budget, Composition, Demand, Engine, Event, Orders, Phase, Policy, Record, Setting,
-    Span, Time, Unlocking,
+    Span, Time, Unlocking, Weight,
 };
 use proptest::{collection::vec, prelude::*};
 
@@ -27,7 +27,7 @@ struct Workload {
 enum Op {
     AddBlock(u8, Vec<i64>),
     RetireBlock(u8),
-    Arrive(Vec<(Vec<u8>, Vec<i64>)>, u32, Option<u64>, i32),
+    Arrive(Vec<(Vec<u8>, Vec<i64>)>, u32, Option<u64>, i32, u32),
     Match(prop::sample::Index, Vec<(Vec<u8>, Vec<i64>)>),
     ConsumeAll(prop::sample::Index),
     ReleaseAll(prop::sample::Index),
@@ -51,11 +51,29 @@ fn settings() -> impl Strategy<Value = Setting> {
         }),
         1 => Just(Unlocking::Immediate),
     ];
-    (unlocking, composition).prop_map(|(unlocking, composition)| Setting {
-        policy: Policy::Dpf,
+    (policies(), unlocking, composition).prop_map(|(policy, unlocking, composition)| Setting {
+        policy,
         unlocking,
-        composition,
+        // Round robin divides no curves.
+        composition: if policy == Policy::RoundRobin {
+            Composition::Basic
+        } else {
+            composition
+        },
     })
+}
+
+fn policies() -> impl Strategy<Value = Policy> {
+    let recompute_after = || prop_oneof![2 => Just(1_u32), 1 => 2_u32..4, 1 => Just(u32::MAX)];
+    prop_oneof![
+        4 => Just(Policy::Dpf),
+        1 => any::<bool>().prop_map(|refusing| Policy::Fcfs { refusing }),
+        3 => Just(Policy::RoundRobin),
+        3 => recompute_after().prop_map(|recompute_after| Policy::Dpack { recompute_after }),
+        3 => (prop_oneof![0_u16..=1000, Just(0), Just(1000)], recompute_after()).prop_map(
+            |(fairness, recompute_after)| Policy::Blend { fairness, recompute_after }
+        ),
+    ]
 }
 
 fn ops(coordinates: usize) -> impl Strategy<Value = Op> {
@@ -87,8 +105,11 @@ fn ops(coordinates: usize) -> impl Strategy<Value = Op> {
             prop_oneof![8 => Just(1_u32), 2 => 0_u32..4],
             prop::option::of(0_u64..40),
             prop_oneof![4 => Just(0), 1 => -1..2],
+            prop_oneof![4 => Just(1_u32), 2 => 1_u32..4, 1 => Just(u32::MAX)],
         )
-            .prop_map(|(demands, min, timeout, priority)| Op::Arrive(demands, min, timeout, priority)),
+            .prop_map(|(demands, min, timeout, priority, weight)| {
+                Op::Arrive(demands, min, timeout, priority, weight)
+            }),
         2 => (claim(), one_demand).prop_map(|(claim, demands)| Op::Match(claim, demands)),
         7 => claim().prop_map(Op::ConsumeAll),
         5 => claim().prop_map(Op::ReleaseAll),
@@ -130,7 +151,7 @@ fn workload(setting: Setting, blocks: Vec<Vec<i64>>, ops: Vec<(u64, Op)>) -> Wor
             Op::RetireBlock(block) => Event::RetireBlock {
                 block: format!("b{block}").into(),
             },
-            Op::Arrive(given, min_blocks, timeout, priority) => {
+            Op::Arrive(given, min_blocks, timeout, priority, weight) => {
                 arrived += 1;
                 Event::Arrive(Arrival {
                     claim: format!("c{}", arrived - 1).into(),
@@ -138,6 +159,7 @@ fn workload(setting: Setting, blocks: Vec<Vec<i64>>, ops: Vec<(u64, Op)>) -> Wor
                     min_blocks,
                     timeout: timeout.map(Span::from_micros),
                     priority,
+                    weight: Weight::new(weight).unwrap(),
                 })
             }
             Op::Match(claim, given) => Event::Match {

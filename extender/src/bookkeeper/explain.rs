@@ -87,6 +87,30 @@ pub(super) fn denied(denial: &Denial, composition: &Composition) -> Why {
             reason: "BlockGone",
             message: format!("block {block} was deleted"),
         },
+        Denial::DoesNotFit {
+            block,
+            coordinate,
+            asked,
+            unlocked,
+        } => {
+            let coordinate = usize::try_from(*coordinate).unwrap_or(usize::MAX);
+            let amount = |units: i64| composition.display_units(coordinate, i128::from(units));
+            Why {
+                reason: "DoesNotFit",
+                message: format!(
+                    "block {block} had {} of the {} {} asked, and nothing waits under this policy",
+                    amount((*unlocked).max(0)),
+                    amount(*asked),
+                    composition.coordinate_name(coordinate),
+                ),
+            }
+        }
+        Denial::DividedUp { block } => Why {
+            reason: "DividedUp",
+            message: format!(
+                "block {block} was divided among the claims that waited, and nothing is left to divide"
+            ),
+        },
     }
 }
 

@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use privatekube_api::{AmountRequest, ClaimRequest, PrivateDataBlock, PrivateDataset, Wish};
 use privatekube_policy::{
     Amount, Arrival, BlockId, Budget, ClaimId, ClaimState, Composition, Demand, Engine, Event, Phase, Span,
+    Weight,
 };
 use tracing::{debug, warn};
 
@@ -182,6 +183,7 @@ impl Bookkeeper {
                         min_blocks: min_blocks(request),
                         timeout: request.timeout.or_else(|| self.default_timeout()),
                         priority: request.priority,
+                        weight: Weight::default(),
                     };
                     if !is_matched(&arrival) {
                         self.unmatched.push(asked);

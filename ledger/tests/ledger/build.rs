@@ -4,7 +4,7 @@ use futures::executor::block_on;
 use privatekube_ledger::{Committed, Ledger, MemoryStore, Store};
 use privatekube_policy::{
     Amount, Arrival, BlockBooks, BlockId, Budget, ClaimId, Composition, Demand, Denial, Engine, Event, Phase,
-    Policy, Setting, Span, Time, Unlocking,
+    Policy, Setting, Span, Time, Unlocking, Weight,
 };
 
 /// DPF, everything unlocked at once, basic composition.
@@ -41,6 +41,7 @@ pub(crate) fn claim(name: &str, epsilon: i64, blocks: &[&str]) -> Event {
         min_blocks: 1,
         timeout: None,
         priority: 0,
+        weight: Weight::default(),
     })
 }
 

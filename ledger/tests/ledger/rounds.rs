@@ -7,6 +7,7 @@ use privatekube_ledger::{
 };
 use privatekube_policy::{
     Arrival, BlockId, ClaimId, Demand, Event, Phase, Record, Refusal, Setting, SettingError, Span, Unlocking,
+    Weight,
 };
 
 use crate::build::{
@@ -365,6 +366,7 @@ fn claim_of_size(name: &str, bytes: usize) -> Event {
         min_blocks: 1,
         timeout: None,
         priority: 0,
+        weight: Weight::default(),
     })
 }
 

@@ -2,7 +2,12 @@
 
 use std::{collections::HashSet, sync::Arc};
 
-use super::{Engine, Phase, Refusal, books::Part, claims::Claim};
+use super::{
+    Engine, Phase, Refusal,
+    books::Part,
+    claims::Claim,
+    policies::{By, Cause},
+};
 use crate::{Arrival, BlockId, Budget, ClaimId, Demand, Denial, Record};
 
 impl Engine {
@@ -22,6 +27,7 @@ impl Engine {
             self.blocks
                 .add(name, capacity, self.setting.unlocking, self.now)?;
             self.waiting.add_block(capacity.units().len());
+            self.gathering.add_block(capacity.units().len());
             self.wake_of.push(None);
         }
         Ok(vec![Record::BlockAdded { block: name.clone() }])
@@ -102,7 +108,7 @@ impl Engine {
         }
         let parts: Arc<[Part]> = parts.into();
         claim.parts = Arc::clone(&parts);
-        let priority = claim.arrival.priority;
+        let standing = (claim.arrival.priority, claim.arrival.weight);
         let retired = parts.iter().map(|part| self.blocks.get(part.block));
         if let Some(block) = retired.into_iter().find(|block| block.retired) {
             let block = block.name.clone();
@@ -123,16 +129,19 @@ impl Engine {
             });
         }
         let mut new = None;
-        if let Some(reason) = self.too_large(self.claims.get(number)) {
+        let too_large = self.too_large(self.claims.get(number));
+        if let Some(reason) = too_large.or_else(|| self.policy.turns_away(self, number)) {
             self.deny(number, reason, records);
         } else {
-            let (class, is_new) = self.waiting.join(number, priority, &parts, self.blocks.list());
+            let shares = || self.policy.shares(&parts, self.blocks.list());
+            let (class, is_new) = self.waiting.join(number, standing, &parts, shares);
             let claim = self.claims.get_mut(number);
             claim.class = Some(class);
             // A class that waits already is blocked where it watches, and so is this claim; or it is awakened there.
             new = is_new.then_some(class);
         }
-        self.pass(raised, new, records);
+        let by = By::Arrival(number);
+        self.pass(&Cause { raised, new, by }, records);
     }
 
     fn check_demands(&self, name: &ClaimId, demands: &[Demand]) -> Result<Vec<Part>, Refusal> {

@@ -159,6 +159,32 @@ impl Block {
         }
     }
 
+    /// Whether `asked` fits and leaves `reserve`.
+    pub(super) fn fits_beside(&self, asked: &Budget, rule: Rule, reserve: &[i128]) -> bool {
+        let mut pairs = asked.units().iter().zip(&self.accounts).zip(reserve);
+        let enough =
+            |asked: i64, account: &Account, reserve: i128| i128::from(asked) <= account.unlocked - reserve;
+        match rule {
+            Rule::All => pairs.all(|((asked, account), reserve)| enough(*asked, account, *reserve)),
+            Rule::Any => pairs
+                .any(|((asked, account), reserve)| account.capacity > 0 && enough(*asked, account, *reserve)),
+        }
+    }
+
+    /// The coordinate that lacks least of those at which the block has any budget (Renyi), or the first that lacks; none
+    /// if `asked` fits.
+    pub(super) fn lacks_least(&self, asked: &Budget, rule: Rule) -> Option<usize> {
+        let first = self.lacking(asked, rule)?;
+        let pairs = asked.units().iter().zip(&self.accounts).enumerate();
+        match rule {
+            Rule::All => Some(first),
+            Rule::Any => pairs
+                .filter(|(_, (_, account))| account.capacity > 0)
+                .min_by_key(|(_, (asked, account))| i128::from(**asked) - account.unlocked)
+                .map(|(at, _)| at),
+        }
+    }
+
     /// The coordinate that shows that `asked` can never fit any more; none if it still can.
     pub(super) fn never(&self, asked: &Budget, rule: Rule) -> Option<usize> {
         let excess = || {

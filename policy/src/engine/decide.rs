@@ -1,11 +1,22 @@
 //! Who is granted, denied or expires, and when.
 
-use std::{cmp::Reverse, collections::BinaryHeap, sync::Arc};
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, HashMap},
+    sync::Arc,
+};
 
-use super::{Engine, Phase, books::Move, claims::Claim, order::Rank};
+use super::{
+    Engine, Phase,
+    books::Move,
+    claims::Claim,
+    order::Rank,
+    policies::{By, Cause},
+    waiting::Class,
+};
 use crate::{Denial, Record, Time, Unlocking};
 
-/// A class in a pass's queue, ordered by the claim of it that goes first.
+/// A class in a walk's queue, ordered by the claim of it that goes first.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Candidate {
     rank: Arc<Rank>,
@@ -14,36 +25,40 @@ struct Candidate {
 }
 
 impl Engine {
-    /// Grants what fits, best first, after `raised` blocks have got more unlocked budget and the class `new` has come.
+    /// Lets the policy grant what can be granted now.
+    pub(super) fn pass(&mut self, cause: &Cause, records: &mut Vec<Record>) {
+        let policy = Arc::clone(&self.policy);
+        policy.decide(self, cause, records);
+    }
+
+    /// The classes that may fit after `cause`, each once, in no order.
     ///
-    /// The outcome is that of a walk over all waiting claims. Before, no waiting claim fitted; a claim that now
-    /// does watches a block that was raised, so it is among the candidates. Within the pass budgets only fall, so
-    /// what has been skipped can't fit later.
-    pub(super) fn pass(
+    /// Before, no waiting claim fitted; a claim that now does watches a block that was raised, or has come.
+    pub(super) fn stirred(&mut self, cause: &Cause) -> Vec<u32> {
+        let mut classes: Vec<u32> = cause.new.into_iter().collect();
+        for number in &cause.raised {
+            self.waiting.touched.push(*number);
+            classes.extend(self.waiting.awakened(*number, self.blocks.get(*number)));
+        }
+        classes.sort_unstable();
+        classes.dedup();
+        classes
+    }
+
+    /// Grants what `admits` lets in, in the order of ranks.
+    ///
+    /// If `admits` is a matter of what is unlocked, the outcome is that of a walk over all waiting claims: within it
+    /// budgets only fall, so what has been skipped can't fit later.
+    pub(super) fn walk(
         &mut self,
-        raised: impl IntoIterator<Item = u32>,
-        new: Option<u32>,
+        classes: Vec<u32>,
+        mut admits: impl FnMut(&mut Self, u32) -> bool,
         records: &mut Vec<Record>,
     ) {
-        let mut classes: Vec<u32> = new.into_iter().collect();
-        for number in raised {
-            self.waiting.touched.push(number);
-            classes.extend(self.waiting.awakened(number, self.blocks.get(number)));
-        }
-        let mut queue = Vec::with_capacity(classes.len());
-        for class in classes {
-            if self.waiting.class(class).is_some_and(|class| !class.queued) {
-                queue.extend(self.candidate(class));
-            }
-        }
-        let mut queue = BinaryHeap::from(queue);
+        let candidates = classes.into_iter().filter_map(|class| self.candidate(class));
+        let mut queue: BinaryHeap<_> = candidates.collect();
         while let Some(Reverse(Candidate { claim, class, .. })) = queue.pop() {
-            if let Some((part, coordinate)) = self.blocking(class) {
-                if let Some(class) = self.waiting.class_mut(class) {
-                    class.queued = false;
-                }
-                self.waiting.watch(class, part, coordinate, self.blocks.list());
-            } else {
+            if admits(self, class) {
                 self.grant(claim, records);
                 if self.waiting.leave(claim, class) {
                     queue.extend(self.candidate(class));
@@ -52,14 +67,37 @@ impl Engine {
         }
     }
 
-    fn candidate(&mut self, number: u32) -> Option<Reverse<Candidate>> {
-        let class = self.waiting.class_mut(number)?;
-        class.queued = true;
+    fn candidate(&self, number: u32) -> Option<Reverse<Candidate>> {
+        let class = self.waiting.class(number)?;
         Some(Reverse(Candidate {
             rank: Arc::clone(&class.rank),
             claim: class.head()?,
             class: number,
         }))
+    }
+
+    /// Whether a class fits all its blocks; if not, it watches one that it doesn't fit.
+    pub(super) fn fits_or_watches(&mut self, class: u32) -> bool {
+        let blocking = self.blocking(class);
+        if let Some((part, coordinate)) = blocking {
+            self.waiting.watch(class, part, coordinate, self.blocks.list());
+        }
+        blocking.is_none()
+    }
+
+    /// Whether a class fits all its blocks and leaves these `reserves` there.
+    pub(super) fn fits_beside(&self, class: u32, reserves: &HashMap<u32, Vec<i128>>) -> bool {
+        let parts = self.waiting.class(class).map(Class::parts);
+        parts.is_some_and(|parts| {
+            parts.iter().all(|part| {
+                let reserve = reserves.get(&part.block);
+                reserve.is_some_and(|reserve| {
+                    self.blocks
+                        .get(part.block)
+                        .fits_beside(&part.budget, self.rule, reserve)
+                })
+            })
+        })
     }
 
     /// The part and coordinate that keep a class waiting; none if it fits all its blocks. The block that it watches
@@ -78,10 +116,12 @@ impl Engine {
         })
     }
 
-    fn grant(&mut self, number: u32, records: &mut Vec<Record>) {
+    /// Grants a claim, which must have all it asks; its class is not left by that.
+    pub(super) fn grant(&mut self, number: u32, records: &mut Vec<Record>) {
         let at = self.now;
         let claim = self.claims.get_mut(number);
         claim.decide(Phase::Granted, at);
+        self.gathering.forget(number, &claim.parts);
         for part in claim.parts.iter() {
             self.blocks
                 .get_mut(part.block)
@@ -101,6 +141,10 @@ impl Engine {
     pub(super) fn end(&mut self, number: u32, phase: Phase) -> &mut Claim {
         let claim = self.claims.get_mut(number);
         claim.decide(phase, self.now);
+        self.waiting
+            .touched
+            .extend(claim.parts.iter().map(|part| part.block));
+        self.gathering.forget(number, &claim.parts);
         if let Some(expires) = claim.expires() {
             self.timeouts.remove(&(expires, number));
         }
@@ -165,7 +209,12 @@ impl Engine {
             raised.push(number);
         }
         if !raised.is_empty() {
-            self.pass(raised, None, records);
+            let cause = Cause {
+                raised,
+                new: None,
+                by: By::Clock,
+            };
+            self.pass(&cause, records);
             self.plan_wakes();
         }
     }
@@ -196,15 +245,7 @@ impl Engine {
         touched.sort_unstable();
         touched.dedup();
         for number in touched.drain(..) {
-            let block = self.blocks.get(number);
-            let next = if block.meter.is_complete() {
-                None
-            } else {
-                let least = self.waiting.least_watched(number);
-                let steps =
-                    least.filter_map(|(coordinate, asked)| block.step_for(coordinate, asked, self.rule));
-                steps.min().and_then(|step| block.meter.time_of(step))
-            };
+            let next = self.policy.next_wake(self, number);
             let before = std::mem::replace(&mut self.wake_of[number as usize], next);
             if before != next {
                 if let Some(before) = before {
@@ -217,5 +258,16 @@ impl Engine {
         }
         // Keeps what was reserved.
         self.waiting.touched = touched;
+    }
+
+    /// When the clock unlocks so much of a block that a class that watches it may fit.
+    pub(super) fn next_fit(&self, number: u32) -> Option<Time> {
+        let block = self.blocks.get(number);
+        if block.meter.is_complete() {
+            return None;
+        }
+        let least = self.waiting.least_watched(number);
+        let steps = least.filter_map(|(coordinate, asked)| block.step_for(coordinate, asked, self.rule));
+        steps.min().and_then(|step| block.meter.time_of(step))
     }
 }

@@ -3,11 +3,12 @@
 use super::{
     Engine, Explanation, Lack, Unlocks,
     books::{Block, Part, Rule},
-    claims::Claim,
+    order::dominant_shares,
 };
 
 impl Engine {
-    pub(super) fn why(&self, claim: &Claim) -> Explanation {
+    pub(super) fn why(&self, number: u32) -> Explanation {
+        let claim = self.claims.get(number);
         let class = claim.class.and_then(|class| self.waiting.class(class));
         let matched: usize = claim
             .arrival
@@ -21,12 +22,51 @@ impl Engine {
         });
         Explanation {
             unmatched,
-            lacks: claim.parts.iter().flat_map(|part| self.lacks(part)).collect(),
+            lacks: claim
+                .parts
+                .iter()
+                .enumerate()
+                .flat_map(|(at, part)| {
+                    let gathered = self.gathering.of(number, at, part.budget.units().len());
+                    gathered.map_or_else(|| self.lacks(part), |gathered| self.to_gather(part, gathered))
+                })
+                .collect(),
             dominant_share: class
-                .and_then(|class| class.rank.dominant_share())
+                .and_then(|class| {
+                    dominant_shares(class.parts(), self.blocks.list())
+                        .first()
+                        .copied()
+                })
                 .map(|share| (share.asked, share.of)),
             expires: claim.expires(),
         }
+    }
+
+    /// What a claim has still to gather at a block, under round robin.
+    fn to_gather(&self, part: &Part, gathered: &[i64]) -> Vec<Lack> {
+        let mut block = self.blocks.get(part.block).clone();
+        block.settle(self.now);
+        let amounts = part.budget.units().iter().zip(gathered).enumerate();
+        let lacking = amounts.filter(|(_, (asked, gathered))| asked > gathered);
+        lacking
+            .map(|(coordinate, (asked, gathered))| {
+                let account = &block.accounts[coordinate];
+                let missing = i128::from(*asked) - i128::from(*gathered);
+                let total = self.gathering.divided(part.block, coordinate) + missing;
+                let step = block.meter.step_for(account.capacity, total);
+                // What is unlocked is divided at the next step.
+                let step = step.map(|step| step.max(block.meter.done() + 1));
+                Lack {
+                    block: block.name.clone(),
+                    coordinate,
+                    asked: *asked,
+                    unlocked: i128::from(*gathered),
+                    missing,
+                    locked: account.locked,
+                    unlocks: unlocks(&block, step),
+                }
+            })
+            .collect()
     }
 
     /// What a block lacks: at each coordinate that lacks (basic), or at the order that lacks least of those at which

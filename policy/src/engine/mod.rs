@@ -1,8 +1,9 @@
 //! The engine: events in, records out.
 //!
 //! `arrive` lets claims come, `decide` grants, `spend` moves what was granted, `explain` says why a claim waits.
-//! Below them, and knowing nothing of each other: the books of the blocks (`books`), how they unlock (`unlocking`),
-//! the order of waiting claims (`order`) and the index of what waits where (`waiting`).
+//! Who is granted is a matter of the policy (`policies`). Below them, and knowing nothing of each other: the books of the
+//! blocks (`books`), how they unlock (`unlocking`), the order of waiting claims (`order`) and the index of what waits
+//! where (`waiting`).
 
 mod arrive;
 mod books;
@@ -10,6 +11,7 @@ mod claims;
 mod decide;
 mod explain;
 mod order;
+mod policies;
 mod refusal;
 mod spend;
 #[cfg(test)]
@@ -18,7 +20,7 @@ mod unlocking;
 mod view;
 mod waiting;
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 pub use refusal::Refusal;
 pub use view::{BlockBooks, ClaimState, Explanation, Lack, Phase, Unlocks};
@@ -26,6 +28,7 @@ pub use view::{BlockBooks, ClaimState, Explanation, Lack, Phase, Unlocks};
 use crate::{BlockId, Budget, ClaimId, Event, Record, Setting, SettingError, Time};
 use books::{Blocks, Rule};
 use claims::Claims;
+use policies::{Decide, Gathering};
 use waiting::Waiting;
 
 /// One dataset's blocks and claims, and the policy that decides between them.
@@ -34,7 +37,7 @@ use waiting::Waiting;
 ///
 /// ```
 /// use privatekube_policy::{
-///     Arrival, Composition, Demand, Engine, Event, Phase, Policy, Record, Setting, Time, Unlocking,
+///     Arrival, Composition, Demand, Engine, Event, Phase, Policy, Record, Setting, Time, Unlocking, Weight,
 /// };
 ///
 /// let mut engine = Engine::new(Setting {
@@ -55,6 +58,7 @@ use waiting::Waiting;
 ///         min_blocks: 1,
 ///         timeout: None,
 ///         priority: 0,
+///         weight: Weight::default(),
 ///     })
 /// };
 /// engine.advance(Time::from_micros(1_000_000));
@@ -83,6 +87,9 @@ pub struct Engine {
     blocks: Blocks,
     claims: Claims,
     waiting: Waiting,
+    policy: Arc<dyn Decide>,
+    /// Of round robin alone.
+    gathering: Gathering,
     /// When each waiting claim's timeout is over.
     timeouts: BTreeSet<(Time, u32)>,
     /// When the clock next unlocks a block so far that a claim that watches it may fit.
@@ -97,8 +104,10 @@ impl Engine {
         setting.check()?;
         let rule = Rule::of(&setting.composition);
         Ok(Self {
+            policy: policies::of(setting.policy),
             setting,
             rule,
+            gathering: Gathering::default(),
             now: Time::default(),
             blocks: Blocks::default(),
             claims: Claims::default(),
@@ -221,8 +230,8 @@ impl Engine {
     /// Why a waiting claim waits; none for any other. Changes nothing.
     #[must_use]
     pub fn explain(&self, claim: &ClaimId) -> Option<Explanation> {
-        let claim = self.claims.get(self.claims.number(claim)?);
-        (claim.phase == Phase::Waiting).then(|| self.why(claim))
+        let number = self.claims.number(claim)?;
+        (self.claims.get(number).phase == Phase::Waiting).then(|| self.why(number))
     }
 
     fn check_coordinates(&self, budget: &Budget) -> Result<(), Refusal> {

@@ -1,8 +1,10 @@
-//! The order of waiting claims: the smallest dominant share first (OSDI'21, Algorithm 1).
+//! The order of waiting claims: priority, then the shares that the policy compares, the smallest first (OSDI'21,
+//! Algorithm 1), then the arrival.
 
 use std::cmp::Ordering;
 
 use super::books::{Block, Part};
+use crate::Weight;
 
 /// A fraction of a block's capacity, compared exactly.
 #[derive(Clone, Copy, Debug)]
@@ -13,10 +15,12 @@ pub(super) struct Share {
 }
 
 /// Where a claim stands among the waiting ones, but for its arrival. The least goes first.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) struct Rank {
-    priority: i32,
-    /// Its share of each of its blocks, largest first.
+    pub(super) priority: i32,
+    /// Divides the shares.
+    weight: Weight,
+    /// What the policy compares, which is, under most, its share of each of its blocks, largest first.
     shares: Box<[Share]>,
 }
 
@@ -59,25 +63,59 @@ impl PartialEq for Share {
 impl Eq for Share {}
 
 impl Rank {
-    pub(super) fn new(priority: i32, parts: &[Part], blocks: &[Block]) -> Self {
-        let mut shares: Box<[Share]> = parts
-            .iter()
-            .filter_map(|part| Share::of_block(part, &blocks[part.block as usize]))
-            .collect();
-        shares.sort_unstable_by(|one, other| other.cmp(one));
-        Self { priority, shares }
+    pub(super) const fn new(priority: i32, weight: Weight, shares: Box<[Share]>) -> Self {
+        Self {
+            priority,
+            weight,
+            shares,
+        }
     }
 
-    pub(super) fn dominant_share(&self) -> Option<Share> {
-        self.shares.first().copied()
+    /// Slices compare as the paper breaks ties: by the next share, and a missing one is smaller.
+    fn compare_shares(&self, other: &Self) -> Ordering {
+        if self.weight == other.weight {
+            return self.shares.cmp(&other.shares);
+        }
+        let pairs = self.shares.iter().zip(&other.shares);
+        let compared = pairs.map(|(mine, theirs)| {
+            let product = |one: &Share, two: &Share| {
+                u128::from(one.asked.unsigned_abs()) * u128::from(two.of.unsigned_abs())
+            };
+            compare_products(
+                (product(mine, theirs), other.weight.get()),
+                (product(theirs, mine), self.weight.get()),
+            )
+        });
+        let first = compared.into_iter().find(|order| order.is_ne());
+        first.unwrap_or_else(|| self.shares.len().cmp(&other.shares.len()))
     }
+}
+
+/// The share of each block, largest first: the dominant one, the second, ...
+pub(super) fn dominant_shares(parts: &[Part], blocks: &[Block]) -> Box<[Share]> {
+    let shares = parts
+        .iter()
+        .filter_map(|part| Share::of_block(part, &blocks[part.block as usize]));
+    let mut shares: Box<[Share]> = shares.collect();
+    shares.sort_unstable_by(|one, other| other.cmp(one));
+    shares
+}
+
+/// Compares two products, exactly.
+pub(super) fn compare_products(one: (u128, u32), other: (u128, u32)) -> Ordering {
+    // The upper 64 bits of a factor, with what the lower ones carry, and the lower ones.
+    let product = |(large, small): (u128, u32)| {
+        let low = (large & u128::from(u64::MAX)) * u128::from(small);
+        let high = (large >> 64) * u128::from(small) + (low >> 64);
+        (high, low & u128::from(u64::MAX))
+    };
+    product(one).cmp(&product(other))
 }
 
 impl Ord for Rank {
     fn cmp(&self, other: &Self) -> Ordering {
-        // Slices compare as the paper breaks ties: by the next share, and a missing one is smaller.
         let priority = other.priority.cmp(&self.priority);
-        priority.then_with(|| self.shares.cmp(&other.shares))
+        priority.then_with(|| self.compare_shares(other))
     }
 }
 
@@ -86,3 +124,11 @@ impl PartialOrd for Rank {
         Some(self.cmp(other))
     }
 }
+
+impl PartialEq for Rank {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Rank {}

@@ -7,6 +7,7 @@ use super::{
     arrive::{malformed, wrong_phase},
     books::{Move, Part},
     claims::{Claim, Tally},
+    policies::{By, Cause},
 };
 use crate::{Amount, ClaimId, Demand, Record};
 
@@ -70,6 +71,8 @@ impl Engine {
             block.settle(self.now);
             block.shift(consumed.units(), Move::Return);
             block.shift(allocated, Move::Release);
+            self.gathering.give_back(part.block, consumed.units());
+            self.gathering.give_back(part.block, allocated);
         }
         let claim = self.claims.get_mut(number);
         claim.consumed = Tally::Nothing;
@@ -79,7 +82,7 @@ impl Engine {
             claim: name.clone(),
             entirely: true,
         }];
-        self.pass(self.blocks_of(number), None, &mut records);
+        self.pass(&returned_to(self.blocks_of(number)), &mut records);
         Ok(records)
     }
 
@@ -87,7 +90,7 @@ impl Engine {
         let entirely = self.spend(number, increase, Move::Release);
         let claim = self.claims.get(number).arrival.claim.clone();
         let mut records = vec![Record::Released { claim, entirely }];
-        self.pass(self.blocks_of(number), None, &mut records);
+        self.pass(&returned_to(self.blocks_of(number)), &mut records);
         records
     }
 
@@ -98,6 +101,9 @@ impl Engine {
             let block = self.blocks.get_mut(part.block);
             block.settle(self.now);
             block.shift(increase, direction);
+            if direction == Move::Release {
+                self.gathering.give_back(part.block, increase);
+            }
         }
         claim.spend(increase, direction == Move::Consume)
     }
@@ -164,6 +170,14 @@ impl Engine {
             }
         }
         Ok(increase)
+    }
+}
+
+const fn returned_to(blocks: Vec<u32>) -> Cause {
+    Cause {
+        raised: blocks,
+        new: None,
+        by: By::Return,
     }
 }
 

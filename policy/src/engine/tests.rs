@@ -7,7 +7,7 @@ use proptest::{collection::vec, prelude::*, sample::Index};
 use super::{Engine, Phase, books::Rule};
 use crate::{
     Amount, Arrival, BlockId, Budget, Composition, Demand, Event, Orders, Policy, Setting, Span, Time,
-    Unlocking,
+    Unlocking, Weight,
 };
 
 const BLOCKS: usize = 3;
@@ -107,6 +107,7 @@ proptest! {
                     min_blocks: 1,
                     timeout: (units[0] == 1).then_some(Span::from_micros(5)),
                     priority: 0,
+                    weight: Weight::default(),
                 }),
                 6 | 7 => Event::Consume { claim, amount: Amount::All },
                 8 => Event::Release { claim, amount: Amount::All },

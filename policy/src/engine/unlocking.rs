@@ -104,6 +104,19 @@ impl Meter {
         })
     }
 
+    /// The first time after `now` at which a step would be taken, whether one is left or not.
+    pub(super) fn tick_after(&self, now: Time) -> Option<Time> {
+        let clock = self.clock?;
+        let ticks = now
+            .micros()
+            .checked_sub(clock.first)
+            .map_or(0, |since| since / clock.tick + 1);
+        let at = ticks
+            .checked_mul(clock.tick)
+            .and_then(|later| clock.first.checked_add(later));
+        at.map(Time::from_micros)
+    }
+
     /// When the clock takes its first step after `now`.
     pub(super) fn next_after(&self, now: Time) -> Option<Time> {
         let mut meter = self.clone();

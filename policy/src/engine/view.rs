@@ -73,7 +73,8 @@ pub struct Explanation {
     /// Renyi: once, at the order that lacks least of those at which the block can still ever have enough. Empty while
     /// too few blocks are matched.
     pub lacks: Vec<Lack>,
-    /// The claim's dominant share as (asked, capacity) in the same unit; none if it is not matched.
+    /// The claim's dominant share as (asked, capacity) in the same unit, before its weight divides it; none if it is not
+    /// matched.
     pub dominant_share: Option<(i64, i64)>,
     /// When its timeout is over.
     pub expires: Option<Time>,
@@ -88,7 +89,7 @@ pub struct Lack {
     pub coordinate: usize,
     /// What the claim asks there.
     pub asked: i64,
-    /// What is available there.
+    /// What is available there; under round robin, what the claim has gathered.
     pub unlocked: i128,
     /// `asked - unlocked`.
     pub missing: i128,

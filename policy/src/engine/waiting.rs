@@ -1,6 +1,6 @@
 //! The index of waiting claims, so that an event costs what it changes and not what waits.
 //!
-//! Claims that ask the same of the same blocks with the same priority form a class: they fit or don't fit together,
+//! Claims that ask the same of the same blocks with the same priority and weight form a class: they fit or don't fit together,
 //! and the one that arrived first goes first. Each class is kept twice at blocks, ordered by what it asks there:
 //!
 //! - *watching*: at one block that it doesn't fit, as a clause watches a literal. While that block's unlocked budget
@@ -16,8 +16,9 @@ use std::{
 
 use super::{
     books::{Block, Part, Rule},
-    order::Rank,
+    order::{Rank, Share},
 };
+use crate::Weight;
 
 /// Classes ordered by what they ask at a coordinate.
 type Ladder = BTreeSet<(i64, u32)>;
@@ -29,8 +30,6 @@ pub(super) struct Class {
     /// By arrival. Never empty.
     members: BTreeSet<u32>,
     place: Option<Place>,
-    /// Whether it is in the present pass's queue.
-    pub(super) queued: bool,
 }
 
 /// Where a class that waits is kept.
@@ -45,6 +44,7 @@ struct Place {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Key {
     priority: i32,
+    weight: Weight,
     parts: Arc<[Part]>,
 }
 
@@ -69,6 +69,19 @@ pub(super) struct Waiting {
 impl Class {
     pub(super) fn parts(&self) -> &Arc<[Part]> {
         &self.key.parts
+    }
+
+    pub(super) const fn priority(&self) -> i32 {
+        self.key.priority
+    }
+
+    pub(super) const fn weight(&self) -> u32 {
+        self.key.weight.get()
+    }
+
+    /// How many claims it has.
+    pub(super) fn size(&self) -> usize {
+        self.members.len()
     }
 
     pub(super) fn head(&self) -> Option<u32> {
@@ -114,12 +127,13 @@ impl Waiting {
     pub(super) fn join(
         &mut self,
         claim: u32,
-        priority: i32,
+        (priority, weight): (i32, Weight),
         parts: &Arc<[Part]>,
-        blocks: &[Block],
+        shares: impl FnOnce() -> Box<[Share]>,
     ) -> (u32, bool) {
         let key = Key {
             priority,
+            weight,
             parts: Arc::clone(parts),
         };
         if let Some(number) = self.numbers.get(&key) {
@@ -129,11 +143,10 @@ impl Waiting {
             return (*number, false);
         }
         let class = Class {
-            rank: Arc::new(Rank::new(priority, parts, blocks)),
+            rank: Arc::new(Rank::new(priority, weight, shares())),
             key: key.clone(),
             members: BTreeSet::from([claim]),
             place: None,
-            queued: false,
         };
         let number = self.free.pop().unwrap_or_else(|| {
             self.classes.push(None);

@@ -1,4 +1,4 @@
-//! The policy once more, slow and plain: every waiting claim is looked at after every event, in the order of its
+//! The policies once more, slow and plain: every waiting claim is looked at after every event, in the order of its
 //! exact shares, and every step of the clock is taken one by one. What the engine does with an index must come to the
 //! same records.
 //!
@@ -6,11 +6,14 @@
 #![allow(dead_code, reason = "each test that includes it uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+mod packing;
+mod round_robin;
+
 use std::{cmp::Ordering, collections::BTreeMap};
 
 use privatekube_policy::{
-    Amount, Arrival, BlockId, ClaimId, Composition, Demand, Denial, Event, Phase, Record, Setting, Time,
-    Unlocking,
+    Amount, Arrival, BlockId, ClaimId, Composition, Demand, Denial, Event, Phase, Policy, Record, Setting,
+    Time, Unlocking,
 };
 
 pub(crate) struct Oracle {
@@ -30,6 +33,10 @@ pub(crate) struct Block {
     pub(crate) retired: bool,
     /// When the clock unlocks a step.
     steps: Vec<u64>,
+    /// Round robin: what was given to claims, and where nothing was found.
+    divided: Vec<i128>,
+    closed: Vec<bool>,
+    all_steps_taken: bool,
 }
 
 pub(crate) struct Claim {
@@ -46,6 +53,8 @@ struct Part {
     asked: Vec<i128>,
     consumed: Vec<i128>,
     released: Vec<i128>,
+    /// Round robin.
+    gathered: Vec<i128>,
 }
 
 impl Block {
@@ -68,6 +77,7 @@ impl Block {
 
     fn take_clock_steps(&mut self, now: u64) {
         let done = self.steps.iter().filter(|step| **step <= now).count();
+        self.all_steps_taken = done == self.steps.len();
         if !self.steps.is_empty() {
             self.unlock(done as u64, self.steps.len() as u64);
         }
@@ -91,14 +101,28 @@ impl Oracle {
             let steps = steps.copied().filter(|step| *step > self.now);
             let timeouts = self.claims.iter().filter(|claim| claim.phase == Phase::Waiting);
             let timeouts = timeouts.filter_map(expires);
-            let Some(at) = steps.chain(timeouts).filter(|at| *at <= now.micros()).min() else {
+            let ticks = self.next_division();
+            let Some(at) = steps
+                .chain(timeouts)
+                .chain(ticks)
+                .filter(|at| *at <= now.micros())
+                .min()
+            else {
                 break;
             };
+            // A timeout of no length is over after the tick of its time.
+            let later = at > self.now;
             self.now = self.now.max(at);
             for block in self.blocks.values_mut() {
                 block.take_clock_steps(self.now);
             }
-            self.grant_what_fits(&mut records);
+            if self.setting.policy == Policy::RoundRobin {
+                if later {
+                    self.divide_at_a_tick(at, &mut records);
+                }
+            } else {
+                self.grant_what_fits(&mut records);
+            }
             for claim in &mut self.claims {
                 if claim.phase == Phase::Waiting && expires(claim) == Some(at) {
                     claim.phase = Phase::Expired;
@@ -165,10 +189,13 @@ impl Oracle {
             capacity,
             unlocked_in_all: nothing.clone(),
             allocated: nothing.clone(),
-            consumed: nothing,
+            consumed: nothing.clone(),
             arrivals: 0,
             retired: false,
             steps,
+            closed: vec![false; nothing.len()],
+            divided: nothing,
+            all_steps_taken: false,
         };
         block.take_clock_steps(self.now);
         self.blocks.insert(name.clone(), block);
@@ -248,14 +275,45 @@ impl Oracle {
             }
         }
         if !unlocked.is_empty() {
-            records.push(Record::Unlocked { blocks: unlocked });
+            let blocks = unlocked.clone();
+            records.push(Record::Unlocked { blocks });
         }
         self.claims[at].parts = parts;
         self.claims[at].matched = true;
-        if let Some(reason) = self.can_never_be_granted(at) {
+        if let Some(reason) = self.can_never_be_granted(at).or_else(|| self.turned_away(at)) {
             self.deny(at, reason, records);
         }
+        if self.setting.policy == Policy::RoundRobin {
+            self.divide_at_an_arrival(at, &unlocked, records);
+            return;
+        }
         self.grant_what_fits(records);
+        if self.setting.policy == (Policy::Fcfs { refusing: true }) && waits(&self.claims[at]) {
+            let reason = self.does_not_fit(at);
+            self.deny(at, reason, records);
+        }
+    }
+
+    fn does_not_fit(&self, at: usize) -> Denial {
+        let mut parts = self.claims[at].parts.iter();
+        let part = parts.find(|part| !self.fits(part)).unwrap();
+        let block = &self.blocks[&part.block];
+        let unlocked = block.unlocked();
+        let mut coordinates = 0..unlocked.len();
+        let missing = |at: &usize| part.asked[*at] - unlocked[*at];
+        let coordinate = match self.setting.composition {
+            Composition::Basic => coordinates.find(|at| missing(at) > 0),
+            Composition::Renyi(_) => coordinates
+                .filter(|at| block.capacity[*at] > 0)
+                .min_by_key(missing),
+        };
+        let coordinate = coordinate.unwrap();
+        Denial::DoesNotFit {
+            block: part.block.clone(),
+            coordinate: u32::try_from(coordinate).unwrap(),
+            asked: i64::try_from(part.asked[coordinate]).unwrap(),
+            unlocked: i64::try_from(unlocked[coordinate]).unwrap_or(i64::MIN),
+        }
     }
 
     fn consume(&mut self, name: &ClaimId, amount: &Amount) -> Option<Vec<Record>> {
@@ -293,14 +351,16 @@ impl Oracle {
         for (part, target) in self.claims[at].parts.iter_mut().zip(targets) {
             let block = self.blocks.get_mut(&part.block).unwrap();
             for (coordinate, target) in target.into_iter().enumerate() {
-                block.allocated[coordinate] -= target - part.released[coordinate];
+                let more = target - part.released[coordinate];
+                block.allocated[coordinate] -= more;
+                block.give_back(coordinate, more);
                 part.released[coordinate] = target;
             }
         }
         let entirely = self.end_if_nothing_is_left(at);
         let claim = name.clone();
         let mut records = vec![Record::Released { claim, entirely }];
-        self.grant_what_fits(&mut records);
+        self.grant_what_returned(at, &mut records);
         Some(records)
     }
 
@@ -331,6 +391,7 @@ impl Oracle {
                 let held = asked - part.consumed[coordinate] - part.released[coordinate];
                 block.allocated[coordinate] -= held;
                 block.consumed[coordinate] -= part.consumed[coordinate];
+                block.give_back(coordinate, held + part.consumed[coordinate]);
                 part.consumed[coordinate] = 0;
                 part.released[coordinate] = *asked;
             }
@@ -341,32 +402,61 @@ impl Oracle {
             claim,
             entirely: true,
         }];
-        self.grant_what_fits(&mut records);
+        self.grant_what_returned(at, &mut records);
         Some(records)
+    }
+
+    fn grant_what_returned(&mut self, at: usize, records: &mut Vec<Record>) {
+        if self.setting.policy == Policy::RoundRobin {
+            self.divide_what_returned(at, records);
+        } else {
+            self.grant_what_fits(records);
+        }
     }
 
     /// The walk over all waiting claims.
     fn grant_what_fits(&mut self, records: &mut Vec<Record>) {
+        match self.setting.policy {
+            Policy::Dpf | Policy::Fcfs { .. } => {
+                for at in self.all_waiting() {
+                    if self.claims[at].parts.iter().all(|part| self.fits(part)) {
+                        self.grant(at, records);
+                    }
+                }
+            }
+            Policy::Dpack { recompute_after } => self.pack(recompute_after, records),
+            Policy::Blend {
+                fairness,
+                recompute_after,
+            } => {
+                self.walk_on_a_part(fairness, records);
+                self.pack(recompute_after, records);
+            }
+            Policy::RoundRobin => unreachable!("amounts are divided"),
+        }
+    }
+
+    /// In the policy's order.
+    fn all_waiting(&self) -> Vec<usize> {
         let mut waiting: Vec<usize> = (0..self.claims.len())
             .filter(|at| waits(&self.claims[*at]))
             .collect();
         waiting.sort_by(|one, other| self.compare(*one, *other));
-        for at in waiting {
-            if !self.claims[at].parts.iter().all(|part| self.fits(part)) {
-                continue;
+        waiting
+    }
+
+    fn grant(&mut self, at: usize, records: &mut Vec<Record>) {
+        for part in &self.claims[at].parts {
+            let block = self.blocks.get_mut(&part.block).unwrap();
+            for (allocated, asked) in block.allocated.iter_mut().zip(&part.asked) {
+                *allocated += asked;
             }
-            for part in &self.claims[at].parts {
-                let block = self.blocks.get_mut(&part.block).unwrap();
-                for (allocated, asked) in block.allocated.iter_mut().zip(&part.asked) {
-                    *allocated += asked;
-                }
-            }
-            self.claims[at].phase = Phase::Granted;
-            records.push(Record::Granted {
-                claim: self.claims[at].arrival.claim.clone(),
-                at: Time::from_micros(self.now),
-            });
         }
+        self.claims[at].phase = Phase::Granted;
+        records.push(Record::Granted {
+            claim: self.claims[at].arrival.claim.clone(),
+            at: Time::from_micros(self.now),
+        });
     }
 
     fn fits(&self, part: &Part) -> bool {
@@ -385,6 +475,9 @@ impl Oracle {
         if first.priority != second.priority {
             return second.priority.cmp(&first.priority);
         }
+        if matches!(self.setting.policy, Policy::Fcfs { .. }) {
+            return one.cmp(&other);
+        }
         let (shares, others) = (self.shares(one), self.shares(other));
         for at in 0..shares.len().max(others.len()) {
             match (shares.get(at), others.get(at)) {
@@ -400,13 +493,14 @@ impl Oracle {
         one.cmp(&other)
     }
 
-    /// The share of each block, largest first.
+    /// The share of each block over the weight, largest first.
     fn shares(&self, at: usize) -> Vec<(i128, i128)> {
         let mut shares = Vec::new();
         for part in &self.claims[at].parts {
             let capacity = &self.blocks[&part.block].capacity;
             let usable = (0..capacity.len()).filter(|at| capacity[*at] > 0);
-            let fractions = usable.map(|at| (part.asked[at], capacity[at]));
+            let weight = i128::from(self.claims[at].arrival.weight.get());
+            let fractions = usable.map(|at| (part.asked[at], capacity[at] * weight));
             shares.extend(fractions.max_by(|one, other| compare_fractions(*one, *other)));
         }
         shares.sort_by(|one, other| compare_fractions(*other, *one));
@@ -536,6 +630,7 @@ impl Oracle {
                     block: block.clone(),
                     consumed: vec![0; asked.len()],
                     released: vec![0; asked.len()],
+                    gathered: vec![0; asked.len()],
                     asked,
                 });
             }
@@ -563,8 +658,16 @@ fn expires(claim: &Claim) -> Option<u64> {
         .map(|timeout| claim.arrived + timeout.micros())
 }
 
+/// By their whole parts, then by what is left: without any product, which could be too large. None is negative.
 fn compare_fractions(one: (i128, i128), other: (i128, i128)) -> Ordering {
-    (one.0 * other.1).cmp(&(other.0 * one.1))
+    let wholes = (one.0 / one.1).cmp(&(other.0 / other.1));
+    match (wholes, one.0 % one.1, other.0 % other.1) {
+        (Ordering::Equal, 0, 0) => Ordering::Equal,
+        (Ordering::Equal, 0, _) => Ordering::Less,
+        (Ordering::Equal, _, 0) => Ordering::Greater,
+        (Ordering::Equal, rest, other_rest) => compare_fractions((other.1, other_rest), (one.1, rest)),
+        _ => wholes,
+    }
 }
 
 fn widen(units: &[i64]) -> Vec<i128> {

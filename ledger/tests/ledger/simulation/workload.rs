@@ -2,7 +2,7 @@
 
 use privatekube_policy::{
     Amount, Arrival, BlockId, Budget, ClaimId, Composition, Demand, Event, Orders, Policy, Setting, Span,
-    Unlocking,
+    Unlocking, Weight,
 };
 
 use super::rng::Rng;
@@ -43,6 +43,7 @@ pub(crate) fn event(rng: &mut Rng) -> Event {
             min_blocks: u32::try_from(rng.below(3)).unwrap() + 1,
             timeout: rng.chance(40).then(|| Span::from_micros(rng.below(60))),
             priority: i32::try_from(rng.below(3)).unwrap() - 1,
+            weight: Weight::default(),
         }),
         11 => Event::Match {
             claim,

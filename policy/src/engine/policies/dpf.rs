@@ -1,0 +1,25 @@
+//! Dominant Private Block Fairness: the smallest dominant share first (OSDI'21, Algorithms 1 to 3).
+
+use super::{Cause, Decide};
+use crate::{
+    Record,
+    engine::{
+        Engine,
+        books::{Block, Part},
+        order::{Share, dominant_shares},
+    },
+};
+
+#[derive(Debug)]
+pub(super) struct Dpf;
+
+impl Decide for Dpf {
+    fn shares(&self, parts: &[Part], blocks: &[Block]) -> Box<[Share]> {
+        dominant_shares(parts, blocks)
+    }
+
+    fn decide(&self, engine: &mut Engine, cause: &Cause, records: &mut Vec<Record>) {
+        let classes = engine.stirred(cause);
+        engine.walk(classes, Engine::fits_or_watches, records);
+    }
+}

@@ -1,0 +1,270 @@
+//! Round robin: each unlocked amount is divided among the claims that wait for the block, by max-min fairness.
+//!
+//! A claim gathers at each of its blocks until it has all it asks there, and is granted when it has it everywhere. What
+//! nobody lacks stays to be divided the next time. What a claim gathered that ends without a grant is wasted: it stays
+//! unlocked and is not divided again. Amounts are divided when they are unlocked: by the clock, at its ticks alone; else
+//! at each arrival for the block and each return. Who still lacks when nothing is left to divide, and nothing locked, is
+//! denied: by the clock, at that tick; else at the next arrival for the block (as in the simulator of the OSDI'21 paper).
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use super::{By, Cause, Decide};
+use crate::{
+    Denial, Record, Time, Unlocking,
+    engine::{Engine, books::Part},
+};
+
+#[derive(Debug)]
+pub(super) struct RoundRobin;
+
+/// What is divided, and what is gathered.
+#[derive(Clone, Debug, Default)]
+pub(in crate::engine) struct Gathering {
+    pots: Vec<Pot>,
+    /// What each waiting claim has gathered: all coordinates of its first part, then of the second, ...
+    claims: BTreeMap<u32, Box<[i64]>>,
+}
+
+/// What is divided at a block.
+#[derive(Clone, Debug)]
+struct Pot {
+    /// At each coordinate, what was ever given to a claim and has not returned.
+    divided: Box<[i128]>,
+    /// At each coordinate, whether it was found empty for good.
+    closed: Box<[bool]>,
+    /// The waiting claims that lack something here.
+    lacking: BTreeSet<u32>,
+}
+
+impl Gathering {
+    pub(in crate::engine) fn add_block(&mut self, coordinates: usize) {
+        self.pots.push(Pot {
+            divided: vec![0; coordinates].into(),
+            closed: vec![false; coordinates].into(),
+            lacking: BTreeSet::new(),
+        });
+    }
+
+    /// What a waiting claim has gathered; none under other policies.
+    pub(in crate::engine) fn of(&self, claim: u32, part: usize, coordinates: usize) -> Option<&[i64]> {
+        let all = self.claims.get(&claim)?;
+        all.get(part * coordinates..(part + 1) * coordinates)
+    }
+
+    /// A claim does not wait any longer.
+    pub(in crate::engine) fn forget(&mut self, claim: u32, parts: &[Part]) {
+        if self.claims.remove(&claim).is_some() {
+            for part in parts {
+                self.pots[part.block as usize].lacking.remove(&claim);
+            }
+        }
+    }
+
+    /// What was granted returned.
+    pub(in crate::engine) fn give_back(&mut self, block: u32, amounts: &[i64]) {
+        let pot = &mut self.pots[block as usize];
+        for (at, amount) in amounts.iter().enumerate().filter(|(_, amount)| **amount > 0) {
+            pot.divided[at] -= i128::from(*amount);
+            pot.closed[at] = false;
+        }
+    }
+
+    /// What was ever given to claims at a coordinate of a block and has not returned.
+    pub(in crate::engine) fn divided(&self, block: u32, coordinate: usize) -> i128 {
+        self.pots[block as usize].divided[coordinate]
+    }
+
+    fn join(&mut self, claim: u32, parts: &[Part]) {
+        let asked = parts.iter().flat_map(|part| part.budget.units());
+        self.claims.insert(claim, asked.map(|_| 0).collect());
+        for part in parts {
+            self.pots[part.block as usize].lacking.insert(claim);
+        }
+    }
+}
+
+impl Decide for RoundRobin {
+    fn turns_away(&self, engine: &Engine, claim: u32) -> Option<Denial> {
+        let by_clock = is_by_clock(engine);
+        let claim = engine.claims.get(claim);
+        let closed = claim.parts.iter().find(|part| {
+            let mut coordinates = 0..part.budget.units().len();
+            coordinates.any(|at| {
+                let closed = engine.gathering.pots[part.block as usize].closed[at];
+                part.budget.units()[at] > 0 && (closed || by_clock && is_empty(engine, part.block, at))
+            })
+        });
+        closed.map(|part| Denial::DividedUp {
+            block: engine.blocks.get(part.block).name.clone(),
+        })
+    }
+
+    fn decide(&self, engine: &mut Engine, cause: &Cause, records: &mut Vec<Record>) {
+        let by_clock = is_by_clock(engine);
+        let mut blocks = cause.raised.clone();
+        let mut emptied = BTreeSet::new();
+        if let By::Arrival(number) = cause.by {
+            let parts = Arc::clone(&engine.claims.get(number).parts);
+            if let Some(class) = engine.claims.get(number).class {
+                engine.gathering.join(number, &parts);
+                // The index keeps who may be denied for good; who is granted is not found there.
+                engine.waiting.watch(class, 0, 0, engine.blocks.list());
+                engine.waiting.touched.extend(parts.iter().map(|part| part.block));
+            }
+            blocks = parts.iter().map(|part| part.block).collect();
+            if !by_clock {
+                let asked =
+                    |part: &Part, at: usize| part.budget.units().get(at).is_some_and(|asked| *asked > 0);
+                for part in parts.iter().filter(|part| !cause.raised.contains(&part.block)) {
+                    for at in 0..part.budget.units().len() {
+                        if asked(part, at) && is_empty(engine, part.block, at) {
+                            emptied.insert((part.block, at));
+                        }
+                    }
+                }
+            }
+        }
+        if by_clock != (cause.by == By::Clock) {
+            return;
+        }
+        let mut gathered = BTreeSet::new();
+        for block in &blocks {
+            gathered.extend(divide(engine, *block));
+        }
+        for claim in gathered {
+            let parts = Arc::clone(&engine.claims.get(claim).parts);
+            let lacking = |part: &Part| {
+                engine.gathering.pots[part.block as usize]
+                    .lacking
+                    .contains(&claim)
+            };
+            if !parts.iter().any(lacking) {
+                if let Some(class) = engine.claims.get(claim).class {
+                    engine.waiting.leave(claim, class);
+                }
+                engine.grant(claim, records);
+            }
+        }
+        if by_clock {
+            for block in blocks {
+                let coordinates = 0..engine.blocks.get(block).accounts.len();
+                let empty = coordinates.filter(|at| is_empty(engine, block, *at));
+                emptied.extend(empty.map(|at| (block, at)));
+            }
+        } else {
+            for (block, at) in &emptied {
+                engine.gathering.pots[*block as usize].closed[*at] = true;
+            }
+        }
+        deny_who_lacks(engine, &emptied, records);
+    }
+
+    /// At each tick while somebody lacks something.
+    fn next_wake(&self, engine: &Engine, block: u32) -> Option<Time> {
+        let lacking = &engine.gathering.pots[block as usize].lacking;
+        let next = || engine.blocks.get(block).meter.tick_after(engine.now);
+        (!lacking.is_empty()).then(next).flatten()
+    }
+}
+
+fn is_by_clock(engine: &Engine) -> bool {
+    matches!(engine.setting.unlocking, Unlocking::Lifetime { .. })
+}
+
+/// What is there to be divided at a coordinate.
+fn pot(engine: &Engine, block: u32, coordinate: usize) -> i128 {
+    let account = &engine.blocks.get(block).accounts[coordinate];
+    i128::from(account.capacity) - account.locked - engine.gathering.divided(block, coordinate)
+}
+
+/// Whether there is nothing to divide, and nothing locked.
+fn is_empty(engine: &Engine, block: u32, coordinate: usize) -> bool {
+    let mut settled = engine.blocks.get(block).meter.clone();
+    settled.settle(engine.now);
+    let capacity = i128::from(engine.blocks.get(block).accounts[coordinate].capacity);
+    settled.is_complete() && capacity <= engine.gathering.divided(block, coordinate)
+}
+
+/// Divides what is there among those who lack something. Gives those who now have all they asked here.
+fn divide(engine: &mut Engine, block: u32) -> Vec<u32> {
+    engine.blocks.get_mut(block).settle(engine.now);
+    let lacking: Vec<u32> = engine.gathering.pots[block as usize]
+        .lacking
+        .iter()
+        .copied()
+        .collect();
+    let coordinates = engine.blocks.get(block).accounts.len();
+    for at in 0..coordinates {
+        let mut rest = pot(engine, block, at);
+        // Each one's need, and where its gathered amount is.
+        let mut needs: Vec<(i64, u32, usize)> = Vec::new();
+        for claim in &lacking {
+            if let Some((need, place)) = need(engine, *claim, block, at).filter(|(need, _)| *need > 0) {
+                needs.push((need, *claim, place));
+            }
+        }
+        needs.sort_unstable();
+        let count = needs.len();
+        for (served, (need, claim, place)) in needs.into_iter().enumerate() {
+            // The smallest need first, so that what it leaves of its equal part goes to the others.
+            let part = rest.max(0) / i128::try_from(count - served).unwrap_or(i128::MAX);
+            let given = i64::try_from(part).unwrap_or(i64::MAX).min(need);
+            rest -= i128::from(given);
+            engine.gathering.pots[block as usize].divided[at] += i128::from(given);
+            if let Some(gathered) = engine.gathering.claims.get_mut(&claim) {
+                gathered[place] += given;
+            }
+        }
+    }
+    let has_all = |claim: &u32| {
+        let mut needs = (0..coordinates).filter_map(|at| need(engine, *claim, block, at));
+        needs.all(|(need, _)| need == 0)
+    };
+    let full: Vec<u32> = lacking.into_iter().filter(has_all).collect();
+    for claim in &full {
+        engine.gathering.pots[block as usize].lacking.remove(claim);
+    }
+    engine.waiting.touched.push(block);
+    full
+}
+
+/// What a claim lacks at a coordinate of a block, and where its gathered amount is.
+fn need(engine: &Engine, claim: u32, block: u32, coordinate: usize) -> Option<(i64, usize)> {
+    let parts = &engine.claims.get(claim).parts;
+    let at = parts.iter().position(|part| part.block == block)?;
+    let asked = parts[at].budget.units();
+    let place = at * asked.len() + coordinate;
+    let gathered = engine.gathering.claims.get(&claim)?;
+    Some((asked[coordinate] - gathered[place], place))
+}
+
+/// Denies, by arrival, who lacks something where nothing comes any more.
+fn deny_who_lacks(engine: &mut Engine, emptied: &BTreeSet<(u32, usize)>, records: &mut Vec<Record>) {
+    let mut denied = BTreeSet::new();
+    for (block, at) in emptied {
+        let lacking = engine.gathering.pots[*block as usize].lacking.iter();
+        let lacks = |claim: &&u32| need(engine, **claim, *block, *at).is_some_and(|(need, _)| need > 0);
+        denied.extend(lacking.filter(lacks).copied());
+    }
+    for claim in denied {
+        let parts = Arc::clone(&engine.claims.get(claim).parts);
+        let lacks = |part: &&Part| {
+            let mut coordinates = 0..part.budget.units().len();
+            coordinates.any(|at| {
+                let need = || need(engine, claim, part.block, at);
+                emptied.contains(&(part.block, at)) && need().is_some_and(|(need, _)| need > 0)
+            })
+        };
+        let Some(part) = parts.iter().find(lacks) else {
+            continue;
+        };
+        let block = engine.blocks.get(part.block).name.clone();
+        if let Some(class) = engine.claims.get(claim).class {
+            engine.waiting.leave(claim, class);
+        }
+        engine.deny(claim, Denial::DividedUp { block }, records);
+    }
+}
