@@ -325,10 +325,10 @@ impl Bookkeeper {
             return Ok(None);
         };
         // While it waits, it has nothing to use; it is told again when it is granted.
-        let open = known.phase == Phase::Granted;
+        let waits = known.phase == Phase::Waiting;
         let composition = &engine.setting().composition;
         let amount = match amount {
-            AmountRequest::All if !open => return Ok(None),
+            AmountRequest::All if known.phase != Phase::Granted => return Ok(None),
             AmountRequest::All => Ok(Amount::All),
             AmountRequest::PerBlock(budgets) => budgets
                 .iter()
@@ -353,7 +353,7 @@ impl Bookkeeper {
         };
         match amount {
             // Said again with each change of the object: only what is new is written.
-            Ok(Amount::InAll(demands)) if !open || is_used(&known, kind, &demands) => Ok(None),
+            Ok(Amount::InAll(demands)) if waits || is_used(&known, kind, &demands) => Ok(None),
             Ok(amount) => Ok(Some(event(amount).into())),
             Err(problem) => {
                 let problem: String = problem;
