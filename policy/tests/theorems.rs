@@ -1,0 +1,299 @@
+//! What the OSDI'21 paper proves of DPF (section 4.3), and what holds of every policy.
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+use std::collections::BTreeMap;
+
+use privatekube_policy::{
+    Amount, Arrival, BlockId, Budget, Composition, Demand, Engine, Event, Orders, Phase, Policy, Record,
+    Setting, Time, Unlocking, Weight,
+};
+use proptest::{collection::vec, prelude::*};
+
+const BLOCKS: usize = 3;
+/// Divisible by every number of arrivals that is used.
+const CAPACITY: i64 = 840;
+
+/// What a claim asks of each block at both coordinates; nothing of a block where both are 0.
+type Ask = [[i64; 2]; BLOCKS];
+
+fn composition(renyi: bool) -> Composition {
+    if renyi {
+        let orders = ["2", "4"].map(|order| order.parse().unwrap());
+        Composition::Renyi(Orders::new(orders.to_vec()).unwrap())
+    } else {
+        Composition::Basic
+    }
+}
+
+fn block(at: usize) -> BlockId {
+    format!("b{at}").into()
+}
+
+fn engine(policy: Policy, renyi: bool, arrivals: u32) -> Engine {
+    let mut engine = Engine::new(Setting {
+        policy,
+        unlocking: Unlocking::Arrivals(arrivals),
+        composition: composition(renyi),
+    })
+    .unwrap();
+    for at in 0..BLOCKS {
+        let capacity = Budget::new(vec![CAPACITY; 2]).unwrap();
+        engine
+            .apply(&Event::AddBlock {
+                block: block(at),
+                capacity,
+            })
+            .unwrap();
+    }
+    engine
+}
+
+fn arrival(number: usize, ask: &Ask) -> Event {
+    let asked = ask.iter().enumerate().filter(|(_, units)| **units != [0, 0]);
+    let demands = asked.map(|(at, units)| Demand {
+        blocks: vec![block(at)],
+        budget: Budget::new(units.to_vec()).unwrap(),
+    });
+    Event::Arrive(Arrival {
+        claim: format!("c{number}").into(),
+        demands: demands.collect(),
+        min_blocks: 1,
+        timeout: None,
+        priority: 0,
+        weight: Weight::default(),
+    })
+}
+
+/// The arrivals one by one, each a microsecond later.
+fn run(policy: Policy, renyi: bool, arrivals: u32, asks: &[Ask]) -> Engine {
+    let mut engine = engine(policy, renyi, arrivals);
+    for (number, ask) in asks.iter().enumerate() {
+        engine.advance(Time::from_micros(number as u64));
+        engine.apply(&arrival(number, ask)).unwrap();
+    }
+    engine
+}
+
+/// When it was granted, if it was.
+fn granted(engine: &Engine, number: usize) -> Option<u64> {
+    let claim = engine.claim(&format!("c{number}").into()).unwrap();
+    let granted = claim.phase == Phase::Granted;
+    claim.decided.filter(|_| granted).map(Time::micros)
+}
+
+/// Shares are all of the same capacity, so amounts compare as shares do. Largest first.
+fn shares(ask: &Ask) -> Vec<i64> {
+    let mut shares: Vec<i64> = ask.iter().map(|units| units[0].max(units[1])).collect();
+    shares.sort_unstable_by(|one, other| other.cmp(one));
+    shares
+}
+
+fn asks(most: i64) -> impl Strategy<Value = Vec<Ask>> {
+    let units = move || prop_oneof![2 => Just([0, 0]), 3 => [1..=most, 0..=most]];
+    let ask = [units(), units(), units()].prop_filter("asks something", |ask| *ask != [[0, 0]; BLOCKS]);
+    vec(ask, 1..25)
+}
+
+fn policies() -> impl Strategy<Value = Policy> {
+    prop_oneof![
+        Just(Policy::Dpf),
+        any::<bool>().prop_map(|refusing| Policy::Fcfs { refusing }),
+        (1_u32..4).prop_map(|recompute_after| Policy::Dpack { recompute_after }),
+        (0_u16..=1000).prop_map(|fairness| Policy::Blend {
+            fairness,
+            recompute_after: 1
+        }),
+    ]
+}
+
+/// Whether `ask` fits what is unlocked.
+fn fits(engine: &Engine, ask: &Ask, renyi: bool) -> bool {
+    ask.iter().enumerate().all(|(at, units)| {
+        let unlocked = engine.block(&block(at)).unwrap().unlocked;
+        let mut enough = units
+            .iter()
+            .zip(unlocked)
+            .map(|(asked, unlocked)| i128::from(*asked) <= unlocked);
+        *units == [0, 0]
+            || if renyi {
+                enough.any(|enough| enough)
+            } else {
+                enough.all(|enough| enough)
+            }
+    })
+}
+
+proptest! {
+    /// Theorem 1, sharing incentive, and what is left of it between DPF and DPack: who is among the first N of all its
+    /// blocks and asks at most the knob's part of a fair share is granted at once, whatever the others ask.
+    #[test]
+    fn fair_claims_are_granted_at_once(
+        asks in asks(400),
+        fair in vec(any::<bool>(), 25),
+        renyi: bool,
+        arrivals in 1_u32..8,
+        fairness in prop_oneof![Just(None), Just(Some(1000_u16)), (0_u16..=1000).prop_map(Some)],
+    ) {
+        let policy = fairness.map_or(Policy::Dpf, |fairness| Policy::Blend { fairness, recompute_after: 1 });
+        let most = CAPACITY / i64::from(arrivals) * i64::from(fairness.unwrap_or(1000)) / 1000;
+        let asks: Vec<Ask> = asks.iter().zip(&fair).map(|(ask, fair)| {
+            if *fair && most > 0 {
+                ask.map(|units| if units == [0, 0] { units } else { units.map(|units| units % most + 1) })
+            } else {
+                *ask
+            }
+        }).collect();
+        let engine = run(policy, renyi, arrivals, &asks);
+        let mut arrived = [0; BLOCKS];
+        for (number, ask) in asks.iter().enumerate() {
+            let mut first = true;
+            for (arrived, _) in arrived.iter_mut().zip(ask).filter(|(_, units)| **units != [0, 0]) {
+                *arrived += 1;
+                first &= *arrived <= arrivals;
+            }
+            if first && ask.iter().flatten().all(|units| *units <= most) {
+                prop_assert_eq!(granted(&engine, number), Some(number as u64));
+            }
+        }
+    }
+
+    /// Theorem 2, strategy-proofness: who asks more than it needs is not granted earlier, and who asks less gets less
+    /// than it needs.
+    #[test]
+    fn asking_for_more_never_helps(
+        asks in asks(400),
+        liar in any::<prop::sample::Index>(),
+        more in [[0_i64..200, 0_i64..200], [0_i64..200, 0_i64..200], [0_i64..200, 0_i64..200]],
+        renyi: bool,
+        arrivals in 1_u32..12,
+    ) {
+        let liar = liar.index(asks.len());
+        let mut lies = asks.clone();
+        for (units, more) in lies[liar].iter_mut().zip(more).filter(|(units, _)| **units != [0, 0]) {
+            *units = [units[0] + more[0], units[1] + more[1]];
+        }
+        let honest = granted(&run(Policy::Dpf, renyi, arrivals, &asks), liar);
+        let lied = granted(&run(Policy::Dpf, renyi, arrivals, &lies), liar);
+        if let Some(lied) = lied {
+            prop_assert!(honest.is_some_and(|honest| honest <= lied), "{honest:?} {lied}");
+        }
+    }
+
+    /// Theorem 3, dynamic envy-freeness: nobody who waits would be better off with what another has been granted since
+    /// it came, unless their dominant shares are the same. What would be enough for it has as large a share in every
+    /// place, so that it would have gone before.
+    #[test]
+    fn nobody_envies_what_was_granted_since_it_came(asks in asks(400), renyi: bool, arrivals in 1_u32..12) {
+        let engine = run(Policy::Dpf, renyi, arrivals, &asks);
+        for (envious, mine) in asks.iter().enumerate() {
+            for (envied, theirs) in asks.iter().enumerate() {
+                let since = granted(&engine, envied).filter(|at| *at >= envious as u64);
+                let waited = granted(&engine, envious).is_none_or(|mine| since.is_some_and(|at| at < mine));
+                let enough = mine.iter().flatten().zip(theirs.iter().flatten()).all(|(mine, theirs)| mine <= theirs);
+                if since.is_some() && waited && enough && envious != envied {
+                    prop_assert_eq!(shares(mine)[0], shares(theirs)[0]);
+                }
+            }
+        }
+    }
+
+    /// Theorem 4, Pareto efficiency within what is unlocked: nobody who waits could be granted besides. It holds of all
+    /// policies that grant what fits.
+    #[test]
+    fn nobody_waits_for_what_is_unlocked(
+        policy in policies(), asks in asks(400), renyi: bool, arrivals in 1_u32..12,
+    ) {
+        let mut engine = engine(policy, renyi, arrivals);
+        for (number, ask) in asks.iter().enumerate() {
+            engine.apply(&arrival(number, ask)).unwrap();
+            for (waiting, ask) in asks[..=number].iter().enumerate() {
+                let phase = engine.claim(&format!("c{waiting}").into()).unwrap().phase;
+                prop_assert!(phase != Phase::Waiting || !fits(&engine, ask, renyi));
+            }
+        }
+    }
+
+    /// With equal weights nothing changes, whatever they are.
+    #[test]
+    fn equal_weights_change_nothing(policy in policies(), asks in asks(400), renyi: bool, weight in 1_u32..) {
+        let (mut plain, mut weighted) = (engine(policy, renyi, 5), engine(policy, renyi, 5));
+        for (number, ask) in asks.iter().enumerate() {
+            let event = arrival(number, ask);
+            let mut heavy = event.clone();
+            if let Event::Arrive(arrival) = &mut heavy {
+                arrival.weight = Weight::new(weight).unwrap();
+            }
+            prop_assert_eq!(plain.apply(&event), weighted.apply(&heavy));
+        }
+    }
+
+    /// The knob's ends.
+    #[test]
+    fn the_knob_goes_from_dpack_to_dpf(asks in asks(400), renyi: bool, arrivals in 1_u32..12, recompute_after in 1_u32..4) {
+        let knob = |fairness| Policy::Blend { fairness, recompute_after };
+        for (one, other) in [(knob(1000), Policy::Dpf), (knob(0), Policy::Dpack { recompute_after })] {
+            let (one, other) = (run(one, renyi, arrivals, &asks), run(other, renyi, arrivals, &asks));
+            for number in 0..asks.len() {
+                prop_assert_eq!(granted(&one, number), granted(&other, number));
+            }
+        }
+    }
+
+    /// Nothing is lost or made, two engines say the same, and what returns is never more than what was granted, under
+    /// every policy.
+    #[test]
+    fn budget_is_conserved_and_decisions_are_the_same_again(
+        policy in prop_oneof![4 => policies(), 1 => Just(Policy::RoundRobin)],
+        asks in asks(400),
+        ends in vec((0_u8..5, any::<prop::sample::Index>()), 25),
+        renyi: bool,
+        arrivals in 1_u32..12,
+    ) {
+        let renyi = renyi && policy != Policy::RoundRobin;
+        let (mut first, mut second) = (engine(policy, renyi, arrivals), engine(policy, renyi, arrivals));
+        let mut held: BTreeMap<String, i128> = BTreeMap::new();
+        let columns = |engine: &Engine| {
+            let books = (0..BLOCKS).map(|at| engine.block(&block(at)).unwrap());
+            books.map(|books| {
+                for at in 0..2 {
+                    let sum = books.locked[at] + books.unlocked[at] + books.allocated[at] + books.consumed[at];
+                    assert_eq!(sum, i128::from(CAPACITY));
+                }
+                (books.allocated.iter().sum::<i128>(), books.consumed.iter().sum::<i128>())
+            }).fold((0, 0), |sums, more| (sums.0 + more.0, sums.1 + more.1))
+        };
+        for (number, ask) in asks.iter().enumerate() {
+            let mut events = vec![arrival(number, ask)];
+            if let Some((end, claim)) = ends.get(number) {
+                let claim = format!("c{}", claim.index(number + 1)).into();
+                events.push(match end {
+                    0 => Event::Release { claim, amount: Amount::All },
+                    1 => Event::Consume { claim, amount: Amount::All },
+                    2 => Event::NeverRan { claim },
+                    _ => Event::Withdraw { claim },
+                });
+            }
+            for event in events {
+                let before = columns(&first);
+                let records = first.apply(&event);
+                prop_assert_eq!(&records, &second.apply(&event));
+                let after = columns(&first);
+                let (mut granted, mut returned) = (0, 0);
+                for record in records.iter().flatten() {
+                    match record {
+                        Record::Granted { claim, .. } => {
+                            let number: usize = claim.as_str()[1..].parse().unwrap();
+                            let all = asks[number].iter().flatten().map(|units| i128::from(*units)).sum();
+                            held.insert(claim.to_string(), all);
+                            granted += all;
+                        }
+                        Record::Released { claim, .. } => returned += held.remove(claim.as_str()).unwrap(),
+                        _ => {}
+                    }
+                }
+                // All that moves is what was granted, and what returns is what was granted to that claim.
+                prop_assert_eq!(after.0 + after.1, before.0 + before.1 + granted - returned);
+            }
+        }
+    }
+}
