@@ -80,6 +80,9 @@ pub struct ExtenderOptions {
     pub arguments: Vec<OsString>,
     /// Environment variables.
     pub environment: Vec<(OsString, OsString)>,
+    /// The API server is told to find the webhooks by their Service, as in a cluster that the extender runs in. No
+    /// Service leads anywhere here, so that they are never reached.
+    pub by_service: bool,
 }
 
 /// An extender that the caller owns: it is killed when this handle is dropped, and when the caller dies.
@@ -101,9 +104,15 @@ impl Extender {
     ) -> Result<Self> {
         let log = layout.log(Part::Extender);
         let out = Layout::open_log(&log)?;
+        let mut arguments = serve_arguments(layout, ports, webhooks);
+        if options.by_service
+            && let Some(at) = arguments.iter().position(|argument| argument == "--webhook-url")
+        {
+            arguments.drain(at..at + 2);
+        }
         let mut command: Command = tie::tied(tool, program);
         command
-            .args(serve_arguments(layout, ports, webhooks))
+            .args(arguments)
             .args(&options.arguments)
             .envs(options.environment.iter().cloned())
             .stdin(Stdio::null())

@@ -65,6 +65,7 @@ async fn an_extender_of_a_test_can_be_killed_and_started_again() {
     let options = ExtenderOptions {
         arguments: vec!["--more".into()],
         environment: vec![("FAKE_EXTENDER_SAYS".into(), "hello from the environment".into())],
+        ..ExtenderOptions::default()
     };
     let extender = cluster.start_extender_without_waiting(&options).await.unwrap();
     extender.wait_ready().await.unwrap();

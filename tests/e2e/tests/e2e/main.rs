@@ -6,6 +6,7 @@ mod audit;
 mod bypass;
 mod crash;
 mod crowd;
+mod install;
 mod lifecycle;
 mod outage;
 mod paper;
