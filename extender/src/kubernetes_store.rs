@@ -74,7 +74,8 @@ fn entry(object: PrivacyLedgerEntry) -> Result<Entry, StoreError> {
     let ObjectMeta { name, .. } = object.metadata;
     let name = name.unwrap_or_default();
     let spec = object.spec;
-    let unreadable = |what: &str, why: String| StoreError(format!("ledger entry {name}: {what}: {why}"));
+    let unreadable =
+        |what: &str, why: String| StoreError::Corrupt(format!("ledger entry {name}: {what}: {why}"));
     let parse =
         |what: &str, values: Vec<serde_json::Value>| (what.to_owned(), serde_json::Value::Array(values));
     let (events, records) = (parse("events", spec.events), parse("records", spec.records));
@@ -134,8 +135,8 @@ impl Store for KubernetesStore {
         let name = entry_name(&self.dataset.name, sequence);
         let answer = match timeout(PATIENCE, self.api.get_opt(&name)).await {
             Ok(Ok(object)) => object.map(self::entry).transpose(),
-            Ok(Err(error)) => Err(StoreError(error.to_string())),
-            Err(_) => Err(StoreError(format!("no answer within {PATIENCE:?}"))),
+            Ok(Err(error)) => Err(StoreError::Unreachable(error.to_string())),
+            Err(_) => Err(StoreError::Unreachable(format!("no answer within {PATIENCE:?}"))),
         };
         if let Err(error) = &answer {
             warn!(dataset = %self.dataset, sequence, %error, "an entry can't be read");
@@ -150,8 +151,8 @@ impl Store for KubernetesStore {
         loop {
             let page = timeout(PATIENCE, self.api.list(&params))
                 .await
-                .map_err(|_| StoreError(format!("no answer within {PATIENCE:?}")))?
-                .map_err(|error| StoreError(error.to_string()))?;
+                .map_err(|_| StoreError::Unreachable(format!("no answer within {PATIENCE:?}")))?
+                .map_err(|error| StoreError::Unreachable(error.to_string()))?;
             for object in page.items {
                 if u64::try_from(object.spec.sequence).is_ok_and(|sequence| sequence > after) {
                     entries.push(entry(object)?);

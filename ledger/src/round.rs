@@ -4,7 +4,7 @@ use privatekube_policy::{ClaimId, Event, Record, Refusal, Time};
 use thiserror::Error;
 
 use crate::{
-    Committed, CreateError, Entry, Hash, Imbalance, Ledger, Omitted, Place, Store, balance,
+    Committed, CreateError, Entry, Hash, Imbalance, Ledger, Omitted, Place, Store, StoreError, balance,
     committed::Decisions, entry::size,
 };
 
@@ -75,6 +75,14 @@ pub enum CommitError {
         /// The entry.
         sequence: u64,
         /// What the store says.
+        reason: String,
+    },
+    /// The entry that is there in place of ours is none that a writer wrote.
+    #[error("entry {sequence} is there, but {reason}")]
+    Corrupt {
+        /// The entry.
+        sequence: u64,
+        /// What is wrong with it.
         reason: String,
     },
     /// The books that would be written don't add up. Nothing was written.
@@ -253,7 +261,8 @@ async fn create(store: &impl Store, entry: &Entry, hash: Hash) -> Result<(), Com
                 }
                 // It may still be on its way. To create the very same again can't do harm.
                 Ok(None) => break,
-                Err(_) => {
+                Err(StoreError::Corrupt(reason)) => return Err(CommitError::Corrupt { sequence, reason }),
+                Err(StoreError::Unreachable(_)) => {
                     attempt = attempt.saturating_add(1);
                     store.pause(attempt).await;
                 }

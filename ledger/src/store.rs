@@ -42,7 +42,13 @@ pub enum CreateError {
     Unknown(String),
 }
 
-/// Why nothing could be read. It says what was read and what went wrong.
+/// Why nothing was read.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
-#[error("the store could not be read: {0}")]
-pub struct StoreError(pub String);
+pub enum StoreError {
+    /// No answer, or none that says anything: asked again, the store may answer.
+    #[error("the store could not be read: {0}")]
+    Unreachable(String),
+    /// What the store holds is no entry, or was changed: it stays so, however often it is asked.
+    #[error("the store holds what no writer wrote: {0}")]
+    Corrupt(String),
+}

@@ -80,7 +80,7 @@ impl Store for Planned {
     async fn read(&self, sequence: u64) -> Result<Option<Entry>, StoreError> {
         wait().await;
         if self.is_unreadable() {
-            return Err(StoreError("no answer".to_owned()));
+            return Err(StoreError::Unreachable("no answer".to_owned()));
         }
         self.kept.read(sequence).await
     }

@@ -255,13 +255,13 @@ impl Store for Refusing {
         Err(CreateError::Refused("no".to_owned()))
     }
     async fn read(&self, _: u64) -> Result<Option<Entry>, StoreError> {
-        Err(StoreError("no".to_owned()))
+        Err(StoreError::Unreachable("no".to_owned()))
     }
     async fn read_after(&self, after: u64) -> Result<Vec<Entry>, StoreError> {
         if after == 0 {
             Ok(vec![])
         } else {
-            Err(StoreError("no".to_owned()))
+            Err(StoreError::Unreachable("no".to_owned()))
         }
     }
     async fn pause(&self, _: u32) {}
@@ -300,7 +300,7 @@ impl Store for Murmuring {
     }
     async fn read(&self, sequence: u64) -> Result<Option<Entry>, StoreError> {
         if self.times().is_multiple_of(4) {
-            Err(StoreError("what?".to_owned()))
+            Err(StoreError::Unreachable("what?".to_owned()))
         } else {
             self.0.read(sequence).await
         }
@@ -327,6 +327,34 @@ fn a_writer_asks_until_the_store_says_what_became_of_its_entry() {
     }
     let reopened = open(ledger.into_store());
     assert_eq!(reopened.sequence(), 7);
+}
+
+/// A store in which somebody put what is no entry in the place of the next one.
+struct Defaced(MemoryStore);
+
+impl Store for Defaced {
+    async fn create(&self, _: &Entry) -> Result<(), CreateError> {
+        Err(CreateError::Exists)
+    }
+    async fn read(&self, _: u64) -> Result<Option<Entry>, StoreError> {
+        Err(StoreError::Corrupt("its hash is wrong".to_owned()))
+    }
+    async fn read_after(&self, after: u64) -> Result<Vec<Entry>, StoreError> {
+        self.0.read_after(after).await
+    }
+    async fn pause(&self, _: u32) {
+        panic!("it is asked again, as if that helped");
+    }
+}
+
+#[test]
+fn a_writer_ends_where_the_next_entry_is_none() {
+    let mut ledger = open(Defaced(MemoryStore::new()));
+    let mut round = ledger.round(at(1)).unwrap();
+    round.apply(block("b1", 5)).unwrap();
+    let error = block_on(round.commit()).unwrap_err();
+    assert_eq!(error.to_string(), "entry 1 is there, but its hash is wrong");
+    assert!(ledger.is_poisoned());
 }
 
 #[test]

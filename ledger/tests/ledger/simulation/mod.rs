@@ -93,6 +93,7 @@ async fn write(store: SimulatedStore, life: u64, setting: Setting, judge: Arc<Mu
                     CommitError::Fenced { .. } => "fenced",
                     CommitError::Refused { .. } => "refused",
                     CommitError::Imbalance { .. } => "imbalance",
+                    CommitError::Corrupt { .. } => "corrupt",
                 });
                 let mut judge = judge.lock().unwrap();
                 judge.fence(life);

@@ -202,7 +202,7 @@ impl Store for SimulatedStore {
         self.wait().await;
         if self.has_fault() {
             self.note("read failed");
-            return Err(StoreError("no answer".to_owned()));
+            return Err(StoreError::Unreachable("no answer".to_owned()));
         }
         let mut entry = self.world().entries.get(&sequence).cloned();
         if self.has_fault() {
@@ -220,7 +220,7 @@ impl Store for SimulatedStore {
         self.wait().await;
         if self.has_fault() {
             self.note("list failed");
-            return Err(StoreError("no answer".to_owned()));
+            return Err(StoreError::Unreachable("no answer".to_owned()));
         }
         let (page, entries) = {
             let mut world = self.world();
