@@ -147,3 +147,91 @@ fn epsilon(conversion: Conversion, orders: &Orders, curve: &Budget, delta: Delta
     let proven = conversion.epsilon(orders, curve, delta);
     proven.map_or_else(|| "null".to_owned(), |proven| proven.value.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test")]
+
+    use super::*;
+
+    fn run(arguments: &[&str]) -> Result<String, String> {
+        let arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+        question(&arguments).and_then(|question| answer(&question))
+    }
+
+    #[test]
+    fn the_answer_is_a_line_of_json() {
+        let line = run(&[
+            "dp-sgd(noise-multiplier=1.1,sample-rate=0.01,steps=1000) + 2*laplace(scale=10)",
+            "--orders",
+            "8,1.5, 2,4",
+            "--delta=1e-9",
+        ]);
+        assert_eq!(
+            line.as_deref(),
+            Ok(
+                "{\"orders\":[1.5,2,4,8],\"curve\":[0.110040256499,0.147798497288,0.304700744556,0.655423882391],\
+                 \"epsilon\":{\"basic\":3.615890430527,\"improved\":3.185295960519}}\n"
+            )
+        );
+        let value: serde_json::Value = serde_json::from_str(&line.unwrap()).unwrap();
+        assert_eq!(value["orders"], serde_json::json!([1.5, 2, 4, 8]));
+    }
+
+    #[test]
+    fn orders_and_delta_have_defaults() {
+        let line = run(&["gaussian(sigma=30)"]).unwrap();
+        assert_eq!(
+            run(&["--delta", "0.000000001", "gaussian(sigma=30)"]),
+            Ok(line.clone())
+        );
+        assert!(line.starts_with("{\"orders\":[1.5,1.75,2,2.5,3,4,5,6,8,16,32,64],"));
+        let line = run(&["gaussian(sigma=1e-300)"]).unwrap();
+        assert!(line.ends_with("\"epsilon\":{\"basic\":null,\"improved\":null}}\n"));
+    }
+
+    #[test]
+    fn wrong_input_is_named_and_told_what_is_accepted() {
+        for (arguments, message) in [
+            (
+                &[][..],
+                "a mechanism is missing: write one like 'gaussian(sigma=2.1)'",
+            ),
+            (
+                &["gaussian(sigma=0)"],
+                "mechanism: sigma is \"0\": it must be a finite number above 0, like 2.1 or 1e3",
+            ),
+            (
+                &["gaussian(sigma=1)", "+", "laplace(scale=1)"],
+                "\"+\" is one argument too many: write one mechanism, in quotes",
+            ),
+            (
+                &["gaussian(sigma=1)", "--orders", "1"],
+                "--orders: \"1\" is not a Renyi order: write a number above 1 with at most 6 decimals, like 1.5 or 64",
+            ),
+            (
+                &["gaussian(sigma=1)", "--orders", "2,2.0"],
+                "--orders: the Renyi order 2 is given twice",
+            ),
+            (&["gaussian(sigma=1)", "--orders"], "--orders needs a value"),
+            (
+                &["gaussian(sigma=1)", "--delta", "2"],
+                "--delta: \"2\" is too large: at most 1",
+            ),
+            (
+                &["gaussian(sigma=1)", "--delta=0"],
+                "--delta: it must be above 0 and at most 1",
+            ),
+            (
+                &["gaussian(sigma=1)", "--delta=1", "--delta=1"],
+                "--delta is given twice",
+            ),
+            (
+                &["gaussian(sigma=1)", "--alpha=2"],
+                "\"--alpha\" is not a known option: use --orders or --delta",
+            ),
+        ] {
+            assert_eq!(run(arguments), Err(message.to_owned()));
+        }
+    }
+}

@@ -258,6 +258,15 @@ fn the_bound_for_any_adversary() {
         let bound = bound(epsilon, delta, Orders::default());
         assert!((bound - known).abs() < 6e-5, "{epsilon} {delta}: {bound}");
     }
+    // While order 1.75 has no budget: up to ln(1/delta) / 0.75.
+    for (epsilon, delta, holds) in [
+        ("21.4", "1e-7", true),
+        ("21.5", "1e-7", false),
+        ("15.3", "1e-5", true),
+        ("15.4", "1e-5", false),
+    ] {
+        assert_eq!(bound(epsilon, delta, Orders::default()) < 1.0, holds, "{epsilon}");
+    }
     // Where it can't be relied on: an epsilon so large that every order has budget, and a hundred and fifty orders.
     assert!((bound("100", "1e-7", Orders::default()) - 1.616).abs() < 6e-4);
     let tenths = (11..110).map(|tenths| format!("{}.{}", tenths / 10, tenths % 10));

@@ -137,6 +137,42 @@ proptest! {
     }
 
     #[test]
+    fn costs_rise_with_the_order_and_no_sample_costs_more_than_everybody(
+        kind in 0_usize..9,
+        size in -8.0_f64..8.0,
+        rate in -14.0_f64..0.0,
+        orders in (0.0_f64..4.5, 0.0_f64..4.5),
+    ) {
+        // From 0.0003 to 3000, from 1e-14 to 1, and from 1.000001 to 31624, each as likely at any scale.
+        let (size, rate) = (size.exp(), 10_f64.powf(rate));
+        let (mechanism, most) = match kind {
+            0 => (format!("dp-sgd(noise-multiplier={size},sample-rate={rate},steps=1)"), format!("gaussian(sigma={size})")),
+            1 => (format!("subsampled-laplace(scale={size},sample-rate={rate})"), format!("laplace(scale={size})")),
+            2 => (format!("laplace(scale={size})"), format!("pure(epsilon={:.12})", 1.0 / size + 1e-12)),
+            3 => (format!("exponential(epsilon={size:.12})"), format!("pure(epsilon={size:.12})")),
+            4 => (format!("randomized-response(noise-probability={rate},categories=7)"), String::new()),
+            5 => (
+                format!("randomized-response(noise-probability={rate},categories=7,neighbours=replace-special)"),
+                format!("randomized-response(noise-probability={rate},categories=7)"),
+            ),
+            6 => (format!("tree-aggregation(noise-multiplier={size},steps=100)"), format!("7*gaussian(sigma={size})")),
+            7 => (format!("pure(epsilon={size:.12})"), String::new()),
+            _ => (format!("dp-sgd(noise-multiplier={size},sample-rate={rate},steps=1)"), String::new()),
+        };
+        let most = if most.is_empty() { mechanism.clone() } else { most };
+        // The last kind is asked at whole orders.
+        let order = |logarithm: f64| {
+            let order = 10_f64.powf(logarithm) + 0.000_001;
+            if kind == 8 { (order + 1.0).floor().to_string() } else { format!("{order:.6}") }
+        };
+        let (low, high) = (order(orders.0.min(orders.1)), order(orders.0.max(orders.1)));
+        let margin = |cost: i64| i128::from(cost) + 8 + i128::from(cost) / 10_000_000_000;
+        let (less, more) = (cost(&mechanism, &low), cost(&mechanism, &high));
+        prop_assert!(less >= 1 && i128::from(less) <= margin(more), "{}: {} at {}, {} at {}", mechanism, less, low, more, high);
+        prop_assert!(i128::from(more) <= margin(cost(&most, &high)), "{}: {} at {}", mechanism, more, high);
+    }
+
+    #[test]
     fn what_is_written_is_read_as_the_same(
         terms in vec((1_u64.., 0_usize..8, 1e-12_f64..1e18, 1e-12_f64..=1.0, 2_u64..), 1..5)
     ) {
