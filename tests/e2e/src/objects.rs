@@ -5,20 +5,29 @@ use serde_json::{Map, Value, json};
 /// A dataset: DPF, basic composition, everything unlocked at once.
 #[must_use]
 pub fn dataset(name: &str) -> DatasetBuilder {
-    DatasetBuilder { name: name.to_owned(), spec: json!({"unlocking": {"immediate": true}, "composition": "Basic"}) }
+    DatasetBuilder {
+        name: name.to_owned(),
+        spec: json!({"unlocking": {"immediate": true}, "composition": "Basic"}),
+    }
 }
 
 /// A block of a dataset with epsilon 10 and delta 1e-6.
 #[must_use]
 pub fn block(dataset: &str, name: &str) -> BlockBuilder {
     let budget = json!({"epsilon": "10", "delta": "1e-6"});
-    BlockBuilder { name: name.to_owned(), spec: json!({"dataset": dataset, "initialBudget": budget}) }
+    BlockBuilder {
+        name: name.to_owned(),
+        spec: json!({"dataset": dataset, "initialBudget": budget}),
+    }
 }
 
 /// A claim on a dataset that asks nothing yet.
 #[must_use]
 pub fn claim(dataset: &str, name: &str) -> ClaimBuilder {
-    ClaimBuilder { name: name.to_owned(), spec: json!({"dataset": dataset}) }
+    ClaimBuilder {
+        name: name.to_owned(),
+        spec: json!({"dataset": dataset}),
+    }
 }
 
 /// A pod of one container without any annotation.
@@ -60,7 +69,7 @@ pub struct PodBuilder {
     spec: Value,
 }
 
-fn object(kind: &str, namespace: &str, name: &str, spec: Value) -> Value {
+fn object(kind: &str, namespace: &str, name: &str, spec: &Value) -> Value {
     json!({
         "apiVersion": "privatekube.dev/v1alpha1",
         "kind": kind,
@@ -95,7 +104,7 @@ impl DatasetBuilder {
     /// The object.
     #[must_use]
     pub fn within(&self, namespace: &str) -> Value {
-        object("PrivateDataset", namespace, &self.name, self.spec.clone())
+        object("PrivateDataset", namespace, &self.name, &self.spec)
     }
 }
 
@@ -131,12 +140,15 @@ impl BlockBuilder {
     /// The object.
     #[must_use]
     pub fn within(&self, namespace: &str) -> Value {
-        object("PrivateDataBlock", namespace, &self.name, self.spec.clone())
+        object("PrivateDataBlock", namespace, &self.name, &self.spec)
     }
 }
 
 fn points(curve: &[(&str, &str)]) -> Value {
-    curve.iter().map(|(order, epsilon)| json!({"order": order, "epsilon": epsilon})).collect()
+    curve
+        .iter()
+        .map(|(order, epsilon)| json!({"order": order, "epsilon": epsilon}))
+        .collect()
 }
 
 impl ClaimBuilder {
@@ -171,7 +183,7 @@ impl ClaimBuilder {
     /// The object.
     #[must_use]
     pub fn within(&self, namespace: &str) -> Value {
-        object("PrivacyBudgetClaim", namespace, &self.name, self.spec.clone())
+        object("PrivacyBudgetClaim", namespace, &self.name, &self.spec)
     }
 }
 
@@ -179,7 +191,11 @@ impl PodBuilder {
     /// With the annotation `privatekube.dev/NAME`, or with one of another domain if the name has one.
     #[must_use]
     pub fn annotation(mut self, name: &str, value: &str) -> Self {
-        let name = if name.contains('/') { name.to_owned() } else { format!("privatekube.dev/{name}") };
+        let name = if name.contains('/') {
+            name.to_owned()
+        } else {
+            format!("privatekube.dev/{name}")
+        };
         self.annotations.insert(name, json!(value));
         self
     }
@@ -187,7 +203,9 @@ impl PodBuilder {
     /// Asks this of each block of a dataset.
     #[must_use]
     pub fn asks(self, dataset: &str, epsilon: &str, delta: &str) -> Self {
-        self.annotation("dataset", dataset).annotation("epsilon", epsilon).annotation("delta", delta)
+        self.annotation("dataset", dataset)
+            .annotation("epsilon", epsilon)
+            .annotation("delta", delta)
     }
 
     /// Any field of the spec.

@@ -60,18 +60,34 @@ impl World {
 
     /// A new cluster with PrivateKube, ready, and otherwise as `config` says.
     pub async fn start_with(config: Config) -> Result<Self> {
-        let cluster = Cluster::start(Config { extender: true, ..config }).await?;
+        let cluster = Cluster::start(Config {
+            extender: true,
+            ..config
+        })
+        .await?;
         cluster.install(&manifests()).await?;
         let extender = Some(cluster.start_extender().await?);
         let client = cluster.client().await?;
-        Ok(Self { cluster, extender, client })
+        Ok(Self {
+            cluster,
+            extender,
+            client,
+        })
     }
 
     /// A new namespace.
     pub async fn namespace(&self, name: &str) -> Result<()> {
-        let metadata = ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() };
-        let namespace = Namespace { metadata, ..Namespace::default() };
-        Api::<Namespace>::all(self.client.clone()).create(&PostParams::default(), &namespace).await?;
+        let metadata = ObjectMeta {
+            name: Some(name.to_owned()),
+            ..ObjectMeta::default()
+        };
+        let namespace = Namespace {
+            metadata,
+            ..Namespace::default()
+        };
+        Api::<Namespace>::all(self.client.clone())
+            .create(&PostParams::default(), &namespace)
+            .await?;
         Ok(())
     }
 
@@ -84,7 +100,9 @@ impl World {
     pub async fn create_all(&self, objects: impl IntoIterator<Item = Value>) -> Result<()> {
         for object in objects {
             let name = format!("{} {}", object["kind"], object["metadata"]["name"]);
-            self.create(object).await.with_context(|| format!("make {name}"))?;
+            self.create(object)
+                .await
+                .with_context(|| format!("make {name}"))?;
         }
         Ok(())
     }
@@ -103,7 +121,9 @@ impl World {
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
     {
-        self.api::<K>(namespace).patch(name, &PatchParams::default(), &Patch::Merge(patch)).await
+        self.api::<K>(namespace)
+            .patch(name, &PatchParams::default(), &Patch::Merge(patch))
+            .await
     }
 
     /// Asks for an object's deletion, as the administrator.
@@ -111,7 +131,9 @@ impl World {
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
     {
-        self.api::<K>(namespace).delete(name, &DeleteParams::default()).await?;
+        self.api::<K>(namespace)
+            .delete(name, &DeleteParams::default())
+            .await?;
         Ok(())
     }
 
@@ -175,46 +197,77 @@ impl World {
     }
 
     /// Waits until a claim object is in a phase.
-    pub async fn claim_phase(&self, namespace: &str, name: &str, phase: ClaimPhase) -> Result<PrivacyBudgetClaim> {
+    pub async fn claim_phase(
+        &self,
+        namespace: &str,
+        name: &str,
+        phase: ClaimPhase,
+    ) -> Result<PrivacyBudgetClaim> {
         let claim = self
-            .wait(namespace, name, &phase.to_string(), |claim: Option<&PrivacyBudgetClaim>| {
-                claim.and_then(|claim| claim.status.as_ref()?.phase) == Some(phase)
-            })
+            .wait(
+                namespace,
+                name,
+                &phase.to_string(),
+                |claim: Option<&PrivacyBudgetClaim>| {
+                    claim.and_then(|claim| claim.status.as_ref()?.phase) == Some(phase)
+                },
+            )
             .await?;
         claim.context("no claim")
     }
 
     /// Waits until the claim object made for a pod is in a phase.
-    pub async fn pod_claim_phase(&self, namespace: &str, pod: &str, phase: ClaimPhase) -> Result<PrivacyBudgetClaim> {
+    pub async fn pod_claim_phase(
+        &self,
+        namespace: &str,
+        pod: &str,
+        phase: ClaimPhase,
+    ) -> Result<PrivacyBudgetClaim> {
         let pod: Pod = self.api(namespace).get(pod).await?;
         self.claim_phase(namespace, &inline_claim(&pod), phase).await
     }
 
     /// Waits until a block's status shows these epsilons as (available, allocated, consumed).
     pub async fn block_shows(&self, namespace: &str, name: &str, expected: (&str, &str, &str)) -> Result<()> {
-        self.wait(namespace, name, &format!("{expected:?}"), |block: Option<&PrivateDataBlock>| {
-            let Some(status) = block.and_then(|block| block.status.as_ref()) else { return false };
-            let of = |amounts: &Option<privatekube_api::Amounts>| {
-                amounts.as_ref().map(|amounts| amounts.epsilon.clone()).unwrap_or_default()
-            };
-            let seen = (of(&status.available), of(&status.allocated), of(&status.consumed));
-            (seen.0.as_str(), seen.1.as_str(), seen.2.as_str()) == expected
-        })
+        self.wait(
+            namespace,
+            name,
+            &format!("{expected:?}"),
+            |block: Option<&PrivateDataBlock>| {
+                let Some(status) = block.and_then(|block| block.status.as_ref()) else {
+                    return false;
+                };
+                let of = |amounts: &Option<privatekube_api::Amounts>| {
+                    amounts
+                        .as_ref()
+                        .map(|amounts| amounts.epsilon.clone())
+                        .unwrap_or_default()
+                };
+                let seen = (of(&status.available), of(&status.allocated), of(&status.consumed));
+                (seen.0.as_str(), seen.1.as_str(), seen.2.as_str()) == expected
+            },
+        )
         .await?;
         Ok(())
     }
 
     /// Waits until somebody told an object's Event with this reason, and returns its text.
     pub async fn event(&self, namespace: &str, object: &str, reason: &str) -> Result<String> {
-        let params = watcher::Config::default().fields(&format!("involvedObject.name={object},reason={reason}"));
+        let params =
+            watcher::Config::default().fields(&format!("involvedObject.name={object},reason={reason}"));
         let found = async {
-            let stream = watcher(self.api::<Event>(namespace), params).default_backoff().applied_objects();
+            let stream = watcher(self.api::<Event>(namespace), params)
+                .default_backoff()
+                .applied_objects();
             pin_mut!(stream);
             stream.try_next().await
         };
         match timeout(PATIENCE, found).await {
             Ok(found) => Ok(found?.and_then(|event| event.message).unwrap_or_default()),
-            Err(_) => bail!("no Event {reason} on {namespace}/{object}\n{}", self.cluster.tail(Part::Extender)),
+            Err(_) => bail!(
+                "no Event {reason} on {namespace}/{object}\n{}",
+                self.cluster.tail(Part::Extender)
+            ),
         }
     }
 
@@ -224,7 +277,9 @@ impl World {
         let params = watcher::Config::default().fields(&fields);
         let mut told = Vec::new();
         let found = async {
-            let stream = watcher(self.api::<Event>(namespace), params).default_backoff().applied_objects();
+            let stream = watcher(self.api::<Event>(namespace), params)
+                .default_backoff()
+                .applied_objects();
             pin_mut!(stream);
             while let Some(event) = stream.try_next().await? {
                 let message = event.message.unwrap_or_default();
@@ -243,11 +298,18 @@ impl World {
 
     /// A dataset's ledger, read and verified.
     pub async fn books(&self, namespace: &str, dataset: &str) -> Result<Books> {
-        let key = DatasetKey { namespace: namespace.to_owned(), name: dataset.to_owned() };
-        let entries = KubernetesStore::new(self.client.clone(), key).read_after(0).await?;
+        let key = DatasetKey {
+            namespace: namespace.to_owned(),
+            name: dataset.to_owned(),
+        };
+        let entries = KubernetesStore::new(self.client.clone(), key)
+            .read_after(0)
+            .await?;
         let mut replay = Replay::new();
         for entry in &entries {
-            replay.push(entry).with_context(|| format!("verify entry {}", entry.sequence))?;
+            replay
+                .push(entry)
+                .with_context(|| format!("verify entry {}", entry.sequence))?;
         }
         replay.check().context("check the books")?;
         Ok(Books { entries, replay })
@@ -256,7 +318,10 @@ impl World {
     /// Every pod of a namespace by name.
     pub async fn pods(&self, namespace: &str) -> Result<BTreeMap<String, Pod>> {
         let list = self.api::<Pod>(namespace).list(&ListParams::default()).await?;
-        Ok(list.into_iter().map(|pod| (pod.metadata.name.clone().unwrap_or_default(), pod)).collect())
+        Ok(list
+            .into_iter()
+            .map(|pod| (pod.metadata.name.clone().unwrap_or_default(), pod))
+            .collect())
     }
 
     /// Ends the extender by SIGKILL.
@@ -272,7 +337,10 @@ impl World {
         match self.extender.take() {
             Some(extender) => {
                 let status = extender.stop().await?;
-                anyhow::ensure!(status.is_some_and(|status| status.success()), "the extender ended with {status:?}");
+                anyhow::ensure!(
+                    status.is_some_and(|status| status.success()),
+                    "the extender ended with {status:?}"
+                );
                 Ok(())
             }
             None => bail!("the extender does not run"),
@@ -287,7 +355,9 @@ impl World {
 
     /// The guard of the wake-up: pods that the scheduler only tried again because they had waited too long.
     pub async fn scheduled_after_flush(&self) -> Result<f64> {
-        self.cluster.scheduler_metric("scheduler_pod_scheduled_after_flush_total").await
+        self.cluster
+            .scheduler_metric("scheduler_pod_scheduled_after_flush_total")
+            .await
     }
 }
 
@@ -295,7 +365,10 @@ impl World {
 pub async fn create_as(client: &Client, object: Value) -> Result<DynamicObject, kube::Error> {
     let object: DynamicObject = serde_json::from_value(object).map_err(kube::Error::SerdeError)?;
     let types: TypeMeta = object.types.clone().unwrap_or_default();
-    let (group, version) = types.api_version.rsplit_once('/').unwrap_or(("", &types.api_version));
+    let (group, version) = types
+        .api_version
+        .rsplit_once('/')
+        .unwrap_or(("", &types.api_version));
     let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, &types.kind));
     let namespace = object.metadata.namespace.clone().unwrap_or_default();
     Api::<DynamicObject>::namespaced_with(client.clone(), &namespace, &resource)
@@ -306,7 +379,13 @@ pub async fn create_as(client: &Client, object: Value) -> Result<DynamicObject, 
 /// The name of the claim object made for a pod: its name and the first eight characters of its UID.
 #[must_use]
 pub fn inline_claim(pod: &Pod) -> String {
-    let uid: String = pod.metadata.uid.iter().flat_map(|uid| uid.chars()).take(8).collect();
+    let uid: String = pod
+        .metadata
+        .uid
+        .iter()
+        .flat_map(|uid| uid.chars())
+        .take(8)
+        .collect();
     format!("{}-{uid}", pod.metadata.name.as_deref().unwrap_or_default())
 }
 
@@ -324,20 +403,32 @@ impl Books {
         let composition = &self.replay.engine()?.setting().composition;
         let books = self.block(block)?;
         let shown = |units: &[i128]| composition.display_units(0, units.first().copied().unwrap_or_default());
-        Some((shown(&books.unlocked), shown(&books.allocated), shown(&books.consumed)))
+        Some((
+            shown(&books.unlocked),
+            shown(&books.allocated),
+            shown(&books.consumed),
+        ))
     }
 
     /// Every claim's phase, in the order of arrival.
     #[must_use]
     pub fn phases(&self) -> Vec<(ClaimId, Phase)> {
-        let Some(engine) = self.replay.engine() else { return Vec::new() };
-        engine.claims().filter_map(|id| Some((id.clone(), engine.claim(id)?.phase))).collect()
+        let Some(engine) = self.replay.engine() else {
+            return Vec::new();
+        };
+        engine
+            .claims()
+            .filter_map(|id| Some((id.clone(), engine.claim(id)?.phase)))
+            .collect()
     }
 
     /// The phase of the claim of a pod or claim object with this name.
     #[must_use]
     pub fn phase(&self, name: &str) -> Option<Phase> {
         let named = |id: &ClaimId| id.as_str().split('/').nth(2) == Some(name);
-        self.phases().into_iter().find(|(id, _)| named(id)).map(|(_, phase)| phase)
+        self.phases()
+            .into_iter()
+            .find(|(id, _)| named(id))
+            .map(|(_, phase)| phase)
     }
 }
