@@ -20,7 +20,9 @@ mod time;
 pub use accounting::{Conversion, Proven, adaptive_delta};
 pub use budget::{Budget, Composition, CompositionError, Order, Orders};
 pub use decimal::{DecimalError, Delta, Epsilon};
-pub use engine::{BlockBooks, ClaimState, Engine, Explanation, Lack, Phase, Refusal, Unlocks};
+pub use engine::{
+    BlockBooks, ClaimState, Engine, Explanation, Lack, Outlook, Phase, Refusal, Standing, Unlocks,
+};
 pub use event::{Amount, Arrival, BlockId, ClaimId, Demand, Denial, Event, Record, Weight};
 pub use mechanism::{Mechanism, MechanismError};
 pub use setting::{Policy, Setting, SettingError, Unlocking};

@@ -64,7 +64,9 @@ impl Story {
             let orders = orders.split(',').map(|order| order.parse().unwrap());
             Composition::Renyi(Orders::new(orders.collect()).unwrap())
         });
-        let recompute_after = words.take("recompute-after").map_or(1, |after| after.parse().unwrap());
+        let recompute_after = words
+            .take("recompute-after")
+            .map_or(1, |after| after.parse().unwrap());
         let policy = match words.take("policy").unwrap_or("dpf") {
             "dpf" => Policy::Dpf,
             "fcfs" => Policy::Fcfs { refusing: false },

@@ -5,8 +5,8 @@ mod oracle;
 
 use oracle::Oracle;
 use privatekube_policy::{
-    Amount, Arrival, Budget, Composition, Demand, Engine, Event, Orders, Phase, Policy, Record, Setting,
-    Span, Time, Unlocking, Weight,
+    Amount, Arrival, Budget, Composition, Demand, Engine, Event, Lack, Orders, Phase, Policy, Record,
+    Setting, Span, Time, Unlocking, Weight,
 };
 use proptest::{collection::vec, prelude::*};
 
@@ -258,6 +258,20 @@ fn check_claims(engine: &Engine, oracle: &Oracle) {
             // Either too few blocks, or some block lacks something.
             assert_ne!(explanation.unmatched.is_some(), !explanation.lacks.is_empty());
             assert!(explanation.lacks.iter().all(|lack| lack.missing > 0));
+            let standing = engine.standing(name).unwrap();
+            assert!(explanation.lacks.iter().all(|lack| {
+                let same = |need: &&Lack| need.block == lack.block && need.coordinate == lack.coordinate;
+                let need = standing.needs.iter().find(same);
+                need.is_some_and(|need| need.missing == lack.missing && need.locked == lack.locked)
+            }));
+            let has_order = engine.setting().policy != Policy::RoundRobin;
+            assert_eq!(
+                standing.ahead.is_some(),
+                explanation.unmatched.is_none() && has_order
+            );
+            if let Some(ahead) = standing.ahead {
+                assert_eq!(ahead, oracle.ahead(name));
+            }
         }
     }
 }
@@ -274,7 +288,14 @@ fn run_against_oracle(workload: &Workload) {
             "until {now}"
         );
         let before = shown(&engine);
+        // A dry run copies everything, so it is tried now and then.
+        let outlook = (now % 4 == 0).then(|| engine.would(event));
+        assert_eq!(shown(&engine), before, "a dry run changes nothing");
         let records = engine.apply(event);
+        if let Some(outlook) = outlook {
+            let foretold = outlook.map(|outlook| outlook.records);
+            assert_eq!(foretold, records, "{event:?} comes out as foretold");
+        }
         assert_eq!(
             records.clone().ok(),
             oracle.try_apply(event),

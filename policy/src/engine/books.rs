@@ -48,7 +48,7 @@ pub(super) struct Block {
 }
 
 /// All blocks, by name and by number.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Blocks {
     numbers: HashMap<BlockId, u32>,
     list: Vec<Block>,

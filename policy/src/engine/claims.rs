@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use super::{Phase, books::Part};
 use crate::{Arrival, Budget, ClaimId, Denial, Time};
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Claim {
     pub(super) arrival: Arrival,
     /// What it asks of each of its blocks, in the order of its demands. Empty while it matches too few.
@@ -21,7 +21,7 @@ pub(super) struct Claim {
 }
 
 /// How much of what a claim asked, at each coordinate of each part.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) enum Tally {
     #[default]
     Nothing,
@@ -31,7 +31,7 @@ pub(super) enum Tally {
 }
 
 /// All claims, by name and by number. Numbers are the order of arrival.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Claims {
     numbers: HashMap<ClaimId, u32>,
     list: Vec<Claim>,

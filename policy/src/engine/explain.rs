@@ -1,9 +1,12 @@
 //! Why a claim waits, and what would change it.
 
+use std::cmp::Ordering;
+
 use super::{
-    Engine, Explanation, Lack, Unlocks,
+    Engine, Explanation, Lack, Standing, Unlocks,
     books::{Block, Part, Rule},
     order::dominant_shares,
+    waiting::Class,
 };
 
 impl Engine {
@@ -40,6 +43,57 @@ impl Engine {
                 .map(|share| (share.asked, share.of)),
             expires: claim.expires(),
         }
+    }
+
+    pub(super) fn stands(&self, number: u32) -> Standing {
+        let claim = self.claims.get(number);
+        let needs = claim.parts.iter().enumerate().flat_map(|(at, part)| {
+            let mut block = self.blocks.get(part.block).clone();
+            block.settle(self.now);
+            let gathered = self.gathering.of(number, at, part.budget.units().len());
+            let gathering = gathered.map(|gathered| self.to_gather(part, gathered));
+            let amounts = part.budget.units().iter().zip(&block.accounts).enumerate();
+            let counted = amounts.filter(|(_, (_, account))| self.rule == Rule::All || account.capacity > 0);
+            let needs = counted.map(|(coordinate, (asked, account))| {
+                let to_gather = gathering
+                    .iter()
+                    .flatten()
+                    .find(|lack| lack.coordinate == coordinate);
+                to_gather.cloned().unwrap_or_else(|| {
+                    // Under round robin, what does not lack has been gathered.
+                    let unlocked = gathering
+                        .as_ref()
+                        .map_or(account.unlocked, |_| i128::from(*asked));
+                    Lack {
+                        block: block.name.clone(),
+                        coordinate,
+                        asked: *asked,
+                        unlocked,
+                        missing: i128::from(*asked) - unlocked,
+                        locked: account.locked,
+                        unlocks: unlocks(&block, block.step_for(coordinate, *asked, self.rule)),
+                    }
+                })
+            });
+            needs.collect::<Vec<_>>()
+        });
+        Standing {
+            needs: needs.collect(),
+            ahead: claim
+                .class
+                .and_then(|class| self.policy.ahead(self, number, class)),
+        }
+    }
+
+    /// How many waiting claims go before one: those of classes that go before its class, and those of equal ones that
+    /// came before it.
+    pub(super) fn count_ahead(&self, claim: u32, compare: impl Fn(&Class) -> Ordering) -> usize {
+        let counts = self.waiting.classes().map(|class| match compare(class) {
+            Ordering::Less => class.size(),
+            Ordering::Equal => class.before(claim),
+            Ordering::Greater => 0,
+        });
+        counts.sum()
     }
 
     /// What a claim has still to gather at a block, under round robin.

@@ -23,9 +23,9 @@ mod waiting;
 use std::{collections::BTreeSet, sync::Arc};
 
 pub use refusal::Refusal;
-pub use view::{BlockBooks, ClaimState, Explanation, Lack, Phase, Unlocks};
+pub use view::{BlockBooks, ClaimState, Explanation, Lack, Outlook, Phase, Standing, Unlocks};
 
-use crate::{BlockId, Budget, ClaimId, Event, Record, Setting, SettingError, Time};
+use crate::{Arrival, BlockId, Budget, ClaimId, Event, Record, Setting, SettingError, Time};
 use books::{Blocks, Rule};
 use claims::Claims;
 use policies::{Decide, Gathering};
@@ -79,7 +79,7 @@ use waiting::Waiting;
 /// assert_eq!(engine.claim(&"large".into()).unwrap().phase, Phase::Granted);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Engine {
     setting: Setting,
     rule: Rule,
@@ -232,6 +232,31 @@ impl Engine {
     pub fn explain(&self, claim: &ClaimId) -> Option<Explanation> {
         let number = self.claims.number(claim)?;
         (self.claims.get(number).phase == Phase::Waiting).then(|| self.why(number))
+    }
+
+    /// What each block has for a waiting claim, and the claim's place in the order; none for any other. Changes nothing.
+    /// Costs a look at every claim that waits.
+    #[must_use]
+    pub fn standing(&self, claim: &ClaimId) -> Option<Standing> {
+        let number = self.claims.number(claim)?;
+        (self.claims.get(number).phase == Phase::Waiting).then(|| self.stands(number))
+    }
+
+    /// What would come of `event` if it happened now. Changes nothing: it happens to a copy, so it costs as much as
+    /// there is.
+    pub fn would(&self, event: &Event) -> Result<Outlook, Refusal> {
+        let mut copy = self.clone();
+        let records = copy.apply(event)?;
+        let waits = match event {
+            Event::Arrive(Arrival { claim, .. })
+            | Event::Match { claim, .. }
+            | Event::Consume { claim, .. }
+            | Event::Release { claim, .. }
+            | Event::Withdraw { claim }
+            | Event::NeverRan { claim } => copy.explain(claim),
+            Event::AddBlock { .. } | Event::RetireBlock { .. } => None,
+        };
+        Ok(Outlook { records, waits })
     }
 
     fn check_coordinates(&self, budget: &Budget) -> Result<(), Refusal> {

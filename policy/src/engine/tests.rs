@@ -12,7 +12,7 @@ use crate::{
 
 const BLOCKS: usize = 3;
 
-fn engine(renyi: bool, unlocking: Unlocking) -> Engine {
+fn engine(policy: Policy, renyi: bool, unlocking: Unlocking) -> Engine {
     let orders = || Orders::new(vec!["2".parse().unwrap(), "4".parse().unwrap()]).unwrap();
     let composition = if renyi {
         Composition::Renyi(orders())
@@ -20,7 +20,7 @@ fn engine(renyi: bool, unlocking: Unlocking) -> Engine {
         Composition::Basic
     };
     Engine::new(Setting {
-        policy: Policy::Dpf,
+        policy,
         unlocking,
         composition,
     })
@@ -73,6 +73,12 @@ fn check(engine: &Engine) {
 proptest! {
     #[test]
     fn the_index_holds_exactly_what_waits(
+        policy in prop_oneof![
+            2 => Just(Policy::Dpf),
+            1 => any::<bool>().prop_map(|refusing| Policy::Fcfs { refusing }),
+            1 => (1_u32..3).prop_map(|recompute_after| Policy::Dpack { recompute_after }),
+            1 => (0_u16..=1000).prop_map(|fairness| Policy::Blend { fairness, recompute_after: 1 }),
+        ],
         renyi: bool,
         unlocking in prop_oneof![
             (1_u32..5).prop_map(Unlocking::Arrivals),
@@ -82,7 +88,7 @@ proptest! {
         capacities in vec([0_i64..20, 1_i64..20], BLOCKS),
         steps in vec((0_u64..3, 0_u8..12, any::<Index>(), [0_i64..9, 1_i64..9], 1_usize..8), 1..80),
     ) {
-        let mut engine = engine(renyi, unlocking);
+        let mut engine = engine(policy, renyi, unlocking);
         let block = |at: usize| BlockId::from(format!("b{at}"));
         let add = |at: usize| Event::AddBlock {
             block: block(at),

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::{Arrival, BlockId, Budget, Denial, Time};
+use crate::{Arrival, BlockId, Budget, Denial, Record, Time};
 
 /// Where a claim is in its life. `Waiting -> Granted -> Consumed | Released`,
 /// `Waiting -> Denied | Expired | Withdrawn`, and nothing else.
@@ -91,12 +91,32 @@ pub struct Lack {
     pub asked: i64,
     /// What is available there; under round robin, what the claim has gathered.
     pub unlocked: i128,
-    /// `asked - unlocked`.
+    /// `asked - unlocked`. Not above 0 where nothing is missing.
     pub missing: i128,
     /// What is still locked there.
     pub locked: i128,
-    /// What would make it enough if nobody else took any.
+    /// What would make it enough if nobody else took any. Of no meaning where nothing is missing.
     pub unlocks: Unlocks,
+}
+
+/// All about a waiting claim: what each of its blocks has for it, and where it stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Standing {
+    /// Each block of the claim, in the order of its demands, at each coordinate (Renyi: at which it has any budget),
+    /// whether it lacks anything there or not.
+    pub needs: Vec<Lack>,
+    /// How many waiting claims go before it if all fit: under DPack, as costs are now. None while it matches too few
+    /// blocks, and under round robin, which has no order.
+    pub ahead: Option<usize>,
+}
+
+/// What would come of an event.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Outlook {
+    /// What the engine would decide.
+    pub records: Vec<Record>,
+    /// Why the claim that the event is about would wait then, if it would.
+    pub waits: Option<Explanation>,
 }
 
 /// What would make a block's budget enough, if nobody else took any.

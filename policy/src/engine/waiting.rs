@@ -23,7 +23,7 @@ use crate::Weight;
 /// Classes ordered by what they ask at a coordinate.
 type Ladder = BTreeSet<(i64, u32)>;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Class {
     key: Key,
     pub(super) rank: Arc<Rank>,
@@ -33,7 +33,7 @@ pub(super) struct Class {
 }
 
 /// Where a class that waits is kept.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Place {
     /// The part whose block it watches, and the coordinate (basic composition: the one that lacks).
     watches: (usize, usize),
@@ -49,13 +49,13 @@ struct Key {
 }
 
 /// What is kept at a block, for each coordinate.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Station {
     watching: Box<[Ladder]>,
     hoping: Box<[Ladder]>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Waiting {
     rule: Rule,
     stations: Vec<Station>,
@@ -77,6 +77,11 @@ impl Class {
 
     pub(super) const fn weight(&self) -> u32 {
         self.key.weight.get()
+    }
+
+    /// How many of its claims came before `claim`.
+    pub(super) fn before(&self, claim: u32) -> usize {
+        self.members.range(..claim).count()
     }
 
     /// How many claims it has.
@@ -117,6 +122,16 @@ impl Waiting {
 
     pub(super) fn class(&self, class: u32) -> Option<&Class> {
         self.classes.get(class as usize)?.as_ref()
+    }
+
+    pub(super) fn numbers(&self) -> impl Iterator<Item = u32> + '_ {
+        (0..)
+            .zip(&self.classes)
+            .filter_map(|(number, class)| class.as_ref().map(|_| number))
+    }
+
+    pub(super) fn classes(&self) -> impl Iterator<Item = &Class> {
+        self.classes.iter().flatten()
     }
 
     pub(super) fn class_mut(&mut self, class: u32) -> Option<&mut Class> {

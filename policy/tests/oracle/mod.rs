@@ -445,6 +445,16 @@ impl Oracle {
         waiting
     }
 
+    /// How many waiting claims go before one, if all fit.
+    pub(crate) fn ahead(&self, name: &ClaimId) -> usize {
+        let order = match self.setting.policy {
+            Policy::Dpack { .. } => self.in_order_of_prices(),
+            _ => self.all_waiting(),
+        };
+        let mut names = order.iter().map(|at| &self.claims[*at].arrival.claim);
+        names.position(|claim| claim == name).unwrap()
+    }
+
     fn grant(&mut self, at: usize, records: &mut Vec<Record>) {
         for part in &self.claims[at].parts {
             let block = self.blocks.get_mut(&part.block).unwrap();

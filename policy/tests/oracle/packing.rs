@@ -40,27 +40,8 @@ impl Oracle {
     pub(super) fn pack(&mut self, recompute_after: u32, records: &mut Vec<Record>) {
         loop {
             let fits = |at: &usize| self.claims[*at].parts.iter().all(|part| self.fits(part));
-            let all = 0..self.claims.len();
-            let mut fitting: Vec<usize> = all.filter(|at| waits(&self.claims[*at]) && fits(at)).collect();
-            let best: BTreeMap<BlockId, Option<usize>> = self
-                .blocks
-                .keys()
-                .map(|block| (block.clone(), self.best_order(block)))
-                .collect();
-            let price = |at: usize| {
-                (
-                    self.cost(at, &best),
-                    i128::from(self.claims[at].arrival.weight.get()),
-                )
-            };
-            fitting.sort_by(|one, other| {
-                let priority = |at: usize| Reverse(self.claims[at].arrival.priority);
-                let prices = compare_fractions(price(*one), price(*other));
-                priority(*one)
-                    .cmp(&priority(*other))
-                    .then(prices)
-                    .then(one.cmp(other))
-            });
+            let mut fitting = self.in_order_of_prices();
+            fitting.retain(fits);
             if fitting.is_empty() {
                 return;
             }
@@ -72,6 +53,31 @@ impl Oracle {
                 }
             }
         }
+    }
+
+    pub(super) fn in_order_of_prices(&self) -> Vec<usize> {
+        let all = 0..self.claims.len();
+        let mut waiting: Vec<usize> = all.filter(|at| waits(&self.claims[*at])).collect();
+        let best: BTreeMap<BlockId, Option<usize>> = self
+            .blocks
+            .keys()
+            .map(|block| (block.clone(), self.best_order(block)))
+            .collect();
+        let price = |at: usize| {
+            (
+                self.cost(at, &best),
+                i128::from(self.claims[at].arrival.weight.get()),
+            )
+        };
+        waiting.sort_by(|one, other| {
+            let priority = |at: usize| Reverse(self.claims[at].arrival.priority);
+            let prices = compare_fractions(price(*one), price(*other));
+            priority(*one)
+                .cmp(&priority(*other))
+                .then(prices)
+                .then(one.cmp(other))
+        });
+        waiting
     }
 
     fn best_order(&self, name: &BlockId) -> Option<usize> {

@@ -37,6 +37,17 @@ impl Decide for Dpack {
         let classes = engine.stirred(cause);
         pack(engine, classes, self.recompute_after, records);
     }
+
+    fn ahead(&self, engine: &Engine, claim: u32, class: u32) -> Option<usize> {
+        let numbers: Vec<u32> = engine.waiting.numbers().collect();
+        let shelves = shelve(engine, &numbers);
+        let best = shelves.iter();
+        let best = best.map(|(block, shelf)| (*block, best_order(engine, *block, shelf)));
+        let best = best.collect();
+        let standing = |class: &Class| (Reverse(class.priority()), price(engine, class, &best));
+        let mine = standing(engine.waiting.class(class)?);
+        Some(engine.count_ahead(claim, |other| standing(other).cmp(&mine)))
+    }
 }
 
 /// What a grant costs, and what it is worth. The least goes first.
@@ -137,7 +148,9 @@ fn shelve(engine: &Engine, classes: &[u32]) -> Shelves {
 }
 
 fn best_order(engine: &Engine, block: u32, shelf: &[Vec<(i64, u32, u32)>]) -> Option<usize> {
-    let accounts = engine.blocks.get(block).accounts.iter();
+    let mut block = engine.blocks.get(block).clone();
+    block.settle(engine.now);
+    let accounts = block.accounts.iter();
     let mut best: Option<(usize, u128)> = None;
     for (at, (account, asked)) in accounts.zip(shelf).enumerate() {
         if account.capacity == 0 || account.unlocked <= 0 {
@@ -165,6 +178,11 @@ fn best_order(engine: &Engine, block: u32, shelf: &[Vec<(i64, u32, u32)>]) -> Op
 
 fn candidate(engine: &Engine, number: u32, best: &HashMap<u32, Option<usize>>) -> Option<Candidate> {
     let class = engine.waiting.class(number)?;
+    let price = price(engine, class, best);
+    Some(Reverse((Reverse(class.priority()), price, class.head()?, number)))
+}
+
+fn price(engine: &Engine, class: &Class, best: &HashMap<u32, Option<usize>>) -> Price {
     let cost = class.parts().iter().map(|part| {
         let block = engine.blocks.get(part.block);
         match engine.rule {
@@ -175,11 +193,10 @@ fn candidate(engine: &Engine, number: u32, best: &HashMap<u32, Option<usize>>) -
             }
         }
     });
-    let price = Price {
+    Price {
         cost: cost.fold(0, u128::saturating_add),
         weight: class.weight(),
-    };
-    Some(Reverse((Reverse(class.priority()), price, class.head()?, number)))
+    }
 }
 
 /// What is asked over the capacity, in multiples of 2^-56.

@@ -37,6 +37,12 @@ pub(super) trait Decide: Debug + Send + Sync {
     /// Grants what can be granted after `cause`.
     fn decide(&self, engine: &mut Engine, cause: &Cause, records: &mut Vec<Record>);
 
+    /// How many waiting claims go before this one of `class`; none if there is no order.
+    fn ahead(&self, engine: &Engine, claim: u32, class: u32) -> Option<usize> {
+        let rank = &engine.waiting.class(class)?.rank;
+        Some(engine.count_ahead(claim, |other| other.rank.cmp(rank)))
+    }
+
     /// When the clock next matters at a block, where something has changed.
     fn next_wake(&self, engine: &Engine, block: u32) -> Option<Time> {
         engine.next_fit(block)

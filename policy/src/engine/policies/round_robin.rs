@@ -162,6 +162,10 @@ impl Decide for RoundRobin {
         deny_who_lacks(engine, &emptied, records);
     }
 
+    fn ahead(&self, _engine: &Engine, _claim: u32, _class: u32) -> Option<usize> {
+        None
+    }
+
     /// At each tick while somebody lacks something.
     fn next_wake(&self, engine: &Engine, block: u32) -> Option<Time> {
         let lacking = &engine.gathering.pots[block as usize].lacking;
