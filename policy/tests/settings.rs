@@ -1,0 +1,102 @@
+//! What a dataset's rules and a claim's weight look like in the ledger, and which rules make no sense.
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+use privatekube_policy::{
+    Arrival, Composition, Engine, Event, Orders, Policy, Setting, SettingError, Span, Unlocking, Weight,
+};
+
+fn setting(policy: Policy) -> Setting {
+    Setting {
+        policy,
+        unlocking: Unlocking::Arrivals(4),
+        composition: Composition::Basic,
+    }
+}
+
+#[test]
+fn a_policy_is_written_by_its_name() {
+    let dpack = Policy::Dpack { recompute_after: 50 };
+    let blend = Policy::Blend {
+        fairness: 250,
+        recompute_after: 1,
+    };
+    for (policy, text) in [
+        (Policy::Dpf, r#""dpf""#),
+        (Policy::Fcfs { refusing: true }, r#"{"fcfs":{"refusing":true}}"#),
+        (Policy::RoundRobin, r#""roundRobin""#),
+        (dpack, r#"{"dpack":{"recomputeAfter":50}}"#),
+        (blend, r#"{"blend":{"fairness":250,"recomputeAfter":1}}"#),
+    ] {
+        assert_eq!(serde_json::to_string(&policy).unwrap(), text);
+        assert_eq!(serde_json::from_str::<Policy>(text).unwrap(), policy);
+        assert!(Engine::new(setting(policy)).is_ok());
+    }
+}
+
+#[test]
+fn a_weight_of_one_is_not_written() {
+    let old = r#"{"arrive":{"claim":"c1","demands":[],"minBlocks":1}}"#;
+    let event: Event = serde_json::from_str(old).unwrap();
+    let arrival = Arrival {
+        claim: "c1".into(),
+        demands: Vec::new(),
+        min_blocks: 1,
+        timeout: None,
+        priority: 0,
+        weight: Weight::default(),
+    };
+    assert_eq!(event, Event::Arrive(arrival.clone()));
+    assert_eq!(serde_json::to_string(&event).unwrap(), old);
+    let heavy = Event::Arrive(Arrival {
+        weight: Weight::new(3).unwrap(),
+        ..arrival
+    });
+    let new = r#"{"arrive":{"claim":"c1","demands":[],"minBlocks":1,"weight":3}}"#;
+    assert_eq!(serde_json::to_string(&heavy).unwrap(), new);
+    assert_eq!(serde_json::from_str::<Event>(new).unwrap(), heavy);
+}
+
+#[test]
+fn there_is_no_weight_of_zero() {
+    assert_eq!(Weight::new(0), None);
+    assert!(serde_json::from_str::<Weight>("0").is_err());
+}
+
+#[test]
+fn round_robin_divides_no_curves_and_takes_a_million_ticks() {
+    let orders = Orders::default();
+    let renyi = Setting {
+        composition: Composition::Renyi(orders),
+        ..setting(Policy::RoundRobin)
+    };
+    assert_eq!(renyi.check(), Err(SettingError::RoundRobinRenyi));
+    let over = |seconds: u64, policy: Policy| Setting {
+        unlocking: Unlocking::Lifetime {
+            lifetime: Span::from_secs(seconds),
+            tick: Span::from_micros(1),
+        },
+        ..setting(policy)
+    };
+    assert_eq!(over(1, Policy::RoundRobin).check(), Ok(()));
+    assert_eq!(
+        over(2, Policy::RoundRobin).check(),
+        Err(SettingError::TooManyTicks)
+    );
+    assert_eq!(over(2, Policy::Dpf).check(), Ok(()));
+}
+
+#[test]
+fn parameters_out_of_range_are_refused() {
+    let blend = |fairness, recompute_after| Policy::Blend {
+        fairness,
+        recompute_after,
+    };
+    let check = |policy| setting(policy).check();
+    assert_eq!(
+        check(Policy::Dpack { recompute_after: 0 }),
+        Err(SettingError::NoRecomputation)
+    );
+    assert_eq!(check(blend(500, 0)), Err(SettingError::NoRecomputation));
+    assert_eq!(check(blend(1001, 1)), Err(SettingError::TooFair(1001)));
+    assert_eq!(check(blend(1000, 1)), Ok(()));
+}
