@@ -104,6 +104,15 @@ impl Story {
             }
             ["books", block] => self.books(block),
             ["explain", claim] => format!("{}\n", self.why(&claim.into())),
+            ["place", claim] => self.place(&claim.into()),
+            ["would", verb, name, ref rest @ ..] => {
+                let event = self.event(verb, name, Words::new(line, rest));
+                let outlook = self.engine.would(&event);
+                outlook.map_or_else(
+                    |refusal| format!("refused: {refusal}\n"),
+                    |outlook| format!("{:?}\n", outlook.records.iter().map(kind).collect::<Vec<_>>()),
+                )
+            }
             [verb, name, ref rest @ ..] => {
                 let event = self.event(verb, name, Words::new(line, rest));
                 match self.engine.apply(&event) {
@@ -326,6 +335,30 @@ impl Story {
         reasons.join("; ")
     }
 
+    fn place(&self, claim: &ClaimId) -> String {
+        let Some(standing) = self.engine.standing(claim) else {
+            return "does not wait\n".to_owned();
+        };
+        let mut told = standing.ahead.map_or_else(
+            || "there is no order\n".to_owned(),
+            |ahead| format!("{ahead} go before it\n"),
+        );
+        for need in standing.needs {
+            let show = |units: i128| self.composition().display_units(need.coordinate, units);
+            writeln!(
+                told,
+                "{} has {} of {} {}, {} is locked",
+                need.block,
+                show(need.unlocked),
+                show(need.asked.into()),
+                self.composition().coordinate_name(need.coordinate),
+                show(need.locked)
+            )
+            .unwrap();
+        }
+        told
+    }
+
     fn books(&self, block: &str) -> String {
         let books = self.engine.block(&block.into()).unwrap();
         let mut told = String::new();
@@ -344,6 +377,22 @@ impl Story {
             .unwrap();
         }
         told
+    }
+}
+
+/// A record without its fields.
+fn kind(record: &Record) -> &'static str {
+    match record {
+        Record::BlockAdded { .. } => "block added",
+        Record::BlockRetired { .. } => "block retired",
+        Record::Unlocked { .. } => "unlocked",
+        Record::Waits { .. } => "waits",
+        Record::Granted { .. } => "granted",
+        Record::Denied { .. } => "denied",
+        Record::Expired { .. } => "expired",
+        Record::Withdrawn { .. } => "withdrawn",
+        Record::Consumed { .. } => "consumed",
+        Record::Released { .. } => "released",
     }
 }
 
