@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr, sync::Arc};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::{Delta, Epsilon};
+use crate::{Delta, Epsilon, adaptive_delta};
 
 /// A Renyi order (alpha), above 1, in millionths. Written as a decimal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -264,17 +264,17 @@ impl Composition {
     /// What a block guaranteed (`epsilon`, `delta`)-DP may spend.
     ///
     /// Renyi: `epsilon - ln(1/delta) / (order - 1)` at each order, rounded down and at least 0 (Mironov 2017,
-    /// Proposition 3, the conversion that stays sound when any order may be the one that fits).
+    /// Proposition 3, the conversion that stays sound when any order may be the one that fits). Where so many orders
+    /// have budget that their deltas could add up to more than `delta` (with the default orders, for an epsilon above
+    /// ln(1/delta) / 0.75), the lowest of them get none: see [`adaptive_delta`].
     pub fn capacity(&self, epsilon: Epsilon, delta: Delta) -> Result<Budget, CompositionError> {
         match self {
             Self::Basic => Budget::new(vec![saturate(epsilon.units()), saturate(delta.units())]),
             Self::Renyi(_) if delta == Delta::ZERO => Err(CompositionError::NoDelta),
-            Self::Renyi(orders) => Budget::new(
-                orders
-                    .iter()
-                    .map(|order| renyi_capacity(epsilon, delta, order))
-                    .collect(),
-            ),
+            Self::Renyi(orders) => {
+                let units = orders.iter().map(|order| renyi_capacity(epsilon, delta, order));
+                keep_promise(units.collect(), orders, epsilon, delta)
+            }
         }
     }
 
@@ -326,6 +326,24 @@ impl Composition {
 /// A parsed amount always fits; a computed one that doesn't is as good as the largest, or the smallest.
 pub(crate) fn saturate(units: i128) -> i64 {
     i64::try_from(units).unwrap_or(if units < 0 { i64::MIN } else { i64::MAX })
+}
+
+/// Takes the budget of the lowest orders away until what the others promise together is no more than `delta`. One
+/// order alone always keeps the promise.
+fn keep_promise(
+    mut units: Vec<i64>,
+    orders: &Orders,
+    epsilon: Epsilon,
+    delta: Delta,
+) -> Result<Budget, CompositionError> {
+    loop {
+        let capacity = Budget::new(units.clone())?;
+        let mut usable = units.iter_mut().filter(|units| **units > 0);
+        match (usable.next(), usable.next()) {
+            (Some(lowest), Some(_)) if adaptive_delta(orders, &capacity, epsilon) > delta => *lowest = 0,
+            _ => return Ok(capacity),
+        }
+    }
 }
 
 /// In units of 1e-12, rounded down by more than the floats can be off.

@@ -10,9 +10,9 @@ use crate::{Budget, Delta, Epsilon, Orders};
 /// earlier claims answered, so that no single order's delta bounds what happens. But at the end some order still holds,
 /// and until an order is exhausted it is a filter by itself (Feldman and Zrnic 2021): the sum of their deltas is a bound.
 ///
-/// With [`Composition::capacity`](crate::Composition::capacity) and the default orders it lies below the delta that the
-/// capacity was made for, while order 1.75 has no budget: for an epsilon up to ln(1/delta) / 0.75. Above that, or
-/// with very many orders, it may lie above.
+/// With [`Composition::capacity`](crate::Composition::capacity) it never lies above the delta that the capacity was
+/// made for: as many of the lowest orders go without budget as that takes. For a capacity that was given as a curve it
+/// may lie anywhere.
 #[must_use]
 pub fn adaptive_delta(orders: &Orders, capacity: &Budget, epsilon: Epsilon) -> Delta {
     let one = 10_i128.pow(Delta::DECIMALS);
