@@ -50,13 +50,19 @@ impl Registry {
         let mut opening = JoinSet::new();
         for dataset in datasets {
             let mut bookkeeper = Bookkeeper::new(self.desk.clone(), dataset.clone());
-            opening.spawn(async move { bookkeeper.open().await.map(|()| (dataset, bookkeeper)) });
+            opening.spawn(async move {
+                let opened = bookkeeper.open_if_there().await;
+                opened.map(|there| there.then_some((dataset, bookkeeper)))
+            });
         }
         while let Some(opened) = opening.join_next().await {
             // A panic while a ledger is read is as final as an error.
-            let (dataset, bookkeeper) = match opened {
+            let opened = match opened {
                 Ok(opened) => opened?,
                 Err(error) => std::panic::resume_unwind(error.into_panic()),
+            };
+            let Some((dataset, bookkeeper)) = opened else {
+                continue;
             };
             let (sender, receiver) = mpsc::unbounded_channel();
             self.senders
@@ -76,16 +82,20 @@ impl Registry {
         self.wake.notify_one();
     }
 
-    /// Sends to a dataset's bookkeeper, who is made if there is none.
-    pub fn send(&self, dataset: &DatasetKey, message: Message) {
+    /// Sends to a dataset's bookkeeper, who is made if there is none, or if the one there was ended with its ledger.
+    pub fn send(&self, dataset: &DatasetKey, mut message: Message) {
         let mut senders = self.senders.lock().unwrap_or_else(PoisonError::into_inner);
-        let sender = senders.entry(dataset.clone()).or_insert_with(|| {
-            let (sender, receiver) = mpsc::unbounded_channel();
-            self.start(Bookkeeper::new(self.desk.clone(), dataset.clone()), receiver);
-            sender
-        });
-        // A bookkeeper that ended ends the process.
+        if let Some(sender) = senders.get(dataset) {
+            match sender.send(message) {
+                Ok(()) => return,
+                Err(unsent) => message = unsent.0,
+            }
+        }
+        let (sender, receiver) = mpsc::unbounded_channel();
+        self.start(Bookkeeper::new(self.desk.clone(), dataset.clone()), receiver);
+        // Its receiver is held by the bookkeeper that was just made.
         let _ = sender.send(message);
+        senders.insert(dataset.clone(), sender);
     }
 
     /// Sends to every bookkeeper.
@@ -131,7 +141,7 @@ impl Registry {
         done.await.unwrap_or(Err(SpendError::Closed))
     }
 
-    /// Runs the bookkeepers until one ends.
+    /// Runs the bookkeepers until one fails. One that ends without an error ended with its ledger.
     pub async fn run(&self) -> Ended {
         let mut tasks = self.tasks.lock().await;
         loop {
@@ -142,7 +152,8 @@ impl Registry {
             tokio::select! {
                 () = self.wake.notified() => {}
                 Some(ended) = tasks.join_next() => match ended {
-                    Ok(ended) => return ended,
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => return Err(error),
                     Err(error) => std::panic::resume_unwind(error.into_panic()),
                 },
             }

@@ -146,6 +146,11 @@ impl View {
         self.datasets.pin().get(key).cloned()
     }
 
+    /// Forgets a dataset whose ledger is gone.
+    pub fn forget_dataset(&self, key: &DatasetKey) {
+        self.datasets.pin().remove(key);
+    }
+
     /// Puts a dataset; says whether that changes anything.
     pub fn put_dataset(&self, key: DatasetKey, dataset: DatasetView) -> bool {
         let datasets = self.datasets.pin();

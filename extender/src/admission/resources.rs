@@ -1,5 +1,7 @@
 //! Datasets, blocks and claims: what the schema can't say.
 
+use std::collections::BTreeMap;
+
 use kube::{
     Api,
     api::ListParams,
@@ -85,23 +87,69 @@ pub(super) async fn claim(admission: &Admission, request: &AdmissionRequest<Dyna
         Ok(asked) => asked,
         Err(errors) => return Answer::Deny(errors.to_string()),
     };
-    // Whatever changes on it later, what it asks does not: the schema sees to that.
-    if let Some(before) = &request.old_object {
-        let before = serde_json::to_value(before).and_then(serde_json::from_value);
-        let known = known(&admission.registry, &asked.dataset).await;
-        return match (before, known) {
-            (Ok(before), Ok(known)) => match taken_back(&before, &claim, &known.composition) {
-                Some(why) => Answer::Deny(why),
-                None => Answer::Allow,
-            },
-            (Err(error), _) => Answer::Deny(format!("the object before is not understood: {error}")),
-            (_, Err(why)) => Answer::Deny(why),
+    let uses = claim.spec.consume.is_some() || claim.spec.release.is_some();
+    if uses || request.old_object.is_some() {
+        let known = match known(&admission.registry, &asked.dataset).await {
+            Ok(known) => known,
+            Err(why) => return Answer::Deny(why),
         };
+        if let Some(why) = too_much(&claim, &asked, &known.composition) {
+            return Answer::Deny(why);
+        }
+        // Whatever changes on it later, what it asks does not: the schema sees to that.
+        if let Some(before) = &request.old_object {
+            return match serde_json::to_value(before).and_then(serde_json::from_value) {
+                Err(error) => Answer::Deny(format!("the object before is not understood: {error}")),
+                Ok(before) => match taken_back(&before, &claim, &known.composition) {
+                    Some(why) => Answer::Deny(why),
+                    None => Answer::Allow,
+                },
+            };
+        }
     }
     match check_request(&admission.registry, &asked, "spec").await {
         Ok(()) => Answer::Allow,
         Err(why) => Answer::Deny(why),
     }
+}
+
+/// What is consumed and released on some block, together, beyond what the claim asks of it. It could never be done,
+/// and never be taken back.
+fn too_much(claim: &PrivacyBudgetClaim, asked: &ClaimRequest, composition: &Composition) -> Option<String> {
+    let asked_of = |block: &str| match &asked.wish {
+        Wish::Selected { budget, .. } => budget.demand(composition).ok(),
+        Wish::PerBlock(budgets) => budgets.get(block)?.demand(composition).ok(),
+    };
+    let mut used: BTreeMap<String, Vec<i128>> = BTreeMap::new();
+    for (field, amount) in [("consume", claim.consume()), ("release", claim.release())] {
+        let Ok(Some(AmountRequest::PerBlock(amounts))) = amount else {
+            continue;
+        };
+        for (block, amount) in amounts {
+            let field = format!("spec.{field}.perBlock[{block}]");
+            let Some(asked) = asked_of(&block) else {
+                return Some(format!("{field}: the claim asks nothing of it"));
+            };
+            let amount = match amount.demand(composition) {
+                Ok(amount) => amount,
+                Err(error) => return Some(format!("{field}: {error}")),
+            };
+            let sums = used.entry(block).or_insert_with(|| vec![0; asked.units().len()]);
+            for (sum, units) in sums.iter_mut().zip(amount.units()) {
+                *sum += i128::from(*units);
+            }
+            if sums
+                .iter()
+                .zip(asked.units())
+                .any(|(sum, asked)| *sum > i128::from(*asked))
+            {
+                return Some(format!(
+                    "{field}: is more than the claim asks of the block, what is consumed and released together"
+                ));
+            }
+        }
+    }
+    None
 }
 
 /// What is less than it was of what was consumed and released on some block. (That none is missing, the schema sees to.)

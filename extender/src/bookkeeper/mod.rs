@@ -16,11 +16,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, Client, api::ListParams};
 use privatekube_api::{
     AmountRequest, ClaimRequest, DatasetKey, Dimensions, PrivateDataBlock, PrivateDataset,
 };
-use privatekube_ledger::{ApplyError, CommitError, Committed, Ledger, OpenError, Poisoned};
+use privatekube_ledger::{ApplyError, CommitError, Committed, Ledger, OpenError, Poisoned, Store};
 use privatekube_policy::{Amount, BlockId, ClaimId, Event, Phase, Setting, Time};
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
@@ -106,6 +107,8 @@ pub enum Message {
     BlockGone(String),
     /// The dataset's object is there, or was changed.
     Dataset(Arc<PrivateDataset>),
+    /// The dataset's object is gone.
+    DatasetGone,
     /// Somebody asks.
     Claim {
         /// Who.
@@ -168,6 +171,9 @@ pub enum BookkeeperError {
     /// The ledger could not be written.
     #[error("the ledger of {0}: {1}")]
     Commit(DatasetKey, Box<CommitError>),
+    /// Somebody deleted the last entry.
+    #[error("the ledger of {0} lacks its last entry, {1}: it was deleted")]
+    Lost(DatasetKey, u64),
     /// The ledger was lost midway.
     #[error("the ledger of {0}: {1}")]
     Poisoned(DatasetKey, Poisoned),
@@ -247,8 +253,20 @@ impl Bookkeeper {
         }
     }
 
-    /// Reads the ledger and tells what it says.
-    pub async fn open(&mut self) -> Result<(), BookkeeperError> {
+    /// Reads the ledger and tells what it says; says whether it is open. A ledger that is going with its namespace
+    /// isn't.
+    pub async fn open_if_there(&mut self) -> Result<bool, BookkeeperError> {
+        match self.open().await {
+            Ok(()) => Ok(true),
+            Err(error) if self.is_going().await => {
+                self.forget_everything(&error);
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn open(&mut self) -> Result<(), BookkeeperError> {
         let object = self.read_object().await;
         let setting = match object.as_ref().map(|object| object.spec.setting()) {
             None => self.desk.defaults.clone(),
@@ -294,8 +312,39 @@ impl Bookkeeper {
                 () = wait_until(next_step) => {}
                 _ = explain.tick() => { self.explain_some()?; continue }
             }
-            self.take(std::mem::take(&mut batch)).await?;
+            if let Err(error) = self.take(std::mem::take(&mut batch)).await {
+                return if self.is_going().await {
+                    self.forget_everything(&error);
+                    Ok(())
+                } else {
+                    Err(error)
+                };
+            }
         }
+    }
+
+    /// Whether the dataset's namespace is being deleted or gone, and the ledger with it.
+    async fn is_going(&self) -> bool {
+        let api: Api<Namespace> = Api::all(self.desk.client.clone());
+        let namespace = self
+            .patiently("the namespace", || api.get_opt(&self.dataset.namespace))
+            .await;
+        namespace.is_none_or(|namespace| namespace.metadata.deletion_timestamp.is_some())
+    }
+
+    /// The ledger goes with its namespace: nothing of it is true any more. Should the namespace be made again, its
+    /// datasets begin anew.
+    fn forget_everything(&self, error: &BookkeeperError) {
+        info!(dataset = %self.dataset, %error, "the ledger goes with its namespace");
+        for claim in self.known_phases.keys() {
+            self.desk.view.forget_claim(claim);
+        }
+        for block in self.blocks.keys() {
+            self.desk
+                .view
+                .forget_block(&(self.dataset.clone(), block.clone()));
+        }
+        self.desk.view.forget_dataset(&self.dataset);
     }
 
     fn next_step(&self) -> Result<Option<Time>, BookkeeperError> {
@@ -328,6 +377,7 @@ impl Bookkeeper {
                 Message::Block(object) => self.know(object),
                 Message::BlockGone(name) => pending.extend(self.forget(&name)?),
                 Message::Dataset(object) => self.know_dataset(object)?,
+                Message::DatasetGone => self.check_ledger().await?,
                 Message::Claim { subject, request } => self.ask(Asked { subject, request })?,
                 Message::Withdraw(claim) => pending.extend(self.withdraw(claim)?),
                 Message::NeverRan(claim) => pending.extend(self.never_ran(claim)?),
@@ -350,6 +400,24 @@ impl Bookkeeper {
             let _ = reply.send(());
         }
         Ok(())
+    }
+
+    /// The dataset's object is gone. If that is because its namespace is, and nothing else happens, only the missing
+    /// ledger tells.
+    async fn check_ledger(&mut self) -> Result<(), BookkeeperError> {
+        self.object = None;
+        let Some(ledger) = self.ledger.as_ref().filter(|ledger| ledger.sequence() > 0) else {
+            return Ok(());
+        };
+        let store = KubernetesStore::new(self.desk.client.clone(), self.dataset.clone());
+        match store.read(ledger.sequence()).await {
+            Ok(None) => Err(BookkeeperError::Lost(self.dataset.clone(), ledger.sequence())),
+            Ok(Some(_)) => Ok(()),
+            Err(error) => {
+                warn!(dataset = %self.dataset, %error, "whether the ledger is still there is unknown");
+                Ok(())
+            }
+        }
     }
 
     /// Whether there is anything to open the ledger for: a block, or the dataset's object.

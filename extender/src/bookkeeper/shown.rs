@@ -89,10 +89,11 @@ pub(super) fn granted_budget(units: &[i64], composition: &Composition) -> Grante
     }
 }
 
-/// A block's budget as its status shows it. For Renyi the one epsilon shown is that at the order with the largest
-/// part left: the order at which the next claims fit.
+/// A block's budget as its status shows it. For Renyi the one epsilon shown is that at the order at which most
+/// Gaussians of one size fit, which is the same from the block's first day on; once nothing is left there, that at
+/// the order with the largest part left.
 pub(super) fn block_status(books: &BlockBooks, composition: &Composition) -> PrivateDataBlockStatus {
-    let at = best_coordinate(books);
+    let at = shown_coordinate(books, composition);
     let shown = |units: &dyn Fn(usize) -> i128| Some(amounts(composition, at, units));
     let of = |list: &[i128], at: usize| list.get(at).copied().unwrap_or(0);
     PrivateDataBlockStatus {
@@ -112,16 +113,58 @@ pub(super) fn block_status(books: &BlockBooks, composition: &Composition) -> Pri
 }
 
 #[expect(clippy::cast_precision_loss, reason = "only chooses what is shown")]
-fn best_coordinate(books: &BlockBooks) -> usize {
-    let left = |at: usize, capacity: i64| (books.locked[at] + books.unlocked[at]) as f64 / capacity as f64;
-    let usable = books
-        .capacity
-        .units()
-        .iter()
-        .enumerate()
-        .filter(|(_, capacity)| **capacity > 0);
-    usable
-        .map(|(at, capacity)| (at, left(at, *capacity)))
-        .reduce(|best, other| if other.1 > best.1 { other } else { best })
-        .map_or(0, |(at, _)| at)
+fn shown_coordinate(books: &BlockBooks, composition: &Composition) -> usize {
+    let Composition::Renyi(orders) = composition else {
+        return 0;
+    };
+    let capacity = |at: usize| books.capacity.units()[at] as f64;
+    let left = |at: usize| (books.locked[at] + books.unlocked[at]) as f64 / capacity(at);
+    let usable = || {
+        orders
+            .iter()
+            .enumerate()
+            .filter(|(at, _)| books.capacity.units()[*at] > 0)
+    };
+    let best = |figures: &mut dyn Iterator<Item = (usize, f64)>| {
+        figures
+            .reduce(|best, other| if other.1 > best.1 { other } else { best })
+            .map(|(at, _)| at)
+    };
+    // A Gaussian costs in proportion to the order.
+    let usual = best(&mut usable().map(|(at, order)| (at, capacity(at) / order.value())));
+    match usual.filter(|at| left(*at) > 0.0) {
+        Some(at) => at,
+        None => best(&mut usable().map(|(at, _)| (at, left(at)))).unwrap_or(0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use privatekube_policy::Orders;
+
+    use super::*;
+
+    #[test]
+    fn the_order_shown_stays_the_same_until_nothing_is_left_there() {
+        let composition = Composition::Renyi(Orders::default());
+        let capacity = composition
+            .capacity("10".parse().unwrap(), "1e-7".parse().unwrap())
+            .unwrap();
+        let units: Vec<i128> = capacity.units().iter().map(|units| i128::from(*units)).collect();
+        let mut books = BlockBooks {
+            locked: units.clone(),
+            unlocked: vec![0; units.len()],
+            allocated: vec![0; units.len()],
+            consumed: vec![0; units.len()],
+            arrivals: 0,
+            retired: false,
+            capacity,
+        };
+        let shown = |books: &BlockBooks| block_status(books, &composition).order.unwrap();
+        assert_eq!(shown(&books), "5");
+        books.locked[6] = 1;
+        assert_eq!(shown(&books), "5");
+        books.locked[6] = 0;
+        assert_ne!(shown(&books), "5");
+    }
 }

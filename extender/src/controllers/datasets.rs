@@ -36,7 +36,11 @@ impl Follower<PrivateDataset> for Datasets {
         self.registry.send(&key, Message::Dataset(Arc::new(object)));
     }
 
-    fn gone(&mut self, _: PrivateDataset, _: bool) {
-        // Its blocks, its claims and its ledger stay as they are.
+    fn gone(&mut self, last: PrivateDataset, _: bool) {
+        // Its blocks, its claims and its ledger stay as they are, unless its namespace goes.
+        if let (Some(namespace), Some(name)) = (last.metadata.namespace, last.metadata.name) {
+            self.registry
+                .send(&DatasetKey { namespace, name }, Message::DatasetGone);
+        }
     }
 }

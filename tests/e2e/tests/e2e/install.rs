@@ -405,6 +405,8 @@ async fn the_extender_may_do_what_it_needs_and_no_more() -> Result<()> {
             &["get", "patch", "update"],
             "privatekube.dev/privacybudgetclaims/status[]",
         ),
+        // Its ledgers go with their namespaces.
+        (&["get"], "/namespaces[]"),
         // Appended to, never changed and never removed from: not even by its writer.
         (
             &["get", "list", "watch", "create"],

@@ -8,6 +8,7 @@ mod crash;
 mod crowd;
 mod install;
 mod lifecycle;
+mod namespaces;
 mod outage;
 mod paper;
 mod renyi;

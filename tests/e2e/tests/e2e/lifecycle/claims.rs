@@ -73,15 +73,18 @@ async fn consumed_step_by_step(world: &World) -> Result<()> {
     uses(world, namespace, "c", "consume", of_b("1")).await?;
     world.block_shows(namespace, "b", ("6", "3", "1")).await?;
     world.claim_phase(namespace, "c", ClaimPhase::Granted).await?;
-    // Less than before is nothing new; more than before is the difference.
-    uses(world, namespace, "c", "consume", of_b("0.5")).await?;
+    // Less than before can't be; more than before is the difference.
+    let message = refused(world, namespace, "consume", of_b("0.5")).await?;
+    ensure!(message.contains("is less than before"), "{message}");
     uses(world, namespace, "c", "consume", of_b("1.5")).await?;
     world.block_shows(namespace, "b", ("6", "2.5", "1.5")).await?;
     ensure!(uses_recorded(world, namespace).await? == 2);
-    // More than it has.
-    uses(world, namespace, "c", "consume", of_b("4.5")).await?;
-    let note = world.event(namespace, "c", "BudgetUseRefused").await?;
-    ensure!(note.contains("less than that left on block b"), "{note}");
+    // More than it asked can't be, either.
+    let message = refused(world, namespace, "consume", of_b("4.5")).await?;
+    ensure!(
+        message.contains("spec.consume.perBlock[b]: is more than the claim asks"),
+        "{message}"
+    );
     uses(world, namespace, "c", "consume", of_b("2")).await?;
     world.block_shows(namespace, "b", ("6", "2", "2")).await?;
     ensure!(uses_recorded(world, namespace).await? == 3);
