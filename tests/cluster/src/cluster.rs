@@ -78,7 +78,15 @@ impl Cluster {
         let output = child.stdout.take().context("the cluster's owner has no output")?;
         let owner = Process::adopt(child);
         let conversation = Conversation::begin(requests, output, layout.serve_log());
-        let description = conversation.until_ready().await?;
+        let description = match conversation.until_ready().await {
+            Ok(description) => description,
+            Err(error) => {
+                // It ends by itself; an error leaves nothing behind.
+                drop(conversation);
+                owner.end(END_PATIENCE).await?;
+                return Err(error);
+            }
+        };
         Ok(Self {
             config,
             description,

@@ -1,11 +1,15 @@
-//! Free ports of 127.0.0.1, chosen together so that none is chosen twice.
+//! Free ports of 127.0.0.1, chosen so that no two clusters choose the same.
 //!
-//! Between the choice and its use another process may take a port; whoever starts a cluster tries once more with new
-//! ports when a part says that its address is in use.
+//! Some are used long after they are chosen. They lie below those that the kernel gives to whoever asks for any, and
+//! in ranges of which each is locked by the process that chose it, until it ends. Whoever else may still take a port;
+//! whoever starts a cluster tries once more with new ports when a part says that its address is in use.
 
+use std::collections::hash_map::RandomState;
+use std::fs::{self, File};
+use std::hash::{BuildHasher as _, Hasher as _};
 use std::net::{Ipv4Addr, TcpListener};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
 
 /// The ports of one cluster.
@@ -33,7 +37,7 @@ pub struct ExtenderPorts {
 impl Ports {
     /// Chooses ports that are free now.
     pub(crate) fn choose() -> Result<Self> {
-        let mut taken = Taken::default();
+        let mut taken = Range::lock()?;
         Ok(Self {
             etcd: taken.next()?,
             etcd_peer: taken.next()?,
@@ -48,10 +52,10 @@ impl Ports {
 impl ExtenderPorts {
     /// Chooses ports that are free now.
     pub(crate) fn choose() -> Result<Self> {
-        Self::among(&mut Taken::default())
+        Self::among(&mut Range::lock()?)
     }
 
-    fn among(taken: &mut Taken) -> Result<Self> {
+    fn among(taken: &mut Range) -> Result<Self> {
         Ok(Self {
             scheduler: taken.next()?,
             webhook: taken.next()?,
@@ -60,15 +64,50 @@ impl ExtenderPorts {
     }
 }
 
-/// Ports that stay taken until the last one is known.
-#[derive(Default)]
-struct Taken(Vec<TcpListener>);
+/// The first port of the first range.
+const FIRST: u16 = 10_000;
+/// Ports of a range; a cluster needs eight.
+const PORTS: u16 = 8;
+/// So many ranges end below 32,768, where the kernel's own begin.
+const RANGES: u16 = 2_500;
 
-impl Taken {
+/// A range of ports that this process has locked.
+struct Range {
+    next: u16,
+    end: u16,
+}
+
+impl Range {
+    fn lock() -> Result<Self> {
+        let dir = std::env::temp_dir().join("privatekube-cluster-ports");
+        fs::create_dir_all(&dir).with_context(|| format!("can't make {}", dir.display()))?;
+        let seed = RandomState::new().build_hasher().finish();
+        let first = u16::try_from(seed % u64::from(RANGES)).unwrap_or(0);
+        for range in (first..RANGES).chain(0..first) {
+            let path = dir.join(range.to_string());
+            let lock = File::create(&path).with_context(|| format!("can't write {}", path.display()))?;
+            if lock.try_lock().is_err() {
+                continue;
+            }
+            let next = FIRST + range * PORTS;
+            let is_free = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
+            if (next..next + PORTS).all(is_free) {
+                // The lock goes when the process does.
+                std::mem::forget(lock);
+                return Ok(Self {
+                    next,
+                    end: next + PORTS,
+                });
+            }
+        }
+        bail!("no range of {PORTS} ports of 127.0.0.1 is free")
+    }
+
     fn next(&mut self) -> Result<u16> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no port of 127.0.0.1 is free")?;
-        let port = listener.local_addr().context("a socket has no address")?.port();
-        self.0.push(listener);
-        Ok(port)
+        if self.next == self.end {
+            bail!("a cluster has more than {PORTS} ports");
+        }
+        self.next += 1;
+        Ok(self.next - 1)
     }
 }
