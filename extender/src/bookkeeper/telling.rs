@@ -116,6 +116,10 @@ impl Bookkeeper {
             .decisions
             .with_label_values(&[labels[0], labels[1], word(phase)])
             .inc();
+        let pods = match subject.kind {
+            SubjectKind::Pod => vec![(subject.namespace.clone(), subject.name.clone())],
+            SubjectKind::Claim => self.desk.pods.sharing(&subject.namespace, &subject.name),
+        };
         if phase == Phase::Granted {
             if let Some(waited) = waited {
                 #[expect(clippy::cast_precision_loss, reason = "for a histogram")]
@@ -125,18 +129,10 @@ impl Bookkeeper {
                     .with_label_values(&labels)
                     .observe(waited as f64 / 1e6);
             }
-            let waiting = match subject.kind {
-                SubjectKind::Pod => vec![(subject.namespace.clone(), subject.name.clone())],
-                SubjectKind::Claim => self.desk.pods.sharing(&subject.namespace, &subject.name),
-            };
-            for pod in waiting {
-                self.desk.gates.look(pod);
+            for pod in &pods {
+                self.desk.gates.look(pod.clone());
             }
         }
-        let sharing = match subject.kind {
-            SubjectKind::Pod => Vec::new(),
-            SubjectKind::Claim => self.desk.pods.sharing(&subject.namespace, &subject.name),
-        };
         let note = format!(
             "privacy budget claim {claim_name} {}: {message}",
             word(phase).to_lowercase()
@@ -145,10 +141,13 @@ impl Bookkeeper {
         self.desk
             .announcer
             .of_claim(id, &subject, phase_reason(phase), warning, &note);
-        for pod in sharing.iter().filter_map(|key| self.desk.pods.get(key)) {
-            self.desk
-                .announcer
-                .of_pod(&pod, phase_reason(phase), warning, &note);
+        // A pod's own claim tells its pod by itself.
+        if subject.kind == SubjectKind::Claim {
+            for pod in pods.iter().filter_map(|key| self.desk.pods.get(key)) {
+                self.desk
+                    .announcer
+                    .of_pod(&pod, phase_reason(phase), warning, &note);
+            }
         }
         self.write_status(StatusKey::Claim(id.clone()));
         Ok(())
