@@ -1,0 +1,157 @@
+//! Objects that are changed afterwards.
+
+use anyhow::{Context, Result};
+use kube::{
+    Api, Client, ResourceExt,
+    api::{DynamicObject, ListParams, Patch, PatchParams},
+    core::{ApiResource, GroupVersionKind},
+};
+use privatekube_api::{ClaimPhase, PrivacyLedgerEntry};
+use privatekube_e2e::{World, claim, refused};
+use serde_json::{Value, json};
+
+use super::{DELTA, prepared};
+
+/// Writes to the spec of an object.
+async fn write(client: &Client, kind: &str, name: &str, spec: Value) -> Result<DynamicObject, kube::Error> {
+    let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("privatekube.dev", "v1alpha1", kind));
+    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), "team", &resource);
+    api.patch(
+        name,
+        &PatchParams::default(),
+        &Patch::Merge(json!({"spec": spec})),
+    )
+    .await
+}
+
+/// Changes of an object's spec that are never taken, and what is said of each.
+#[rustfmt::skip]
+fn never_changes() -> Vec<(&'static str, &'static str, Value, &'static str)> {
+    vec![
+        ("PrivacyBudgetClaim", "asks", json!({"dataset": "renyi"}), "dataset never changes"),
+        ("PrivacyBudgetClaim", "asks", json!({"selector": "true"}), "selector never changes"),
+        ("PrivacyBudgetClaim", "asks", json!({"selector": null}), "selector never changes"),
+        ("PrivacyBudgetClaim", "asks", json!({"blocks": {"max": 1}}), "blocks never change"),
+        ("PrivacyBudgetClaim", "asks", json!({"blocks": null}), "blocks never change"),
+        ("PrivacyBudgetClaim", "asks", json!({"budget": {"epsilon": "0.1"}}), "budget never changes"),
+        ("PrivacyBudgetClaim", "asks", json!({"timeout": null}), "timeout never changes"),
+        ("PrivacyBudgetClaim", "asks", json!({"priority": 9}), "priority never changes"),
+        ("PrivacyBudgetClaim", "names", json!({"timeout": "1h"}), "timeout never changes"),
+        ("PrivacyBudgetClaim", "names", json!({"perBlock": {"basic-day": {"delta": "0"}}}), "perBlock never changes"),
+        ("PrivacyBudgetClaim", "names", json!({"perBlock": {"b2": {"epsilon": 1, "delta": 0}}}), "perBlock never"),
+        ("PrivateDataBlock", "basic-day", json!({"dataset": "renyi"}), "a block never changes"),
+        ("PrivateDataBlock", "basic-day", json!({"dataSource": "s3://other"}), "a block never changes"),
+        ("PrivateDataBlock", "basic-day", json!({"dimensions": {"city": "rome"}}), "a block never changes"),
+        ("PrivateDataBlock", "basic-day", json!({"dimensions": null}), "a block never changes"),
+        ("PrivateDataBlock", "basic-day", json!({"initialBudget": {"epsilon": "11"}}), "a block never changes"),
+        ("PrivateDataBlock", "basic-day", json!({"initialBudget": null}), "a block never changes"),
+        (
+            "PrivateDataset",
+            "basic",
+            json!({"unlocking": {"immediate": null, "arrivals": 2}}),
+            "unlocking never changes",
+        ),
+        ("PrivateDataset", "basic", json!({"composition": "Renyi"}), "composition never changes"),
+        ("PrivateDataset", "renyi", json!({"orders": ["2", "4"]}), "orders never change"),
+        ("PrivateDataset", "renyi", json!({"orders": null}), "orders never change"),
+        ("PrivateDataset", "renyi", json!({"composition": "Basic", "orders": null}), "composition never changes"),
+    ]
+}
+
+/// Changes of what may change, but not so.
+#[rustfmt::skip]
+fn wrongly_changed() -> Vec<(&'static str, &'static str, Value, &'static str)> {
+    vec![
+        ("PrivateDataset", "basic", json!({"guarantee": {"epsilon": "1e9", "delta": 0}}), "spec.guarantee.epsilon"),
+        ("PrivateDataset", "renyi", json!({"guarantee": {"epsilon": 10, "delta": 0}}), "spec.guarantee"),
+        ("PrivateDataset", "basic", json!({"timeout": "0s"}), "spec.timeout"),
+        ("PrivacyBudgetClaim", "names", json!({"consume": {"all": false}}), "only true is accepted"),
+        (
+            "PrivacyBudgetClaim",
+            "names",
+            json!({"consume": {"perBlock": {"basic-day": {"epsilon": "1e7", "delta": 0}}}}),
+            "spec.consume.perBlock[basic-day].epsilon",
+        ),
+        (
+            "PrivacyBudgetClaim",
+            "names",
+            json!({"release": {"perBlock": {"Day": {"epsilon": "1", "delta": 0}}}}),
+            "spec.release.perBlock[Day]",
+        ),
+    ]
+}
+
+#[tokio::test]
+async fn what_was_asked_promised_or_ruled_never_changes_and_what_may_change_is_checked() -> Result<()> {
+    let world = World::start().await?;
+    prepared(&world, "team").await?;
+    let asks = claim("basic", "asks")
+        .epsilon("2", DELTA)
+        .with("selector", json!("block.city == 'nyc'"))
+        .with("blocks", json!({"min": 1}))
+        .with("timeout", json!("1h"));
+    let names = claim("basic", "names").on("basic-day", "2", DELTA);
+    world
+        .create_all([asks.within("team"), names.within("team")])
+        .await?;
+    world.claim_phase("team", "names", ClaimPhase::Granted).await?;
+    for (kind, name, spec, words) in never_changes() {
+        let answer = write(&world.client, kind, name, spec.clone()).await;
+        refused(answer, &[words]).with_context(|| format!("{kind} {name}: {spec}"))?;
+    }
+
+    // What may change is looked at as it was when it was made.
+    for (kind, name, spec, words) in wrongly_changed() {
+        let answer = write(&world.client, kind, name, spec.clone()).await;
+        refused(answer, &[words]).with_context(|| format!("{kind} {name}: {spec}"))?;
+    }
+
+    // What is consumed stays consumed.
+    let some = |epsilon: &str| json!({"consume": {"perBlock": {"basic-day": {"epsilon": epsilon, "delta": "1e-10"}}}});
+    write(&world.client, "PrivacyBudgetClaim", "names", some("0.5")).await?;
+    world
+        .block_shows("team", "basic-day", ("6", "3.5", "0.5"))
+        .await?;
+    for taken_back in [
+        json!({"consume": null}),
+        json!({"consume": {"perBlock": {"basic-day": null, "other": {"epsilon": "1", "delta": "0"}}}}),
+        some("0.4"),
+    ] {
+        let answer = write(&world.client, "PrivacyBudgetClaim", "names", taken_back.clone()).await;
+        refused(answer, &["taken back"]).with_context(|| taken_back.to_string())?;
+    }
+    write(
+        &world.client,
+        "PrivacyBudgetClaim",
+        "names",
+        json!({"release": {"all": true}}),
+    )
+    .await?;
+    world
+        .block_shows("team", "basic-day", ("7.5", "2", "0.5"))
+        .await?;
+    refused(
+        write(
+            &world.client,
+            "PrivacyBudgetClaim",
+            "names",
+            json!({"release": null}),
+        )
+        .await,
+        &["taken back"],
+    )?;
+    let entries = world
+        .api::<PrivacyLedgerEntry>("team")
+        .list(&ListParams::default())
+        .await?;
+    let entry = entries.items.first().context("no entry")?.name_any();
+    let answer = write(
+        &world.client,
+        "PrivacyLedgerEntry",
+        &entry,
+        json!({"writer": "me"}),
+    )
+    .await;
+    refused(answer, &["never changes"])?;
+    Ok(())
+}

@@ -1,0 +1,242 @@
+//! By making and changing what says who was granted what.
+
+use anyhow::{Context, Result, ensure};
+use k8s_openapi::api::core::v1::Pod;
+use kube::{
+    Api, Client,
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
+};
+use privatekube_api::{
+    ClaimPhase, PrivacyBudgetClaim, PrivacyLedgerEntry, PrivateDataBlock, PrivateDataset, entry_name,
+};
+use privatekube_cluster::User;
+use privatekube_e2e::{World, block, claim, create_as, dataset, eventually, inline_claim, pod, refused};
+use privatekube_policy::Phase;
+use serde_json::{Value, json};
+
+use super::{DELTA, mostly_taken, people, prepared};
+
+/// What is said to somebody: that there is no right to it, or that it is against a rule.
+type Said<'a> = &'a dyn Fn(&'static str) -> &'static str;
+
+/// Makes, edits and removes entries of the ledger. `next` is one as the extender would make it.
+async fn forge_entries(
+    api: &Api<PrivacyLedgerEntry>,
+    next: &PrivacyLedgerEntry,
+    said: Said<'_>,
+    removes: bool,
+) -> Result<()> {
+    let name = entry_name("taxi", 1);
+    refused(
+        api.create(&PostParams::default(), next).await,
+        &[said("writes the ledger: ask for budget")],
+    )?;
+    for change in [
+        json!({"spec": {"writer": "me", "events": []}}),
+        json!({"metadata": {"labels": {"privatekube.dev/dataset": null}}}),
+    ] {
+        let answer = api
+            .patch(&name, &PatchParams::default(), &Patch::Merge(change))
+            .await;
+        // By the definition's own rule or by the policy.
+        refused(answer, &[said("never change")])?;
+    }
+    if removes {
+        let kept = said("ledger entries say what is spent and aren't deleted");
+        let params = DeleteParams::default();
+        refused(api.delete(&name, &params).await.map(drop), &[kept])?;
+        let all = api.delete_collection(&params, &ListParams::default()).await;
+        refused(all.map(drop), &[kept])?;
+    }
+    Ok(())
+}
+
+async fn forge_statuses(client: &Client, said: Said<'_>) -> Result<()> {
+    let status = Patch::Merge(json!({"status": {"phase": "Granted", "available": {"epsilon": "1000"}}}));
+    let params = PatchParams::default();
+    let view = said("the status is a view of the ledger");
+    let claims: Api<PrivacyBudgetClaim> = Api::namespaced(client.clone(), "team");
+    refused(claims.patch_status("holder", &params, &status).await, &[view])?;
+    let blocks: Api<PrivateDataBlock> = Api::namespaced(client.clone(), "team");
+    refused(blocks.patch_status("b1", &params, &status).await, &[view])?;
+    let datasets: Api<PrivateDataset> = Api::namespaced(client.clone(), "team");
+    refused(datasets.patch_status("taxi", &params, &status).await, &[view])?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_ledger_and_statuses_are_written_by_the_extender_alone() -> Result<()> {
+    let world = World::start().await?;
+    prepared(&world, "team").await?;
+    mostly_taken(&world, "team").await?;
+    let books = world.books("team", "taxi").await?;
+    let entries: Api<PrivacyLedgerEntry> = world.api("team");
+    let first = entries.get(&entry_name("taxi", 1)).await?;
+    let sequence = books.entries.len() + 1;
+    let mut next = PrivacyLedgerEntry::new(&entry_name("taxi", sequence as u64), first.spec.clone());
+    next.metadata.labels.clone_from(&first.metadata.labels);
+    next.spec.sequence = i64::try_from(sequence)?;
+
+    let tenant = world.client_as(User::Tenant).await?;
+    let of_tenant: Api<PrivacyLedgerEntry> = Api::namespaced(tenant.clone(), "team");
+    let no_right: Said<'_> = &|_| "is forbidden: User \"tenant\" cannot";
+    forge_entries(&of_tenant, &next, no_right, true).await?;
+    forge_statuses(&tenant, no_right).await?;
+    // Whoever makes blocks makes budget.
+    let objects = [
+        block("taxi", "more").within("team"),
+        dataset("other").within("team"),
+    ];
+    for object in objects {
+        refused(create_as(&tenant, object).await, &[no_right("")])?;
+    }
+    let blocks: Api<PrivateDataBlock> = Api::namespaced(tenant.clone(), "team");
+    refused(
+        blocks.delete("b1", &DeleteParams::default()).await.map(drop),
+        &[no_right("")],
+    )?;
+
+    // No right helps, and hardly that of one for whom no rights are asked: that one may clean up.
+    all_rights(&world, User::Tenant).await?;
+    let rule: Said<'_> = &|rule| rule;
+    forge_entries(&of_tenant, &next, rule, true).await?;
+    forge_statuses(&tenant, rule).await?;
+    forge_entries(&entries, &next, rule, false).await?;
+    forge_statuses(&world.client, rule).await?;
+    ensure!(entries.get(&entry_name("taxi", 1)).await?.spec == first.spec);
+    ensure!(world.books("team", "taxi").await?.entries == books.entries);
+    Ok(())
+}
+
+/// Gives a user all rights, and waits until they count.
+async fn all_rights(world: &World, user: User) -> Result<()> {
+    let bound = json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
+        "metadata": {"name": "all-rights", "namespace": "team"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
+        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user.name()}],
+    });
+    world.create(bound).await?;
+    let client = world.client_as(user).await?;
+    eventually("the rights count", async || {
+        let dry = PostParams {
+            dry_run: true,
+            ..PostParams::default()
+        };
+        let block: PrivateDataBlock = serde_json::from_value(block("taxi", "probe").within("team"))?;
+        let made = Api::<PrivateDataBlock>::namespaced(client.clone(), "team")
+            .create(&dry, &block)
+            .await;
+        Ok(made.ok().map(|_| ()))
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_claim_object_made_to_look_like_a_pods_changes_nothing_of_that_pods_budget() -> Result<()> {
+    let world = World::start().await?;
+    prepared(&world, "team").await?;
+    world.namespace("elsewhere").await?;
+    let tenant = world.client_as(User::Tenant).await?;
+    // Granted, but not bound, so that there would be something to release.
+    let nowhere = json!({"example.org/nowhere": "true"});
+    world
+        .create(
+            pod("train")
+                .asks("taxi", "4", DELTA)
+                .with("nodeSelector", nowhere)
+                .within("team"),
+        )
+        .await?;
+    world
+        .pod_claim_phase("team", "train", ClaimPhase::Granted)
+        .await?;
+    let train: Pod = world.api("team").get("train").await?;
+    let owner = json!([{"apiVersion": "v1", "kind": "Pod", "name": "train", "uid": train.metadata.uid,
+        "controller": true}]);
+    let forge = |mut object: Value, usage: &str| {
+        object["metadata"]["ownerReferences"] = owner.clone();
+        object["spec"][usage] = json!({"all": true});
+        object
+    };
+    for usage in ["release", "consume"] {
+        let forged = claim("taxi", &format!("train-{usage}"))
+            .epsilon("1", DELTA)
+            .within("team");
+        create_as(&tenant, forge(forged, usage)).await?;
+    }
+    // In the very name of the pod's claim, nobody but the extender makes one.
+    let own = inline_claim(&train);
+    for namespace in ["team", "elsewhere"] {
+        let forged = forge(
+            claim("team/taxi", &own).epsilon("1", DELTA).within(namespace),
+            "release",
+        );
+        for (_, client) in people(&world).await? {
+            refused(
+                create_as(&client, forged.clone()).await,
+                &["the claim of pod train is made by the extender"],
+            )?;
+        }
+    }
+    // They are claims like any other, and what they say is of themselves.
+    world
+        .claim_phase("team", "train-release", ClaimPhase::Released)
+        .await?;
+    world
+        .claim_phase("team", "train-consume", ClaimPhase::Consumed)
+        .await?;
+    let books = world.books("team", "taxi").await?;
+    ensure!(
+        books.phase("train") == Some(Phase::Granted),
+        "{:?}",
+        books.phases()
+    );
+    ensure!(books.phases().len() >= 3, "{:?}", books.phases());
+    world.block_shows("team", "b1", ("5", "4", "1")).await?;
+
+    // Spent is what its pod spent, and nothing else counts as that: it would come back with the pod's end.
+    let consume = json!({"spec": {"consume": {"all": true}}});
+    let claims: Api<PrivacyBudgetClaim> = Api::namespaced(tenant.clone(), "team");
+    let answer = claims
+        .patch(&own, &PatchParams::default(), &Patch::Merge(consume))
+        .await;
+    refused(answer, &["spec.consume", "pod train"])?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_pod_is_granted_no_more_than_its_claim_still_has() -> Result<()> {
+    let world = World::start().await?;
+    prepared(&world, "team").await?;
+    world.create(block("taxi", "b2").within("team")).await?;
+    let tenant = world.client_as(User::Tenant).await?;
+    create_as(
+        &tenant,
+        claim("taxi", "shrunk").epsilon("5", DELTA).within("team"),
+    )
+    .await?;
+    world.claim_phase("team", "shrunk", ClaimPhase::Granted).await?;
+    let release = json!({"spec": {"release": {"perBlock": {
+        "b1": {"epsilon": "4.75", "delta": "5e-10"},
+        "b2": {"epsilon": "5", "delta": DELTA},
+    }}}});
+    let claims: Api<PrivacyBudgetClaim> = Api::namespaced(tenant.clone(), "team");
+    claims
+        .patch("shrunk", &PatchParams::default(), &Patch::Merge(release))
+        .await?;
+    world.block_shows("team", "b1", ("9.75", "0.25", "0")).await?;
+    world.block_shows("team", "b2", ("10", "0", "0")).await?;
+    create_as(&tenant, pod("train").annotation("claim", "shrunk").within("team")).await?;
+    let train = world.pod_phase("team", "train", "Running").await?;
+    world.block_shows("team", "b1", ("9.75", "0", "0.25")).await?;
+    let grant = train
+        .metadata
+        .annotations
+        .unwrap_or_default()
+        .remove("privatekube.dev/grant");
+    let grant: Value = serde_json::from_str(&grant.context("no grant")?)?;
+    let blocks = json!([{"name": "b1", "epsilon": "0.25", "delta": "0.0000000005"}]);
+    ensure!(grant["claims"][0]["blocks"] == blocks, "{grant}");
+    Ok(())
+}

@@ -1,0 +1,180 @@
+//! By changing a pod.
+
+use anyhow::{Context, Result, ensure};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Patch, PatchParams};
+use privatekube_api::{ClaimPhase, PrivacyBudgetClaim};
+use privatekube_cluster::User;
+use privatekube_e2e::{PodBuilder, World, block, claim, create_as, dataset, inline_claim, pod, refused};
+use serde_json::{Value, json};
+
+use super::{DELTA, mostly_taken, people, pods, prepared, remove_gate};
+
+#[tokio::test]
+async fn a_pod_whose_gate_is_removed_by_hand_waits_and_runs_by_itself_when_there_is_budget() -> Result<()> {
+    let world = World::start().await?;
+    let tenant = world.client_as(User::Tenant).await?;
+    // Budget comes by release in one namespace, by unlocking in the other.
+    prepared(&world, "released").await?;
+    mostly_taken(&world, "released").await?;
+    world.namespace("unlocked").await?;
+    let (data, portion) = (dataset("taxi").arrivals(2), block("taxi", "b1"));
+    world
+        .create_all([data.within("unlocked"), portion.within("unlocked")])
+        .await?;
+    for namespace in ["released", "unlocked"] {
+        create_as(&tenant, pod("eager").asks("taxi", "6", DELTA).within(namespace)).await?;
+        world
+            .pod_claim_phase(namespace, "eager", ClaimPhase::Waiting)
+            .await?;
+        remove_gate(&tenant, namespace, "eager").await?;
+        let pod: Pod = world.api(namespace).get("eager").await?;
+        let says = format!(
+            "privacy budget claim {namespace}/{} waits for privacy budget",
+            inline_claim(&pod)
+        );
+        world.unschedulable(namespace, "eager", &says).await?;
+    }
+
+    let release = json!({"spec": {"release": {"all": true}}});
+    world
+        .change::<PrivacyBudgetClaim>("released", "holder", release)
+        .await?;
+    world
+        .create(claim("taxi", "second").epsilon("0.5", DELTA).within("unlocked"))
+        .await?;
+    for namespace in ["released", "unlocked"] {
+        world.pod_phase(namespace, "eager", "Running").await?;
+        world
+            .block_shows(
+                namespace,
+                "b1",
+                if namespace == "released" {
+                    ("4", "0", "6")
+                } else {
+                    ("3.5", "0.5", "6")
+                },
+            )
+            .await?;
+    }
+    ensure!(
+        world.scheduled_after_flush().await? < 1.0,
+        "the pods were only found by the scheduler's flush"
+    );
+    Ok(())
+}
+
+/// Merge patches that change what a pod asked and got; each is refused.
+fn changes_of_metadata() -> Vec<(Value, &'static str)> {
+    let annotations = |changed: Value| json!({"metadata": {"annotations": changed}});
+    let labels = |changed: Value| json!({"metadata": {"labels": changed}});
+    let annotation = "annotations that begin with privatekube.dev/ are what";
+    let label = "the label privatekube.dev/managed says that";
+    vec![
+        (annotations(json!({"privatekube.dev/epsilon": "0.1"})), annotation),
+        (annotations(json!({"privatekube.dev/epsilon": "9.0"})), annotation),
+        (annotations(json!({"privatekube.dev/delta": null})), annotation),
+        (
+            annotations(json!({"privatekube.dev/priority": "1000"})),
+            annotation,
+        ),
+        (
+            annotations(json!({"privatekube.dev/grant": "{\"claims\":[]}"})),
+            annotation,
+        ),
+        (annotations(Value::Null), annotation),
+        (labels(json!({"privatekube.dev/managed": null})), label),
+        (labels(json!({"privatekube.dev/managed": "false"})), label),
+        (labels(Value::Null), label),
+    ]
+}
+
+#[tokio::test]
+async fn what_a_pod_asked_and_got_never_changes() -> Result<()> {
+    let world = World::start().await?;
+    prepared(&world, "team").await?;
+    mostly_taken(&world, "team").await?;
+    let asked: PodBuilder = pod("train").asks("taxi", "9", DELTA);
+    world.create(asked.within("team")).await?;
+    world
+        .create(pod("runs").asks("taxi", "1", DELTA).within("team"))
+        .await?;
+    world.create(pod("plain").within("team")).await?;
+    world.pod_phase("team", "runs", "Running").await?;
+    world.pod_phase("team", "plain", "Running").await?;
+    let before = world.pods("team").await?;
+    let grant = before["runs"]
+        .metadata
+        .annotations
+        .as_ref()
+        .and_then(|all| all.get("privatekube.dev/grant"));
+    ensure!(grant.is_some_and(|grant| grant.contains("b1")), "{grant:?}");
+
+    for (user, client) in people(&world).await? {
+        let api = pods(&client, "team");
+        for (patch, words) in changes_of_metadata() {
+            for name in ["train", "runs"] {
+                let said = format!("{user:?}: {name}: {patch}");
+                let answer = api
+                    .patch(name, &PatchParams::default(), &Patch::Merge(&patch))
+                    .await;
+                refused(answer, &[words]).context(said)?;
+            }
+        }
+        // A plain pod can't become what looks like a granted one.
+        for patch in [
+            json!({"metadata": {"annotations": {"privatekube.dev/grant": "{}"}}}),
+            json!({"metadata": {"annotations": {"privatekube.dev/dataset": "taxi"}}}),
+            json!({"metadata": {"labels": {"privatekube.dev/managed": "true"}}}),
+        ] {
+            let answer = api
+                .patch("plain", &PatchParams::default(), &Patch::Merge(&patch))
+                .await;
+            refused(answer, &["privatekube.dev/"]).with_context(|| format!("{user:?}: {patch}"))?;
+        }
+        // Another's annotations are anybody's.
+        let patch = json!({"metadata": {"annotations": {"example.org/note": "x"}}});
+        api.patch("train", &PatchParams::default(), &Patch::Merge(&patch))
+            .await?;
+        let probe = json!({"spec": {"ephemeralContainers": [{"name": "probe", "image": "probe:1"}]},
+            "metadata": {"annotations": {"privatekube.dev/epsilon": "0.1"}}});
+        // Whoever may add a container to a pod that runs does, but changes no more than that.
+        let answer = api
+            .patch_ephemeral_containers("runs", &PatchParams::default(), &Patch::Strategic(&probe))
+            .await;
+        if user == User::Tenant {
+            refused(answer, &["cannot patch resource"])?;
+        } else {
+            ensure!(answer?.metadata.annotations == before["runs"].metadata.annotations);
+        }
+    }
+    // Those who may write a pod's status, as kubelets do, can't either.
+    for (patch, words) in changes_of_metadata() {
+        let answer = pods(&world.client, "team")
+            .patch_status("train", &PatchParams::default(), &Patch::Merge(&patch))
+            .await;
+        refused(answer, &[words]).with_context(|| format!("status: {patch}"))?;
+    }
+    let after = world.pods("team").await?;
+    for (name, pod) in before {
+        let ours = |pod: &Pod| {
+            let all = pod.metadata.annotations.clone().unwrap_or_default();
+            let ours = all
+                .into_iter()
+                .filter(|(key, _)| key.starts_with("privatekube.dev/"));
+            (ours.collect::<Vec<_>>(), pod.metadata.labels.clone())
+        };
+        ensure!(
+            ours(&pod) == ours(&after[&name]),
+            "{name} was {pod:?}, is {:?}",
+            after[&name]
+        );
+    }
+    // A gate is comfort, not enforcement, but it isn't put back on a pod that runs.
+    let gates = json!({"spec": {"schedulingGates": [{"name": "privatekube.dev/budget"}]}});
+    let answer = pods(&world.client, "team")
+        .patch("runs", &PatchParams::default(), &Patch::Merge(&gates))
+        .await;
+    refused(answer, &["schedulingGates"])?;
+    Ok(())
+}
