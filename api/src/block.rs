@@ -161,7 +161,8 @@ pub struct PrivateDataBlockStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Amounts")]
     pub locked: Option<Amounts>,
-    /// What can be granted now.
+    /// What can be granted now. Under policy RoundRobin this has what waiting claims have gathered, and what claims had
+    /// gathered that ended without a grant: that is nobody's, and never granted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Amounts")]
     pub available: Option<Amounts>,

@@ -47,7 +47,7 @@ use crate::{CurvePoint, Decimal, Duration};
         name = "Share",
         type_ = "string",
         json_path = ".status.dominantShare",
-        description = "Its largest share of any of its blocks; the smallest goes first."
+        description = "Its largest share of any of its blocks. Under DPF the smallest, over its weight, goes first."
     ),
     printcolumn(
         name = "Reason",
@@ -56,6 +56,13 @@ use crate::{CurvePoint, Decimal, Duration};
         description = "Why, in a word."
     ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(
+        name = "Weight",
+        type_ = "integer",
+        json_path = ".status.weight",
+        priority = "1",
+        description = "How much it counts."
+    ),
     printcolumn(
         name = "Message",
         type_ = "string",
@@ -352,10 +359,15 @@ pub struct PrivacyBudgetClaimStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "u64")]
     pub block_count: Option<u64>,
-    /// Its largest share of any of its blocks, between 0 and 1, as a decimal; the smallest goes first. Example: 0.001.
+    /// Its largest share of any of its blocks, between 0 and 1, as a decimal, before its weight divides it. Under DPF the
+    /// smallest goes first. Example: 0.001.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String")]
     pub dominant_share: Option<String>,
+    /// How much it counts: what its dataset said of its namespace when it arrived.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "u32")]
+    pub weight: Option<u32>,
     /// The number of the ledger entry that this state is true at.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "u64")]

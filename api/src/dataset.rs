@@ -2,14 +2,18 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
-use privatekube_policy::{Composition, Delta, Epsilon, Order, Orders, Policy, Setting, Span, Unlocking};
+use privatekube_policy::{
+    Composition, Delta, Epsilon, Order, Orders, Setting, SettingError, Span, Unlocking,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Decimal, Duration, FieldError, Guarantee};
+use crate::{
+    BlendSpec, Decimal, DpackSpec, Duration, FcfsSpec, FieldError, Guarantee, NamespaceWeight, PolicyName,
+};
 
 /// The rules of one dataset: how its blocks' budget unlocks, how budgets add up, and in which order claims get it.
-/// Policy, unlocking, composition and orders never change; another set of rules is another dataset.
+/// Policy, what it is told, unlocking, composition and orders never change; another set of rules is another dataset.
 #[derive(Clone, Debug, PartialEq, Eq, CustomResource, KubeSchema, Serialize, Deserialize)]
 #[kube(
     group = "privatekube.dev",
@@ -48,6 +52,30 @@ use crate::{Decimal, Duration, FieldError, Guarantee};
 #[x_kube(
     validation = Rule::new("self.policy == oldSelf.policy").message(
         "policy never changes: make another dataset").field_path(".policy"),
+    validation = Rule::new("has(self.fcfs) == has(oldSelf.fcfs) && (!has(self.fcfs) || self.fcfs == oldSelf.fcfs)")
+        .message("fcfs never changes: make another dataset").field_path(".fcfs"),
+    validation = Rule::new("has(self.dpack) == has(oldSelf.dpack) && (!has(self.dpack) || self.dpack == oldSelf.dpack)")
+        .message("dpack never changes: make another dataset").field_path(".dpack"),
+    validation = Rule::new("has(self.blend) == has(oldSelf.blend) && (!has(self.blend) || self.blend == oldSelf.blend)")
+        .message("blend never changes: make another dataset").field_path(".blend"),
+    validation = Rule::new("!has(self.fcfs) || self.policy == 'FCFS'").message(Message::Expression(
+        "'goes with policy FCFS, and policy is ' + self.policy + ': leave it out, or set policy: FCFS'".into()))
+        .field_path(".fcfs"),
+    validation = Rule::new("!has(self.dpack) || self.policy == 'DPack'").message(Message::Expression(
+        "'goes with policy DPack, and policy is ' + self.policy + ': leave it out, or set policy: DPack'".into()))
+        .field_path(".dpack"),
+    validation = Rule::new("!has(self.blend) || self.policy == 'Blend'").message(Message::Expression(
+        "'goes with policy Blend, and policy is ' + self.policy + ': leave it out, or set policy: Blend'".into()))
+        .field_path(".blend"),
+    validation = Rule::new("self.policy != 'Blend' || has(self.blend)").message(
+        "is missing: policy Blend needs the part that goes by DPF, like blend: {fairness: \"0.5\"}").field_path(".blend"),
+    validation = Rule::new("self.policy != 'RoundRobin' || self.composition == 'Basic'").message(
+        "policy RoundRobin needs composition: Basic, since a Renyi curve can't be divided order by order")
+        .field_path(".composition"),
+    validation = Rule::new("!has(self.weights) || self.weights.size() == 0 || self.policy in ['DPF', 'DPack', 'Blend']")
+        .message(Message::Expression(
+        "'weights count with policy DPF, DPack and Blend, and policy is ' + self.policy + ': leave them out'".into()))
+        .field_path(".weights"),
     validation = Rule::new("self.unlocking == oldSelf.unlocking").message(
         "unlocking never changes: make another dataset").field_path(".unlocking"),
     validation = Rule::new("self.composition == oldSelf.composition").message(
@@ -59,10 +87,34 @@ use crate::{Decimal, Duration, FieldError, Guarantee};
         "orders are of Renyi composition: leave them out, or set composition: Renyi").field_path(".orders"),
 )]
 pub struct PrivateDatasetSpec {
-    /// In which order claims get budget. DPF (Dominant Private Block Fairness): the claim whose largest share of any
-    /// block is smallest goes first, all or nothing. Never changes.
+    /// In which order claims get budget, each all that it asks or nothing. DPF (Dominant Private Block Fairness): the
+    /// claim whose largest share of any block is smallest first. FCFS: who came first. RoundRobin: what is unlocked is
+    /// divided among those who wait; with Basic composition only. DPack: the claim that costs least for what it is
+    /// worth first, so that many are granted. Blend: a part by DPF, the rest by DPack; needs blend. Never changes.
     #[serde(default)]
     pub policy: PolicyName,
+    /// What policy FCFS is told. With that policy only. Never changes. Example: {refusing: true}.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "FcfsSpec")]
+    pub fcfs: Option<FcfsSpec>,
+    /// What policy DPack is told. With that policy only. Never changes. Example: {recomputeAfter: 100}.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "DpackSpec")]
+    pub dpack: Option<DpackSpec>,
+    /// What policy Blend is told. With that policy, and needed there. Never changes. Example: {fairness: "0.5"}.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "BlendSpec")]
+    pub blend: Option<BlendSpec>,
+    /// How much the claims of a namespace count, at most 1000 namespaces; those of others count 1. Twice the weight
+    /// halves a claim's share under DPF, and doubles what granting it is worth under DPack. With policies DPF, DPack
+    /// and Blend only. May change, and then counts for claims that arrive later.
+    /// Example: [{namespace: team-a, weight: 3}].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 1000),
+        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["namespace"])
+    )]
+    pub weights: Vec<NamespaceWeight>,
     /// How a block's budget becomes available. Exactly one of arrivals, lifetime and immediate. Never changes.
     pub unlocking: UnlockingSpec,
     /// How budgets add up: Renyi (Renyi curves are summed, far tighter for many claims) or Basic (epsilons and deltas
@@ -83,15 +135,6 @@ pub struct PrivateDatasetSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Duration")]
     pub timeout: Option<Duration>,
-}
-
-/// Who goes first.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum PolicyName {
-    /// Dominant Private Block Fairness.
-    #[default]
-    #[serde(rename = "DPF")]
-    Dpf,
 }
 
 /// How budgets add up.
@@ -168,16 +211,14 @@ impl PrivateDatasetSpec {
     /// What the dataset's engine is made with.
     pub fn setting(&self) -> Result<Setting, FieldError> {
         let setting = Setting {
-            policy: match self.policy {
-                PolicyName::Dpf => Policy::Dpf,
-            },
+            policy: self.policy()?,
             unlocking: self.unlocking.parse()?,
             composition: self.composition()?,
         };
-        setting
-            .check()
-            .map_err(|problem| FieldError::new("spec", problem))?;
-        Ok(setting)
+        match setting.check() {
+            Ok(()) => Ok(setting),
+            Err(problem) => Err(refused(&problem, setting.unlocking)),
+        }
     }
 
     /// The total of a block that states none.
@@ -216,6 +257,35 @@ impl PrivateDatasetSpec {
             }
         }
     }
+}
+
+/// A problem of the rules together, in the words of the object.
+fn refused(problem: &SettingError, unlocking: Unlocking) -> FieldError {
+    let field = match problem {
+        SettingError::RoundRobinRenyi => {
+            return FieldError::new(
+                "spec.composition",
+                "policy RoundRobin needs composition: Basic, since a Renyi curve can't be divided order by order",
+            );
+        }
+        SettingError::TooManyTicks => {
+            let ticks = match unlocking {
+                Unlocking::Lifetime { lifetime, tick } => lifetime.micros() / tick.micros().max(1),
+                Unlocking::Arrivals(_) | Unlocking::Immediate => 0,
+            };
+            return FieldError::new(
+                "spec.unlocking.tick",
+                format_args!(
+                    "makes {ticks} ticks of the lifetime: policy RoundRobin takes at most 1000000, so write a longer \
+                     tick"
+                ),
+            );
+        }
+        SettingError::NoArrivals => "spec.unlocking.arrivals",
+        SettingError::NoTick => "spec.unlocking.tick",
+        SettingError::NoRecomputation | SettingError::TooFair(_) => "spec.policy",
+    };
+    FieldError::new(field, problem)
 }
 
 impl UnlockingSpec {

@@ -27,9 +27,11 @@ mod grant;
 mod ledger_entry;
 mod names;
 mod pod;
+mod policy;
 mod request;
 mod schema;
 mod selector;
+mod weights;
 
 pub use amounts::{Amounts, CurvePoint, Guarantee, RenyiAmount};
 pub use block::{BlockBudget, PrivateDataBlock, PrivateDataBlockSpec, PrivateDataBlockStatus};
@@ -38,9 +40,7 @@ pub use claim::{
     PrivacyBudgetClaimStatus, Settlement, SettlementAmount, Which, conditions,
 };
 pub use crd::{crd_files, crds};
-pub use dataset::{
-    CompositionName, PolicyName, PrivateDataset, PrivateDatasetSpec, PrivateDatasetStatus, UnlockingSpec,
-};
+pub use dataset::{CompositionName, PrivateDataset, PrivateDatasetSpec, PrivateDatasetStatus, UnlockingSpec};
 pub use decimal::{Decimal, Duration};
 pub use error::{FieldError, FieldErrors};
 pub use grant::{Grant, GrantedBlock, GrantedBudget, GrantedClaim};
@@ -52,5 +52,7 @@ pub use names::{
     LABEL_MANAGED, NameError, RESOURCE, VERSION, is_label_name, is_object_name,
 };
 pub use pod::{PodRequest, claim_spec, is_managed, pod_request};
+pub use policy::{BlendSpec, DpackSpec, FcfsSpec, PolicyName};
 pub use request::{AmountRequest, BudgetRequest, ClaimRequest, RequestError, Wish};
 pub use selector::{Dimension, Dimensions, Selector, SelectorError, check_selector};
+pub use weights::{NamespaceWeight, Weights};
