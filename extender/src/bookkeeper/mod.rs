@@ -4,8 +4,10 @@
 //! being written, makes events of it ([`matching`]), commits them as one round, and then, and only then, tells what
 //! was decided ([`telling`]).
 
+mod accounts;
 mod explain;
 mod matching;
+mod outside;
 mod shown;
 mod telling;
 

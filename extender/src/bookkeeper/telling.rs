@@ -2,24 +2,20 @@
 
 use std::collections::BTreeSet;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use privatekube_api::{
-    ClaimBlock, GrantedBlock, GrantedClaim, PrivacyBudgetClaimStatus, PrivateDataBlockStatus,
-    PrivateDatasetStatus, conditions,
-};
+use privatekube_api::{ClaimBlock, GrantedBlock, GrantedClaim, PrivacyBudgetClaimStatus};
 use privatekube_ledger::Committed;
-use privatekube_policy::{BlockId, ClaimId, ClaimState, Composition, Engine, Event, Phase, Record, Time};
-use tracing::{info, warn};
+use privatekube_policy::{BlockId, ClaimId, ClaimState, Composition, Engine, Phase, Record, Time};
+use tracing::info;
 
 use super::{
-    Asked, Bookkeeper, BookkeeperError, MOST_EXPLAINED,
+    Bookkeeper, BookkeeperError, MOST_EXPLAINED,
     explain::{self, Why},
-    shown::{block_status, claim_conditions, dominant_share, granted_budget},
+    shown::{claim_conditions, dominant_share, granted_budget},
 };
 use crate::{
     clock,
     subject::{Subject, SubjectKind},
-    view::{BlockView, ClaimView, DatasetView},
+    view::ClaimView,
     writers::StatusKey,
 };
 
@@ -208,6 +204,7 @@ impl Bookkeeper {
             block_count: Some(blocks.len() as u64),
             blocks,
             dominant_share: dominant_share(engine, &claim).map(|share| format!("{share:.4}")),
+            weight: Some(claim.arrival.weight.get()),
             sequence: (sequence > 0).then_some(sequence),
             arrived_at: Some(clock::meta_time(claim.arrived)),
             decided_at: claim.decided.map(clock::meta_time),
@@ -278,184 +275,6 @@ impl Bookkeeper {
         }
     }
 
-    /// Tells how a block's budget stands, or why the block can't be used.
-    pub(super) fn tell_block(&mut self, block: &BlockId) -> Result<(), BookkeeperError> {
-        let Some(ledger) = &self.ledger else { return Ok(()) };
-        let engine = ledger.engine().map_err(|error| self.poisoned(error))?;
-        let Some(known) = self.blocks.get(block.as_str()) else {
-            return Ok(());
-        };
-        let books = engine.block(block);
-        let mut status = books
-            .as_ref()
-            .map(|books| block_status(books, &engine.setting().composition))
-            .unwrap_or_default();
-        status.ledger_sequence = Some(ledger.sequence());
-        let since = known.object.metadata.creation_timestamp.clone();
-        status.conditions = vec![Condition {
-            type_: conditions::READY.to_owned(),
-            status: if known.problem.is_none() { "True" } else { "False" }.to_owned(),
-            reason: if known.problem.is_none() {
-                "InLedger"
-            } else {
-                "Unusable"
-            }
-            .to_owned(),
-            message: known
-                .problem
-                .clone()
-                .unwrap_or_else(|| "its budget is in the ledger".to_owned()),
-            last_transition_time: since.unwrap_or_else(|| clock::meta_time(clock::now())),
-            observed_generation: known.object.metadata.generation,
-        }];
-        self.measure_block(block, &status);
-        let view = BlockView {
-            status,
-            dimensions: known.dimensions.clone(),
-        };
-        if self.desk.view.put_block(self.block_key(block), view) {
-            self.write_status(StatusKey::Block(self.dataset.clone(), block.as_str().to_owned()));
-        }
-        Ok(())
-    }
-
-    fn measure_block(&self, block: &BlockId, status: &PrivateDataBlockStatus) {
-        if !self
-            .blocks
-            .get(block.as_str())
-            .is_some_and(|known| known.measured)
-        {
-            return;
-        }
-        let parts = [
-            ("locked", &status.locked),
-            ("available", &status.available),
-            ("allocated", &status.allocated),
-            ("consumed", &status.consumed),
-        ];
-        for (state, amounts) in parts {
-            let Some(epsilon) = amounts.as_ref().and_then(|amounts| amounts.epsilon.parse().ok()) else {
-                continue;
-            };
-            let labels = [&self.dataset.namespace, &self.dataset.name, block.as_str(), state];
-            self.desk
-                .metrics
-                .block_epsilon
-                .with_label_values(&labels)
-                .set(epsilon);
-        }
-    }
-
-    /// Tells how many blocks and claims the dataset has, and whether its object's rules are its ledger's.
-    pub(super) fn tell_dataset(&mut self) -> Result<(), BookkeeperError> {
-        let Some(ledger) = &self.ledger else { return Ok(()) };
-        let engine = ledger.engine().map_err(|error| self.poisoned(error))?;
-        let count = |phase| {
-            self.phases
-                .get(&phase)
-                .map_or(0, |count| u64::try_from(*count).unwrap_or(0))
-        };
-        let asks = self.object.as_ref().and_then(|object| object.spec.setting().ok());
-        let same = asks.is_none_or(|asks| asks == *engine.setting());
-        let since = self
-            .object
-            .as_ref()
-            .and_then(|object| object.metadata.creation_timestamp.clone());
-        let blocks = self.blocks.len() as u64;
-        let status = PrivateDatasetStatus {
-            conditions: vec![Condition {
-                type_: conditions::READY.to_owned(),
-                status: if same { "True" } else { "False" }.to_owned(),
-                reason: if same { "InLedger" } else { "RulesDiffer" }.to_owned(),
-                message: if same {
-                    "its ledger is open".to_owned()
-                } else {
-                    "its ledger began with other rules, which stay in force; make another dataset for these"
-                        .to_owned()
-                },
-                last_transition_time: since.unwrap_or_else(|| clock::meta_time(clock::now())),
-                observed_generation: None,
-            }],
-            ledger_sequence: Some(ledger.sequence()),
-            blocks: Some(blocks),
-            waiting: Some(count(Phase::Waiting)),
-            granted: Some(
-                [Phase::Granted, Phase::Consumed, Phase::Released]
-                    .map(count)
-                    .iter()
-                    .sum(),
-            ),
-        };
-        let labels = [self.dataset.namespace.as_str(), self.dataset.name.as_str()];
-        self.desk
-            .metrics
-            .blocks
-            .with_label_values(&labels)
-            .set(i64::try_from(blocks).unwrap_or(i64::MAX));
-        let view = DatasetView {
-            composition: engine.setting().composition.clone(),
-            status,
-        };
-        let changed = self.desk.view.put_dataset(self.dataset.clone(), view);
-        if changed && self.object.is_some() {
-            self.write_status(StatusKey::Dataset(self.dataset.clone()));
-        }
-        Ok(())
-    }
-
-    /// Tells that a claim can't come to a ledger yet.
-    pub(super) fn tell_held(&self, asked: &Asked, message: &str) {
-        self.tell_outside(asked.subject.clone(), Phase::Waiting, "DatasetUnknown", message);
-    }
-
-    /// Tells that a claim makes no sense on its dataset, and so never comes to the ledger.
-    pub(super) fn tell_invalid(&self, asked: &Asked, problem: &str) {
-        self.tell_outside(asked.subject.clone(), Phase::Denied, "Invalid", problem);
-    }
-
-    fn tell_outside(&self, subject: Subject, phase: Phase, reason: &str, message: &str) {
-        let id = subject.id();
-        let now = clock::now();
-        let condition = |type_: &str, status: &str| Condition {
-            type_: type_.to_owned(),
-            status: status.to_owned(),
-            reason: reason.to_owned(),
-            message: message.to_owned(),
-            last_transition_time: clock::meta_time(now),
-            observed_generation: None,
-        };
-        let mut conditions = vec![condition(conditions::GRANTED, "False")];
-        if phase == Phase::Denied {
-            conditions.push(condition(conditions::DENIED, "True"));
-        }
-        let status = PrivacyBudgetClaimStatus {
-            phase: Some(phase.into()),
-            reason: Some(reason.to_owned()),
-            message: Some(message.to_owned()),
-            conditions,
-            ..PrivacyBudgetClaimStatus::default()
-        };
-        warn!(dataset = %self.dataset, %id, ?phase, reason, message, "a claim is not in the ledger");
-        let note = format!(
-            "privacy budget claim {}/{} {}: {message}",
-            subject.namespace,
-            subject.claim_name(),
-            word(phase).to_lowercase()
-        );
-        self.desk
-            .announcer
-            .of_claim(&id, &subject, phase_reason(phase), phase == Phase::Denied, &note);
-        let view = ClaimView {
-            subject,
-            dataset: self.dataset.clone(),
-            phase,
-            status,
-            grant: None,
-        };
-        self.desk.view.put_claim(id.clone(), view);
-        self.write_status(StatusKey::Claim(id));
-    }
-
     /// Looks again why some of the waiting claims wait, and how blocks stand that the clock unlocks.
     pub(super) fn explain_some(&mut self) -> Result<(), BookkeeperError> {
         let after = self.explained.take();
@@ -513,42 +332,10 @@ impl Bookkeeper {
         }
         Ok(())
     }
-
-    /// Tells that an event made no sense, where somebody could have expected it to.
-    pub(super) fn tell_refused(&mut self, event: &Event, problem: &str) -> Result<(), BookkeeperError> {
-        warn!(dataset = %self.dataset, ?event, problem, "an event makes no sense and is left out");
-        match event {
-            Event::Consume { claim, .. } | Event::Release { claim, .. } => {
-                if let Some(subject) = Subject::of(claim) {
-                    let note = format!("the claim's consume or release can't be done: {problem}");
-                    self.desk
-                        .announcer
-                        .of_claim(claim, &subject, "BudgetUseRefused", true, &note);
-                }
-            }
-            Event::Arrive(arrival) => {
-                if let Some(subject) = Subject::of(&arrival.claim) {
-                    self.unmatched.retain(|asked| asked.subject != subject);
-                    self.tell_outside(subject, Phase::Denied, "Invalid", problem);
-                }
-            }
-            Event::AddBlock { block, .. } => {
-                if let Some(known) = self.blocks.get_mut(block.as_str()) {
-                    known.problem = Some(problem.to_owned());
-                }
-                self.tell_block(block)?;
-            }
-            Event::RetireBlock { .. }
-            | Event::Match { .. }
-            | Event::Withdraw { .. }
-            | Event::NeverRan { .. } => {}
-        }
-        Ok(())
-    }
 }
 
 /// A phase in one word: the label of metrics.
-const fn word(phase: Phase) -> &'static str {
+pub(super) const fn word(phase: Phase) -> &'static str {
     match phase {
         Phase::Waiting => "Waiting",
         Phase::Granted => "Granted",

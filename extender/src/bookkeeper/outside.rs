@@ -1,0 +1,99 @@
+//! What makes no sense, or not yet, and so is not in the ledger: told where somebody could have expected it to be.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use privatekube_api::{PrivacyBudgetClaimStatus, conditions};
+use privatekube_policy::{Event, Phase};
+use tracing::warn;
+
+use super::{
+    Asked, Bookkeeper, BookkeeperError,
+    telling::{phase_reason, word},
+};
+use crate::{clock, subject::Subject, view::ClaimView, writers::StatusKey};
+
+impl Bookkeeper {
+    /// Tells that a claim can't come to a ledger yet.
+    pub(super) fn tell_held(&self, asked: &Asked, message: &str) {
+        self.tell_outside(asked.subject.clone(), Phase::Waiting, "DatasetUnknown", message);
+    }
+
+    /// Tells that a claim makes no sense on its dataset, and so never comes to the ledger.
+    pub(super) fn tell_invalid(&self, asked: &Asked, problem: &str) {
+        self.tell_outside(asked.subject.clone(), Phase::Denied, "Invalid", problem);
+    }
+
+    fn tell_outside(&self, subject: Subject, phase: Phase, reason: &str, message: &str) {
+        let id = subject.id();
+        let now = clock::now();
+        let condition = |type_: &str, status: &str| Condition {
+            type_: type_.to_owned(),
+            status: status.to_owned(),
+            reason: reason.to_owned(),
+            message: message.to_owned(),
+            last_transition_time: clock::meta_time(now),
+            observed_generation: None,
+        };
+        let mut conditions = vec![condition(conditions::GRANTED, "False")];
+        if phase == Phase::Denied {
+            conditions.push(condition(conditions::DENIED, "True"));
+        }
+        let status = PrivacyBudgetClaimStatus {
+            phase: Some(phase.into()),
+            reason: Some(reason.to_owned()),
+            message: Some(message.to_owned()),
+            conditions,
+            ..PrivacyBudgetClaimStatus::default()
+        };
+        warn!(dataset = %self.dataset, %id, ?phase, reason, message, "a claim is not in the ledger");
+        let note = format!(
+            "privacy budget claim {}/{} {}: {message}",
+            subject.namespace,
+            subject.claim_name(),
+            word(phase).to_lowercase()
+        );
+        self.desk
+            .announcer
+            .of_claim(&id, &subject, phase_reason(phase), phase == Phase::Denied, &note);
+        let view = ClaimView {
+            subject,
+            dataset: self.dataset.clone(),
+            phase,
+            status,
+            grant: None,
+        };
+        self.desk.view.put_claim(id.clone(), view);
+        self.write_status(StatusKey::Claim(id));
+    }
+
+    /// Tells that an event made no sense, where somebody could have expected it to.
+    pub(super) fn tell_refused(&mut self, event: &Event, problem: &str) -> Result<(), BookkeeperError> {
+        warn!(dataset = %self.dataset, ?event, problem, "an event makes no sense and is left out");
+        match event {
+            Event::Consume { claim, .. } | Event::Release { claim, .. } => {
+                if let Some(subject) = Subject::of(claim) {
+                    let note = format!("the claim's consume or release can't be done: {problem}");
+                    self.desk
+                        .announcer
+                        .of_claim(claim, &subject, "BudgetUseRefused", true, &note);
+                }
+            }
+            Event::Arrive(arrival) => {
+                if let Some(subject) = Subject::of(&arrival.claim) {
+                    self.unmatched.retain(|asked| asked.subject != subject);
+                    self.tell_outside(subject, Phase::Denied, "Invalid", problem);
+                }
+            }
+            Event::AddBlock { block, .. } => {
+                if let Some(known) = self.blocks.get_mut(block.as_str()) {
+                    known.problem = Some(problem.to_owned());
+                }
+                self.tell_block(block)?;
+            }
+            Event::RetireBlock { .. }
+            | Event::Match { .. }
+            | Event::Withdraw { .. }
+            | Event::NeverRan { .. } => {}
+        }
+        Ok(())
+    }
+}
