@@ -208,6 +208,15 @@ const DEFAULT_STEPS: u64 = 1000;
 const DEFAULT_TICK: Span = Span::from_secs(1);
 
 impl PrivateDatasetSpec {
+    /// The dataset's rules, if nothing is wrong with it at all.
+    pub fn check(&self) -> Result<Setting, FieldError> {
+        let setting = self.setting()?;
+        self.guarantee()?;
+        self.timeout()?;
+        self.weights()?;
+        Ok(setting)
+    }
+
     /// What the dataset's engine is made with.
     pub fn setting(&self) -> Result<Setting, FieldError> {
         let setting = Setting {

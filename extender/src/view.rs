@@ -43,8 +43,8 @@ pub struct BlockView {
 /// A dataset as it is committed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DatasetView {
-    /// How its budgets add up.
-    pub composition: Composition,
+    /// How its budgets add up; none while its ledger can't begin.
+    pub composition: Option<Composition>,
     /// What its object's status says.
     pub status: PrivateDatasetStatus,
 }
@@ -144,6 +144,11 @@ impl View {
     /// A dataset.
     pub fn dataset(&self, key: &DatasetKey) -> Option<Arc<DatasetView>> {
         self.datasets.pin().get(key).cloned()
+    }
+
+    /// How a dataset's budgets add up, if it has a ledger.
+    pub fn composition(&self, key: &DatasetKey) -> Option<Composition> {
+        self.dataset(key)?.composition.clone()
     }
 
     /// Forgets a dataset whose ledger is gone.

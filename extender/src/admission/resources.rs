@@ -25,11 +25,8 @@ pub(super) async fn dataset(_: &Admission, request: &AdmissionRequest<DynamicObj
         Err(answer) => return answer,
     };
     let spec = &dataset.spec;
-    let problem = spec
-        .setting()
-        .and_then(|setting| Ok((setting, spec.guarantee()?)))
-        .and_then(|(setting, guarantee)| spec.timeout().map(|_| (setting, guarantee)));
-    match problem {
+    let checked = spec.check();
+    match checked.and_then(|setting| Ok((setting, spec.guarantee()?))) {
         Err(error) => Answer::Deny(error.to_string()),
         Ok((_, None)) => Answer::Allow,
         Ok((setting, Some((epsilon, delta)))) => match setting.composition.capacity(epsilon, delta) {
@@ -223,8 +220,8 @@ async fn known(registry: &Registry, key: &DatasetKey) -> Result<Known, String> {
         .get_opt(&key.name)
         .await
         .map_err(|error| format!("dataset {key} can't be read: {error}"))?;
-    let composition = match (desk.view.dataset(key), &object) {
-        (Some(dataset), _) => dataset.composition.clone(),
+    let composition = match (desk.view.composition(key), &object) {
+        (Some(composition), _) => composition,
         (None, Some(object)) => {
             object
                 .spec
@@ -256,8 +253,8 @@ pub(super) async fn check_request(
     // As they are now, where it matters: what was made a moment ago counts.
     let api: Api<PrivateDataBlock> = Api::namespaced(desk.client.clone(), &key.namespace);
     let params = ListParams::default().fields(&format!("spec.dataset={}", key.name));
-    let composition = if let Some(dataset) = desk.view.dataset(key) {
-        dataset.composition.clone()
+    let composition = if let Some(composition) = desk.view.composition(key) {
+        composition
     } else {
         let known = known(registry, key).await?;
         let found = api

@@ -1,8 +1,9 @@
 //! How blocks and the dataset stand: their statuses and metrics.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use privatekube_api::{PrivateDataBlockStatus, PrivateDatasetStatus, conditions};
-use privatekube_policy::{BlockId, Phase};
+use privatekube_api::{FieldError, PrivateDataBlockStatus, PrivateDatasetStatus, conditions};
+use privatekube_ledger::Ledger;
+use privatekube_policy::{BlockId, Engine, Phase};
 
 use super::{Bookkeeper, BookkeeperError, shown::block_status};
 use crate::{
@@ -82,15 +83,17 @@ impl Bookkeeper {
 
     /// Tells how many blocks and claims the dataset has, and whether its object's rules are its ledger's.
     pub(super) fn tell_dataset(&mut self) -> Result<(), BookkeeperError> {
-        let Some(ledger) = &self.ledger else { return Ok(()) };
-        let engine = ledger.engine().map_err(|error| self.poisoned(error))?;
+        let engine = self.engine()?;
+        let ready = self.ready(engine);
+        if engine.is_none() && ready.is_true() {
+            // Nothing is wrong, and nothing is there yet.
+            return Ok(());
+        }
         let count = |phase| {
             self.phases
                 .get(&phase)
                 .map_or(0, |count| u64::try_from(*count).unwrap_or(0))
         };
-        let asks = self.object.as_ref().and_then(|object| object.spec.setting().ok());
-        let same = asks.is_none_or(|asks| asks == *engine.setting());
         let since = self
             .object
             .as_ref()
@@ -99,18 +102,13 @@ impl Bookkeeper {
         let status = PrivateDatasetStatus {
             conditions: vec![Condition {
                 type_: conditions::READY.to_owned(),
-                status: if same { "True" } else { "False" }.to_owned(),
-                reason: if same { "InLedger" } else { "RulesDiffer" }.to_owned(),
-                message: if same {
-                    "its ledger is open".to_owned()
-                } else {
-                    "its ledger began with other rules, which stay in force; make another dataset for these"
-                        .to_owned()
-                },
+                status: if ready.is_true() { "True" } else { "False" }.to_owned(),
+                reason: ready.reason().to_owned(),
+                message: ready.message(),
                 last_transition_time: since.unwrap_or_else(|| clock::meta_time(clock::now())),
                 observed_generation: None,
             }],
-            ledger_sequence: Some(ledger.sequence()),
+            ledger_sequence: self.ledger.as_ref().map(Ledger::sequence),
             blocks: Some(blocks),
             waiting: Some(count(Phase::Waiting)),
             granted: Some(
@@ -120,20 +118,70 @@ impl Bookkeeper {
                     .sum(),
             ),
         };
+        let composition = engine.map(|engine| engine.setting().composition.clone());
         let labels = [self.dataset.namespace.as_str(), self.dataset.name.as_str()];
         self.desk
             .metrics
             .blocks
             .with_label_values(&labels)
             .set(i64::try_from(blocks).unwrap_or(i64::MAX));
-        let view = DatasetView {
-            composition: engine.setting().composition.clone(),
-            status,
-        };
+        let view = DatasetView { composition, status };
         let changed = self.desk.view.put_dataset(self.dataset.clone(), view);
         if changed && self.object.is_some() {
             self.write_status(StatusKey::Dataset(self.dataset.clone()));
         }
         Ok(())
+    }
+
+    fn ready(&self, engine: Option<&Engine>) -> Ready {
+        let Some(spec) = self.object.as_ref().map(|object| &object.spec) else {
+            return Ready::InLedger;
+        };
+        match (spec.setting(), engine) {
+            (Err(problem), None) => Ready::NeverBegun(problem),
+            (Err(problem), Some(_)) => Ready::Invalid(problem),
+            (Ok(asks), Some(engine)) if asks != *engine.setting() => Ready::RulesDiffer,
+            (Ok(_), _) => spec.check().err().map_or(Ready::InLedger, Ready::Invalid),
+        }
+    }
+}
+
+/// Whether a dataset's object and its ledger are one.
+enum Ready {
+    InLedger,
+    RulesDiffer,
+    /// The ledger can't begin with these rules.
+    NeverBegun(FieldError),
+    /// What makes no sense is not used; the ledger goes on.
+    Invalid(FieldError),
+}
+
+impl Ready {
+    const fn is_true(&self) -> bool {
+        matches!(self, Self::InLedger)
+    }
+
+    const fn reason(&self) -> &'static str {
+        match self {
+            Self::InLedger => "InLedger",
+            Self::RulesDiffer => "RulesDiffer",
+            Self::NeverBegun(_) | Self::Invalid(_) => "Invalid",
+        }
+    }
+
+    fn message(&self) -> String {
+        match self {
+            Self::InLedger => "its ledger is open".to_owned(),
+            Self::RulesDiffer => {
+                "its ledger began with other rules, which stay in force; make another dataset for these"
+                    .to_owned()
+            }
+            Self::NeverBegun(problem) => {
+                format!("{problem}; nothing is granted: make another dataset, with rules that can be used")
+            }
+            Self::Invalid(problem) => {
+                format!("{problem}; that is not used, and what its ledger began with stays in force")
+            }
+        }
     }
 }

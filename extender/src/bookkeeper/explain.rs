@@ -1,6 +1,6 @@
 //! Why a claim is where it is, in sentences.
 
-use privatekube_policy::{Composition, Denial, Explanation, Lack, Span, Time, Unlocks};
+use privatekube_policy::{Composition, Denial, Explanation, Lack, Policy, Setting, Span, Time, Unlocks};
 
 use crate::clock;
 
@@ -11,8 +11,9 @@ pub(super) struct Why {
     pub(super) message: String,
 }
 
-/// Why a claim waits.
-pub(super) fn waits(explanation: &Explanation, composition: &Composition) -> Why {
+/// Why a claim waits. `ahead`: how many waiting claims go before it, if there is an order and it is known.
+pub(super) fn waits(explanation: &Explanation, ahead: Option<usize>, setting: &Setting) -> Why {
+    let composition = &setting.composition;
     let mut why = if let Some((found, needed)) = explanation.unmatched {
         Why {
             reason: "TooFewBlocks",
@@ -26,9 +27,15 @@ pub(super) fn waits(explanation: &Explanation, composition: &Composition) -> Why
             1 => "; one more of its blocks lacks budget".to_owned(),
             others => format!("; {others} more of its blocks lack budget"),
         };
+        let (reason, message) = match setting.policy {
+            Policy::RoundRobin => ("Gathering", gathers(lack, composition)),
+            Policy::Dpf | Policy::Fcfs { .. } | Policy::Dpack { .. } | Policy::Blend { .. } => {
+                ("TooLittleUnlocked", lacks(lack, composition))
+            }
+        };
         Why {
-            reason: "TooLittleUnlocked",
-            message: format!("{}{others}", lacks(lack, composition)),
+            reason,
+            message: format!("{message}{others}"),
         }
     } else {
         Why {
@@ -36,12 +43,19 @@ pub(super) fn waits(explanation: &Explanation, composition: &Composition) -> Why
             message: "it is about to be decided".to_owned(),
         }
     };
+    match ahead {
+        None => {}
+        Some(0) => why.message.push_str("; no waiting claim goes before it"),
+        Some(1) => why.message.push_str("; one waiting claim goes before it"),
+        Some(ahead) => why.message = format!("{}; {ahead} waiting claims go before it", why.message),
+    }
     if let Some(expires) = explanation.expires {
         why.message = format!("{}; it expires at {}", why.message, clock::display(expires));
     }
     why
 }
 
+/// What a block lacks for a claim that takes what is unlocked.
 fn lacks(lack: &Lack, composition: &Composition) -> String {
     let amount = |units: i128| composition.display_units(lack.coordinate, units);
     let what = composition.coordinate_name(lack.coordinate);
@@ -58,6 +72,33 @@ fn lacks(lack: &Lack, composition: &Composition) -> String {
         lack.block,
         amount(lack.unlocked),
         amount(i128::from(lack.asked)),
+        amount(lack.missing),
+    )
+}
+
+/// What a claim lacks that is given its part of what is unlocked, again and again.
+fn gathers(lack: &Lack, composition: &Composition) -> String {
+    let amount = |units: i128| composition.display_units(lack.coordinate, units);
+    let what = composition.coordinate_name(lack.coordinate);
+    let divided = "divided among all that wait for the block";
+    let remedy = match lack.unlocks {
+        Unlocks::Arrivals(1) => {
+            format!("the next claim that arrives for the block unlocks that, to be {divided}")
+        }
+        Unlocks::Arrivals(arrivals) => {
+            format!("{arrivals} more claims that arrive for the block unlock that, to be {divided}")
+        }
+        Unlocks::At(time) => format!("that is unlocked by {}, to be {divided}", clock::display(time)),
+        Unlocks::OnlyReturned => {
+            "which is more than is left to be divided: only budget that other claims release can fill that"
+                .to_owned()
+        }
+    };
+    format!(
+        "it has gathered {} of the {} {what} that it asks of block {}: {} is missing, {remedy}",
+        amount(lack.unlocked),
+        amount(i128::from(lack.asked)),
+        lack.block,
         amount(lack.missing),
     )
 }
@@ -98,7 +139,8 @@ pub(super) fn denied(denial: &Denial, composition: &Composition) -> Why {
             Why {
                 reason: "DoesNotFit",
                 message: format!(
-                    "block {block} had {} of the {} {} asked, and nothing waits under this policy",
+                    "block {block} had {} of the {} {} asked, and under the dataset's policy (FCFS, refusing) nothing \
+                     waits: ask again when more is available",
                     amount((*unlocked).max(0)),
                     amount(*asked),
                     composition.coordinate_name(coordinate),
@@ -108,7 +150,8 @@ pub(super) fn denied(denial: &Denial, composition: &Composition) -> Why {
         Denial::DividedUp { block } => Why {
             reason: "DividedUp",
             message: format!(
-                "block {block} was divided among the claims that waited, and nothing is left to divide"
+                "block {block} is unlocked and divided completely among the claims that asked for it (policy \
+                 RoundRobin): nothing is left to make up what this one lacks there"
             ),
         },
     }
@@ -130,50 +173,153 @@ pub(super) fn expired(timeout: Option<Span>, at: Time) -> Why {
 
 #[cfg(test)]
 mod tests {
-    use privatekube_policy::BlockId;
+    use privatekube_policy::{BlockId, Unlocking};
 
     use super::*;
 
-    #[test]
-    fn a_waiting_claim_says_which_block_lacks_how_much_and_what_would_help() {
-        let explanation = Explanation {
+    const UNIT: i64 = 1_000_000_000_000;
+
+    fn setting(policy: Policy) -> Setting {
+        Setting {
+            policy,
+            unlocking: Unlocking::Arrivals(4),
+            composition: Composition::Basic,
+        }
+    }
+
+    /// Of 1.5 epsilon, 1 is there.
+    fn explanation(unlocks: Unlocks) -> Explanation {
+        Explanation {
             unmatched: None,
             lacks: vec![Lack {
                 block: BlockId::from("b2"),
                 coordinate: 0,
-                asked: 1_500_000_000_000,
-                unlocked: 1_000_000_000_000,
-                missing: 500_000_000_000,
-                locked: 3_000_000_000_000,
-                unlocks: Unlocks::Arrivals(1),
+                asked: 3 * UNIT / 2,
+                unlocked: i128::from(UNIT),
+                missing: i128::from(UNIT / 2),
+                locked: i128::from(3 * UNIT),
+                unlocks,
             }],
             dominant_share: None,
             expires: None,
-        };
-        assert_eq!(
-            waits(&explanation, &Composition::Basic).message,
-            "block b2 has 1 of the 1.5 epsilon asked: 0.5 is missing, the next claim that arrives for the block \
-             unlocks that"
-        );
-        let unmatched = Explanation {
-            unmatched: Some((1, 3)),
-            lacks: vec![],
-            ..explanation
-        };
-        assert_eq!(waits(&unmatched, &Composition::Basic).reason, "TooFewBlocks");
+        }
     }
 
     #[test]
-    fn a_denied_claim_says_what_is_left() {
-        let denial = Denial::TooLarge {
-            block: BlockId::from("b1"),
-            coordinate: 0,
-            asked: 20_000_000_000_000,
-            left: 10_000_000_000_000,
+    fn a_waiting_claim_says_which_block_lacks_how_much_and_what_would_help() {
+        let next = explanation(Unlocks::Arrivals(1));
+        for policy in [
+            Policy::Dpf,
+            Policy::Fcfs { refusing: false },
+            Policy::Dpack { recompute_after: 1 },
+            Policy::Blend {
+                fairness: 500,
+                recompute_after: 1,
+            },
+        ] {
+            let why = waits(&next, None, &setting(policy));
+            assert_eq!(why.reason, "TooLittleUnlocked");
+            assert_eq!(
+                why.message,
+                "block b2 has 1 of the 1.5 epsilon asked: 0.5 is missing, the next claim that arrives for the block \
+                 unlocks that"
+            );
+        }
+        let unmatched = Explanation {
+            unmatched: Some((1, 3)),
+            lacks: vec![],
+            ..next
         };
         assert_eq!(
-            denied(&denial, &Composition::Basic).message,
-            "block b1 can never give the 20 epsilon asked: 10 is all that is not spent"
+            waits(&unmatched, None, &setting(Policy::Dpf)).reason,
+            "TooFewBlocks"
+        );
+    }
+
+    #[test]
+    fn a_waiting_claim_says_how_many_go_before_it() {
+        let said = |ahead| {
+            let why = waits(
+                &explanation(Unlocks::OnlyReturned),
+                Some(ahead),
+                &setting(Policy::Dpack { recompute_after: 1 }),
+            );
+            why.message.split_once("; ").unwrap().1.to_owned()
+        };
+        assert_eq!(said(0), "no waiting claim goes before it");
+        assert_eq!(said(1), "one waiting claim goes before it");
+        assert_eq!(said(17), "17 waiting claims go before it");
+    }
+
+    #[test]
+    fn under_round_robin_a_claim_says_what_it_has_gathered_and_that_it_shares() {
+        let said = |unlocks| {
+            let why = waits(&explanation(unlocks), None, &setting(Policy::RoundRobin));
+            assert_eq!(why.reason, "Gathering");
+            let gathered = "it has gathered 1 of the 1.5 epsilon that it asks of block b2: 0.5 is missing, ";
+            why.message.strip_prefix(gathered).unwrap().to_owned()
+        };
+        assert_eq!(
+            said(Unlocks::Arrivals(1)),
+            "the next claim that arrives for the block unlocks that, to be divided among all that wait for the block"
+        );
+        assert_eq!(
+            said(Unlocks::Arrivals(2)),
+            "2 more claims that arrive for the block unlock that, to be divided among all that wait for the block"
+        );
+        assert_eq!(
+            said(Unlocks::At(Time::from_micros(0))),
+            "that is unlocked by 1970-01-01T00:00:00.000000Z, to be divided among all that wait for the block"
+        );
+        assert_eq!(
+            said(Unlocks::OnlyReturned),
+            "which is more than is left to be divided: only budget that other claims release can fill that"
+        );
+    }
+
+    #[test]
+    fn a_denied_claim_says_what_is_left_or_by_which_policy_it_is_denied() {
+        let said = |denial| {
+            let why = denied(&denial, &Composition::Basic);
+            (why.reason, why.message)
+        };
+        let block = || BlockId::from("b1");
+        let too_large = Denial::TooLarge {
+            block: block(),
+            coordinate: 0,
+            asked: 20 * UNIT,
+            left: 10 * UNIT,
+        };
+        assert_eq!(
+            said(too_large),
+            (
+                "TooLarge",
+                "block b1 can never give the 20 epsilon asked: 10 is all that is not spent".to_owned()
+            )
+        );
+        let does_not_fit = Denial::DoesNotFit {
+            block: block(),
+            coordinate: 0,
+            asked: 5 * UNIT,
+            unlocked: 4 * UNIT,
+        };
+        assert_eq!(
+            said(does_not_fit),
+            (
+                "DoesNotFit",
+                "block b1 had 4 of the 5 epsilon asked, and under the dataset's policy (FCFS, refusing) nothing waits: \
+                 ask again when more is available"
+                    .to_owned()
+            )
+        );
+        assert_eq!(
+            said(Denial::DividedUp { block: block() }),
+            (
+                "DividedUp",
+                "block b1 is unlocked and divided completely among the claims that asked for it (policy RoundRobin): \
+                 nothing is left to make up what this one lacks there"
+                    .to_owned()
+            )
         );
     }
 }

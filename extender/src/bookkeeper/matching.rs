@@ -2,10 +2,9 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use privatekube_api::{AmountRequest, ClaimRequest, PrivateDataBlock, PrivateDataset, Wish};
+use privatekube_api::{AmountRequest, ClaimRequest, PrivateDataBlock, PrivateDataset, Weights, Wish};
 use privatekube_policy::{
     Amount, Arrival, BlockId, Budget, ClaimId, ClaimState, Composition, Demand, Engine, Event, Phase, Span,
-    Weight,
 };
 use tracing::{debug, warn};
 
@@ -44,6 +43,12 @@ impl Bookkeeper {
 
     /// Remembers the dataset's object: blocks without a budget of their own may have one now.
     pub(super) fn know_dataset(&mut self, object: Arc<PrivateDataset>) -> Result<(), BookkeeperError> {
+        let known = self.object.as_ref().map(|known| &known.metadata);
+        let known = known.filter(|known| known.uid == object.metadata.uid);
+        // The watch may be behind what was read.
+        if known.is_some_and(|known| known.generation >= object.metadata.generation) {
+            return Ok(());
+        }
         self.object = Some(object);
         for known in self.blocks.values_mut() {
             self.blocks_changed |= known.problem.take().is_some();
@@ -99,10 +104,7 @@ impl Bookkeeper {
         match to_match {
             _ if asked_already => {}
             None if engine.is_none() => {
-                self.tell_held(
-                    &asked,
-                    "the dataset has no block and no PrivateDataset object yet",
-                );
+                self.tell_held(&asked);
                 self.fresh.push(asked);
             }
             None => self.fresh.push(asked),
@@ -172,6 +174,7 @@ impl Bookkeeper {
                 }
             }
         }
+        let weights = self.weights();
         for asked in std::mem::take(&mut self.fresh) {
             match self.matched(&asked.request, &composition) {
                 Err(problem) => self.tell_invalid(&asked, &problem),
@@ -183,7 +186,7 @@ impl Bookkeeper {
                         min_blocks: min_blocks(request),
                         timeout: request.timeout.or_else(|| self.default_timeout()),
                         priority: request.priority,
-                        weight: Weight::default(),
+                        weight: weights.of(&asked.subject.namespace),
                     };
                     if !is_matched(&arrival) {
                         self.unmatched.push(asked);
@@ -249,6 +252,13 @@ impl Bookkeeper {
         self.object
             .as_ref()
             .and_then(|object| object.spec.timeout().ok().flatten())
+    }
+
+    /// How much claims count that come now.
+    fn weights(&self) -> Weights {
+        // Admission lets none in that make no sense.
+        let weights = self.object.as_ref().map(|object| object.spec.weights());
+        weights.and_then(Result::ok).unwrap_or_default()
     }
 
     /// The demands of a request on the blocks that exist: all it matches, or the newest of them.

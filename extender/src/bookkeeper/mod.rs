@@ -269,24 +269,24 @@ impl Bookkeeper {
     }
 
     async fn open(&mut self) -> Result<(), BookkeeperError> {
-        let object = self.read_object().await;
-        let setting = match object.as_ref().map(|object| object.spec.setting()) {
-            None => self.desk.defaults.clone(),
-            Some(Ok(setting)) => setting,
-            Some(Err(error)) => {
-                // Admission lets no such object in.
-                warn!(dataset = %self.dataset, %error, "the dataset's rules make no sense; the defaults are used");
-                self.desk.defaults.clone()
-            }
+        self.object = self.read_object().await.map(Arc::new);
+        let asked = self.object.as_ref().map(|object| object.spec.setting());
+        let (setting, problem) = match asked {
+            None => (self.desk.defaults.clone(), None),
+            Some(Ok(setting)) => (setting, None),
+            // Only a ledger that began with other rules is opened.
+            Some(Err(problem)) => (self.desk.defaults.clone(), Some(problem)),
         };
-        if let Some(object) = object {
-            self.object = Some(Arc::new(object));
-        }
         let store = KubernetesStore::new(self.desk.client.clone(), self.dataset.clone());
         let began = Instant::now();
         let ledger = Ledger::open(store, self.desk.writer.clone(), setting)
             .await
             .map_err(|error| BookkeeperError::Open(self.dataset.clone(), Box::new(error)))?;
+        if let Some(problem) = problem.filter(|_| ledger.sequence() == 0) {
+            // Admission lets no such object in. Begun with the defaults, the ledger would have them for ever.
+            warn!(dataset = %self.dataset, %problem, "no ledger begins with rules that make no sense");
+            return self.tell_dataset();
+        }
         info!(
             dataset = %self.dataset,
             sequence = ledger.sequence(),
@@ -295,7 +295,9 @@ impl Bookkeeper {
         );
         self.ledger = Some(ledger);
         // Grants name their blocks' data sources.
-        self.read_blocks().await;
+        for block in self.list_blocks().await {
+            self.know(Arc::new(block));
+        }
         self.tell_everything()
     }
 
@@ -366,8 +368,7 @@ impl Bookkeeper {
             .iter()
             .any(|message| matches!(message, Message::Claim { .. }))
         {
-            // What was there before somebody asked must be seen before it is matched: the watch may be behind.
-            self.read_blocks().await;
+            self.look().await?;
         }
         if self.ledger.is_none() && self.may_open(&batch).await {
             self.open().await?;
@@ -408,6 +409,9 @@ impl Bookkeeper {
     /// ledger tells.
     async fn check_ledger(&mut self) -> Result<(), BookkeeperError> {
         self.object = None;
+        if self.ledger.is_none() {
+            self.desk.view.forget_dataset(&self.dataset);
+        }
         let Some(ledger) = self.ledger.as_ref().filter(|ledger| ledger.sequence() > 0) else {
             return Ok(());
         };
@@ -444,14 +448,24 @@ impl Bookkeeper {
             .await
     }
 
+    /// What was there before somebody asked must be seen before it is matched and weighed: the watch may be behind.
+    async fn look(&mut self) -> Result<(), BookkeeperError> {
+        let (object, blocks) = tokio::join!(self.read_object(), self.list_blocks());
+        for block in blocks {
+            self.know(Arc::new(block));
+        }
+        match object {
+            None => self.object = None,
+            Some(object) => self.know_dataset(Arc::new(object))?,
+        }
+        Ok(())
+    }
+
     /// Every block of the dataset as it is now.
-    async fn read_blocks(&mut self) {
+    async fn list_blocks(&self) -> Vec<PrivateDataBlock> {
         let api: Api<PrivateDataBlock> = Api::namespaced(self.desk.client.clone(), &self.dataset.namespace);
         let params = ListParams::default().fields(&format!("spec.dataset={}", self.dataset.name));
-        let list = self.patiently("the blocks", || api.list(&params)).await;
-        for object in list {
-            self.know(Arc::new(object));
-        }
+        self.patiently("the blocks", || api.list(&params)).await.items
     }
 
     /// Asks until the API server answers: nothing can be decided without it, and everything can wait.

@@ -13,8 +13,19 @@ use crate::{clock, subject::Subject, view::ClaimView, writers::StatusKey};
 
 impl Bookkeeper {
     /// Tells that a claim can't come to a ledger yet.
-    pub(super) fn tell_held(&self, asked: &Asked, message: &str) {
-        self.tell_outside(asked.subject.clone(), Phase::Waiting, "DatasetUnknown", message);
+    pub(super) fn tell_held(&self, asked: &Asked) {
+        let problem = self
+            .object
+            .as_ref()
+            .and_then(|object| object.spec.setting().err());
+        let (reason, message) = match problem {
+            None => (
+                "DatasetUnknown",
+                "the dataset has no block and no PrivateDataset object yet".to_owned(),
+            ),
+            Some(problem) => ("DatasetInvalid", format!("the dataset can't be used: {problem}")),
+        };
+        self.tell_outside(asked.subject.clone(), Phase::Waiting, reason, &message);
     }
 
     /// Tells that a claim makes no sense on its dataset, and so never comes to the ledger.

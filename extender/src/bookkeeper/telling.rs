@@ -69,14 +69,21 @@ impl Bookkeeper {
         let Some(engine) = self.engine()? else {
             return Ok(());
         };
-        let claims: Vec<(ClaimId, ClaimView)> = engine
+        let claims: Vec<(ClaimId, Phase)> = engine
             .claims()
-            .filter_map(|id| Some((id.clone(), self.claim_view(engine, id, 0, None)?)))
+            .filter_map(|id| Some((id.clone(), engine.claim(id)?.phase)))
             .collect();
         let blocks: Vec<BlockId> = engine.blocks().cloned().collect();
-        for (id, view) in claims {
-            self.count(&id, view.phase);
-            self.desk.view.put_claim(id, view);
+        for (id, phase) in &claims {
+            self.count(id, *phase);
+        }
+        let Some(engine) = self.engine()? else {
+            return Ok(());
+        };
+        for (id, _) in claims {
+            if let Some(view) = self.claim_view(engine, &id, 0, None) {
+                self.desk.view.put_claim(id, view);
+            }
         }
         for block in blocks {
             self.tell_block(&block)?;
@@ -182,7 +189,7 @@ impl Bookkeeper {
         let subject = Subject::of(id)?;
         let claim = engine.claim(id)?;
         let composition = &engine.setting().composition;
-        let why = Self::why(engine, id, &claim);
+        let why = self.why(engine, id, &claim);
         let blocks: Vec<ClaimBlock> = claim
             .arrival
             .demands
@@ -254,17 +261,26 @@ impl Bookkeeper {
         self.blocks.get(block.as_str())?.object.spec.data_source.clone()
     }
 
-    fn why(engine: &Engine, id: &ClaimId, claim: &ClaimState<'_>) -> Why {
+    /// Why a claim waits; none if it doesn't.
+    fn why_it_waits(&self, engine: &Engine, id: &ClaimId) -> Option<Why> {
+        let explanation = engine.explain(id)?;
+        // A claim's place costs a look at every claim that waits, so it is told while each is looked at each time.
+        let few = self.waiting.len() <= MOST_EXPLAINED;
+        let standing = few.then(|| engine.standing(id)).flatten();
+        let ahead = standing.and_then(|standing| standing.ahead);
+        Some(explain::waits(&explanation, ahead, engine.setting()))
+    }
+
+    fn why(&self, engine: &Engine, id: &ClaimId, claim: &ClaimState<'_>) -> Why {
         let composition = &engine.setting().composition;
         let plain = |reason, message: &str| Why {
             reason,
             message: message.to_owned(),
         };
         match (claim.phase, claim.denial, claim.decided) {
-            (Phase::Waiting, ..) => match engine.explain(id) {
-                Some(explanation) => explain::waits(&explanation, composition),
-                None => plain("Undecided", "it is about to be decided"),
-            },
+            (Phase::Waiting, ..) => self
+                .why_it_waits(engine, id)
+                .unwrap_or_else(|| plain("Undecided", "it is about to be decided")),
             (Phase::Granted, ..) => plain("Granted", "its budget is allocated on all its blocks"),
             (Phase::Consumed, ..) => plain("Consumed", "its budget is spent"),
             (Phase::Released, ..) => plain("Released", "its budget was given back without being spent"),
@@ -300,10 +316,9 @@ impl Bookkeeper {
             let Some(mut view) = self.desk.view.claim(id).map(|view| (*view).clone()) else {
                 continue;
             };
-            let Some(explanation) = engine.explain(id) else {
+            let Some(why) = self.why_it_waits(engine, id) else {
                 continue;
             };
-            let why = explain::waits(&explanation, &engine.setting().composition);
             for condition in &mut view.status.conditions {
                 why.reason.clone_into(&mut condition.reason);
                 condition.message.clone_from(&why.message);
