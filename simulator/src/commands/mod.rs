@@ -1,0 +1,4 @@
+//! The commands, one file each: arguments in, lines out. What they do is the library's.
+
+pub(crate) mod experiment;
+pub(crate) mod parameters;

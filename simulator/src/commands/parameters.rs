@@ -1,0 +1,76 @@
+//! The parameters of one run, as arguments.
+
+use clap::{Args, ValueEnum};
+use privatekube_simulator::{
+    PolicyChoice,
+    experiment::{CompositionKind, Experiment, Parameters},
+};
+
+/// The parameters of one run.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ParameterArguments {
+    /// The experiment: micro-single, micro-multi.
+    #[arg(value_name = "NAME")]
+    pub(crate) experiment: Experiment,
+    /// The policy: fcfs, or fcfs-wait, dpf, rr, dpack or blend with -n (unlocking by arrivals) or -t (over time). Left
+    /// out: the experiment's own.
+    #[arg(long, value_name = "POLICY")]
+    pub(crate) policy: Option<PolicyChoice>,
+    /// Policies with -n: how many arrivals unlock a block. Left out: the experiment's own.
+    #[arg(long, value_name = "N")]
+    pub(crate) n: Option<u32>,
+    /// Policies with -t: in how many seconds a block unlocks. Left out: the experiment's own.
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) lifetime: Option<f64>,
+    /// How many tasks in 100 are mice.
+    #[arg(long, value_name = "PERCENT")]
+    pub(crate) mice: Option<f64>,
+    /// How budgets add up. Left out: the experiment's own.
+    #[arg(long, value_enum, value_name = "KIND")]
+    pub(crate) composition: Option<CompositionArgument>,
+    /// Of the random numbers.
+    #[arg(long, value_name = "SEED", default_value_t = 3345)]
+    pub(crate) seed: u64,
+    /// DPack and blend: after how many grants costs are worked out anew.
+    #[arg(long, value_name = "GRANTS")]
+    pub(crate) recompute_after: Option<u32>,
+    /// Blend: the part of what is unlocked that goes by DPF, in thousandths.
+    #[arg(long, value_name = "THOUSANDTHS")]
+    pub(crate) fairness: Option<u16>,
+    /// How much tasks differ from each other: the standard deviation that dpack-orders and dpack-blocks vary.
+    #[arg(long, value_name = "SIGMA")]
+    pub(crate) spread: Option<f64>,
+    /// dpack-orders, dpack-blocks: what a task asks at its best order at least, as a part of a block.
+    #[arg(long, value_name = "PART")]
+    pub(crate) least: Option<f64>,
+}
+
+/// How budgets add up.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum CompositionArgument {
+    /// Epsilons and deltas add up.
+    Basic,
+    /// Renyi curves add up at each order.
+    Renyi,
+}
+
+impl ParameterArguments {
+    pub(crate) fn parameters(&self) -> Parameters {
+        Parameters {
+            policy: self.policy,
+            n: self.n,
+            lifetime: self.lifetime,
+            mice: self.mice,
+            composition: self.composition.map(|kind| match kind {
+                CompositionArgument::Basic => CompositionKind::Basic,
+                CompositionArgument::Renyi => CompositionKind::Renyi,
+            }),
+            seed: self.seed,
+            recompute_after: self.recompute_after,
+            fairness: self.fairness,
+            spread: self.spread,
+            least: self.least,
+            ..Parameters::of(self.experiment)
+        }
+    }
+}

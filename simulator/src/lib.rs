@@ -1,0 +1,26 @@
+//! Privacy budget scheduling over virtual time: the very engine that a cluster runs, driven by workloads instead of
+//! pods.
+//!
+//! A [`Workload`] says which blocks and tasks come when; [`Rules`] say how is decided; [`run`] lets it happen and gives
+//! an [`Outcome`]. Workloads come from [`trace`] files or from the [`experiment`]s of the field's papers. This crate
+//! contains no policy (that is `privatekube-policy`) and nothing of Kubernetes.
+//!
+//! Begin reading at [`Workload`], then [`run`], then [`experiment`].
+#![forbid(unsafe_code)]
+
+pub mod experiment;
+mod instant;
+mod outcome;
+mod random;
+pub mod results;
+mod rules;
+mod run;
+pub mod trace;
+mod workload;
+
+pub use instant::{TooLong, seconds, span, time};
+pub use outcome::{ClassCount, Decision, Delays, Outcome, Summary};
+pub use random::Random;
+pub use rules::{PolicyChoice, PolicyError, PolicyKind, Rules, RulesError, Unlock};
+pub use run::{RunError, run};
+pub use workload::{BlockArrival, Blocks, Micro, MicroError, Task, Workload};

@@ -1,0 +1,169 @@
+//! What became of a workload's tasks.
+
+use std::time::Duration;
+
+use privatekube_policy::Time;
+use serde::Serialize;
+
+use crate::{Workload, seconds};
+
+/// What became of one task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// All it asked became its own then.
+    Granted(Time),
+    /// It was denied, or its timeout was over, then.
+    Refused(Time),
+    /// It still waited at the end.
+    Waiting,
+}
+
+/// What became of all tasks, and how long it took to find out.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// By the task's number.
+    pub decisions: Vec<Decision>,
+    /// How long the engine worked, on this machine.
+    pub wall: Duration,
+}
+
+/// An outcome in numbers.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Summary {
+    /// How many tasks came.
+    pub tasks: usize,
+    /// How many of them were granted.
+    pub granted: usize,
+    /// How many were denied, or waited for their whole timeout.
+    pub refused: usize,
+    /// How many still waited at the end.
+    pub waiting: usize,
+    /// The same for each class, in the workload's order.
+    pub classes: Vec<ClassCount>,
+    /// How long the granted tasks waited; none if there are none.
+    pub delay: Option<Delays>,
+}
+
+/// One class of tasks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ClassCount {
+    /// Its name.
+    pub class: String,
+    /// How many of its tasks came.
+    pub tasks: usize,
+    /// How many of them were granted.
+    pub granted: usize,
+}
+
+/// How long granted tasks waited, from arrival to grant, in seconds. A quantile is the smallest delay that at least so
+/// large a part of them does not exceed.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Delays {
+    /// On average.
+    pub average: f64,
+    /// The median.
+    pub p50: f64,
+    /// The 90th percentile.
+    pub p90: f64,
+    /// The 99th percentile.
+    pub p99: f64,
+    /// The 99.9th percentile.
+    pub p999: f64,
+    /// The longest.
+    pub max: f64,
+}
+
+impl Outcome {
+    /// How long each granted task waited, in seconds, the shortest first.
+    #[must_use]
+    pub fn delays(&self, workload: &Workload) -> Vec<f64> {
+        let pairs = workload.tasks.iter().zip(&self.decisions);
+        let mut delays: Vec<u64> = pairs
+            .filter_map(|(task, decision)| match decision {
+                Decision::Granted(at) => Some(at.micros().saturating_sub(task.at.micros())),
+                Decision::Refused(_) | Decision::Waiting => None,
+            })
+            .collect();
+        delays.sort_unstable();
+        delays
+            .into_iter()
+            .map(|delay| seconds(Time::from_micros(delay)))
+            .collect()
+    }
+
+    /// The outcome in numbers.
+    #[must_use]
+    pub fn summary(&self, workload: &Workload) -> Summary {
+        let mut classes: Vec<ClassCount> = workload
+            .classes
+            .iter()
+            .map(|class| ClassCount {
+                class: class.clone(),
+                tasks: 0,
+                granted: 0,
+            })
+            .collect();
+        let (mut granted, mut refused, mut waiting) = (0, 0, 0);
+        for (task, decision) in workload.tasks.iter().zip(&self.decisions) {
+            let is_granted = matches!(decision, Decision::Granted(_));
+            match decision {
+                Decision::Granted(_) => granted += 1,
+                Decision::Refused(_) => refused += 1,
+                Decision::Waiting => waiting += 1,
+            }
+            if let Some(class) = classes.get_mut(task.class) {
+                class.tasks += 1;
+                class.granted += usize::from(is_granted);
+            }
+        }
+        Summary {
+            tasks: self.decisions.len(),
+            granted,
+            refused,
+            waiting,
+            classes,
+            delay: Delays::of(&self.delays(workload)),
+        }
+    }
+}
+
+impl Delays {
+    /// Of delays in seconds, the shortest first.
+    fn of(sorted: &[f64]) -> Option<Self> {
+        let max = *sorted.last()?;
+        // Thousandths are rounded up to a place, so a quantile is one of the delays.
+        let quantile = |thousandths: usize| {
+            let place = (sorted.len() * thousandths).div_ceil(1000).max(1);
+            sorted.get(place - 1).copied().unwrap_or(max)
+        };
+        #[expect(clippy::cast_precision_loss, reason = "there are fewer than 2^32 tasks")]
+        let count = sorted.len() as f64;
+        Some(Self {
+            average: sorted.iter().sum::<f64>() / count,
+            p50: quantile(500),
+            p90: quantile(900),
+            p99: quantile(990),
+            p999: quantile(999),
+            max,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_are_delays_that_occurred() {
+        let delays: Vec<f64> = (1..=200).map(f64::from).collect();
+        let delays = Delays::of(&delays).unwrap();
+        assert_eq!(
+            (delays.p50, delays.p90, delays.p99, delays.p999, delays.max),
+            (100.0, 180.0, 198.0, 200.0, 200.0)
+        );
+        assert!((delays.average - 100.5).abs() < 1e-12);
+        let one = Delays::of(&[3.0]).unwrap();
+        assert_eq!((one.p50, one.p999, one.average), (3.0, 3.0, 3.0));
+        assert_eq!(Delays::of(&[]), None);
+    }
+}

@@ -1,0 +1,267 @@
+//! How is decided: a policy by its short name, and what unlocks.
+
+use std::{fmt, str::FromStr};
+
+use privatekube_policy::{Composition, Policy, Setting, Unlocking};
+use thiserror::Error;
+
+use crate::{TooLong, span};
+
+/// A policy's short name: `fcfs`, `dpf-n`, `rr-t`, `dpack`, ...
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PolicyChoice {
+    /// Who goes first.
+    pub kind: PolicyKind,
+    /// What unlocks; as the experiment says, if none.
+    pub unlock: Option<Unlock>,
+}
+
+/// Who goes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PolicyKind {
+    /// `fcfs`: first come, first served; what doesn't fit is refused. Everything is unlocked at once.
+    Fcfs,
+    /// `fcfs-wait`: first come, first served; what doesn't fit waits.
+    FcfsWait,
+    /// `dpf`: the smallest dominant share first.
+    Dpf,
+    /// `rr`: what unlocks is divided among all that wait.
+    RoundRobin,
+    /// `dpack`: the most efficient first.
+    Dpack,
+    /// `blend`: first DPF on a part, then DPack.
+    Blend,
+}
+
+/// What unlocks a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unlock {
+    /// `-n`: arrivals.
+    Arrivals,
+    /// `-t`: time.
+    Lifetime,
+}
+
+/// A text that names no policy.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error(
+    "{0:?} is no policy: accepted are fcfs, and fcfs-wait, dpf, rr, dpack and blend, each with -n (unlocking by arrivals) or -t (over time) or, \
+     where the experiment unlocks otherwise, without"
+)]
+pub struct PolicyError(String);
+
+const KINDS: [(&str, PolicyKind); 6] = [
+    ("fcfs", PolicyKind::Fcfs),
+    ("fcfs-wait", PolicyKind::FcfsWait),
+    ("dpf", PolicyKind::Dpf),
+    ("rr", PolicyKind::RoundRobin),
+    ("dpack", PolicyKind::Dpack),
+    ("blend", PolicyKind::Blend),
+];
+
+impl FromStr for PolicyChoice {
+    type Err = PolicyError;
+
+    fn from_str(text: &str) -> Result<Self, PolicyError> {
+        let name = text.to_ascii_lowercase().replace('_', "-");
+        let (kind, unlock) = match (name.strip_suffix("-n"), name.strip_suffix("-t")) {
+            (Some(kind), _) => (kind, Some(Unlock::Arrivals)),
+            (_, Some(kind)) => (kind, Some(Unlock::Lifetime)),
+            _ => (name.as_str(), None),
+        };
+        let known = KINDS.iter().find(|(known, _)| *known == kind);
+        match known {
+            // Nothing unlocks later where everything is unlocked at once.
+            Some((_, PolicyKind::Fcfs)) if unlock.is_some() => Err(PolicyError(text.to_owned())),
+            Some((_, kind)) => Ok(Self { kind: *kind, unlock }),
+            None => Err(PolicyError(text.to_owned())),
+        }
+    }
+}
+
+impl fmt::Display for PolicyChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = KINDS
+            .iter()
+            .find(|(_, kind)| *kind == self.kind)
+            .map_or("", |(name, _)| name);
+        let suffix = match self.unlock {
+            Some(Unlock::Arrivals) => "-n",
+            Some(Unlock::Lifetime) => "-t",
+            None => "",
+        };
+        write!(f, "{name}{suffix}")
+    }
+}
+
+/// A policy with all its numbers.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rules {
+    /// The policy.
+    pub policy: PolicyChoice,
+    /// `-n`: how many arrivals unlock a block.
+    pub n: Option<u32>,
+    /// `-t`: over how many seconds a block unlocks.
+    pub lifetime: Option<f64>,
+    /// `-t`: how many seconds lie between two steps.
+    pub tick: f64,
+    /// DPack and blend: after how many grants costs are worked out anew.
+    pub recompute_after: u32,
+    /// Blend: the part that is unlocked by DPF, in thousandths.
+    pub fairness: u16,
+}
+
+/// Why rules don't make a setting.
+#[derive(Clone, Debug, Error, PartialEq)]
+pub enum RulesError {
+    /// A number is missing.
+    #[error(
+        "policy {0} unlocks by arrivals: it needs n, the number of arrivals that unlock a block, 1 or more"
+    )]
+    NoN(PolicyChoice),
+    /// A number is missing.
+    #[error("policy {0} unlocks over time: it needs a lifetime in seconds")]
+    NoLifetime(PolicyChoice),
+    /// A number that means nothing here.
+    #[error(
+        "n is {n}, but policy {policy} does not unlock by arrivals: leave n out, or choose a policy with -n"
+    )]
+    UselessN {
+        /// What is given.
+        n: u32,
+        /// The policy.
+        policy: PolicyChoice,
+    },
+    /// A number that means nothing here.
+    #[error(
+        "lifetime is {lifetime}, but policy {policy} does not unlock over time: leave lifetime out, or choose a policy with -t"
+    )]
+    UselessLifetime {
+        /// What is given.
+        lifetime: f64,
+        /// The policy.
+        policy: PolicyChoice,
+    },
+    /// A number that no clock counts to.
+    #[error("{field}: {error}")]
+    Time {
+        /// Which one.
+        field: &'static str,
+        /// Why.
+        error: TooLong,
+    },
+    /// The engine refuses the combination.
+    #[error(transparent)]
+    Setting(#[from] privatekube_policy::SettingError),
+}
+
+impl Rules {
+    /// What an engine is made with. A policy that names no unlocking has everything unlocked at once.
+    pub fn setting(&self, composition: Composition) -> Result<Setting, RulesError> {
+        let policy = self.policy;
+        let unlocking = match (policy.unlock, self.n, self.lifetime) {
+            (Some(Unlock::Arrivals), Some(n), None) => Unlocking::Arrivals(n),
+            (Some(Unlock::Arrivals), None, _) => return Err(RulesError::NoN(policy)),
+            (Some(Unlock::Lifetime), None, Some(lifetime)) => Unlocking::Lifetime {
+                lifetime: span(lifetime).map_err(|error| RulesError::Time {
+                    field: "lifetime",
+                    error,
+                })?,
+                tick: span(self.tick).map_err(|error| RulesError::Time { field: "tick", error })?,
+            },
+            (Some(Unlock::Lifetime), _, None) => return Err(RulesError::NoLifetime(policy)),
+            (None, None, None) => Unlocking::Immediate,
+            (Some(Unlock::Lifetime) | None, Some(n), _) => return Err(RulesError::UselessN { n, policy }),
+            (Some(Unlock::Arrivals) | None, _, Some(lifetime)) => {
+                return Err(RulesError::UselessLifetime { lifetime, policy });
+            }
+        };
+        let recompute_after = self.recompute_after;
+        let setting = Setting {
+            policy: match policy.kind {
+                PolicyKind::Fcfs => Policy::Fcfs { refusing: true },
+                PolicyKind::FcfsWait => Policy::Fcfs { refusing: false },
+                PolicyKind::Dpf => Policy::Dpf,
+                PolicyKind::RoundRobin => Policy::RoundRobin,
+                PolicyKind::Dpack => Policy::Dpack { recompute_after },
+                PolicyKind::Blend => Policy::Blend {
+                    fairness: self.fairness,
+                    recompute_after,
+                },
+            },
+            unlocking,
+            composition,
+        };
+        setting.check()?;
+        Ok(setting)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_and_written() {
+        for name in [
+            "fcfs",
+            "fcfs-wait",
+            "fcfs-wait-n",
+            "dpf",
+            "dpf-n",
+            "dpf-t",
+            "rr-n",
+            "dpack-t",
+            "blend-n",
+        ] {
+            assert_eq!(name.parse::<PolicyChoice>().unwrap().to_string(), name);
+        }
+        assert_eq!("DPF_N".parse::<PolicyChoice>().unwrap().to_string(), "dpf-n");
+    }
+
+    #[test]
+    fn what_is_no_policy_is_refused_with_those_that_are() {
+        for wrong in ["", "dpf-x", "lottery", "-n", "fcfs-n"] {
+            let error = wrong.parse::<PolicyChoice>().unwrap_err().to_string();
+            assert!(
+                error.contains(&format!("{wrong:?}")) && error.contains("dpack"),
+                "{error}"
+            );
+        }
+    }
+
+    fn rules(policy: &str, n: Option<u32>, lifetime: Option<f64>) -> Result<Setting, RulesError> {
+        let rules = Rules {
+            policy: policy.parse().unwrap(),
+            n,
+            lifetime,
+            tick: 0.5,
+            recompute_after: 1,
+            fairness: 500,
+        };
+        rules.setting(Composition::Basic)
+    }
+
+    #[test]
+    fn numbers_that_are_missing_or_mean_nothing_are_named() {
+        for (policy, n, lifetime, says) in [
+            ("dpf-n", None, None, "needs n"),
+            ("dpf-t", None, None, "needs a lifetime"),
+            ("dpf-t", Some(3), None, "needs a lifetime"),
+            ("dpf-t", Some(3), Some(4.0), "n is 3"),
+            ("dpf-n", Some(3), Some(4.0), "lifetime is 4"),
+            ("fcfs", Some(3), None, "n is 3"),
+            ("fcfs", None, Some(3.0), "lifetime is 3"),
+            ("dpf-n", Some(0), None, "0"),
+            ("dpf-t", None, Some(-1.0), "lifetime: -1 seconds"),
+        ] {
+            let error = rules(policy, n, lifetime).unwrap_err().to_string();
+            assert!(error.contains(says), "{policy}: {error}");
+        }
+        assert_eq!(rules("fcfs", None, None).unwrap().unlocking, Unlocking::Immediate);
+        assert_eq!(
+            rules("rr-n", Some(7), None).unwrap().unlocking,
+            Unlocking::Arrivals(7)
+        );
+    }
+}

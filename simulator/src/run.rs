@@ -1,0 +1,176 @@
+//! Lets a workload happen to an engine.
+
+use std::time::Instant;
+
+use privatekube_policy::{
+    Amount, Arrival, BlockId, ClaimId, Demand, Engine, Event, Policy, Record, Refusal, Setting, SettingError,
+    Time,
+};
+use thiserror::Error;
+
+use crate::{Decision, Outcome, Workload};
+
+/// Why a workload can't be run.
+#[derive(Debug, Error)]
+pub enum RunError {
+    /// The rules contradict each other.
+    #[error(transparent)]
+    Setting(#[from] SettingError),
+    /// A block that the engine doesn't take.
+    #[error("block {number}: {refusal}")]
+    Block {
+        /// The block's number.
+        number: usize,
+        /// Why not.
+        refusal: Refusal,
+    },
+    /// A task that the engine doesn't take.
+    #[error("task {number}: {refusal}")]
+    Task {
+        /// The task's number.
+        number: usize,
+        /// Why not.
+        refusal: Refusal,
+    },
+    /// A task before its block.
+    #[error("task {number} asks for block {block}, which has not come when the task does")]
+    NoBlock {
+        /// The task's number.
+        number: usize,
+        /// The block's number.
+        block: u32,
+    },
+}
+
+/// Lets `workload` happen under `setting`, whose composition is taken from the workload. What is granted is spent at once,
+/// as in the papers, so that what can never be granted any more is denied then.
+///
+/// Round robin alone keeps it allocated: the reference divides what unlocks among all that wait, those too that can
+/// never have all they ask, and its results are about what is wasted that way.
+pub fn run(workload: &Workload, setting: &Setting) -> Result<Outcome, RunError> {
+    let started = Instant::now();
+    let spends = setting.policy != Policy::RoundRobin;
+    let mut run = Run {
+        spends,
+        engine: Engine::new(Setting {
+            composition: workload.composition.clone(),
+            ..setting.clone()
+        })?,
+        names: Vec::with_capacity(workload.blocks.len()),
+        decisions: vec![Decision::Waiting; workload.tasks.len()],
+    };
+    let mut blocks = workload.blocks.iter().peekable();
+    for (number, task) in workload.tasks.iter().enumerate() {
+        if task.at >= workload.end {
+            break;
+        }
+        while let Some(block) = blocks.next_if(|block| block.at <= task.at) {
+            run.add_block(block.at, block.capacity.clone())?;
+        }
+        run.arrive(number, task, workload)?;
+    }
+    for block in blocks.take_while(|block| block.at < workload.end) {
+        run.add_block(block.at, block.capacity.clone())?;
+    }
+    if let Some(last) = workload.end.micros().checked_sub(1) {
+        run.advance(Time::from_micros(last))?;
+    }
+    Ok(Outcome {
+        decisions: run.decisions,
+        wall: started.elapsed(),
+    })
+}
+
+struct Run {
+    engine: Engine,
+    /// Whether what is granted is spent at once.
+    spends: bool,
+    names: Vec<BlockId>,
+    decisions: Vec<Decision>,
+}
+
+impl Run {
+    fn add_block(&mut self, at: Time, capacity: privatekube_policy::Budget) -> Result<(), RunError> {
+        self.advance(at)?;
+        let number = self.names.len();
+        let block = BlockId::from(number.to_string());
+        let event = Event::AddBlock {
+            block: block.clone(),
+            capacity,
+        };
+        self.names.push(block);
+        let records = self.engine.apply(&event);
+        self.note(records.map_err(|refusal| RunError::Block { number, refusal })?)
+    }
+
+    fn arrive(&mut self, number: usize, task: &crate::Task, workload: &Workload) -> Result<(), RunError> {
+        self.advance(task.at)?;
+        let names = task.blocks.iter().map(|block| {
+            let name = self.names.get(*block as usize).cloned();
+            name.ok_or(RunError::NoBlock {
+                number,
+                block: *block,
+            })
+        });
+        let event = Event::Arrive(Arrival {
+            claim: ClaimId::from(number.to_string()),
+            demands: vec![Demand {
+                blocks: names.collect::<Result<_, _>>()?,
+                budget: task.demand.clone(),
+            }],
+            min_blocks: 1,
+            timeout: workload.timeout,
+            priority: 0,
+            weight: task.weight,
+        });
+        let records = self.engine.apply(&event);
+        self.note(records.map_err(|refusal| RunError::Task { number, refusal })?)
+    }
+
+    /// Lets time pass. What a step of the clock grants is spent before the next step.
+    fn advance(&mut self, until: Time) -> Result<(), RunError> {
+        while let Some(step) = self.engine.next_step().filter(|step| *step < until) {
+            let records = self.engine.advance(step);
+            self.note(records)?;
+        }
+        let records = self.engine.advance(until);
+        self.note(records)
+    }
+
+    /// Notes what was decided, and spends what was granted.
+    fn note(&mut self, records: Vec<Record>) -> Result<(), RunError> {
+        let mut granted = Vec::new();
+        self.note_decisions(records, &mut granted);
+        while let Some((number, claim)) = granted.pop() {
+            let event = Event::Consume {
+                claim,
+                amount: Amount::All,
+            };
+            let records = self.engine.apply(&event);
+            let records = records.map_err(|refusal| RunError::Task { number, refusal })?;
+            self.note_decisions(records, &mut granted);
+        }
+        Ok(())
+    }
+
+    fn note_decisions(&mut self, records: Vec<Record>, granted: &mut Vec<(usize, ClaimId)>) {
+        for record in records {
+            let (claim, decision) = match record {
+                Record::Granted { claim, at } => (claim, Decision::Granted(at)),
+                Record::Denied { claim, at, .. } | Record::Expired { claim, at } => {
+                    (claim, Decision::Refused(at))
+                }
+                _ => continue,
+            };
+            // A claim's name is its task's number: it was made here.
+            let number = claim.as_str().parse().ok();
+            let noted = number.and_then(|number: usize| Some((number, self.decisions.get_mut(number)?)));
+            if let Some((number, noted)) = noted {
+                *noted = decision;
+                if self.spends && matches!(decision, Decision::Granted(_)) {
+                    granted.push((number, claim));
+                }
+            }
+        }
+    }
+}

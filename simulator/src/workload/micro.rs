@@ -1,0 +1,192 @@
+//! The OSDI'21 micro-benchmarks' workload, task for task that of the reference simulator with the same seed.
+//!
+//! Two kinds of tasks, mice and elephants, on each of two independent axes: epsilon and number of blocks. Each task
+//! asks the same of the newest blocks. Random numbers are drawn in the reference's order.
+
+use privatekube_policy::{
+    Budget, Composition, CompositionError, Delta, Epsilon, Mechanism, MechanismError, Weight,
+};
+use thiserror::Error;
+
+use super::{BlockArrival, Task, Workload};
+use crate::{Random, TooLong, span, time};
+
+/// The smaller and the larger demand for epsilon, of a block's 1.
+const MOUSE_EPSILON: f64 = 0.01;
+const ELEPHANT_EPSILON: f64 = 0.1;
+/// The smaller and the larger number of blocks.
+const MOUSE_BLOCKS: u32 = 1;
+const ELEPHANT_BLOCKS: u32 = 10;
+/// Each demand is this part of its kind's at least, so that no two are equal.
+const LEAST_PART: f64 = 0.999_999_9;
+/// A task's delta, which makes its Renyi curve.
+const TASK_DELTA: &str = "0.000000001";
+/// A block's delta, which makes its Renyi capacity.
+const BLOCK_DELTA: &str = "0.000001";
+const CLASSES: [&str; 4] = [
+    "small epsilon, few blocks",
+    "small epsilon, many blocks",
+    "large epsilon, few blocks",
+    "large epsilon, many blocks",
+];
+
+/// The workload's parameters. Those that don't vary are constants.
+#[derive(Clone, Debug)]
+pub struct Micro {
+    /// How budgets add up.
+    pub composition: Composition,
+    /// The mean time between two tasks, in seconds.
+    pub interval: f64,
+    /// How long it goes on, in seconds.
+    pub duration: f64,
+    /// How long a task waits, in seconds.
+    pub timeout: Option<f64>,
+    /// How many tasks in 100 ask for the smaller epsilon.
+    pub mice_percentage: f64,
+    /// Which blocks there are.
+    pub blocks: Blocks,
+    /// Of the random numbers.
+    pub seed: u64,
+}
+
+/// Which blocks there are.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Blocks {
+    /// One, from the start. Each task asks for it.
+    One,
+    /// Twelve at the start (the reference makes one more than its `init_amount` of 11), then one every ten seconds. 75
+    /// tasks in 100 ask for the newest, the others for the newest ten.
+    Growing,
+}
+
+/// Why a workload can't be made.
+#[derive(Debug, Error)]
+pub enum MicroError {
+    /// Not a percentage.
+    #[error("mice is {0} percent: accepted is 0 to 100")]
+    Mice(f64),
+    /// A time that can't be simulated.
+    #[error(transparent)]
+    Time(#[from] TooLong),
+    /// A capacity that the composition doesn't have.
+    #[error(transparent)]
+    Capacity(#[from] CompositionError),
+    /// A demand that the composition doesn't have.
+    #[error(transparent)]
+    Demand(#[from] MechanismError),
+}
+
+impl Blocks {
+    const GROWING_AT_START: u32 = 12;
+    const SECONDS_BETWEEN: f64 = 10.0;
+
+    fn mice_percentage(self) -> f64 {
+        match self {
+            Self::One => 100.0,
+            Self::Growing => 75.0,
+        }
+    }
+
+    /// The most GPUs and gigabytes that a task may ask for. They matter to no budget, but are drawn.
+    fn compute(self) -> (u32, u32) {
+        match self {
+            Self::One => (1, 1),
+            Self::Growing => (3, 412),
+        }
+    }
+
+    /// When the blocks come, in seconds.
+    fn arrivals(self, duration: f64) -> Vec<f64> {
+        match self {
+            Self::One => vec![0.0],
+            Self::Growing => {
+                let first = (0..Self::GROWING_AT_START).map(|_| 0.0);
+                let later = (1_u32..).map(|nth| f64::from(nth) * Self::SECONDS_BETWEEN);
+                first.chain(later.take_while(|at| *at < duration)).collect()
+            }
+        }
+    }
+}
+
+impl Micro {
+    /// Draws the workload.
+    pub fn workload(&self) -> Result<Workload, MicroError> {
+        if !(0.0..=100.0).contains(&self.mice_percentage) {
+            return Err(MicroError::Mice(self.mice_percentage));
+        }
+        let capacity = self.capacity()?;
+        let arrivals = self.blocks.arrivals(self.duration);
+        let blocks = arrivals.iter().map(|at| {
+            Ok(BlockArrival {
+                at: time(*at)?,
+                capacity: capacity.clone(),
+            })
+        });
+        Ok(Workload {
+            composition: self.composition.clone(),
+            blocks: blocks.collect::<Result<_, TooLong>>()?,
+            tasks: self.tasks(&arrivals)?,
+            classes: CLASSES.map(str::to_owned).to_vec(),
+            timeout: self.timeout.map(span).transpose()?,
+            end: time(self.duration)?,
+        })
+    }
+
+    fn capacity(&self) -> Result<Budget, MicroError> {
+        let delta = match self.composition {
+            Composition::Basic => Delta::ZERO,
+            Composition::Renyi(_) => BLOCK_DELTA.parse().unwrap_or(Delta::ZERO),
+        };
+        Ok(self.composition.capacity(epsilon(1.0), delta)?)
+    }
+
+    fn demand(&self, asked: f64) -> Result<Budget, MicroError> {
+        let delta = match self.composition {
+            Composition::Basic => Delta::ZERO,
+            Composition::Renyi(_) => TASK_DELTA.parse().unwrap_or(Delta::ZERO),
+        };
+        let mechanism = Mechanism::for_guarantee(epsilon(asked), delta)?;
+        Ok(mechanism.demand(&self.composition)?)
+    }
+
+    fn tasks(&self, arrivals: &[f64]) -> Result<Vec<Task>, MicroError> {
+        let mut random = Random::new(self.seed);
+        let (gpus, gigabytes) = self.blocks.compute();
+        let mut tasks = Vec::new();
+        let mut now = 0.0;
+        loop {
+            now += random.expovariate(1.0 / self.interval);
+            if now >= self.duration {
+                return Ok(tasks);
+            }
+            // A block that comes at the same time as a task is there before it.
+            let there = u32::try_from(arrivals.partition_point(|at| *at <= now)).unwrap_or(u32::MAX);
+            let few = self.blocks.mice_percentage() / 100.0;
+            let wanted = random.either(few, MOUSE_BLOCKS, ELEPHANT_BLOCKS);
+            let count = wanted.min(there);
+            let small = self.mice_percentage / 100.0;
+            let kind = random.either(small, MOUSE_EPSILON, ELEPHANT_EPSILON);
+            let asked = kind * random.uniform(LEAST_PART, 1.0);
+            // The reference draws completion time, GPUs and memory too. One to choose from still takes a number.
+            random.one_to(1);
+            random.one_to(gpus);
+            random.one_to(gigabytes);
+            let is_large = asked >= f64::midpoint(MOUSE_EPSILON, ELEPHANT_EPSILON);
+            let has_many = f64::from(count) >= f64::from(MOUSE_BLOCKS + ELEPHANT_BLOCKS) / 2.0;
+            tasks.push(Task {
+                at: time(now)?,
+                blocks: (there - count..there).collect(),
+                demand: self.demand(asked)?,
+                weight: Weight::default(),
+                class: 2 * usize::from(is_large) + usize::from(has_many),
+            });
+        }
+    }
+}
+
+/// Rounded up to the ledger's unit, as a demand is.
+fn epsilon(value: f64) -> Epsilon {
+    #[expect(clippy::cast_possible_truncation, reason = "at most 1, so at most 1e12")]
+    let units = (value * 1e12).ceil() as i64;
+    Epsilon::from_units(units.into())
+}

@@ -1,0 +1,47 @@
+//! A workload: which blocks and tasks come when, and what each task asks. It says nothing of policies.
+
+mod micro;
+
+pub use micro::{Blocks, Micro, MicroError};
+use privatekube_policy::{Budget, Composition, Span, Time, Weight};
+
+/// What happens from outside, over virtual time.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Workload {
+    /// How budgets add up. It gives the budgets below their coordinates.
+    pub composition: Composition,
+    /// In the order in which they come. A block's number is its place here.
+    pub blocks: Vec<BlockArrival>,
+    /// In the order in which they come. A task's number is its place here.
+    pub tasks: Vec<Task>,
+    /// What the classes of tasks are called, for whoever reads a result.
+    pub classes: Vec<String>,
+    /// How long a task waits at most; for ever if none.
+    pub timeout: Option<Span>,
+    /// The end of virtual time: what comes then or later doesn't happen.
+    pub end: Time,
+}
+
+/// A block that comes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BlockArrival {
+    /// When. Before every task that comes at the same time.
+    pub at: Time,
+    /// What it may ever spend.
+    pub capacity: Budget,
+}
+
+/// A task that comes, asks for budget once, and spends it as soon as it is granted.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Task {
+    /// When.
+    pub at: Time,
+    /// The numbers of the blocks it asks for, which must have come. At least one, none twice.
+    pub blocks: Vec<u32>,
+    /// What it asks of each of them.
+    pub demand: Budget,
+    /// How much its grant is worth.
+    pub weight: Weight,
+    /// Its place in [`Workload::classes`].
+    pub class: usize,
+}
