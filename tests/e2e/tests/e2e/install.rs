@@ -259,7 +259,7 @@ async fn kubectl_shows_the_columns_that_are_documented_by_short_names_too() -> R
         (
             "pbc",
             "NAME DATASET STATUS BLOCKS SHARE REASON AGE",
-            "MESSAGE",
+            "WEIGHT MESSAGE",
             "count taxi Granted 1 0.2500 Granted ",
         ),
         (

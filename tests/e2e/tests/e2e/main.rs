@@ -11,5 +11,6 @@ mod lifecycle;
 mod namespaces;
 mod outage;
 mod paper;
+mod policies;
 mod renyi;
 mod stream;

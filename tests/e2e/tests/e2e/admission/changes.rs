@@ -7,7 +7,7 @@ use kube::{
     core::{ApiResource, GroupVersionKind},
 };
 use privatekube_api::{ClaimPhase, PrivacyLedgerEntry};
-use privatekube_e2e::{World, claim, refused};
+use privatekube_e2e::{World, claim, dataset, refused};
 use serde_json::{Value, json};
 
 use super::{DELTA, prepared};
@@ -51,6 +51,12 @@ fn never_changes() -> Vec<(&'static str, &'static str, Value, &'static str)> {
             json!({"unlocking": {"immediate": null, "arrivals": 2}}),
             "unlocking never changes",
         ),
+        ("PrivateDataset", "basic", json!({"policy": "DPack"}), "policy never changes"),
+        ("PrivateDataset", "packed", json!({"policy": "DPF", "dpack": null}), "policy never changes"),
+        ("PrivateDataset", "packed", json!({"dpack": {"recomputeAfter": 2}}), "dpack never changes"),
+        ("PrivateDataset", "packed", json!({"dpack": null}), "dpack never changes"),
+        ("PrivateDataset", "refusing", json!({"fcfs": {"refusing": false}}), "fcfs never changes"),
+        ("PrivateDataset", "blended", json!({"blend": {"fairness": "0.6"}}), "blend never changes"),
         ("PrivateDataset", "basic", json!({"composition": "Renyi"}), "composition never changes"),
         ("PrivateDataset", "renyi", json!({"orders": ["2", "4"]}), "orders never change"),
         ("PrivateDataset", "renyi", json!({"orders": null}), "orders never change"),
@@ -65,6 +71,8 @@ fn wrongly_changed() -> Vec<(&'static str, &'static str, Value, &'static str)> {
         ("PrivateDataset", "basic", json!({"guarantee": {"epsilon": "1e9", "delta": 0}}), "spec.guarantee.epsilon"),
         ("PrivateDataset", "renyi", json!({"guarantee": {"epsilon": 10, "delta": 0}}), "spec.guarantee"),
         ("PrivateDataset", "basic", json!({"timeout": "0s"}), "spec.timeout"),
+        ("PrivateDataset", "basic", json!({"weights": [{"namespace": "team", "weight": 0}]}), "spec.weights[0].weight"),
+        ("PrivateDataset", "refusing", json!({"weights": [{"namespace": "team", "weight": 2}]}), "spec.weights"),
         ("PrivacyBudgetClaim", "names", json!({"consume": {"all": false}}), "only true is accepted"),
         (
             "PrivacyBudgetClaim",
@@ -91,8 +99,18 @@ async fn what_was_asked_promised_or_ruled_never_changes_and_what_may_change_is_c
         .with("blocks", json!({"min": 1}))
         .with("timeout", json!("1h"));
     let names = claim("basic", "names").on("basic-day", "2", DELTA);
+    let told = |name: &str, policy: &str, field: &str, told: Value| {
+        let dataset = dataset(name).with("policy", json!(policy));
+        dataset.with(field, told).within("team")
+    };
     world
-        .create_all([asks.within("team"), names.within("team")])
+        .create_all([
+            asks.within("team"),
+            names.within("team"),
+            told("packed", "DPack", "dpack", json!({})),
+            told("refusing", "FCFS", "fcfs", json!({"refusing": true})),
+            told("blended", "Blend", "blend", json!({"fairness": "0.5"})),
+        ])
         .await?;
     world.claim_phase("team", "names", ClaimPhase::Granted).await?;
     for (kind, name, spec, words) in never_changes() {

@@ -148,6 +148,9 @@ fn wrong_blocks_of_data() -> Wrong {
 fn wrong_datasets() -> Wrong {
     let with = |field: &str, value: Value| dataset("wrong").with(field, value).within("team");
     let unlocking = |value: Value| with("unlocking", value);
+    let of_policy = |policy: &str| dataset("wrong").with("policy", json!(policy));
+    let told = |policy: &str, field: &str, value: Value| of_policy(policy).with(field, value).within("team");
+    let weigh = |namespace: &str, weight: u32| json!([{"namespace": namespace, "weight": weight}]);
     let renyi = |field: &str, value: Value| dataset("wrong").renyi(&["2", "4"]).with(field, value).within("team");
     vec![
         (unlocking(json!({})), &[UNLOCKING]),
@@ -160,7 +163,38 @@ fn wrong_datasets() -> Wrong {
         (unlocking(json!({"lifetime": "0s"})), &["spec.unlocking.lifetime", "no time at all"]),
         (unlocking(json!({"lifetime": "1 month"})), &["spec.unlocking.lifetime", "like 90s or 1h30m"]),
         (unlocking(Value::Null), &["spec.unlocking"]),
-        (with("policy", json!("Cheapest")), &["spec.policy", "\"DPF\""]),
+        (
+            with("policy", json!("Cheapest")),
+            &["spec.policy", "\"DPF\", \"FCFS\", \"RoundRobin\", \"DPack\", \"Blend\""],
+        ),
+        (with("policy", json!("dpack")), &["spec.policy", "\"DPack\""]),
+        (with("fcfs", json!({"refusing": true})), &["spec.fcfs", "goes with policy FCFS, and policy is DPF: leave it"]),
+        (with("dpack", json!({})), &["spec.dpack", "goes with policy DPack, and policy is DPF"]),
+        (with("blend", json!({"fairness": 1})), &["spec.blend", "goes with policy Blend, and policy is DPF"]),
+        (told("FCFS", "dpack", json!({})), &["spec.dpack", "goes with policy DPack, and policy is FCFS"]),
+        (told("FCFS", "fcfs", json!({"refusing": "yes"})), &["spec.fcfs.refusing", "boolean"]),
+        (told("FCFS", "weights", weigh("a", 2)), &["spec.weights", "with policy DPF, DPack and Blend", "is FCFS"]),
+        (told("RoundRobin", "weights", weigh("a", 2)), &["spec.weights", "leave them out"]),
+        (told("RoundRobin", "composition", json!("Renyi")), &["spec.composition", "needs composition: Basic"]),
+        (
+            told("RoundRobin", "unlocking", json!({"lifetime": "720h", "tick": "1ms"})),
+            &["spec.unlocking.tick: makes 2592000000 ticks of the lifetime", "takes at most 1000000"],
+        ),
+        (told("DPack", "dpack", json!({"recomputeAfter": 0})), &["spec.dpack.recomputeAfter", "or equal to 1"]),
+        (told("DPack", "dpack", json!({"recomputeAfter": "1"})), &["spec.dpack.recomputeAfter", "integer"]),
+        (with("policy", json!("Blend")), &["spec.blend", "is missing: policy Blend needs the part that goes by DPF"]),
+        (told("Blend", "blend", json!({"recomputeAfter": 1})), &["spec.blend.fairness", "Required value"]),
+        (told("Blend", "blend", json!({"fairness": 0.5})), &["spec.blend.fairness"]),
+        (told("Blend", "blend", json!({"fairness": "1.5"})), &["spec.blend.fairness: \"1.5\" is above 1"]),
+        (told("Blend", "blend", json!({"fairness": "1e-4"})), &["spec.blend.fairness", "at most 3 decimals"]),
+        (with("weights", weigh("a", 0)), &["spec.weights[0].weight", "or equal to 1"]),
+        (with("weights", weigh("a", 1_000_001)), &["spec.weights[0].weight", "or equal to 1000000"]),
+        (with("weights", weigh("Team", 1)), &["spec.weights[0].namespace", "write a namespace's name"]),
+        (with("weights", json!([{"namespace": "a"}])), &["spec.weights[0].weight", "Required value"]),
+        (
+            with("weights", json!([{"namespace": "a", "weight": 1}, {"namespace": "a", "weight": 2}])),
+            &["spec.weights[1]", "Duplicate value"],
+        ),
         (with("composition", json!("Zero")), &["spec.composition", "\"Renyi\", \"Basic\""]),
         (with("orders", json!(["2"])), &["orders are of Renyi composition"]),
         (renyi("orders", json!([])), &["spec.orders"]),
