@@ -111,3 +111,67 @@ pub(super) fn prepare(parameters: &Parameters) -> Result<Prepared, ExperimentErr
         setting,
     })
 }
+
+/// The mice percentages of the paper.
+const MICE: [u32; 5] = [0, 25, 50, 75, 100];
+
+/// The paper's numbers of arrivals, N. Its lifetimes T are so many mean intervals between two arrivals.
+const fn arrivals(experiment: Experiment, composition: CompositionKind) -> &'static [u32] {
+    match (experiment, composition) {
+        (Experiment::MicroSingle, CompositionKind::Basic) => {
+            &[1, 10, 50, 75, 100, 125, 175, 200, 225, 275, 325]
+        }
+        // 14514 is how many mice a block can carry.
+        (Experiment::MicroSingle, CompositionKind::Renyi) => &[
+            1, 1_451, 7_257, 10_885, 14_514, 18_142, 25_399, 29_028, 32_656, 39_913, 47_170,
+        ],
+        (_, CompositionKind::Basic) => &[
+            1, 10, 50, 75, 100, 125, 175, 210, 275, 325, 375, 750, 1_125, 1_500, 3_000, 6_000, 10_000,
+        ],
+        (_, CompositionKind::Renyi) => &[1, 1_451, 7_257, 10_885, 14_514, 18_142, 25_399, 30_479],
+    }
+}
+
+/// The paper's policies besides first come, first served. Round robin is not defined for Renyi composition.
+const fn policies(composition: CompositionKind) -> &'static [(PolicyKind, Unlock)] {
+    const ALL: [(PolicyKind, Unlock); 4] = [
+        (PolicyKind::Dpf, Unlock::Arrivals),
+        (PolicyKind::Dpf, Unlock::Lifetime),
+        (PolicyKind::RoundRobin, Unlock::Arrivals),
+        (PolicyKind::RoundRobin, Unlock::Lifetime),
+    ];
+    match composition {
+        CompositionKind::Basic => &ALL,
+        CompositionKind::Renyi => ALL.split_at(2).0,
+    }
+}
+
+/// Each policy with each N or T, and first come, first served, which has none; all of it for each share of mice.
+pub(super) fn grid(experiment: Experiment) -> Vec<Parameters> {
+    let mut runs = Vec::new();
+    for composition in [CompositionKind::Basic, CompositionKind::Renyi] {
+        let interval = Scale::of(experiment, composition).interval;
+        for mice in MICE {
+            let run = |kind, unlock| Parameters {
+                policy: Some(PolicyChoice { kind, unlock }),
+                mice: Some(f64::from(mice)),
+                composition: Some(composition),
+                ..Parameters::of(experiment)
+            };
+            runs.push(run(PolicyKind::Fcfs, None));
+            for (kind, unlock) in policies(composition) {
+                runs.extend(arrivals(experiment, composition).iter().map(|n| Parameters {
+                    n: (*unlock == Unlock::Arrivals).then_some(*n),
+                    lifetime: (*unlock == Unlock::Lifetime).then(|| f64::from(*n) * interval),
+                    ..run(*kind, Some(*unlock))
+                }));
+            }
+        }
+    }
+    runs
+}
+
+/// Measured, roughly.
+pub(super) fn cost(_parameters: &Parameters) -> f64 {
+    1.0
+}

@@ -1,6 +1,7 @@
 //! The experiments by name: what each one's parameters are, the workload and the rules that they make, and the paper's
 //! grid of them. One file for each family of experiments.
 
+mod grid;
 mod micro;
 mod report;
 
