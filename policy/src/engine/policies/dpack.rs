@@ -10,10 +10,11 @@
 //! All numbers are integers: an ask over a capacity is rounded down to a multiple of 2^-56, and sums and comparisons of
 //! those are exact.
 
+mod shelf;
+
 use std::{
     cmp::{Ordering, Reverse},
     collections::{BTreeSet, BinaryHeap, HashMap},
-    sync::Arc,
 };
 
 use super::{Cause, Decide};
@@ -26,6 +27,7 @@ use crate::{
         waiting::Class,
     },
 };
+use shelf::Shelf;
 
 #[derive(Debug)]
 pub(super) struct Dpack {
@@ -40,9 +42,8 @@ impl Decide for Dpack {
 
     fn ahead(&self, engine: &Engine, claim: u32, class: u32) -> Option<usize> {
         let numbers: Vec<u32> = engine.waiting.numbers().collect();
-        let shelves = shelve(engine, &numbers);
-        let best = shelves.iter();
-        let best = best.map(|(block, shelf)| (*block, best_order(engine, *block, shelf)));
+        let shelves = Shelf::of(engine, &numbers).into_iter();
+        let best = shelves.map(|(block, shelf)| (block, shelf.best_order(engine, block)));
         let best = best.collect();
         let standing = |class: &Class| (Reverse(class.priority()), price(engine, class, &best));
         let mine = standing(engine.waiting.class(class)?);
@@ -57,10 +58,20 @@ struct Price {
     weight: u32,
 }
 
-/// All that wait for a block, at each coordinate in the order in which they are packed.
-type Shelves = HashMap<u32, Vec<Vec<(i64, u32, u32)>>>;
+/// What the claims that may still be granted cost, as far as it was worked out.
+struct Pass {
+    shelves: HashMap<u32, Shelf>,
+    /// Each block's best order.
+    best: HashMap<u32, Option<usize>>,
+    /// Of each class that may still fit.
+    prices: HashMap<u32, Price>,
+    /// The best first. A class whose price has changed is there again, and its old place does not count.
+    queue: BinaryHeap<Candidate>,
+    /// Blocks of what was granted since costs were worked out.
+    touched: BTreeSet<u32>,
+}
 
-/// A class that fits, ordered by the claim of it that goes first.
+/// A class, ordered by the claim of it that goes first.
 type Candidate = Reverse<(Reverse<i32>, Price, u32, u32)>;
 
 /// Grants those of `classes` that fit, the most efficient first; costs are worked out anew after so many grants.
@@ -70,116 +81,104 @@ pub(super) fn pack(
     recompute_after: u32,
     records: &mut Vec<Record>,
 ) {
-    let mut shelves = Shelves::new();
-    let mut best: HashMap<u32, Option<usize>> = HashMap::new();
-    loop {
-        classes.retain(|class| engine.waiting.class(*class).is_some() && engine.fits_or_watches(*class));
-        if classes.is_empty() {
-            return;
-        }
-        if shelves.is_empty() {
-            shelves = shelve(engine, &classes);
-        }
-        for (block, shelf) in &shelves {
-            let at = || best_order(engine, *block, shelf);
-            best.entry(*block).or_insert_with(at);
-        }
-        let candidates = classes
-            .iter()
-            .filter_map(|class| candidate(engine, *class, &best));
-        let mut queue: BinaryHeap<Candidate> = candidates.collect();
-        let mut granted = 0;
-        while granted < recompute_after
-            && let Some(Reverse((priority, price, claim, class))) = queue.pop()
-        {
-            if !engine.fits_or_watches(class) {
-                continue;
-            }
-            granted += 1;
-            for part in engine.claims.get(claim).parts.iter() {
-                best.remove(&part.block);
-            }
-            engine.grant(claim, records);
-            if engine.waiting.leave(claim, class)
-                && let Some(head) = engine.waiting.class(class).and_then(Class::head)
-            {
-                queue.push(Reverse((priority, price, head, class)));
-            }
-        }
+    classes.retain(|class| engine.waiting.class(*class).is_some() && engine.fits_or_watches(*class));
+    if classes.is_empty() {
+        return;
     }
-}
-
-/// All that waits for the blocks that `classes` ask for.
-fn shelve(engine: &Engine, classes: &[u32]) -> Shelves {
-    let mut at_block: HashMap<u32, BTreeSet<u32>> = HashMap::new();
-    for number in classes {
-        let parts = engine
-            .waiting
-            .class(*number)
-            .map(|class| Arc::clone(class.parts()));
-        for part in parts.iter().flat_map(|parts| parts.iter()) {
-            // Those that have just come are not in the index yet.
-            let waiting = || engine.waiting.at_block(part.block);
-            at_block.entry(part.block).or_insert_with(waiting).insert(*number);
-        }
-    }
-    if engine.rule == Rule::All {
-        return at_block.into_keys().map(|block| (block, Vec::new())).collect();
-    }
-    let shelf = |(block, waiting): (u32, BTreeSet<u32>)| {
-        let coordinates = 0..engine.blocks.get(block).accounts.len();
-        let sorted = coordinates.map(|at| {
-            let asked = waiting.iter().filter_map(|number| {
-                let class = engine.waiting.class(*number)?;
-                let part = class.parts().iter().find(|part| part.block == block)?;
-                Some((part.budget.units()[at], class.weight(), *number))
-            });
-            let mut asked: Vec<(i64, u32, u32)> = asked.collect();
-            asked.sort_unstable_by(|one, other| {
-                let density = i128::from(one.0) * i128::from(other.1);
-                let densities = density.cmp(&(i128::from(other.0) * i128::from(one.1)));
-                densities.then_with(|| one.cmp(other))
-            });
-            asked
-        });
-        (block, sorted.collect())
-    };
-    at_block.into_iter().map(shelf).collect()
-}
-
-fn best_order(engine: &Engine, block: u32, shelf: &[Vec<(i64, u32, u32)>]) -> Option<usize> {
-    let mut block = engine.blocks.get(block).clone();
-    block.settle(engine.now);
-    let accounts = block.accounts.iter();
-    let mut best: Option<(usize, u128)> = None;
-    for (at, (account, asked)) in accounts.zip(shelf).enumerate() {
-        if account.capacity == 0 || account.unlocked <= 0 {
+    let mut pass = Pass::new(engine, &classes);
+    let mut granted = 0;
+    while let Some((claim, class)) = pass.next(engine) {
+        // Within a pass budgets only fall: what does not fit now is not looked at again.
+        if !engine.fits_or_watches(class) {
+            pass.prices.remove(&class);
             continue;
         }
-        let mut rest = account.unlocked;
-        let mut packed: u128 = 0;
-        for (asked, weight, class) in asked {
-            let members = engine.waiting.class(*class).map_or(0, Class::size);
-            let members = i128::try_from(members).unwrap_or(i128::MAX);
-            let fit = if *asked == 0 {
-                members
-            } else {
-                members.min(rest / i128::from(*asked))
-            };
-            rest -= fit * i128::from(*asked);
-            packed += u128::from(*weight) * fit.unsigned_abs();
+        let blocks = engine.claims.get(claim).parts.iter().map(|part| part.block);
+        pass.touched.extend(blocks);
+        engine.grant(claim, records);
+        if engine.waiting.leave(claim, class) {
+            pass.push(engine, class);
+        } else {
+            pass.prices.remove(&class);
         }
-        if best.is_none_or(|(_, most)| packed > most) {
-            best = Some((at, packed));
+        granted += 1;
+        if granted == recompute_after {
+            granted = 0;
+            pass.work_out(engine);
         }
     }
-    best.map(|(at, _)| at)
 }
 
-fn candidate(engine: &Engine, number: u32, best: &HashMap<u32, Option<usize>>) -> Option<Candidate> {
-    let class = engine.waiting.class(number)?;
-    let price = price(engine, class, best);
-    Some(Reverse((Reverse(class.priority()), price, class.head()?, number)))
+impl Pass {
+    fn new(engine: &Engine, classes: &[u32]) -> Self {
+        let shelves = match classes {
+            // Nothing is chosen, so nothing has to be worked out.
+            [_] => HashMap::new(),
+            _ => Shelf::of(engine, classes),
+        };
+        let best = shelves
+            .iter()
+            .map(|(block, shelf)| (*block, shelf.best_order(engine, *block)));
+        let mut pass = Self {
+            best: best.collect(),
+            shelves,
+            prices: HashMap::new(),
+            queue: BinaryHeap::new(),
+            touched: BTreeSet::new(),
+        };
+        for number in classes {
+            if let Some(class) = engine.waiting.class(*number) {
+                pass.prices.insert(*number, price(engine, class, &pass.best));
+                pass.push(engine, *number);
+            }
+        }
+        pass
+    }
+
+    fn push(&mut self, engine: &Engine, number: u32) {
+        let class = engine.waiting.class(number);
+        if let (Some(class), Some(price)) = (class, self.prices.get(&number))
+            && let Some(head) = class.head()
+        {
+            self.queue
+                .push(Reverse((Reverse(class.priority()), *price, head, number)));
+        }
+    }
+
+    /// The claim that goes first, and its class.
+    fn next(&mut self, engine: &Engine) -> Option<(u32, u32)> {
+        while let Some(Reverse((_, price, claim, number))) = self.queue.pop() {
+            let head = engine.waiting.class(number).and_then(Class::head);
+            if head == Some(claim) && self.prices.get(&number) == Some(&price) {
+                return Some((claim, number));
+            }
+        }
+        None
+    }
+
+    /// Works costs out anew. They change where a block's best order does, and that where something was granted.
+    fn work_out(&mut self, engine: &Engine) {
+        let mut changed = BTreeSet::new();
+        for block in std::mem::take(&mut self.touched) {
+            let Some(waiting) = self.shelves.get(&block) else {
+                continue;
+            };
+            let best = waiting.best_order(engine, block);
+            if self.best.insert(block, best) != Some(best) {
+                changed.extend(waiting.classes());
+            }
+        }
+        for number in changed {
+            if self.prices.contains_key(&number)
+                && let Some(class) = engine.waiting.class(number)
+            {
+                let price = price(engine, class, &self.best);
+                if self.prices.insert(number, price) != Some(price) {
+                    self.push(engine, number);
+                }
+            }
+        }
+    }
 }
 
 fn price(engine: &Engine, class: &Class, best: &HashMap<u32, Option<usize>>) -> Price {

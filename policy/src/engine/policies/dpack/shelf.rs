@@ -1,0 +1,127 @@
+//! What waits for a block, and which of its orders is best.
+
+use std::collections::{BTreeSet, HashMap};
+
+use crate::engine::{
+    Engine,
+    books::{Account, Rule},
+    waiting::Class,
+};
+
+/// All that wait for a block, whether they fit or not.
+#[derive(Debug, Default)]
+pub(super) struct Shelf {
+    /// At each coordinate, in the order in which they are packed; none under basic composition, where nothing is chosen.
+    coordinates: Vec<Vec<Item>>,
+}
+
+/// A class at one coordinate of a block.
+#[derive(Debug)]
+struct Item {
+    asked: i64,
+    weight: u32,
+    class: u32,
+    /// The least that this class or one after it asks.
+    least: i64,
+}
+
+impl Shelf {
+    /// All that waits for the blocks that `classes` ask for, by block.
+    pub(super) fn of(engine: &Engine, classes: &[u32]) -> HashMap<u32, Self> {
+        let mut at_block: HashMap<u32, BTreeSet<u32>> = HashMap::new();
+        for number in classes {
+            let class = engine.waiting.class(*number);
+            for part in class.into_iter().flat_map(|class| class.parts().iter()) {
+                // Those that have just come are not in the index yet.
+                let waiting = || engine.waiting.at_block(part.block);
+                at_block.entry(part.block).or_insert_with(waiting).insert(*number);
+            }
+        }
+        let shelf = |(block, classes)| match engine.rule {
+            Rule::All => (block, Self::default()),
+            Rule::Any => (block, Self::new(engine, block, &classes)),
+        };
+        at_block.into_iter().map(shelf).collect()
+    }
+
+    fn new(engine: &Engine, block: u32, classes: &BTreeSet<u32>) -> Self {
+        let asking = classes.iter().filter_map(|number| {
+            let class = engine.waiting.class(*number)?;
+            let part = class.parts().iter().find(|part| part.block == block)?;
+            Some((part.budget.units(), class.weight(), *number))
+        });
+        let asking: Vec<(&[i64], u32, u32)> = asking.collect();
+        let coordinates = 0..engine.blocks.get(block).accounts.len();
+        let sorted = coordinates.map(|at| {
+            let items = asking.iter().map(|(units, weight, class)| Item {
+                asked: units[at],
+                weight: *weight,
+                class: *class,
+                least: 0,
+            });
+            let mut items: Vec<Item> = items.collect();
+            items.sort_unstable_by(|one, other| {
+                let density = i128::from(one.asked) * i128::from(other.weight);
+                let densities = density.cmp(&(i128::from(other.asked) * i128::from(one.weight)));
+                let key = |item: &Item| (item.asked, item.weight, item.class);
+                densities.then_with(|| key(one).cmp(&key(other)))
+            });
+            let mut least = i64::MAX;
+            for item in items.iter_mut().rev() {
+                least = least.min(item.asked);
+                item.least = least;
+            }
+            items
+        });
+        Self {
+            coordinates: sorted.collect(),
+        }
+    }
+
+    /// The classes on it; none under basic composition.
+    pub(super) fn classes(&self) -> impl Iterator<Item = u32> + '_ {
+        self.coordinates
+            .first()
+            .into_iter()
+            .flatten()
+            .map(|item| item.class)
+    }
+
+    /// The order at which most could be packed now.
+    pub(super) fn best_order(&self, engine: &Engine, block: u32) -> Option<usize> {
+        let mut block = engine.blocks.get(block).clone();
+        block.settle(engine.now);
+        let mut best: Option<(usize, u128)> = None;
+        for (at, (account, items)) in block.accounts.iter().zip(&self.coordinates).enumerate() {
+            if account.capacity == 0 || account.unlocked <= 0 {
+                continue;
+            }
+            let packed = pack(engine, account, items);
+            if best.is_none_or(|(_, most)| packed > most) {
+                best = Some((at, packed));
+            }
+        }
+        best.map(|(at, _)| at)
+    }
+}
+
+/// The weight of what fits, greedily.
+fn pack(engine: &Engine, account: &Account, items: &[Item]) -> u128 {
+    let mut rest = account.unlocked;
+    let mut packed: u128 = 0;
+    for item in items {
+        let asked = i128::from(item.asked);
+        if i128::from(item.least) > rest {
+            break;
+        }
+        if asked > rest {
+            continue;
+        }
+        let members = engine.waiting.class(item.class).map_or(0, Class::size);
+        let members = i128::try_from(members).unwrap_or(i128::MAX);
+        let fit = rest.checked_div(asked).map_or(members, |fit| members.min(fit));
+        rest -= fit * asked;
+        packed += u128::from(item.weight) * fit.unsigned_abs();
+    }
+    packed
+}
