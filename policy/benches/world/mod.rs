@@ -1,11 +1,14 @@
 //! The world that is measured: many blocks, and many claims that wait on them.
 #![allow(clippy::expect_used, reason = "a benchmark that is set up wrong must end")]
 
+mod random;
+
 use std::hint::black_box;
 
 use privatekube_policy::{
     Arrival, BlockId, Budget, Composition, Demand, Engine, Event, Orders, Policy, Setting, Unlocking, Weight,
 };
+use random::Random;
 
 const BLOCKS: u64 = 10_000;
 const MOST_BLOCKS: u64 = 10;
@@ -14,19 +17,6 @@ const CAPACITY: i64 = 1_000_000_000_000;
 const ARRIVALS: u32 = 1_000_000_000;
 /// What each block has unlocked when the measuring begins, and large claims ask at least ten times.
 const UNLOCKED: i64 = 1_000_000_000;
-
-/// SplitMix64: the same workload each time.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % end
-    }
-}
 
 pub(crate) struct World {
     engine: Engine,
@@ -64,7 +54,7 @@ impl World {
         let mut world = Self {
             engine,
             blocks,
-            random: Random(7),
+            random: Random::new(7),
             made: 0,
             coordinates,
         };

@@ -31,9 +31,47 @@ impl Engine {
         policy.decide(self, cause, records);
     }
 
-    /// The classes that may fit after `cause`, each once, in no order.
+    /// Grants what fits after `cause`, in the order of ranks.
     ///
-    /// Before, no waiting claim fitted; a claim that now does watches a block that was raised, or has come.
+    /// Before, no waiting claim fitted; a claim that now does watches a block that was raised, or has come. Within a walk
+    /// budgets only fall: what has been skipped can't fit later, and what a block keeps waiting again needs no look. So
+    /// the outcome is that of a walk over all waiting claims, of which this one sees only the first of each block.
+    pub(super) fn walk_awakened(&mut self, cause: &Cause, records: &mut Vec<Record>) {
+        let mut queue = BinaryHeap::new();
+        queue.extend(
+            cause
+                .new
+                .and_then(|class| self.candidate(class))
+                .map(|new| (new, None)),
+        );
+        for block in &cause.raised {
+            self.waiting.touched.push(*block);
+            queue.extend(self.first_awakened(*block));
+        }
+        while let Some((Reverse(candidate), block)) = queue.pop() {
+            let (claim, class) = (candidate.claim, candidate.class);
+            // Another block's candidate may have taken what this one was awakened by.
+            if let Some(block) = block {
+                let first = self.first_awakened(block);
+                if !matches!(&first, Some((Reverse(first), _)) if first.claim == claim) {
+                    queue.extend(first);
+                    continue;
+                }
+            }
+            if self.fits_or_watches(class) {
+                self.grant(claim, records);
+                self.waiting.leave(claim, class);
+            }
+            queue.extend(block.and_then(|block| self.first_awakened(block)));
+        }
+    }
+
+    fn first_awakened(&mut self, block: u32) -> Option<(Reverse<Candidate>, Option<u32>)> {
+        let class = self.waiting.first_awakened(block, self.blocks.get(block))?;
+        Some((self.candidate(class)?, Some(block)))
+    }
+
+    /// The classes that may fit after `cause`, each once, in no order.
     pub(super) fn stirred(&mut self, cause: &Cause) -> Vec<u32> {
         let mut classes: Vec<u32> = cause.new.into_iter().collect();
         for number in &cause.raised {
@@ -244,8 +282,9 @@ impl Engine {
         }
         touched.sort_unstable();
         touched.dedup();
+        let policy = Arc::clone(&self.policy);
         for number in touched.drain(..) {
-            let next = self.policy.next_wake(self, number);
+            let next = policy.next_wake(self, number);
             let before = std::mem::replace(&mut self.wake_of[number as usize], next);
             if before != next {
                 if let Some(before) = before {
@@ -261,7 +300,7 @@ impl Engine {
     }
 
     /// When the clock unlocks so much of a block that a class that watches it may fit.
-    pub(super) fn next_fit(&self, number: u32) -> Option<Time> {
+    pub(super) fn next_fit(&mut self, number: u32) -> Option<Time> {
         let block = self.blocks.get(number);
         if block.meter.is_complete() {
             return None;

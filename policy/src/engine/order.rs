@@ -17,6 +17,7 @@ pub(super) struct Share {
 /// Where a claim stands among the waiting ones, but for its arrival. The least goes first.
 #[derive(Debug)]
 pub(super) struct Rank {
+    key: u64,
     pub(super) priority: i32,
     /// Divides the shares.
     weight: Weight,
@@ -63,12 +64,18 @@ impl PartialEq for Share {
 impl Eq for Share {}
 
 impl Rank {
-    pub(super) const fn new(priority: i32, weight: Weight, shares: Box<[Share]>) -> Self {
+    pub(super) fn new(priority: i32, weight: Weight, shares: Box<[Share]>) -> Self {
         Self {
+            key: key(priority, weight, shares.first()),
             priority,
             weight,
             shares,
         }
+    }
+
+    /// A number that is at most that of any rank that goes later. Equal ones say nothing.
+    pub(super) const fn key(&self) -> u64 {
+        self.key
     }
 
     /// Slices compare as the paper breaks ties: by the next share, and a missing one is smaller.
@@ -99,6 +106,24 @@ pub(super) fn dominant_shares(parts: &[Part], blocks: &[Block]) -> Box<[Share]> 
     let mut shares: Box<[Share]> = shares.collect();
     shares.sort_unstable_by(|one, other| other.cmp(one));
     shares
+}
+
+/// The priority in 8 bits, so far as it goes; then the first share over the weight, as how many bits it has (7) and the
+/// first of them (49): a number that never falls where these rise.
+fn key(priority: i32, weight: Weight, share: Option<&Share>) -> u64 {
+    const DIGITS: u32 = 49;
+    let before = priority
+        .clamp(i8::MIN.into(), i8::MAX.into())
+        .abs_diff(i8::MAX.into());
+    // Multiples of 2^-64, rounded down: 127 bits at most.
+    let share = share.and_then(|share| {
+        let asked = u128::from(share.asked.unsigned_abs()) << 64;
+        asked.checked_div(u128::from(share.of.unsigned_abs()) * u128::from(weight.get()))
+    });
+    let share = share.unwrap_or(0);
+    let bits = u128::BITS - share.leading_zeros();
+    let first = (share >> bits.saturating_sub(DIGITS + 1)) & ((1 << DIGITS) - 1);
+    u64::from(before) << (DIGITS + 7) | u64::from(bits) << DIGITS | u64::try_from(first).unwrap_or(0)
 }
 
 /// Compares two products, exactly.

@@ -19,7 +19,6 @@ impl Decide for Dpf {
     }
 
     fn decide(&self, engine: &mut Engine, cause: &Cause, records: &mut Vec<Record>) {
-        let classes = engine.stirred(cause);
-        engine.walk(classes, Engine::fits_or_watches, records);
+        engine.walk_awakened(cause, records);
     }
 }

@@ -10,8 +10,7 @@ pub(super) struct Fcfs {
 
 impl Decide for Fcfs {
     fn decide(&self, engine: &mut Engine, cause: &Cause, records: &mut Vec<Record>) {
-        let classes = engine.stirred(cause);
-        engine.walk(classes, Engine::fits_or_watches, records);
+        engine.walk_awakened(cause, records);
         if let Some(class) = cause.new.filter(|_| self.refusing) {
             for claim in engine.waiting.dissolve(class) {
                 if let Some(reason) = lacks(engine, claim) {

@@ -44,7 +44,7 @@ pub(super) trait Decide: Debug + Send + Sync {
     }
 
     /// When the clock next matters at a block, where something has changed.
-    fn next_wake(&self, engine: &Engine, block: u32) -> Option<Time> {
+    fn next_wake(&self, engine: &mut Engine, block: u32) -> Option<Time> {
         engine.next_fit(block)
     }
 }

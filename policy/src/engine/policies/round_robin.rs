@@ -167,7 +167,7 @@ impl Decide for RoundRobin {
     }
 
     /// At each tick while somebody lacks something.
-    fn next_wake(&self, engine: &Engine, block: u32) -> Option<Time> {
+    fn next_wake(&self, engine: &mut Engine, block: u32) -> Option<Time> {
         let lacking = &engine.gathering.pots[block as usize].lacking;
         let next = || engine.blocks.get(block).meter.tick_after(engine.now);
         (!lacking.is_empty()).then(next).flatten()

@@ -4,15 +4,22 @@
 //! and the one that arrived first goes first. Each class is kept twice at blocks, ordered by what it asks there:
 //!
 //! - *watching*: at one block that it doesn't fit, as a clause watches a literal. While that block's unlocked budget
-//!   doesn't reach what the class asks there, no claim of the class can be granted, whatever other blocks do.
+//!   doesn't reach what the class asks there, no claim of the class can be granted, whatever other blocks do. Those
+//!   that watch a block are kept in the order in which they go, so that the first of those that it no longer keeps
+//!   waiting is found without the others ([`Ladder`]).
 //! - *hoping*: at each of its blocks, where it can still ever fit. What a consumption leaves too little for is found
 //!   there.
 
+mod ladder;
+
 use std::{
+    cmp::Ordering,
     collections::{BTreeSet, HashMap},
-    ops::Bound,
+    ops::{Bound, Range},
     sync::Arc,
 };
+
+use ladder::{Ladder, NEVER, NONE, Rungs};
 
 use super::{
     books::{Block, Part, Rule},
@@ -21,7 +28,22 @@ use super::{
 use crate::Weight;
 
 /// Classes ordered by what they ask at a coordinate.
-type Ladder = BTreeSet<(i64, u32)>;
+type Hopes = BTreeSet<(i64, u32)>;
+
+/// A class that watches a block.
+#[derive(Clone, Copy, Debug)]
+struct Watcher {
+    /// Of its rank, which spares most looks at that.
+    key: u64,
+    class: u32,
+}
+
+/// The order of watchers, and what they ask of the block: at the coordinate that lacks (basic composition), or at each
+/// order (Renyi), since any may be the one that fits first.
+struct Watchers<'a> {
+    classes: &'a [Option<Class>],
+    rule: Rule,
+}
 
 #[derive(Clone, Debug)]
 pub(super) struct Class {
@@ -48,11 +70,12 @@ struct Key {
     parts: Arc<[Part]>,
 }
 
-/// What is kept at a block, for each coordinate.
+/// What is kept at a block.
 #[derive(Clone, Debug)]
 struct Station {
-    watching: Box<[Ladder]>,
-    hoping: Box<[Ladder]>,
+    watching: Ladder<Watcher>,
+    /// For each coordinate.
+    hoping: Box<[Hopes]>,
 }
 
 #[derive(Clone, Debug)]
@@ -113,10 +136,9 @@ impl Waiting {
 
     /// Makes room for the next block.
     pub(super) fn add_block(&mut self, coordinates: usize) {
-        let ladders = || (0..coordinates).map(|_| Ladder::new()).collect();
         self.stations.push(Station {
-            watching: ladders(),
-            hoping: ladders(),
+            watching: Ladder::new(coordinates),
+            hoping: (0..coordinates).map(|_| Hopes::new()).collect(),
         });
     }
 
@@ -152,10 +174,13 @@ impl Waiting {
             parts: Arc::clone(parts),
         };
         if let Some(number) = self.numbers.get(&key) {
-            if let Some(class) = &mut self.classes[*number as usize] {
-                class.members.insert(claim);
-            }
-            return (*number, false);
+            let number = *number;
+            let is_first = self
+                .class(number)
+                .and_then(Class::head)
+                .is_none_or(|head| claim < head);
+            self.change_members(number, is_first, |members| members.insert(claim));
+            return (number, false);
         }
         let class = Class {
             rank: Arc::new(Rank::new(priority, weight, shares())),
@@ -175,11 +200,12 @@ impl Waiting {
 
     /// Takes a claim out of its class. Whether others are left.
     pub(super) fn leave(&mut self, claim: u32, number: u32) -> bool {
-        let Some(class) = self.class_mut(number) else {
+        let Some(class) = self.class(number) else {
             return false;
         };
-        class.members.remove(&claim);
-        if !class.members.is_empty() {
+        if class.members.len() > 1 {
+            let is_first = class.head() == Some(claim);
+            self.change_members(number, is_first, |members| members.remove(&claim));
             return true;
         }
         self.take_from_places(number);
@@ -201,14 +227,26 @@ impl Waiting {
         class.members
     }
 
+    /// Changes the claims of a class. If it changes which is the first of them, it changes where the class stands.
+    fn change_members(&mut self, number: u32, first: bool, change: impl FnOnce(&mut BTreeSet<u32>) -> bool) {
+        if first {
+            self.change_watch(number, false);
+        }
+        if let Some(class) = self.class_mut(number) {
+            change(&mut class.members);
+        }
+        if first {
+            self.change_watch(number, true);
+        }
+    }
+
     fn take_from_places(&mut self, number: u32) {
+        self.change_watch(number, false);
         let Some(class) = &mut self.classes[number as usize] else {
             return;
         };
         let Some(place) = class.place.take() else { return };
-        let parts = Arc::clone(&class.key.parts);
-        self.change_watch(&parts, place.watches, number, false);
-        for (part, hope) in parts.iter().zip(&place.hopes) {
+        for (part, hope) in class.key.parts.iter().zip(&place.hopes) {
             let station = &mut self.stations[part.block as usize];
             for coordinate in hoping_at(self.rule, *hope, part) {
                 station.hoping[coordinate].remove(&(part.budget.units()[coordinate], number));
@@ -218,77 +256,76 @@ impl Waiting {
 
     /// Lets a class watch a block that it doesn't fit.
     pub(super) fn watch(&mut self, number: u32, part: usize, coordinate: usize, blocks: &[Block]) {
-        let Some(class) = self.class_mut(number) else {
+        let Some(class) = &mut self.classes[number as usize] else {
             return;
         };
-        let parts = Arc::clone(&class.key.parts);
-        let before = class.place.as_ref().map(|place| place.watches);
-        if before == Some((part, coordinate)) {
+        let watches = (part, coordinate);
+        if class.place.as_ref().is_some_and(|place| place.watches == watches) {
             return;
         }
-        if let Some(place) = &mut class.place {
-            place.watches = (part, coordinate);
+        if class.place.is_some() {
+            self.change_watch(number, false);
         } else {
-            let hopes = parts
-                .iter()
-                .map(|part| hope(part, &blocks[part.block as usize]).unwrap_or(0));
+            let parts = class.key.parts.iter();
+            let hopes = parts.map(|part| hope(part, &blocks[part.block as usize]).unwrap_or(0));
             let hopes: Box<[usize]> = hopes.collect();
-            for (part, hope) in parts.iter().zip(&hopes) {
+            for (part, hope) in class.key.parts.iter().zip(&hopes) {
                 let station = &mut self.stations[part.block as usize];
                 for coordinate in hoping_at(self.rule, *hope, part) {
                     station.hoping[coordinate].insert((part.budget.units()[coordinate], number));
                 }
             }
-            if let Some(class) = self.class_mut(number) {
-                class.place = Some(Place {
-                    watches: (part, coordinate),
-                    hopes,
-                });
-            }
+            class.place = Some(Place { watches, hopes });
         }
-        if let Some(before) = before {
-            self.change_watch(&parts, before, number, false);
+        if let Some(place) = self.class_mut(number).and_then(|class| class.place.as_mut()) {
+            place.watches = watches;
         }
-        self.change_watch(&parts, (part, coordinate), number, true);
+        self.change_watch(number, true);
     }
 
-    /// Basic composition watches one coordinate. At a Renyi block any order may be the one that fits first.
-    fn change_watch(&mut self, parts: &[Part], at: (usize, usize), number: u32, add: bool) {
-        let (part, coordinate) = (&parts[at.0], at.1);
-        let asked = part.budget.units();
-        let coordinates = match self.rule {
-            Rule::All => coordinate..coordinate + 1,
-            Rule::Any => 0..asked.len(),
+    /// Adds a class to those that watch a block, or takes it away, if it has a place.
+    fn change_watch(&mut self, number: u32, add: bool) {
+        let Some(class) = self.class(number) else { return };
+        let Some(place) = &class.place else { return };
+        let block = class.key.parts[place.watches.0].block;
+        let watcher = Watcher {
+            key: class.rank.key(),
+            class: number,
         };
-        let station = &mut self.stations[part.block as usize];
-        for coordinate in coordinates {
-            if add {
-                station.watching[coordinate].insert((asked[coordinate], number));
-            } else {
-                station.watching[coordinate].remove(&(asked[coordinate], number));
-            }
+        let (classes, rule) = (&self.classes, self.rule);
+        let watching = &mut self.stations[block as usize].watching;
+        if add {
+            watching.insert(watcher, &Watchers { classes, rule });
+        } else {
+            watching.remove(watcher, &Watchers { classes, rule });
         }
-        self.touched.push(part.block);
+        self.touched.push(block);
     }
 
-    /// The classes that watch this block and that what is unlocked there no longer keeps waiting. One may be given
-    /// several times.
-    pub(super) fn awakened<'a>(&'a self, number: u32, block: &'a Block) -> impl Iterator<Item = u32> + 'a {
-        let watching = &self.stations[number as usize].watching;
-        let usable = watching
-            .iter()
-            .zip(&block.accounts)
-            .filter(|(_, account)| account.unlocked >= 0 && (self.rule == Rule::All || account.capacity > 0));
-        usable.flat_map(|(ladder, account)| {
-            let most = i64::try_from(account.unlocked).unwrap_or(i64::MAX);
-            ladder.range(..=(most, u32::MAX)).map(|(_, class)| *class)
-        })
+    /// The first of the classes that watch this block and that what is unlocked there no longer keeps waiting.
+    pub(super) fn first_awakened(&mut self, number: u32, block: &Block) -> Option<u32> {
+        let (classes, rule) = (&self.classes, self.rule);
+        let watching = &mut self.stations[number as usize].watching;
+        let first = watching.first(&limits(block, rule), &Watchers { classes, rule });
+        first.map(|watcher| watcher.class)
+    }
+
+    /// All of them.
+    pub(super) fn awakened(&mut self, number: u32, block: &Block) -> impl Iterator<Item = u32> {
+        let (classes, rule) = (&self.classes, self.rule);
+        let watching = &mut self.stations[number as usize].watching;
+        let all = watching.all(&limits(block, rule), &Watchers { classes, rule });
+        all.into_iter().map(|watcher| watcher.class)
     }
 
     /// The least that a watching class asks at each coordinate that may let it fit.
-    pub(super) fn least_watched(&self, number: u32) -> impl Iterator<Item = (usize, i64)> + '_ {
-        let ladders = self.stations[number as usize].watching.iter().enumerate();
-        ladders.filter_map(|(at, ladder)| ladder.first().map(|(asked, _)| (at, *asked)))
+    pub(super) fn least_watched(&mut self, number: u32) -> impl Iterator<Item = (usize, i64)> + '_ {
+        let (classes, rule) = (&self.classes, self.rule);
+        let watching = &mut self.stations[number as usize].watching;
+        let least = watching.least(&Watchers { classes, rule }).iter().enumerate();
+        least
+            .filter(|(_, amount)| **amount != NEVER)
+            .map(|(at, amount)| (at, amount + i64::MAX))
     }
 
     /// The classes that can never fit this block again, now that less is left of it.
@@ -331,6 +368,63 @@ impl Waiting {
         let hoping = self.stations[number as usize].hoping.iter();
         hoping.flatten().map(|(_, class)| *class).collect()
     }
+}
+
+impl Watchers<'_> {
+    /// What a watcher asks, and at which coordinates.
+    fn asked(&self, watcher: Watcher) -> (&[i64], Range<usize>) {
+        let class = self.classes[watcher.class as usize].as_ref();
+        let place = class.and_then(|class| Some((class, class.place.as_ref()?)));
+        place.map_or((&[], 0..0), |(class, place)| {
+            let (part, coordinate) = place.watches;
+            let asked = class.key.parts[part].budget.units();
+            let counted = match self.rule {
+                Rule::All => coordinate..coordinate + 1,
+                Rule::Any => 0..asked.len(),
+            };
+            (asked, counted)
+        })
+    }
+}
+
+impl Rungs<Watcher> for Watchers<'_> {
+    fn compare(&self, one: &Watcher, other: &Watcher) -> Ordering {
+        one.key.cmp(&other.key).then_with(|| {
+            let class = |watcher: &Watcher| self.classes[watcher.class as usize].as_ref();
+            let (one, other) = (class(one), class(other));
+            let ranks = one.map(|class| &class.rank).cmp(&other.map(|class| &class.rank));
+            ranks.then_with(|| one.and_then(Class::head).cmp(&other.and_then(Class::head)))
+        })
+    }
+
+    fn lower(&self, watcher: &Watcher, least: &mut [i64]) {
+        let (asked, counted) = self.asked(*watcher);
+        for (least, asked) in least[counted.clone()].iter_mut().zip(&asked[counted]) {
+            *least = (*least).min(below_all(*asked));
+        }
+    }
+
+    fn is_low(&self, watcher: &Watcher, limits: &[i64]) -> bool {
+        let (asked, counted) = self.asked(*watcher);
+        let mut pairs = asked[counted.clone()].iter().zip(&limits[counted]);
+        pairs.any(|(asked, limit)| below_all(*asked) <= *limit)
+    }
+}
+
+/// Budget as an amount of a ladder.
+const fn below_all(units: i64) -> i64 {
+    units - i64::MAX
+}
+
+/// Up to what a watcher that asks it is no longer kept waiting, at each coordinate.
+fn limits(block: &Block, rule: Rule) -> Vec<i64> {
+    let limits = block.accounts.iter().map(|account| {
+        if account.unlocked < 0 || rule == Rule::Any && account.capacity == 0 {
+            return NONE;
+        }
+        below_all(i64::try_from(account.unlocked).unwrap_or(i64::MAX))
+    });
+    limits.collect()
 }
 
 /// At which coordinates a class is kept hoping at the block of `part`.
@@ -386,15 +480,18 @@ impl Waiting {
 
     pub(super) fn all_kept(&self) -> Vec<(u32, &'static str, usize, i64, u32)> {
         let mut kept = Vec::new();
+        let watchers = Watchers {
+            classes: &self.classes,
+            rule: self.rule,
+        };
         for (block, station) in (0..).zip(&self.stations) {
-            for (kind, ladders) in [("watching", &station.watching), ("hoping", &station.hoping)] {
-                for (coordinate, ladder) in ladders.iter().enumerate() {
-                    kept.extend(
-                        ladder
-                            .iter()
-                            .map(|(asked, class)| (block, kind, coordinate, *asked, *class)),
-                    );
-                }
+            for watcher in station.watching.iter() {
+                let (asked, counted) = watchers.asked(watcher);
+                kept.extend(counted.map(|at| (block, "watching", at, asked[at], watcher.class)));
+            }
+            for (coordinate, hopes) in station.hoping.iter().enumerate() {
+                let hopes = hopes.iter();
+                kept.extend(hopes.map(|(asked, class)| (block, "hoping", coordinate, *asked, *class)));
             }
         }
         kept.sort_unstable();

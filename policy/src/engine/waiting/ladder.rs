@@ -1,0 +1,324 @@
+//! A sequence of entries that are kept in an order of their own, and of which the first that is low enough at any
+//! coordinate is found without a look at those before it.
+//!
+//! It is a B-tree that knows, of each stretch of entries, the least amount at each coordinate. "Low enough" is a matter
+//! of *any* coordinate, so these least amounts say exactly whether an entry of the stretch is. An entry that goes leaves
+//! them as they are, which is too low at worst; they are worked out anew when they matter: one leaf for each entry that
+//! went.
+//!
+//! What the order is and what an entry's amounts are is told by a [`Rungs`]. Both must stay the same while an entry is
+//! in a ladder.
+
+#[cfg(test)]
+mod tests;
+
+use std::cmp::Ordering;
+
+/// The amount of an entry at a coordinate at which it is never low enough. All other amounts, and all limits, are 0 or
+/// less.
+pub(super) const NEVER: i64 = i64::MAX;
+
+/// The limit at a coordinate at which no entry is low enough, unless its amount is as low.
+pub(super) const NONE: i64 = i64::MIN;
+
+/// As many entries in a leaf, and as many nodes below a node, at most.
+const MOST: usize = 32;
+
+/// Two neighbours with no more together become one.
+const FEW: usize = MOST / 2;
+
+/// What a ladder asks about its entries.
+pub(super) trait Rungs<E> {
+    /// Which of two goes first. Equal are only an entry and itself.
+    fn compare(&self, one: &E, other: &E) -> Ordering;
+
+    /// Lowers `least` to the amounts of an entry, where these are lower.
+    fn lower(&self, entry: &E, least: &mut [i64]);
+
+    /// Whether an entry's amount is at most the limit at any coordinate.
+    fn is_low(&self, entry: &E, limits: &[i64]) -> bool;
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Ladder<E> {
+    root: Node<E>,
+    /// The least amount at each coordinate, or less.
+    least: Box<[i64]>,
+    /// Whether it may be less.
+    stale: bool,
+}
+
+#[derive(Clone, Debug)]
+enum Node<E> {
+    Leaf(Vec<E>),
+    Inner(Box<Inner<E>>),
+}
+
+#[derive(Clone, Debug)]
+struct Inner<E> {
+    /// None is empty.
+    nodes: Vec<Node<E>>,
+    /// As in [`Ladder`]: all coordinates of the first node, then of the second, ...
+    least: Vec<i64>,
+    stale: Vec<bool>,
+}
+
+impl<E: Copy> Ladder<E> {
+    pub(super) fn new(coordinates: usize) -> Self {
+        Self {
+            root: Node::Leaf(Vec::new()),
+            least: vec![NEVER; coordinates].into(),
+            stale: false,
+        }
+    }
+
+    /// Adds an entry that isn't there.
+    pub(super) fn insert(&mut self, entry: E, rungs: &impl Rungs<E>) {
+        rungs.lower(&entry, &mut self.least);
+        if let Some(right) = self.root.insert(entry, self.least.len(), true, rungs) {
+            let left = std::mem::replace(&mut self.root, Node::Leaf(Vec::new()));
+            self.root = Node::Inner(Box::new(Inner {
+                nodes: vec![left, right],
+                least: [&*self.least, &*self.least].concat(),
+                stale: vec![true; 2],
+            }));
+        }
+    }
+
+    /// Removes an entry that is there.
+    pub(super) fn remove(&mut self, entry: E, rungs: &impl Rungs<E>) {
+        self.root.remove(&entry, self.least.len(), rungs);
+        self.stale = true;
+        if let Node::Inner(inner) = &mut self.root
+            && inner.nodes.len() == 1
+            && let Some(only) = inner.nodes.pop()
+        {
+            self.root = only;
+        }
+    }
+
+    /// The first entry whose amount is at most the limit at any coordinate.
+    pub(super) fn first(&mut self, limits: &[i64], rungs: &impl Rungs<E>) -> Option<E> {
+        self.is_low(limits, rungs)
+            .then(|| self.root.first(limits, rungs))
+            .flatten()
+    }
+
+    /// Every entry whose amount is at most the limit at any coordinate, in order.
+    pub(super) fn all(&mut self, limits: &[i64], rungs: &impl Rungs<E>) -> Vec<E> {
+        let mut found = Vec::new();
+        if self.is_low(limits, rungs) {
+            self.root.all(limits, rungs, &mut found);
+        }
+        found
+    }
+
+    fn is_low(&mut self, limits: &[i64], rungs: &impl Rungs<E>) -> bool {
+        is_low(&self.least, limits) && is_low(self.least(rungs), limits)
+    }
+
+    /// The least amount at each coordinate.
+    pub(super) fn least(&mut self, rungs: &impl Rungs<E>) -> &[i64] {
+        if std::mem::replace(&mut self.stale, false) {
+            self.root.refresh(&mut self.least, rungs);
+        }
+        &self.least
+    }
+}
+
+/// What the tests look at.
+#[cfg(test)]
+impl<E: Copy> Ladder<E> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = E> + '_ {
+        self.root.leaves().into_iter().flatten().copied()
+    }
+
+    fn leaves(&self) -> Vec<usize> {
+        self.root.leaves().into_iter().map(Vec::len).collect()
+    }
+}
+
+#[cfg(test)]
+impl<E> Node<E> {
+    fn leaves(&self) -> Vec<&Vec<E>> {
+        match self {
+            Self::Leaf(entries) => vec![entries],
+            Self::Inner(inner) => inner.nodes.iter().flat_map(Self::leaves).collect(),
+        }
+    }
+}
+
+impl<E: Copy> Node<E> {
+    fn len(&self) -> usize {
+        match self {
+            Self::Leaf(entries) => entries.len(),
+            Self::Inner(inner) => inner.nodes.len(),
+        }
+    }
+
+    /// The first entry below it; only a root has none.
+    fn head(&self) -> Option<&E> {
+        let mut node = self;
+        loop {
+            match node {
+                Self::Leaf(entries) => return entries.first(),
+                Self::Inner(inner) => node = inner.nodes.first()?,
+            }
+        }
+    }
+
+    /// Adds an entry. What no longer has room comes back as a node to the right, of which nothing is known. `is_last`
+    /// says that no node is to the right yet.
+    fn insert(&mut self, entry: E, coordinates: usize, is_last: bool, rungs: &impl Rungs<E>) -> Option<Self> {
+        match self {
+            Self::Leaf(entries) => {
+                let at = entries.partition_point(|other| rungs.compare(other, &entry).is_lt());
+                if entries.len() < MOST {
+                    entries.insert(at, entry);
+                    return None;
+                }
+                if is_last && at == MOST {
+                    // Who comes last again and again leaves full leaves behind.
+                    return Some(Self::Leaf(vec![entry]));
+                }
+                let mut right = entries.split_off(MOST / 2);
+                if at <= MOST / 2 {
+                    entries.insert(at, entry);
+                } else {
+                    right.insert(at - MOST / 2, entry);
+                }
+                Some(Self::Leaf(right))
+            }
+            Self::Inner(inner) => {
+                let at = inner.place_of(&entry, rungs);
+                let row = at * coordinates..(at + 1) * coordinates;
+                rungs.lower(&entry, &mut inner.least[row.clone()]);
+                let is_last = is_last && at + 1 == inner.nodes.len();
+                let right = inner.nodes[at].insert(entry, coordinates, is_last, rungs)?;
+                inner.stale[at] = true;
+                inner.nodes.insert(at + 1, right);
+                inner.stale.insert(at + 1, true);
+                let same = inner.least[row.clone()].to_vec();
+                inner.least.splice(row.end..row.end, same);
+                inner.split(coordinates).map(|right| Self::Inner(Box::new(right)))
+            }
+        }
+    }
+
+    fn remove(&mut self, entry: &E, coordinates: usize, rungs: &impl Rungs<E>) {
+        match self {
+            Self::Leaf(entries) => {
+                if let Ok(at) = entries.binary_search_by(|other| rungs.compare(other, entry)) {
+                    entries.remove(at);
+                }
+            }
+            Self::Inner(inner) => {
+                let at = inner.place_of(entry, rungs);
+                inner.nodes[at].remove(entry, coordinates, rungs);
+                inner.stale[at] = true;
+                if inner.nodes[at].len() == 0 {
+                    inner.take(at, coordinates);
+                } else if at + 1 < inner.nodes.len() {
+                    inner.join(at, coordinates);
+                } else if at > 0 {
+                    inner.join(at - 1, coordinates);
+                }
+            }
+        }
+    }
+
+    fn first(&self, limits: &[i64], rungs: &impl Rungs<E>) -> Option<E> {
+        match self {
+            Self::Leaf(entries) => entries.iter().copied().find(|entry| rungs.is_low(entry, limits)),
+            Self::Inner(inner) => inner.low(limits).find_map(|node| node.first(limits, rungs)),
+        }
+    }
+
+    fn all(&self, limits: &[i64], rungs: &impl Rungs<E>, found: &mut Vec<E>) {
+        match self {
+            Self::Leaf(entries) => {
+                found.extend(entries.iter().filter(|entry| rungs.is_low(entry, limits)));
+            }
+            Self::Inner(inner) => inner.low(limits).for_each(|node| node.all(limits, rungs, found)),
+        }
+    }
+
+    /// Works out the least amounts.
+    fn refresh(&mut self, least: &mut [i64], rungs: &impl Rungs<E>) {
+        least.fill(NEVER);
+        match self {
+            Self::Leaf(entries) => entries.iter().for_each(|entry| rungs.lower(entry, least)),
+            Self::Inner(inner) => {
+                let rows = inner.least.chunks_mut(least.len().max(1));
+                for ((node, row), stale) in inner.nodes.iter_mut().zip(rows).zip(&mut inner.stale) {
+                    if std::mem::replace(stale, false) {
+                        node.refresh(row, rungs);
+                    }
+                    for (least, amount) in least.iter_mut().zip(row) {
+                        *least = (*least).min(*amount);
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl<E: Copy> Inner<E> {
+    /// Below which node an entry is or would be.
+    fn place_of(&self, entry: &E, rungs: &impl Rungs<E>) -> usize {
+        let later = |node: &Node<E>| node.head().is_some_and(|head| rungs.compare(head, entry).is_gt());
+        self.nodes.partition_point(|node| !later(node)).saturating_sub(1)
+    }
+
+    /// The nodes below which an entry is low enough.
+    fn low(&self, limits: &[i64]) -> impl Iterator<Item = &Node<E>> {
+        let rows = self.least.chunks(limits.len().max(1));
+        let low = self.nodes.iter().zip(rows).filter(|(_, row)| is_low(row, limits));
+        low.map(|(node, _)| node)
+    }
+
+    /// The right half, if there is no room for as many nodes.
+    fn split(&mut self, coordinates: usize) -> Option<Self> {
+        if self.nodes.len() <= MOST {
+            return None;
+        }
+        let at = self.nodes.len() / 2;
+        Some(Self {
+            nodes: self.nodes.split_off(at),
+            least: self.least.split_off(at * coordinates),
+            stale: self.stale.split_off(at),
+        })
+    }
+
+    fn take(&mut self, at: usize, coordinates: usize) -> (Node<E>, bool) {
+        self.least.drain(at * coordinates..(at + 1) * coordinates);
+        (self.nodes.remove(at), self.stale.remove(at))
+    }
+
+    /// Makes one node of two neighbours, if they are small.
+    fn join(&mut self, left: usize, coordinates: usize) {
+        if self.nodes[left].len() + self.nodes[left + 1].len() > FEW {
+            return;
+        }
+        for at in left * coordinates..(left + 1) * coordinates {
+            self.least[at] = self.least[at].min(self.least[at + coordinates]);
+        }
+        let (right, stale) = self.take(left + 1, coordinates);
+        self.stale[left] |= stale;
+        match (&mut self.nodes[left], right) {
+            (Node::Leaf(entries), Node::Leaf(more)) => entries.extend(more),
+            (Node::Inner(inner), Node::Inner(more)) => {
+                inner.nodes.extend(more.nodes);
+                inner.least.extend(more.least);
+                inner.stale.extend(more.stale);
+            }
+            // All leaves are equally deep.
+            (_, _) => {}
+        }
+    }
+}
+
+/// Whether any amount is at most its limit.
+pub(super) fn is_low(amounts: &[i64], limits: &[i64]) -> bool {
+    amounts.iter().zip(limits).any(|(amount, limit)| amount <= limit)
+}

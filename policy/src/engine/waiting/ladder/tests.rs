@@ -1,0 +1,106 @@
+//! A ladder against a sorted list that is looked through.
+
+use std::cmp::Ordering;
+
+use proptest::{collection::vec, prelude::*};
+
+use super::{Ladder, NEVER, NONE, Rungs};
+
+const COORDINATES: usize = 3;
+
+/// Entries are places in the list: what each of them asks.
+struct List(Vec<[i64; COORDINATES]>);
+
+impl Rungs<u32> for List {
+    fn compare(&self, one: &u32, other: &u32) -> Ordering {
+        // Not the order of any amount.
+        (one % 7, one).cmp(&(other % 7, other))
+    }
+
+    fn lower(&self, entry: &u32, least: &mut [i64]) {
+        for (least, amount) in least.iter_mut().zip(self.0[*entry as usize]) {
+            *least = (*least).min(amount);
+        }
+    }
+
+    fn is_low(&self, entry: &u32, limits: &[i64]) -> bool {
+        super::is_low(&self.0[*entry as usize], limits)
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Op {
+    Add,
+    /// All of one remainder, one after the other, so that leaves empty.
+    RemoveSome(u32),
+    Remove(prop::sample::Index),
+    Ask([i64; COORDINATES]),
+}
+
+fn amount() -> impl Strategy<Value = i64> {
+    prop_oneof![3 => -1000_i64..=0, 1 => Just(NEVER)]
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let limit = prop_oneof![4 => -1000_i64..=-900, 1 => Just(NONE)];
+    prop_oneof![
+        24 => Just(Op::Add),
+        1 => (0_u32..7).prop_map(Op::RemoveSome),
+        12 => any::<prop::sample::Index>().prop_map(Op::Remove),
+        6 => [limit.clone(), limit.clone(), limit].prop_map(Op::Ask),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn a_ladder_finds_what_a_look_at_all_finds(
+        amounts in vec([amount(), amount(), amount()], 600),
+        ops in vec(op(), 0..900),
+    ) {
+        let list = List(amounts);
+        let mut ladder = Ladder::new(COORDINATES);
+        let (mut kept, mut next) = (Vec::new(), 0_u32);
+        for op in ops {
+            match op {
+                Op::Add if (next as usize) < list.0.len() => {
+                    ladder.insert(next, &list);
+                    kept.push(next);
+                    kept.sort_by(|one, other| list.compare(one, other));
+                    next += 1;
+                }
+                Op::Remove(index) if !kept.is_empty() => {
+                    ladder.remove(kept.remove(index.index(kept.len())), &list);
+                }
+                Op::RemoveSome(rest) => {
+                    for entry in kept.iter().filter(|entry| *entry % 7 == rest) {
+                        ladder.remove(*entry, &list);
+                    }
+                    kept.retain(|entry| entry % 7 != rest);
+                }
+                Op::Ask(limits) => {
+                    let low: Vec<u32> =
+                        kept.iter().copied().filter(|entry| list.is_low(entry, &limits)).collect();
+                    prop_assert_eq!(ladder.first(&limits, &list), low.first().copied());
+                    prop_assert_eq!(ladder.all(&limits, &list), low);
+                    let mut least = [NEVER; COORDINATES];
+                    for entry in &kept {
+                        list.lower(entry, &mut least);
+                    }
+                    prop_assert_eq!(ladder.least(&list), least);
+                }
+                _ => {}
+            }
+            prop_assert_eq!(&ladder.iter().collect::<Vec<_>>(), &kept);
+        }
+    }
+}
+
+#[test]
+fn who_comes_last_leaves_full_leaves_behind() {
+    let list = List(vec![[0; COORDINATES]; 7 * 64]);
+    let mut ladder = Ladder::new(COORDINATES);
+    for entry in (0..7 * 64).step_by(7) {
+        ladder.insert(entry, &list);
+    }
+    assert_eq!(ladder.leaves(), [super::MOST, super::MOST]);
+}
