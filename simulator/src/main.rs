@@ -21,11 +21,13 @@ struct Cli {
 /// One file of `commands` each.
 #[derive(Debug, Subcommand)]
 enum Command {
+    Replay(commands::replay::Replay),
     Experiment(commands::experiment::Experiment),
 }
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
+        Command::Replay(command) => command.run(),
         Command::Experiment(command) => command.run(),
     };
     match done {

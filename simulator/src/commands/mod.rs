@@ -2,3 +2,4 @@
 
 pub(crate) mod experiment;
 pub(crate) mod parameters;
+pub(crate) mod replay;

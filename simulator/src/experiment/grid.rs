@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{CompositionKind, Experiment, Parameters, micro};
+use super::{CompositionKind, Experiment, Parameters, macro_benchmark, micro};
 
 impl Experiment {
     /// The paper's whole grid of this experiment with one seed: complete parameters, each once, in the order in which
@@ -10,6 +10,7 @@ impl Experiment {
     pub fn grid(self, seed: u64) -> impl Iterator<Item = Parameters> {
         let runs = match self {
             Self::MicroSingle | Self::MicroMulti => micro::grid(self),
+            Self::Macro => macro_benchmark::grid(),
         };
         runs.into_iter().map(move |run| Parameters { seed, ..run })
     }
@@ -21,6 +22,7 @@ impl Parameters {
     pub fn cost(&self) -> f64 {
         match self.experiment {
             Experiment::MicroSingle | Experiment::MicroMulti => micro::cost(self),
+            Experiment::Macro => macro_benchmark::cost(self),
         }
     }
 

@@ -2,6 +2,7 @@
 //! grid of them. One file for each family of experiments.
 
 mod grid;
+mod macro_benchmark;
 mod micro;
 mod report;
 
@@ -11,7 +12,7 @@ use privatekube_policy::{Composition, Order, Orders, Setting};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::{MicroError, PolicyChoice, PolicyKind, Rules, RulesError, RunError, Workload};
+use crate::{MacroError, MicroError, PolicyChoice, PolicyKind, Rules, RulesError, RunError, Workload};
 pub use report::Report;
 
 /// An experiment.
@@ -22,11 +23,14 @@ pub enum Experiment {
     MicroSingle,
     /// OSDI'21, section 6.1.2: a block every ten seconds (figures 8, 9, 10, 18).
     MicroMulti,
+    /// OSDI'21, section 6.2, event-level privacy: statistics and trainings on a block a day (figures 12, 13, 19).
+    Macro,
 }
 
-const NAMES: [(&str, Experiment); 2] = [
+const NAMES: [(&str, Experiment); 3] = [
     ("micro-single", Experiment::MicroSingle),
     ("micro-multi", Experiment::MicroMulti),
+    ("macro", Experiment::Macro),
 ];
 
 /// The seed of the reference's benchmarks.
@@ -43,7 +47,7 @@ fn names() -> String {
 
 impl Experiment {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::MicroSingle, Self::MicroMulti];
+    pub const ALL: [Self; 3] = [Self::MicroSingle, Self::MicroMulti, Self::Macro];
 }
 
 impl FromStr for Experiment {
@@ -118,6 +122,9 @@ pub enum ExperimentError {
     /// The workload can't be made.
     #[error(transparent)]
     Micro(#[from] MicroError),
+    /// The workload can't be made.
+    #[error(transparent)]
+    Macro(#[from] MacroError),
     /// The rules can't be made.
     #[error(transparent)]
     Rules(#[from] RulesError),
@@ -181,6 +188,7 @@ impl Parameters {
     pub fn prepare(&self) -> Result<Prepared, ExperimentError> {
         match self.experiment {
             Experiment::MicroSingle | Experiment::MicroMulti => micro::prepare(self),
+            Experiment::Macro => macro_benchmark::prepare(self),
         }
     }
 }
@@ -200,16 +208,19 @@ impl Rules {
 }
 
 /// The reference simulator's orders.
-pub(crate) fn reference_composition(kind: CompositionKind) -> Composition {
+pub(crate) fn reference_orders() -> Orders {
     const ORDERS: [&str; 15] = [
         "1.000001", "1.0001", "1.5", "2", "4", "8", "16", "32", "64", "128", "256", "512", "1024", "2048",
         "20480",
     ];
+    let orders: Vec<Order> = ORDERS.iter().filter_map(|order| order.parse().ok()).collect();
+    // They are orders, and none is there twice.
+    Orders::new(orders).unwrap_or_default()
+}
+
+fn reference_composition(kind: CompositionKind) -> Composition {
     match kind {
         CompositionKind::Basic => Composition::Basic,
-        CompositionKind::Renyi => {
-            let orders: Vec<Order> = ORDERS.iter().filter_map(|order| order.parse().ok()).collect();
-            Orders::new(orders).map_or(Composition::Basic, Composition::Renyi)
-        }
+        CompositionKind::Renyi => Composition::Renyi(reference_orders()),
     }
 }

@@ -140,13 +140,13 @@ impl Micro {
         Ok(self.composition.capacity(epsilon(1.0), delta)?)
     }
 
-    fn demand(&self, asked: f64) -> Result<Budget, MicroError> {
+    fn demand(&self, epsilon: Epsilon) -> Result<(Budget, Delta), MicroError> {
         let delta = match self.composition {
             Composition::Basic => Delta::ZERO,
             Composition::Renyi(_) => TASK_DELTA.parse().unwrap_or(Delta::ZERO),
         };
-        let mechanism = Mechanism::for_guarantee(epsilon(asked), delta)?;
-        Ok(mechanism.demand(&self.composition)?)
+        let mechanism = Mechanism::for_guarantee(epsilon, delta)?;
+        Ok((mechanism.demand(&self.composition)?, delta))
     }
 
     fn tasks(&self, arrivals: &[f64]) -> Result<Vec<Task>, MicroError> {
@@ -173,10 +173,13 @@ impl Micro {
             random.one_to(gigabytes);
             let is_large = asked >= f64::midpoint(MOUSE_EPSILON, ELEPHANT_EPSILON);
             let has_many = f64::from(count) >= f64::from(MOUSE_BLOCKS + ELEPHANT_BLOCKS) / 2.0;
+            let asked = epsilon(asked);
+            let (demand, delta) = self.demand(asked)?;
             tasks.push(Task {
                 at: time(now)?,
                 blocks: (there - count..there).collect(),
-                demand: self.demand(asked)?,
+                demand,
+                guarantee: Some((asked, delta)),
                 weight: Weight::default(),
                 class: 2 * usize::from(is_large) + usize::from(has_many),
             });

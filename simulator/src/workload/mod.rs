@@ -1,9 +1,15 @@
 //! A workload: which blocks and tasks come when, and what each task asks. It says nothing of policies.
 
+mod calibration;
+mod macro_benchmark;
+mod macro_pipelines;
 mod micro;
 
+pub use macro_benchmark::{Macro, MacroError};
+pub(crate) use macro_benchmark::{DAY, TASKS_A_DAY};
+pub use macro_pipelines::Pipeline;
 pub use micro::{Blocks, Micro, MicroError};
-use privatekube_policy::{Budget, Composition, Span, Time, Weight};
+use privatekube_policy::{Budget, Composition, Delta, Epsilon, Span, Time, Weight};
 
 /// What happens from outside, over virtual time.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,10 +42,14 @@ pub struct BlockArrival {
 pub struct Task {
     /// When.
     pub at: Time,
-    /// The numbers of the blocks it asks for, which must have come. At least one, none twice.
+    /// The numbers of the blocks it asks for, which must have come; none twice. Without any it asks for more than there
+    /// are, and waits in vain.
     pub blocks: Vec<u32>,
     /// What it asks of each of them.
     pub demand: Budget,
+    /// The (epsilon, delta) that the demand stands for, where it was made from one: see
+    /// [`Mechanism::for_guarantee`](privatekube_policy::Mechanism::for_guarantee).
+    pub guarantee: Option<(Epsilon, Delta)>,
     /// How much its grant is worth.
     pub weight: Weight,
     /// Its place in [`Workload::classes`].

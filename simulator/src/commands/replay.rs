@@ -1,0 +1,108 @@
+//! `replay`: traces through the engine.
+
+use std::{fs, path::PathBuf};
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use privatekube_simulator::{Decision, Outcome, run, seconds, trace::Trace};
+use serde::Serialize;
+
+/// Replays traces and prints one JSON line for each: who was granted, and when; who was refused; who still waited at the
+/// end. Tasks are named by their place in the file, counted from 0; times are in seconds.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  privatekube-simulator replay --check policy/tests/traces/*.json > results.jsonl"
+)]
+pub(crate) struct Replay {
+    /// The traces.
+    #[arg(value_name = "FILE", required = true)]
+    files: Vec<PathBuf>,
+    /// Fail where the grants are not those that the file says.
+    #[arg(long)]
+    check: bool,
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    file: &'a str,
+    granted: Vec<(usize, f64)>,
+    refused: Vec<usize>,
+    waiting: Vec<usize>,
+}
+
+impl Replay {
+    pub(crate) fn run(&self) -> Result<()> {
+        let mut failed = 0;
+        for path in &self.files {
+            let file = path.display().to_string();
+            if let Err(error) = self.replay(path, &file) {
+                eprintln!("{file}: {error:#}");
+                failed += 1;
+            }
+        }
+        if failed > 0 {
+            bail!("{failed} of {} traces failed", self.files.len());
+        }
+        Ok(())
+    }
+
+    fn replay(&self, path: &PathBuf, file: &str) -> Result<()> {
+        let text = fs::read_to_string(path).context("can't be read")?;
+        let trace = Trace::read(&text)?;
+        let outcome = run(&trace.workload, &trace.setting)?;
+        println!("{}", serde_json::to_string(&line(file, &trace, &outcome))?);
+        if self.check {
+            check(&trace, &outcome)
+        } else {
+            Ok(())
+        }
+    }
+}
+
+fn line<'a>(file: &'a str, trace: &Trace, outcome: &Outcome) -> Line<'a> {
+    let mut line = Line {
+        file,
+        granted: Vec::new(),
+        refused: Vec::new(),
+        waiting: Vec::new(),
+    };
+    for (place, decision) in trace.places.iter().zip(&outcome.decisions) {
+        match decision {
+            Decision::Granted(at) => line.granted.push((*place, seconds(*at))),
+            Decision::Refused(_) => line.refused.push(*place),
+            Decision::Waiting => line.waiting.push(*place),
+        }
+    }
+    line.granted.sort_by_key(|(place, _)| *place);
+    line.refused.sort_unstable();
+    line.waiting.sort_unstable();
+    line
+}
+
+fn check(trace: &Trace, outcome: &Outcome) -> Result<()> {
+    let known = trace.places.iter().zip(&trace.granted).zip(&outcome.decisions);
+    let (mut differing, mut first) = (0, None);
+    for ((place, known), decision) in known {
+        let found = match decision {
+            Decision::Granted(at) => Some(*at),
+            Decision::Refused(_) | Decision::Waiting => None,
+        };
+        if found != *known {
+            differing += 1;
+            first = first.or(Some((*place, *known, found)));
+        }
+    }
+    let Some((place, known, found)) = first else {
+        return Ok(());
+    };
+    let tell = |at: Option<_>| {
+        at.map_or("not granted".to_owned(), |at| {
+            format!("granted at {}", seconds(at))
+        })
+    };
+    bail!(
+        "{differing} tasks differ from the file; the first is task {place}: {} here, {} there",
+        tell(found),
+        tell(known)
+    )
+}

@@ -1,0 +1,168 @@
+//! From a run to the file.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    io::Write,
+};
+
+use privatekube_policy::{Budget, Composition, Delta, Epsilon};
+use serde_json::Number;
+
+use super::{
+    TraceError,
+    file::{Asked, Block, Blocks, File, Kind, Row},
+};
+use crate::{Decision, Rules, Workload, seconds};
+
+/// Writes a run as a trace; with `decisions`, the answers too. `source` says where it is from.
+pub fn write(
+    to: &mut impl Write,
+    workload: &Workload,
+    rules: &Rules,
+    decisions: Option<&[Decision]>,
+    source: &str,
+) -> Result<(), TraceError> {
+    let file = file(workload, rules, decisions, source)?;
+    let mut json = serde_json::to_string(&file).map_err(std::io::Error::other)?;
+    json.push('\n');
+    Ok(to.write_all(json.as_bytes())?)
+}
+
+/// An exact decimal as a number: the shortest double that is nearest to it, which is read back as the same decimal.
+fn number(place: &str, decimal: &impl ToString) -> Result<Number, TraceError> {
+    let text = decimal.to_string();
+    let number = text.parse::<f64>().ok().and_then(Number::from_f64);
+    let number = number.filter(|number| number.as_f64().is_some_and(|value| value.to_string() == text));
+    number.ok_or_else(|| TraceError::value(place, format!("{text} has more digits than a JSON number keeps")))
+}
+
+fn curve(place: &str, budget: &Budget) -> Result<Vec<Number>, TraceError> {
+    let epsilons = budget
+        .units()
+        .iter()
+        .map(|units| Epsilon::from_units((*units).into()));
+    epsilons.map(|epsilon| number(place, &epsilon)).collect()
+}
+
+fn file(
+    workload: &Workload,
+    rules: &Rules,
+    decisions: Option<&[Decision]>,
+    source: &str,
+) -> Result<File, TraceError> {
+    let is_renyi = matches!(workload.composition, Composition::Renyi(_));
+    let capacity = workload.blocks.first().map(|block| &block.capacity);
+    if let Some(other) = workload
+        .blocks
+        .iter()
+        .position(|block| Some(&block.capacity) != capacity)
+    {
+        let what = "its budget differs from the first block's, which a trace has no place for";
+        return Err(TraceError::value(format!("block {other}"), what));
+    }
+    let block = match capacity {
+        Some(capacity) if is_renyi => Block {
+            curve: Some(curve("block", capacity)?),
+            ..Block::default()
+        },
+        Some(capacity) => Block {
+            epsilon: Some(number("block", &Epsilon::from_units(capacity.units()[0].into()))?),
+            ..Block::default()
+        },
+        None => return Err(TraceError::value("blocks", "none: a trace has at least one")),
+    };
+    let task_delta = workload
+        .tasks
+        .iter()
+        .find_map(|task| task.guarantee)
+        .map(|(_, delta)| delta);
+    let mut names = Names::default();
+    let mut tasks = Vec::with_capacity(workload.tasks.len());
+    for (nth, task) in workload.tasks.iter().enumerate() {
+        let place = format!("task {nth}");
+        let decision = decisions.and_then(|decisions| decisions.get(nth));
+        tasks.push(Row {
+            arrival: seconds(task.at),
+            blocks: Blocks::of(&task.blocks),
+            demand: match task.guarantee {
+                Some((epsilon, delta)) if Some(delta) == task_delta => {
+                    Asked::Epsilon(number(&place, &epsilon)?)
+                }
+                _ if is_renyi => Asked::Named(names.of(&task.demand)),
+                _ => Asked::Epsilon(number(
+                    &place,
+                    &Epsilon::from_units(task.demand.units()[0].into()),
+                )?),
+            },
+            granted: decision.and_then(|decision| match decision {
+                Decision::Granted(at) => Some(seconds(*at)),
+                Decision::Refused(_) | Decision::Waiting => None,
+            }),
+            weight: task.weight.get(),
+            class: task.class,
+        });
+    }
+    let by_time = rules.lifetime.is_some();
+    let arrivals: Vec<f64> = workload.blocks.iter().map(|block| seconds(block.at)).collect();
+    let orders = match &workload.composition {
+        Composition::Basic => None,
+        Composition::Renyi(orders) => Some(
+            orders
+                .iter()
+                .map(|order| number("orders", &order))
+                .collect::<Result<_, _>>()?,
+        ),
+    };
+    Ok(File {
+        source: Some(source.to_owned()),
+        policy: rules.policy.to_string(),
+        composition: if is_renyi { Kind::Renyi } else { Kind::EpsilonDelta },
+        orders,
+        n: rules.n,
+        lifetime: rules.lifetime,
+        tick: by_time.then_some(rules.tick),
+        recompute_after: Some(rules.recompute_after),
+        fairness: Some(rules.fairness),
+        block,
+        blocks: u32::try_from(workload.blocks.len()).unwrap_or(u32::MAX),
+        block_arrivals: arrivals.iter().any(|at| *at > 0.0).then_some(arrivals),
+        task_delta: task_delta
+            .filter(|_| is_renyi)
+            .map(|delta: Delta| number("task_delta", &delta))
+            .transpose()?,
+        demands: names.curves()?,
+        timeout: workload
+            .timeout
+            .map(|timeout| seconds(privatekube_policy::Time::from_micros(timeout.micros()))),
+        end: seconds(workload.end),
+        classes: workload.classes.clone(),
+        task_columns: ["arrival", "first_block", "last_block", "epsilon", "granted_at"]
+            .map(str::to_owned)
+            .to_vec(),
+        tasks,
+    })
+}
+
+/// Curves by the order in which they are met.
+#[derive(Default)]
+struct Names(HashMap<Budget, usize>);
+
+impl Names {
+    fn of(&mut self, demand: &Budget) -> String {
+        let next = self.0.len();
+        name(*self.0.entry(demand.clone()).or_insert(next))
+    }
+
+    fn curves(&self) -> Result<BTreeMap<String, Vec<Number>>, TraceError> {
+        let named = self.0.iter().map(|(demand, nth)| {
+            let name = name(*nth);
+            let curve = curve(&name, demand)?;
+            Ok((name, curve))
+        });
+        named.collect()
+    }
+}
+
+fn name(nth: usize) -> String {
+    format!("d{nth}")
+}

@@ -1,0 +1,149 @@
+//! The command `replay`, as scripts use it.
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+use std::{fs, path::PathBuf, process::Command};
+
+use serde_json::{Value, json};
+
+fn traces() -> Vec<PathBuf> {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../policy/tests/traces");
+    let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let mut files: Vec<_> = files
+        .filter(|path| path.extension().is_some_and(|extension| extension == "json"))
+        .collect();
+    files.sort();
+    files
+}
+
+fn replay(files: &[PathBuf]) -> (bool, String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_privatekube-simulator"))
+        .arg("replay")
+        .arg("--check")
+        .args(files)
+        .output()
+        .unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.success(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn each_known_trace_gives_a_line_with_its_known_answers() {
+    let files = traces();
+    assert_eq!(files.len(), 48);
+    let (succeeded, out, err) = replay(&files);
+    assert!(succeeded, "{err}");
+    let lines: Vec<Value> = out
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(lines.len(), files.len());
+    for (line, path) in lines.iter().zip(&files) {
+        let trace: Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+        let tasks = trace["tasks"].as_array().unwrap();
+        let known = tasks.iter().enumerate().filter(|(_, task)| !task[4].is_null());
+        let known: Vec<Value> = known.map(|(at, task)| json!([at, task[4]])).collect();
+        assert_eq!(line["file"], path.display().to_string());
+        assert_eq!(line["granted"], Value::from(known), "{}", path.display());
+        let count = |key: &str| line[key].as_array().unwrap().len();
+        assert_eq!(
+            count("granted") + count("refused") + count("waiting"),
+            tasks.len()
+        );
+        if trace["policy"] == "fcfs" {
+            assert_eq!(count("waiting"), 0);
+        }
+    }
+}
+
+/// A small trace, with some of it replaced.
+fn write(change: impl FnOnce(&mut Value)) -> (tempfile::TempDir, PathBuf) {
+    let mut trace = json!({
+        "policy": "dpf-n", "composition": "epsilon-delta", "n": 2, "lifetime": null, "tick": 0.5,
+        "block": {"epsilon": 1.0, "delta": 1e-6}, "task_delta": 1e-9, "blocks": 2, "timeout": 5, "end": 10,
+        "tasks": [[1.5, 0, 1, 0.5, 1.5], [0.5, 0, 0, 0.9, null], [2, 1, 1, 0.25, 2]],
+    });
+    change(&mut trace);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("trace.json");
+    fs::write(&path, trace.to_string()).unwrap();
+    (folder, path)
+}
+
+#[test]
+fn tasks_may_come_in_any_order_and_keep_their_place() {
+    let (_folder, path) = write(|_| ());
+    let (succeeded, out, err) = replay(&[path]);
+    assert!(succeeded, "{err}");
+    let line: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(line["granted"], json!([[0, 1.5], [2, 2.0]]));
+    assert_eq!(line["refused"], json!([1]));
+}
+
+#[test]
+fn what_is_wrong_is_named_with_its_place_and_what_is_accepted() {
+    type Change = fn(&mut Value);
+    let wrong: [(Change, &[&str]); 16] = [
+        (|t| t["policy"] = json!("lottery"), &["policy", "lottery", "dpf"]),
+        (|t| t["n"] = json!(null), &["policy", "dpf-n", "needs n"]),
+        (|t| t["n"] = json!("2"), &["n:", "line 1 column", "u32"]),
+        (
+            |t| t["composition"] = json!("sum"),
+            &["composition", "sum", "epsilon-delta"],
+        ),
+        (|t| t["block"] = json!({}), &["block", "epsilon", "curve"]),
+        (
+            |t| t["block"] = json!({"epsilon": -1}),
+            &["block.epsilon", "-1", "negative"],
+        ),
+        (|t| t["blocks"] = json!(0), &["blocks", "0", "1 to"]),
+        (
+            |t| t["tasks"][1][0] = json!(-1),
+            &["tasks[1]: arrival", "-1 seconds", "0 to"],
+        ),
+        (
+            |t| t["tasks"][1][2] = json!(2),
+            &["tasks[1]: blocks", "0 to 2", "0 to 1"],
+        ),
+        (|t| t["tasks"][1][3] = json!(0), &["tasks[1]: demand", "0"]),
+        (
+            |t| t["tasks"][1][3] = json!("noise"),
+            &["tasks[1]: demand", "noise", "gaussian"],
+        ),
+        (
+            |t| t["tasks"][1][3] = json!([1]),
+            &["tasks[1]", "epsilon", "mechanism"],
+        ),
+        (|t| t["tasks"][1] = json!([1, 2]), &["tasks[1]"]),
+        (
+            |t| t["tasks"][2][4] = json!(3),
+            &["task 2", "granted at 2 here", "granted at 3 there"],
+        ),
+        (
+            |t| t["block_arrivals"] = json!([0]),
+            &["block_arrivals", "1 times", "2 blocks"],
+        ),
+        (
+            |t| t["block_arrivals"] = json!([0, 9]),
+            &["tasks[0]: blocks", "1", "after the task"],
+        ),
+    ];
+    for (change, says) in wrong {
+        let (_folder, path) = write(change);
+        let (succeeded, _, err) = replay(std::slice::from_ref(&path));
+        assert!(!succeeded, "{says:?}");
+        for word in says.iter().chain(&["trace.json"]) {
+            assert!(err.contains(word), "{word:?} is not in: {err}");
+        }
+    }
+}
+
+#[test]
+fn a_file_that_is_not_there_does_not_keep_the_others_from_being_replayed() {
+    let (folder, path) = write(|_| ());
+    let (succeeded, out, err) = replay(&[folder.path().join("none.json"), path]);
+    assert!(
+        !succeeded && err.contains("none.json") && err.contains("1 of 2"),
+        "{err}"
+    );
+    assert_eq!(out.lines().count(), 1);
+}
