@@ -68,7 +68,7 @@ use crate::{
         "'goes with policy Blend, and policy is ' + self.policy + ': leave it out, or set policy: Blend'".into()))
         .field_path(".blend"),
     validation = Rule::new("self.policy != 'Blend' || has(self.blend)").message(
-        "is missing: policy Blend needs the part that goes by DPF, like blend: {fairness: \"0.5\"}").field_path(".blend"),
+        "policy Blend needs the part that goes by DPF: write blend: {fairness: \"0.5\"}").field_path(".blend"),
     validation = Rule::new("self.policy != 'RoundRobin' || self.composition == 'Basic'").message(
         "policy RoundRobin needs composition: Basic, since a Renyi curve can't be divided order by order")
         .field_path(".composition"),

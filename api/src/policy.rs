@@ -137,7 +137,7 @@ impl PrivateDatasetSpec {
                 Some(blend) => blend.parse(),
                 None => Err(FieldError::new(
                     "spec.blend",
-                    "is missing: policy Blend needs the part that goes by DPF, like blend: {fairness: \"0.5\"}",
+                    "policy Blend needs the part that goes by DPF: write blend: {fairness: \"0.5\"}",
                 )),
             },
         }

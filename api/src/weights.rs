@@ -48,7 +48,7 @@ impl PrivateDatasetSpec {
             return Err(FieldError::new(
                 FIELD,
                 format_args!(
-                    "count with policy DPF, DPack and Blend, and policy is {}: leave them out",
+                    "weights count with policy DPF, DPack and Blend, and policy is {}: leave them out",
                     self.policy.as_str()
                 ),
             ));

@@ -1,7 +1,7 @@
 //! Which policies a dataset may name, what each is told, and how much namespaces weigh.
 #![allow(clippy::unwrap_used, reason = "helpers of tests, outside of a test function")]
 
-use privatekube_api::{FieldError, PrivateDatasetSpec};
+use privatekube_api::{FieldError, PrivateDataset, PrivateDatasetSpec};
 use privatekube_policy::{Policy, Unlocking, Weight};
 use serde_json::{Value, json};
 
@@ -76,6 +76,34 @@ fn each_policy_is_named_and_told_what_it_needs() {
     }
 }
 
+/// The page is what users are told; what it shows must work.
+#[test]
+fn the_examples_of_the_page_on_policies_are_accepted() {
+    let page = include_str!("../../docs/policies.md");
+    let examples = page.split("```yaml\n").skip(1);
+    let policies = examples.map(|example| {
+        let (manifest, _) = example.split_once("```").unwrap();
+        let dataset: PrivateDataset = serde_saphyr::from_str(manifest).unwrap();
+        dataset.spec.check().unwrap().policy
+    });
+    let shown: Vec<Policy> = policies.collect();
+    assert_eq!(
+        shown,
+        [
+            Policy::Dpf,
+            Policy::Fcfs { refusing: true },
+            Policy::RoundRobin,
+            Policy::Dpack { recompute_after: 1 },
+            Policy::Blend {
+                fairness: 500,
+                recompute_after: 1
+            },
+            // With weights.
+            Policy::Dpack { recompute_after: 1 },
+        ]
+    );
+}
+
 #[test]
 fn what_does_not_belong_to_the_policy_is_refused_with_what_does() {
     for (fields, message) in [
@@ -93,7 +121,7 @@ fn what_does_not_belong_to_the_policy_is_refused_with_what_does() {
         ),
         (
             json!({"policy": "Blend"}),
-            "spec.blend: is missing: policy Blend needs the part that goes by DPF, like blend: {fairness: \"0.5\"}",
+            "spec.blend: policy Blend needs the part that goes by DPF: write blend: {fairness: \"0.5\"}",
         ),
         (
             json!({"policy": "Blend", "blend": {"fairness": "1.001"}}),
@@ -209,11 +237,11 @@ fn wrong_weights_are_refused_with_what_is_accepted() {
         ),
         (
             json!({"policy": "FCFS", "weights": [weight("a", 2)]}),
-            "spec.weights: count with policy DPF, DPack and Blend, and policy is FCFS: leave them out",
+            "spec.weights: weights count with policy DPF, DPack and Blend, and policy is FCFS: leave them out",
         ),
         (
             json!({"policy": "RoundRobin", "weights": [weight("a", 2)]}),
-            "spec.weights: count with policy DPF, DPack and Blend, and policy is RoundRobin: leave them out",
+            "spec.weights: weights count with policy DPF, DPack and Blend, and policy is RoundRobin: leave them out",
         ),
     ] {
         assert_eq!(said(spec(&fields).weights()), message, "{fields}");

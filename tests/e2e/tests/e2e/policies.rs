@@ -2,6 +2,7 @@
 //!
 //! Each scenario has a namespace of its own; those of one test run at the same time in one cluster.
 
+mod example;
 mod fcfs;
 mod invalid;
 mod packing;
@@ -26,6 +27,7 @@ async fn each_policy_decides_in_its_way_and_says_why_in_its_words() -> Result<()
         round_robin::divided(&world),
         weights::heavier_claims_go_first(&world),
         weights::weights_count_for_what_arrives_later(&world),
+        example::the_team_that_weighs_more_goes_first(&world),
     )?;
     ensure!(world.scheduled_after_flush().await? < 1.0);
     Ok(())

@@ -182,7 +182,7 @@ fn wrong_datasets() -> Wrong {
         ),
         (told("DPack", "dpack", json!({"recomputeAfter": 0})), &["spec.dpack.recomputeAfter", "or equal to 1"]),
         (told("DPack", "dpack", json!({"recomputeAfter": "1"})), &["spec.dpack.recomputeAfter", "integer"]),
-        (with("policy", json!("Blend")), &["spec.blend", "is missing: policy Blend needs the part that goes by DPF"]),
+        (with("policy", json!("Blend")), &["spec.blend", "policy Blend needs the part that goes by DPF"]),
         (told("Blend", "blend", json!({"recomputeAfter": 1})), &["spec.blend.fairness", "Required value"]),
         (told("Blend", "blend", json!({"fairness": 0.5})), &["spec.blend.fairness"]),
         (told("Blend", "blend", json!({"fairness": "1.5"})), &["spec.blend.fairness: \"1.5\" is above 1"]),
