@@ -33,6 +33,10 @@ use crate::{
         name = "Composition", type_ = "string", json_path = ".spec.composition",
         description = "How budgets add up."
     ),
+    printcolumn(
+        name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status",
+        description = "Whether its rules are used as they stand here."
+    ),
     printcolumn(name = "Blocks", type_ = "integer", json_path = ".status.blocks", description = "Its blocks."),
     printcolumn(
         name = "Waiting", type_ = "integer", json_path = ".status.waiting",

@@ -246,9 +246,9 @@ async fn kubectl_shows_the_columns_that_are_documented_by_short_names_too() -> R
     let rows = [
         (
             "pds",
-            "NAME POLICY COMPOSITION BLOCKS WAITING GRANTED AGE",
+            "NAME POLICY COMPOSITION READY BLOCKS WAITING GRANTED AGE",
             "LEDGER",
-            "taxi DPF Basic 1 0 1 ",
+            "taxi DPF Basic True 1 0 1 ",
         ),
         (
             "pb",

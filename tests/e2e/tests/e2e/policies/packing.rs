@@ -106,7 +106,7 @@ async fn the_narrow_ones_go_first(world: &World, namespace: &str) -> Result<()> 
     ensure!(inline_claim(&pod) == wide);
     let shown = world.cluster.kubectl(["get", "pds", "-n", namespace]).await?;
     let row = shown.lines().nth(1).unwrap_or_default().split_whitespace();
-    ensure!(row.take(3).eq(["taxi", "DPack", "Basic"]), "{shown}");
+    ensure!(row.take(4).eq(["taxi", "DPack", "Basic", "True"]), "{shown}");
     Ok(())
 }
 
