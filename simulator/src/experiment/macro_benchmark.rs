@@ -1,0 +1,98 @@
+//! The OSDI'21 macro-benchmark under event-level privacy (figures 12, 13, 19).
+
+use super::{CompositionKind, Experiment, ExperimentError, Parameters, Prepared, VisitOrder};
+use crate::{
+    PolicyChoice, PolicyKind, Rules, Unlock,
+    workload::{DAY, Macro, TASKS_A_DAY},
+};
+
+const DEFAULT_MICE: f64 = 75.0;
+/// Where the paper compares the two compositions.
+const DEFAULT_N: u32 = 400;
+/// The paper's numbers of arrivals. It calls 1 first come, first served: everything is unlocked for the first that comes.
+const ARRIVALS: [u32; 7] = [1, 50, 100, 200, 300, 400, 500];
+
+/// The mean time between two tasks, in seconds.
+fn interval() -> f64 {
+    DAY / f64::from(TASKS_A_DAY)
+}
+
+/// Without a policy: DPF, unlocking by what is given.
+fn policy(parameters: &Parameters) -> PolicyChoice {
+    let unlock = if parameters.lifetime.is_some() && parameters.n.is_none() {
+        Unlock::Lifetime
+    } else {
+        Unlock::Arrivals
+    };
+    let kind = parameters.policy.map_or(PolicyKind::Dpf, |given| given.kind);
+    let given = parameters.policy.and_then(|given| given.unlock);
+    PolicyChoice {
+        kind,
+        unlock: (kind != PolicyKind::Fcfs).then(|| given.unwrap_or(unlock)),
+    }
+}
+
+pub(super) fn prepare(parameters: &Parameters) -> Result<Prepared, ExperimentError> {
+    parameters.refuse("spread", parameters.spread)?;
+    parameters.refuse("least", parameters.least)?;
+    if parameters.order == Some(VisitOrder::Published) {
+        return Err(ExperimentError::NotPublished);
+    }
+    let kind = parameters.composition.unwrap_or(CompositionKind::Basic);
+    let policy = policy(parameters);
+    let unlocks = |unlock| policy.unlock == Some(unlock);
+    let mice = parameters.mice.unwrap_or(DEFAULT_MICE);
+    let parameters = Parameters {
+        policy: Some(policy),
+        n: parameters
+            .n
+            .or_else(|| unlocks(Unlock::Arrivals).then_some(DEFAULT_N)),
+        lifetime: parameters
+            .lifetime
+            .or_else(|| unlocks(Unlock::Lifetime).then(|| f64::from(DEFAULT_N) * interval())),
+        mice: Some(mice),
+        composition: Some(kind),
+        order: None,
+        ..parameters.clone()
+    }
+    .with_packing(policy);
+    let benchmark = Macro {
+        is_renyi: kind == CompositionKind::Renyi,
+        mice_percentage: mice,
+        seed: parameters.seed,
+    };
+    // The release takes a step of a lifetime twice as often as tasks come.
+    let rules = Rules::of(&parameters, policy, interval() * 0.5);
+    let setting = rules.setting(benchmark.composition())?;
+    Ok(Prepared {
+        workload: benchmark.workload()?,
+        parameters,
+        rules,
+        setting,
+        published: None,
+    })
+}
+
+/// The paper's N for both compositions, and first come, first served that refuses what doesn't fit.
+pub(super) fn grid() -> Vec<Parameters> {
+    let compositions = [CompositionKind::Basic, CompositionKind::Renyi];
+    let runs = compositions.into_iter().flat_map(|composition| {
+        let run = move |kind, unlock, n| Parameters {
+            policy: Some(PolicyChoice { kind, unlock }),
+            n,
+            mice: Some(DEFAULT_MICE),
+            composition: Some(composition),
+            ..Parameters::of(Experiment::Macro)
+        };
+        let dpf = move |n| run(PolicyKind::Dpf, Some(Unlock::Arrivals), Some(n));
+        [run(PolicyKind::Fcfs, None, None)]
+            .into_iter()
+            .chain(ARRIVALS.into_iter().map(dpf))
+    });
+    runs.collect()
+}
+
+/// Measured, roughly.
+pub(super) fn cost(_parameters: &Parameters) -> f64 {
+    0.5
+}

@@ -1,0 +1,74 @@
+//! The noise that a training needs to keep an epsilon, found as the papers' programs find it.
+
+/// A search by halves. The papers stop as soon as they are near enough, so what it finds is theirs to the last digit.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct NoiseSearch {
+    /// No noise below this is tried.
+    pub(super) least: f64,
+    /// The noise that is tried first.
+    pub(super) most: f64,
+    /// How far below the epsilon that is aimed at, as a part of it, is near enough.
+    pub(super) tolerance: f64,
+}
+
+impl NoiseSearch {
+    /// A noise with which `spent` says no more than `target` and not much less; none if even the most noise spends
+    /// more, or if noise that is so near isn't found.
+    pub(super) fn find<E>(
+        self,
+        target: f64,
+        mut spent: impl FnMut(f64) -> Result<f64, E>,
+    ) -> Result<Option<f64>, E> {
+        /// After so many halves a double has nothing between its neighbours.
+        const MOST_HALVES: u32 = 200;
+        let (mut least, mut most) = (self.least, self.most);
+        let mut noise = most;
+        for half in 0..MOST_HALVES {
+            let epsilon = spent(noise)?;
+            let is_enough = epsilon <= target;
+            if is_enough && epsilon >= (1.0 - self.tolerance) * target {
+                return Ok(Some(noise));
+            }
+            if is_enough {
+                most = noise;
+            } else if half == 0 {
+                return Ok(None);
+            } else {
+                least = noise;
+            }
+            noise = f64::midpoint(most, least);
+        }
+        Ok(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn find(target: f64, spent: impl Fn(f64) -> f64) -> Option<f64> {
+        let search = NoiseSearch {
+            least: 0.01,
+            most: 1000.0,
+            tolerance: 0.01,
+        };
+        search.find(target, |noise| Ok::<_, ()>(spent(noise))).unwrap()
+    }
+
+    #[test]
+    fn what_is_found_keeps_the_target_and_comes_near() {
+        for target in [0.002, 0.3, 7.0, 90.0] {
+            let noise = find(target, |noise| 1.0 / noise).unwrap();
+            assert!(
+                (0.99 * target..=target).contains(&(1.0 / noise)),
+                "{target}: {noise}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_no_noise_keeps_or_comes_near_is_not_found() {
+        assert_eq!(find(1.0, |noise| 2.0 + 1.0 / noise), None);
+        assert_eq!(find(1.0, |noise| if noise > 5.0 { 0.1 } else { 2.0 }), None);
+    }
+}

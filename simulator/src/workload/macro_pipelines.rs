@@ -1,0 +1,279 @@
+//! The pipelines of the OSDI'21 macro-benchmark: what each asks, for how many days, under event-level privacy.
+//!
+//! Their demands are published as figure 15 and as the release's training and statistics programs; the trainings' own
+//! output is not. What is read from where, and what had to be chosen, stands with each number.
+
+use privatekube_policy::{Budget, Composition, Conversion, Delta, Epsilon, Mechanism, Orders};
+
+use super::{MacroError, calibration::NoiseSearch};
+
+/// A training's delta (release, `models.py`). A statistic has none: its noise is Laplace's, as in the release's example.
+const TRAINING_DELTA: &str = "0.000000001";
+/// The reviews of one day, of the one training whose output is published (release, `sample_run.yaml`).
+pub(super) const REVIEWS_A_DAY: u32 = 25_748;
+/// The search of the release (`privatekube/privacy/rdp.py`).
+const SEARCH: NoiseSearch = NoiseSearch {
+    least: 0.01,
+    most: 1000.0,
+    tolerance: 0.01,
+};
+
+/// What the tasks of the benchmark are drawn from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pipeline {
+    /// The release's name for it.
+    pub name: String,
+    /// What it asks of each day, as a number.
+    pub epsilon: f64,
+    /// How many of the newest days it asks for.
+    pub days: u32,
+    /// What it asks of each day, as a budget.
+    pub demand: Budget,
+    /// The (epsilon, delta) that the demand is, if it is one.
+    pub guarantee: Option<(Epsilon, Delta)>,
+    /// Its place in the workload's classes.
+    pub class: usize,
+}
+
+/// A model, trained for each of [`TRAINING_EPSILONS`].
+struct Model {
+    name: &'static str,
+    /// The most records that fit the machine at once (release, `workload/params/raw`).
+    machine_batch: u32,
+    epochs: u32,
+    /// For each epsilon: figure 15, read off the plot.
+    days: [u32; 3],
+}
+
+const TRAINING_EPSILONS: [&str; 3] = ["0.5", "1", "5"];
+
+const fn model(name: &'static str, machine_batch: u32, epochs: u32, days: [u32; 3]) -> Model {
+    Model {
+        name,
+        machine_batch,
+        epochs,
+        days,
+    }
+}
+
+const MODELS: [Model; 8] = [
+    model("product-bert", 64, 3, [20, 10, 5]),
+    model("product-lstm", 4096, 15, [5, 2, 2]),
+    model("product-feedforward", 4096, 15, [2, 2, 1]),
+    model("product-bow", 4096, 15, [5, 5, 2]),
+    model("sentiment-bert", 20, 3, [5, 5, 2]),
+    model("sentiment-lstm", 4096, 15, [10, 5, 1]),
+    model("sentiment-feedforward", 4096, 15, [2, 1, 1]),
+    model("sentiment-bow", 4096, 15, [2, 1, 1]),
+];
+
+/// The statistics' epsilons, and the scale of the Laplace noise that keeps each.
+const STATISTIC_EPSILONS: [(f64, u32); 3] = [(0.01, 100), (0.05, 20), (0.1, 10)];
+
+/// For each epsilon the days of each statistic. Figure 15 has statistics of 1, 2 and 5 days at 0.01, of 1 and 2 at 0.05,
+/// and of 1 at 0.1, but not how many. The fewest exceptions from 1 day are chosen, since a quarter of all sizes
+/// (epsilon x days) are said to be 0.01, another quarter at most 0.05 and another at most 0.1; and they are given to
+/// the two statistics that need most noise. Which ones they are changes nothing.
+const STATISTICS: [(&str, [u32; 3]); 6] = [
+    ("stats-count_reviews", [1, 1, 1]),
+    ("stats-count_per_category", [5, 2, 1]),
+    ("stats-avg_rating", [1, 1, 1]),
+    ("stats-avg_tokens", [1, 1, 1]),
+    ("stats-count_tokens", [1, 1, 1]),
+    ("stats-std_tokens", [2, 1, 1]),
+];
+
+/// The mice: six statistics at three epsilons.
+pub(super) fn mice(composition: &Composition) -> Result<Vec<Pipeline>, MacroError> {
+    let mice = STATISTICS.iter().flat_map(|(name, days)| {
+        STATISTIC_EPSILONS
+            .iter()
+            .zip(days)
+            .map(move |((epsilon, scale), days)| {
+                let laplace: Mechanism = format!("laplace(scale={scale})").parse()?;
+                Ok(Pipeline {
+                    name: format!("{name}-{epsilon}"),
+                    epsilon: *epsilon,
+                    days: *days,
+                    demand: laplace.demand(composition)?,
+                    guarantee: None,
+                    class: 0,
+                })
+            })
+    });
+    mice.collect()
+}
+
+/// The elephants: eight models at three epsilons. Under basic composition a training asks for its (epsilon, delta); under
+/// Renyi composition for the curve of DP-SGD with the noise that the release's search finds for it.
+pub(super) fn elephants(composition: &Composition) -> Result<Vec<Pipeline>, MacroError> {
+    let elephants = MODELS.iter().flat_map(|model| {
+        let runs = TRAINING_EPSILONS.iter().zip(model.days).enumerate();
+        runs.map(move |(nth, (text, days))| {
+            let epsilon: Epsilon = text.parse()?;
+            let delta: Delta = TRAINING_DELTA.parse()?;
+            let target: f64 = text.parse().unwrap_or_default();
+            let (demand, guarantee) = match composition {
+                Composition::Basic => {
+                    let guarantee = Mechanism::for_guarantee(epsilon, delta)?;
+                    (guarantee.demand(composition)?, Some((epsilon, delta)))
+                }
+                Composition::Renyi(orders) => {
+                    let training = Training::of(model, days * REVIEWS_A_DAY);
+                    (training.curve(target, delta, orders)?, None)
+                }
+            };
+            Ok(Pipeline {
+                name: format!("{}-{text}", model.name),
+                epsilon: target,
+                days,
+                demand,
+                guarantee,
+                class: 1 + nth,
+            })
+        })
+    });
+    elephants.collect()
+}
+
+/// One training, as the release's `classification.py` does it.
+struct Training {
+    records: u32,
+    /// How many records a step is meant to see.
+    batch: u32,
+    epochs: u32,
+    /// How many steps an epoch has: a last batch that isn't full is left out.
+    steps_per_epoch: u32,
+}
+
+impl Training {
+    fn of(model: &Model, records: u32) -> Self {
+        // The square root of the records; as many whole machine batches as fit into it, if it is larger than one.
+        let wanted = records.isqrt();
+        let (machine, machines) = if wanted <= model.machine_batch {
+            (wanted, 1)
+        } else {
+            (model.machine_batch, wanted / model.machine_batch)
+        };
+        Self {
+            records,
+            batch: machine * machines,
+            epochs: model.epochs,
+            steps_per_epoch: (records / machine).div_ceil(machines),
+        }
+    }
+
+    fn mechanism(&self, noise: f64, steps: u32) -> Result<Mechanism, MacroError> {
+        let rate = f64::from(self.batch) / f64::from(self.records);
+        let text = format!("dp-sgd(noise-multiplier={noise},sample-rate={rate},steps={steps})");
+        Ok(text.parse()?)
+    }
+
+    /// The noise that the release's search finds for `target`. It plans with all records of an epoch.
+    fn noise(&self, target: f64, delta: Delta, orders: &Orders) -> Result<Option<f64>, MacroError> {
+        let composition = Composition::Renyi(orders.clone());
+        let planned = self.epochs * self.records / self.batch;
+        SEARCH.find(target, |noise| {
+            let curve = self.mechanism(noise, planned)?.demand(&composition)?;
+            let proven = Conversion::Basic.epsilon(orders, &curve, delta);
+            // A curve beyond all numbers spends more than anything.
+            Ok(proven.map_or(f64::INFINITY, |proven| as_f64(proven.value)))
+        })
+    }
+
+    fn curve(&self, target: f64, delta: Delta, orders: &Orders) -> Result<Budget, MacroError> {
+        let noise = self.noise(target, delta, orders)?;
+        let noise = noise.ok_or(MacroError::NoNoise { epsilon: target })?;
+        let taken = self.mechanism(noise, self.epochs * self.steps_per_epoch)?;
+        Ok(taken.demand(&Composition::Renyi(orders.clone()))?)
+    }
+}
+
+fn as_f64(epsilon: Epsilon) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "a search needs a few digits of it")]
+    let units = epsilon.units() as f64;
+    units / 1e12
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn renyi() -> Composition {
+        Composition::Renyi(Orders::default())
+    }
+
+    /// The release's `sample_run.yaml`, a feedforward network on one day at epsilon 0.5: the only training with published
+    /// noise and curve.
+    #[test]
+    fn the_published_training_comes_out_to_the_digit() {
+        let training = Training::of(&MODELS[2], REVIEWS_A_DAY);
+        assert_eq!((training.batch, training.steps_per_epoch), (160, 160));
+        let delta = TRAINING_DELTA.parse().unwrap();
+        let noise = training.noise(0.5, delta, &Orders::default()).unwrap().unwrap();
+        assert!((noise - 4.282_418_212_890_625).abs() < 1e-12, "{noise}");
+        let published = [
+            0.003_894_617_377_537_186,
+            0.004_544_120_544_745_451,
+            0.005_193_738_160_329_665,
+            0.006_493_316_971_045_715,
+            0.007_793_354_138_493_080_5,
+            0.010_394_804_874_002_263,
+            0.012_998_092_993_436_192,
+            0.015_603_221_129_266_204,
+            0.020_819_008_009_987_178,
+            0.041_756_286_831_168_31,
+            0.083_991_166_556_129_08,
+            0.169_942_238_108_330_4,
+        ];
+        let curve = training.curve(0.5, delta, &Orders::default()).unwrap();
+        for (units, published) in curve.units().iter().zip(published) {
+            let found = as_f64(Epsilon::from_units((*units).into()));
+            assert!((found / published - 1.0).abs() < 1e-7, "{found} {published}");
+        }
+    }
+
+    #[test]
+    fn there_are_24_elephants_and_18_mice_of_the_published_sizes() {
+        for composition in [Composition::Basic, renyi()] {
+            let elephants = elephants(&composition).unwrap();
+            let mice = mice(&composition).unwrap();
+            assert_eq!((elephants.len(), mice.len()), (24, 18));
+            let size = |pipeline: &Pipeline| pipeline.epsilon * f64::from(pipeline.days);
+            assert!(mice.iter().all(|mouse| size(mouse) <= 0.1));
+            assert!(
+                elephants
+                    .iter()
+                    .all(|elephant| (1.0..=25.0).contains(&size(elephant)))
+            );
+            let blocks: u32 = elephants.iter().map(|elephant| elephant.days).sum();
+            assert_eq!(blocks, 51 + 31 + 15);
+        }
+    }
+
+    #[test]
+    fn basic_demands_are_the_pipelines_epsilons_and_deltas() {
+        for mouse in mice(&Composition::Basic).unwrap() {
+            let epsilon = as_f64(Epsilon::from_units(mouse.demand.units()[0].into()));
+            assert!((epsilon - mouse.epsilon).abs() < 1e-15);
+            assert_eq!(mouse.demand.units()[1], 0, "Laplace noise has no delta");
+        }
+        for elephant in elephants(&Composition::Basic).unwrap() {
+            assert_eq!(elephant.demand.units()[1], 1_000_000_000, "1e-9");
+        }
+    }
+
+    /// What the calibration is for: each training spends its epsilon and hardly less.
+    #[test]
+    fn trainings_spend_the_epsilon_that_they_are_named_for() {
+        let orders = Orders::default();
+        let delta = TRAINING_DELTA.parse().unwrap();
+        for elephant in elephants(&renyi()).unwrap() {
+            let spent = Conversion::Basic
+                .epsilon(&orders, &elephant.demand, delta)
+                .unwrap();
+            let part = as_f64(spent.value) / elephant.epsilon;
+            assert!((0.985..=1.0).contains(&part), "{}: {part}", elephant.name);
+        }
+    }
+}
