@@ -1,0 +1,144 @@
+//! The manifests, applied again.
+
+use std::fs;
+
+use anyhow::{Context, Result, ensure};
+use k8s_openapi::api::admissionregistration::v1::{
+    MutatingWebhookConfiguration, ValidatingWebhookConfiguration, WebhookClientConfig,
+};
+use kube::{
+    Api, Client,
+    api::{Patch, PatchParams},
+};
+use privatekube_cluster::ExtenderOptions;
+use privatekube_e2e::{World, eventually, manifests};
+use serde_json::{Value, json};
+
+use super::folder;
+
+/// Where the API server finds each of the webhooks.
+async fn webhooks(client: &Client) -> Result<Vec<WebhookClientConfig>> {
+    let mutating = Api::<MutatingWebhookConfiguration>::all(client.clone())
+        .get("privatekube-extender")
+        .await?;
+    let validating = Api::<ValidatingWebhookConfiguration>::all(client.clone())
+        .get("privatekube-extender")
+        .await?;
+    let mutating = mutating
+        .webhooks
+        .into_iter()
+        .flatten()
+        .map(|webhook| webhook.client_config);
+    Ok(mutating
+        .chain(
+            validating
+                .webhooks
+                .into_iter()
+                .flatten()
+                .map(|webhook| webhook.client_config),
+        )
+        .collect())
+}
+
+/// Each installed object and its version.
+async fn versions(world: &World) -> Result<String> {
+    let kinds = "crd,clusterrole,clusterrolebinding,role,rolebinding,serviceaccount,namespace,\
+        validatingadmissionpolicy,validatingadmissionpolicybinding,\
+        mutatingwebhookconfiguration,validatingwebhookconfiguration";
+    let columns = "custom-columns=KIND:.kind,NAME:.metadata.name,VERSION:.metadata.resourceVersion";
+    let label = "--selector=app.kubernetes.io/part-of=privatekube";
+    world
+        .cluster
+        .kubectl(["get", kinds, "--all-namespaces", label, "-o", columns])
+        .await
+}
+
+#[tokio::test]
+async fn applied_again_the_manifests_change_nothing_and_the_extender_keeps_its_webhooks() -> Result<()> {
+    let mut world = World::start().await?;
+    let base = manifests();
+    let base = base.to_str().context("a path")?;
+    // As in a cluster that the extender runs in.
+    world.stop_extender().await?;
+    world.cluster.install(&manifests()).await?;
+    let options = ExtenderOptions {
+        by_service: true,
+        ..ExtenderOptions::default()
+    };
+    world.extender = Some(world.cluster.start_extender_with(&options).await?);
+    let authority = fs::read(world.cluster.description().tls_dir.join("ca.crt"))?;
+    let right = |config: &WebhookClientConfig| {
+        config.service.is_some()
+            && config
+                .ca_bundle
+                .as_ref()
+                .is_some_and(|bundle| bundle.0 == authority)
+    };
+    let configs = webhooks(&world.client).await?;
+    ensure!(configs.len() == 5 && configs.iter().all(right), "{configs:?}");
+
+    let before = versions(&world).await?;
+    ensure!(before.lines().count() > 20, "{before}");
+    world
+        .cluster
+        .kubectl(["apply", "--server-side", "-k", base])
+        .await?;
+    let after = versions(&world).await?;
+    ensure!(before == after, "before:\n{before}\nafter:\n{after}");
+    // And so for those who apply in the older way.
+    for _ in 0..2 {
+        world.cluster.kubectl(["apply", "-k", base]).await?;
+        ensure!(webhooks(&world.client).await?.iter().all(right));
+    }
+    // The whole of it is understood, the Deployment too.
+    let all = folder("manifests");
+    let all = all.to_str().context("a path")?;
+    let told = world.cluster.kubectl([
+        "apply",
+        "--server-side",
+        "--force-conflicts",
+        "--dry-run=server",
+        "-k",
+        all,
+    ]);
+    let told = told.await?;
+    for part in [
+        "deployment.apps/privatekube-extender",
+        "service/privatekube-extender",
+    ] {
+        ensure!(told.contains(part), "{told}");
+    }
+    let example = folder("examples/second-scheduler");
+    let example = example.to_str().context("a path")?;
+    world
+        .cluster
+        .kubectl([
+            "apply",
+            "--server-side",
+            "--force-conflicts",
+            "--dry-run=server",
+            "-k",
+            example,
+        ])
+        .await?;
+
+    // Whoever takes the authority away finds it there again.
+    let empty = json!([{"op": "remove", "path": "/webhooks/0/clientConfig/caBundle"}]);
+    let patch: json_patch::Patch = serde_json::from_value(empty)?;
+    let api: Api<ValidatingWebhookConfiguration> = Api::all(world.client.clone());
+    let params = PatchParams::default();
+    let patched = api
+        .patch("privatekube-extender", &params, &Patch::<Value>::Json(patch))
+        .await?;
+    let first = patched
+        .webhooks
+        .into_iter()
+        .flatten()
+        .next()
+        .context("no webhook")?;
+    ensure!(!right(&first.client_config));
+    eventually("the extender writes its authority again", async || {
+        Ok(webhooks(&world.client).await?.iter().all(right).then_some(()))
+    })
+    .await
+}

@@ -1,0 +1,205 @@
+//! Who may do what.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context, Result, ensure};
+use k8s_openapi::api::authorization::v1::{
+    ResourceAttributes, SelfSubjectRulesReview, SelfSubjectRulesReviewSpec, SubjectAccessReview,
+    SubjectAccessReviewSpec,
+};
+use kube::{Api, Client, api::PostParams};
+use privatekube_cluster::User;
+use privatekube_e2e::{World, eventually};
+use serde_json::{Value, json};
+
+/// All that a user may do in a namespace with resources, as lines of `verb group/resource[names]`.
+async fn rights(client: &Client, namespace: &str) -> Result<BTreeSet<String>> {
+    let spec = SelfSubjectRulesReviewSpec {
+        namespace: Some(namespace.to_owned()),
+    };
+    let review = SelfSubjectRulesReview {
+        spec,
+        ..SelfSubjectRulesReview::default()
+    };
+    let answer = Api::all(client.clone())
+        .create(&PostParams::default(), &review)
+        .await?;
+    let rules = answer.status.context("no status")?.resource_rules;
+    let mut rights = BTreeSet::new();
+    for rule in rules {
+        let names = rule.resource_names.unwrap_or_default().join(",");
+        for group in rule.api_groups.iter().flatten() {
+            // What everybody may ask about themselves.
+            if ["authorization.k8s.io", "authentication.k8s.io"].contains(&group.as_str()) {
+                continue;
+            }
+            for resource in rule.resources.iter().flatten() {
+                rights.extend(
+                    rule.verbs
+                        .iter()
+                        .map(|verb| format!("{verb} {group}/{resource}[{names}]")),
+                );
+            }
+        }
+    }
+    Ok(rights)
+}
+
+fn lines(rules: &[(&[&str], &str)]) -> BTreeSet<String> {
+    let rules = rules.iter();
+    rules
+        .flat_map(|(verbs, what)| verbs.iter().map(move |verb| format!("{verb} {what}")))
+        .collect()
+}
+
+/// Whether somebody may do something in the namespace `team`.
+async fn may(world: &World, user: &str, verb: &str, group: &str, resource: &str) -> Result<bool> {
+    let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
+    let attributes = ResourceAttributes {
+        namespace: Some("team".to_owned()),
+        verb: Some(verb.to_owned()),
+        group: Some(group.to_owned()),
+        resource: Some(resource.to_owned()),
+        subresource: Some(subresource.to_owned()),
+        ..ResourceAttributes::default()
+    };
+    let spec = SubjectAccessReviewSpec {
+        user: Some(user.to_owned()),
+        resource_attributes: Some(attributes),
+        ..SubjectAccessReviewSpec::default()
+    };
+    let review = SubjectAccessReview {
+        spec,
+        ..SubjectAccessReview::default()
+    };
+    let answer = Api::all(world.client.clone())
+        .create(&PostParams::default(), &review)
+        .await?;
+    Ok(answer.status.context("no status")?.allowed)
+}
+
+#[tokio::test]
+async fn the_extender_may_do_what_it_needs_and_no_more() -> Result<()> {
+    let world = World::start().await?;
+    world.namespace("team").await?;
+    let extender = world.client_as(User::Extender).await?;
+    let mut expected = lines(&[
+        (&["get", "list", "watch", "patch", "delete"], "/pods[]"),
+        (&["create"], "/pods/binding[]"),
+        (&["create", "patch"], "/events[]"),
+        (&["create", "patch"], "events.k8s.io/events[]"),
+        (&["get", "list", "watch"], "privatekube.dev/privatedatasets[]"),
+        (&["get", "list", "watch"], "privatekube.dev/privatedatablocks[]"),
+        (
+            &["get", "list", "watch", "create", "delete"],
+            "privatekube.dev/privacybudgetclaims[]",
+        ),
+        (
+            &["get", "patch", "update"],
+            "privatekube.dev/privatedatasets/status[]",
+        ),
+        (
+            &["get", "patch", "update"],
+            "privatekube.dev/privatedatablocks/status[]",
+        ),
+        (
+            &["get", "patch", "update"],
+            "privatekube.dev/privacybudgetclaims/status[]",
+        ),
+        // Its ledgers go with their namespaces.
+        (&["get"], "/namespaces[]"),
+        // Appended to, never changed and never removed from: not even by its writer.
+        (
+            &["get", "list", "watch", "create"],
+            "privatekube.dev/privacyledgerentries[]",
+        ),
+        (
+            &["get", "list", "watch", "patch"],
+            "admissionregistration.k8s.io/mutatingwebhookconfigurations[privatekube-extender]",
+        ),
+        (
+            &["get", "list", "watch", "patch"],
+            "admissionregistration.k8s.io/validatingwebhookconfigurations[privatekube-extender]",
+        ),
+    ]);
+    let found = rights(&extender, "team").await?;
+    ensure!(found == expected, "{:?}", found.symmetric_difference(&expected));
+    let leases: &[&str] = &["get", "list", "watch", "create", "update", "patch"];
+    expected.extend(lines(&[(leases, "coordination.k8s.io/leases[]")]));
+    let found = rights(&extender, "privatekube-system").await?;
+    ensure!(found == expected, "{:?}", found.symmetric_difference(&expected));
+    ensure!(!may(&world, User::Extender.name(), "get", "", "secrets").await?);
+    Ok(())
+}
+
+#[tokio::test]
+async fn people_may_do_what_their_roles_say() -> Result<()> {
+    let world = World::start().await?;
+    world.namespace("team").await?;
+    for (user, role) in [
+        ("viewer", "view"),
+        ("owner", "privatekube-data-owner"),
+        ("chief", "admin"),
+    ] {
+        world.create_all([bound(user, role)]).await?;
+    }
+    let group = "privatekube.dev";
+    let tenant = User::Tenant.name();
+    eventually("the cluster's roles are put together", async || {
+        let all = [
+            ("viewer", "get", "privacyledgerentries"),
+            (tenant, "create", "privacybudgetclaims"),
+        ];
+        for (user, verb, resource) in all {
+            if !may(&world, user, verb, group, resource).await? {
+                return Ok(None);
+            }
+        }
+        Ok(may(&world, "chief", "delete", group, "privacybudgetclaims")
+            .await?
+            .then_some(()))
+    })
+    .await?;
+    let resources = [
+        "privatedatasets",
+        "privatedatablocks",
+        "privacybudgetclaims",
+        "privacyledgerentries",
+    ];
+    for resource in resources {
+        for (user, writes) in [
+            ("viewer", false),
+            (tenant, resource == "privacybudgetclaims"),
+            ("chief", resource == "privacybudgetclaims"),
+            ("owner", resource.starts_with("privatedata")),
+        ] {
+            for verb in ["get", "list", "watch"] {
+                ensure!(
+                    may(&world, user, verb, group, resource).await?,
+                    "{user} may not {verb} {resource}"
+                );
+            }
+            for verb in ["create", "update", "patch", "delete", "deletecollection"] {
+                let allowed = may(&world, user, verb, group, resource).await?;
+                ensure!(allowed == writes, "{user} {verb} {resource}: {allowed}");
+            }
+            let status = format!("{resource}/status");
+            ensure!(
+                !may(&world, user, "patch", group, &status).await?,
+                "{user} may patch {status}"
+            );
+        }
+        ensure!(!may(&world, "nobody", "get", group, resource).await?);
+    }
+    Ok(())
+}
+
+/// Gives a user a role in the namespace `team`.
+fn bound(user: &str, role: &str) -> Value {
+    json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
+        "metadata": {"name": user, "namespace": "team"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
+        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user}],
+    })
+}

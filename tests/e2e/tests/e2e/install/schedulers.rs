@@ -1,0 +1,74 @@
+//! The configurations of schedulers.
+
+use std::fs;
+
+use anyhow::{Context, Result, bail, ensure};
+use privatekube_cluster::Part;
+use privatekube_e2e::World;
+use serde_json::{Value, json};
+
+use super::folder;
+
+/// A scheduler's configuration as far as it is ours, and without what differs from machine to machine.
+fn substance(config: &Value) -> Result<Value> {
+    let Some([extender]) = config["extenders"].as_array().map(Vec::as_slice) else {
+        bail!("not one extender: {config}")
+    };
+    let mut extender = extender.clone();
+    let path = extender["urlPrefix"]
+        .as_str()
+        .and_then(|url| url.splitn(4, '/').nth(3))
+        .map(str::to_owned);
+    let scheme = extender["urlPrefix"]
+        .as_str()
+        .and_then(|url| url.split(':').next())
+        .map(str::to_owned);
+    extender["urlPrefix"] = json!([scheme, path]);
+    for file in ["caFile", "certFile", "keyFile"] {
+        let name = extender["tlsConfig"][file]
+            .as_str()
+            .and_then(|path| path.rsplit('/').next())
+            .map(str::to_owned);
+        extender["tlsConfig"][file] = json!(name);
+    }
+    Ok(extender)
+}
+
+#[tokio::test]
+async fn the_documented_scheduler_configurations_are_what_the_tested_scheduler_runs_with() -> Result<()> {
+    let world = World::start().await?;
+    let tested = world
+        .cluster
+        .description()
+        .dir
+        .join(format!("{}-config.json", Part::KubeScheduler));
+    let tested: Value = serde_json::from_slice(&fs::read(tested)?)?;
+    let manifest: Value = serde_saphyr::from_str(&fs::read_to_string(folder(
+        "manifests/scheduler/kube-scheduler-config.yaml",
+    ))?)?;
+    let example = folder("examples/second-scheduler");
+    let example = world
+        .cluster
+        .kubectl(["kustomize", example.to_str().context("a path")?])
+        .await?;
+    let mut second = None;
+    for document in serde_saphyr::from_multiple::<Value>(&example)? {
+        if let Some(text) = document["data"]["scheduler.yaml"].as_str() {
+            second = Some(serde_saphyr::from_str::<Value>(text)?);
+        }
+    }
+    let expected = substance(&tested)?;
+    for (what, config) in [
+        ("manifests", manifest),
+        ("examples", second.context("no configuration")?),
+    ] {
+        ensure!(
+            config["apiVersion"] == tested["apiVersion"] && config["kind"] == tested["kind"],
+            "{what}"
+        );
+        let found = substance(&config)?;
+        ensure!(found == expected, "{what}: {found}\ntested: {expected}");
+    }
+    ensure!(expected["ignorable"] == json!(false) && expected["tlsConfig"]["caFile"] == json!("ca.crt"));
+    Ok(())
+}

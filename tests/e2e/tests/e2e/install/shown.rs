@@ -1,0 +1,145 @@
+//! What kubectl explains and shows.
+
+use anyhow::{Result, ensure};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::{Api, api::ListParams};
+use privatekube_e2e::World;
+use serde_json::Value;
+
+use super::{KINDS, prepared};
+
+/// Every property of a schema says what it is; where one doesn't, its path.
+fn undescribed(schema: &Value, path: &str, found: &mut Vec<String>) {
+    for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+        let path = format!("{path}.{name}");
+        if property["description"].as_str().is_none_or(|text| text.len() < 5) {
+            found.push(path.clone());
+        }
+        undescribed(property, &path, found);
+    }
+    for inner in ["items", "additionalProperties"] {
+        if schema[inner].is_object() {
+            undescribed(&schema[inner], path, found);
+        }
+    }
+}
+
+#[tokio::test]
+async fn kubectl_explains_every_field() -> Result<()> {
+    let world = World::start().await?;
+    let crds = Api::<CustomResourceDefinition>::all(world.client.clone());
+    let mut found = Vec::new();
+    for crd in crds.list(&ListParams::default()).await? {
+        let kind = crd.spec.names.kind.clone();
+        for version in crd.spec.versions {
+            let schema = version.schema.and_then(|schema| schema.open_api_v3_schema);
+            undescribed(&serde_json::to_value(schema)?, &kind, &mut found);
+        }
+    }
+    // Every Kubernetes object has them, and no text for them.
+    found.retain(|path| !path.ends_with(".metadata"));
+    ensure!(found.is_empty(), "{found:?}");
+    // It looks anew which kinds there are, where explain believes what it saw some minutes ago.
+    world
+        .cluster
+        .kubectl(["api-resources", "--api-group=privatekube.dev"])
+        .await?;
+    for (field, words) in [
+        ("pbc", "A demand for privacy budget"),
+        (
+            "pbc.spec.budget.epsilon",
+            "Epsilon, above 0, an integer or a decimal in quotes",
+        ),
+        ("pbc.spec.consume.perBlock.delta", "Delta, a probability"),
+        ("pb.status.available.renyi.epsilon", "Epsilon at that order"),
+        ("pb.spec.dimensions", "What the portion is"),
+        ("pds.spec.unlocking.arrivals", "Each claim that arrives"),
+        ("ple.spec.previous", "The hash of the entry before"),
+    ] {
+        let told = world
+            .cluster
+            .kubectl(["explain", field])
+            .await?
+            .split_whitespace()
+            .collect::<Vec<_>>()
+            .join(" ");
+        ensure!(told.contains(words), "{field}: {told}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn kubectl_shows_the_columns_that_are_documented_by_short_names_too() -> Result<()> {
+    let world = World::start().await?;
+    prepared(&world).await?;
+    world
+        .cluster
+        .kubectl(["wait", "--for=condition=Granted", "pbc/count", "-n", "team"])
+        .await?;
+    let rows = [
+        (
+            "pds",
+            "NAME POLICY COMPOSITION READY BLOCKS WAITING GRANTED AGE",
+            "LEDGER",
+            "taxi DPF Basic True 1 0 1 ",
+        ),
+        (
+            "pb",
+            "NAME DATASET TOTAL AVAILABLE ALLOCATED CONSUMED AGE",
+            "LOCKED ORDER DATASOURCE LEDGER",
+            "b1 taxi 10 7.5 2.5 0 ",
+        ),
+        (
+            "pbc",
+            "NAME DATASET STATUS BLOCKS SHARE REASON AGE",
+            "WEIGHT MESSAGE",
+            "count taxi Granted 1 0.2500 Granted ",
+        ),
+        (
+            "ple",
+            "NAME DATASET SEQUENCE TIME WRITER AGE",
+            "HASH",
+            "taxi-0000000001 taxi 1 20",
+        ),
+    ];
+    for (kind, header, wide, row) in rows {
+        for (format, header) in [("", header.to_owned()), ("-owide", format!("{header} {wide}"))] {
+            let command = ["get", kind, "-n", "team", format];
+            let shown = world
+                .cluster
+                .kubectl(command.iter().filter(|word| !word.is_empty()))
+                .await?;
+            let mut lines = shown
+                .lines()
+                .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
+            ensure!(lines.next().as_ref() == Some(&header), "{header}:\n{shown}");
+            ensure!(
+                lines.next().is_some_and(|line| line.starts_with(row)),
+                "{row}:\n{shown}"
+            );
+        }
+    }
+    let all = world
+        .cluster
+        .kubectl(["get", "privatekube", "-n", "team", "-o", "name"])
+        .await?;
+    for name in [
+        "privatedataset",
+        "privatedatablock",
+        "privacybudgetclaim",
+        "privacyledgerentry",
+    ] {
+        ensure!(all.contains(&format!("{name}.privatekube.dev/")), "{all}");
+    }
+    let resources = world
+        .cluster
+        .kubectl(["api-resources", "--api-group=privatekube.dev", "--no-headers"])
+        .await?;
+    ensure!(
+        KINDS
+            .iter()
+            .all(|kind| resources.split_whitespace().any(|word| word == *kind)),
+        "{resources}"
+    );
+    Ok(())
+}
