@@ -3,13 +3,13 @@
 use clap::{Args, ValueEnum};
 use privatekube_simulator::{
     PolicyChoice,
-    experiment::{CompositionKind, Experiment, Parameters},
+    experiment::{CompositionKind, Experiment, Parameters, VisitOrder},
 };
 
 /// The parameters of one run.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ParameterArguments {
-    /// The experiment: micro-single, micro-multi.
+    /// The experiment: micro-single, micro-multi, macro, alibaba.
     #[arg(value_name = "NAME")]
     pub(crate) experiment: Experiment,
     /// The policy: fcfs, or fcfs-wait, dpf, rr, dpack or blend with -n (unlocking by arrivals) or -t (over time). Left
@@ -28,6 +28,10 @@ pub(crate) struct ParameterArguments {
     /// How budgets add up. Left out: the experiment's own.
     #[arg(long, value_enum, value_name = "KIND")]
     pub(crate) composition: Option<CompositionArgument>,
+    /// In which order DPF visits waiting tasks: micro-single and micro-multi under basic composition go in the published
+    /// simulator's own order, unless share is asked for.
+    #[arg(long, value_enum, value_name = "ORDER")]
+    pub(crate) order: Option<OrderArgument>,
     /// Of the random numbers.
     #[arg(long, value_name = "SEED", default_value_t = 3345)]
     pub(crate) seed: u64,
@@ -43,6 +47,12 @@ pub(crate) struct ParameterArguments {
     /// dpack-orders, dpack-blocks: what a task asks at its best order at least, as a part of a block.
     #[arg(long, value_name = "PART")]
     pub(crate) least: Option<f64>,
+    /// alibaba: how many tasks come.
+    #[arg(long, value_name = "TASKS")]
+    pub(crate) tasks: Option<u32>,
+    /// alibaba: how many blocks come after the first hundred.
+    #[arg(long, value_name = "BLOCKS")]
+    pub(crate) blocks: Option<u32>,
 }
 
 /// How budgets add up.
@@ -52,6 +62,15 @@ pub(crate) enum CompositionArgument {
     Basic,
     /// Renyi curves add up at each order.
     Renyi,
+}
+
+/// In which order DPF visits waiting tasks.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum OrderArgument {
+    /// By dominant share, as the paper says and the engine does.
+    Share,
+    /// As the published simulator does.
+    Published,
 }
 
 impl ParameterArguments {
@@ -65,11 +84,17 @@ impl ParameterArguments {
                 CompositionArgument::Basic => CompositionKind::Basic,
                 CompositionArgument::Renyi => CompositionKind::Renyi,
             }),
+            order: self.order.map(|order| match order {
+                OrderArgument::Share => VisitOrder::Share,
+                OrderArgument::Published => VisitOrder::Published,
+            }),
             seed: self.seed,
             recompute_after: self.recompute_after,
             fairness: self.fairness,
             spread: self.spread,
             least: self.least,
+            tasks: self.tasks,
+            blocks: self.blocks,
             ..Parameters::of(self.experiment)
         }
     }

@@ -1,8 +1,6 @@
 //! The papers' grids: all runs of an experiment that a sweep makes, and what each is called.
 
-use std::fmt::Write as _;
-
-use super::{CompositionKind, Experiment, Parameters, macro_benchmark, micro};
+use super::{CompositionKind, Experiment, Parameters, VisitOrder, alibaba, macro_benchmark, micro};
 
 impl Experiment {
     /// The paper's whole grid of this experiment with one seed: complete parameters, each once, in the order in which
@@ -11,6 +9,7 @@ impl Experiment {
         let runs = match self {
             Self::MicroSingle | Self::MicroMulti => micro::grid(self),
             Self::Macro => macro_benchmark::grid(),
+            Self::Alibaba => alibaba::grid(),
         };
         runs.into_iter().map(move |run| Parameters { seed, ..run })
     }
@@ -23,13 +22,13 @@ impl Parameters {
         match self.experiment {
             Experiment::MicroSingle | Experiment::MicroMulti => micro::cost(self),
             Experiment::Macro => macro_benchmark::cost(self),
+            Experiment::Alibaba => alibaba::cost(self),
         }
     }
 
-    /// The run's name: all parameters that are given, such as `micro-multi/renyi/dpf-n/n=7257/mice=75/seed=3345`. Runs
-    /// of different parameters have different names.
+    /// What is given, by its name as an argument, in the order in which a run's name tells it.
     #[must_use]
-    pub fn name(&self) -> String {
+    pub fn values(&self) -> Vec<(&'static str, String)> {
         // Each field by its name here, so that the next one can't be forgotten.
         let Self {
             experiment,
@@ -38,37 +37,66 @@ impl Parameters {
             lifetime,
             mice,
             composition,
+            order,
             seed,
             recompute_after,
             fairness,
             spread,
             least,
+            tasks,
+            blocks,
         } = self;
-        let mut name = experiment.to_string();
-        match composition {
-            Some(CompositionKind::Basic) => name.push_str("/basic"),
-            Some(CompositionKind::Renyi) => name.push_str("/renyi"),
-            None => {}
-        }
-        if let Some(policy) = policy {
-            let _ = write!(name, "/{policy}");
-        }
-        add(&mut name, "n", n.as_ref());
-        add(&mut name, "t", lifetime.as_ref());
-        add(&mut name, "recompute", recompute_after.as_ref());
-        add(&mut name, "fairness", fairness.as_ref());
-        add(&mut name, "spread", spread.as_ref());
-        add(&mut name, "least", least.as_ref());
-        add(&mut name, "mice", mice.as_ref());
-        add(&mut name, "seed", Some(seed));
-        name
+        let composition = composition.map(|kind| match kind {
+            CompositionKind::Basic => "basic",
+            CompositionKind::Renyi => "renyi",
+        });
+        let order = order.map(|order| match order {
+            VisitOrder::Share => "share",
+            VisitOrder::Published => "published",
+        });
+        let values = [
+            (EXPERIMENT, Some(experiment.to_string())),
+            (COMPOSITION, composition.map(str::to_owned)),
+            (POLICY, policy.map(|policy| policy.to_string())),
+            (ORDER, order.map(str::to_owned)),
+            ("n", text(n.as_ref())),
+            ("lifetime", text(lifetime.as_ref())),
+            ("recompute-after", text(recompute_after.as_ref())),
+            ("fairness", text(fairness.as_ref())),
+            ("spread", text(spread.as_ref())),
+            ("least", text(least.as_ref())),
+            ("mice", text(mice.as_ref())),
+            ("tasks", text(tasks.as_ref())),
+            ("blocks", text(blocks.as_ref())),
+            ("seed", text(Some(seed))),
+        ];
+        let given = values.into_iter();
+        given.filter_map(|(key, value)| Some((key, value?))).collect()
+    }
+
+    /// The run's name: all that is given, such as `micro-multi/renyi/dpf-n/share/n=7257/mice=75/seed=3345`. Runs of
+    /// different parameters have different names.
+    #[must_use]
+    pub fn name(&self) -> String {
+        let values = self.values().into_iter();
+        let parts = values.map(|(key, value)| match key {
+            // Whoever reads a result should know.
+            EXPERIMENT if self.experiment == Experiment::Alibaba => format!("{value}/synthetic"),
+            // What they are is plain.
+            EXPERIMENT | COMPOSITION | POLICY | ORDER => value,
+            _ => format!("{key}={value}"),
+        });
+        parts.collect::<Vec<String>>().join("/")
     }
 }
 
-fn add(name: &mut String, key: &str, value: Option<&impl std::fmt::Display>) {
-    if let Some(value) = value {
-        let _ = write!(name, "/{key}={value}");
-    }
+const EXPERIMENT: &str = "experiment";
+const COMPOSITION: &str = "composition";
+const POLICY: &str = "policy";
+const ORDER: &str = "order";
+
+fn text(value: Option<&impl ToString>) -> Option<String> {
+    value.map(ToString::to_string)
 }
 
 #[cfg(test)]
@@ -115,7 +143,7 @@ mod tests {
         };
         assert_eq!(
             run.name(),
-            "micro-multi/renyi/blend-t/t=9.765625/recompute=10/fairness=500/spread=0.5/least=0.01/mice=75/seed=3345"
+            "micro-multi/renyi/blend-t/lifetime=9.765625/recompute-after=10/fairness=500/spread=0.5/least=0.01/mice=75/seed=3345"
         );
     }
 

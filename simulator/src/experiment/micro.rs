@@ -1,8 +1,11 @@
 //! The OSDI'21 micro-benchmarks.
 
-use super::{CompositionKind, Experiment, ExperimentError, Parameters, Prepared, reference_composition};
+use super::{
+    CompositionKind, Experiment, ExperimentError, Parameters, Prepared, VisitOrder, reference_composition,
+};
 use crate::{
     PolicyChoice, PolicyKind, Rules, Unlock,
+    published::{Published, Unlocks},
     workload::{Blocks, Micro},
 };
 
@@ -75,9 +78,30 @@ fn policy(parameters: &Parameters) -> PolicyChoice {
     }
 }
 
+/// Under basic composition DPF goes in the released simulator's order, unless something else is asked for: these are
+/// its benchmarks. Under Renyi composition both orders give its totals.
+fn order(
+    asked: Option<VisitOrder>,
+    policy: PolicyChoice,
+    kind: CompositionKind,
+) -> Result<Option<VisitOrder>, ExperimentError> {
+    let is_dpf = policy.kind == PolicyKind::Dpf;
+    match (asked, is_dpf, kind) {
+        (None, true, CompositionKind::Basic) => Ok(Some(VisitOrder::Published)),
+        (None, true, CompositionKind::Renyi) => Ok(Some(VisitOrder::Share)),
+        (None | Some(VisitOrder::Share), false, _) => Ok(None),
+        (Some(VisitOrder::Published), true, CompositionKind::Basic) | (Some(VisitOrder::Share), true, _) => {
+            Ok(asked)
+        }
+        (Some(VisitOrder::Published), ..) => Err(ExperimentError::NotPublished),
+    }
+}
+
 pub(super) fn prepare(parameters: &Parameters) -> Result<Prepared, ExperimentError> {
     parameters.refuse("spread", parameters.spread)?;
     parameters.refuse("least", parameters.least)?;
+    parameters.refuse("tasks", parameters.tasks)?;
+    parameters.refuse("blocks", parameters.blocks)?;
     let kind = parameters.composition.unwrap_or(CompositionKind::Basic);
     let scale = Scale::of(parameters.experiment, kind);
     let policy = policy(parameters);
@@ -91,11 +115,13 @@ pub(super) fn prepare(parameters: &Parameters) -> Result<Prepared, ExperimentErr
         }),
         mice: Some(parameters.mice.unwrap_or(DEFAULT_MICE)),
         composition: Some(kind),
+        order: order(parameters.order, policy, kind)?,
         ..parameters.clone()
     }
     .with_packing(policy);
     let composition = reference_composition(kind);
-    let setting = Rules::of(&parameters, policy, scale.interval * 0.5).setting(composition.clone())?;
+    let rules = Rules::of(&parameters, policy, scale.interval * 0.5);
+    let setting = rules.setting(composition.clone())?;
     let micro = Micro {
         composition,
         interval: scale.interval,
@@ -105,11 +131,30 @@ pub(super) fn prepare(parameters: &Parameters) -> Result<Prepared, ExperimentErr
         blocks: scale.blocks,
         seed: parameters.seed,
     };
+    let published = (parameters.order == Some(VisitOrder::Published)).then(|| Published {
+        draws: micro.draws(),
+        blocks: micro.block_arrivals(),
+        unlocks: match (parameters.n, parameters.lifetime) {
+            (_, Some(seconds)) => Unlocks::Lifetime {
+                seconds,
+                tick: rules.tick,
+            },
+            (n, None) => Unlocks::Arrivals(n.unwrap_or(1)),
+        },
+        end: scale.duration,
+    });
     Ok(Prepared {
         workload: micro.workload()?,
         parameters,
+        rules,
         setting,
+        published,
     })
+}
+
+/// The mean time between two tasks, in seconds: the paper's lifetimes are so many of them as its N are arrivals.
+pub(super) fn interval(experiment: Experiment, composition: CompositionKind) -> f64 {
+    Scale::of(experiment, composition).interval
 }
 
 /// The mice percentages of the paper.
@@ -152,11 +197,15 @@ pub(super) fn grid(experiment: Experiment) -> Vec<Parameters> {
     for composition in [CompositionKind::Basic, CompositionKind::Renyi] {
         let interval = Scale::of(experiment, composition).interval;
         for mice in MICE {
-            let run = |kind, unlock| Parameters {
-                policy: Some(PolicyChoice { kind, unlock }),
-                mice: Some(f64::from(mice)),
-                composition: Some(composition),
-                ..Parameters::of(experiment)
+            let run = |kind, unlock| {
+                let policy = PolicyChoice { kind, unlock };
+                Parameters {
+                    policy: Some(policy),
+                    mice: Some(f64::from(mice)),
+                    composition: Some(composition),
+                    order: order(None, policy, composition).ok().flatten(),
+                    ..Parameters::of(experiment)
+                }
             };
             runs.push(run(PolicyKind::Fcfs, None));
             for (kind, unlock) in policies(composition) {

@@ -2,13 +2,16 @@
 
 use serde::Serialize;
 
-use super::{CompositionKind, Experiment, ExperimentError, Parameters};
+use super::{CompositionKind, Experiment, ExperimentError, Parameters, Prepared, VisitOrder};
 use crate::{ClassCount, Delays, run};
 
 /// A run's parameters, and what came of it.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
     experiment: Experiment,
+    /// Where the tasks are from, where that isn't plain.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<String>,
     policy: String,
     composition: Option<CompositionKind>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -17,6 +20,8 @@ pub struct Report {
     lifetime_seconds: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     mice_percent: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    order: Option<VisitOrder>,
     #[serde(skip_serializing_if = "Option::is_none")]
     recompute_after: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -40,6 +45,9 @@ pub struct Report {
 #[derive(Clone, Debug, Serialize)]
 struct Granted {
     total: usize,
+    /// What the engine grants, where the total is that of the released simulator's order.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    by_engine: Option<usize>,
     classes: Vec<ClassCount>,
 }
 
@@ -47,11 +55,28 @@ impl Parameters {
     /// Runs it.
     pub fn report(&self) -> Result<Report, ExperimentError> {
         let prepared = self.prepare()?;
-        let outcome = run(&prepared.workload, &prepared.setting)?;
-        let summary = outcome.summary(&prepared.workload);
-        let parameters = prepared.parameters;
+        let is_synthetic = self.experiment == Experiment::Alibaba;
+        prepared.report(is_synthetic.then(|| "synthetic".to_owned()))
+    }
+}
+
+impl Prepared {
+    /// Runs it. `data` says where its tasks are from.
+    pub fn report(self, data: Option<String>) -> Result<Report, ExperimentError> {
+        let outcome = self.run()?;
+        let summary = outcome.summary(&self.workload);
+        let by_engine = match self.published {
+            None => None,
+            Some(_) => Some(
+                run(&self.workload, &self.setting)?
+                    .summary(&self.workload)
+                    .granted,
+            ),
+        };
+        let parameters = self.parameters;
         Ok(Report {
             experiment: parameters.experiment,
+            data,
             policy: parameters
                 .policy
                 .map(|policy| policy.to_string())
@@ -60,15 +85,17 @@ impl Parameters {
             n: parameters.n,
             lifetime_seconds: parameters.lifetime,
             mice_percent: parameters.mice,
+            order: parameters.order,
             recompute_after: parameters.recompute_after,
             fairness: parameters.fairness,
             spread: parameters.spread,
             least: parameters.least,
             seed: parameters.seed,
-            blocks: prepared.workload.blocks.len(),
+            blocks: self.workload.blocks.len(),
             tasks: summary.tasks,
             granted: Granted {
                 total: summary.granted,
+                by_engine,
                 classes: summary.classes,
             },
             refused: summary.refused,

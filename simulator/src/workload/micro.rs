@@ -49,6 +49,19 @@ pub struct Micro {
     pub seed: u64,
 }
 
+/// A task as it is drawn.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Draw {
+    /// When it comes, in seconds.
+    pub at: f64,
+    /// The oldest block that it asks for.
+    pub first: u32,
+    /// The newest.
+    pub last: u32,
+    /// What it asks of each of them.
+    pub epsilon: f64,
+}
+
 /// Which blocks there are.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Blocks {
@@ -109,23 +122,27 @@ impl Blocks {
 }
 
 impl Micro {
-    /// Draws the workload.
+    /// The workload that is drawn.
     pub fn workload(&self) -> Result<Workload, MicroError> {
         if !(0.0..=100.0).contains(&self.mice_percentage) {
             return Err(MicroError::Mice(self.mice_percentage));
         }
         let capacity = self.capacity()?;
-        let arrivals = self.blocks.arrivals(self.duration);
-        let blocks = arrivals.iter().map(|at| {
+        let arrivals = self.block_arrivals().into_iter();
+        let blocks = arrivals.map(|at| {
             Ok(BlockArrival {
-                at: time(*at)?,
+                at: time(at)?,
                 capacity: capacity.clone(),
             })
         });
         Ok(Workload {
             composition: self.composition.clone(),
             blocks: blocks.collect::<Result<_, TooLong>>()?,
-            tasks: self.tasks(&arrivals)?,
+            tasks: self
+                .draws()
+                .iter()
+                .map(|draw| self.task(draw))
+                .collect::<Result<_, _>>()?,
             classes: CLASSES.map(str::to_owned).to_vec(),
             timeout: self.timeout.map(span).transpose()?,
             end: time(self.duration)?,
@@ -149,41 +166,58 @@ impl Micro {
         Ok((mechanism.demand(&self.composition)?, delta))
     }
 
-    fn tasks(&self, arrivals: &[f64]) -> Result<Vec<Task>, MicroError> {
+    /// When the blocks come, in seconds, the earliest first.
+    #[must_use]
+    pub fn block_arrivals(&self) -> Vec<f64> {
+        self.blocks.arrivals(self.duration)
+    }
+
+    /// Draws the tasks.
+    #[must_use]
+    pub fn draws(&self) -> Vec<Draw> {
+        let arrivals = self.block_arrivals();
         let mut random = Random::new(self.seed);
         let (gpus, gigabytes) = self.blocks.compute();
-        let mut tasks = Vec::new();
+        let few = self.blocks.mice_percentage() / 100.0;
+        let small = self.mice_percentage / 100.0;
+        let mut draws = Vec::new();
         let mut now = 0.0;
         loop {
             now += random.expovariate(1.0 / self.interval);
             if now >= self.duration {
-                return Ok(tasks);
+                return draws;
             }
             // A block that comes at the same time as a task is there before it.
             let there = u32::try_from(arrivals.partition_point(|at| *at <= now)).unwrap_or(u32::MAX);
-            let few = self.blocks.mice_percentage() / 100.0;
-            let wanted = random.either(few, MOUSE_BLOCKS, ELEPHANT_BLOCKS);
-            let count = wanted.min(there);
-            let small = self.mice_percentage / 100.0;
+            let count = random.either(few, MOUSE_BLOCKS, ELEPHANT_BLOCKS).min(there);
             let kind = random.either(small, MOUSE_EPSILON, ELEPHANT_EPSILON);
-            let asked = kind * random.uniform(LEAST_PART, 1.0);
+            draws.push(Draw {
+                at: now,
+                first: there - count,
+                last: there - 1,
+                epsilon: kind * random.uniform(LEAST_PART, 1.0),
+            });
             // The reference draws completion time, GPUs and memory too. One to choose from still takes a number.
             random.one_to(1);
             random.one_to(gpus);
             random.one_to(gigabytes);
-            let is_large = asked >= f64::midpoint(MOUSE_EPSILON, ELEPHANT_EPSILON);
-            let has_many = f64::from(count) >= f64::from(MOUSE_BLOCKS + ELEPHANT_BLOCKS) / 2.0;
-            let asked = epsilon(asked);
-            let (demand, delta) = self.demand(asked)?;
-            tasks.push(Task {
-                at: time(now)?,
-                blocks: (there - count..there).collect(),
-                demand,
-                guarantee: Some((asked, delta)),
-                weight: Weight::default(),
-                class: 2 * usize::from(is_large) + usize::from(has_many),
-            });
         }
+    }
+
+    fn task(&self, draw: &Draw) -> Result<Task, MicroError> {
+        let count = draw.last - draw.first + 1;
+        let is_large = draw.epsilon >= f64::midpoint(MOUSE_EPSILON, ELEPHANT_EPSILON);
+        let has_many = f64::from(count) >= f64::from(MOUSE_BLOCKS + ELEPHANT_BLOCKS) / 2.0;
+        let asked = epsilon(draw.epsilon);
+        let (demand, delta) = self.demand(asked)?;
+        Ok(Task {
+            at: time(draw.at)?,
+            blocks: (draw.first..=draw.last).collect(),
+            demand,
+            guarantee: Some((asked, delta)),
+            weight: Weight::default(),
+            class: 2 * usize::from(is_large) + usize::from(has_many),
+        })
     }
 }
 

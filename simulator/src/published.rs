@@ -1,0 +1,312 @@
+//! What the released simulator of OSDI'21 itself grants: DPF under basic composition, with its floating-point books and
+//! in the order in which it really visits waiting tasks.
+//!
+//! It arranges them as a binary heap by dominant share and then walks through the heap's array, which is not sorted
+//! beyond its first element. That moves some of its totals by up to a percent, so that who wants to find its published
+//! figures needs its order. The engine visits in the order that the paper describes; under every other policy and
+//! composition the engine's totals are the released simulator's.
+
+use std::collections::HashSet;
+
+use crate::workload::Draw;
+
+/// Amounts that differ by less are equal: `sim.numerical_delta`.
+const TOLERANCE: f64 = 1e-8;
+/// A block that arrivals unlock retires after so many seconds, whatever is unlocked by then.
+const RETIRES_AFTER: f64 = 10.0 * 10.0 * 1.01;
+
+/// What unlocks a block.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Unlocks {
+    /// So many arrivals.
+    Arrivals(u32),
+    /// Time.
+    Lifetime {
+        /// In so many seconds.
+        seconds: f64,
+        /// With so many seconds between two steps.
+        tick: f64,
+    },
+}
+
+/// A benchmark as the released simulator sees it. None of its timeouts is over before its end.
+#[derive(Clone, Debug)]
+pub struct Published {
+    /// The tasks, the earliest first.
+    pub draws: Vec<Draw>,
+    /// When the blocks come, in seconds, the earliest first.
+    pub blocks: Vec<f64>,
+    /// What unlocks them.
+    pub unlocks: Unlocks,
+    /// When it ends, in seconds: what comes then doesn't happen.
+    pub end: f64,
+}
+
+/// When a task was granted or refused, in seconds; none while it waits.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Fate {
+    /// Granted then.
+    Granted(f64),
+    /// Refused then, since a block of it had retired and was too poor.
+    Refused(f64),
+    /// Neither, until the end.
+    Waiting,
+}
+
+struct Block {
+    created: f64,
+    locked: f64,
+    unlocked: f64,
+    arrivals: u32,
+    retired: bool,
+    /// Under a lifetime: how many steps there are, once the first tick has come, and how many are done.
+    steps: Option<(u32, u32)>,
+}
+
+struct Run<'a> {
+    of: &'a Published,
+    blocks: Vec<Block>,
+    waiting: Vec<usize>,
+    fates: Vec<Fate>,
+}
+
+impl Published {
+    /// What becomes of each task.
+    #[must_use]
+    pub fn run(&self) -> Vec<Fate> {
+        let mut run = Run {
+            of: self,
+            blocks: Vec::new(),
+            waiting: Vec::new(),
+            fates: vec![Fate::Waiting; self.draws.len()],
+        };
+        let mut ticks = 0_u32;
+        for (number, draw) in self.draws.iter().enumerate() {
+            run.tick_until(draw.at, &mut ticks);
+            run.arrive(number, draw);
+        }
+        run.tick_until(self.end, &mut ticks);
+        run.fates
+    }
+}
+
+impl Run<'_> {
+    /// Lets the blocks come that come until `now`.
+    fn add_blocks(&mut self, now: f64) {
+        while let Some(created) = self
+            .of
+            .blocks
+            .get(self.blocks.len())
+            .copied()
+            .filter(|at| *at <= now)
+        {
+            self.blocks.push(Block {
+                created,
+                locked: 1.0,
+                unlocked: 0.0,
+                arrivals: 0,
+                retired: false,
+                steps: None,
+            });
+        }
+    }
+
+    /// Takes the clock's steps before `until`.
+    fn tick_until(&mut self, until: f64, ticks: &mut u32) {
+        let Unlocks::Lifetime { seconds, tick } = self.of.unlocks else {
+            return;
+        };
+        loop {
+            let now = f64::from(*ticks) * tick;
+            if now >= until {
+                return;
+            }
+            *ticks += 1;
+            self.add_blocks(now);
+            let mut raised = false;
+            for block in &mut self.blocks {
+                raised |= block.tick(now, seconds, tick);
+            }
+            if raised {
+                self.pass(now, &(0..self.waiting.len()).collect::<Vec<_>>(), true);
+            }
+        }
+    }
+
+    fn arrive(&mut self, number: usize, draw: &Draw) {
+        self.add_blocks(draw.at);
+        let mut raised = false;
+        if let Unlocks::Arrivals(n) = self.of.unlocks {
+            let is_static = self.of.blocks.len() == 1;
+            for block in &mut self.blocks {
+                block.retired |= !is_static && draw.at > block.created + RETIRES_AFTER;
+            }
+            for block in draw.first..=draw.last {
+                raised |= self.blocks[block as usize].arrive(n);
+            }
+        }
+        self.waiting.push(number);
+        let visited: Vec<usize> = if raised {
+            (0..self.waiting.len()).collect()
+        } else {
+            vec![self.waiting.len() - 1]
+        };
+        self.pass(draw.at, &visited, raised);
+    }
+
+    /// Visits these places of the queue. A pass that follows an unlocking refuses, at its end, who waits for a retired
+    /// block that is too poor.
+    fn pass(&mut self, now: f64, visited: &[usize], refuses: bool) {
+        let draws = &self.of.draws;
+        let mut heap: Vec<(f64, usize)> = visited
+            .iter()
+            .map(|at| (draws[self.waiting[*at]].epsilon, *at))
+            .collect();
+        heapify(&mut heap);
+        let mut unused: Vec<f64> = self.blocks.iter().map(|block| block.unlocked).collect();
+        let mut gone = HashSet::new();
+        for (epsilon, at) in heap {
+            let number = self.waiting[at];
+            let blocks = draws[number].first as usize..=draws[number].last as usize;
+            if unused[blocks.clone()]
+                .iter()
+                .any(|unused| unused + TOLERANCE < epsilon)
+            {
+                continue;
+            }
+            for block in blocks {
+                unused[block] -= epsilon;
+                let unlocked = &mut self.blocks[block].unlocked;
+                *unlocked -= epsilon.min(*unlocked);
+            }
+            self.fates[number] = Fate::Granted(now);
+            gone.insert(number);
+        }
+        if refuses {
+            for number in &self.waiting {
+                if !gone.contains(number) && self.is_lost(&draws[*number], &unused) {
+                    self.fates[*number] = Fate::Refused(now);
+                    gone.insert(*number);
+                }
+            }
+        }
+        if !gone.is_empty() {
+            self.waiting.retain(|number| !gone.contains(number));
+        }
+    }
+
+    /// It looks at the oldest block only or, where arrivals unlock and the oldest has not retired, at the newest.
+    fn is_lost(&self, draw: &Draw, unused: &[f64]) -> bool {
+        let (oldest, newest) = (draw.first as usize, draw.last as usize);
+        if self.blocks[oldest].retired {
+            return unused[oldest] < draw.epsilon;
+        }
+        let by_arrivals = matches!(self.of.unlocks, Unlocks::Arrivals(_));
+        by_arrivals && newest != oldest && self.blocks[newest].retired && unused[newest] < draw.epsilon
+    }
+}
+
+impl Block {
+    /// Unlocks the share of one arrival, if the block has not retired.
+    fn arrive(&mut self, n: u32) -> bool {
+        self.arrivals += 1;
+        if self.retired {
+            return false;
+        }
+        let share = 1.0 / f64::from(n);
+        let amount = if (share - self.locked).abs() < TOLERANCE {
+            self.locked
+        } else {
+            share
+        };
+        self.unlock(amount);
+        self.retired = self.arrivals == n;
+        true
+    }
+
+    /// Takes the step of a tick, if one is left.
+    fn tick(&mut self, now: f64, lifetime: f64, tick: f64) -> bool {
+        if self.retired {
+            return false;
+        }
+        let end = self.created + lifetime;
+        let (steps, done) = *self.steps.get_or_insert_with(|| {
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "a whole number of ticks, saturated"
+            )]
+            let more = ((end - now) / tick) as u32;
+            (if end <= now { 1 } else { more.saturating_add(1) }, 0)
+        });
+        let done = done + 1;
+        self.steps = Some((steps, done));
+        let amount = if done == steps {
+            self.locked
+        } else {
+            1.0 / f64::from(steps) * f64::from(done) - (1.0 - self.locked)
+        };
+        self.unlock(amount);
+        self.retired = done == steps;
+        true
+    }
+
+    fn unlock(&mut self, amount: f64) {
+        self.locked -= amount;
+        self.unlocked += amount.min(1.0 - self.unlocked);
+    }
+}
+
+/// Python's `heapq.heapify`: from the last parent to the first, each is sunk to a leaf along the smaller children and
+/// raised again from there.
+fn heapify(heap: &mut [(f64, usize)]) {
+    for parent in (0..heap.len() / 2).rev() {
+        sink(heap, parent);
+    }
+}
+
+fn is_less(one: (f64, usize), other: (f64, usize)) -> bool {
+    one.0.total_cmp(&other.0).then(one.1.cmp(&other.1)).is_lt()
+}
+
+fn sink(heap: &mut [(f64, usize)], start: usize) {
+    let sunk = heap[start];
+    let mut at = start;
+    let mut child = 2 * at + 1;
+    while child < heap.len() {
+        let right = child + 1;
+        if right < heap.len() && !is_less(heap[child], heap[right]) {
+            child = right;
+        }
+        heap[at] = heap[child];
+        at = child;
+        child = 2 * at + 1;
+    }
+    while at > start {
+        let parent = (at - 1) / 2;
+        if !is_less(sunk, heap[parent]) {
+            break;
+        }
+        heap[at] = heap[parent];
+        at = parent;
+    }
+    heap[at] = sunk;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// From CPython 3.11: `h = [...]; heapq.heapify(h)`.
+    #[test]
+    fn the_heap_is_that_of_python() {
+        let mut heap: Vec<(f64, usize)> = [5.0, 3.0, 8.0, 1.0, 9.0, 2.0, 7.0, 3.0, 1.0, 6.0]
+            .into_iter()
+            .enumerate()
+            .map(|(at, value)| (value, at))
+            .collect();
+        heapify(&mut heap);
+        let places: Vec<usize> = heap.into_iter().map(|(_, at)| at).collect();
+        assert_eq!(places, [3, 8, 5, 1, 9, 2, 6, 7, 0, 4]);
+    }
+}
