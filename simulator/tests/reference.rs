@@ -82,12 +82,12 @@ fn one_block_basic() {
 fn many_blocks_basic() {
     assert_eq!(granted(&parameters(MicroMulti, Basic, "fcfs")), 1146);
     let column = |policy, totals| {
-        check(;
+        check(
             &parameters(MicroMulti, Basic, policy),
             MULTI_INTERVAL,
             MULTI_N,
             totals,
-        )
+        );
     };
     column(
         "dpf-n",
