@@ -1,9 +1,34 @@
-//! What a sweep leaves behind: three tables, tied together by the name of the run. One row each for a run, for a class of
-//! tasks in a run, and for a point of a run's delay distribution.
+//! What a sweep leaves behind: three tables, tied together by the name of the run, each as CSV (with a header, empty
+//! where there is nothing) and as Parquet (columns of the same names; text, 64-bit integers, doubles, null where there
+//! is nothing).
+//!
+//! | table | one row for | its columns are the fields of |
+//! |---|---|---|
+//! | `runs` | a run | [`RunRow`] |
+//! | `classes` | a class of tasks in a run | [`ClassRow`] |
+//! | `delays` | a point of a run's delay distribution | [`DelayRow`] |
+//!
+//! A shard's files have its number in their names (`runs-2-of-4.csv`), so that all shards can lie in one directory;
+//! [`Tables::read`] puts them together. Rows are in the order of the runs' parameters, however they were made.
+//!
+//! Begin reading at [`Tables`], then [`RunResult`].
+
+mod csv_file;
+mod files;
+mod parquet_file;
+mod row;
+mod run_result;
+mod tables;
+#[cfg(test)]
+mod tests;
 
 use serde::{Deserialize, Serialize};
 
-use crate::experiment::{CompositionKind, Experiment};
+use crate::experiment::{CompositionKind, Experiment, VisitOrder};
+pub(crate) use files::write_atomically;
+pub use files::{Format, ResultsError};
+pub use run_result::RunResult;
+pub use tables::Tables;
 
 /// A run: its parameters, and what came of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -14,6 +39,8 @@ pub struct RunRow {
     pub experiment: Experiment,
     /// The policy's short name.
     pub policy: String,
+    /// In which order DPF visited waiting tasks.
+    pub order: Option<VisitOrder>,
     /// How budgets add up.
     pub composition: CompositionKind,
     /// How many arrivals unlock a block.
@@ -32,6 +59,8 @@ pub struct RunRow {
     pub least: Option<f64>,
     /// Of the random numbers.
     pub seed: u64,
+    /// How many blocks the workload has.
+    pub blocks: u64,
     /// How many tasks came.
     pub tasks: u64,
     /// How many of them were granted.
@@ -52,7 +81,8 @@ pub struct RunRow {
     pub delay_p999: Option<f64>,
     /// The longest.
     pub delay_max: Option<f64>,
-    /// How long the run took on the machine that made it, in seconds.
+    /// How long the run took on the machine that made it, in seconds. The only column that differs from machine to
+    /// machine.
     pub wall: f64,
 }
 

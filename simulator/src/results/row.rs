@@ -1,0 +1,95 @@
+//! The columns of the tables: what files need to know of the rows.
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::{ClassRow, DelayRow, RunRow};
+
+/// What stands in a column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Text,
+    Whole,
+    Number,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Column {
+    pub(super) name: &'static str,
+    pub(super) kind: Kind,
+    /// Whether there may be nothing.
+    pub(super) is_optional: bool,
+}
+
+/// A row of a table.
+pub(super) trait Row: Serialize + DeserializeOwned {
+    /// The table's name.
+    const TABLE: &'static str;
+    /// In the order of the row's fields, by their names.
+    const COLUMNS: &'static [Column];
+}
+
+const fn column(name: &'static str, kind: Kind) -> Column {
+    Column {
+        name,
+        kind,
+        is_optional: false,
+    }
+}
+
+const fn optional(name: &'static str, kind: Kind) -> Column {
+    Column {
+        name,
+        kind,
+        is_optional: true,
+    }
+}
+
+impl Row for RunRow {
+    const TABLE: &'static str = "runs";
+    const COLUMNS: &'static [Column] = &[
+        column("run", Kind::Text),
+        column("experiment", Kind::Text),
+        column("policy", Kind::Text),
+        optional("order", Kind::Text),
+        column("composition", Kind::Text),
+        optional("n", Kind::Whole),
+        optional("lifetime", Kind::Number),
+        optional("mice", Kind::Number),
+        optional("recompute_after", Kind::Whole),
+        optional("fairness", Kind::Whole),
+        optional("spread", Kind::Number),
+        optional("least", Kind::Number),
+        column("seed", Kind::Whole),
+        column("blocks", Kind::Whole),
+        column("tasks", Kind::Whole),
+        column("granted", Kind::Whole),
+        column("refused", Kind::Whole),
+        column("waiting", Kind::Whole),
+        optional("delay_average", Kind::Number),
+        optional("delay_p50", Kind::Number),
+        optional("delay_p90", Kind::Number),
+        optional("delay_p99", Kind::Number),
+        optional("delay_p999", Kind::Number),
+        optional("delay_max", Kind::Number),
+        column("wall", Kind::Number),
+    ];
+}
+
+impl Row for ClassRow {
+    const TABLE: &'static str = "classes";
+    const COLUMNS: &'static [Column] = &[
+        column("run", Kind::Text),
+        column("class", Kind::Text),
+        column("tasks", Kind::Whole),
+        column("granted", Kind::Whole),
+    ];
+}
+
+impl Row for DelayRow {
+    const TABLE: &'static str = "delays";
+    const COLUMNS: &'static [Column] = &[
+        column("run", Kind::Text),
+        column("delay", Kind::Number),
+        column("granted", Kind::Whole),
+    ];
+}

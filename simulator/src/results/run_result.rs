@@ -1,0 +1,169 @@
+//! One run's part of the tables.
+
+use serde::{Deserialize, Serialize};
+
+use super::{ClassRow, DelayRow, RunRow};
+use crate::{
+    Outcome, Workload,
+    experiment::{CompositionKind, ExperimentError, Parameters},
+};
+use privatekube_policy::Composition;
+
+/// How many points of a delay distribution are kept at most.
+const MOST_POINTS: usize = 200;
+
+/// One run's part of the tables. As JSON it is a line of a sweep's journal.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunResult {
+    /// Its row.
+    pub row: RunRow,
+    /// Its classes, in the workload's order: the name, how many tasks came, how many were granted.
+    pub classes: Vec<(String, u64, u64)>,
+    /// Its delay distribution: seconds, and how many tasks waited no longer for their grant. Of more than 200 points,
+    /// so many are kept that lie evenly among the granted tasks, the first and the last always.
+    pub delays: Vec<(f64, u64)>,
+}
+
+impl Parameters {
+    /// Runs it.
+    pub fn result(&self) -> Result<RunResult, ExperimentError> {
+        let prepared = self.prepare()?;
+        let outcome = prepared.run()?;
+        Ok(RunResult::of(&prepared.parameters, &prepared.workload, &outcome))
+    }
+}
+
+impl RunResult {
+    fn of(parameters: &Parameters, workload: &Workload, outcome: &Outcome) -> Self {
+        let summary = outcome.summary(workload);
+        let delay = summary.delay;
+        let row = RunRow {
+            run: parameters.name(),
+            experiment: parameters.experiment,
+            policy: parameters
+                .policy
+                .map(|policy| policy.to_string())
+                .unwrap_or_default(),
+            order: parameters.order,
+            composition: match workload.composition {
+                Composition::Basic => CompositionKind::Basic,
+                Composition::Renyi(_) => CompositionKind::Renyi,
+            },
+            n: parameters.n,
+            lifetime: parameters.lifetime,
+            mice: parameters.mice,
+            recompute_after: parameters.recompute_after,
+            fairness: parameters.fairness,
+            spread: parameters.spread,
+            least: parameters.least,
+            seed: parameters.seed,
+            blocks: count(workload.blocks.len()),
+            tasks: count(summary.tasks),
+            granted: count(summary.granted),
+            refused: count(summary.refused),
+            waiting: count(summary.waiting),
+            delay_average: delay.map(|delay| delay.average),
+            delay_p50: delay.map(|delay| delay.p50),
+            delay_p90: delay.map(|delay| delay.p90),
+            delay_p99: delay.map(|delay| delay.p99),
+            delay_p999: delay.map(|delay| delay.p999),
+            delay_max: delay.map(|delay| delay.max),
+            wall: outcome.wall.as_secs_f64(),
+        };
+        let classes = summary.classes.into_iter();
+        Self {
+            row,
+            classes: classes
+                .map(|class| (class.class, count(class.tasks), count(class.granted)))
+                .collect(),
+            delays: thin(distribution(&outcome.delays(workload))),
+        }
+    }
+
+    pub(super) fn class_rows(&self) -> impl Iterator<Item = ClassRow> {
+        self.classes.iter().map(|(class, tasks, granted)| ClassRow {
+            run: self.row.run.clone(),
+            class: class.clone(),
+            tasks: *tasks,
+            granted: *granted,
+        })
+    }
+
+    pub(super) fn delay_rows(&self) -> impl Iterator<Item = DelayRow> {
+        self.delays.iter().map(|(delay, granted)| DelayRow {
+            run: self.row.run.clone(),
+            delay: *delay,
+            granted: *granted,
+        })
+    }
+}
+
+fn count(number: usize) -> u64 {
+    number.try_into().unwrap_or(u64::MAX)
+}
+
+/// Each delay that occurs, and how many are no longer, of sorted delays.
+fn distribution(sorted: &[f64]) -> Vec<(f64, u64)> {
+    let mut granted = 0;
+    let chunks = sorted.chunk_by(|one, other| one.total_cmp(other).is_eq());
+    chunks
+        .filter_map(|same| {
+            granted += count(same.len());
+            Some((*same.first()?, granted))
+        })
+        .collect()
+}
+
+fn thin(points: Vec<(f64, u64)>) -> Vec<(f64, u64)> {
+    let Some((_, total)) = points.last().copied().filter(|_| points.len() > MOST_POINTS) else {
+        return points;
+    };
+    let steps = count(MOST_POINTS - 1);
+    let mut kept: Vec<(f64, u64)> = Vec::with_capacity(MOST_POINTS);
+    for step in 0..=steps {
+        let wanted = total * step / steps;
+        let at = points.partition_point(|(_, granted)| *granted < wanted);
+        // Where many waited equally long, several steps lead to the same point.
+        let point = points.get(at).copied();
+        kept.extend(point.filter(|point| kept.last() != Some(point)));
+    }
+    kept
+}
+
+#[cfg(test)]
+#[expect(clippy::float_cmp, reason = "the very same bits are meant")]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_short_distribution_is_kept_whole() {
+        let points = thin(distribution(&[0.0, 0.0, 0.5, 2.0]));
+        assert_eq!(points, [(0.0, 2), (0.5, 3), (2.0, 4)]);
+        assert_eq!(thin(distribution(&[])), []);
+    }
+
+    proptest! {
+        #[test]
+        fn a_thinned_distribution_has_true_points_close_to_each_other(
+            delays in proptest::collection::vec(0_u32..5_000, 1..3_000),
+        ) {
+            let mut delays: Vec<f64> = delays.into_iter().map(f64::from).collect();
+            delays.sort_by(f64::total_cmp);
+            let all = distribution(&delays);
+            let kept = thin(all.clone());
+            prop_assert!(kept.len() <= MOST_POINTS);
+            prop_assert_eq!(kept.first(), all.first());
+            prop_assert_eq!(kept.last(), all.last());
+            prop_assert!(kept.iter().all(|point| all.contains(point)));
+            let step = count(delays.len()) / count(MOST_POINTS - 1) + 1;
+            for pair in kept.windows(2) {
+                prop_assert!(pair[0].0 < pair[1].0 && pair[0].1 < pair[1].1);
+                // What is left out between two points is no more than a step: the last point itself may be a jump.
+                let left_out = all.iter().rev().find(|(delay, _)| *delay < pair[1].0);
+                prop_assert!(left_out.unwrap().1 - pair[0].1 <= step);
+            }
+        }
+    }
+}
