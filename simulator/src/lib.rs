@@ -17,6 +17,7 @@ mod rules;
 mod run;
 pub mod trace;
 mod workload;
+pub mod sweep;
 
 pub use instant::{TooLong, seconds, span, time};
 pub use outcome::{ClassCount, Decision, Delays, Outcome, Summary};

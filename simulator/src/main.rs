@@ -23,15 +23,17 @@ struct Cli {
 enum Command {
     Replay(commands::replay::Replay),
     Experiment(commands::experiment::Experiment),
+    Sweep(commands::sweep::Sweep),
 }
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
-        Command::Replay(command) => command.run(),
-        Command::Experiment(command) => command.run(),
+        Command::Replay(command) => command.run().map(|()| ExitCode::SUCCESS),
+        Command::Experiment(command) => command.run().map(|()| ExitCode::SUCCESS),
+        Command::Sweep(command) => command.run(),
     };
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("privatekube-simulator: {error:#}");
             ExitCode::FAILURE

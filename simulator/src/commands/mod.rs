@@ -3,3 +3,4 @@
 pub(crate) mod experiment;
 pub(crate) mod parameters;
 pub(crate) mod replay;
+pub(crate) mod sweep;

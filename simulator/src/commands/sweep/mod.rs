@@ -1,0 +1,114 @@
+//! `sweep`: a whole grid, in parallel, with its progress.
+
+mod progress;
+
+use std::{
+    fmt::Write as _, num::NonZeroUsize, path::PathBuf, process::ExitCode, str::FromStr,
+    thread::available_parallelism,
+};
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+use privatekube_simulator::{
+    experiment::Experiment,
+    sweep::{End, Only, Plan, Shard, Sweep as Sweeping},
+};
+
+use progress::Bar;
+
+/// As shells have it of a program that ended by Ctrl-C.
+const INTERRUPTED: u8 = 130;
+
+/// Makes all runs of the paper's grid of an experiment, in parallel, and writes them as tables.
+///
+/// DIR gets runs, classes and delays, each as CSV and Parquet, a manifest that says what is swept, and a journal that has
+/// each run as soon as it ends. Ctrl-C drops the runs it is at and keeps all others; --resume goes on there. Each job
+/// holds one workload, up to some 200 MB with the experiments of today.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  privatekube-simulator sweep micro-single micro-multi --out results
+  privatekube-simulator sweep micro-multi --only policy=dpf-n,fcfs --only mice=75 --out results
+  privatekube-simulator sweep all --shard 2/4 --out results --resume")]
+pub(crate) struct Sweep {
+    /// The experiments: micro-single, micro-multi, ...; or all.
+    #[arg(value_name = "NAME", required = true)]
+    names: Vec<Name>,
+    /// The directory for the results. It is made if it is not there.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// How many runs at a time. Left out: as many as there are cores.
+    #[arg(long, value_name = "N")]
+    jobs: Option<NonZeroUsize>,
+    /// Only this part of the grid, such as 2/4: the second of four parts that take equally long.
+    #[arg(long, value_name = "I/N")]
+    shard: Option<Shard>,
+    /// Go on with what DIR has: runs that it has are not made again.
+    #[arg(long)]
+    resume: bool,
+    /// Only runs with one of these values, such as mice=75 or policy=fcfs,dpf-n. Given several times: those that have all.
+    #[arg(long, value_name = "KEY=VALUE,...")]
+    only: Vec<Only>,
+    /// The whole grid with this seed. Given several times: once with each. Left out: 3345, the paper's.
+    #[arg(long, value_name = "SEED")]
+    seed: Vec<u64>,
+}
+
+/// An experiment, or all of them.
+#[derive(Clone, Copy, Debug)]
+enum Name {
+    One(Experiment),
+    All,
+}
+
+impl FromStr for Name {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "all" {
+            return Ok(Self::All);
+        }
+        text.parse()
+            .map(Self::One)
+            .map_err(|error| format!("{error}, and all"))
+    }
+}
+
+impl Sweep {
+    pub(crate) fn run(&self) -> Result<ExitCode> {
+        let experiments = self.names.iter().flat_map(|name| match name {
+            Name::One(experiment) => vec![*experiment],
+            Name::All => Experiment::ALL.to_vec(),
+        });
+        let experiments: Vec<Experiment> = experiments.collect();
+        let plan = Plan::new(&experiments, &self.seed, &self.only, self.shard)?;
+        let sweep = Sweeping::open(&plan, &self.out, self.resume)?;
+        let interrupt = sweep.interrupt();
+        ctrlc::set_handler(move || interrupt.send()).context("no handler for Ctrl-C can be set")?;
+        let jobs = self
+            .jobs
+            .or_else(|| available_parallelism().ok())
+            .unwrap_or(NonZeroUsize::MIN);
+
+        let bar = Bar::new();
+        let end = sweep.run(jobs, |progress| bar.show(&progress))?;
+        let out = self.out.display();
+        match end {
+            End::Complete => {
+                bar.finish(&format!("{} runs; the tables are in {out}", plan.runs().len()));
+                Ok(ExitCode::SUCCESS)
+            }
+            End::Interrupted { left } => {
+                let all = plan.runs().len();
+                let mut resume = format!("{} --out {out}", plan.manifest().command);
+                if let Some(jobs) = self.jobs {
+                    let _ = write!(resume, " --jobs {jobs}");
+                }
+                bar.finish(&format!(
+                    "interrupted: {} of {all} runs are kept, with their tables, in {out}. To go on:\n  {resume} --resume",
+                    all - left
+                ));
+                Ok(ExitCode::from(INTERRUPTED))
+            }
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! How far a sweep is: a bar on a terminal, else a line now and then.
+
+use std::{
+    cell::Cell,
+    io::{IsTerminal as _, stderr},
+    time::{Duration, Instant},
+};
+
+use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
+use privatekube_simulator::sweep::Progress;
+
+/// Between two lines where there is no terminal.
+const PAUSE: Duration = Duration::from_secs(10);
+const TEMPLATE: &str = "{bar:30} {pos} of {len} runs, {elapsed} gone, {msg}";
+
+/// On standard error.
+pub(super) struct Bar {
+    /// Hidden where there is no terminal.
+    bar: ProgressBar,
+    told: Cell<Option<Instant>>,
+}
+
+impl Bar {
+    pub(super) fn new() -> Self {
+        let bar = if stderr().is_terminal() {
+            ProgressBar::new(0)
+        } else {
+            ProgressBar::hidden()
+        };
+        if let Ok(style) = ProgressStyle::with_template(TEMPLATE) {
+            bar.set_style(style);
+        }
+        bar.enable_steady_tick(Duration::from_secs(1));
+        Self {
+            bar,
+            told: Cell::new(None),
+        }
+    }
+
+    pub(super) fn show(&self, progress: &Progress<'_>) {
+        let left = progress.left.map_or_else(
+            || "time left unknown yet".to_owned(),
+            |left| format!("{} left", HumanDuration(left)),
+        );
+        if self.bar.is_hidden() {
+            if self.told.get().is_none_or(|told| told.elapsed() >= PAUSE) {
+                self.told.set(Some(Instant::now()));
+                eprintln!("sweep: {} of {} runs, {left}", progress.made, progress.all);
+            }
+            return;
+        }
+        self.bar.set_length(progress.all as u64);
+        self.bar.set_position(progress.made as u64);
+        self.bar.set_message(left);
+    }
+
+    pub(super) fn finish(&self, message: &str) {
+        self.bar.finish_and_clear();
+        eprintln!("sweep: {message}");
+    }
+}

@@ -1,0 +1,60 @@
+//! What a sweep's directory is of.
+
+use std::{fs, io::Write as _, path::Path};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Only, Shard, SweepError};
+use crate::{experiment::Experiment, results::write_atomically};
+
+/// What is swept, by which version. The same on every machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// The simulator's version.
+    pub version: String,
+    /// The command that makes it again, without the directory.
+    pub command: String,
+    /// Whose grids.
+    pub experiments: Vec<Experiment>,
+    /// Each grid once for each of them.
+    pub seeds: Vec<u64>,
+    /// Which part of the grids.
+    pub only: Vec<Only>,
+    /// Which shard of that; none for the whole.
+    pub shard: Option<Shard>,
+    /// How many runs all shards have together.
+    pub grid_runs: usize,
+    /// How many runs this one has.
+    pub runs: usize,
+}
+
+impl Manifest {
+    pub(super) fn write(&self, path: &Path) -> Result<(), SweepError> {
+        let text = serde_json::to_string_pretty(self).map_err(|error| SweepError::io(path)(error.into()))?;
+        write_atomically(path, |to| writeln!(to, "{text}")).map_err(SweepError::io(path))
+    }
+
+    /// Whether the one that is there is the same.
+    pub(super) fn check(&self, path: &Path) -> Result<(), SweepError> {
+        let refused = |what: String| SweepError::Manifest {
+            path: path.to_owned(),
+            what,
+        };
+        let text = fs::read_to_string(path).map_err(|error| refused(error.to_string()))?;
+        let there: Self = serde_json::from_str(&text).map_err(|error| refused(error.to_string()))?;
+        let differs = |field, there: &str, asked: &str| {
+            let is_same = there == asked;
+            (!is_same).then(|| SweepError::Another {
+                path: path.to_owned(),
+                field,
+                there: there.to_owned(),
+                asked: asked.to_owned(),
+            })
+        };
+        let size = |manifest: &Self| format!("{} of {} runs", manifest.runs, manifest.grid_runs);
+        let difference = differs("version", &there.version, &self.version)
+            .or_else(|| differs("command", &there.command, &self.command))
+            .or_else(|| differs("size", &size(&there), &size(self)));
+        difference.map_or(Ok(()), Err)
+    }
+}

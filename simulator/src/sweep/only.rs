@@ -1,0 +1,127 @@
+//! A part of a grid, by what its runs have.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::experiment::Parameters;
+
+/// Only runs with one of these values of a parameter: `mice=75`, `policy=fcfs,dpf-n`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct Only {
+    key: String,
+    values: Vec<String>,
+}
+
+/// A text that is no such condition.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("{0:?} is no condition: accepted is KEY=VALUE,..., such as mice=75 or policy=fcfs,dpf-n")]
+pub struct OnlyError(String);
+
+impl FromStr for Only {
+    type Err = OnlyError;
+
+    fn from_str(text: &str) -> Result<Self, OnlyError> {
+        let refused = || OnlyError(text.to_owned());
+        let (key, values) = text.split_once('=').ok_or_else(refused)?;
+        let values: Vec<String> = values.split(',').map(str::to_owned).collect();
+        if key.is_empty() || values.iter().any(String::is_empty) {
+            return Err(refused());
+        }
+        Ok(Self {
+            key: key.to_owned(),
+            values,
+        })
+    }
+}
+
+impl fmt::Display for Only {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}={}", self.key, self.values.join(","))
+    }
+}
+
+impl From<Only> for String {
+    fn from(only: Only) -> Self {
+        only.to_string()
+    }
+}
+
+impl TryFrom<String> for Only {
+    type Error = OnlyError;
+
+    fn try_from(text: String) -> Result<Self, OnlyError> {
+        text.parse()
+    }
+}
+
+impl Only {
+    /// The parameter's name.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// The values.
+    #[must_use]
+    pub fn values(&self) -> &[String] {
+        &self.values
+    }
+
+    /// Whether a run has one of the values.
+    #[must_use]
+    pub fn admits(&self, run: &Parameters) -> bool {
+        let values = run.values();
+        let of_key = values.iter().find(|(key, _)| *key == self.key);
+        of_key.is_some_and(|(_, value)| self.values.iter().any(|wanted| is_same(wanted, value)))
+    }
+}
+
+/// Numbers are the same however they are written.
+pub(super) fn is_same(wanted: &str, value: &str) -> bool {
+    let numbers = wanted.parse::<f64>().ok().zip(value.parse::<f64>().ok());
+    wanted == value || numbers.is_some_and(|(wanted, value)| wanted.total_cmp(&value).is_eq())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::experiment::Experiment;
+
+    #[test]
+    fn a_run_is_admitted_by_its_values() {
+        let run = Parameters {
+            mice: Some(75.0),
+            policy: "dpf-n".parse().ok(),
+            n: Some(125),
+            ..Parameters::of(Experiment::MicroSingle)
+        };
+        for (only, admits) in [
+            ("mice=75", true),
+            ("mice=75.0", true),
+            ("mice=7", false),
+            ("policy=fcfs,dpf-n", true),
+            ("policy=dpf", false),
+            ("experiment=micro-single", true),
+            ("lifetime=125", false),
+            ("n=1,125", true),
+        ] {
+            let condition: Only = only.parse().unwrap();
+            assert_eq!(condition.admits(&run), admits, "{only}");
+            assert_eq!(condition.to_string(), only);
+        }
+    }
+
+    #[test]
+    fn what_is_no_condition_is_refused() {
+        for wrong in ["mice", "=75", "mice=", "mice=75,,50"] {
+            let error = wrong.parse::<Only>().unwrap_err().to_string();
+            assert!(
+                error.contains(&format!("{wrong:?}")) && error.contains("KEY=VALUE"),
+                "{error}"
+            );
+        }
+    }
+}

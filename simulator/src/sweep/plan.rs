@@ -1,0 +1,236 @@
+//! Which runs a sweep makes.
+
+use std::{collections::BTreeSet, fmt::Write as _};
+
+use thiserror::Error;
+
+use super::{Manifest, Only, Shard, only::is_same};
+use crate::experiment::{Experiment, Parameters, REFERENCE_SEED};
+
+/// Which runs a sweep makes.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    manifest: Manifest,
+    runs: Vec<Parameters>,
+}
+
+/// Why there is nothing to sweep.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum PlanError {
+    /// A condition on what no run has.
+    #[error("only {only}: no run has a {key}: accepted are {accepted}")]
+    Key {
+        /// The condition.
+        only: String,
+        /// Its key.
+        key: String,
+        /// The keys there are.
+        accepted: String,
+    },
+    /// A condition for a value that no run has.
+    #[error("only {only}: no run has {key} {value}: accepted are {accepted}")]
+    Value {
+        /// The condition.
+        only: String,
+        /// Its key.
+        key: String,
+        /// The value.
+        value: String,
+        /// The values there are.
+        accepted: String,
+    },
+    /// Conditions that no run fulfils together.
+    #[error("no run has all of {0}: leave one out")]
+    Nothing(String),
+}
+
+impl Plan {
+    /// The grids of `experiments`, once for each of `seeds` (the reference's if there are none), or the part of them that
+    /// has all of `only`; of that a shard, if one is given.
+    pub fn new(
+        experiments: &[Experiment],
+        seeds: &[u64],
+        only: &[Only],
+        shard: Option<Shard>,
+    ) -> Result<Self, PlanError> {
+        let mut experiments = distinct(experiments);
+        experiments.sort();
+        let seeds = distinct(if seeds.is_empty() {
+            &[REFERENCE_SEED]
+        } else {
+            seeds
+        });
+        let grids = experiments.iter().flat_map(|experiment| {
+            let experiment = *experiment;
+            seeds.iter().flat_map(move |seed| experiment.grid(*seed))
+        });
+        let grid: Vec<Parameters> = grids.collect();
+        for condition in only {
+            check(condition, &grid)?;
+        }
+        let mut runs: Vec<Parameters> = grid
+            .into_iter()
+            .filter(|run| only.iter().all(|condition| condition.admits(run)))
+            .collect();
+        if runs.is_empty() {
+            let conditions: Vec<String> = only.iter().map(Only::to_string).collect();
+            return Err(PlanError::Nothing(conditions.join(" and ")));
+        }
+        let grid_runs = runs.len();
+        if let Some(shard) = shard {
+            let costs: Vec<f64> = runs.iter().map(Parameters::cost).collect();
+            let mut selected = shard.select(&costs).into_iter();
+            runs.retain(|_| selected.next().unwrap_or_default());
+        }
+        let mut command = "privatekube-simulator sweep".to_owned();
+        for experiment in &experiments {
+            let _ = write!(command, " {experiment}");
+        }
+        for condition in only {
+            let _ = write!(command, " --only {condition}");
+        }
+        for seed in &seeds {
+            let _ = write!(command, " --seed {seed}");
+        }
+        if let Some(shard) = shard {
+            let _ = write!(command, " --shard {shard}");
+        }
+        Ok(Self {
+            manifest: Manifest {
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                command,
+                experiments,
+                seeds,
+                only: only.to_vec(),
+                shard,
+                grid_runs,
+                runs: runs.len(),
+            },
+            runs,
+        })
+    }
+
+    /// What is swept, in words.
+    #[must_use]
+    pub const fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// The runs, in the grids' order.
+    #[must_use]
+    pub fn runs(&self) -> &[Parameters] {
+        &self.runs
+    }
+
+    /// Which shard it is.
+    #[must_use]
+    pub const fn shard(&self) -> Option<Shard> {
+        self.manifest.shard
+    }
+}
+
+fn distinct<T: Copy + PartialEq>(values: &[T]) -> Vec<T> {
+    let mut distinct: Vec<T> = Vec::new();
+    for value in values {
+        if !distinct.contains(value) {
+            distinct.push(*value);
+        }
+    }
+    distinct
+}
+
+/// Whether a condition's values are there at all.
+fn check(only: &Only, grid: &[Parameters]) -> Result<(), PlanError> {
+    let values: Vec<(&str, String)> = grid.iter().flat_map(Parameters::values).collect();
+    let of_key = values.iter().filter(|(key, _)| *key == only.key());
+    let there: Vec<&String> = of_key.map(|(_, value)| value).collect();
+    if there.is_empty() {
+        let keys: BTreeSet<&str> = values.iter().map(|(key, _)| *key).collect();
+        return Err(PlanError::Key {
+            only: only.to_string(),
+            key: only.key().to_owned(),
+            accepted: keys.into_iter().collect::<Vec<_>>().join(", "),
+        });
+    }
+    let unknown = |value: &&String| !there.iter().any(|other| is_same(value, other));
+    if let Some(value) = only.values().iter().find(unknown) {
+        let mut accepted: Vec<&String> = there.into_iter().collect::<BTreeSet<_>>().into_iter().collect();
+        accepted.sort_by(|one, other| {
+            let number = |text: &str| text.parse::<f64>().unwrap_or(f64::INFINITY);
+            number(one).total_cmp(&number(other)).then_with(|| one.cmp(other))
+        });
+        let accepted: Vec<&str> = accepted.into_iter().map(String::as_str).collect();
+        return Err(PlanError::Value {
+            only: only.to_string(),
+            key: only.key().to_owned(),
+            value: value.clone(),
+            accepted: accepted.join(", "),
+        });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(only: &[&str], shard: Option<&str>) -> Result<Plan, PlanError> {
+        let only: Vec<Only> = only.iter().map(|only| only.parse().unwrap()).collect();
+        let shard = shard.map(|shard| shard.parse().unwrap());
+        Plan::new(
+            &[Experiment::MicroMulti, Experiment::MicroSingle],
+            &[],
+            &only,
+            shard,
+        )
+    }
+
+    #[test]
+    fn shards_are_a_partition_of_the_grid() {
+        let names = |plan: Plan| plan.runs().iter().map(Parameters::name).collect::<BTreeSet<_>>();
+        let whole = names(plan(&[], None).unwrap());
+        assert_eq!(whole.len(), 770);
+        let shards: Vec<BTreeSet<String>> = ["1/3", "2/3", "3/3"]
+            .map(|shard| names(plan(&[], Some(shard)).unwrap()))
+            .to_vec();
+        assert_eq!(shards.iter().map(BTreeSet::len).sum::<usize>(), 770);
+        assert_eq!(shards.into_iter().flatten().collect::<BTreeSet<_>>(), whole);
+    }
+
+    #[test]
+    fn conditions_leave_what_has_them_all() {
+        let plan = plan(&["mice=75,100", "composition=basic", "policy=dpf-n,fcfs"], None).unwrap();
+        // 11 and 17 values of N, and first come, first served.
+        assert_eq!(plan.runs().len(), 2 * (12 + 18));
+        assert_eq!(
+            plan.manifest().command,
+            "privatekube-simulator sweep micro-single micro-multi --only mice=75,100 --only composition=basic \
+             --only policy=dpf-n,fcfs --seed 3345"
+        );
+    }
+
+    #[test]
+    fn a_condition_that_no_run_fulfils_is_refused_with_what_there_is() {
+        for (only, says) in [
+            (
+                &["mice=75,33"][..],
+                "only mice=75,33: no run has mice 33: accepted are 0, 25, 50, 75, 100",
+            ),
+            (
+                &["policy=dpack"],
+                "only policy=dpack: no run has policy dpack: accepted are dpf-n, dpf-t, fcfs, rr-n, rr-t",
+            ),
+            (
+                &["cats=3"],
+                "no run has a cats: accepted are composition, experiment, lifetime, mice, n, order, policy, seed",
+            ),
+            (
+                &["policy=rr-n", "composition=renyi"],
+                "no run has all of policy=rr-n and composition=renyi",
+            ),
+        ] {
+            let error = plan(only, None).unwrap_err().to_string();
+            assert!(error.contains(says), "{error}");
+        }
+    }
+}
