@@ -88,6 +88,18 @@ impl PolicyName {
     }
 }
 
+impl From<Policy> for PolicyName {
+    fn from(policy: Policy) -> Self {
+        match policy {
+            Policy::Dpf => Self::Dpf,
+            Policy::Fcfs { .. } => Self::Fcfs,
+            Policy::RoundRobin => Self::RoundRobin,
+            Policy::Dpack { .. } => Self::Dpack,
+            Policy::Blend { .. } => Self::Blend,
+        }
+    }
+}
+
 impl DpackSpec {
     fn parse(&self) -> Result<Policy, FieldError> {
         let recompute_after = recomputation("spec.dpack.recomputeAfter", self.recompute_after)?;

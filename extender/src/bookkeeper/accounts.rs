@@ -1,7 +1,7 @@
 //! How blocks and the dataset stand: their statuses and metrics.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use privatekube_api::{FieldError, PrivateDataBlockStatus, PrivateDatasetStatus, conditions};
+use privatekube_api::{FieldError, PolicyName, PrivateDataBlockStatus, PrivateDatasetStatus, conditions};
 use privatekube_ledger::Ledger;
 use privatekube_policy::{BlockId, Engine, Phase};
 
@@ -140,7 +140,9 @@ impl Bookkeeper {
         match (spec.setting(), engine) {
             (Err(problem), None) => Ready::NeverBegun(problem),
             (Err(problem), Some(_)) => Ready::Invalid(problem),
-            (Ok(asks), Some(engine)) if asks != *engine.setting() => Ready::RulesDiffer,
+            (Ok(asks), Some(engine)) if asks != *engine.setting() => {
+                Ready::RulesDiffer(engine.setting().policy.into())
+            }
             (Ok(_), _) => spec.check().err().map_or(Ready::InLedger, Ready::Invalid),
         }
     }
@@ -149,7 +151,8 @@ impl Bookkeeper {
 /// Whether a dataset's object and its ledger are one.
 enum Ready {
     InLedger,
-    RulesDiffer,
+    /// By this policy, and other rules that may differ, too, the ledger goes on.
+    RulesDiffer(PolicyName),
     /// The ledger can't begin with these rules.
     NeverBegun(FieldError),
     /// What makes no sense is not used; the ledger goes on.
@@ -164,7 +167,7 @@ impl Ready {
     const fn reason(&self) -> &'static str {
         match self {
             Self::InLedger => "InLedger",
-            Self::RulesDiffer => "RulesDiffer",
+            Self::RulesDiffer(_) => "RulesDiffer",
             Self::NeverBegun(_) | Self::Invalid(_) => "Invalid",
         }
     }
@@ -172,10 +175,11 @@ impl Ready {
     fn message(&self) -> String {
         match self {
             Self::InLedger => "its ledger is open".to_owned(),
-            Self::RulesDiffer => {
-                "its ledger began with other rules, which stay in force; make another dataset for these"
-                    .to_owned()
-            }
+            Self::RulesDiffer(policy) => format!(
+                "its ledger began with other rules, policy {} among them, which stay in force; make another dataset for \
+                 these",
+                policy.as_str()
+            ),
             Self::NeverBegun(problem) => {
                 format!("{problem}; nothing is granted: make another dataset, with rules that can be used")
             }

@@ -4,9 +4,9 @@
 
 mod example;
 mod fcfs;
-mod invalid;
 mod packing;
 mod round_robin;
+mod rules;
 mod weights;
 
 use anyhow::{Context, Result, ensure};
@@ -27,6 +27,7 @@ async fn each_policy_decides_in_its_way_and_says_why_in_its_words() -> Result<()
         round_robin::divided(&world),
         weights::heavier_claims_go_first(&world),
         weights::weights_count_for_what_arrives_later(&world),
+        rules::a_dataset_made_again_keeps_its_policy(&world),
         example::the_team_that_weighs_more_goes_first(&world),
     )?;
     ensure!(world.scheduled_after_flush().await? < 1.0);
