@@ -1,7 +1,10 @@
 //! `experiment`: one run, one line.
 
-use anyhow::Result;
+use std::{fs::File, path::PathBuf};
+
+use anyhow::{Context, Result, bail};
 use clap::Args;
+use privatekube_simulator::{Submissions, experiment};
 
 use super::parameters::ParameterArguments;
 
@@ -13,11 +16,30 @@ use super::parameters::ParameterArguments;
 pub(crate) struct Experiment {
     #[command(flatten)]
     parameters: ParameterArguments,
+    /// alibaba: the published trace (privacy_tasks_30_days.csv) instead of synthetic tasks; with --tasks, its first ones.
+    #[arg(long, value_name = "FILE")]
+    trace_csv: Option<PathBuf>,
 }
 
 impl Experiment {
     pub(crate) fn run(&self) -> Result<()> {
-        let report = self.parameters.parameters().report()?;
+        let parameters = self.parameters.parameters();
+        let report = match &self.trace_csv {
+            None => parameters.report()?,
+            Some(path) if parameters.experiment == experiment::Experiment::Alibaba => {
+                let name = path.display();
+                let file = File::open(path).with_context(|| format!("{name}"))?;
+                let submissions =
+                    Submissions::read_csv(file, parameters.tasks).with_context(|| format!("{name}"))?;
+                let prepared = parameters.prepare_with(&submissions)?;
+                prepared.report(Some(format!("trace {name}")))?
+            }
+            Some(path) => bail!(
+                "trace-csv is {}, but experiment {} has none: leave it out",
+                path.display(),
+                parameters.experiment
+            ),
+        };
         println!("{}", serde_json::to_string(&report)?);
         Ok(())
     }

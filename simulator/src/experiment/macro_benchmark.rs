@@ -35,6 +35,8 @@ fn policy(parameters: &Parameters) -> PolicyChoice {
 pub(super) fn prepare(parameters: &Parameters) -> Result<Prepared, ExperimentError> {
     parameters.refuse("spread", parameters.spread)?;
     parameters.refuse("least", parameters.least)?;
+    parameters.refuse("tasks", parameters.tasks)?;
+    parameters.refuse("blocks", parameters.blocks)?;
     if parameters.order == Some(VisitOrder::Published) {
         return Err(ExperimentError::NotPublished);
     }

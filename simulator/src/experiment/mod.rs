@@ -1,18 +1,24 @@
 //! The experiments by name: what each one's parameters are, the workload and the rules that they make, and the paper's
 //! grid of them. One file for each family of experiments.
 
+mod alibaba;
 mod grid;
 mod macro_benchmark;
 mod micro;
 mod report;
 
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, time::Instant};
 
 use privatekube_policy::{Composition, Order, Orders, Setting};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::{MacroError, MicroError, PolicyChoice, PolicyKind, Rules, RulesError, RunError, Workload};
+use crate::{
+    AlibabaError, Decision, MacroError, MicroError, Outcome, PolicyChoice, PolicyKind, Rules, RulesError,
+    RunError, Submissions, TooLong, Workload,
+    published::{Fate, Published},
+    run, time,
+};
 pub use report::Report;
 
 /// An experiment.
@@ -25,12 +31,15 @@ pub enum Experiment {
     MicroMulti,
     /// OSDI'21, section 6.2, event-level privacy: statistics and trainings on a block a day (figures 12, 13, 19).
     Macro,
+    /// EuroSys'25, section 6.3: DPack on a cluster's tasks. They are synthetic, unless the published trace is given.
+    Alibaba,
 }
 
-const NAMES: [(&str, Experiment); 3] = [
+const NAMES: [(&str, Experiment); 4] = [
     ("micro-single", Experiment::MicroSingle),
     ("micro-multi", Experiment::MicroMulti),
     ("macro", Experiment::Macro),
+    ("alibaba", Experiment::Alibaba),
 ];
 
 /// The seed of the reference's benchmarks.
@@ -47,7 +56,16 @@ fn names() -> String {
 
 impl Experiment {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::MicroSingle, Self::MicroMulti, Self::Macro];
+    pub const ALL: [Self; 4] = [Self::MicroSingle, Self::MicroMulti, Self::Macro, Self::Alibaba];
+
+    /// The mean time between two tasks, in seconds, where the paper gives lifetimes as so many of them.
+    #[must_use]
+    pub fn interval(self, composition: CompositionKind) -> Option<f64> {
+        match self {
+            Self::MicroSingle | Self::MicroMulti => Some(micro::interval(self, composition)),
+            _ => None,
+        }
+    }
 }
 
 impl FromStr for Experiment {
@@ -78,6 +96,16 @@ pub enum CompositionKind {
     Renyi,
 }
 
+/// In which order DPF visits waiting tasks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum VisitOrder {
+    /// By dominant share, as the paper says and the engine does.
+    Share,
+    /// As the released simulator does: see [`published`](crate::published).
+    Published,
+}
+
 /// What a run is made of. What is none is the experiment's own, or what it doesn't have.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Parameters {
@@ -93,6 +121,8 @@ pub struct Parameters {
     pub mice: Option<f64>,
     /// How budgets add up.
     pub composition: Option<CompositionKind>,
+    /// In which order DPF visits waiting tasks.
+    pub order: Option<VisitOrder>,
     /// Of the random numbers.
     pub seed: u64,
     /// DPack and blend: after how many grants costs are worked out anew.
@@ -103,6 +133,10 @@ pub struct Parameters {
     pub spread: Option<f64>,
     /// What a task asks at its best order at least, as a part of a block.
     pub least: Option<f64>,
+    /// How many tasks come.
+    pub tasks: Option<u32>,
+    /// How many blocks come after those that are there at the start.
+    pub blocks: Option<u32>,
 }
 
 /// A run that can be run.
@@ -113,7 +147,11 @@ pub struct Prepared {
     /// What happens.
     pub workload: Workload,
     /// How is decided.
+    pub rules: Rules,
+    /// The same, as the engine takes it.
     pub setting: Setting,
+    /// The released simulator's view of it, where its order is asked for.
+    pub published: Option<Published>,
 }
 
 /// Why parameters make no run.
@@ -125,6 +163,9 @@ pub enum ExperimentError {
     /// The workload can't be made.
     #[error(transparent)]
     Macro(#[from] MacroError),
+    /// The workload can't be made.
+    #[error(transparent)]
+    Alibaba(#[from] AlibabaError),
     /// The rules can't be made.
     #[error(transparent)]
     Rules(#[from] RulesError),
@@ -138,9 +179,18 @@ pub enum ExperimentError {
         /// The experiment.
         experiment: Experiment,
     },
+    /// An order that only the micro-benchmarks have, under one policy and composition.
+    #[error(
+        "order is published, but that is known of policies dpf-n and dpf-t under basic composition in micro-single and \
+         micro-multi only: leave order out"
+    )]
+    NotPublished,
     /// The run fails.
     #[error(transparent)]
     Run(#[from] RunError),
+    /// A time that can't be simulated.
+    #[error(transparent)]
+    Time(#[from] TooLong),
 }
 
 impl Parameters {
@@ -154,11 +204,14 @@ impl Parameters {
             lifetime: None,
             mice: None,
             composition: None,
+            order: None,
             seed: REFERENCE_SEED,
             recompute_after: None,
             fairness: None,
             spread: None,
             least: None,
+            tasks: None,
+            blocks: None,
         }
     }
 
@@ -189,6 +242,38 @@ impl Parameters {
         match self.experiment {
             Experiment::MicroSingle | Experiment::MicroMulti => micro::prepare(self),
             Experiment::Macro => macro_benchmark::prepare(self),
+            Experiment::Alibaba => alibaba::prepare(self),
+        }
+    }
+}
+
+impl Parameters {
+    /// Makes the workload and the rules of experiment alibaba, with submissions from elsewhere.
+    pub fn prepare_with(&self, submissions: &Submissions) -> Result<Prepared, ExperimentError> {
+        alibaba::prepare_with(self, submissions)
+    }
+}
+
+impl Prepared {
+    /// Lets it happen: to the engine, or in the released simulator's order where that is asked for.
+    pub fn run(&self) -> Result<Outcome, ExperimentError> {
+        match &self.published {
+            None => Ok(run(&self.workload, &self.setting)?),
+            Some(published) => {
+                let started = Instant::now();
+                let fates = published.run().into_iter();
+                let decisions = fates.map(|fate| {
+                    Ok(match fate {
+                        Fate::Granted(at) => Decision::Granted(time(at)?),
+                        Fate::Refused(at) => Decision::Refused(time(at)?),
+                        Fate::Waiting => Decision::Waiting,
+                    })
+                });
+                Ok(Outcome {
+                    decisions: decisions.collect::<Result<_, TooLong>>()?,
+                    wall: started.elapsed(),
+                })
+            }
         }
     }
 }
