@@ -17,13 +17,13 @@ pub(crate) struct ParameterArguments {
     #[arg(long, value_name = "POLICY")]
     pub(crate) policy: Option<PolicyChoice>,
     /// Policies with -n: how many arrivals unlock a block. Left out: the experiment's own.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub(crate) n: Option<u32>,
     /// Policies with -t: in how many seconds a block unlocks. Left out: the experiment's own.
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
     pub(crate) lifetime: Option<f64>,
     /// How many tasks in 100 are mice.
-    #[arg(long, value_name = "PERCENT")]
+    #[arg(long, value_name = "PERCENT", allow_negative_numbers = true)]
     pub(crate) mice: Option<f64>,
     /// How budgets add up. Left out: the experiment's own.
     #[arg(long, value_enum, value_name = "KIND")]
@@ -33,19 +33,24 @@ pub(crate) struct ParameterArguments {
     #[arg(long, value_enum, value_name = "ORDER")]
     pub(crate) order: Option<OrderArgument>,
     /// Of the random numbers.
-    #[arg(long, value_name = "SEED", default_value_t = 3345)]
+    #[arg(
+        long,
+        value_name = "SEED",
+        allow_negative_numbers = true,
+        default_value_t = 3345
+    )]
     pub(crate) seed: u64,
     /// DPack and blend: after how many grants costs are worked out anew.
-    #[arg(long, value_name = "GRANTS")]
+    #[arg(long, value_name = "GRANTS", allow_negative_numbers = true)]
     pub(crate) recompute_after: Option<u32>,
     /// Blend: the part of what is unlocked that goes by DPF, in thousandths.
-    #[arg(long, value_name = "THOUSANDTHS")]
+    #[arg(long, value_name = "THOUSANDTHS", allow_negative_numbers = true)]
     pub(crate) fairness: Option<u16>,
     /// How much tasks differ from each other: the standard deviation that dpack-orders and dpack-blocks vary.
-    #[arg(long, value_name = "SIGMA")]
+    #[arg(long, value_name = "SIGMA", allow_negative_numbers = true)]
     pub(crate) spread: Option<f64>,
     /// dpack-orders, dpack-blocks: what a task asks at its best order at least, as a part of a block.
-    #[arg(long, value_name = "PART")]
+    #[arg(long, value_name = "PART", allow_negative_numbers = true)]
     pub(crate) least: Option<f64>,
     /// alibaba: how many tasks come.
     #[arg(long, value_name = "TASKS")]

@@ -1,0 +1,115 @@
+//! The command `experiment`, as scripts use it.
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+fn experiment(arguments: &[&str]) -> (bool, String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_privatekube-simulator"))
+        .arg("experiment")
+        .args(arguments)
+        .output()
+        .unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.success(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn a_run_is_one_line_with_its_parameters_and_what_came_of_it() {
+    let (succeeded, out, err) = experiment(&["micro-multi", "--policy", "dpf-n", "--n", "210"]);
+    assert!(succeeded, "{err}");
+    assert_eq!(out.lines().count(), 1);
+    let line: Value = serde_json::from_str(&out).unwrap();
+    for (key, value) in [
+        ("experiment", json!("micro-multi")),
+        ("policy", json!("dpf-n")),
+        ("composition", json!("basic")),
+        ("order", json!("published")),
+        ("n", json!(210)),
+        ("mice_percent", json!(75.0)),
+        ("seed", json!(3345)),
+        ("blocks", json!(41)),
+        ("tasks", json!(3879)),
+    ] {
+        assert_eq!(line[key], value, "{key}");
+    }
+    assert_eq!(line["granted"]["total"], 2334);
+    assert_eq!(line["granted"]["by_engine"], 2333);
+    let classes = line["granted"]["classes"].as_array().unwrap();
+    let of_classes: u64 = classes
+        .iter()
+        .map(|class| class["granted"].as_u64().unwrap())
+        .sum();
+    assert_eq!(of_classes, 2334);
+    let count = |key: &str| line[key].as_u64().unwrap();
+    assert_eq!(2334 + count("refused") + count("waiting"), 3879);
+    assert!(line["delay_seconds"]["p50"].as_f64().unwrap() < line["delay_seconds"]["max"].as_f64().unwrap());
+    assert!(line["wall_seconds"].as_f64().unwrap() > 0.0);
+}
+
+#[test]
+fn what_is_left_out_is_the_experiments_own() {
+    let line = |arguments: &[&str]| -> Value { serde_json::from_str(&experiment(arguments).1).unwrap() };
+    let own = line(&["micro-single"]);
+    assert_eq!(
+        (&own["policy"], &own["n"], &own["granted"]["total"]),
+        (&json!("dpf-n"), &json!(125), &json!(100))
+    );
+    let over_time = line(&["micro-single", "--lifetime", "75"]);
+    assert_eq!(
+        (&over_time["policy"], &over_time["granted"]["total"]),
+        (&json!("dpf-t"), &json!(73))
+    );
+    let shared = line(&["micro-multi", "--n", "210", "--order", "share"]);
+    assert_eq!(
+        (&shared["granted"]["total"], &shared["granted"]["by_engine"]),
+        (&json!(2333), &Value::Null)
+    );
+}
+
+#[test]
+fn what_is_wrong_is_named_with_what_is_accepted() {
+    let wrong: [(&[&str], &[&str]); 9] = [
+        (&["micro"], &["\"micro\"", "micro-single"]),
+        (
+            &["micro-single", "--policy", "lottery"],
+            &["--policy", "lottery", "dpf"],
+        ),
+        (&["micro-single", "--n", "-1"], &["--n"]),
+        (&["micro-single", "--n", "0"], &["0", "1"]),
+        (
+            &["micro-single", "--policy", "dpf-t", "--n", "4"],
+            &["n is 4", "dpf-t", "leave n out"],
+        ),
+        (&["micro-single", "--mice", "101"], &["mice", "101", "0 to 100"]),
+        (
+            &["micro-single", "--spread", "2"],
+            &["spread is 2", "micro-single", "leave it out"],
+        ),
+        (
+            &["micro-single", "--policy", "fcfs", "--order", "published"],
+            &["published", "dpf-n"],
+        ),
+        (
+            &["micro-multi", "--policy", "rr-n", "--composition", "renyi"],
+            &["roundRobin", "basic"],
+        ),
+    ];
+    for (arguments, says) in wrong {
+        let (succeeded, _, err) = experiment(arguments);
+        assert!(!succeeded, "{arguments:?}");
+        for word in says {
+            assert!(err.contains(word), "{word:?} is not in: {err}");
+        }
+    }
+}
+
+#[test]
+fn help_has_an_example() {
+    let (succeeded, out, _) = experiment(&["--help"]);
+    assert!(
+        succeeded && out.contains("privatekube-simulator experiment "),
+        "{out}"
+    );
+}
