@@ -1,0 +1,249 @@
+//! `sweep`, as the program that it is.
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader, Read as _},
+    path::Path,
+    process::{Child, Command, Output, Stdio},
+    thread,
+};
+
+use privatekube_simulator::results::{RunResult, Tables};
+use rustix::process::{Pid, Signal, kill_process};
+
+/// 45 runs that take milliseconds.
+const SMALL: [&str; 5] = ["micro-single", "--only", "composition=basic", "--only", "mice=75"];
+
+fn sweep(directory: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_privatekube-simulator"));
+    command.arg("sweep").args(arguments).arg("--out").arg(directory);
+    command
+}
+
+fn made(directory: &Path, arguments: &[&str]) -> Output {
+    let output = sweep(directory, arguments).output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    output
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// Without what differs from machine to machine.
+fn tables(directory: &Path) -> Tables {
+    let mut tables = Tables::read(directory).unwrap();
+    for run in &mut tables.runs {
+        run.wall = 0.0;
+    }
+    tables
+}
+
+fn lines(journal: &Path) -> usize {
+    let text = fs::read(journal).unwrap_or_default();
+    text.into_iter().filter(|byte| *byte == b'\n').count()
+}
+
+/// Waits until so many runs are in the journal, or all that there will be.
+fn wait_for_lines(child: &mut Child, journal: &Path, count: usize) {
+    while lines(journal) < count && child.try_wait().unwrap().is_none() {
+        thread::yield_now();
+    }
+}
+
+#[test]
+fn shards_together_are_the_whole() {
+    let whole = tempfile::tempdir().unwrap();
+    made(whole.path(), &SMALL);
+    let shards = tempfile::tempdir().unwrap();
+    for shard in ["2/3", "1/3", "3/3"] {
+        made(
+            shards.path(),
+            &[&SMALL[..], &["--shard", shard, "--jobs", "1"]].concat(),
+        );
+    }
+    let whole = tables(whole.path());
+    assert_eq!(whole.runs.len(), 45);
+    assert_eq!(tables(shards.path()), whole);
+    let shard = fs::read_to_string(shards.path().join("runs-2-of-3.csv")).unwrap();
+    assert_eq!(shard.lines().count(), 1 + 15);
+    let manifest = fs::read_to_string(shards.path().join("manifest-2-of-3.json")).unwrap();
+    assert!(
+        manifest.contains("--only mice=75 --seed 3345 --shard 2/3\"")
+            && manifest.contains("\"grid_runs\": 45"),
+        "{manifest}"
+    );
+}
+
+#[test]
+fn csv_parquet_and_journal_say_the_same() {
+    let directory = tempfile::tempdir().unwrap();
+    made(directory.path(), &SMALL);
+    let csv = Tables::read(directory.path()).unwrap();
+    for table in ["runs", "classes", "delays"] {
+        fs::remove_file(directory.path().join(format!("{table}.csv"))).unwrap();
+    }
+    assert_eq!(Tables::read(directory.path()).unwrap(), csv);
+    let journal = fs::read_to_string(directory.path().join("journal.jsonl")).unwrap();
+    let journal = journal
+        .lines()
+        .map(|line| serde_json::from_str::<RunResult>(line).unwrap());
+    assert_eq!(journal.collect::<Tables>(), csv);
+}
+
+#[test]
+fn a_killed_sweep_goes_on_where_it_was() {
+    let whole = tempfile::tempdir().unwrap();
+    let grid = ["micro-single", "--only", "composition=basic", "--jobs", "2"];
+    made(whole.path(), &grid);
+    let killed = tempfile::tempdir().unwrap();
+    let journal = killed.path().join("journal.jsonl");
+    let mut child = sweep(killed.path(), &grid).stderr(Stdio::null()).spawn().unwrap();
+    wait_for_lines(&mut child, &journal, 5);
+    child.kill().unwrap();
+    child.wait().unwrap();
+
+    // As if the last line had not reached the disk.
+    let text = fs::read(&journal).unwrap();
+    fs::write(&journal, &text[..text.len() - 10]).unwrap();
+    let kept = lines(&journal);
+    assert!(kept >= 4, "{kept}");
+    let output = made(killed.path(), &[&grid[..], &["--resume"]].concat());
+    assert!(
+        stderr(&output).starts_with(&format!("sweep: {kept} of 225 runs")),
+        "{}",
+        stderr(&output)
+    );
+    assert_eq!(tables(killed.path()), tables(whole.path()));
+    assert_eq!(lines(&journal), 225);
+}
+
+#[test]
+fn an_interrupted_sweep_keeps_what_is_made_and_says_how_to_go_on() {
+    let directory = tempfile::tempdir().unwrap();
+    // More than can be made before the signal is there.
+    let seeds: Vec<String> = (0..200).map(|seed| format!("--seed={seed}")).collect();
+    let seeds = seeds.iter().map(String::as_str);
+    let grid: Vec<&str> = ["micro-single", "--only=composition=basic", "--jobs=1"]
+        .into_iter()
+        .chain(seeds)
+        .collect();
+    let mut child = sweep(directory.path(), &grid)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let journal = directory.path().join("journal.jsonl");
+    wait_for_lines(&mut child, &journal, 3);
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130), "{}", stderr(&output));
+    let made = Tables::read(directory.path()).unwrap().runs.len();
+    assert_eq!(made, lines(&journal));
+    let message = format!("interrupted: {made} of 45000 runs are kept");
+    assert!(stderr(&output).contains(&message), "{}", stderr(&output));
+    let resume = format!("--out {} --jobs 1 --resume\n", directory.path().display());
+    assert!(stderr(&output).ends_with(&resume), "{}", stderr(&output));
+}
+
+#[test]
+fn a_long_run_does_not_delay_the_end() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut child = sweep(directory.path(), &["micro-multi", "--jobs", "1"])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut told = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    told.read_line(&mut line).unwrap();
+    assert_eq!(line, "sweep: 0 of 430 runs, time left unknown yet\n");
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    told.read_to_string(&mut line).unwrap();
+    assert!(
+        line.contains("interrupted: ") && line.contains(" of 430 runs are kept"),
+        "{line}"
+    );
+    Tables::read(directory.path()).unwrap();
+}
+
+#[test]
+fn results_are_not_overwritten_or_mixed() {
+    let directory = tempfile::tempdir().unwrap();
+    made(directory.path(), &SMALL);
+    let refusal = |arguments: &[&str]| {
+        let output = sweep(directory.path(), arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        stderr(&output)
+    };
+    let again = refusal(&SMALL);
+    assert!(
+        again.contains("journal.jsonl has the results of 45 runs") && again.contains("--resume"),
+        "{again}"
+    );
+    let other = refusal(&["micro-single", "--only", "mice=75", "--resume"]);
+    assert!(
+        other.contains("manifest.json is of another sweep: its command is")
+            && other.contains("choose another directory"),
+        "{other}"
+    );
+    // All is there: nothing is left to do.
+    let output = made(directory.path(), &[&SMALL[..], &["--resume"]].concat());
+    assert!(
+        stderr(&output).starts_with("sweep: 45 of 45 runs"),
+        "{}",
+        stderr(&output)
+    );
+}
+
+#[test]
+fn what_is_wrong_is_named_with_what_is_accepted() {
+    let directory = tempfile::tempdir().unwrap();
+    for (arguments, says) in [
+        (
+            &["micro-singel"][..],
+            &[
+                "'micro-singel'",
+                "accepted are micro-single, micro-multi",
+                "and all",
+            ][..],
+        ),
+        (
+            &["all", "--shard", "5/4"],
+            &["'5/4'", "--shard <I/N>", "I from 1 to N"],
+        ),
+        (&["all", "--jobs", "0"], &["'0'", "--jobs <N>"]),
+        (
+            &["all", "--only", "mice"],
+            &["'mice'", "--only <KEY=VALUE,...>", "such as mice=75"],
+        ),
+        (
+            &["micro-single", "--only", "mice=33"],
+            &["only mice=33: no run has mice 33: accepted are 0, 25, 50, 75, 100"],
+        ),
+        (
+            &["micro-single", "--only", "policy=lottery"],
+            &["policy lottery", "dpf-n, dpf-t, fcfs, rr-n, rr-t"],
+        ),
+        (&["micro-single", "--seed", "x"], &["'x'", "--seed <SEED>"]),
+        (&[], &["<NAME>..."]),
+    ] {
+        let output = sweep(directory.path(), arguments).output().unwrap();
+        assert!(!output.status.success(), "{arguments:?}");
+        for word in says {
+            assert!(
+                stderr(&output).contains(word),
+                "{arguments:?}: {}",
+                stderr(&output)
+            );
+        }
+    }
+    let file = directory.path().join("file");
+    fs::write(&file, "").unwrap();
+    let output = sweep(&file, &SMALL).output().unwrap();
+    assert!(
+        stderr(&output).contains(&file.display().to_string()),
+        "{}",
+        stderr(&output)
+    );
+}
