@@ -26,7 +26,7 @@ impl Engine {
         } else {
             self.blocks
                 .add(name, capacity, self.setting.unlocking, self.now)?;
-            self.waiting.add_block(capacity.units().len());
+            self.waiting.add_block();
             self.gathering.add_block(capacity.units().len());
             self.wake_of.push(None);
         }
@@ -134,14 +134,15 @@ impl Engine {
             self.deny(number, reason, records);
         } else {
             let shares = || self.policy.shares(&parts, self.blocks.list());
-            let (class, is_new) = self.waiting.join(number, standing, &parts, shares);
-            let claim = self.claims.get_mut(number);
-            claim.class = Some(class);
-            // A class that waits already is blocked where it watches, and so is this claim; or it is awakened there.
-            new = is_new.then_some(class);
+            let class = self.waiting.join(number, standing, &parts, shares);
+            self.claims.get_mut(number).class = Some(class);
+            new = self.may_fit(class).then_some(class);
         }
         let by = By::Arrival(number);
         self.pass(&Cause { raised, new, by }, records);
+        if let Some(class) = self.claims.get(number).class {
+            self.waiting.hope(class, self.blocks.list());
+        }
     }
 
     fn check_demands(&self, name: &ClaimId, demands: &[Demand]) -> Result<Vec<Part>, Refusal> {

@@ -147,8 +147,8 @@ impl Block {
     }
 
     /// A coordinate at which `asked` is more than what is unlocked and that keeps it from fitting; none if it fits.
-    pub(super) fn lacking(&self, asked: &Budget, rule: Rule) -> Option<usize> {
-        let mut pairs = asked.units().iter().zip(&self.accounts);
+    pub(super) fn lacking(&self, asked: &[i64], rule: Rule) -> Option<usize> {
+        let mut pairs = asked.iter().zip(&self.accounts);
         match rule {
             Rule::All => pairs.position(|(asked, account)| i128::from(*asked) > account.unlocked),
             Rule::Any => {
@@ -156,6 +156,18 @@ impl Block {
                     .any(|(asked, account)| account.capacity > 0 && i128::from(*asked) <= account.unlocked);
                 if fits { None } else { Some(0) }
             }
+        }
+    }
+
+    /// How far `asked` is from fitting, as a part of the capacity. A guess: no decision depends on it.
+    #[expect(clippy::cast_precision_loss, reason = "a guess")]
+    pub(super) fn lack(&self, asked: &[i64], rule: Rule) -> f64 {
+        let pairs = asked.iter().zip(&self.accounts);
+        let lacks =
+            pairs.map(|(asked, account)| (*asked as f64 - account.unlocked as f64) / account.capacity as f64);
+        match rule {
+            Rule::All => lacks.fold(0.0, f64::max),
+            Rule::Any => lacks.fold(f64::INFINITY, f64::min),
         }
     }
 
@@ -174,7 +186,7 @@ impl Block {
     /// The coordinate that lacks least of those at which the block has any budget (Renyi), or the first that lacks; none
     /// if `asked` fits.
     pub(super) fn lacks_least(&self, asked: &Budget, rule: Rule) -> Option<usize> {
-        let first = self.lacking(asked, rule)?;
+        let first = self.lacking(asked.units(), rule)?;
         let pairs = asked.units().iter().zip(&self.accounts).enumerate();
         match rule {
             Rule::All => Some(first),

@@ -1,159 +1,16 @@
 //! Who is granted, denied or expires, and when.
 
-use std::{
-    cmp::Reverse,
-    collections::{BinaryHeap, HashMap},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use super::{
     Engine, Phase,
     books::Move,
     claims::Claim,
-    order::Rank,
     policies::{By, Cause},
-    waiting::Class,
 };
 use crate::{Denial, Record, Time, Unlocking};
 
-/// A class in a walk's queue, ordered by the claim of it that goes first.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct Candidate {
-    rank: Arc<Rank>,
-    claim: u32,
-    class: u32,
-}
-
 impl Engine {
-    /// Lets the policy grant what can be granted now.
-    pub(super) fn pass(&mut self, cause: &Cause, records: &mut Vec<Record>) {
-        let policy = Arc::clone(&self.policy);
-        policy.decide(self, cause, records);
-    }
-
-    /// Grants what fits after `cause`, in the order of ranks.
-    ///
-    /// Before, no waiting claim fitted; a claim that now does watches a block that was raised, or has come. Within a walk
-    /// budgets only fall: what has been skipped can't fit later, and what a block keeps waiting again needs no look. So
-    /// the outcome is that of a walk over all waiting claims, of which this one sees only the first of each block.
-    pub(super) fn walk_awakened(&mut self, cause: &Cause, records: &mut Vec<Record>) {
-        let mut queue = BinaryHeap::new();
-        queue.extend(
-            cause
-                .new
-                .and_then(|class| self.candidate(class))
-                .map(|new| (new, None)),
-        );
-        for block in &cause.raised {
-            self.waiting.touched.push(*block);
-            queue.extend(self.first_awakened(*block));
-        }
-        while let Some((Reverse(candidate), block)) = queue.pop() {
-            let (claim, class) = (candidate.claim, candidate.class);
-            // Another block's candidate may have taken what this one was awakened by.
-            if let Some(block) = block {
-                let first = self.first_awakened(block);
-                if !matches!(&first, Some((Reverse(first), _)) if first.claim == claim) {
-                    queue.extend(first);
-                    continue;
-                }
-            }
-            if self.fits_or_watches(class) {
-                self.grant(claim, records);
-                self.waiting.leave(claim, class);
-            }
-            queue.extend(block.and_then(|block| self.first_awakened(block)));
-        }
-    }
-
-    fn first_awakened(&mut self, block: u32) -> Option<(Reverse<Candidate>, Option<u32>)> {
-        let class = self.waiting.first_awakened(block, self.blocks.get(block))?;
-        Some((self.candidate(class)?, Some(block)))
-    }
-
-    /// The classes that may fit after `cause`, each once, in no order.
-    pub(super) fn stirred(&mut self, cause: &Cause) -> Vec<u32> {
-        let mut classes: Vec<u32> = cause.new.into_iter().collect();
-        for number in &cause.raised {
-            self.waiting.touched.push(*number);
-            classes.extend(self.waiting.awakened(*number, self.blocks.get(*number)));
-        }
-        classes.sort_unstable();
-        classes.dedup();
-        classes
-    }
-
-    /// Grants what `admits` lets in, in the order of ranks.
-    ///
-    /// If `admits` is a matter of what is unlocked, the outcome is that of a walk over all waiting claims: within it
-    /// budgets only fall, so what has been skipped can't fit later.
-    pub(super) fn walk(
-        &mut self,
-        classes: Vec<u32>,
-        mut admits: impl FnMut(&mut Self, u32) -> bool,
-        records: &mut Vec<Record>,
-    ) {
-        let candidates = classes.into_iter().filter_map(|class| self.candidate(class));
-        let mut queue: BinaryHeap<_> = candidates.collect();
-        while let Some(Reverse(Candidate { claim, class, .. })) = queue.pop() {
-            if admits(self, class) {
-                self.grant(claim, records);
-                if self.waiting.leave(claim, class) {
-                    queue.extend(self.candidate(class));
-                }
-            }
-        }
-    }
-
-    fn candidate(&self, number: u32) -> Option<Reverse<Candidate>> {
-        let class = self.waiting.class(number)?;
-        Some(Reverse(Candidate {
-            rank: Arc::clone(&class.rank),
-            claim: class.head()?,
-            class: number,
-        }))
-    }
-
-    /// Whether a class fits all its blocks; if not, it watches one that it doesn't fit.
-    pub(super) fn fits_or_watches(&mut self, class: u32) -> bool {
-        let blocking = self.blocking(class);
-        if let Some((part, coordinate)) = blocking {
-            self.waiting.watch(class, part, coordinate, self.blocks.list());
-        }
-        blocking.is_none()
-    }
-
-    /// Whether a class fits all its blocks and leaves these `reserves` there.
-    pub(super) fn fits_beside(&self, class: u32, reserves: &HashMap<u32, Vec<i128>>) -> bool {
-        let parts = self.waiting.class(class).map(Class::parts);
-        parts.is_some_and(|parts| {
-            parts.iter().all(|part| {
-                let reserve = reserves.get(&part.block);
-                reserve.is_some_and(|reserve| {
-                    self.blocks
-                        .get(part.block)
-                        .fits_beside(&part.budget, self.rule, reserve)
-                })
-            })
-        })
-    }
-
-    /// The part and coordinate that keep a class waiting; none if it fits all its blocks. The block that it watches
-    /// already is preferred.
-    fn blocking(&mut self, class: u32) -> Option<(usize, usize)> {
-        let class = self.waiting.class(class)?;
-        let parts = class.parts();
-        for part in parts.iter() {
-            self.blocks.get_mut(part.block).settle(self.now);
-        }
-        let first = class.watched_part().into_iter();
-        first.chain(0..parts.len()).find_map(|at| {
-            let block = self.blocks.get(parts[at].block);
-            let lacking = block.lacking(&parts[at].budget, self.rule);
-            lacking.map(|coordinate| (at, coordinate))
-        })
-    }
-
     /// Grants a claim, which must have all it asks; its class is not left by that.
     pub(super) fn grant(&mut self, number: u32, records: &mut Vec<Record>) {
         let at = self.now;

@@ -128,7 +128,7 @@ impl Engine {
     fn lacks(&self, part: &Part) -> Vec<Lack> {
         let mut block = self.blocks.get(part.block).clone();
         block.settle(self.now);
-        if block.lacking(&part.budget, self.rule).is_none() {
+        if block.lacking(part.budget.units(), self.rule).is_none() {
             return Vec::new();
         }
         let lacks = part.budget.units().iter().zip(&block.accounts).enumerate();

@@ -1,6 +1,6 @@
 //! The engine: events in, records out.
 //!
-//! `arrive` lets claims come, `decide` grants, `spend` moves what was granted, `explain` says why a claim waits.
+//! `arrive` lets claims come, `walk` finds who may fit, `decide` grants, `spend` moves what was granted, `explain` says why a claim waits.
 //! Who is granted is a matter of the policy (`policies`). Below them, and knowing nothing of each other: the books of the
 //! blocks (`books`), how they unlock (`unlocking`), the order of waiting claims (`order`) and the index of what waits
 //! where (`waiting`).
@@ -19,6 +19,7 @@ mod tests;
 mod unlocking;
 mod view;
 mod waiting;
+mod walk;
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -105,13 +106,13 @@ impl Engine {
         let rule = Rule::of(&setting.composition);
         Ok(Self {
             policy: policies::of(setting.policy),
+            waiting: Waiting::new(rule, setting.composition.coordinates()),
             setting,
             rule,
             gathering: Gathering::default(),
             now: Time::default(),
             blocks: Blocks::default(),
             claims: Claims::default(),
-            waiting: Waiting::new(rule),
             timeouts: BTreeSet::new(),
             wakes: BTreeSet::new(),
             wake_of: Vec::new(),

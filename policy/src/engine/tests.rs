@@ -44,7 +44,7 @@ fn check(engine: &Engine) {
         block.settle(engine.now);
         let parts = engine.waiting.class(*class).unwrap().parts();
         let part = parts.iter().find(|part| part.block == watch.0).unwrap();
-        assert!(block.lacking(&part.budget, engine.rule).is_some());
+        assert!(block.lacking(part.budget.units(), engine.rule).is_some());
         for coordinate in &watch.1 {
             let asked = part.budget.units()[*coordinate];
             assert!(

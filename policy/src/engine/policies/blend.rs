@@ -32,7 +32,7 @@ impl Decide for Blend {
 
     fn decide(&self, engine: &mut Engine, cause: &Cause, records: &mut Vec<Record>) {
         let mut classes = engine.stirred(cause);
-        classes.retain(|class| engine.fits_or_watches(*class));
+        classes.retain(|class| engine.fits(*class));
         if self.fairness > 0 {
             let reserves = self.reserves(engine, &classes);
             let admits = |engine: &mut Engine, class: u32| engine.fits_beside(class, &reserves);

@@ -81,7 +81,7 @@ pub(super) fn pack(
     recompute_after: u32,
     records: &mut Vec<Record>,
 ) {
-    classes.retain(|class| engine.waiting.class(*class).is_some() && engine.fits_or_watches(*class));
+    classes.retain(|class| engine.waiting.class(*class).is_some() && engine.fits(*class));
     if classes.is_empty() {
         return;
     }
@@ -89,7 +89,7 @@ pub(super) fn pack(
     let mut granted = 0;
     while let Some((claim, class)) = pass.next(engine) {
         // Within a pass budgets only fall: what does not fit now is not looked at again.
-        if !engine.fits_or_watches(class) {
+        if !engine.fits(class) {
             pass.prices.remove(&class);
             continue;
         }

@@ -108,10 +108,8 @@ impl Decide for RoundRobin {
         let mut emptied = BTreeSet::new();
         if let By::Arrival(number) = cause.by {
             let parts = Arc::clone(&engine.claims.get(number).parts);
-            if let Some(class) = engine.claims.get(number).class {
+            if engine.claims.get(number).class.is_some() {
                 engine.gathering.join(number, &parts);
-                // The index keeps who may be denied for good; who is granted is not found there.
-                engine.waiting.watch(class, 0, 0, engine.blocks.list());
                 engine.waiting.touched.extend(parts.iter().map(|part| part.block));
             }
             blocks = parts.iter().map(|part| part.block).collect();

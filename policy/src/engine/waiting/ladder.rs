@@ -1,25 +1,24 @@
-//! A sequence of entries that are kept in an order of their own, and of which the first that is low enough at any
-//! coordinate is found without a look at those before it.
+//! A sequence of entries that are kept in an order of their own, of which the first that asks little enough is found
+//! without a look at those before it.
 //!
-//! It is a B-tree that knows, of each stretch of entries, the least amount at each coordinate. "Low enough" is a matter
-//! of *any* coordinate, so these least amounts say exactly whether an entry of the stretch is. An entry that goes leaves
-//! them as they are, which is too low at worst; they are worked out anew when they matter: one leaf for each entry that
-//! went.
+//! Each entry has a row of amounts. A ladder is a B-tree that knows, of each stretch of entries, the least amount at each
+//! coordinate. A question is a condition on rows that lower amounts meet too: a stretch whose least amounts don't meet it
+//! has no entry that does. Where any one coordinate decides ("some order fits"), the converse holds as well, and the
+//! answer costs one way down; where several must hold at once, a stretch may be entered in vain.
 //!
-//! What the order is and what an entry's amounts are is told by a [`Rungs`]. Both must stay the same while an entry is
-//! in a ladder.
+//! An entry that goes leaves the least amounts as they are, which is too low at worst; they are worked out anew when they
+//! matter: one leaf for each entry that went.
+//!
+//! What the order is and what an entry's amounts are is told by [`Rungs`]. Both must stay the same while an entry is in a
+//! ladder.
 
 #[cfg(test)]
 mod tests;
 
 use std::cmp::Ordering;
 
-/// The amount of an entry at a coordinate at which it is never low enough. All other amounts, and all limits, are 0 or
-/// less.
-pub(super) const NEVER: i64 = i64::MAX;
-
-/// The limit at a coordinate at which no entry is low enough, unless its amount is as low.
-pub(super) const NONE: i64 = i64::MIN;
+/// The amount at a coordinate where an entry has none: larger than any other.
+pub(super) const NO_AMOUNT: i64 = i64::MAX;
 
 /// As many entries in a leaf, and as many nodes below a node, at most.
 const MOST: usize = 32;
@@ -34,9 +33,6 @@ pub(super) trait Rungs<E> {
 
     /// Lowers `least` to the amounts of an entry, where these are lower.
     fn lower(&self, entry: &E, least: &mut [i64]);
-
-    /// Whether an entry's amount is at most the limit at any coordinate.
-    fn is_low(&self, entry: &E, limits: &[i64]) -> bool;
 }
 
 #[derive(Clone, Debug)]
@@ -67,7 +63,7 @@ impl<E: Copy> Ladder<E> {
     pub(super) fn new(coordinates: usize) -> Self {
         Self {
             root: Node::Leaf(Vec::new()),
-            least: vec![NEVER; coordinates].into(),
+            least: vec![NO_AMOUNT; coordinates].into(),
             stale: false,
         }
     }
@@ -97,24 +93,51 @@ impl<E: Copy> Ladder<E> {
         }
     }
 
-    /// The first entry whose amount is at most the limit at any coordinate.
-    pub(super) fn first(&mut self, limits: &[i64], rungs: &impl Rungs<E>) -> Option<E> {
-        self.is_low(limits, rungs)
-            .then(|| self.root.first(limits, rungs))
-            .flatten()
+    /// The least amount at each coordinate, or less if an entry has gone since it was worked out.
+    pub(super) fn known_least(&self) -> &[i64] {
+        &self.least
     }
 
-    /// Every entry whose amount is at most the limit at any coordinate, in order.
-    pub(super) fn all(&mut self, limits: &[i64], rungs: &impl Rungs<E>) -> Vec<E> {
-        let mut found = Vec::new();
-        if self.is_low(limits, rungs) {
-            self.root.all(limits, rungs, &mut found);
+    pub(super) fn is_empty(&self) -> bool {
+        self.root.len() == 0
+    }
+
+    /// The first entry.
+    pub(super) fn head(&self) -> Option<E> {
+        self.root.head().copied()
+    }
+
+    /// The first entry whose row meets `condition`, which any lower row would meet too.
+    pub(super) fn first(&mut self, condition: impl Fn(&[i64]) -> bool, rungs: &impl Rungs<E>) -> Option<E> {
+        let mut first = None;
+        self.visit(&condition, rungs, &mut |entry| {
+            first = Some(entry);
+            false
+        });
+        first
+    }
+
+    /// Every entry whose row meets `condition`, in order.
+    pub(super) fn all(&mut self, condition: impl Fn(&[i64]) -> bool, rungs: &impl Rungs<E>) -> Vec<E> {
+        let mut all = Vec::new();
+        self.visit(&condition, rungs, &mut |entry| {
+            all.push(entry);
+            true
+        });
+        all
+    }
+
+    /// Gives the entries that meet `condition` to `found`, in order, until that wants no more.
+    fn visit(
+        &mut self,
+        condition: &impl Fn(&[i64]) -> bool,
+        rungs: &impl Rungs<E>,
+        found: &mut impl FnMut(E) -> bool,
+    ) {
+        if condition(&self.least) && condition(self.least(rungs)) {
+            let mut row = vec![NO_AMOUNT; self.least.len()];
+            self.root.visit(condition, rungs, &mut row, found);
         }
-        found
-    }
-
-    fn is_low(&mut self, limits: &[i64], rungs: &impl Rungs<E>) -> bool {
-        is_low(&self.least, limits) && is_low(self.least(rungs), limits)
     }
 
     /// The least amount at each coordinate.
@@ -227,25 +250,31 @@ impl<E: Copy> Node<E> {
         }
     }
 
-    fn first(&self, limits: &[i64], rungs: &impl Rungs<E>) -> Option<E> {
+    /// As of a ladder. `row` is room for one.
+    fn visit(
+        &self,
+        condition: &impl Fn(&[i64]) -> bool,
+        rungs: &impl Rungs<E>,
+        row: &mut [i64],
+        found: &mut impl FnMut(E) -> bool,
+    ) -> bool {
         match self {
-            Self::Leaf(entries) => entries.iter().copied().find(|entry| rungs.is_low(entry, limits)),
-            Self::Inner(inner) => inner.low(limits).find_map(|node| node.first(limits, rungs)),
-        }
-    }
-
-    fn all(&self, limits: &[i64], rungs: &impl Rungs<E>, found: &mut Vec<E>) {
-        match self {
-            Self::Leaf(entries) => {
-                found.extend(entries.iter().filter(|entry| rungs.is_low(entry, limits)));
+            Self::Leaf(entries) => entries.iter().all(|entry| {
+                row.fill(NO_AMOUNT);
+                rungs.lower(entry, row);
+                !condition(row) || found(*entry)
+            }),
+            Self::Inner(inner) => {
+                let rows = inner.least.chunks(row.len().max(1));
+                let mut nodes = inner.nodes.iter().zip(rows);
+                nodes.all(|(node, least)| !condition(least) || node.visit(condition, rungs, row, found))
             }
-            Self::Inner(inner) => inner.low(limits).for_each(|node| node.all(limits, rungs, found)),
         }
     }
 
     /// Works out the least amounts.
     fn refresh(&mut self, least: &mut [i64], rungs: &impl Rungs<E>) {
-        least.fill(NEVER);
+        least.fill(NO_AMOUNT);
         match self {
             Self::Leaf(entries) => entries.iter().for_each(|entry| rungs.lower(entry, least)),
             Self::Inner(inner) => {
@@ -268,13 +297,6 @@ impl<E: Copy> Inner<E> {
     fn place_of(&self, entry: &E, rungs: &impl Rungs<E>) -> usize {
         let later = |node: &Node<E>| node.head().is_some_and(|head| rungs.compare(head, entry).is_gt());
         self.nodes.partition_point(|node| !later(node)).saturating_sub(1)
-    }
-
-    /// The nodes below which an entry is low enough.
-    fn low(&self, limits: &[i64]) -> impl Iterator<Item = &Node<E>> {
-        let rows = self.least.chunks(limits.len().max(1));
-        let low = self.nodes.iter().zip(rows).filter(|(_, row)| is_low(row, limits));
-        low.map(|(node, _)| node)
     }
 
     /// The right half, if there is no room for as many nodes.
@@ -316,9 +338,4 @@ impl<E: Copy> Inner<E> {
             (_, _) => {}
         }
     }
-}
-
-/// Whether any amount is at most its limit.
-pub(super) fn is_low(amounts: &[i64], limits: &[i64]) -> bool {
-    amounts.iter().zip(limits).any(|(amount, limit)| amount <= limit)
 }

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use proptest::{collection::vec, prelude::*};
 
-use super::{Ladder, NEVER, NONE, Rungs};
+use super::{Ladder, NO_AMOUNT, Rungs};
 
 const COORDINATES: usize = 3;
 
@@ -22,10 +22,6 @@ impl Rungs<u32> for List {
             *least = (*least).min(amount);
         }
     }
-
-    fn is_low(&self, entry: &u32, limits: &[i64]) -> bool {
-        super::is_low(&self.0[*entry as usize], limits)
-    }
 }
 
 #[derive(Clone, Debug)]
@@ -34,20 +30,21 @@ enum Op {
     /// All of one remainder, one after the other, so that leaves empty.
     RemoveSome(u32),
     Remove(prop::sample::Index),
-    Ask([i64; COORDINATES]),
+    /// Whose amount is at most this at any coordinate, or at all.
+    Ask([i64; COORDINATES], bool),
 }
 
 fn amount() -> impl Strategy<Value = i64> {
-    prop_oneof![3 => -1000_i64..=0, 1 => Just(NEVER)]
+    prop_oneof![3 => -1000_i64..=0, 1 => Just(NO_AMOUNT)]
 }
 
 fn op() -> impl Strategy<Value = Op> {
-    let limit = prop_oneof![4 => -1000_i64..=-900, 1 => Just(NONE)];
+    let limit = prop_oneof![4 => -1000_i64..=-900, 1 => Just(i64::MIN), 1 => -500_i64..=0];
     prop_oneof![
         24 => Just(Op::Add),
         1 => (0_u32..7).prop_map(Op::RemoveSome),
         12 => any::<prop::sample::Index>().prop_map(Op::Remove),
-        6 => [limit.clone(), limit.clone(), limit].prop_map(Op::Ask),
+        6 => ([limit.clone(), limit.clone(), limit], any::<bool>()).prop_map(|(limits, all)| Op::Ask(limits, all)),
     ]
 }
 
@@ -77,12 +74,20 @@ proptest! {
                     }
                     kept.retain(|entry| entry % 7 != rest);
                 }
-                Op::Ask(limits) => {
+                Op::Ask(limits, all) => {
+                    let condition = |row: &[i64]| {
+                        let mut pairs = row.iter().zip(&limits);
+                        if all {
+                            pairs.all(|(amount, limit)| amount <= limit)
+                        } else {
+                            pairs.any(|(amount, limit)| amount <= limit)
+                        }
+                    };
                     let low: Vec<u32> =
-                        kept.iter().copied().filter(|entry| list.is_low(entry, &limits)).collect();
-                    prop_assert_eq!(ladder.first(&limits, &list), low.first().copied());
-                    prop_assert_eq!(ladder.all(&limits, &list), low);
-                    let mut least = [NEVER; COORDINATES];
+                        kept.iter().copied().filter(|entry| condition(&list.0[*entry as usize])).collect();
+                    prop_assert_eq!(ladder.first(condition, &list), low.first().copied());
+                    prop_assert_eq!(ladder.all(condition, &list), low);
+                    let mut least = [NO_AMOUNT; COORDINATES];
                     for entry in &kept {
                         list.lower(entry, &mut least);
                     }
@@ -90,6 +95,7 @@ proptest! {
                 }
                 _ => {}
             }
+            prop_assert_eq!((ladder.head(), ladder.is_empty()), (kept.first().copied(), kept.is_empty()));
             prop_assert_eq!(&ladder.iter().collect::<Vec<_>>(), &kept);
         }
     }

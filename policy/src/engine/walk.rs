@@ -1,0 +1,261 @@
+//! Finds who may be granted after something has changed, without a look at the others.
+//!
+//! Before, no waiting claim fitted. So one that now does is of a family that watches a block that was raised, or has just
+//! come. While a policy decides, budgets only fall: what did not fit can't fit later, and what a block keeps waiting again
+//! needs no look.
+
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, HashMap},
+    sync::Arc,
+};
+
+use super::{
+    Engine,
+    books::{Blocks, Rule},
+    order::Rank,
+    policies::Cause,
+    waiting::Class,
+};
+use crate::Record;
+
+/// A class in a walk's queue, ordered by the claim of it that goes first.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Candidate {
+    rank: Arc<Rank>,
+    claim: u32,
+    class: u32,
+    /// The block that no longer keeps its family waiting, while nobody knows whether the class fits.
+    awakened_at: Option<u32>,
+}
+
+impl Engine {
+    /// Lets the policy grant what can be granted now.
+    pub(super) fn pass(&mut self, cause: &Cause, records: &mut Vec<Record>) {
+        let policy = Arc::clone(&self.policy);
+        self.waiting.touched.extend(&cause.raised);
+        policy.decide(self, cause, records);
+        // What fits no more, or never did, waits again.
+        for family in std::mem::take(&mut self.waiting.in_hand) {
+            if self.waiting.watched(family).is_none() {
+                self.first_fitting(family);
+            }
+        }
+    }
+
+    /// Grants what fits after `cause`, in the order of ranks: the best of all that fit, again and again.
+    ///
+    /// A block's awakened families come in the order of their first classes, which may not fit even if a later one does.
+    /// So a family is in the queue with its first class until that is its turn, and then with the first one that fits.
+    pub(super) fn walk_awakened(&mut self, cause: &Cause, records: &mut Vec<Record>) {
+        let mut queue = BinaryHeap::new();
+        if let Some(class) = cause.new.and_then(|class| self.waiting.class(class)) {
+            let family = class.family;
+            queue.extend(self.fitting(family));
+        }
+        for block in &cause.raised {
+            queue.extend(self.awakened(*block));
+        }
+        while let Some(Reverse(candidate)) = queue.pop() {
+            let Candidate { claim, class, .. } = candidate;
+            let Some(family) = self.waiting.class(class).map(|class| class.family) else {
+                continue;
+            };
+            if let Some(block) = candidate.awakened_at {
+                // What was granted since may keep it waiting again.
+                let first = self.awakened(block);
+                if first.is_some_and(|Reverse(first)| first == candidate) {
+                    self.waiting.unwatch(family);
+                    queue.extend(self.fitting(family));
+                }
+                queue.extend(self.awakened(block));
+            } else {
+                if self.fits(class) {
+                    self.grant(claim, records);
+                    self.waiting.leave(claim, class);
+                }
+                queue.extend(self.fitting(family));
+            }
+        }
+    }
+
+    /// The first of the families that a block no longer keeps waiting, by its first class.
+    fn awakened(&mut self, block: u32) -> Option<Reverse<Candidate>> {
+        let family = self.waiting.first_awakened(block, self.blocks.get(block))?;
+        self.candidate(self.waiting.head(family)?, Some(block))
+    }
+
+    /// The first class that fits of a family in hand, which else watches a block again.
+    fn fitting(&mut self, family: u32) -> Option<Reverse<Candidate>> {
+        let class = self.first_fitting(family)?;
+        self.candidate(class, None)
+    }
+
+    fn candidate(&self, number: u32, awakened_at: Option<u32>) -> Option<Reverse<Candidate>> {
+        let class = self.waiting.class(number)?;
+        Some(Reverse(Candidate {
+            rank: Arc::clone(&class.rank),
+            claim: class.head()?,
+            class: number,
+            awakened_at,
+        }))
+    }
+
+    /// The first class that fits of a family in hand, if it is there. If none does, it watches a block.
+    fn first_fitting(&mut self, mut family: u32) -> Option<u32> {
+        let layout = self.waiting.layout(family)?;
+        for (block, _) in layout.iter() {
+            self.blocks.get_mut(*block).settle(self.now);
+        }
+        loop {
+            let least = self.waiting.least(family);
+            if let Some((part, coordinate)) = blocking(&self.blocks, &layout, least, self.rule) {
+                self.waiting.watch(family, part, coordinate);
+                return None;
+            }
+            let fit = |rows: &[i64]| blocking(&self.blocks, &layout, rows, self.rule).is_none();
+            if let Some(class) = self.waiting.first_of(family, fit) {
+                return Some(class);
+            }
+            // No block keeps all of them waiting, but one does keep the first, and so it does all that it keeps.
+            let class = self.waiting.class(self.waiting.head(family)?)?;
+            let mut parts = class.parts().iter().enumerate();
+            let (part, coordinate) = parts.find_map(|(at, part)| {
+                let block = self.blocks.get(part.block);
+                block
+                    .lacking(part.budget.units(), self.rule)
+                    .map(|coordinate| (at, coordinate))
+            })?;
+            let account = &self.blocks.get(layout[part].0);
+            let rest = self.waiting.split(family, |class| {
+                let asked = class.parts()[part].budget.units();
+                match self.rule {
+                    Rule::All => i128::from(asked[coordinate]) > account.accounts[coordinate].unlocked,
+                    Rule::Any => account.lacking(asked, self.rule).is_some(),
+                }
+            })?;
+            self.waiting.watch(family, part, coordinate);
+            family = rest;
+        }
+    }
+
+    /// Takes the families that may fit after `cause` in hand until the end of the pass. All their classes that fit, each
+    /// once, in no order.
+    pub(super) fn stirred(&mut self, cause: &Cause) -> Vec<u32> {
+        let mut families = Vec::new();
+        families.extend(
+            cause
+                .new
+                .and_then(|class| self.waiting.class(class))
+                .map(|class| class.family),
+        );
+        for number in &cause.raised {
+            families.extend(self.waiting.all_awakened(*number, self.blocks.get(*number)));
+        }
+        let mut classes = Vec::new();
+        for family in families {
+            self.waiting.unwatch(family);
+            self.waiting.in_hand.push(family);
+            let Some(layout) = self.waiting.layout(family) else {
+                continue;
+            };
+            for (block, _) in layout.iter() {
+                self.blocks.get_mut(*block).settle(self.now);
+            }
+            let fit = |rows: &[i64]| blocking(&self.blocks, &layout, rows, self.rule).is_none();
+            classes.extend(self.waiting.all_of(family, fit));
+        }
+        classes.sort_unstable();
+        classes
+    }
+
+    /// Grants those of `classes` that `admits` lets in, in the order of ranks.
+    pub(super) fn walk(
+        &mut self,
+        classes: Vec<u32>,
+        mut admits: impl FnMut(&mut Self, u32) -> bool,
+        records: &mut Vec<Record>,
+    ) {
+        let candidates = classes
+            .into_iter()
+            .filter_map(|class| self.candidate(class, None));
+        let mut queue: BinaryHeap<_> = candidates.collect();
+        while let Some(Reverse(Candidate { claim, class, .. })) = queue.pop() {
+            if admits(self, class) {
+                self.grant(claim, records);
+                if self.waiting.leave(claim, class) {
+                    queue.extend(self.candidate(class, None));
+                }
+            }
+        }
+    }
+
+    /// Whether a class fits all its blocks.
+    pub(super) fn fits(&self, class: u32) -> bool {
+        let parts = self.waiting.class(class).map(Class::parts);
+        parts.is_some_and(|parts| {
+            let mut parts = parts.iter();
+            parts.all(|part| {
+                let block = self.blocks.get(part.block);
+                block.lacking(part.budget.units(), self.rule).is_none()
+            })
+        })
+    }
+
+    /// Whether a class fits all its blocks and leaves these `reserves` there.
+    pub(super) fn fits_beside(&self, class: u32, reserves: &HashMap<u32, Vec<i128>>) -> bool {
+        let parts = self.waiting.class(class).map(Class::parts);
+        parts.is_some_and(|parts| {
+            parts.iter().all(|part| {
+                let reserve = reserves.get(&part.block);
+                reserve.is_some_and(|reserve| {
+                    self.blocks
+                        .get(part.block)
+                        .fits_beside(&part.budget, self.rule, reserve)
+                })
+            })
+        })
+    }
+
+    /// Whether a class that has just come may fit: its family watches nothing, or a block that has what it asks there. Then
+    /// its family is in hand.
+    pub(super) fn may_fit(&mut self, number: u32) -> bool {
+        let Some(class) = self.waiting.class(number) else {
+            return false;
+        };
+        let family = class.family;
+        if let Some((at, coordinate)) = self.waiting.watched(family) {
+            let part = &class.parts()[at];
+            let block = self.blocks.get_mut(part.block);
+            block.settle(self.now);
+            let asked = part.budget.units();
+            let lacks = match self.rule {
+                Rule::All => i128::from(asked[coordinate]) > block.accounts[coordinate].unlocked,
+                Rule::Any => block.lacking(asked, self.rule).is_some(),
+            };
+            if lacks {
+                return false;
+            }
+            self.waiting.unwatch(family);
+        }
+        true
+    }
+}
+
+/// The part and coordinate at which what `rows` ask does not fit; none if it fits all its blocks. Of several, it is the one
+/// that lacks most: who would wait there for longest is looked at least often.
+fn blocking(blocks: &Blocks, layout: &[(u32, u32)], rows: &[i64], rule: Rule) -> Option<(usize, usize)> {
+    let mut most: Option<(f64, (usize, usize))> = None;
+    for (at, (block, row)) in layout.iter().enumerate() {
+        let block = blocks.get(*block);
+        let coordinates = block.accounts.len();
+        let asked = &rows[*row as usize * coordinates..][..coordinates];
+        if let Some(coordinate) = block.lacking(asked, rule) {
+            let lack = block.lack(asked, rule);
+            if most.is_none_or(|(most, _)| lack > most) {
+                most = Some((lack, (at, coordinate)));
+            }
+        }
+    }
+    most.map(|(_, blocking)| blocking)
+}
