@@ -11,17 +11,21 @@
 pub mod experiment;
 mod instant;
 mod outcome;
+pub mod published;
 mod random;
 pub mod results;
 mod rules;
 mod run;
+pub mod sweep;
 pub mod trace;
 mod workload;
-pub mod sweep;
 
 pub use instant::{TooLong, seconds, span, time};
 pub use outcome::{ClassCount, Decision, Delays, Outcome, Summary};
 pub use random::Random;
 pub use rules::{PolicyChoice, PolicyError, PolicyKind, Rules, RulesError, Unlock};
 pub use run::{RunError, run};
-pub use workload::{BlockArrival, Blocks, Micro, MicroError, Task, Workload};
+pub use workload::{
+    AlibabaError, BlockArrival, Blocks, CATALOGUE, Draw, Macro, MacroError, Micro, MicroError, Packing,
+    PackingError, Pipeline, Submission, Submissions, Task, TraceCsvError, Workload,
+};

@@ -1,6 +1,6 @@
 //! The papers' grids: all runs of an experiment that a sweep makes, and what each is called.
 
-use super::{CompositionKind, Experiment, Parameters, VisitOrder, alibaba, macro_benchmark, micro};
+use super::{CompositionKind, Experiment, Parameters, VisitOrder, alibaba, macro_benchmark, micro, packing};
 
 impl Experiment {
     /// The paper's whole grid of this experiment with one seed: complete parameters, each once, in the order in which
@@ -10,6 +10,7 @@ impl Experiment {
             Self::MicroSingle | Self::MicroMulti => micro::grid(self),
             Self::Macro => macro_benchmark::grid(),
             Self::Alibaba => alibaba::grid(),
+            Self::DpackOrders | Self::DpackBlocks => packing::grid(self),
         };
         runs.into_iter().map(move |run| Parameters { seed, ..run })
     }
@@ -23,6 +24,7 @@ impl Parameters {
             Experiment::MicroSingle | Experiment::MicroMulti => micro::cost(self),
             Experiment::Macro => macro_benchmark::cost(self),
             Experiment::Alibaba => alibaba::cost(self),
+            Experiment::DpackOrders | Experiment::DpackBlocks => packing::cost(self),
         }
     }
 

@@ -5,6 +5,7 @@ mod alibaba;
 mod grid;
 mod macro_benchmark;
 mod micro;
+mod packing;
 mod report;
 
 use std::{fmt, str::FromStr, time::Instant};
@@ -14,8 +15,8 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::{
-    AlibabaError, Decision, MacroError, MicroError, Outcome, PolicyChoice, PolicyKind, Rules, RulesError,
-    RunError, Submissions, TooLong, Workload,
+    AlibabaError, Decision, MacroError, MicroError, Outcome, PackingError, PolicyChoice, PolicyKind, Rules,
+    RulesError, RunError, Submissions, TooLong, Workload,
     published::{Fate, Published},
     run, time,
 };
@@ -33,13 +34,19 @@ pub enum Experiment {
     Macro,
     /// EuroSys'25, section 6.3: DPack on a cluster's tasks. They are synthetic, unless the published trace is given.
     Alibaba,
+    /// EuroSys'25, section 6.2: tasks that differ in the orders that are best for them.
+    DpackOrders,
+    /// EuroSys'25, section 6.2: tasks that differ in how many blocks they ask for.
+    DpackBlocks,
 }
 
-const NAMES: [(&str, Experiment); 4] = [
+const NAMES: [(&str, Experiment); 6] = [
     ("micro-single", Experiment::MicroSingle),
     ("micro-multi", Experiment::MicroMulti),
     ("macro", Experiment::Macro),
     ("alibaba", Experiment::Alibaba),
+    ("dpack-orders", Experiment::DpackOrders),
+    ("dpack-blocks", Experiment::DpackBlocks),
 ];
 
 /// The seed of the reference's benchmarks.
@@ -56,7 +63,14 @@ fn names() -> String {
 
 impl Experiment {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::MicroSingle, Self::MicroMulti, Self::Macro, Self::Alibaba];
+    pub const ALL: [Self; 6] = [
+        Self::MicroSingle,
+        Self::MicroMulti,
+        Self::Macro,
+        Self::Alibaba,
+        Self::DpackOrders,
+        Self::DpackBlocks,
+    ];
 
     /// The mean time between two tasks, in seconds, where the paper gives lifetimes as so many of them.
     #[must_use]
@@ -166,6 +180,9 @@ pub enum ExperimentError {
     /// The workload can't be made.
     #[error(transparent)]
     Alibaba(#[from] AlibabaError),
+    /// The workload can't be made.
+    #[error(transparent)]
+    Packing(#[from] PackingError),
     /// The rules can't be made.
     #[error(transparent)]
     Rules(#[from] RulesError),
@@ -243,6 +260,7 @@ impl Parameters {
             Experiment::MicroSingle | Experiment::MicroMulti => micro::prepare(self),
             Experiment::Macro => macro_benchmark::prepare(self),
             Experiment::Alibaba => alibaba::prepare(self),
+            Experiment::DpackOrders | Experiment::DpackBlocks => packing::prepare(self),
         }
     }
 }

@@ -1,14 +1,21 @@
 //! A workload: which blocks and tasks come when, and what each task asks. It says nothing of policies.
 
+mod alibaba;
 mod calibration;
+mod curves;
 mod macro_benchmark;
 mod macro_pipelines;
 mod micro;
+mod packing;
 
-pub use macro_benchmark::{Macro, MacroError};
+pub(crate) use alibaba::BLOCK_INTERVAL;
+pub use alibaba::{AlibabaError, CATALOGUE, Submission, Submissions, TraceCsvError};
 pub(crate) use macro_benchmark::{DAY, TASKS_A_DAY};
+pub use macro_benchmark::{Macro, MacroError};
 pub use macro_pipelines::Pipeline;
-pub use micro::{Blocks, Micro, MicroError};
+pub use micro::{Blocks, Draw, Micro, MicroError};
+pub(crate) use packing::{LIFETIME, TICK};
+pub use packing::{Packing, PackingError};
 use privatekube_policy::{Budget, Composition, Delta, Epsilon, Span, Time, Weight};
 
 /// What happens from outside, over virtual time.
