@@ -359,8 +359,8 @@ pub struct PrivacyBudgetClaimStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "u64")]
     pub block_count: Option<u64>,
-    /// Its largest share of any of its blocks, between 0 and 1, as a decimal, before its weight divides it. Under DPF the
-    /// smallest goes first. Example: 0.001.
+    /// Its largest share of any of its blocks, as a decimal, before its weight divides it. Under DPF the smallest goes
+    /// first. Example: 0.001.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String")]
     pub dominant_share: Option<String>,
