@@ -1,6 +1,6 @@
-//! The papers' grids: all runs of an experiment that a sweep makes, and what each is called.
+//! The papers' grids: all runs of an experiment that a sweep makes.
 
-use super::{CompositionKind, Experiment, Parameters, VisitOrder, alibaba, macro_benchmark, micro, packing};
+use super::{Experiment, Parameters, alibaba, macro_benchmark, micro, packing};
 
 impl Experiment {
     /// The paper's whole grid of this experiment with one seed: complete parameters, each once, in the order in which
@@ -27,78 +27,6 @@ impl Parameters {
             Experiment::DpackOrders | Experiment::DpackBlocks => packing::cost(self),
         }
     }
-
-    /// What is given, by its name as an argument, in the order in which a run's name tells it.
-    #[must_use]
-    pub fn values(&self) -> Vec<(&'static str, String)> {
-        // Each field by its name here, so that the next one can't be forgotten.
-        let Self {
-            experiment,
-            policy,
-            n,
-            lifetime,
-            mice,
-            composition,
-            order,
-            seed,
-            recompute_after,
-            fairness,
-            spread,
-            least,
-            tasks,
-            blocks,
-        } = self;
-        let composition = composition.map(|kind| match kind {
-            CompositionKind::Basic => "basic",
-            CompositionKind::Renyi => "renyi",
-        });
-        let order = order.map(|order| match order {
-            VisitOrder::Share => "share",
-            VisitOrder::Published => "published",
-        });
-        let values = [
-            (EXPERIMENT, Some(experiment.to_string())),
-            (COMPOSITION, composition.map(str::to_owned)),
-            (POLICY, policy.map(|policy| policy.to_string())),
-            (ORDER, order.map(str::to_owned)),
-            ("n", text(n.as_ref())),
-            ("lifetime", text(lifetime.as_ref())),
-            ("recompute-after", text(recompute_after.as_ref())),
-            ("fairness", text(fairness.as_ref())),
-            ("spread", text(spread.as_ref())),
-            ("least", text(least.as_ref())),
-            ("mice", text(mice.as_ref())),
-            ("tasks", text(tasks.as_ref())),
-            ("blocks", text(blocks.as_ref())),
-            ("seed", text(Some(seed))),
-        ];
-        let given = values.into_iter();
-        given.filter_map(|(key, value)| Some((key, value?))).collect()
-    }
-
-    /// The run's name: all that is given, such as `micro-multi/renyi/dpf-n/share/n=7257/mice=75/seed=3345`. Runs of
-    /// different parameters have different names.
-    #[must_use]
-    pub fn name(&self) -> String {
-        let values = self.values().into_iter();
-        let parts = values.map(|(key, value)| match key {
-            // Whoever reads a result should know.
-            EXPERIMENT if self.experiment == Experiment::Alibaba => format!("{value}/synthetic"),
-            // What they are is plain.
-            EXPERIMENT | COMPOSITION | POLICY | ORDER => value,
-            _ => format!("{key}={value}"),
-        });
-        parts.collect::<Vec<String>>().join("/")
-    }
-}
-
-const EXPERIMENT: &str = "experiment";
-const COMPOSITION: &str = "composition";
-const POLICY: &str = "policy";
-const ORDER: &str = "order";
-
-fn text(value: Option<&impl ToString>) -> Option<String> {
-    value.map(ToString::to_string)
 }
 
 #[cfg(test)]
@@ -106,7 +34,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::experiment::REFERENCE_SEED;
+    use crate::experiment::{CompositionKind, REFERENCE_SEED};
 
     fn count(experiment: Experiment, composition: CompositionKind) -> usize {
         let grid = experiment.grid(REFERENCE_SEED);
@@ -128,25 +56,6 @@ mod tests {
         let names: Vec<String> = grids.into_iter().flatten().map(|run| run.name()).collect();
         let distinct: BTreeSet<&String> = names.iter().collect();
         assert_eq!(distinct.len(), names.len());
-    }
-
-    #[test]
-    fn a_name_tells_the_parameters() {
-        let run = Parameters {
-            policy: "blend-t".parse().ok(),
-            lifetime: Some(9.765_625),
-            composition: Some(CompositionKind::Renyi),
-            mice: Some(75.0),
-            recompute_after: Some(10),
-            fairness: Some(500),
-            spread: Some(0.5),
-            least: Some(0.01),
-            ..Parameters::of(Experiment::MicroMulti)
-        };
-        assert_eq!(
-            run.name(),
-            "micro-multi/renyi/blend-t/lifetime=9.765625/recompute-after=10/fairness=500/spread=0.5/least=0.01/mice=75/seed=3345"
-        );
     }
 
     /// Else a run would be called one thing in the grid and another in its row.

@@ -5,6 +5,7 @@ mod alibaba;
 mod grid;
 mod macro_benchmark;
 mod micro;
+mod name;
 mod packing;
 mod report;
 
@@ -20,6 +21,7 @@ use crate::{
     published::{Fate, Published},
     run, time,
 };
+pub use name::NameError;
 pub use report::Report;
 
 /// An experiment.
