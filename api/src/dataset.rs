@@ -184,7 +184,7 @@ pub struct UnlockingSpec {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PrivateDatasetStatus {
-    /// Ready: the dataset's ledger is open and its claims are decided.
+    /// Ready: the dataset's ledger is open and its claims are decided by the rules that stand in spec. If not: why.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "crate::schema::conditions")]
     pub conditions: Vec<Condition>,
