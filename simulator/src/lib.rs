@@ -8,6 +8,7 @@
 //! Begin reading at [`Workload`], then [`run`], then [`experiment`].
 #![forbid(unsafe_code)]
 
+pub mod compare;
 pub mod experiment;
 mod instant;
 mod outcome;

@@ -24,6 +24,8 @@ enum Command {
     Replay(commands::replay::Replay),
     Experiment(commands::experiment::Experiment),
     Sweep(commands::sweep::Sweep),
+    Generate(commands::generate::Generate),
+    Compare(commands::compare::Compare),
 }
 
 fn main() -> ExitCode {

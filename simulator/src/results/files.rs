@@ -118,7 +118,7 @@ impl ResultsError {
 }
 
 /// Writes a file under another name and renames it when it is complete.
-pub(crate) fn write_atomically<E: From<io::Error>>(
+pub fn write_atomically<E: From<io::Error>>(
     path: &Path,
     write: impl FnOnce(&mut BufWriter<File>) -> Result<(), E>,
 ) -> Result<(), E> {

@@ -25,8 +25,7 @@ mod tests;
 use serde::{Deserialize, Serialize};
 
 use crate::experiment::{CompositionKind, Experiment, VisitOrder};
-pub(crate) use files::write_atomically;
-pub use files::{Format, ResultsError};
+pub use files::{Format, ResultsError, write_atomically};
 pub use run_result::RunResult;
 pub use tables::Tables;
 

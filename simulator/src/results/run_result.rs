@@ -10,7 +10,7 @@ use crate::{
 use privatekube_policy::Composition;
 
 /// How many points of a delay distribution are kept at most.
-const MOST_POINTS: usize = 200;
+const MOST_POINTS: usize = 100;
 
 /// One run's part of the tables. As JSON it is a line of a sweep's journal.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -19,7 +19,7 @@ pub struct RunResult {
     pub row: RunRow,
     /// Its classes, in the workload's order: the name, how many tasks came, how many were granted.
     pub classes: Vec<(String, u64, u64)>,
-    /// Its delay distribution: seconds, and how many tasks waited no longer for their grant. Of more than 200 points,
+    /// Its delay distribution: seconds, and how many tasks waited no longer for their grant. Of more than 100 points,
     /// so many are kept that lie evenly among the granted tasks, the first and the last always.
     pub delays: Vec<(f64, u64)>,
 }

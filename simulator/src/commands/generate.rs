@@ -1,0 +1,56 @@
+//! `generate`: an experiment's workload as a trace.
+
+use std::{
+    fs::File,
+    io::{BufWriter, Write as _, stdout},
+    path::PathBuf,
+};
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+use privatekube_simulator::{results::write_atomically, run, trace};
+
+use super::parameters::ParameterArguments;
+
+/// Writes an experiment's workload and rules as a trace, which `replay` and `compare` read.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  privatekube-simulator generate micro-multi --policy dpf-n --n 175 --answers --out trace.json
+  privatekube-simulator replay --check trace.json")]
+pub(crate) struct Generate {
+    #[command(flatten)]
+    parameters: ParameterArguments,
+    /// Run it, and write when each task is granted by the engine.
+    #[arg(long)]
+    answers: bool,
+    /// The file, which is replaced as a whole. Left out: standard output.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+impl Generate {
+    pub(crate) fn run(&self) -> Result<()> {
+        let prepared = self.parameters.parameters().prepare()?;
+        // By the engine, in the order of shares: a trace has no other.
+        let outcome = self
+            .answers
+            .then(|| run(&prepared.workload, &prepared.setting))
+            .transpose()?;
+        let decisions = outcome.as_ref().map(|outcome| outcome.decisions.as_slice());
+        let version = env!("CARGO_PKG_VERSION");
+        let source = format!("privatekube-simulator {version}: {}", prepared.parameters.name());
+        match &self.out {
+            Some(path) => {
+                let write = |to: &mut BufWriter<File>| {
+                    trace::write(to, &prepared.workload, &prepared.rules, decisions, &source)
+                };
+                write_atomically(path, write).with_context(|| path.display().to_string())
+            }
+            None => {
+                let mut out = stdout().lock();
+                trace::write(&mut out, &prepared.workload, &prepared.rules, decisions, &source)?;
+                out.flush().context("standard output")
+            }
+        }
+    }
+}

@@ -1,0 +1,462 @@
+//! A run that is compared: made of an experiment or a trace, or read from the lines of `replay`.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use privatekube_policy::Time;
+use serde::Deserialize;
+use thiserror::Error;
+
+use crate::{
+    Decision, Outcome, Rules, RulesError, RunError, TooLong, Workload,
+    experiment::{Experiment, ExperimentError, NameError, Parameters},
+    run, time,
+    trace::{Trace, TraceError},
+};
+
+/// A run that is compared.
+#[derive(Clone, Debug)]
+pub struct Side {
+    pub(super) name: String,
+    pub(super) workload: Workload,
+    /// For each task of the workload, what it is called.
+    pub(super) numbers: Vec<usize>,
+    pub(super) outcome: Outcome,
+    origin: Origin,
+}
+
+/// Where a run is from: what is needed to decide its workload otherwise.
+#[derive(Clone, Debug)]
+enum Origin {
+    Experiment(Box<Parameters>),
+    Trace(Rules),
+}
+
+/// Why there is nothing to compare.
+#[derive(Debug, Error)]
+pub enum SideError {
+    /// A file that can't be read.
+    #[error("{path}: {error}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// A name that is no run's.
+    #[error(
+        "{text:?} is neither a file nor a run: {error}. Accepted are a trace, results of `replay`, an experiment with parts \
+         of a run's name (micro-multi/dpf-n/n=175) and, as the second, a policy for the first one's workload (fcfs)"
+    )]
+    Name {
+        /// What is given.
+        text: String,
+        /// Why not.
+        error: NameError,
+    },
+    /// A trace that is none.
+    #[error("{path}: {error}")]
+    Trace {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        error: TraceError,
+    },
+    /// A line that `replay` did not write.
+    #[error("{path}: line {line}: {error}: accepted are lines that `replay` prints")]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// Its number, from 1.
+        line: usize,
+        /// What is wrong.
+        error: serde_json::Error,
+    },
+    /// A line about tasks that its trace doesn't have.
+    #[error("{path}: line {line}: {trace} has {there} tasks, but {what}: was the trace changed since?")]
+    Tasks {
+        /// The results.
+        path: PathBuf,
+        /// Its number, from 1.
+        line: usize,
+        /// The trace.
+        trace: PathBuf,
+        /// How many it has.
+        there: usize,
+        /// What the line has.
+        what: String,
+    },
+    /// Results without a line.
+    #[error("{0}: no line: accepted are lines that `replay` prints")]
+    Empty(PathBuf),
+    /// A time that can't be.
+    #[error("{path}: line {line}: {error}")]
+    Time {
+        /// The file.
+        path: PathBuf,
+        /// Its number, from 1.
+        line: usize,
+        /// What is wrong.
+        error: TooLong,
+    },
+    /// A policy for several workloads.
+    #[error("{text}: decides one workload, but {first} has {count} runs: choose one of them")]
+    Several {
+        /// The policy.
+        text: String,
+        /// The first argument.
+        first: String,
+        /// How many runs it has.
+        count: usize,
+    },
+    /// Different numbers of runs, or runs of different traces.
+    #[error("{a} has no run to compare with {run} of {b}")]
+    Unpaired {
+        /// Where it would be.
+        a: String,
+        /// The one that is alone.
+        run: String,
+        /// Where that is.
+        b: String,
+    },
+    /// Runs that can't be compared.
+    #[error("{a} and {b} are of different workloads: {what}. Compare two runs of the same tasks")]
+    Workloads {
+        /// The one run.
+        a: String,
+        /// The other.
+        b: String,
+        /// The first difference.
+        what: String,
+    },
+    /// A parameter that traces don't have.
+    #[error(
+        "{text}: a trace says what is asked and when: accepted are a policy, n, lifetime, recompute-after and fairness"
+    )]
+    Useless {
+        /// What is given.
+        text: String,
+    },
+    /// Rules that make no sense.
+    #[error("{text}: {error}")]
+    Rules {
+        /// What is given.
+        text: String,
+        /// What is wrong.
+        error: RulesError,
+    },
+    /// An experiment that can't be run.
+    #[error("{text}: {error}")]
+    Experiment {
+        /// What is given.
+        text: String,
+        /// Why not.
+        error: ExperimentError,
+    },
+    /// A trace that can't be run.
+    #[error("{text}: {error}")]
+    Run {
+        /// What is given.
+        text: String,
+        /// Why not.
+        error: RunError,
+    },
+}
+
+/// A line of `replay`.
+#[derive(Deserialize)]
+struct Line {
+    file: PathBuf,
+    granted: Vec<(usize, f64)>,
+    refused: Vec<usize>,
+    waiting: Vec<usize>,
+}
+
+/// The pairs of runs that two arguments mean: files with several results are paired by their traces.
+pub fn pair(a: &str, b: &str) -> Result<Vec<(Side, Side)>, SideError> {
+    let of_a = sides(a)?;
+    let is_run = Path::new(b).exists() || begins_with_experiment(b);
+    let mut of_b = match (is_run, of_a.as_slice()) {
+        (true, _) => sides(b)?,
+        (false, [one]) => vec![one.decided_otherwise(b)?],
+        (false, several) => {
+            return Err(SideError::Several {
+                text: b.to_owned(),
+                first: a.to_owned(),
+                count: several.len(),
+            });
+        }
+    };
+    if of_a.len() == 1 && of_b.len() == 1 {
+        return Ok(of_a.into_iter().zip(of_b).collect());
+    }
+    let unpaired = |a: &str, run: &Side, b: &str| SideError::Unpaired {
+        a: a.to_owned(),
+        run: run.name.clone(),
+        b: b.to_owned(),
+    };
+    let mut pairs = Vec::with_capacity(of_a.len());
+    for one in of_a {
+        let Some(at) = of_b.iter().position(|other| other.name == one.name) else {
+            return Err(unpaired(b, &one, a));
+        };
+        pairs.push((one, of_b.remove(at)));
+    }
+    of_b.first().map_or(Ok(pairs), |alone| Err(unpaired(a, alone, b)))
+}
+
+fn begins_with_experiment(text: &str) -> bool {
+    let first = text.split('/').next().unwrap_or_default();
+    first.parse::<Experiment>().is_ok()
+}
+
+/// What one argument means.
+fn sides(text: &str) -> Result<Vec<Side>, SideError> {
+    let path = Path::new(text);
+    if !path.exists() {
+        let parameters: Parameters = text.parse().map_err(|error| SideError::Name {
+            text: text.to_owned(),
+            error,
+        })?;
+        return Side::of_experiment(text, &parameters).map(|side| vec![side]);
+    }
+    let file = read(path)?;
+    // A trace is one JSON object and has tasks; each line of `replay` is one that has none.
+    let first = file.lines().next().unwrap_or_default();
+    if serde_json::from_str::<Line>(first).is_err()
+        && !path.extension().is_some_and(|ending| ending == "jsonl")
+    {
+        let trace = trace(path, &file)?;
+        return Side::of_trace(text, trace.workload.clone(), trace.places, trace.rules)
+            .map(|side| vec![side]);
+    }
+    let lines = file
+        .lines()
+        .enumerate()
+        .filter(|(_, line)| !line.trim().is_empty());
+    let sides: Vec<Side> = lines
+        .map(|(nth, line)| Side::of_line(path, nth + 1, line))
+        .collect::<Result<_, _>>()?;
+    if sides.is_empty() {
+        return Err(SideError::Empty(path.to_owned()));
+    }
+    Ok(sides)
+}
+
+fn read(path: &Path) -> Result<String, SideError> {
+    fs::read_to_string(path).map_err(|error| SideError::Read {
+        path: path.to_owned(),
+        error,
+    })
+}
+
+fn trace(path: &Path, text: &str) -> Result<Trace, SideError> {
+    Trace::read(text).map_err(|error| SideError::Trace {
+        path: path.to_owned(),
+        error,
+    })
+}
+
+impl Side {
+    fn of_experiment(text: &str, parameters: &Parameters) -> Result<Self, SideError> {
+        let refused = |error| SideError::Experiment {
+            text: text.to_owned(),
+            error,
+        };
+        let prepared = parameters.prepare().map_err(refused)?;
+        let outcome = prepared.run().map_err(refused)?;
+        Ok(Self {
+            name: prepared.parameters.name(),
+            numbers: (0..prepared.workload.tasks.len()).collect(),
+            workload: prepared.workload,
+            outcome,
+            origin: Origin::Experiment(Box::new(parameters.clone())),
+        })
+    }
+
+    fn of_trace(
+        text: &str,
+        workload: Workload,
+        numbers: Vec<usize>,
+        rules: Rules,
+    ) -> Result<Self, SideError> {
+        let setting = rules.setting(workload.composition.clone());
+        let setting = setting.map_err(|error| SideError::Rules {
+            text: text.to_owned(),
+            error,
+        })?;
+        let outcome = run(&workload, &setting).map_err(|error| SideError::Run {
+            text: text.to_owned(),
+            error,
+        })?;
+        Ok(Self {
+            name: text.to_owned(),
+            workload,
+            numbers,
+            outcome,
+            origin: Origin::Trace(rules),
+        })
+    }
+
+    fn of_line(path: &Path, number: usize, line: &str) -> Result<Self, SideError> {
+        let line: Line = serde_json::from_str(line).map_err(|error| SideError::Line {
+            path: path.to_owned(),
+            line: number,
+            error,
+        })?;
+        let trace = trace(&line.file, &read(&line.file)?)?;
+        let there = trace.workload.tasks.len();
+        let tasks = |what: String| SideError::Tasks {
+            path: path.to_owned(),
+            line: number,
+            trace: line.file.clone(),
+            there,
+            what,
+        };
+        let told = line.granted.len() + line.refused.len() + line.waiting.len();
+        if told != there {
+            return Err(tasks(format!("the line has {told}")));
+        }
+        let mut ends: Vec<Option<Decision>> = vec![None; there];
+        let mut note = |place: usize, decision| match ends.get_mut(place) {
+            Some(end @ None) => {
+                *end = Some(decision);
+                Ok(())
+            }
+            Some(Some(_)) => Err(tasks(format!("the line has task {place} twice"))),
+            None => Err(tasks(format!("the line has task {place}"))),
+        };
+        for (place, at) in &line.granted {
+            let at = time(*at).map_err(|error| SideError::Time {
+                path: path.to_owned(),
+                line: number,
+                error,
+            })?;
+            note(*place, Decision::Granted(at))?;
+        }
+        for place in &line.refused {
+            // When is not told, and not compared.
+            note(*place, Decision::Refused(Time::from_micros(0)))?;
+        }
+        for place in &line.waiting {
+            note(*place, Decision::Waiting)?;
+        }
+        let decisions = trace
+            .places
+            .iter()
+            .map(|place| ends[*place].unwrap_or(Decision::Waiting));
+        Ok(Self {
+            name: line.file.display().to_string(),
+            outcome: Outcome {
+                decisions: decisions.collect(),
+                wall: Duration::ZERO,
+            },
+            workload: trace.workload,
+            numbers: trace.places,
+            origin: Origin::Trace(trace.rules),
+        })
+    }
+
+    /// The same workload, decided by `text`: a policy, with its numbers if it needs any.
+    fn decided_otherwise(&self, text: &str) -> Result<Self, SideError> {
+        let name = |error| SideError::Name {
+            text: text.to_owned(),
+            error,
+        };
+        match &self.origin {
+            Origin::Experiment(parameters) => {
+                let own = Parameters {
+                    policy: None,
+                    n: None,
+                    lifetime: None,
+                    order: None,
+                    recompute_after: None,
+                    fairness: None,
+                    ..(**parameters).clone()
+                };
+                Self::of_experiment(text, &own.with(text).map_err(name)?)
+            }
+            Origin::Trace(rules) => {
+                // An experiment lends its form; it is none here.
+                let none = Parameters::of(Experiment::MicroSingle);
+                let given = none.clone().with(text).map_err(name)?;
+                let only_rules = Parameters {
+                    policy: given.policy,
+                    n: given.n,
+                    lifetime: given.lifetime,
+                    recompute_after: given.recompute_after,
+                    fairness: given.fairness,
+                    ..none
+                };
+                if only_rules != given {
+                    return Err(SideError::Useless {
+                        text: text.to_owned(),
+                    });
+                }
+                let rules = Rules {
+                    policy: given.policy.unwrap_or(rules.policy),
+                    n: given.n,
+                    lifetime: given.lifetime,
+                    tick: rules.tick,
+                    recompute_after: given.recompute_after.unwrap_or(rules.recompute_after),
+                    fairness: given.fairness.unwrap_or(rules.fairness),
+                };
+                Self::of_trace(text, self.workload.clone(), self.numbers.clone(), rules)
+            }
+        }
+    }
+
+    /// Whether both are about the same tasks and blocks, which may ask and have different budgets.
+    pub(super) fn check_same_tasks(&self, other: &Self) -> Result<(), SideError> {
+        let refused = |what: String| {
+            Err(SideError::Workloads {
+                a: self.name.clone(),
+                b: other.name.clone(),
+                what,
+            })
+        };
+        let (a, b) = (&self.workload, &other.workload);
+        if a.tasks.len() != b.tasks.len() {
+            return refused(format!(
+                "the one has {} tasks, the other {}",
+                a.tasks.len(),
+                b.tasks.len()
+            ));
+        }
+        let arrivals = |workload: &Workload| {
+            workload
+                .blocks
+                .iter()
+                .map(|block| block.at)
+                .collect::<Vec<Time>>()
+        };
+        if arrivals(a) != arrivals(b) {
+            return refused("their blocks do not come at the same times".to_owned());
+        }
+        let mut tasks = a.tasks.iter().zip(&b.tasks);
+        let differs = tasks.position(|(a, b)| (a.at, &a.blocks, a.class) != (b.at, &b.blocks, b.class));
+        if let Some(at) = differs {
+            return refused(format!(
+                "task {} comes at another time, asks for other blocks or is of another class",
+                self.numbers.get(at).unwrap_or(&at)
+            ));
+        }
+        if a.composition == b.composition {
+            let differs = a
+                .tasks
+                .iter()
+                .zip(&b.tasks)
+                .position(|(a, b)| a.demand != b.demand);
+            if let Some(at) = differs {
+                return refused(format!(
+                    "task {} asks for other budgets",
+                    self.numbers.get(at).unwrap_or(&at)
+                ));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,226 @@
+//! A comparison for people.
+
+use std::fmt;
+
+use super::{Comparison, End, Spread, TaskPair};
+use crate::Delays;
+
+/// A comparison as a page of text that lists so many tasks at most on each side.
+#[derive(Clone, Copy, Debug)]
+pub struct Page<'a> {
+    comparison: &'a Comparison,
+    most: usize,
+}
+
+impl Comparison {
+    /// For people, with at most so many tasks of each side.
+    #[must_use]
+    pub const fn page(&self, most: usize) -> Page<'_> {
+        Page {
+            comparison: self,
+            most,
+        }
+    }
+}
+
+/// The first column.
+const LABEL: usize = 36;
+
+impl fmt::Display for Page<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Comparison {
+            a,
+            b,
+            tasks,
+            blocks,
+            classes,
+            ..
+        } = self.comparison;
+        writeln!(f, "A: {}\nB: {}\n{tasks} tasks, {blocks} blocks\n", a.run, b.run)?;
+        writeln!(
+            f,
+            "{:LABEL$}{:>10}{:>12}{:>12}{:>12}",
+            "", "tasks", "A", "B", "B - A"
+        )?;
+        let row = |f: &mut fmt::Formatter<'_>, label: &str, tasks: usize, a: usize, b: usize| {
+            let change = if a == b {
+                "0".to_owned()
+            } else {
+                format!("{:+}", b as i128 - a as i128)
+            };
+            writeln!(f, "{label:LABEL$}{tasks:>10}{a:>12}{b:>12}{change:>12}")
+        };
+        row(f, "granted", *tasks, a.granted, b.granted)?;
+        let classes: Vec<_> = classes.iter().filter(|class| class.tasks > 0).collect();
+        if classes.len() > 1 {
+            for class in classes {
+                row(
+                    f,
+                    &format!("  {}", class.class),
+                    class.tasks,
+                    class.granted_a,
+                    class.granted_b,
+                )?;
+            }
+        }
+        row(f, "refused", *tasks, a.refused, b.refused)?;
+        row(f, "waiting at the end", *tasks, a.waiting, b.waiting)?;
+        self.delays(f)?;
+        self.ends(f)?;
+        self.changes(f)?;
+        self.shares(f)?;
+        self.tasks(f, "A", "B", &self.comparison.only_a)?;
+        self.tasks(f, "B", "A", &self.comparison.only_b)
+    }
+}
+
+impl Page<'_> {
+    fn delays(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (a, b) = (self.comparison.a.delay_seconds, self.comparison.b.delay_seconds);
+        let rows: [(&str, fn(Delays) -> f64); 5] = [
+            ("delay until the grant (s): average", |delay| delay.average),
+            ("  median", |delay| delay.p50),
+            ("  90th percentile", |delay| delay.p90),
+            ("  99th percentile", |delay| delay.p99),
+            ("  longest", |delay| delay.max),
+        ];
+        for (label, get) in rows {
+            let (a, b) = (a.map(get), b.map(get));
+            let change = a.zip(b).map(|(a, b)| b - a);
+            writeln!(
+                f,
+                "{label:LABEL$}{:>10}{:>12}{:>12}{:>12}",
+                "",
+                shown(a),
+                shown(b),
+                change.map_or_else(|| "-".to_owned(), signed)
+            )?;
+        }
+        Ok(())
+    }
+
+    fn ends(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "\n{:LABEL$}{:>10}{:>12}{:>12}",
+            "How tasks end", "B grants", "refuses", "lets wait"
+        )?;
+        for (label, a) in [
+            ("A grants", End::Granted),
+            ("A refuses", End::Refused),
+            ("A lets wait", End::Waiting),
+        ] {
+            let count = |b| {
+                let pairs = &self.comparison.ends;
+                let pair = pairs.iter().find(|pair| (pair.a, pair.b) == (a, b));
+                pair.map_or(0, |pair| pair.tasks)
+            };
+            let [granted, refused, waiting] = End::ALL.map(count);
+            writeln!(f, "{label:LABEL$}{granted:>10}{refused:>12}{waiting:>12}")?;
+        }
+        Ok(())
+    }
+
+    fn changes(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let change = &self.comparison.delay_change;
+        let Some(seconds) = change.seconds else {
+            return writeln!(f, "\nNo task is granted by both.");
+        };
+        writeln!(
+            f,
+            "\nOf {} tasks that both grant, B grants {} sooner, {} at the same time and {} later: by {} s on average, {} \
+             to {} s.",
+            seconds.count,
+            change.sooner,
+            change.same,
+            change.later,
+            signed(seconds.average),
+            signed(seconds.min),
+            signed(seconds.max)
+        )
+    }
+
+    fn shares(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shares = &self.comparison.dominant_shares;
+        writeln!(
+            f,
+            "\n{:LABEL$}{:>10}{:>12}{:>12}{:>12}{:>12}",
+            "Dominant shares", "tasks", "smallest", "median", "average", "largest"
+        )?;
+        for (label, spread) in [
+            ("granted by both", shares.both),
+            ("granted by A only", shares.only_a),
+            ("granted by B only", shares.only_b),
+            ("granted by neither", shares.neither),
+        ] {
+            let count = spread.map_or(0, |spread| spread.count);
+            let rows: [fn(Spread) -> f64; 4] = [
+                |spread| spread.min,
+                |spread| spread.p50,
+                |spread| spread.average,
+                |spread| spread.max,
+            ];
+            write!(f, "{label:LABEL$}{count:>10}")?;
+            for get in rows {
+                write!(f, "{:>12}", share(spread.map(get)))?;
+            }
+            writeln!(f)?;
+        }
+        Ok(())
+    }
+
+    fn tasks(&self, f: &mut fmt::Formatter<'_>, who: &str, other: &str, tasks: &[TaskPair]) -> fmt::Result {
+        if tasks.is_empty() || self.most == 0 {
+            return Ok(());
+        }
+        let all = tasks.len();
+        let shown = all.min(self.most);
+        writeln!(f, "\nGranted by {who} only, {shown} of {all}")?;
+        writeln!(
+            f,
+            "{:>10}{:>14}{:>8}{:>10}{:>14}  {:<10}class",
+            "task",
+            "comes (s)",
+            "blocks",
+            "share",
+            "granted (s)",
+            format!("in {other}")
+        )?;
+        for task in tasks.iter().take(shown) {
+            let end = match task.other {
+                End::Granted => "granted",
+                End::Refused => "refused",
+                End::Waiting => "waiting",
+            };
+            writeln!(
+                f,
+                "{:>10}{:>14.6}{:>8}{:>10}{:>14.6}  {end:<10}{}",
+                task.task,
+                task.arrival,
+                task.blocks,
+                share(Some(task.dominant_share)),
+                task.granted_at,
+                task.class
+            )?;
+        }
+        Ok(())
+    }
+}
+
+fn shown(seconds: Option<f64>) -> String {
+    seconds.map_or_else(|| "-".to_owned(), |seconds| format!("{seconds:.3}"))
+}
+
+/// With its sign, if it has one.
+fn signed(seconds: f64) -> String {
+    let text = format!("{seconds:+.3}");
+    if text.bytes().any(|byte| (b'1'..=b'9').contains(&byte)) {
+        text
+    } else {
+        "0.000".to_owned()
+    }
+}
+
+fn share(share: Option<f64>) -> String {
+    share.map_or_else(|| "-".to_owned(), |share| format!("{share:.6}"))
+}
