@@ -34,6 +34,8 @@ fn main() -> ExitCode {
         Command::Experiment(command) => command.run().map(|()| ExitCode::SUCCESS),
         Command::Sweep(command) => command.run(),
     };
+        Command::Generate(command) => command.run().map(|()| ExitCode::SUCCESS),
+        Command::Compare(command) => command.run().map(|()| ExitCode::SUCCESS),
     match done {
         Ok(code) => code,
         Err(error) => {
