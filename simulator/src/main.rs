@@ -33,9 +33,9 @@ fn main() -> ExitCode {
         Command::Replay(command) => command.run().map(|()| ExitCode::SUCCESS),
         Command::Experiment(command) => command.run().map(|()| ExitCode::SUCCESS),
         Command::Sweep(command) => command.run(),
-    };
         Command::Generate(command) => command.run().map(|()| ExitCode::SUCCESS),
         Command::Compare(command) => command.run().map(|()| ExitCode::SUCCESS),
+    };
     match done {
         Ok(code) => code,
         Err(error) => {
