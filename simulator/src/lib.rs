@@ -28,5 +28,5 @@ pub use rules::{PolicyChoice, PolicyError, PolicyKind, Rules, RulesError, Unlock
 pub use run::{RunError, run};
 pub use workload::{
     AlibabaError, BlockArrival, Blocks, CATALOGUE, Draw, Macro, MacroError, Micro, MicroError, Packing,
-    PackingError, Pipeline, Submission, Submissions, Task, TraceCsvError, Workload,
+    PackingError, Pipeline, StatisticDays, Submission, Submissions, Task, TraceCsvError, Workload,
 };

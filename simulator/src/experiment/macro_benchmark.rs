@@ -3,7 +3,7 @@
 use super::{CompositionKind, Experiment, ExperimentError, Parameters, Prepared, VisitOrder};
 use crate::{
     PolicyChoice, PolicyKind, Rules, Unlock,
-    workload::{DAY, Macro, TASKS_A_DAY},
+    workload::{DAY, Macro, StatisticDays, TASKS_A_DAY},
 };
 
 const DEFAULT_MICE: f64 = 75.0;
@@ -61,6 +61,7 @@ pub(super) fn prepare(parameters: &Parameters) -> Result<Prepared, ExperimentErr
     let benchmark = Macro {
         is_renyi: kind == CompositionKind::Renyi,
         mice_percentage: mice,
+        statistic_days: StatisticDays::default(),
         seed: parameters.seed,
     };
     // The release takes a step of a lifetime twice as often as tasks come.

@@ -323,9 +323,6 @@ fn asked_blocks(
         Blocks::Range(first, end) => (*first..=*end).collect(),
         Blocks::List(numbers) => numbers.clone(),
     };
-    if asked.is_empty() {
-        return Err(wrong("none: at least one is accepted".to_owned()));
-    }
     for block in &asked {
         let there = blocks.get(*block as usize);
         let there = there.ok_or_else(|| wrong(format!("{block}: accepted is 0 to {last}")))?;

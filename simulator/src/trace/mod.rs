@@ -16,6 +16,8 @@
 //! | `classes` | names of classes of tasks |
 //! | `tasks` | in any order; `[arrival, first block, last block, demand, granted at]`, the last of which may be left out, or `{"arrival": ..., "blocks": [...], "demand": ..., "weight": ..., "class": ..., "granted_at": ...}` |
 //!
+//! A task with an empty list of blocks asks for more than there are, and waits in vain.
+//!
 //! A demand is an epsilon (a number), a name in `demands`, or a mechanism (`"laplace(scale=10)"`). Other keys say nothing
 //! to a simulator and are left alone.
 

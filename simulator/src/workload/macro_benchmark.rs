@@ -8,7 +8,7 @@ use privatekube_policy::{
 };
 use thiserror::Error;
 
-use super::{BlockArrival, Pipeline, Task, Workload, macro_pipelines};
+use super::{BlockArrival, Pipeline, StatisticDays, Task, Workload, macro_pipelines};
 use crate::{Random, TooLong, span, time};
 
 /// One interval between two blocks, in seconds.
@@ -37,6 +37,8 @@ pub struct Macro {
     pub is_renyi: bool,
     /// How many tasks in 100 are mice.
     pub mice_percentage: f64,
+    /// For how many days statistics ask.
+    pub statistic_days: StatisticDays,
     /// Of the random numbers.
     pub seed: u64,
 }
@@ -107,7 +109,7 @@ impl Macro {
     }
 
     fn tasks(&self, composition: &Composition, end: f64) -> Result<Vec<Task>, MacroError> {
-        let mice = macro_pipelines::mice(composition)?;
+        let mice = macro_pipelines::mice(composition, self.statistic_days)?;
         let elephants = macro_pipelines::elephants(composition)?;
         let mut random = Random::new(self.seed);
         let mut tasks = Vec::new();

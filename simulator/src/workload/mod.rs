@@ -3,6 +3,7 @@
 mod alibaba;
 mod calibration;
 mod curves;
+mod digits;
 mod macro_benchmark;
 mod macro_pipelines;
 mod micro;
@@ -12,7 +13,7 @@ pub(crate) use alibaba::BLOCK_INTERVAL;
 pub use alibaba::{AlibabaError, CATALOGUE, Submission, Submissions, TraceCsvError};
 pub(crate) use macro_benchmark::{DAY, TASKS_A_DAY};
 pub use macro_benchmark::{Macro, MacroError};
-pub use macro_pipelines::Pipeline;
+pub use macro_pipelines::{Pipeline, StatisticDays};
 pub use micro::{Blocks, Draw, Micro, MicroError};
 pub(crate) use packing::{LIFETIME, TICK};
 pub use packing::{Packing, PackingError};

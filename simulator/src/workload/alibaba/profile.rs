@@ -4,7 +4,7 @@
 use privatekube_policy::{Budget, Composition, Conversion, Delta, Epsilon, Mechanism, Orders};
 
 use super::{AlibabaError, BLOCK_DELTA, BLOCK_EPSILON};
-use crate::workload::calibration::NoiseSearch;
+use crate::workload::{calibration::NoiseSearch, digits};
 
 /// What a task used, each as a part of the most that any task of the trace used: 0 to 1.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -70,6 +70,8 @@ const BLOCK_RECORDS: u32 = 1000;
 const LEAST_BATCH: f64 = 64.0;
 const MOST_BATCH: u32 = 4096;
 const MOST_EPOCHS: f64 = 200.0;
+/// The trace has this instead of what is infinite.
+const MOST_ASKED: &str = "1000000";
 /// Who asks for less of a block, at the order that is best for it, is left out; as is who asks for more than all.
 const LEAST_SHARE: f64 = 0.001;
 const SEARCH: NoiseSearch = NoiseSearch {
@@ -100,16 +102,34 @@ impl Usage {
         if blocks > MOST_BLOCKS_KEPT {
             return Ok(None);
         }
-        let demand = self.demand(kind, blocks * BLOCK_RECORDS, orders)?;
+        let records = blocks * BLOCK_RECORDS;
+        if self.surely_asks_too_much(kind, records) {
+            return Ok(None);
+        }
+        let demand = self.demand(kind, records, orders)?;
         let share = least_share(&demand, orders)?;
         Ok((LEAST_SHARE..=1.0)
             .contains(&share)
             .then_some(Profile { kind, blocks, demand }))
     }
 
+    fn epsilon(&self) -> f64 {
+        map(self.memory_hours, LEAST_EPSILON, MOST_EPSILON)
+    }
+
+    /// Whether what the search would find asks for more than a whole block at each order, so that it need not search.
+    ///
+    /// It spends at least 0.9 epsilon, so at order a its curve is at least 0.9 epsilon - ln(1/delta) / (a - 1): the
+    /// conversion's other term is in its favour. No order below 3 has budget, and none has more than the block's epsilon.
+    fn surely_asks_too_much(&self, kind: Kind, records: u32) -> bool {
+        let is_searched = matches!(kind, Kind::SubsampledLaplace | Kind::SubsampledGaussian);
+        let least = (1.0 - SEARCH.tolerance) * self.epsilon() - f64::from(records).ln() / 2.0;
+        is_searched && least > 10.0
+    }
+
     fn demand(&self, kind: Kind, records: u32, orders: &Orders) -> Result<Budget, AlibabaError> {
         let composition = Composition::Renyi(orders.clone());
-        let epsilon = map(self.memory_hours, LEAST_EPSILON, MOST_EPSILON);
+        let epsilon = self.epsilon();
         let delta = f64::from(records).recip();
         let epochs = whole(map(self.runtime, 1.0, MOST_EPOCHS));
         let batch = whole(map(
@@ -145,7 +165,11 @@ impl Usage {
                 sampled(noise.unwrap_or(SEARCH.most))
             }
         };
-        Ok(text.parse::<Mechanism>()?.demand(&composition)?)
+        let demand = text.parse::<Mechanism>()?.demand(&composition)?;
+        let most: Epsilon = MOST_ASKED.parse()?;
+        let most = i64::try_from(most.units()).unwrap_or(i64::MAX);
+        let capped = demand.units().iter().map(|units| (*units).min(most));
+        Ok(digits::writable(&Budget::new(capped.collect())?)?)
     }
 }
 
@@ -204,11 +228,11 @@ mod tests {
             assert!((found / (times * at_2) - 1.0).abs() < 1e-9, "{kind:?}: {found}");
         }
         let longer = Usage {
-            runtime: 0.5,
+            runtime: 0.02,
             ..USAGE
         };
         let found = curve(longer, Kind::Gaussian)[2];
-        assert!((found / (100.0 * at_2) - 1.0).abs() < 1e-9, "100 epochs: {found}");
+        assert!((found / (4.0 * at_2) - 1.0).abs() < 1e-9, "4 epochs: {found}");
         let laplace: Mechanism = "laplace(scale=0.909173561232839)".parse().unwrap();
         let laplace = laplace.demand(&Composition::Renyi(Orders::default())).unwrap();
         let found = curve(USAGE, Kind::Laplace)[4];
@@ -231,6 +255,25 @@ mod tests {
                 .unwrap();
             let part = as_f64(spent.value) / 1.0999;
             assert!((0.9..=1.0).contains(&part), "{kind:?}: {part}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_searched_for_would_be_left_out() {
+        let orders = Orders::default();
+        for kind in [Kind::SubsampledLaplace, Kind::SubsampledGaussian] {
+            for records in [1000, 100_000] {
+                let least = (10.0 + f64::from(records).ln() / 2.0) / 0.9;
+                let usage = |epsilon: f64| Usage {
+                    memory_hours: (epsilon - LEAST_EPSILON) / (MOST_EPSILON - LEAST_EPSILON),
+                    ..USAGE
+                };
+                assert!(!usage(least * 0.99).surely_asks_too_much(kind, records));
+                let above = usage(least * 1.01);
+                assert!(above.surely_asks_too_much(kind, records));
+                let demand = above.demand(kind, records, &orders).unwrap();
+                assert!(least_share(&demand, &orders).unwrap() > 1.0, "{kind:?} {records}");
+            }
         }
     }
 

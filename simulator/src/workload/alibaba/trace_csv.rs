@@ -21,6 +21,7 @@ use privatekube_policy::{Budget, Order, Orders, Weight};
 use thiserror::Error;
 
 use super::{Submission, Submissions};
+use crate::workload::digits;
 
 const COLUMNS: [&str; 7] = [
     "n_blocks",
@@ -135,7 +136,8 @@ impl Line<'_> {
             Ok(units)
         });
         let units = units.collect::<Result<_, TraceCsvError>>()?;
-        Budget::new(units).map_err(|error| self.wrong(column, error.to_string()))
+        let demand = Budget::new(units).and_then(|demand| digits::writable(&demand));
+        demand.map_err(|error| self.wrong(column, error.to_string()))
     }
 
     fn wait(&self) -> Result<f64, TraceCsvError> {
