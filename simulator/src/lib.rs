@@ -12,6 +12,7 @@ pub mod compare;
 pub mod experiment;
 mod instant;
 mod outcome;
+pub mod plot;
 pub mod published;
 mod random;
 pub mod results;

@@ -26,6 +26,7 @@ enum Command {
     Sweep(commands::sweep::Sweep),
     Generate(commands::generate::Generate),
     Compare(commands::compare::Compare),
+    Plot(commands::plot::Plot),
 }
 
 fn main() -> ExitCode {
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
         Command::Sweep(command) => command.run(),
         Command::Generate(command) => command.run().map(|()| ExitCode::SUCCESS),
         Command::Compare(command) => command.run().map(|()| ExitCode::SUCCESS),
+        Command::Plot(command) => command.run().map(|()| ExitCode::SUCCESS),
     };
     match done {
         Ok(code) => code,

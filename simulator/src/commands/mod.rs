@@ -4,5 +4,6 @@ pub(crate) mod compare;
 pub(crate) mod experiment;
 pub(crate) mod generate;
 pub(crate) mod parameters;
+pub(crate) mod plot;
 pub(crate) mod replay;
 pub(crate) mod sweep;

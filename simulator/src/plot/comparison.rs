@@ -1,0 +1,90 @@
+//! Our values next to the published ones.
+
+use super::{
+    published::{Published, Quantity, Source},
+    runs::{Runs, count, reference, same, unlocking},
+};
+use crate::{
+    experiment::{CompositionKind, Experiment},
+    results::RunRow,
+};
+
+/// A value of ours, and what was published of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Compared {
+    /// How budgets add up.
+    pub composition: CompositionKind,
+    /// Of what.
+    pub quantity: Quantity,
+    /// The policy's short name.
+    pub policy: String,
+    /// The number of arrivals that unlock a block, or its lifetime in mean intervals between two arrivals.
+    pub n: Option<u32>,
+    /// How many tasks in 100 are mice.
+    pub mice: Option<f64>,
+    /// Ours, with the reference's seed.
+    pub ours: f64,
+    /// Theirs: the value, and how far off it may be.
+    pub theirs: Vec<(Source, f64, f64)>,
+}
+
+impl Compared {
+    /// Whether ours is as far from a published value as that may be off, or less.
+    #[must_use]
+    pub fn agrees(&self, source: Source) -> Option<bool> {
+        let theirs = self.theirs.iter().find(|(by, _, _)| *by == source);
+        theirs.map(|(_, value, error)| (self.ours - value).abs() <= error + 1e-9 * value.abs())
+    }
+}
+
+/// All published values of an experiment that there are runs for, in the order in which they are listed.
+#[must_use]
+pub fn compare(experiment: Experiment, runs: &Runs<'_>, published: &[Published]) -> Vec<Compared> {
+    let name = experiment.to_string();
+    let mut compared: Vec<Compared> = Vec::new();
+    for row in published.iter().filter(|row| row.experiment == name) {
+        let theirs = (row.source, row.value, row.error);
+        let known = compared.iter_mut().find(|known| {
+            known.composition == row.composition
+                && known.quantity == row.quantity
+                && known.policy == row.policy
+                && known.n == row.n
+                && known.mice == row.mice
+        });
+        if let Some(known) = known {
+            known.theirs.push(theirs);
+        } else if let Some(ours) = ours(experiment, runs, row) {
+            compared.push(Compared {
+                composition: row.composition,
+                quantity: row.quantity,
+                policy: row.policy.clone(),
+                n: row.n,
+                mice: row.mice,
+                ours,
+                theirs: vec![theirs],
+            });
+        }
+    }
+    compared
+}
+
+fn ours(experiment: Experiment, runs: &Runs<'_>, row: &Published) -> Option<f64> {
+    let equal = |one: Option<f64>, other: Option<f64>| match (one, other) {
+        (None, None) => true,
+        (Some(one), Some(other)) => same(one, other),
+        _ => false,
+    };
+    let alike = runs.of(experiment).filter(|run: &&RunRow| {
+        run.composition == row.composition
+            && run.policy == row.policy
+            && equal(run.mice, row.mice)
+            && equal(unlocking(run), row.n.map(f64::from))
+    });
+    let run = reference(alike)?;
+    match row.quantity {
+        Quantity::Granted => Some(count(run.granted)),
+        Quantity::GrantedPart => (run.tasks > 0).then(|| count(run.granted) / count(run.tasks)),
+        Quantity::DelayAverage => run.delay_average,
+        Quantity::DelayP99 => run.delay_p99,
+    }
+}

@@ -1,0 +1,205 @@
+//! Draws numbers against numbers.
+
+use maud::{Markup, html};
+
+use super::{
+    Area, all, at, axes,
+    legend::Entry,
+    marks::{Fill, marker},
+};
+use crate::plot::{
+    figure::{Lines, Point, Series, Shape},
+    look::Look,
+    scale::{Scale, short},
+};
+
+/// Markers on a line of steps are so many pixels apart.
+const MARKERS_APART: f64 = 90.0;
+/// How far from its end a line across has its marker, in pixels.
+const LEVEL_MARKER: f64 = 24.0;
+
+/// The legend's entries.
+pub(super) fn legend(chart: &Lines) -> Vec<Entry> {
+    let mut entries: Vec<Entry> = chart
+        .series
+        .iter()
+        .map(|series| {
+            let look = series.look;
+            Entry {
+                sample: Box::new(move |x, y| {
+                    let places = [(x - 22.0, y), (x + 22.0, y)];
+                    html! {
+                        (line(look, &places))
+                        (marker(look, Fill::Solid, (x, y), None))
+                    }
+                }),
+                label: series.label.clone(),
+            }
+        })
+        .collect();
+    // Hollow markers are explained by that of the first series that has some.
+    let first = chart.series.iter().find(|series| !series.published.is_empty());
+    if let (Some(published), Some(first)) = (&chart.published, first) {
+        let look = first.look;
+        entries.push(Entry {
+            sample: Box::new(move |x, y| marker(look, Fill::Hollow, (x, y), None)),
+            label: published.clone(),
+        });
+    }
+    entries
+}
+
+/// The chart, and where it ends.
+pub(super) fn draw(chart: &Lines, area: Area) -> (Markup, f64) {
+    let points = || chart.series.iter().flat_map(|series| &series.points);
+    let published = || chart.series.iter().flat_map(|series| &series.published);
+    let upward: Vec<f64> = points()
+        .flat_map(|point| [point.y, point.range.map_or(point.y, |(_, most)| most)])
+        .chain(published().map(|(_, y)| *y))
+        .collect();
+    let (grid, area, y) = axes::upward(&chart.y, &upward, area);
+    let lines = chart.series.iter().filter(|series| series.shape != Shape::Level);
+    let across = lines.flat_map(|series| {
+        let points = series.points.iter().map(|point| point.x);
+        points.chain(series.published.iter().map(|(x, _)| *x))
+    });
+    let x = Scale::new(&chart.x, across, area.left, area.right, 7);
+    let (axis, bottom) = axes::across(&chart.x, &x, area);
+    let pens = || {
+        chart.series.iter().enumerate().map(|(place, series)| Pen {
+            series,
+            place,
+            count: chart.series.len(),
+            x: &x,
+            y: &y,
+            area,
+        })
+    };
+    let drawn = html! {
+        (grid)
+        (axis)
+        (all(pens().map(|pen| pen.lines())))
+        (all(pens().map(|pen| pen.markers())))
+    };
+    (drawn, bottom)
+}
+
+/// What draws one series.
+struct Pen<'a> {
+    series: &'a Series,
+    /// Which one of how many it is.
+    place: usize,
+    count: usize,
+    x: &'a Scale,
+    y: &'a Scale,
+    area: Area,
+}
+
+impl Pen<'_> {
+    fn at(&self, x: f64, y: f64) -> (f64, f64) {
+        (self.x.place(x), self.y.place(y))
+    }
+
+    fn lines(&self) -> Markup {
+        let Series { look, points, .. } = self.series;
+        let places = match self.series.shape {
+            Shape::Level => points.first().map_or_else(Vec::new, |point| {
+                let y = self.y.place(point.y);
+                vec![(self.area.left, y), (self.area.right, y)]
+            }),
+            Shape::Line => points.iter().map(|point| self.at(point.x, point.y)).collect(),
+            Shape::Steps => self.steps(),
+        };
+        let ranges = points.iter().filter_map(|point| Some((point, point.range?)));
+        let level = self.series.shape == Shape::Level;
+        html! {
+            (line(*look, &places))
+            @if !level {
+                (all(ranges.map(|(point, range)| self.range(point, range))))
+            }
+        }
+    }
+
+    /// From the least to the greatest number, with an end on each.
+    fn range(&self, point: &Point, (least, most): (f64, f64)) -> Markup {
+        let ((x, low), (_, high)) = (self.at(point.x, least), self.at(point.x, most));
+        let d = format!(
+            "{} {} {}",
+            axes::path(&[(x, low), (x, high)]),
+            axes::path(&[(x - 5.0, low), (x + 5.0, low)]),
+            axes::path(&[(x - 5.0, high), (x + 5.0, high)])
+        );
+        let colour = self.series.look.colour;
+        html! { path class={ (colour.name()) " line" } d=(d) fill="none" stroke=(colour.hex()) stroke-width="1.5" {} }
+    }
+
+    /// The corners of a line of steps, from x = 0 to the end of the axis, none nearer than half a pixel to the next.
+    fn steps(&self) -> Vec<(f64, f64)> {
+        let mut places: Vec<(f64, f64)> = vec![self.at(0.0, 0.0)];
+        let mut last = self.y.place(0.0);
+        for point in &self.series.points {
+            let (x, y) = self.at(point.x, point.y);
+            match places.last_mut() {
+                Some(end) if x - end.0 < 0.5 => end.1 = y,
+                _ => places.extend([(x, last), (x, y)]),
+            }
+            last = y;
+        }
+        places.push((self.area.right, last));
+        places
+    }
+
+    fn markers(&self) -> Markup {
+        let Series {
+            look,
+            label,
+            points,
+            published,
+            shape,
+        } = self.series;
+        // A line across has its markers at its end, where the others' are few.
+        let place = |x, y| match shape {
+            Shape::Level => (self.area.right - LEVEL_MARKER, self.y.place(y)),
+            Shape::Line | Shape::Steps => self.at(x, y),
+        };
+        let solid = |point: &Point| {
+            let tells = format!("{label}: {} at {}", short(point.y), short(point.x));
+            marker(*look, Fill::Solid, place(point.x, point.y), Some(&tells))
+        };
+        let hollow = |(x, y): &(f64, f64)| {
+            let tells = format!("{label}, published: {} at {}", short(*y), short(*x));
+            marker(*look, Fill::Hollow, place(*x, *y), Some(&tells))
+        };
+        html! {
+            (all(published.iter().map(hollow)))
+            @match shape {
+                Shape::Line | Shape::Level => { (all(points.iter().map(solid))) },
+                Shape::Steps => { (all(self.spaced().into_iter().map(|place| marker(*look, Fill::Solid, place, None)))) },
+            }
+        }
+    }
+
+    /// Places of markers on a line of steps, for each series others, so that lines that lie upon each other can be told
+    /// apart.
+    fn spaced(&self) -> Vec<(f64, f64)> {
+        let steps = self.steps();
+        #[expect(clippy::cast_precision_loss, reason = "there are few series")]
+        let part = (self.place as f64 + 0.5) / self.count as f64;
+        let apart = (0..).map(|place| self.area.left + MARKERS_APART * (f64::from(place) + part));
+        apart
+            .take_while(|x| *x < self.area.right)
+            .filter_map(|x| {
+                let before = steps.iter().take_while(|(step, _)| *step <= x).last();
+                before.map(|(_, y)| (x, *y))
+            })
+            .collect()
+    }
+}
+
+fn line(look: Look, places: &[(f64, f64)]) -> Markup {
+    let dashes = Some(look.dashes()).filter(|dashes| !dashes.is_empty());
+    html! {
+        path class={ (look.colour.name()) " line" } d=(axes::path(places)) fill="none" stroke=(look.colour.hex())
+            stroke-width=(at(2.4)) stroke-linejoin="round" stroke-dasharray=[dashes] {}
+    }
+}

@@ -1,0 +1,82 @@
+//! Markers and hatches.
+
+use std::f64::consts::PI;
+
+use maud::{Markup, html};
+
+use super::at;
+use crate::plot::look::{Colour, Look, Marker};
+
+/// Whether a marker is ours or published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fill {
+    /// Ours.
+    Solid,
+    /// Published by others.
+    Hollow,
+}
+
+/// A marker around a place. `tells` is what a pointer over it is told.
+pub(super) fn marker(look: Look, fill: Fill, (x, y): (f64, f64), tells: Option<&str>) -> Markup {
+    let colour = look.colour;
+    let (hex, none) = (colour.hex(), "none");
+    let (inside, outside, width, radius, class) = match fill {
+        Fill::Solid => (hex, "#ffffff", "1", 5.0, format!("{} solid", colour.name())),
+        Fill::Hollow => (none, hex, "1.8", 8.0, format!("{} hollow", colour.name())),
+    };
+    let tells = html! { @if let Some(tells) = tells { title { (tells) } } };
+    html! {
+        @if look.marker == Marker::Circle {
+            circle class=(class) cx=(at(x)) cy=(at(y)) r=(at(radius)) fill=(inside) stroke=(outside) stroke-width=(width) { (tells) }
+        } @else {
+            polygon class=(class) points=(outline(look.marker, x, y, radius)) fill=(inside) stroke=(outside)
+                stroke-width=(width) stroke-linejoin="round" { (tells) }
+        }
+    }
+}
+
+/// The corners of a marker, as SVG writes them. Each covers about what a circle of that radius does.
+fn outline(marker: Marker, x: f64, y: f64, radius: f64) -> String {
+    // How many corners, how far out, the second of each two how far out of that, and turned by how much of a turn.
+    let (corners, size, waist, turn) = match marker {
+        Marker::Circle => (24, 1.0, 1.0, 0.0),
+        Marker::Square => (4, 1.3, 1.0, 0.125),
+        Marker::Up => (3, 1.45, 1.0, 0.75),
+        Marker::Down => (3, 1.45, 1.0, 0.25),
+        Marker::Diamond => (4, 1.35, 1.0, 0.0),
+        Marker::Star => (10, 1.5, 0.45, 0.75),
+        Marker::Cross => (8, 1.5, 0.45, 0.125),
+        Marker::Pentagon => (5, 1.2, 1.0, 0.75),
+    };
+    let mut points = Vec::new();
+    for corner in 0..corners {
+        let angle = 2.0 * PI * (f64::from(corner) / f64::from(corners) + turn);
+        let out = radius * size * if corner % 2 == 1 { waist } else { 1.0 };
+        points.push(format!(
+            "{},{}",
+            at(x + out * angle.cos()),
+            at(y + out * angle.sin())
+        ));
+    }
+    points.join(" ")
+}
+
+/// The definition of a hatch: white strokes on the look's colour.
+pub(super) fn hatch(look: Look, id: &str) -> Markup {
+    let strokes = match look.texture % Look::HATCHES {
+        0 => "",
+        1 => "M0,8 L8,0 M-1,1 L1,-1 M7,9 L9,7",
+        2 => "M4,3 L4,5 M3,4 L5,4",
+        3 => "M0,0 L8,8 M7,-1 L9,1 M-1,7 L1,9",
+        4 => "M0,4 L8,4",
+        5 => "M4,0 L4,8",
+        6 => "M0,4 L8,4 M4,0 L4,8",
+        _ => "M0,0 L8,8 M0,8 L8,0",
+    };
+    html! {
+        pattern id=(id) width="8" height="8" patternUnits="userSpaceOnUse" {
+            rect class={ (look.colour.name()) " area" } width="8" height="8" fill=(look.colour.hex()) {}
+            path d=(strokes) fill="none" stroke=(if look.colour == Colour::Yellow { "#000000" } else { "#ffffff" }) stroke-width="1.6" {}
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! How long tasks wait for their grant: cumulative distributions (OSDI'21, figures 7, 9, 12b, 17, 18b, 19b). They count
+//! all tasks, so that they end at the part that is granted.
+
+use super::{Drawable, MICE, Micro, Missing, series};
+use crate::{
+    experiment::CompositionKind,
+    plot::{
+        figure::{Axis, Chart, Figure, Lines, Point, Series, Shape},
+        look::{Look, looks_of_policies},
+        runs::{Runs, by_number, count, policy_label, reference, same, unlocking},
+        scale::{rounded, short},
+    },
+    results::RunRow,
+};
+
+/// More lines than these can't be told apart.
+const MOST_LINES: usize = 7;
+
+/// What all figures of an experiment have in common.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Waiting {
+    /// In which unit of time, and how many seconds that is.
+    pub(super) unit: (&'static str, f64),
+    /// After how many of them the axis ends.
+    pub(super) most: f64,
+    pub(super) about: &'static str,
+}
+
+const MICRO: Waiting = Waiting {
+    unit: ("s", 1.0),
+    // The paper's timeout.
+    most: 300.0,
+    about: "Of all tasks, the part that had been granted within so long after they came. A line ends at the part that was \
+            ever granted; the others waited in vain. 75% mice.",
+};
+
+/// At the usual N, a line for each policy.
+pub(super) fn by_policy(micro: Micro, runs: &Runs<'_>) -> Drawable {
+    let n = micro.usual_n();
+    let title = micro.title(
+        &format!("Delay by policy, N = T = {}", short(n)),
+        ["7", "17", "9", "18b"],
+    );
+    let chosen = usual(micro, runs).filter(|run| unlocking(run).is_none_or(|place| same(place, n)));
+    let policies = series::by_policy(chosen);
+    let lines: Vec<(String, &str, Vec<Point>)> = policies
+        .iter()
+        .filter_map(|(key, rows)| {
+            let points = MICRO.distribution(runs, reference(rows.iter().copied())?)?;
+            Some((key.label(), key.policy.as_str(), points))
+        })
+        .collect();
+    if lines.is_empty() {
+        return Err(micro.missing(
+            &title,
+            &format!(", 75% mice and N or T of {}, with their delays", short(n)),
+        ));
+    }
+    let looks = looks_of_policies(&lines.iter().map(|(_, policy, _)| *policy).collect::<Vec<_>>());
+    let lines = lines
+        .into_iter()
+        .zip(looks)
+        .map(|((label, _, points), look)| Series {
+            label,
+            look,
+            shape: Shape::Steps,
+            points,
+            published: Vec::new(),
+        });
+    Ok(MICRO.figure(micro.name("delay"), title, lines.collect()))
+}
+
+/// For each policy that has an N or T, a line for each of these.
+pub(super) fn by_unlocking(micro: Micro, runs: &Runs<'_>) -> Vec<Drawable> {
+    let policies: &[&str] = match micro.composition {
+        CompositionKind::Basic => &["dpf-n", "dpf-t", "rr-n", "rr-t"],
+        CompositionKind::Renyi => &["dpf-n", "dpf-t"],
+    };
+    let figures = policies.iter().map(|policy| {
+        let what = if policy.ends_with("-t") { "T" } else { "N" };
+        let title = micro.title(
+            &format!("Delay of {} by {what}", policy_label(policy)),
+            ["7", "17", "9", "18b"],
+        );
+        let missing = micro.missing(
+            &title,
+            &format!(", policy {policy} and 75% mice, with their delays"),
+        );
+        let rows = usual(micro, runs).filter(|run| run.policy == *policy);
+        MICRO.by_unlocking(runs, rows, micro.name(&format!("delay-{policy}")), missing)
+    });
+    figures.collect()
+}
+
+/// Runs at the usual share of mice.
+fn usual<'a>(micro: Micro, runs: &Runs<'a>) -> impl Iterator<Item = &'a RunRow> {
+    runs.of(micro.experiment).filter(move |run| {
+        run.composition == micro.composition && run.mice.is_some_and(|mice| same(mice, MICE))
+    })
+}
+
+impl Waiting {
+    /// A line for each N or T of `rows`. `missing` has the title.
+    pub(super) fn by_unlocking<'a>(
+        self,
+        runs: &Runs<'_>,
+        rows: impl Iterator<Item = &'a RunRow>,
+        name: String,
+        missing: Missing,
+    ) -> Drawable {
+        let mut chosen: Vec<(f64, &RunRow)> = rows
+            .filter_map(|run| Some((run.n.map(f64::from).or(run.lifetime)?, run)))
+            .collect();
+        chosen.sort_by(|(one, run), (other, next)| by_number(*one, *other).then(run.seed.cmp(&next.seed)));
+        let groups = chosen.chunk_by(|(one, _), (other, _)| same(*one, *other));
+        let lines: Vec<(String, Vec<Point>)> = groups
+            .filter_map(|group| {
+                let run = reference(group.iter().map(|(_, run)| *run))?;
+                let label = match (run.n, run.lifetime) {
+                    (Some(n), _) => format!("N = {}", short(f64::from(n))),
+                    (None, lifetime) => format!("T = {} s", rounded(lifetime?)),
+                };
+                Some((label, self.distribution(runs, run)?))
+            })
+            .collect();
+        if lines.is_empty() {
+            return Err(missing);
+        }
+        let lines = evenly(lines, MOST_LINES).into_iter().enumerate();
+        let lines = lines.map(|(place, (label, points))| Series {
+            label,
+            look: Look::nth(place),
+            shape: Shape::Steps,
+            points,
+            published: Vec::new(),
+        });
+        Ok(self.figure(name, missing.title, lines.collect()))
+    }
+
+    /// Which part of all tasks had been granted when they had waited so long. Nothing was granted: a line at 0.
+    fn distribution(self, runs: &Runs<'_>, run: &RunRow) -> Option<Vec<Point>> {
+        let delays = runs.delays(run);
+        if run.tasks == 0 || (delays.is_empty() && run.granted > 0) {
+            return None;
+        }
+        let (_, seconds) = self.unit;
+        let points = delays
+            .iter()
+            .map(|row| Point::new(row.delay / seconds, count(row.granted) / count(run.tasks)));
+        Some(if delays.is_empty() {
+            vec![Point::new(0.0, 0.0)]
+        } else {
+            points.collect()
+        })
+    }
+
+    fn figure(self, name: String, title: String, series: Vec<Series>) -> Figure {
+        let (unit, _) = self.unit;
+        Figure {
+            name,
+            title,
+            about: self.about.to_owned(),
+            chart: Chart::Lines(Lines {
+                x: Axis::linear(format!("Scheduling delay ({unit})")).to(self.most),
+                y: Axis::linear("Granted part of all tasks"),
+                series,
+                published: None,
+            }),
+        }
+    }
+}
+
+/// At most `most` of them, the first and the last among them, the others as evenly as can be.
+fn evenly<T>(all: Vec<T>, most: usize) -> Vec<T> {
+    let count = all.len();
+    if count <= most {
+        return all;
+    }
+    let kept: Vec<usize> = (0..most).map(|place| place * (count - 1) / (most - 1)).collect();
+    let numbered = all.into_iter().enumerate();
+    numbered
+        .filter(|(place, _)| kept.contains(place))
+        .map(|(_, one)| one)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::evenly;
+
+    #[test]
+    fn the_first_and_the_last_are_kept() {
+        assert_eq!(evenly((1..=17).collect(), 7), [1, 3, 6, 9, 11, 14, 17]);
+        assert_eq!(evenly(vec![1, 2], 7), [1, 2]);
+    }
+}

@@ -1,0 +1,54 @@
+//! Granted tasks against N or T (OSDI'21, figures 6, 8, 16, 18a).
+
+use super::{Drawable, MICE, Micro, series};
+use crate::{
+    experiment::{CompositionKind, Experiment},
+    plot::{
+        figure::{Axis, Chart, Figure, Lines, Shape},
+        published::{Published, Source},
+        runs::{Runs, same, unlocking},
+    },
+};
+
+pub(super) fn figure(micro: Micro, runs: &Runs<'_>, published: &[Published]) -> Drawable {
+    let title = micro.title("Granted tasks by N and T", ["6", "16", "8", "18"]);
+    let chosen = || {
+        runs.of(micro.experiment).filter(|run| {
+            run.composition == micro.composition && run.mice.is_some_and(|mice| same(mice, MICE))
+        })
+    };
+    let mut lines = series::granted(chosen(), unlocking);
+    if lines.iter().all(|line| line.shape == Shape::Level) {
+        return Err(micro.missing(&title, ", 75% mice and some N or T"));
+    }
+    let names = series::by_policy(chosen());
+    for (line, key) in lines.iter_mut().zip(names.keys()) {
+        let of = (micro.experiment, micro.composition);
+        line.published = series::published(published, of, &key.policy, Source::Notebook, |row| {
+            // FCFS has no N: its value is the same everywhere.
+            let place = row.n.map_or(0.0, f64::from);
+            row.mice.is_some_and(|mice| same(mice, MICE)).then_some(place)
+        });
+    }
+    let label = micro.unlocking_label();
+    // From 1 to 10,000, as figure 10 has it: most of what happens lies below 500.
+    let wide = (micro.experiment, micro.composition) == (Experiment::MicroMulti, CompositionKind::Basic);
+    Ok(Figure {
+        name: micro.name("granted"),
+        title,
+        about: format!(
+            "How many of all tasks were granted, 75% of them mice. FCFS has neither N nor T: a line across.{}",
+            series::seeds_note(chosen())
+        ),
+        chart: Chart::Lines(Lines {
+            x: if wide {
+                Axis::log(label)
+            } else {
+                Axis::linear(label)
+            },
+            y: Axis::linear("Granted tasks"),
+            series: lines,
+            published: Some(micro.published_label()),
+        }),
+    })
+}

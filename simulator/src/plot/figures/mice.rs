@@ -1,0 +1,50 @@
+//! Granted tasks against the share of mice.
+
+use super::{Drawable, Micro, series};
+use crate::plot::{
+    figure::{Axis, Chart, Figure, Lines, Shape},
+    published::{Published, Source},
+    runs::{Runs, same, unlocking},
+    scale::short,
+};
+
+pub(super) fn figure(micro: Micro, runs: &Runs<'_>, published: &[Published]) -> Drawable {
+    let n = micro.usual_n();
+    let title = micro.title(&format!("Granted tasks by mice, N = T = {}", short(n)), [""; 4]);
+    let chosen = || {
+        let usual = move |run: &&_| unlocking(run).is_none_or(|place| same(place, n));
+        runs.of(micro.experiment)
+            .filter(|run| run.composition == micro.composition)
+            .filter(usual)
+    };
+    let mut lines = series::granted(chosen(), |run| run.mice);
+    if lines.iter().all(|line| line.points.len() < 2) {
+        return Err(micro.missing(
+            &title,
+            &format!(", N or T of {} and several shares of mice", short(n)),
+        ));
+    }
+    let names = series::by_policy(chosen());
+    for (line, key) in lines.iter_mut().zip(names.keys()) {
+        line.shape = Shape::Line;
+        let of = (micro.experiment, micro.composition);
+        line.published = series::published(published, of, &key.policy, Source::Notebook, |row| {
+            row.mice
+                .filter(|_| row.n.is_none_or(|place| same(f64::from(place), n)))
+        });
+    }
+    Ok(Figure {
+        name: micro.name("mice"),
+        title,
+        about: format!(
+            "Mice ask for 1% of a block's epsilon, all others (elephants) for 10%.{}",
+            series::seeds_note(chosen())
+        ),
+        chart: Chart::Lines(Lines {
+            x: Axis::linear("Mice among the tasks (%)"),
+            y: Axis::linear("Granted tasks"),
+            series: lines,
+            published: Some(micro.published_label()),
+        }),
+    })
+}

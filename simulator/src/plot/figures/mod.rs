@@ -1,0 +1,214 @@
+//! Which figures there are, and what each is made of. A figure for which runs are missing says which.
+
+mod classes;
+mod compositions;
+mod delay;
+mod granted;
+mod macro_benchmark;
+mod mice;
+mod packing;
+mod series;
+
+use super::{
+    figure::Figure,
+    published::Published,
+    runs::{Runs, composition_label},
+};
+use crate::experiment::{CompositionKind, Experiment};
+
+/// A figure that can't be drawn.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Missing {
+    /// What it would show.
+    pub title: String,
+    /// Which runs it needs.
+    pub needs: String,
+}
+
+/// The figures of one experiment.
+#[derive(Clone, Debug)]
+pub struct Section {
+    /// Which one.
+    pub experiment: Experiment,
+    /// Those that can be drawn.
+    pub figures: Vec<Figure>,
+    /// Those that can't.
+    pub missing: Vec<Missing>,
+}
+
+impl Section {
+    /// What the experiment is called.
+    #[must_use]
+    pub fn title(&self) -> String {
+        let title = match self.experiment {
+            Experiment::MicroSingle => "Micro-benchmark, one block",
+            Experiment::MicroMulti => "Micro-benchmark, many blocks",
+            Experiment::Macro => "Macro-benchmark",
+            Experiment::Alibaba => "DPack on Alibaba-DP",
+            Experiment::DpackOrders => "DPack, tasks of different best orders",
+            Experiment::DpackBlocks => "DPack, tasks for different numbers of blocks",
+        };
+        format!("{title} ({})", self.experiment)
+    }
+
+    /// What is to be known of it.
+    #[must_use]
+    pub const fn about(&self) -> &'static str {
+        match self.experiment {
+            Experiment::MicroSingle => {
+                "OSDI'21, section 6.1.1. The plots that the artifact stored were made from other random numbers than its \
+                 release scripts draw, so that theirs and ours agree in shape; where luck counts (FCFS, round robin, small \
+                 N), not in number."
+            }
+            Experiment::MicroMulti => {
+                "OSDI'21, section 6.1.2. The artifact's stored plots and its release scripts agree within what can be read \
+                 off a plot. The paper's own figures are of an earlier run with other N: FCFS about 1060, the best of \
+                 DPF about 2250."
+            }
+            Experiment::Macro => {
+                "OSDI'21, section 6.2, event-level privacy, rebuilt from the published demands: the paper's runs used the \
+                 real trainings' demands and unseeded random numbers."
+            }
+            Experiment::Alibaba => {
+                "EuroSys'25, section 6.3. The tasks are synthetic: drawn from distributions that have the published \
+                 structure, unless the runs say otherwise. The paper reports that DPack grants 1.3 to 1.7 times as many \
+                 tasks as DPF."
+            }
+            Experiment::DpackOrders => {
+                "EuroSys'25, section 6.2, one block. The paper's curves are rebuilt from its description; it reports 1.0 to \
+                 2.6 times as many tasks as DPF over its micro-benchmarks, up to 67% more by this heterogeneity."
+            }
+            Experiment::DpackBlocks => {
+                "EuroSys'25, section 6.2, many blocks. The paper's curves are rebuilt from its description; it reports up to \
+                 161% more tasks than DPF by this heterogeneity."
+            }
+        }
+    }
+}
+
+/// A figure, or why there is none.
+type Drawable = Result<Figure, Missing>;
+
+/// The figures of all experiments, in their order.
+#[must_use]
+pub fn sections(runs: &Runs<'_>, published: &[Published]) -> Vec<Section> {
+    let sections = Experiment::ALL.map(|experiment| {
+        let figures: Vec<Drawable> = match experiment {
+            Experiment::MicroSingle | Experiment::MicroMulti => micro(experiment, runs, published),
+            Experiment::Macro => macro_benchmark::figures(runs, published),
+            Experiment::Alibaba => packing::by_load(runs),
+            Experiment::DpackOrders | Experiment::DpackBlocks => packing::by_spread(experiment, runs),
+        };
+        let (mut drawn, mut missing) = (Vec::new(), Vec::new());
+        for figure in figures {
+            match figure {
+                Ok(figure) => drawn.push(figure),
+                Err(none) => missing.push(none),
+            }
+        }
+        Section {
+            experiment,
+            figures: drawn,
+            missing,
+        }
+    });
+    sections.into()
+}
+
+/// Where the micro-benchmarks' figures are from, and what they have in common.
+#[derive(Clone, Copy, Debug)]
+struct Micro {
+    experiment: Experiment,
+    composition: CompositionKind,
+}
+
+/// The share of mice at which the paper compares everything but shares of mice.
+const MICE: f64 = 75.0;
+
+impl Micro {
+    /// The N at which the paper compares policies.
+    fn usual_n(self) -> f64 {
+        match self.composition {
+            CompositionKind::Basic => 125.0,
+            CompositionKind::Renyi => 25_399.0,
+        }
+    }
+
+    /// The beginning of its figures' names.
+    fn name(self, figure: &str) -> String {
+        let composition = match self.composition {
+            CompositionKind::Basic => "basic",
+            CompositionKind::Renyi => "renyi",
+        };
+        format!("{}-{composition}-{figure}", self.experiment)
+    }
+
+    /// `what`, of which experiment, and which figure of the paper that is.
+    fn title(self, what: &str, [single, single_renyi, multi, multi_renyi]: [&str; 4]) -> String {
+        let (blocks, figure) = match (self.experiment, self.composition) {
+            (Experiment::MicroSingle, CompositionKind::Basic) => ("one block", single),
+            (Experiment::MicroSingle, CompositionKind::Renyi) => ("one block", single_renyi),
+            (_, CompositionKind::Basic) => ("many blocks", multi),
+            (_, CompositionKind::Renyi) => ("many blocks", multi_renyi),
+        };
+        let composition = composition_label(self.composition);
+        if figure.is_empty() {
+            format!("{what}: {blocks}, {composition}")
+        } else {
+            // A figure and its number stay together.
+            format!("{what}: {blocks}, {composition} (Fig.\u{a0}{figure})")
+        }
+    }
+
+    /// What a legend says of published points.
+    fn published_label(self) -> String {
+        let error = match (self.experiment, self.composition) {
+            (Experiment::MicroSingle, CompositionKind::Basic) => "±1",
+            (Experiment::MicroSingle, CompositionKind::Renyi) => "±200",
+            (_, CompositionKind::Basic) => "±1–2%",
+            (_, CompositionKind::Renyi) => "±300",
+        };
+        format!("hollow: the artifact's stored plot, read off ({error})")
+    }
+
+    fn missing(self, title: &str, needs: &str) -> Missing {
+        Missing {
+            title: title.to_owned(),
+            needs: format!(
+                "runs of {} with {}{needs}",
+                self.experiment,
+                composition_label(self.composition)
+            ),
+        }
+    }
+
+    /// What the axis of N and T counts.
+    fn unlocking_label(self) -> String {
+        let interval = self.experiment.interval(self.composition).unwrap_or(1.0);
+        let unit = if interval < 0.01 {
+            format!("{:.2} ms", interval * 1000.0)
+        } else {
+            format!("{} s", super::scale::short(interval))
+        };
+        format!("Arrivals that unlock a block (N), or its lifetime (T) in mean intervals of {unit}")
+    }
+}
+
+fn micro(experiment: Experiment, runs: &Runs<'_>, published: &[Published]) -> Vec<Drawable> {
+    let mut figures = Vec::new();
+    for composition in [CompositionKind::Basic, CompositionKind::Renyi] {
+        let micro = Micro {
+            experiment,
+            composition,
+        };
+        figures.push(granted::figure(micro, runs, published));
+        figures.push(delay::by_policy(micro, runs));
+        figures.extend(delay::by_unlocking(micro, runs));
+        figures.push(mice::figure(micro, runs, published));
+        figures.push(classes::figure(micro, runs));
+    }
+    if experiment == Experiment::MicroMulti {
+        figures.push(compositions::figure(runs));
+    }
+    figures
+}

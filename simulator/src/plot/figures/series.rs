@@ -1,0 +1,94 @@
+//! What figures are made of: runs to lines.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    experiment::{CompositionKind, Experiment},
+    plot::{
+        figure::{Point, Series, Shape},
+        look::{Look, looks_of_policies},
+        published::{Published, Quantity, Source},
+        runs::{PolicyKey, count, distinct, same},
+    },
+    results::RunRow,
+};
+
+/// Each policy's runs.
+pub(super) fn by_policy<'a>(runs: impl Iterator<Item = &'a RunRow>) -> BTreeMap<PolicyKey, Vec<&'a RunRow>> {
+    let mut policies: BTreeMap<PolicyKey, Vec<&RunRow>> = BTreeMap::new();
+    for run in runs {
+        policies.entry(PolicyKey::of(run)).or_default().push(run);
+    }
+    policies
+}
+
+/// The looks of policies.
+pub(super) fn looks(policies: &BTreeMap<PolicyKey, Vec<&RunRow>>) -> Vec<Look> {
+    let names: Vec<&str> = policies.keys().map(|key| key.policy.as_str()).collect();
+    looks_of_policies(&names)
+}
+
+/// How many tasks were granted against a parameter: a line for each policy, a level for one that doesn't have it.
+pub(super) fn granted<'a>(
+    runs: impl Iterator<Item = &'a RunRow>,
+    parameter: impl Fn(&RunRow) -> Option<f64>,
+) -> Vec<Series> {
+    let policies = by_policy(runs);
+    let looks = looks(&policies);
+    let lines = policies.iter().zip(looks).map(|((key, runs), look)| {
+        let has_it = runs.iter().any(|run| parameter(run).is_some());
+        let shape = if has_it { Shape::Line } else { Shape::Level };
+        let place = |run: &RunRow| if has_it { parameter(run) } else { Some(0.0) };
+        let points = distinct(runs.iter().filter_map(|run| place(run)))
+            .into_iter()
+            .filter_map(|x| {
+                let there = runs
+                    .iter()
+                    .filter(|run| place(run).is_some_and(|place| same(place, x)));
+                Point::of(x, &there.map(|run| count(run.granted)).collect::<Vec<_>>())
+            });
+        Series {
+            label: key.label(),
+            look,
+            shape,
+            points: points.collect(),
+            published: Vec::new(),
+        }
+    });
+    lines.collect()
+}
+
+/// Whether any point stands for more than one run, and what is to be said about that.
+pub(super) fn seeds_note<'a>(runs: impl Iterator<Item = &'a RunRow>) -> String {
+    let mut seeds: Vec<u64> = runs.map(|run| run.seed).collect();
+    seeds.sort_unstable();
+    seeds.dedup();
+    match seeds.as_slice() {
+        [] => String::new(),
+        [seed] => format!(" One run for each point, seed {seed}."),
+        seeds => format!(
+            " Points are means over {} seeds, bars go from the least to the greatest.",
+            seeds.len()
+        ),
+    }
+}
+
+/// How many tasks others' runs granted, from the first of `sources` that tells: for the runs that `place` gives a place
+/// on the axis to.
+pub(super) fn published(
+    published: &[Published],
+    (experiment, composition): (Experiment, CompositionKind),
+    policy: &str,
+    source: Source,
+    place: impl Fn(&Published) -> Option<f64>,
+) -> Vec<(f64, f64)> {
+    let experiment = experiment.to_string();
+    let points = published.iter().filter(|row| {
+        row.experiment == experiment
+            && row.composition == composition
+            && row.quantity == Quantity::Granted
+            && row.source == source
+            && row.policy == policy
+    });
+    points.filter_map(|row| Some((place(row)?, row.value))).collect()
+}

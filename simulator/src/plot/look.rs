@@ -1,0 +1,211 @@
+//! Colours, markers, dashes and hatches. Colours are those of Okabe and Ito ("Color Universal Design", 2008), which
+//! people with any kind of colour vision tell apart; whoever sees none has the rest.
+
+/// How a series looks. Two looks of the first eight have nothing in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Look {
+    /// Colour.
+    pub colour: Colour,
+    /// What stands on its points.
+    pub marker: Marker,
+    /// How its line is broken, and how its bars are filled: a place in [`Look::DASHES`] and [`Look::HATCHES`].
+    pub texture: usize,
+}
+
+/// A colour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Colour {
+    /// Black. A dark page turns it white.
+    Black,
+    /// Orange.
+    Orange,
+    /// Sky blue.
+    Sky,
+    /// Bluish green.
+    Green,
+    /// Yellow.
+    Yellow,
+    /// Blue.
+    Blue,
+    /// Vermillion.
+    Vermillion,
+    /// Reddish purple.
+    Purple,
+}
+
+/// What stands on a point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Marker {
+    /// ●
+    Circle,
+    /// ■
+    Square,
+    /// ▲
+    Up,
+    /// ▼
+    Down,
+    /// ◆
+    Diamond,
+    /// ★
+    Star,
+    /// ✖
+    Cross,
+    /// ⬟
+    Pentagon,
+}
+
+impl Colour {
+    /// As SVG writes it.
+    #[must_use]
+    pub const fn hex(self) -> &'static str {
+        match self {
+            Self::Black => "#000000",
+            Self::Orange => "#E69F00",
+            Self::Sky => "#56B4E9",
+            Self::Green => "#009E73",
+            Self::Yellow => "#F0E442",
+            Self::Blue => "#0072B2",
+            Self::Vermillion => "#D55E00",
+            Self::Purple => "#CC79A7",
+        }
+    }
+
+    /// Its name, as a class in SVG.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Black => "black",
+            Self::Orange => "orange",
+            Self::Sky => "sky",
+            Self::Green => "green",
+            Self::Yellow => "yellow",
+            Self::Blue => "blue",
+            Self::Vermillion => "vermillion",
+            Self::Purple => "purple",
+        }
+    }
+}
+
+/// The looks, in the order in which they are given away: yellow, which is hard to see on white, last.
+const LOOKS: [Look; 8] = {
+    use {Colour as C, Marker as M};
+    const fn look(colour: Colour, marker: Marker, texture: usize) -> Look {
+        Look {
+            colour,
+            marker,
+            texture,
+        }
+    }
+    [
+        look(C::Blue, M::Circle, 0),
+        look(C::Vermillion, M::Square, 1),
+        look(C::Green, M::Up, 2),
+        look(C::Purple, M::Down, 3),
+        look(C::Orange, M::Star, 4),
+        look(C::Black, M::Diamond, 5),
+        look(C::Sky, M::Cross, 6),
+        look(C::Yellow, M::Pentagon, 7),
+    ]
+};
+
+/// The looks that policies have wherever they can, so that a policy looks the same in all figures.
+const POLICIES: [(&str, usize); 15] = [
+    ("dpf", 0),
+    ("dpf-n", 0),
+    ("dpf-t", 1),
+    ("rr", 2),
+    ("rr-n", 2),
+    ("rr-t", 3),
+    ("dpack", 4),
+    ("dpack-n", 4),
+    ("dpack-t", 4),
+    ("fcfs", 5),
+    ("fcfs-wait-n", 5),
+    ("fcfs-wait-t", 5),
+    ("blend", 6),
+    ("blend-n", 6),
+    ("blend-t", 6),
+];
+
+impl Look {
+    /// How lines are broken: lengths of strokes and gaps, as SVG writes them.
+    pub const DASHES: [&'static str; 8] = ["", "9 4", "2 4", "12 4 2 4", "5 3", "14 6", "9 3 2 3 2 3", "1 3"];
+
+    /// How many hatches there are.
+    pub const HATCHES: usize = 8;
+
+    /// The `place`th look: the first eight differ in everything, the next 56 in their colours or markers.
+    pub(crate) const fn nth(place: usize) -> Self {
+        let (row, column) = (place / LOOKS.len(), place % LOOKS.len());
+        Self {
+            colour: LOOKS[column].colour,
+            marker: LOOKS[(column + row) % LOOKS.len()].marker,
+            texture: LOOKS[(column + row) % LOOKS.len()].texture,
+        }
+    }
+
+    /// How its line is broken.
+    pub(crate) const fn dashes(self) -> &'static str {
+        Self::DASHES[self.texture % Self::DASHES.len()]
+    }
+}
+
+/// A look for each policy of a figure: its own, or the next one that nobody has. Of several of the same name, the last,
+/// which is drawn above the others, has its own.
+pub(crate) fn looks_of_policies(policies: &[&str]) -> Vec<Look> {
+    let mut places: Vec<Option<usize>> = vec![None; policies.len()];
+    for (index, policy) in policies.iter().enumerate().rev() {
+        let own = POLICIES.iter().find(|(name, _)| name == policy);
+        if let Some((_, own)) = own
+            && !places.contains(&Some(*own))
+        {
+            places[index] = Some(*own);
+        }
+    }
+    for index in 0..places.len() {
+        if places[index].is_none() {
+            places[index] = (0..).find(|place| !places.contains(&Some(*place)));
+        }
+    }
+    places.into_iter().flatten().map(Look::nth).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn the_first_looks_have_nothing_in_common_and_no_two_are_the_same() {
+        let looks: Vec<Look> = (0..64).map(Look::nth).collect();
+        let first = &looks[..8];
+        assert_eq!(
+            first.iter().map(|look| look.colour).collect::<HashSet<_>>().len(),
+            8
+        );
+        assert_eq!(
+            first.iter().map(|look| look.marker).collect::<HashSet<_>>().len(),
+            8
+        );
+        assert_eq!(
+            first
+                .iter()
+                .map(|look| look.dashes())
+                .collect::<HashSet<_>>()
+                .len(),
+            8
+        );
+        let pairs: HashSet<_> = looks.iter().map(|look| (look.colour, look.marker)).collect();
+        assert_eq!(pairs.len(), 64);
+    }
+
+    #[test]
+    fn a_policy_keeps_its_look_and_no_two_share_one() {
+        let looks = looks_of_policies(&["fcfs", "dpack", "dpack", "optimum", "dpf-n"]);
+        assert_eq!(looks[0].colour, Colour::Black);
+        assert_eq!(looks[2].colour, Colour::Orange);
+        assert_eq!(looks[4].colour, Colour::Blue);
+        assert_eq!(looks.iter().collect::<HashSet<_>>().len(), 5);
+    }
+}

@@ -1,0 +1,29 @@
+//! The figures of the papers, from the tables that sweeps leave: which figures there are and what each shows
+//! ([`sections`]), how they are drawn ([`svg`], [`png`]), and the page that has them all. Nothing here runs anything.
+
+mod comparison;
+mod draw;
+mod figure;
+mod figures;
+mod look;
+mod page;
+mod png;
+mod published;
+mod runs;
+mod scale;
+#[cfg(test)]
+mod tests;
+mod values;
+mod write;
+
+pub use comparison::{Compared, compare};
+pub use draw::svg;
+pub use figure::{Axis, AxisKind, Bar, Bars, Chart, Figure, Lines, Point, Series, Shape};
+pub use figures::{Missing, Section, sections};
+pub use look::{Colour, Look, Marker};
+pub use page::Page;
+pub use png::{Fonts, PngError, SCALE, png};
+pub use published::{Published, Quantity, Source, published};
+pub use runs::Runs;
+pub use values::Values;
+pub use write::{PAGE, PlotError, Written, write};

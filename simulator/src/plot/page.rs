@@ -1,0 +1,266 @@
+//! The page: all figures, their numbers, ours next to the published ones, and how they were made. One file that needs no
+//! other, in the light and in the dark, on paper and on a phone.
+
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+
+use super::{
+    comparison::Compared,
+    draw,
+    figures::Section,
+    published::Source,
+    runs::{composition_label, policy_label},
+    scale::{number, short},
+    values::Values,
+};
+use crate::sweep::Manifest;
+
+/// What the page is of.
+#[derive(Clone, Debug)]
+pub struct Page<'a> {
+    /// The command that made it.
+    pub command: &'a str,
+    /// What the runs are of, as far as their sweeps say so: the file's name, and what it says.
+    pub manifests: &'a [(String, Manifest)],
+    /// How many runs there are.
+    pub runs: usize,
+    /// The figures, and our values next to the published ones.
+    pub sections: &'a [(Section, Vec<Compared>)],
+}
+
+const SOURCES: [Source; 3] = [Source::Release, Source::Notebook, Source::Paper];
+
+impl Page<'_> {
+    /// As HTML.
+    #[must_use]
+    pub fn html(&self) -> String {
+        let title = "Privacy budget scheduling: the evaluation, reproduced";
+        let page = html! {
+            (DOCTYPE)
+            html lang="en" {
+                head {
+                    meta charset="utf-8";
+                    meta name="viewport" content="width=device-width, initial-scale=1";
+                    meta name="color-scheme" content="light dark";
+                    title { (title) }
+                    style { (PreEscaped(include_str!("page.css"))) }
+                }
+                body {
+                    header {
+                        h1 { (title) }
+                        p {
+                            "Figures of " (number_of(self.runs, "run")) ", made by the engine that PrivateKube runs in a \
+                             cluster, over virtual time. Hollow markers are published values; tables have ours next to \
+                             them."
+                        }
+                        (self.contents())
+                    }
+                    main {
+                        @for (section, compared) in self.sections { (section_html(section, compared)) }
+                        (self.missing())
+                        (self.origin())
+                    }
+                }
+            }
+        };
+        page.into_string()
+    }
+
+    fn contents(&self) -> Markup {
+        html! {
+            nav {
+                @for (section, _) in self.sections {
+                    @if !section.figures.is_empty() {
+                        details {
+                            summary { a href={ "#" (section.experiment) } { (section.title()) } " (" (section.figures.len()) ")" }
+                            ul { @for figure in &section.figures { li { a href={ "#" (figure.name) } { (figure.title) } } } }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn missing(&self) -> Markup {
+        html! {
+            @if self.sections.iter().any(|(section, _)| !section.missing.is_empty()) {
+                section id="missing" {
+                    h2 { "Not drawn" }
+                    p { "There are no runs for these. " code { "privatekube-simulator sweep NAME --out DIR" } " makes them." }
+                    ul {
+                        @for (section, _) in self.sections {
+                            @for missing in &section.missing { li { strong { (missing.title) } ": needs " (missing.needs) } }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn origin(&self) -> Markup {
+        html! {
+            section id="origin" {
+                h2 { "How it was made" }
+                p { "This page: " code { (self.command) } ", version " (env!("CARGO_PKG_VERSION")) "." }
+                @if self.manifests.is_empty() { p { "The runs' directory has no manifest that says what made them." } }
+                @else {
+                    p { "The runs:" }
+                    ul {
+                        @for (file, manifest) in self.manifests {
+                            li {
+                                code { (manifest.command) } ", version " (manifest.version) ": " (number_of(manifest.runs, "run"))
+                                " of " (manifest.grid_runs) " (" (file) ")"
+                            }
+                        }
+                    }
+                }
+                p { "Colours are those of Okabe and Ito. The font is Noto Sans (SIL Open Font License)." }
+            }
+        }
+    }
+}
+
+fn section_html(section: &Section, compared: &[Compared]) -> Markup {
+    html! {
+        @if !section.figures.is_empty() {
+            section id=(section.experiment) {
+                h2 { (section.title()) }
+                p { (section.about()) }
+                (agreement(compared))
+                div class="figures" {
+                    @for figure in &section.figures {
+                        figure id=(figure.name) {
+                            (PreEscaped(draw::svg(figure)))
+                            figcaption {
+                                (figure.about) " " a href={ (figure.name) ".svg" } { "SVG" } " " a href={ (figure.name) ".png" } { "PNG" }
+                            }
+                            details { summary { "Values" } (table(&figure.values())) }
+                        }
+                    }
+                }
+                @if !compared.is_empty() {
+                    details id={ (section.experiment) "-comparison" } {
+                        summary { "Ours next to the published values (" (compared.len()) ")" }
+                        (comparison(compared))
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// In how many values we agree.
+fn agreement(compared: &[Compared]) -> Markup {
+    let counted = SOURCES.map(|source| {
+        let answers: Vec<bool> = compared.iter().filter_map(|one| one.agrees(source)).collect();
+        (
+            source,
+            answers.iter().filter(|agrees| **agrees).count(),
+            answers.len(),
+        )
+    });
+    html! {
+        @if !compared.is_empty() {
+            ul class="agreement" {
+                @for (source, agree, all) in counted {
+                    @if all > 0 {
+                        li {
+                            (source.heading()) ": " strong { (agree) " of " (all) } " values "
+                            @if source == Source::Release { "are the same, in all digits that are known" } @else { "agree within what reading them off allows" }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn table(values: &Values) -> Markup {
+    html! {
+        div class="table" {
+            table {
+                thead { tr { @for cell in &values.head { th scope="col" { (cell) } } } }
+                tbody {
+                    @for row in &values.rows {
+                        tr { @for (place, cell) in row.iter().enumerate() { @if place == 0 { th scope="row" { (cell) } } @else { td { (cell) } } } }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn comparison(compared: &[Compared]) -> Markup {
+    let sources: Vec<Source> = SOURCES
+        .into_iter()
+        .filter(|source| compared.iter().any(|one| one.agrees(*source).is_some()))
+        .collect();
+    let mice = compared.iter().any(|one| one.mice.is_some());
+    html! {
+        div class="table" {
+            table {
+                thead {
+                    tr {
+                        th scope="col" { "policy" } th scope="col" { "N or T" }
+                        @if mice { th scope="col" { "mice (%)" } }
+                        th scope="col" { "what" } th scope="col" { "ours" }
+                        @for source in &sources { th scope="col" { (source.heading()) } th scope="col" { "ours − theirs" } }
+                    }
+                }
+                tbody {
+                    @for one in compared {
+                        tr {
+                            th scope="row" { (policy_label(&one.policy)) ", " (composition_label(one.composition)) }
+                            td { (one.n.map(|n| short(f64::from(n))).unwrap_or_default()) }
+                            @if mice { td { (one.mice.map(short).unwrap_or_default()) } }
+                            td class="words" { (one.quantity) }
+                            td { (short(one.ours)) }
+                            @for source in &sources { (theirs(one, *source)) }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A published value, and how ours differs.
+fn theirs(one: &Compared, source: Source) -> Markup {
+    let theirs = one.theirs.iter().find(|(by, _, _)| *by == source);
+    html! {
+        @match theirs {
+            Some((_, value, error)) => {
+                td { (short(*value)) @if *error > 0.0 { " ±" (short(*error)) } }
+                td class=[one.agrees(source).filter(|agrees| !agrees).map(|_| "off")] { (difference(one.ours, *value)) }
+            },
+            None => { td {} td {} },
+        }
+    }
+}
+
+/// How far ours is above theirs, and how much of theirs that is.
+fn difference(ours: f64, theirs: f64) -> String {
+    let difference = ours - theirs;
+    if difference.abs() < 5e-4 {
+        return "0".to_owned();
+    }
+    let sign = if difference < 0.0 { "−" } else { "+" };
+    let part = (theirs.abs() > 0.0).then(|| number(100.0 * difference.abs() / theirs.abs(), 1));
+    let part = part.map(|part| format!(" ({sign}{part}%)")).unwrap_or_default();
+    format!("{sign}{}{part}", short(difference.abs()))
+}
+
+fn number_of(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::difference;
+
+    #[test]
+    fn differences_have_their_sign_and_part() {
+        assert_eq!(difference(2293.0, 2293.0), "0");
+        assert_eq!(difference(90.0, 100.0), "−10 (−10.0%)");
+        assert_eq!(difference(3.0, 0.0), "+3");
+    }
+}

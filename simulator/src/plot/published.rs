@@ -1,0 +1,144 @@
+//! What others published: the points of the paper's figures, and the totals of the reference simulator. All of them are
+//! in `published.csv`; `error` there is how far off a value may be, since most of them were read off pictures.
+
+use std::fmt;
+
+use serde::Deserialize;
+
+use crate::experiment::CompositionKind;
+
+/// A published value.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct Published {
+    /// The experiment's name.
+    pub experiment: String,
+    /// How budgets add up.
+    pub composition: CompositionKind,
+    /// Of what.
+    pub quantity: Quantity,
+    /// The policy's short name.
+    pub policy: String,
+    /// The number of arrivals that unlock a block; for unlocking over time, the lifetime in mean intervals between two
+    /// arrivals.
+    pub n: Option<u32>,
+    /// How many tasks in 100 are mice.
+    pub mice: Option<f64>,
+    /// The value.
+    pub value: f64,
+    /// How far off it may be.
+    pub error: f64,
+    /// Who published it.
+    pub source: Source,
+}
+
+/// Of what a value is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Quantity {
+    /// How many tasks were granted.
+    Granted,
+    /// The part of all tasks that was granted.
+    GrantedPart,
+    /// How long granted tasks waited on average, in seconds.
+    DelayAverage,
+    /// The 99th percentile of that, in seconds.
+    #[serde(rename = "delay-p99")]
+    DelayP99,
+}
+
+/// Who published a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Source {
+    /// The paper ("Privacy Budget Scheduling", OSDI'21): read off its figures 12a, 12b, 18b, 19a and 19b.
+    Paper,
+    /// The plots stored in the notebooks of the paper's artifact (github.com/columbia/PrivateKube,
+    /// evaluation/microbenchmark), read off.
+    Notebook,
+    /// The artifact's simulator, run with the parameters and the seed (3345) of its release scripts. Its percentiles are
+    /// approximate, and known in whole seconds.
+    Release,
+}
+
+impl Source {
+    /// What a table's column is called.
+    pub(crate) const fn heading(self) -> &'static str {
+        match self {
+            Self::Paper => "paper's figure (read off)",
+            Self::Notebook => "artifact's plot (read off)",
+            Self::Release => "artifact's simulator",
+        }
+    }
+}
+
+impl fmt::Display for Quantity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Granted => "granted tasks",
+            Self::GrantedPart => "granted part of all tasks",
+            Self::DelayAverage => "average delay (s)",
+            Self::DelayP99 => "99th percentile of the delay (s)",
+        })
+    }
+}
+
+/// All published values.
+#[must_use]
+pub fn published() -> Vec<Published> {
+    let table = csv::Reader::from_reader(include_str!("published.csv").as_bytes());
+    // A test reads every row; none is left out here.
+    table.into_deserialize().filter_map(Result::ok).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn every_row_is_read_and_says_something_new() {
+        let rows = include_str!("published.csv").lines().count() - 1;
+        let published = published();
+        assert_eq!(published.len(), rows);
+        let keys: HashSet<String> = published
+            .iter()
+            .map(|row| {
+                let Published {
+                    experiment,
+                    composition,
+                    quantity,
+                    policy,
+                    n,
+                    mice,
+                    source,
+                    ..
+                } = row;
+                format!("{experiment} {composition:?} {quantity} {policy} {n:?} {mice:?} {source:?}")
+            })
+            .collect();
+        assert_eq!(keys.len(), rows);
+    }
+
+    #[test]
+    fn well_known_values_are_there() {
+        let granted = |policy: &str, n, source| {
+            let published = published();
+            let known = published.iter().find(|row| {
+                row.experiment == "micro-multi"
+                    && row.composition == CompositionKind::Basic
+                    && row.quantity == Quantity::Granted
+                    && (row.policy.as_str(), row.n, row.source) == (policy, n, source)
+                    && row.mice == Some(75.0)
+            });
+            known.map(|row| (row.value, row.error))
+        };
+        assert_eq!(granted("dpf-n", Some(175), Source::Release), Some((2356.0, 0.0)));
+        assert_eq!(
+            granted("dpf-n", Some(175), Source::Notebook),
+            Some((2359.0, 47.0))
+        );
+        assert_eq!(granted("fcfs", None, Source::Release), Some((1146.0, 0.0)));
+        assert_eq!(granted("rr-n", Some(1), Source::Notebook), None);
+    }
+}

@@ -1,0 +1,164 @@
+//! From a sweep's directory to a directory of figures.
+
+use std::{
+    fs, io,
+    io::Write as _,
+    path::{Path, PathBuf},
+};
+
+use thiserror::Error;
+
+use super::{
+    Fonts, Missing, Page, PngError, Runs, compare, draw, png,
+    published::{Published, published},
+    sections,
+};
+use crate::{
+    results::{ResultsError, Tables, write_atomically},
+    sweep::Manifest,
+};
+
+/// The page's name.
+pub const PAGE: &str = "index.html";
+
+/// Why there are no figures.
+#[derive(Debug, Error)]
+pub enum PlotError {
+    /// The tables can't be read.
+    #[error(transparent)]
+    Results(#[from] ResultsError),
+    /// A manifest that is none.
+    #[error("{path}: {error}")]
+    Manifest {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        error: serde_json::Error,
+    },
+    /// There is nothing to draw.
+    #[error("{directory} has {runs} runs, which are not enough for any figure: {needs}")]
+    Nothing {
+        /// Where the tables are.
+        directory: PathBuf,
+        /// How many there are.
+        runs: usize,
+        /// What the first figures lack.
+        needs: String,
+    },
+    /// A figure can't be made.
+    #[error("figure {figure}: {error}")]
+    Png {
+        /// Its name.
+        figure: String,
+        /// Why.
+        error: PngError,
+    },
+    /// The file system refuses.
+    #[error("{path}: {error}")]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+}
+
+/// What was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// The page.
+    pub page: PathBuf,
+    /// How many figures, each as SVG and PNG.
+    pub figures: usize,
+    /// What could not be drawn.
+    pub missing: Vec<Missing>,
+}
+
+/// Draws all figures that the tables in `directory` have runs for, into `out`, which is made if it is not there.
+/// `command` is what the page says that it was made by.
+pub fn write(directory: &Path, out: &Path, command: &str) -> Result<Written, PlotError> {
+    let tables = Tables::read(directory)?;
+    let manifests = manifests(directory)?;
+    let runs = Runs::new(&tables);
+    let published: Vec<Published> = published();
+    let sections: Vec<_> = sections(&runs, &published)
+        .into_iter()
+        .map(|section| {
+            let compared = compare(section.experiment, &runs, &published);
+            (section, compared)
+        })
+        .collect();
+    let missing: Vec<Missing> = sections
+        .iter()
+        .flat_map(|(section, _)| section.missing.clone())
+        .collect();
+    let figures = || sections.iter().flat_map(|(section, _)| &section.figures);
+    if figures().next().is_none() {
+        let needs = missing
+            .iter()
+            .take(2)
+            .map(|none| format!("{:?} needs {}", none.title, none.needs));
+        return Err(PlotError::Nothing {
+            directory: directory.to_owned(),
+            runs: runs.count(),
+            needs: needs.collect::<Vec<_>>().join("; "),
+        });
+    }
+    fs::create_dir_all(out).map_err(io(out))?;
+    let fonts = Fonts::default();
+    for figure in figures() {
+        let svg = draw::svg(figure);
+        let picture = png(&svg, &fonts).map_err(|error| PlotError::Png {
+            figure: figure.name.clone(),
+            error,
+        })?;
+        save(&out.join(format!("{}.svg", figure.name)), svg.as_bytes())?;
+        save(&out.join(format!("{}.png", figure.name)), &picture)?;
+    }
+    let page = Page {
+        command,
+        manifests: &manifests,
+        runs: runs.count(),
+        sections: &sections,
+    };
+    save(&out.join(PAGE), page.html().as_bytes())?;
+    Ok(Written {
+        page: out.join(PAGE),
+        figures: figures().count(),
+        missing,
+    })
+}
+
+fn io(path: &Path) -> impl Fn(io::Error) -> PlotError {
+    move |error| PlotError::Io {
+        path: path.to_owned(),
+        error,
+    }
+}
+
+fn save(path: &Path, bytes: &[u8]) -> Result<(), PlotError> {
+    write_atomically(path, |to| to.write_all(bytes)).map_err(io(path))
+}
+
+/// The manifests of all shards, by their files' names.
+fn manifests(directory: &Path) -> Result<Vec<(String, Manifest)>, PlotError> {
+    let mut manifests = Vec::new();
+    for entry in fs::read_dir(directory).map_err(io(directory))? {
+        let path = entry.map_err(io(directory))?.path();
+        let name = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .unwrap_or_default();
+        let is_json = path.extension().is_some_and(|ending| ending == "json");
+        if name.starts_with("manifest") && is_json {
+            let text = fs::read_to_string(&path).map_err(io(&path))?;
+            let manifest = serde_json::from_str(&text).map_err(|error| PlotError::Manifest {
+                path: path.clone(),
+                error,
+            })?;
+            manifests.push((name.to_owned(), manifest));
+        }
+    }
+    manifests.sort_by(|(one, _), (other, _)| one.cmp(other));
+    Ok(manifests)
+}
