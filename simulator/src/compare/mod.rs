@@ -3,6 +3,7 @@
 //!
 //! A [`Side`] is a run that was made or read; a [`Comparison`] is of two of them, and its [`page`](Comparison::page) is for people.
 
+mod error;
 mod numbers;
 mod side;
 mod text;
@@ -10,8 +11,9 @@ mod text;
 use serde::Serialize;
 
 use crate::{Decision, Delays, Summary, Task, Workload, seconds};
+pub use error::SideError;
 pub use numbers::Spread;
-pub use side::{Side, SideError, pair};
+pub use side::{Side, pair};
 pub use text::Page;
 
 /// What differs between run A and run B.
