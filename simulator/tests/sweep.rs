@@ -248,3 +248,34 @@ fn what_is_wrong_is_named_with_what_is_accepted() {
         stderr(&output)
     );
 }
+
+#[test]
+fn figures_of_a_sweep_that_lacks_a_shard_are_refused_if_the_whole_is_asked_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let figures = directory.path().join("figures");
+    made(directory.path(), &[&SMALL[..], &["--shard", "1/2"]].concat());
+    let plot = |whole: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_privatekube-simulator"));
+        command
+            .arg("plot")
+            .arg(directory.path())
+            .args(whole)
+            .output()
+            .unwrap()
+    };
+    let output = plot(&["--whole"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        stderr(&output).contains("of 45 runs are missing in "),
+        "{}",
+        stderr(&output)
+    );
+    assert!(!figures.exists());
+    let output = plot(&[]);
+    assert!(output.status.success() && stderr(&output).contains("of 45 runs are missing"));
+    made(directory.path(), &[&SMALL[..], &["--shard", "2/2"]].concat());
+    let output = plot(&["--whole"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(!stderr(&output).contains("are missing"), "{}", stderr(&output));
+    assert!(figures.join("index.html").exists());
+}

@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::Args;
-use privatekube_simulator::plot;
+use privatekube_simulator::{plot, sweep::Coverage};
 
 /// Draws the papers' figures of the runs in DIR (all shards together), as SVG and PNG, and a page with all of them, our
 /// values next to the published ones.
@@ -17,10 +17,14 @@ pub(crate) struct Plot {
     /// Where the figures go. Left out: DIR/figures.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Fail, and draw nothing, if runs of the sweeps in DIR are missing: those of a shard, or of a sweep that is not complete.
+    #[arg(long)]
+    whole: bool,
 }
 
 impl Plot {
     pub(crate) fn run(&self) -> Result<()> {
+        self.check_whole()?;
         let out = self.out.clone().unwrap_or_else(|| self.directory.join("figures"));
         let command = format!(
             "privatekube-simulator plot {} --out {}",
@@ -32,6 +36,24 @@ impl Plot {
             eprintln!("not drawn: {}: needs {}", missing.title, missing.needs);
         }
         println!("{} figures: {}", written.figures, written.page.display());
+        Ok(())
+    }
+
+    fn check_whole(&self) -> Result<()> {
+        let coverage = Coverage::of(&self.directory)?;
+        let Some(first) = coverage.missing.first() else {
+            return Ok(());
+        };
+        let message = format!(
+            "{} of {} runs are missing in {}, the first is {first}",
+            coverage.missing.len(),
+            coverage.expected,
+            self.directory.display()
+        );
+        if self.whole {
+            bail!("{message}");
+        }
+        eprintln!("{message}");
         Ok(())
     }
 }

@@ -34,14 +34,18 @@ impl Manifest {
         write_atomically(path, |to| writeln!(to, "{text}")).map_err(SweepError::io(path))
     }
 
-    /// Whether the one that is there is the same.
-    pub(super) fn check(&self, path: &Path) -> Result<(), SweepError> {
+    pub(super) fn read(path: &Path) -> Result<Self, SweepError> {
         let refused = |what: String| SweepError::Manifest {
             path: path.to_owned(),
             what,
         };
         let text = fs::read_to_string(path).map_err(|error| refused(error.to_string()))?;
-        let there: Self = serde_json::from_str(&text).map_err(|error| refused(error.to_string()))?;
+        serde_json::from_str(&text).map_err(|error| refused(error.to_string()))
+    }
+
+    /// Whether the one that is there is the same.
+    pub(super) fn check(&self, path: &Path) -> Result<(), SweepError> {
+        let there = Self::read(path)?;
         let differs = |field, there: &str, asked: &str| {
             let is_same = there == asked;
             (!is_same).then(|| SweepError::Another {

@@ -15,6 +15,7 @@
 
 mod journal;
 mod manifest;
+mod missing;
 mod only;
 mod plan;
 mod shard;
@@ -37,6 +38,7 @@ use crate::{
 };
 use journal::Journal;
 pub use manifest::Manifest;
+pub use missing::Coverage;
 pub use only::{Only, OnlyError};
 pub use plan::{Plan, PlanError};
 pub use shard::{Shard, ShardError};
@@ -92,7 +94,7 @@ pub enum SweepError {
         asked: String,
     },
     /// Nobody knows what the journal is of.
-    #[error("{path}: {what}: the journal beside it can't be used without: choose another directory")]
+    #[error("{path}: {what}: what is beside it can't be used without: choose another directory")]
     Manifest {
         /// The manifest.
         path: PathBuf,
