@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use privatekube_policy::{BlockBooks, BlockId, ClaimId, Composition, Engine, Event, Record};
+use privatekube_policy::{BlockBooks, BlockId, Composition, Engine, Event, Record};
 use thiserror::Error;
 
 /// A block whose books don't add up. It's a fault of the engine, and nothing may be granted on it.
@@ -53,17 +53,9 @@ pub(crate) fn check_touched(engine: &Engine, events: &[Event], records: &[Record
         }
     }
     for claim in claims {
-        blocks.extend(blocks_of(engine, claim));
+        blocks.extend(engine.blocks_of(claim));
     }
     blocks.into_iter().try_for_each(|block| check(engine, block))
-}
-
-fn blocks_of<'a>(engine: &'a Engine, claim: &ClaimId) -> impl Iterator<Item = &'a BlockId> {
-    let demands = engine.claim(claim).map(|claim| claim.arrival.demands.as_slice());
-    demands
-        .unwrap_or_default()
-        .iter()
-        .flat_map(|demand| &demand.blocks)
 }
 
 fn check(engine: &Engine, block: &BlockId) -> Result<(), Imbalance> {

@@ -81,10 +81,7 @@ impl Bookkeeper {
             .map(|block| Event::RetireBlock { block: block.clone() });
         let withdrawn = engine
             .claims()
-            .filter(|id| {
-                let phase = engine.claim(id).map(|claim| claim.phase);
-                matches!(phase, Some(Phase::Waiting | Phase::Granted))
-            })
+            .filter(|id| matches!(engine.phase(id), Some(Phase::Waiting | Phase::Granted)))
             .filter(|id| !self.desk.exists(id))
             .map(|claim| Event::Withdraw { claim: claim.clone() });
         Ok(retired.chain(withdrawn).map(Pending::from).collect())
@@ -95,7 +92,7 @@ impl Bookkeeper {
         let engine = self.engine()?;
         let known = engine.and_then(|engine| engine.claim(&asked.subject.id()));
         // Known, but waiting for blocks: after a restart it has to be matched again.
-        let to_match = known.map(|claim| claim.phase == Phase::Waiting && !is_matched(claim.arrival));
+        let to_match = known.map(|claim| claim.phase == Phase::Waiting && !is_matched(&claim.arrival));
         let asked_already = self
             .fresh
             .iter()
@@ -122,11 +119,7 @@ impl Bookkeeper {
         let of_others = |asked: &Asked| asked.subject.id() != claim;
         self.unmatched.retain(of_others);
         self.fresh.retain(of_others);
-        match self
-            .engine()?
-            .and_then(|engine| engine.claim(&claim))
-            .map(|known| known.phase)
-        {
+        match self.engine()?.and_then(|engine| engine.phase(&claim)) {
             Some(Phase::Waiting | Phase::Granted) => return Ok(Some(Event::Withdraw { claim }.into())),
             Some(_) => return Ok(None),
             None => {}
@@ -138,10 +131,7 @@ impl Bookkeeper {
 
     /// What a claim was spent for provably never ran.
     pub(super) fn never_ran(&self, claim: ClaimId) -> Result<Option<Pending>, BookkeeperError> {
-        let known = self
-            .engine()?
-            .and_then(|engine| engine.claim(&claim))
-            .map(|known| known.phase);
+        let known = self.engine()?.and_then(|engine| engine.phase(&claim));
         Ok((known == Some(Phase::Consumed)).then(|| Event::NeverRan { claim }.into()))
     }
 

@@ -42,15 +42,10 @@ impl Bookkeeper {
             }
         }
         if let Some(engine) = self.engine()? {
-            for claim in claims.iter().filter_map(|id| engine.claim(id)) {
-                if matches!(claim.phase, Phase::Granted | Phase::Consumed | Phase::Released) {
-                    blocks.extend(
-                        claim
-                            .arrival
-                            .demands
-                            .iter()
-                            .flat_map(|demand| demand.blocks.iter().cloned()),
-                    );
+            for claim in &claims {
+                let phase = engine.phase(claim);
+                if matches!(phase, Some(Phase::Granted | Phase::Consumed | Phase::Released)) {
+                    blocks.extend(engine.blocks_of(claim).cloned());
                 }
             }
         }

@@ -1,11 +1,10 @@
 //! Blocks and claims come, and blocks go.
 
-use std::{collections::HashSet, sync::Arc};
+use std::collections::HashSet;
 
 use super::{
     Engine, Phase, Refusal,
-    books::Part,
-    claims::Claim,
+    claims::Terms,
     policies::{By, Cause},
 };
 use crate::{Arrival, BlockId, Budget, ClaimId, Demand, Denial, Record};
@@ -42,8 +41,9 @@ impl Engine {
         self.blocks.get_mut(number).retired = true;
         let mut records = vec![Record::BlockRetired { block: name.clone() }];
         let mut claims = Vec::new();
-        for class in self.waiting.at_block(number) {
-            claims.extend(self.waiting.dissolve(class));
+        let classes: Vec<u32> = self.waiting.at_block(number).collect();
+        for class in classes {
+            claims.extend(self.waiting.dissolve(class, &self.asks));
         }
         claims.sort_unstable();
         for claim in claims {
@@ -61,17 +61,21 @@ impl Engine {
         if arrival.min_blocks == 0 {
             return Err(malformed(name, "needs at least 0 blocks: it must be 1 or more"));
         }
-        let parts = self.check_demands(name, &arrival.demands)?;
+        let demands = self.check_demands(name, &arrival.demands)?;
         let number = self.claims.next_number().ok_or(Refusal::Overflow)?;
-        let mut arrival = arrival.clone();
-        self.share_names(&mut arrival.demands);
-        let claim = Claim::new(arrival, self.now);
-        if let Some(expires) = claim.expires() {
-            self.timeouts.insert((expires, number));
+        let ask = self.asks.add(&demands).ok_or(Refusal::Overflow)?;
+        if let Some(timeout) = arrival.timeout {
+            self.timeouts.insert((self.now.after(timeout), number));
         }
-        self.claims.add(number, claim);
+        let terms = Terms {
+            min_blocks: arrival.min_blocks,
+            timeout: arrival.timeout,
+            priority: arrival.priority,
+            weight: arrival.weight,
+        };
+        self.claims.add(number, name.clone(), ask, terms, self.now);
         let mut records = Vec::new();
-        self.compete(number, parts, &mut records);
+        self.compete(number, &mut records);
         if self.claims.get(number).phase == Phase::Waiting {
             records.push(Record::Waits { claim: name.clone() });
         }
@@ -88,38 +92,37 @@ impl Engine {
         if claim.phase != Phase::Waiting {
             return Err(wrong_phase(name, claim.phase));
         }
-        if claim.class.is_some() {
+        if claim.matched {
             return Err(malformed(name, "is matched already"));
         }
-        let parts = self.check_demands(name, demands)?;
-        let mut demands = demands.to_vec();
-        self.share_names(&mut demands);
-        self.claims.get_mut(number).arrival.demands = demands;
+        let demands = self.check_demands(name, demands)?;
+        let ask = self.asks.add(&demands).ok_or(Refusal::Overflow)?;
+        self.claims.get_mut(number).ask = ask;
         let mut records = Vec::new();
-        self.compete(number, parts, &mut records);
+        self.compete(number, &mut records);
         Ok(records)
     }
 
     /// Lets a claim unlock and compete for its blocks, if these are enough.
-    fn compete(&mut self, number: u32, parts: Vec<Part>, records: &mut Vec<Record>) {
-        let claim = self.claims.get_mut(number);
-        if parts.len() < claim.arrival.min_blocks as usize {
+    fn compete(&mut self, number: u32, records: &mut Vec<Record>) {
+        let claim = self.claims.get(number);
+        let (ask, terms) = (claim.ask, *self.claims.terms(claim));
+        let parts = self.asks.get(ask);
+        if parts.len() < terms.min_blocks as usize {
             return;
         }
-        let parts: Arc<[Part]> = parts.into();
-        claim.parts = Arc::clone(&parts);
-        let standing = (claim.arrival.priority, claim.arrival.weight);
-        let retired = parts.iter().map(|part| self.blocks.get(part.block));
-        if let Some(block) = retired.into_iter().find(|block| block.retired) {
-            let block = block.name.clone();
+        self.claims.get_mut(number).matched = true;
+        let retired = |block: &u32| self.blocks.get(*block).retired;
+        let found = parts.blocks().find(retired);
+        if let Some(block) = found {
+            let block = self.blocks.get(block).name.clone();
             self.deny(number, Denial::BlockRetired { block }, records);
             return;
         }
         let mut raised = Vec::new();
-        for part in parts.iter() {
-            let block = self.blocks.get_mut(part.block);
-            if block.arrive() {
-                raised.push(part.block);
+        for block in parts.blocks() {
+            if self.blocks.get_mut(block).arrive() {
+                raised.push(block);
             }
         }
         if !raised.is_empty() {
@@ -129,52 +132,48 @@ impl Engine {
             });
         }
         let mut new = None;
-        let too_large = self.too_large(self.claims.get(number));
+        let too_large = self.too_large(number);
         if let Some(reason) = too_large.or_else(|| self.policy.turns_away(self, number)) {
             self.deny(number, reason, records);
         } else {
-            let shares = || self.policy.shares(&parts, self.blocks.list());
-            let class = self.waiting.join(number, standing, &parts, shares);
+            let shares = || self.policy.shares(self.asks.get(ask), self.blocks.list());
+            let standing = (terms.priority, terms.weight);
+            let class = self.waiting.join(number, standing, ask, shares, &self.asks);
             self.claims.get_mut(number).class = Some(class);
             new = self.may_fit(class).then_some(class);
         }
         let by = By::Arrival(number);
         self.pass(&Cause { raised, new, by }, records);
         if let Some(class) = self.claims.get(number).class {
-            self.waiting.hope(class, self.blocks.list());
+            self.waiting.hope(class, self.blocks.list(), &self.asks);
         }
     }
 
-    fn check_demands(&self, name: &ClaimId, demands: &[Demand]) -> Result<Vec<Part>, Refusal> {
-        let mut parts = Vec::new();
+    /// The numbers of the blocks of each demand, and what it asks.
+    fn check_demands<'a>(
+        &self,
+        name: &ClaimId,
+        demands: &'a [Demand],
+    ) -> Result<Vec<(Vec<u32>, &'a Budget)>, Refusal> {
+        let mut checked = Vec::new();
         let mut seen = HashSet::new();
         for demand in demands {
             self.check_coordinates(&demand.budget)?;
             if demand.budget.is_zero() {
                 return Err(malformed(name, "asks nothing of a block"));
             }
+            let mut numbers = Vec::with_capacity(demand.blocks.len());
             for block in &demand.blocks {
                 let number = self.blocks.number(block);
                 let number = number.ok_or_else(|| Refusal::UnknownBlock(block.clone()))?;
                 if !seen.insert(number) {
                     return Err(malformed(name, "names a block twice"));
                 }
-                parts.push(Part {
-                    block: number,
-                    budget: demand.budget.clone(),
-                });
+                numbers.push(number);
             }
+            checked.push((numbers, &demand.budget));
         }
-        Ok(parts)
-    }
-
-    /// Claims are kept for ever: their names of blocks are those of the blocks.
-    fn share_names(&self, demands: &mut [Demand]) {
-        for name in demands.iter_mut().flat_map(|demand| &mut demand.blocks) {
-            if let Some(number) = self.blocks.number(name) {
-                *name = self.blocks.get(number).name.clone();
-            }
-        }
+        Ok(checked)
     }
 }
 

@@ -9,13 +9,6 @@ use std::collections::HashMap;
 use super::{BlockBooks, Refusal, unlocking::Meter};
 use crate::{BlockId, Budget, Composition, Time, Unlocking};
 
-/// What a claim asks of one of its blocks.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Part {
-    pub(super) block: u32,
-    pub(super) budget: Budget,
-}
-
 /// At how many coordinates a demand has to fit a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rule {
@@ -172,8 +165,8 @@ impl Block {
     }
 
     /// Whether `asked` fits and leaves `reserve`.
-    pub(super) fn fits_beside(&self, asked: &Budget, rule: Rule, reserve: &[i128]) -> bool {
-        let mut pairs = asked.units().iter().zip(&self.accounts).zip(reserve);
+    pub(super) fn fits_beside(&self, asked: &[i64], rule: Rule, reserve: &[i128]) -> bool {
+        let mut pairs = asked.iter().zip(&self.accounts).zip(reserve);
         let enough =
             |asked: i64, account: &Account, reserve: i128| i128::from(asked) <= account.unlocked - reserve;
         match rule {
@@ -185,9 +178,9 @@ impl Block {
 
     /// The coordinate that lacks least of those at which the block has any budget (Renyi), or the first that lacks; none
     /// if `asked` fits.
-    pub(super) fn lacks_least(&self, asked: &Budget, rule: Rule) -> Option<usize> {
-        let first = self.lacking(asked.units(), rule)?;
-        let pairs = asked.units().iter().zip(&self.accounts).enumerate();
+    pub(super) fn lacks_least(&self, asked: &[i64], rule: Rule) -> Option<usize> {
+        let first = self.lacking(asked, rule)?;
+        let pairs = asked.iter().zip(&self.accounts).enumerate();
         match rule {
             Rule::All => Some(first),
             Rule::Any => pairs
@@ -198,9 +191,9 @@ impl Block {
     }
 
     /// The coordinate that shows that `asked` can never fit any more; none if it still can.
-    pub(super) fn never(&self, asked: &Budget, rule: Rule) -> Option<usize> {
+    pub(super) fn never(&self, asked: &[i64], rule: Rule) -> Option<usize> {
         let excess = || {
-            let pairs = asked.units().iter().zip(&self.accounts).enumerate();
+            let pairs = asked.iter().zip(&self.accounts).enumerate();
             pairs.map(|(at, (asked, account))| (at, account, i128::from(*asked) - account.left()))
         };
         match rule {

@@ -1,27 +1,66 @@
-//! The claims: as they arrived, what became of them, and how much of each was consumed and released.
+//! The claims: as they arrived, what became of them, and how much of each was consumed and released. They are kept for
+//! ever, and so they are small.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    hash::{BuildHasher, RandomState},
+};
 
-use super::{Phase, books::Part};
-use crate::{Arrival, Budget, ClaimId, Denial, Time};
+use hashbrown::HashTable;
+
+use super::{
+    Phase,
+    asks::{Asks, Parts},
+};
+use crate::{Budget, ClaimId, Denial, Span, Time, Weight};
 
 #[derive(Clone, Debug)]
 pub(super) struct Claim {
-    pub(super) arrival: Arrival,
-    /// What it asks of each of its blocks, in the order of its demands. Empty while it matches too few.
-    pub(super) parts: Arc<[Part]>,
-    pub(super) phase: Phase,
+    pub(super) name: ClaimId,
+    /// All that it demands.
+    pub(super) ask: u32,
+    terms: u32,
     pub(super) arrived: Time,
-    pub(super) decided: Option<Time>,
-    pub(super) denial: Option<Denial>,
-    pub(super) consumed: Tally,
-    pub(super) released: Tally,
+    /// Unless it waits.
+    decided: Time,
+    fate: Fate,
     /// Where its demands stand while it waits and is matched.
     pub(super) class: Option<u32>,
+    pub(super) phase: Phase,
+    /// Whether it demands enough blocks to compete for them.
+    pub(super) matched: bool,
+}
+
+/// What an arrival says besides its demands. Most claims share it with others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Terms {
+    pub(super) min_blocks: u32,
+    pub(super) timeout: Option<Span>,
+    pub(super) priority: i32,
+    pub(super) weight: Weight,
+}
+
+/// What became of a claim that was decided.
+#[derive(Clone, Debug)]
+enum Fate {
+    /// It waits, or nothing was spent.
+    Open,
+    Denied(Box<Denial>),
+    /// All of it.
+    Consumed,
+    /// All of it.
+    Released,
+    Spent(Box<Spent>),
+}
+
+#[derive(Clone, Debug)]
+struct Spent {
+    consumed: Tally,
+    released: Tally,
 }
 
 /// How much of what a claim asked, at each coordinate of each part.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) enum Tally {
     #[default]
     Nothing,
@@ -33,13 +72,16 @@ pub(super) enum Tally {
 /// All claims, by name and by number. Numbers are the order of arrival.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Claims {
-    numbers: HashMap<ClaimId, u32>,
     list: Vec<Claim>,
+    /// By name.
+    numbers: HashTable<u32>,
+    hasher: RandomState,
+    terms: Vec<Terms>,
+    known_terms: HashMap<Terms, u32>,
 }
 
 impl Tally {
-    pub(super) fn of(&self, part: usize, asked: &Budget, coordinate: usize) -> i64 {
-        let asked = asked.units();
+    pub(super) fn of(&self, part: usize, asked: &[i64], coordinate: usize) -> i64 {
         match self {
             Self::Nothing => 0,
             Self::Everything => asked[coordinate],
@@ -55,84 +97,107 @@ impl Tally {
         }
     }
 
-    pub(super) fn budget(&self, part: usize, asked: &Budget) -> Budget {
-        let amounts = (0..asked.units().len()).map(|coordinate| self.of(part, asked, coordinate));
+    pub(super) fn budget(&self, part: usize, asked: &[i64]) -> Budget {
+        let amounts = (0..asked.len()).map(|coordinate| self.of(part, asked, coordinate));
         Budget::from_computed(amounts)
     }
 
     /// `self` and `increase`, which is laid out the same way.
-    fn add(&mut self, increase: &[i64], parts: &[Part]) {
-        let coordinates = parts.first().map_or(1, |part| part.budget.units().len()).max(1);
-        let sums = increase.iter().enumerate().map(|(at, more)| {
-            let part = at / coordinates;
-            self.of(part, &parts[part].budget, at % coordinates)
-                .saturating_add(*more)
+    fn and(&self, increase: &[i64], parts: Parts<'_>) -> Self {
+        let asked = || parts.iter().flat_map(|part| part.asked);
+        let before = parts.iter().enumerate().flat_map(|(at, part)| {
+            (0..part.asked.len()).map(move |coordinate| self.of(at, part.asked, coordinate))
         });
+        let sums = before
+            .zip(increase)
+            .map(|(before, more)| before.saturating_add(*more));
         let sums: Box<[i64]> = sums.collect();
-        let asked = parts.iter().flat_map(|part| part.budget.units());
-        *self = if sums.iter().eq(asked) {
+        if sums.iter().eq(asked()) {
             Self::Everything
         } else {
             Self::Partly(sums)
-        };
+        }
     }
 }
 
 impl Claim {
-    pub(super) fn new(arrival: Arrival, arrived: Time) -> Self {
-        Self {
-            arrival,
-            parts: Arc::new([]),
-            phase: Phase::Waiting,
-            arrived,
-            decided: None,
-            denial: None,
-            consumed: Tally::Nothing,
-            released: Tally::Nothing,
-            class: None,
-        }
-    }
-
-    pub(super) fn expires(&self) -> Option<Time> {
-        self.arrival.timeout.map(|timeout| self.arrived.after(timeout))
-    }
-
     pub(super) fn decide(&mut self, phase: Phase, at: Time) {
         self.phase = phase;
-        self.decided = Some(at);
+        self.decided = at;
         self.class = None;
     }
 
+    pub(super) fn deny(&mut self, reason: Denial) {
+        self.fate = Fate::Denied(Box::new(reason));
+    }
+
+    pub(super) fn decided(&self) -> Option<Time> {
+        (self.phase != Phase::Waiting).then_some(self.decided)
+    }
+
+    pub(super) fn denial(&self) -> Option<&Denial> {
+        match &self.fate {
+            Fate::Denied(reason) => Some(reason),
+            _ => None,
+        }
+    }
+
+    pub(super) fn consumed(&self) -> &Tally {
+        match &self.fate {
+            Fate::Consumed => &Tally::Everything,
+            Fate::Spent(spent) => &spent.consumed,
+            _ => &Tally::Nothing,
+        }
+    }
+
+    pub(super) fn released(&self) -> &Tally {
+        match &self.fate {
+            Fate::Released => &Tally::Everything,
+            Fate::Spent(spent) => &spent.released,
+            _ => &Tally::Nothing,
+        }
+    }
+
+    /// What it asks of each of its blocks. Nothing while it matches too few.
+    pub(super) fn parts<'a>(&self, asks: &'a Asks) -> Parts<'a> {
+        if self.matched {
+            asks.get(self.ask)
+        } else {
+            Parts::default()
+        }
+    }
+
     /// What is still allocated at a coordinate of a part, once it is granted.
-    pub(super) fn allocated(&self, part: usize, coordinate: usize) -> i64 {
-        let asked = &self.parts[part].budget;
-        asked.units()[coordinate]
-            - self.consumed.of(part, asked, coordinate)
-            - self.released.of(part, asked, coordinate)
+    pub(super) fn allocated(&self, part: usize, asked: &[i64], coordinate: usize) -> i64 {
+        asked[coordinate]
+            - self.consumed().of(part, asked, coordinate)
+            - self.released().of(part, asked, coordinate)
     }
 
     /// Everything that is still allocated, part by part.
-    pub(super) fn all_allocated(&self) -> Vec<i64> {
-        let parts = self.parts.iter().enumerate();
-        parts
-            .flat_map(|(at, part)| {
-                (0..part.budget.units().len()).map(move |coordinate| self.allocated(at, coordinate))
-            })
-            .collect()
+    pub(super) fn all_allocated(&self, parts: Parts<'_>) -> Vec<i64> {
+        let all = parts.iter().enumerate().flat_map(|(at, part)| {
+            (0..part.asked.len()).map(move |coordinate| self.allocated(at, part.asked, coordinate))
+        });
+        all.collect()
     }
 
     /// Moves `increase` of what is allocated to what was consumed or released. Whether nothing is left allocated.
-    pub(super) fn spend(&mut self, increase: &[i64], consumed: bool) -> bool {
-        let parts = Arc::clone(&self.parts);
-        let tally = if consumed {
-            &mut self.consumed
-        } else {
-            &mut self.released
+    pub(super) fn spend(&mut self, increase: &[i64], parts: Parts<'_>, is_use: bool) -> bool {
+        let (mut consumed, mut released) = (self.consumed().clone(), self.released().clone());
+        let tally = if is_use { &mut consumed } else { &mut released };
+        *tally = tally.and(increase, parts);
+        self.fate = match (consumed, released) {
+            (Tally::Everything, Tally::Nothing) => Fate::Consumed,
+            (Tally::Nothing, Tally::Everything) => Fate::Released,
+            (consumed, released) => Fate::Spent(Box::new(Spent { consumed, released })),
         };
-        tally.add(increase, &parts);
-        let ended = self.all_allocated().iter().all(|left| *left == 0);
+        let ended = match self.fate {
+            Fate::Spent(_) => self.all_allocated(parts).iter().all(|left| *left == 0),
+            _ => true,
+        };
         if ended {
-            self.phase = if self.consumed.is_nothing() {
+            self.phase = if self.consumed().is_nothing() {
                 Phase::Released
             } else {
                 Phase::Consumed
@@ -140,11 +205,18 @@ impl Claim {
         }
         ended
     }
+
+    /// Nothing of it was spent after all.
+    pub(super) fn undo(&mut self) {
+        self.fate = Fate::Released;
+        self.phase = Phase::Released;
+    }
 }
 
 impl Claims {
     pub(super) fn number(&self, name: &ClaimId) -> Option<u32> {
-        self.numbers.get(name).copied()
+        let same = |number: &u32| self.list[*number as usize].name == *name;
+        self.numbers.find(self.hasher.hash_one(name), same).copied()
     }
 
     pub(super) fn list(&self) -> &[Claim] {
@@ -159,13 +231,43 @@ impl Claims {
         &mut self.list[number as usize]
     }
 
+    pub(super) fn terms(&self, claim: &Claim) -> &Terms {
+        &self.terms[claim.terms as usize]
+    }
+
+    pub(super) fn expires(&self, claim: &Claim) -> Option<Time> {
+        self.terms(claim)
+            .timeout
+            .map(|timeout| claim.arrived.after(timeout))
+    }
+
     /// The number that the next claim gets; none if there are no more.
     pub(super) fn next_number(&self) -> Option<u32> {
         u32::try_from(self.list.len()).ok()
     }
 
-    pub(super) fn add(&mut self, number: u32, claim: Claim) {
-        self.numbers.insert(claim.arrival.claim.clone(), number);
-        self.list.push(claim);
+    pub(super) fn add(&mut self, number: u32, name: ClaimId, ask: u32, terms: Terms, arrived: Time) {
+        let next = self.terms.len();
+        // There are never more of them than claims.
+        let next = u32::try_from(next).unwrap_or(u32::MAX);
+        let known = *self.known_terms.entry(terms).or_insert(next);
+        if known == next {
+            self.terms.push(terms);
+        }
+        let list = &self.list;
+        let hash = |number: &u32| self.hasher.hash_one(&list[*number as usize].name);
+        self.numbers
+            .insert_unique(self.hasher.hash_one(&name), number, hash);
+        self.list.push(Claim {
+            name,
+            ask,
+            terms: known,
+            arrived,
+            decided: arrived,
+            fate: Fate::Open,
+            class: None,
+            phase: Phase::Waiting,
+            matched: false,
+        });
     }
 }

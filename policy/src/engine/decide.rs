@@ -16,52 +16,44 @@ impl Engine {
         let at = self.now;
         let claim = self.claims.get_mut(number);
         claim.decide(Phase::Granted, at);
-        self.gathering.forget(number, &claim.parts);
-        for part in claim.parts.iter() {
-            self.blocks
-                .get_mut(part.block)
-                .shift(part.budget.units(), Move::Grant);
-            self.waiting.touched.push(part.block);
+        let claim = claim.name.clone();
+        let parts = self.claims.get(number).parts(&self.asks);
+        for part in parts.iter() {
+            self.blocks.get_mut(part.block).shift(part.asked, Move::Grant);
         }
-        if let Some(expires) = claim.expires() {
-            self.timeouts.remove(&(expires, number));
-        }
-        records.push(Record::Granted {
-            claim: claim.arrival.claim.clone(),
-            at,
-        });
+        self.waiting.touched.extend(parts.blocks());
+        self.wait_no_longer(number);
+        records.push(Record::Granted { claim, at });
     }
 
     /// Ends the wait of a claim that isn't granted; its class must have been left already.
     pub(super) fn end(&mut self, number: u32, phase: Phase) -> &mut Claim {
-        let claim = self.claims.get_mut(number);
-        claim.decide(phase, self.now);
-        self.waiting
-            .touched
-            .extend(claim.parts.iter().map(|part| part.block));
-        self.gathering.forget(number, &claim.parts);
-        if let Some(expires) = claim.expires() {
+        self.claims.get_mut(number).decide(phase, self.now);
+        self.wait_no_longer(number);
+        self.claims.get_mut(number)
+    }
+
+    fn wait_no_longer(&mut self, number: u32) {
+        let claim = self.claims.get(number);
+        self.gathering.forget(number, claim.parts(&self.asks));
+        if let Some(expires) = self.claims.expires(claim) {
             self.timeouts.remove(&(expires, number));
         }
-        claim
     }
 
     pub(super) fn deny(&mut self, number: u32, reason: Denial, records: &mut Vec<Record>) {
         let at = self.now;
         let claim = self.end(number, Phase::Denied);
-        claim.denial = Some(reason.clone());
-        records.push(Record::Denied {
-            claim: claim.arrival.claim.clone(),
-            reason,
-            at,
-        });
+        claim.deny(reason.clone());
+        let claim = claim.name.clone();
+        records.push(Record::Denied { claim, reason, at });
     }
 
     /// Why a claim can never be granted; none if it still can.
-    pub(super) fn too_large(&self, claim: &Claim) -> Option<Denial> {
-        claim.parts.iter().find_map(|part| {
+    pub(super) fn too_large(&self, number: u32) -> Option<Denial> {
+        self.parts(number).iter().find_map(|part| {
             let block = self.blocks.get(part.block);
-            let coordinate = block.never(&part.budget, self.rule)?;
+            let coordinate = block.never(part.asked, self.rule)?;
             // An amount beyond 64 bits can only be overdrawn that far.
             let left = block
                 .accounts
@@ -70,7 +62,7 @@ impl Engine {
             Some(Denial::TooLarge {
                 block: block.name.clone(),
                 coordinate: u32::try_from(coordinate).unwrap_or(u32::MAX),
-                asked: part.budget.units().get(coordinate).copied().unwrap_or(0),
+                asked: part.asked.get(coordinate).copied().unwrap_or(0),
                 left: i64::try_from(left).unwrap_or(i64::MIN),
             })
         })
@@ -80,13 +72,14 @@ impl Engine {
     pub(super) fn deny_hopeless(&mut self, blocks: &[u32], records: &mut Vec<Record>) {
         let mut claims = Vec::new();
         for number in blocks {
-            for class in self.waiting.hopeless(*number, self.blocks.get(*number)) {
-                claims.extend(self.waiting.dissolve(class));
+            let block = self.blocks.get(*number);
+            for class in self.waiting.hopeless(*number, block, &self.asks) {
+                claims.extend(self.waiting.dissolve(class, &self.asks));
             }
         }
         claims.sort_unstable();
         for number in claims {
-            if let Some(reason) = self.too_large(self.claims.get(number)) {
+            if let Some(reason) = self.too_large(number) {
                 self.deny(number, reason, records);
             }
         }
@@ -120,13 +113,11 @@ impl Engine {
             && time <= at
         {
             if let Some(class) = self.claims.get(number).class {
-                self.waiting.leave(number, class);
+                self.leave(number, class);
             }
             let claim = self.end(number, Phase::Expired);
-            records.push(Record::Expired {
-                claim: claim.arrival.claim.clone(),
-                at: time,
-            });
+            let claim = claim.name.clone();
+            records.push(Record::Expired { claim, at: time });
         }
         self.plan_wakes();
     }
@@ -162,7 +153,7 @@ impl Engine {
         if block.meter.is_complete() {
             return None;
         }
-        let least = self.waiting.least_watched(number);
+        let least = self.waiting.least_watched(number, &self.asks);
         let steps = least.filter_map(|(coordinate, asked)| block.step_for(coordinate, asked, self.rule));
         steps.min().and_then(|step| block.meter.time_of(step))
     }

@@ -4,55 +4,43 @@ use std::cmp::Ordering;
 
 use super::{
     Engine, Explanation, Lack, Standing, Unlocks,
-    books::{Block, Part, Rule},
-    order::dominant_shares,
+    asks::Part,
+    books::{Block, Rule},
+    order::dominant_share,
     waiting::Class,
 };
 
 impl Engine {
     pub(super) fn why(&self, number: u32) -> Explanation {
         let claim = self.claims.get(number);
-        let class = claim.class.and_then(|class| self.waiting.class(class));
-        let matched: usize = claim
-            .arrival
-            .demands
-            .iter()
-            .map(|demand| demand.blocks.len())
-            .sum();
-        let unmatched = class.is_none().then(|| {
-            let matched = u32::try_from(matched).unwrap_or(u32::MAX);
-            (matched, claim.arrival.min_blocks)
+        let parts = self.parts(number);
+        let unmatched = (!claim.matched).then(|| {
+            let matched = u32::try_from(self.asks.get(claim.ask).len()).unwrap_or(u32::MAX);
+            (matched, self.claims.terms(claim).min_blocks)
         });
         Explanation {
             unmatched,
-            lacks: claim
-                .parts
+            lacks: parts
                 .iter()
                 .enumerate()
                 .flat_map(|(at, part)| {
-                    let gathered = self.gathering.of(number, at, part.budget.units().len());
+                    let gathered = self.gathering.of(number, at, part.asked.len());
                     gathered.map_or_else(|| self.lacks(part), |gathered| self.to_gather(part, gathered))
                 })
                 .collect(),
-            dominant_share: class
-                .and_then(|class| {
-                    dominant_shares(class.parts(), self.blocks.list())
-                        .first()
-                        .copied()
-                })
-                .map(|share| (share.asked, share.of)),
-            expires: claim.expires(),
+            dominant_share: dominant_share(parts, self.blocks.list()).map(|share| (share.asked, share.of)),
+            expires: self.claims.expires(claim),
         }
     }
 
     pub(super) fn stands(&self, number: u32) -> Standing {
         let claim = self.claims.get(number);
-        let needs = claim.parts.iter().enumerate().flat_map(|(at, part)| {
+        let needs = self.parts(number).iter().enumerate().flat_map(|(at, part)| {
             let mut block = self.blocks.get(part.block).clone();
             block.settle(self.now);
-            let gathered = self.gathering.of(number, at, part.budget.units().len());
+            let gathered = self.gathering.of(number, at, part.asked.len());
             let gathering = gathered.map(|gathered| self.to_gather(part, gathered));
-            let amounts = part.budget.units().iter().zip(&block.accounts).enumerate();
+            let amounts = part.asked.iter().zip(&block.accounts).enumerate();
             let counted = amounts.filter(|(_, (_, account))| self.rule == Rule::All || account.capacity > 0);
             let needs = counted.map(|(coordinate, (asked, account))| {
                 let to_gather = gathering
@@ -88,7 +76,7 @@ impl Engine {
     /// How many waiting claims go before one: those of classes that go before its class, and those of equal ones that
     /// came before it.
     pub(super) fn count_ahead(&self, claim: u32, compare: impl Fn(&Class) -> Ordering) -> usize {
-        let counts = self.waiting.classes().map(|class| match compare(class) {
+        let counts = self.waiting.classes().map(|(_, class)| match compare(class) {
             Ordering::Less => class.size(),
             Ordering::Equal => class.before(claim),
             Ordering::Greater => 0,
@@ -97,10 +85,10 @@ impl Engine {
     }
 
     /// What a claim has still to gather at a block, under round robin.
-    fn to_gather(&self, part: &Part, gathered: &[i64]) -> Vec<Lack> {
+    fn to_gather(&self, part: Part<'_>, gathered: &[i64]) -> Vec<Lack> {
         let mut block = self.blocks.get(part.block).clone();
         block.settle(self.now);
-        let amounts = part.budget.units().iter().zip(gathered).enumerate();
+        let amounts = part.asked.iter().zip(gathered).enumerate();
         let lacking = amounts.filter(|(_, (asked, gathered))| asked > gathered);
         lacking
             .map(|(coordinate, (asked, gathered))| {
@@ -125,13 +113,13 @@ impl Engine {
 
     /// What a block lacks: at each coordinate that lacks (basic), or at the order that lacks least of those at which
     /// the block can still ever have enough (Renyi).
-    fn lacks(&self, part: &Part) -> Vec<Lack> {
+    fn lacks(&self, part: Part<'_>) -> Vec<Lack> {
         let mut block = self.blocks.get(part.block).clone();
         block.settle(self.now);
-        if block.lacking(part.budget.units(), self.rule).is_none() {
+        if block.lacking(part.asked, self.rule).is_none() {
             return Vec::new();
         }
-        let lacks = part.budget.units().iter().zip(&block.accounts).enumerate();
+        let lacks = part.asked.iter().zip(&block.accounts).enumerate();
         let lacks = lacks.map(|(coordinate, (asked, account))| Lack {
             block: block.name.clone(),
             coordinate,
@@ -150,7 +138,7 @@ impl Engine {
                 })
                 .collect(),
             Rule::Any => {
-                let asked = part.budget.units().iter().enumerate();
+                let asked = part.asked.iter().enumerate();
                 let step = asked
                     .filter_map(|(at, asked)| block.step_for(at, *asked, self.rule))
                     .min();

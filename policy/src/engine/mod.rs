@@ -1,11 +1,12 @@
 //! The engine: events in, records out.
 //!
-//! `arrive` lets claims come, `walk` finds who may fit, `decide` grants, `spend` moves what was granted, `explain` says why a claim waits.
-//! Who is granted is a matter of the policy (`policies`). Below them, and knowing nothing of each other: the books of the
-//! blocks (`books`), how they unlock (`unlocking`), the order of waiting claims (`order`) and the index of what waits
-//! where (`waiting`).
+//! `arrive` lets claims come, `walk` finds who may fit, `decide` grants, `spend` moves what was granted, `explain` says why a
+//! claim waits. Who is granted is a matter of the policy (`policies`). Below them, and knowing nothing of each other: the
+//! books of the blocks (`books`), how they unlock (`unlocking`), what the claims ask (`asks`), the order of waiting claims
+//! (`order`) and the index of what waits where (`waiting`).
 
 mod arrive;
+mod asks;
 mod books;
 mod claims;
 mod decide;
@@ -26,11 +27,12 @@ use std::{collections::BTreeSet, sync::Arc};
 pub use refusal::Refusal;
 pub use view::{BlockBooks, ClaimState, Explanation, Lack, Outlook, Phase, Standing, Unlocks};
 
-use crate::{Arrival, BlockId, Budget, ClaimId, Event, Record, Setting, SettingError, Time};
+use crate::{Arrival, BlockId, Budget, ClaimId, Demand, Event, Record, Setting, SettingError, Time};
+use asks::{Asks, Parts};
 use books::{Blocks, Rule};
-use claims::Claims;
+use claims::{Claim, Claims, Tally};
 use policies::{Decide, Gathering};
-use waiting::Waiting;
+use waiting::{Class, Waiting};
 
 /// One dataset's blocks and claims, and the policy that decides between them.
 ///
@@ -87,6 +89,7 @@ pub struct Engine {
     now: Time,
     blocks: Blocks,
     claims: Claims,
+    asks: Asks,
     waiting: Waiting,
     policy: Arc<dyn Decide>,
     /// Of round robin alone.
@@ -104,15 +107,17 @@ impl Engine {
     pub fn new(setting: Setting) -> Result<Self, SettingError> {
         setting.check()?;
         let rule = Rule::of(&setting.composition);
+        let coordinates = setting.composition.coordinates();
         Ok(Self {
             policy: policies::of(setting.policy),
-            waiting: Waiting::new(rule, setting.composition.coordinates()),
+            waiting: Waiting::new(rule, coordinates),
             setting,
             rule,
             gathering: Gathering::default(),
             now: Time::default(),
             blocks: Blocks::default(),
             claims: Claims::default(),
+            asks: Asks::new(coordinates),
             timeouts: BTreeSet::new(),
             wakes: BTreeSet::new(),
             wake_of: Vec::new(),
@@ -206,26 +211,61 @@ impl Engine {
     #[must_use]
     pub fn claim(&self, claim: &ClaimId) -> Option<ClaimState<'_>> {
         let claim = self.claims.get(self.claims.number(claim)?);
-        let parts = || claim.parts.iter().enumerate();
         let name = |block: u32| &self.blocks.get(block).name;
+        let of_each = |tally: &Tally| {
+            let parts = claim.parts(&self.asks).iter().enumerate();
+            let amounts = parts.map(|(at, part)| (name(part.block), tally.budget(at, part.asked)));
+            amounts.collect()
+        };
         Some(ClaimState {
-            arrival: &claim.arrival,
+            arrival: self.arrival(claim),
             phase: claim.phase,
             arrived: claim.arrived,
-            decided: claim.decided,
-            denial: claim.denial.as_ref(),
-            consumed: parts()
-                .map(|(at, part)| (name(part.block), claim.consumed.budget(at, &part.budget)))
-                .collect(),
-            released: parts()
-                .map(|(at, part)| (name(part.block), claim.released.budget(at, &part.budget)))
-                .collect(),
+            decided: claim.decided(),
+            denial: claim.denial(),
+            consumed: of_each(claim.consumed()),
+            released: of_each(claim.released()),
         })
+    }
+
+    /// Where a claim is in its life. Costs less than all about it.
+    #[must_use]
+    pub fn phase(&self, claim: &ClaimId) -> Option<Phase> {
+        self.claims
+            .number(claim)
+            .map(|number| self.claims.get(number).phase)
+    }
+
+    /// The blocks that a claim demands, in the order of its demands. None of a claim that never arrived.
+    pub fn blocks_of(&self, claim: &ClaimId) -> impl Iterator<Item = &BlockId> + '_ {
+        let ask = self
+            .claims
+            .number(claim)
+            .map(|number| self.claims.get(number).ask);
+        let blocks = ask.into_iter().flat_map(|ask| self.asks.get(ask).blocks());
+        blocks.map(|block| &self.blocks.get(block).name)
+    }
+
+    /// As it arrived, or was matched.
+    fn arrival(&self, claim: &Claim) -> Arrival {
+        let demands = self.asks.get(claim.ask).demands().map(|(blocks, asked)| Demand {
+            blocks: blocks.map(|block| self.blocks.get(block).name.clone()).collect(),
+            budget: Budget::from_computed(asked.iter().copied()),
+        });
+        let terms = self.claims.terms(claim);
+        Arrival {
+            claim: claim.name.clone(),
+            demands: demands.collect(),
+            min_blocks: terms.min_blocks,
+            timeout: terms.timeout,
+            priority: terms.priority,
+            weight: terms.weight,
+        }
     }
 
     /// Every claim that ever arrived, in the order of arrival.
     pub fn claims(&self) -> impl Iterator<Item = &ClaimId> + '_ {
-        self.claims.list().iter().map(|claim| &claim.arrival.claim)
+        self.claims.list().iter().map(|claim| &claim.name)
     }
 
     /// Why a waiting claim waits; none for any other. Changes nothing.
@@ -267,6 +307,21 @@ impl Engine {
         } else {
             Err(Refusal::WrongCoordinates { given, expected })
         }
+    }
+
+    /// What a claim asks of each of its blocks. Nothing while it matches too few.
+    fn parts(&self, number: u32) -> Parts<'_> {
+        self.claims.get(number).parts(&self.asks)
+    }
+
+    /// What each claim of a waiting class asks of each of its blocks.
+    fn parts_of(&self, class: &Class) -> Parts<'_> {
+        self.asks.get(class.ask)
+    }
+
+    /// Takes a claim out of its class. Whether others are left there.
+    fn leave(&mut self, claim: u32, class: u32) -> bool {
+        self.waiting.leave(claim, class, &self.asks)
     }
 
     fn number_of(&self, claim: &ClaimId) -> Result<u32, Refusal> {

@@ -3,7 +3,10 @@
 
 use std::cmp::Ordering;
 
-use super::books::{Block, Part};
+use super::{
+    asks::{Part, Parts},
+    books::Block,
+};
 use crate::Weight;
 
 /// A fraction of a block's capacity, compared exactly.
@@ -15,20 +18,27 @@ pub(super) struct Share {
 }
 
 /// Where a claim stands among the waiting ones, but for its arrival. The least goes first.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Rank {
     key: u64,
     pub(super) priority: i32,
     /// Divides the shares.
-    weight: Weight,
-    /// What the policy compares, which is, under most, its share of each of its blocks, largest first.
-    shares: Box<[Share]>,
+    pub(super) weight: Weight,
+    shares: Shares,
+}
+
+/// What a policy compares, which is, under most, its share of each of its blocks, largest first.
+#[derive(Clone, Debug)]
+pub(super) enum Shares {
+    /// So many times the same.
+    Same(u32, Share),
+    Several(Box<[Share]>),
 }
 
 impl Share {
     /// The largest share of a block over the coordinates at which it has any budget.
-    fn of_block(part: &Part, block: &Block) -> Option<Self> {
-        let asked = part.budget.units().iter();
+    fn of_block(part: Part<'_>, block: &Block) -> Option<Self> {
+        let asked = part.asked.iter();
         let shares = asked
             .zip(&block.accounts)
             .filter(|(_, account)| account.capacity > 0);
@@ -63,8 +73,26 @@ impl PartialEq for Share {
 
 impl Eq for Share {}
 
+impl Shares {
+    pub(super) const NONE: Self = Self::Same(0, Share { asked: 0, of: 1 });
+
+    fn first(&self) -> Option<&Share> {
+        self.iter().next()
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Share> {
+        let (times, shares) = match self {
+            Self::Same(times, share) => (*times as usize, std::slice::from_ref(share)),
+            Self::Several(shares) => (1, &**shares),
+        };
+        shares
+            .iter()
+            .flat_map(move |share| std::iter::repeat_n(share, times))
+    }
+}
+
 impl Rank {
-    pub(super) fn new(priority: i32, weight: Weight, shares: Box<[Share]>) -> Self {
+    pub(super) fn new(priority: i32, weight: Weight, shares: Shares) -> Self {
         Self {
             key: key(priority, weight, shares.first()),
             priority,
@@ -78,34 +106,59 @@ impl Rank {
         self.key
     }
 
-    /// Slices compare as the paper breaks ties: by the next share, and a missing one is smaller.
+    /// The paper breaks ties by the next share, and a missing one is smaller.
     fn compare_shares(&self, other: &Self) -> Ordering {
         if self.weight == other.weight {
-            return self.shares.cmp(&other.shares);
+            if let (Shares::Same(times, share), Shares::Same(more, another)) = (&self.shares, &other.shares)
+                && *times > 0
+                && *more > 0
+            {
+                return share.cmp(another).then_with(|| times.cmp(more));
+            }
+            return self.shares.iter().cmp(other.shares.iter());
         }
-        let pairs = self.shares.iter().zip(&other.shares);
-        let compared = pairs.map(|(mine, theirs)| {
-            let product = |one: &Share, two: &Share| {
-                u128::from(one.asked.unsigned_abs()) * u128::from(two.of.unsigned_abs())
+        let product = |one: &Share, two: &Share| {
+            u128::from(one.asked.unsigned_abs()) * u128::from(two.of.unsigned_abs())
+        };
+        let (mut mine, mut theirs) = (self.shares.iter(), other.shares.iter());
+        loop {
+            let (mine, theirs) = match (mine.next(), theirs.next()) {
+                (Some(mine), Some(theirs)) => (mine, theirs),
+                (mine, theirs) => return mine.is_some().cmp(&theirs.is_some()),
             };
-            compare_products(
+            let order = compare_products(
                 (product(mine, theirs), other.weight.get()),
                 (product(theirs, mine), self.weight.get()),
-            )
-        });
-        let first = compared.into_iter().find(|order| order.is_ne());
-        first.unwrap_or_else(|| self.shares.len().cmp(&other.shares.len()))
+            );
+            if order.is_ne() {
+                return order;
+            }
+        }
     }
 }
 
 /// The share of each block, largest first: the dominant one, the second, ...
-pub(super) fn dominant_shares(parts: &[Part], blocks: &[Block]) -> Box<[Share]> {
-    let shares = parts
+pub(super) fn dominant_shares(parts: Parts<'_>, blocks: &[Block]) -> Shares {
+    let mut shares = parts
         .iter()
-        .filter_map(|part| Share::of_block(part, &blocks[part.block as usize]));
-    let mut shares: Box<[Share]> = shares.collect();
-    shares.sort_unstable_by(|one, other| other.cmp(one));
-    shares
+        .filter_map(|part| Share::of_block(part, &blocks[part.block as usize]))
+        .peekable();
+    let Some(first) = shares.peek().copied() else {
+        return Shares::NONE;
+    };
+    let mut several: Vec<Share> = shares.collect();
+    if let Ok(times) = u32::try_from(several.len())
+        && several.iter().all(|share| *share == first)
+    {
+        return Shares::Same(times, first);
+    }
+    several.sort_unstable_by(|one, other| other.cmp(one));
+    Shares::Several(several.into())
+}
+
+/// The largest of them.
+pub(super) fn dominant_share(parts: Parts<'_>, blocks: &[Block]) -> Option<Share> {
+    dominant_shares(parts, blocks).first().copied()
 }
 
 /// The priority in 8 bits, so far as it goes; then the first share over the weight, as how many bits it has (7) and the

@@ -1,12 +1,10 @@
 //! What was granted is consumed, released, or returned.
 
-use std::sync::Arc;
-
 use super::{
     Engine, Phase, Refusal,
     arrive::{malformed, wrong_phase},
-    books::{Move, Part},
-    claims::{Claim, Tally},
+    books::Move,
+    claims::Claim,
     policies::{By, Cause},
 };
 use crate::{Amount, ClaimId, Demand, Record};
@@ -22,7 +20,7 @@ impl Engine {
             claim: name.clone(),
             entirely,
         }];
-        let blocks = self.blocks_of(number);
+        let blocks: Vec<u32> = self.parts(number).blocks().collect();
         self.deny_hopeless(&blocks, &mut records);
         Ok(records)
     }
@@ -41,13 +39,13 @@ impl Engine {
         match claim.phase {
             Phase::Waiting => {
                 if let Some(class) = claim.class {
-                    self.waiting.leave(number, class);
+                    self.leave(number, class);
                 }
                 self.end(number, Phase::Withdrawn);
                 Ok(vec![Record::Withdrawn { claim: name.clone() }])
             }
             Phase::Granted => {
-                let all = claim.all_allocated();
+                let all = claim.all_allocated(self.parts(number));
                 Ok(self.give_back(number, &all))
             }
             _ => Ok(Vec::new()),
@@ -59,14 +57,14 @@ impl Engine {
         let number = self.number_of(name)?;
         let claim = self.claims.get(number);
         match claim.phase {
-            Phase::Consumed | Phase::Granted if !claim.consumed.is_nothing() => {}
+            Phase::Consumed | Phase::Granted if !claim.consumed().is_nothing() => {}
             Phase::Granted | Phase::Released => return Ok(Vec::new()),
             phase => return Err(wrong_phase(name, phase)),
         }
-        let parts = Arc::clone(&claim.parts);
-        let allocated = claim.all_allocated();
-        for (at, (part, allocated)) in parts.iter().zip(by_part(&allocated, &parts)).enumerate() {
-            let consumed = self.claims.get(number).consumed.budget(at, &part.budget);
+        let parts = claim.parts(&self.asks);
+        let allocated = claim.all_allocated(parts);
+        for (at, (part, allocated)) in parts.iter().zip(self.by_part(&allocated)).enumerate() {
+            let consumed = claim.consumed().budget(at, part.asked);
             let block = self.blocks.get_mut(part.block);
             block.settle(self.now);
             block.shift(consumed.units(), Move::Return);
@@ -74,30 +72,27 @@ impl Engine {
             self.gathering.give_back(part.block, consumed.units());
             self.gathering.give_back(part.block, allocated);
         }
-        let claim = self.claims.get_mut(number);
-        claim.consumed = Tally::Nothing;
-        claim.released = Tally::Everything;
-        claim.phase = Phase::Released;
+        self.claims.get_mut(number).undo();
         let mut records = vec![Record::Released {
             claim: name.clone(),
             entirely: true,
         }];
-        self.pass(&returned_to(self.blocks_of(number)), &mut records);
+        self.pass(&returned_to(self.parts(number).blocks().collect()), &mut records);
         Ok(records)
     }
 
     fn give_back(&mut self, number: u32, increase: &[i64]) -> Vec<Record> {
         let entirely = self.spend(number, increase, Move::Release);
-        let claim = self.claims.get(number).arrival.claim.clone();
+        let claim = self.claims.get(number).name.clone();
         let mut records = vec![Record::Released { claim, entirely }];
-        self.pass(&returned_to(self.blocks_of(number)), &mut records);
+        self.pass(&returned_to(self.parts(number).blocks().collect()), &mut records);
         records
     }
 
     /// Moves a checked increase in the books and in the claim. Whether nothing of the claim is left allocated.
     fn spend(&mut self, number: u32, increase: &[i64], direction: Move) -> bool {
-        let claim = self.claims.get_mut(number);
-        for (part, increase) in claim.parts.iter().zip(by_part(increase, &claim.parts)) {
+        let parts = self.claims.get(number).parts(&self.asks);
+        for (part, increase) in parts.iter().zip(self.by_part(increase)) {
             let block = self.blocks.get_mut(part.block);
             block.settle(self.now);
             block.shift(increase, direction);
@@ -105,29 +100,27 @@ impl Engine {
                 self.gathering.give_back(part.block, increase);
             }
         }
-        claim.spend(increase, direction == Move::Consume)
+        let claim = self.claims.get_mut(number);
+        let parts = claim.parts(&self.asks);
+        claim.spend(increase, parts, direction == Move::Consume)
     }
 
-    fn blocks_of(&self, number: u32) -> Vec<u32> {
-        self.claims
-            .get(number)
-            .parts
-            .iter()
-            .map(|part| part.block)
-            .collect()
+    /// `amounts` cut into those of each part.
+    fn by_part<'a>(&self, amounts: &'a [i64]) -> impl Iterator<Item = &'a [i64]> + use<'a> {
+        amounts.chunks(self.setting.composition.coordinates().max(1))
     }
 
     /// By how much `amount` raises what was consumed or released (`end` says which), at each coordinate of each
     /// part; none if by nothing.
     fn increase(&self, number: u32, amount: &Amount, end: Phase) -> Result<Option<Vec<i64>>, Refusal> {
         let claim = self.claims.get(number);
-        let name = &claim.arrival.claim;
+        let name = &claim.name;
         match claim.phase {
             Phase::Granted | Phase::Consumed | Phase::Released => {}
             phase => return Err(wrong_phase(name, phase)),
         }
         match amount {
-            Amount::All if claim.phase == Phase::Granted => Ok(Some(claim.all_allocated())),
+            Amount::All if claim.phase == Phase::Granted => Ok(Some(claim.all_allocated(self.parts(number)))),
             Amount::All if claim.phase == end => Ok(None),
             Amount::All => Err(wrong_phase(name, claim.phase)),
             Amount::InAll(demands) => {
@@ -138,28 +131,30 @@ impl Engine {
     }
 
     fn increase_to(&self, claim: &Claim, demands: &[Demand], consumed: bool) -> Result<Vec<i64>, Refusal> {
-        let name = &claim.arrival.claim;
+        let name = &claim.name;
+        let parts = claim.parts(&self.asks);
         let tally = if consumed {
-            &claim.consumed
+            claim.consumed()
         } else {
-            &claim.released
+            claim.released()
         };
         let coordinates = self.setting.composition.coordinates();
-        let mut increase = vec![0; claim.parts.len() * coordinates];
-        let mut seen = vec![false; claim.parts.len()];
+        let mut increase = vec![0; parts.len() * coordinates];
+        let mut seen = vec![false; parts.len()];
         for demand in demands {
             self.check_coordinates(&demand.budget)?;
             for block in &demand.blocks {
                 let number = self.blocks.number(block);
-                let part = claim.parts.iter().position(|part| Some(part.block) == number);
+                let part = number.and_then(|number| parts.at(number));
                 let part = part.ok_or_else(|| malformed(name, "has nothing of a block that is named"))?;
                 if std::mem::replace(&mut seen[part], true) {
                     return Err(malformed(name, "names a block twice"));
                 }
                 for (coordinate, total) in demand.budget.units().iter().enumerate() {
-                    let before = tally.of(part, &claim.parts[part].budget, coordinate);
+                    let asked = parts.get(part).asked;
+                    let before = tally.of(part, asked, coordinate);
                     let more = total.saturating_sub(before).max(0);
-                    if more > claim.allocated(part, coordinate) {
+                    if more > claim.allocated(part, asked, coordinate) {
                         return Err(Refusal::TooMuch {
                             claim: name.clone(),
                             block: block.clone(),
@@ -179,10 +174,4 @@ const fn returned_to(blocks: Vec<u32>) -> Cause {
         new: None,
         by: By::Return,
     }
-}
-
-/// `amounts` cut into those of each part.
-fn by_part<'a>(amounts: &'a [i64], parts: &[Part]) -> impl Iterator<Item = &'a [i64]> + use<'a> {
-    let coordinates = parts.first().map_or(1, |part| part.budget.units().len());
-    amounts.chunks(coordinates.max(1))
 }

@@ -31,7 +31,7 @@ fn engine(policy: Policy, renyi: bool, unlocking: Unlocking) -> Engine {
 fn check(engine: &Engine) {
     let mut kept: Vec<_> = Vec::new();
     let waiting = engine.claims.list().iter().enumerate();
-    let waiting = waiting.filter(|(_, claim)| claim.phase == Phase::Waiting && !claim.parts.is_empty());
+    let waiting = waiting.filter(|(_, claim)| claim.phase == Phase::Waiting && claim.matched);
     let mut classes = BTreeSet::new();
     for (number, claim) in waiting {
         let class = claim.class.unwrap();
@@ -39,14 +39,15 @@ fn check(engine: &Engine) {
         classes.insert(class);
     }
     for class in &classes {
-        let (watch, hopes) = (engine.waiting.watched_by(*class), engine.waiting.hopes_of(*class));
+        let watch = engine.waiting.watched_by(*class, &engine.asks);
+        let hopes = engine.waiting.hopes_of(*class, &engine.asks);
         let mut block = engine.blocks.get(watch.0).clone();
         block.settle(engine.now);
-        let parts = engine.waiting.class(*class).unwrap().parts();
-        let part = parts.iter().find(|part| part.block == watch.0).unwrap();
-        assert!(block.lacking(part.budget.units(), engine.rule).is_some());
+        let parts = engine.parts_of(engine.waiting.class(*class).unwrap());
+        let part = parts.get(parts.at(watch.0).unwrap());
+        assert!(block.lacking(part.asked, engine.rule).is_some());
         for coordinate in &watch.1 {
-            let asked = part.budget.units()[*coordinate];
+            let asked = part.asked[*coordinate];
             assert!(
                 i128::from(asked) > block.accounts[*coordinate].unlocked
                     || block.accounts[*coordinate].capacity == 0
@@ -54,9 +55,9 @@ fn check(engine: &Engine) {
             kept.push((watch.0, "watching", *coordinate, asked, *class));
         }
         for (number, coordinate) in hopes {
-            let part = parts.iter().find(|part| part.block == number).unwrap();
+            let part = parts.get(parts.at(number).unwrap());
             let (asked, account) = (
-                part.budget.units()[coordinate],
+                part.asked[coordinate],
                 &engine.blocks.get(number).accounts[coordinate],
             );
             assert!(
@@ -66,7 +67,7 @@ fn check(engine: &Engine) {
         }
     }
     kept.sort_unstable();
-    assert_eq!(engine.waiting.all_kept(), kept);
+    assert_eq!(engine.waiting.all_kept(&engine.asks), kept);
     assert_eq!(engine.waiting.count(), classes.len());
 }
 

@@ -49,7 +49,7 @@ pub struct BlockBooks {
 #[derive(Clone, Debug)]
 pub struct ClaimState<'a> {
     /// As it arrived, or as it was matched.
-    pub arrival: &'a Arrival,
+    pub arrival: Arrival,
     /// Where it is in its life.
     pub phase: Phase,
     /// When it arrived.

@@ -12,17 +12,18 @@ use std::{
 
 use super::{
     Engine,
+    asks::Parts,
     books::{Blocks, Rule},
     order::Rank,
     policies::Cause,
-    waiting::Class,
+    waiting::Watch,
 };
 use crate::Record;
 
 /// A class in a walk's queue, ordered by the claim of it that goes first.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Candidate {
-    rank: Arc<Rank>,
+    rank: Rank,
     claim: u32,
     class: u32,
     /// The block that no longer keeps its family waiting, while nobody knows whether the class fits.
@@ -65,14 +66,14 @@ impl Engine {
                 // What was granted since may keep it waiting again.
                 let first = self.awakened(block);
                 if first.is_some_and(|Reverse(first)| first == candidate) {
-                    self.waiting.unwatch(family);
+                    self.waiting.unwatch(family, &self.asks);
                     queue.extend(self.fitting(family));
                 }
                 queue.extend(self.awakened(block));
             } else {
                 if self.fits(class) {
                     self.grant(claim, records);
-                    self.waiting.leave(claim, class);
+                    self.leave(claim, class);
                 }
                 queue.extend(self.fitting(family));
             }
@@ -81,7 +82,9 @@ impl Engine {
 
     /// The first of the families that a block no longer keeps waiting, by its first class.
     fn awakened(&mut self, block: u32) -> Option<Reverse<Candidate>> {
-        let family = self.waiting.first_awakened(block, self.blocks.get(block))?;
+        let family = self
+            .waiting
+            .first_awakened(block, self.blocks.get(block), &self.asks)?;
         self.candidate(self.waiting.head(family)?, Some(block))
     }
 
@@ -94,7 +97,7 @@ impl Engine {
     fn candidate(&self, number: u32, awakened_at: Option<u32>) -> Option<Reverse<Candidate>> {
         let class = self.waiting.class(number)?;
         Some(Reverse(Candidate {
-            rank: Arc::clone(&class.rank),
+            rank: class.rank.clone(),
             claim: class.head()?,
             class: number,
             awakened_at,
@@ -103,38 +106,26 @@ impl Engine {
 
     /// The first class that fits of a family in hand, if it is there. If none does, it watches a block.
     fn first_fitting(&mut self, mut family: u32) -> Option<u32> {
-        let layout = self.waiting.layout(family)?;
-        for (block, _) in layout.iter() {
-            self.blocks.get_mut(*block).settle(self.now);
+        let layout = self.waiting.layout(family, &self.asks)?;
+        for block in layout.blocks() {
+            self.blocks.get_mut(block).settle(self.now);
         }
         loop {
-            let least = self.waiting.least(family);
-            if let Some((part, coordinate)) = blocking(&self.blocks, &layout, least, self.rule) {
-                self.waiting.watch(family, part, coordinate);
+            let least = self.waiting.least(family, &self.asks);
+            if let Some(watch) = blocking(&self.blocks, layout, least, self.rule) {
+                self.waiting.watch(family, watch, &self.asks);
                 return None;
             }
-            let fit = |rows: &[i64]| blocking(&self.blocks, &layout, rows, self.rule).is_none();
-            if let Some(class) = self.waiting.first_of(family, fit) {
+            let fit = |rows: &[i64]| fits(&self.blocks, layout, rows, self.rule);
+            if let Some(class) = self.waiting.first_of(family, fit, &self.asks) {
                 return Some(class);
             }
-            // No block keeps all of them waiting, but one does keep the first, and so it does all that it keeps.
+            // No block keeps all of them waiting, but one does keep the first; and so it does all that it keeps.
             let class = self.waiting.class(self.waiting.head(family)?)?;
-            let mut parts = class.parts().iter().enumerate();
-            let (part, coordinate) = parts.find_map(|(at, part)| {
-                let block = self.blocks.get(part.block);
-                block
-                    .lacking(part.budget.units(), self.rule)
-                    .map(|coordinate| (at, coordinate))
-            })?;
-            let account = &self.blocks.get(layout[part].0);
-            let rest = self.waiting.split(family, |class| {
-                let asked = class.parts()[part].budget.units();
-                match self.rule {
-                    Rule::All => i128::from(asked[coordinate]) > account.accounts[coordinate].unlocked,
-                    Rule::Any => account.lacking(asked, self.rule).is_some(),
-                }
-            })?;
-            self.waiting.watch(family, part, coordinate);
+            let watch = blocking(&self.blocks, layout, self.asks.get(class.ask).rows(), self.rule)?;
+            let stays = |parts: Parts<'_>| self.blocks.is_blocked(watch, parts, self.rule);
+            let rest = self.waiting.split(family, stays, &self.asks)?;
+            self.waiting.watch(family, watch, &self.asks);
             family = rest;
         }
     }
@@ -150,20 +141,21 @@ impl Engine {
                 .map(|class| class.family),
         );
         for number in &cause.raised {
-            families.extend(self.waiting.all_awakened(*number, self.blocks.get(*number)));
+            let block = self.blocks.get(*number);
+            families.extend(self.waiting.all_awakened(*number, block, &self.asks));
         }
         let mut classes = Vec::new();
         for family in families {
-            self.waiting.unwatch(family);
+            self.waiting.unwatch(family, &self.asks);
             self.waiting.in_hand.push(family);
-            let Some(layout) = self.waiting.layout(family) else {
+            let Some(layout) = self.waiting.layout(family, &self.asks) else {
                 continue;
             };
-            for (block, _) in layout.iter() {
-                self.blocks.get_mut(*block).settle(self.now);
+            for block in layout.blocks() {
+                self.blocks.get_mut(block).settle(self.now);
             }
-            let fit = |rows: &[i64]| blocking(&self.blocks, &layout, rows, self.rule).is_none();
-            classes.extend(self.waiting.all_of(family, fit));
+            let fit = |rows: &[i64]| fits(&self.blocks, layout, rows, self.rule);
+            classes.extend(self.waiting.all_of(family, fit, &self.asks));
         }
         classes.sort_unstable();
         classes
@@ -183,7 +175,7 @@ impl Engine {
         while let Some(Reverse(Candidate { claim, class, .. })) = queue.pop() {
             if admits(self, class) {
                 self.grant(claim, records);
-                if self.waiting.leave(claim, class) {
+                if self.leave(claim, class) {
                     queue.extend(self.candidate(class, None));
                 }
             }
@@ -192,27 +184,21 @@ impl Engine {
 
     /// Whether a class fits all its blocks.
     pub(super) fn fits(&self, class: u32) -> bool {
-        let parts = self.waiting.class(class).map(Class::parts);
-        parts.is_some_and(|parts| {
-            let mut parts = parts.iter();
-            parts.all(|part| {
-                let block = self.blocks.get(part.block);
-                block.lacking(part.budget.units(), self.rule).is_none()
-            })
+        let class = self.waiting.class(class);
+        class.is_some_and(|class| {
+            let parts = self.parts_of(class);
+            fits(&self.blocks, parts, parts.rows(), self.rule)
         })
     }
 
     /// Whether a class fits all its blocks and leaves these `reserves` there.
     pub(super) fn fits_beside(&self, class: u32, reserves: &HashMap<u32, Vec<i128>>) -> bool {
-        let parts = self.waiting.class(class).map(Class::parts);
-        parts.is_some_and(|parts| {
-            parts.iter().all(|part| {
+        let class = self.waiting.class(class);
+        class.is_some_and(|class| {
+            self.parts_of(class).iter().all(|part| {
                 let reserve = reserves.get(&part.block);
-                reserve.is_some_and(|reserve| {
-                    self.blocks
-                        .get(part.block)
-                        .fits_beside(&part.budget, self.rule, reserve)
-                })
+                let block = self.blocks.get(part.block);
+                reserve.is_some_and(|reserve| block.fits_beside(part.asked, self.rule, reserve))
             })
         })
     }
@@ -224,38 +210,62 @@ impl Engine {
             return false;
         };
         let family = class.family;
-        if let Some((at, coordinate)) = self.waiting.watched(family) {
-            let part = &class.parts()[at];
-            let block = self.blocks.get_mut(part.block);
-            block.settle(self.now);
-            let asked = part.budget.units();
-            let lacks = match self.rule {
-                Rule::All => i128::from(asked[coordinate]) > block.accounts[coordinate].unlocked,
-                Rule::Any => block.lacking(asked, self.rule).is_some(),
-            };
-            if lacks {
+        let parts = self.asks.get(class.ask);
+        if let Some(watch) = self.waiting.watched(family) {
+            self.blocks
+                .get_mut(parts.block(watch.part as usize))
+                .settle(self.now);
+            if self.blocks.is_blocked(watch, parts, self.rule) {
                 return false;
             }
-            self.waiting.unwatch(family);
+            self.waiting.unwatch(family, &self.asks);
         }
         true
     }
 }
 
-/// The part and coordinate at which what `rows` ask does not fit; none if it fits all its blocks. Of several, it is the one
-/// that lacks most: who would wait there for longest is looked at least often.
-fn blocking(blocks: &Blocks, layout: &[(u32, u32)], rows: &[i64], rule: Rule) -> Option<(usize, usize)> {
-    let mut most: Option<(f64, (usize, usize))> = None;
-    for (at, (block, row)) in layout.iter().enumerate() {
-        let block = blocks.get(*block);
-        let coordinates = block.accounts.len();
-        let asked = &rows[*row as usize * coordinates..][..coordinates];
+impl Blocks {
+    /// Whether what is watched keeps a claim waiting.
+    fn is_blocked(&self, watch: Watch, parts: Parts<'_>, rule: Rule) -> bool {
+        let part = parts.get(watch.part as usize);
+        let block = self.get(part.block);
+        let coordinate = watch.coordinate as usize;
+        match rule {
+            Rule::All => i128::from(part.asked[coordinate]) > block.accounts[coordinate].unlocked,
+            Rule::Any => block.lacking(part.asked, rule).is_some(),
+        }
+    }
+}
+
+/// Each part of a layout with its block's number, and what `rows` ask of it.
+fn each<'a>(
+    layout: Parts<'a>,
+    rows: &'a [i64],
+    coordinates: usize,
+) -> impl Iterator<Item = (u32, &'a [i64])> {
+    let of_part = move |part| &rows[layout.row_of(part) * coordinates..][..coordinates];
+    (0..layout.len()).map(move |part| (layout.block(part), of_part(part)))
+}
+
+/// Whether what `rows` ask fits all blocks.
+fn fits(blocks: &Blocks, layout: Parts<'_>, rows: &[i64], rule: Rule) -> bool {
+    let mut parts = each(layout, rows, layout.coordinates());
+    parts.all(|(block, asked)| blocks.get(block).lacking(asked, rule).is_none())
+}
+
+/// What keeps `rows` waiting; none if they fit all blocks. Of several, it is what lacks most: who would wait there for
+/// longest is looked at least often.
+fn blocking(blocks: &Blocks, layout: Parts<'_>, rows: &[i64], rule: Rule) -> Option<Watch> {
+    let mut most: Option<(f64, Watch)> = None;
+    for (part, (block, asked)) in (0..).zip(each(layout, rows, layout.coordinates())) {
+        let block = blocks.get(block);
         if let Some(coordinate) = block.lacking(asked, rule) {
             let lack = block.lack(asked, rule);
             if most.is_none_or(|(most, _)| lack > most) {
-                most = Some((lack, (at, coordinate)));
+                let coordinate = u32::try_from(coordinate).unwrap_or(u32::MAX);
+                most = Some((lack, Watch { part, coordinate }));
             }
         }
     }
-    most.map(|(_, blocking)| blocking)
+    most.map(|(_, watch)| watch)
 }

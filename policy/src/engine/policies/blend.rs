@@ -13,8 +13,9 @@ use crate::{
     Record,
     engine::{
         Engine,
-        books::{Block, Part},
-        order::{Share, dominant_shares},
+        asks::Parts,
+        books::Block,
+        order::{Shares, dominant_shares},
     },
 };
 
@@ -26,7 +27,7 @@ pub(super) struct Blend {
 }
 
 impl Decide for Blend {
-    fn shares(&self, parts: &[Part], blocks: &[Block]) -> Box<[Share]> {
+    fn shares(&self, parts: Parts<'_>, blocks: &[Block]) -> Shares {
         dominant_shares(parts, blocks)
     }
 
@@ -47,7 +48,7 @@ impl Blend {
     fn reserves(&self, engine: &Engine, classes: &[u32]) -> HashMap<u32, Vec<i128>> {
         let rest = i128::from(1000_u16.saturating_sub(self.fairness));
         let classes = classes.iter().filter_map(|class| engine.waiting.class(*class));
-        let blocks = classes.flat_map(|class| class.parts().iter().map(|part| part.block));
+        let blocks = classes.flat_map(|class| engine.parts_of(class).blocks());
         let reserve = |block: u32| {
             let accounts = engine.blocks.get(block).accounts.iter();
             let reserve = accounts.map(|account| account.unlocked.max(0) * rest / 1000);

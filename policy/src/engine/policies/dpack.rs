@@ -22,7 +22,8 @@ use crate::{
     Record,
     engine::{
         Engine,
-        books::{Block, Part, Rule},
+        asks::Part,
+        books::{Block, Rule},
         order::compare_products,
         waiting::Class,
     },
@@ -41,7 +42,7 @@ impl Decide for Dpack {
     }
 
     fn ahead(&self, engine: &Engine, claim: u32, class: u32) -> Option<usize> {
-        let numbers: Vec<u32> = engine.waiting.numbers().collect();
+        let numbers: Vec<u32> = engine.waiting.classes().map(|(number, _)| number).collect();
         let shelves = Shelf::of(engine, &numbers).into_iter();
         let best = shelves.map(|(block, shelf)| (block, shelf.best_order(engine, block)));
         let best = best.collect();
@@ -93,10 +94,9 @@ pub(super) fn pack(
             pass.prices.remove(&class);
             continue;
         }
-        let blocks = engine.claims.get(claim).parts.iter().map(|part| part.block);
-        pass.touched.extend(blocks);
+        pass.touched.extend(engine.parts(claim).blocks());
         engine.grant(claim, records);
-        if engine.waiting.leave(claim, class) {
+        if engine.leave(claim, class) {
             pass.push(engine, class);
         } else {
             pass.prices.remove(&class);
@@ -182,7 +182,7 @@ impl Pass {
 }
 
 fn price(engine: &Engine, class: &Class, best: &HashMap<u32, Option<usize>>) -> Price {
-    let cost = class.parts().iter().map(|part| {
+    let cost = engine.parts_of(class).iter().map(|part| {
         let block = engine.blocks.get(part.block);
         match engine.rule {
             Rule::All => (0..block.accounts.len()).map(|at| share(part, block, at)).sum(),
@@ -199,8 +199,8 @@ fn price(engine: &Engine, class: &Class, best: &HashMap<u32, Option<usize>>) -> 
 }
 
 /// What is asked over the capacity, in multiples of 2^-56.
-fn share(part: &Part, block: &Block, coordinate: usize) -> u128 {
-    let asked = u128::from(part.budget.units()[coordinate].unsigned_abs());
+fn share(part: Part<'_>, block: &Block, coordinate: usize) -> u128 {
+    let asked = u128::from(part.asked[coordinate].unsigned_abs());
     let capacity = u128::from(block.accounts[coordinate].capacity.unsigned_abs());
     // 63 bits and 56 more.
     (asked << 56).checked_div(capacity).unwrap_or(0)

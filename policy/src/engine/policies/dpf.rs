@@ -5,8 +5,9 @@ use crate::{
     Record,
     engine::{
         Engine,
-        books::{Block, Part},
-        order::{Share, dominant_shares},
+        asks::Parts,
+        books::Block,
+        order::{Shares, dominant_shares},
     },
 };
 
@@ -14,7 +15,7 @@ use crate::{
 pub(super) struct Dpf;
 
 impl Decide for Dpf {
-    fn shares(&self, parts: &[Part], blocks: &[Block]) -> Box<[Share]> {
+    fn shares(&self, parts: Parts<'_>, blocks: &[Block]) -> Shares {
         dominant_shares(parts, blocks)
     }
 

@@ -12,7 +12,7 @@ impl Decide for Fcfs {
     fn decide(&self, engine: &mut Engine, cause: &Cause, records: &mut Vec<Record>) {
         engine.walk_awakened(cause, records);
         if let Some(class) = cause.new.filter(|_| self.refusing) {
-            for claim in engine.waiting.dissolve(class) {
+            for claim in engine.waiting.dissolve(class, &engine.asks) {
                 if let Some(reason) = lacks(engine, claim) {
                     engine.deny(claim, reason, records);
                 }
@@ -23,14 +23,14 @@ impl Decide for Fcfs {
 
 /// The first block at which a claim does not fit.
 fn lacks(engine: &Engine, claim: u32) -> Option<Denial> {
-    engine.claims.get(claim).parts.iter().find_map(|part| {
+    engine.parts(claim).iter().find_map(|part| {
         let block = engine.blocks.get(part.block);
-        let coordinate = block.lacks_least(&part.budget, engine.rule)?;
+        let coordinate = block.lacks_least(part.asked, engine.rule)?;
         let unlocked = block.accounts.get(coordinate)?.unlocked;
         Some(Denial::DoesNotFit {
             block: block.name.clone(),
             coordinate: u32::try_from(coordinate).unwrap_or(u32::MAX),
-            asked: part.budget.units().get(coordinate).copied()?,
+            asked: part.asked.get(coordinate).copied()?,
             // Below its capacity, and overdrawn by an amount beyond 64 bits at most.
             unlocked: i64::try_from(unlocked).unwrap_or(i64::MIN),
         })

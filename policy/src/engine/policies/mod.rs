@@ -14,19 +14,15 @@ use std::{fmt::Debug, sync::Arc};
 
 pub(super) use round_robin::Gathering;
 
-use super::{
-    Engine,
-    books::{Block, Part},
-    order::Share,
-};
+use super::{Engine, asks::Parts, books::Block, order::Shares};
 use crate::{Denial, Policy, Record, Time};
 
 /// How claims are ordered and granted.
 pub(super) trait Decide: Debug + Send + Sync {
     /// What claims that ask `parts` are ordered by: the smallest first share first, then the next. Above it stands the
     /// priority, below it the arrival.
-    fn shares(&self, _parts: &[Part], _blocks: &[Block]) -> Box<[Share]> {
-        Box::default()
+    fn shares(&self, _parts: Parts<'_>, _blocks: &[Block]) -> Shares {
+        Shares::NONE
     }
 
     /// Why a claim that has just come, and could be granted some day, is denied all the same.

@@ -6,15 +6,15 @@
 //! at each arrival for the block and each return. Who still lacks when nothing is left to divide, and nothing locked, is
 //! denied: by the clock, at that tick; else at the next arrival for the block (as in the simulator of the OSDI'21 paper).
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{By, Cause, Decide};
 use crate::{
     Denial, Record, Time, Unlocking,
-    engine::{Engine, books::Part},
+    engine::{
+        Engine,
+        asks::{Part, Parts},
+    },
 };
 
 #[derive(Debug)]
@@ -55,10 +55,10 @@ impl Gathering {
     }
 
     /// A claim does not wait any longer.
-    pub(in crate::engine) fn forget(&mut self, claim: u32, parts: &[Part]) {
+    pub(in crate::engine) fn forget(&mut self, claim: u32, parts: Parts<'_>) {
         if self.claims.remove(&claim).is_some() {
-            for part in parts {
-                self.pots[part.block as usize].lacking.remove(&claim);
+            for block in parts.blocks() {
+                self.pots[block as usize].lacking.remove(&claim);
             }
         }
     }
@@ -77,11 +77,11 @@ impl Gathering {
         self.pots[block as usize].divided[coordinate]
     }
 
-    fn join(&mut self, claim: u32, parts: &[Part]) {
-        let asked = parts.iter().flat_map(|part| part.budget.units());
+    fn join(&mut self, claim: u32, parts: Parts<'_>) {
+        let asked = parts.iter().flat_map(|part| part.asked);
         self.claims.insert(claim, asked.map(|_| 0).collect());
-        for part in parts {
-            self.pots[part.block as usize].lacking.insert(claim);
+        for block in parts.blocks() {
+            self.pots[block as usize].lacking.insert(claim);
         }
     }
 }
@@ -89,12 +89,11 @@ impl Gathering {
 impl Decide for RoundRobin {
     fn turns_away(&self, engine: &Engine, claim: u32) -> Option<Denial> {
         let by_clock = is_by_clock(engine);
-        let claim = engine.claims.get(claim);
-        let closed = claim.parts.iter().find(|part| {
-            let mut coordinates = 0..part.budget.units().len();
+        let closed = engine.parts(claim).iter().find(|part| {
+            let mut coordinates = 0..part.asked.len();
             coordinates.any(|at| {
                 let closed = engine.gathering.pots[part.block as usize].closed[at];
-                part.budget.units()[at] > 0 && (closed || by_clock && is_empty(engine, part.block, at))
+                part.asked[at] > 0 && (closed || by_clock && is_empty(engine, part.block, at))
             })
         });
         closed.map(|part| Denial::DividedUp {
@@ -107,18 +106,17 @@ impl Decide for RoundRobin {
         let mut blocks = cause.raised.clone();
         let mut emptied = BTreeSet::new();
         if let By::Arrival(number) = cause.by {
-            let parts = Arc::clone(&engine.claims.get(number).parts);
-            if engine.claims.get(number).class.is_some() {
-                engine.gathering.join(number, &parts);
-                engine.waiting.touched.extend(parts.iter().map(|part| part.block));
+            let claim = engine.claims.get(number);
+            let parts = claim.parts(&engine.asks);
+            if claim.class.is_some() {
+                engine.gathering.join(number, parts);
+                engine.waiting.touched.extend(parts.blocks());
             }
-            blocks = parts.iter().map(|part| part.block).collect();
+            blocks = parts.blocks().collect();
             if !by_clock {
-                let asked =
-                    |part: &Part, at: usize| part.budget.units().get(at).is_some_and(|asked| *asked > 0);
                 for part in parts.iter().filter(|part| !cause.raised.contains(&part.block)) {
-                    for at in 0..part.budget.units().len() {
-                        if asked(part, at) && is_empty(engine, part.block, at) {
+                    for (at, asked) in part.asked.iter().enumerate() {
+                        if *asked > 0 && is_empty(engine, part.block, at) {
                             emptied.insert((part.block, at));
                         }
                     }
@@ -133,15 +131,10 @@ impl Decide for RoundRobin {
             gathered.extend(divide(engine, *block));
         }
         for claim in gathered {
-            let parts = Arc::clone(&engine.claims.get(claim).parts);
-            let lacking = |part: &Part| {
-                engine.gathering.pots[part.block as usize]
-                    .lacking
-                    .contains(&claim)
-            };
-            if !parts.iter().any(lacking) {
+            let lacking = |block: u32| engine.gathering.pots[block as usize].lacking.contains(&claim);
+            if !engine.parts(claim).blocks().any(lacking) {
                 if let Some(class) = engine.claims.get(claim).class {
-                    engine.waiting.leave(claim, class);
+                    engine.leave(claim, class);
                 }
                 engine.grant(claim, records);
             }
@@ -235,9 +228,9 @@ fn divide(engine: &mut Engine, block: u32) -> Vec<u32> {
 
 /// What a claim lacks at a coordinate of a block, and where its gathered amount is.
 fn need(engine: &Engine, claim: u32, block: u32, coordinate: usize) -> Option<(i64, usize)> {
-    let parts = &engine.claims.get(claim).parts;
-    let at = parts.iter().position(|part| part.block == block)?;
-    let asked = parts[at].budget.units();
+    let parts = engine.parts(claim);
+    let at = parts.at(block)?;
+    let asked = parts.get(at).asked;
     let place = at * asked.len() + coordinate;
     let gathered = engine.gathering.claims.get(&claim)?;
     Some((asked[coordinate] - gathered[place], place))
@@ -252,20 +245,19 @@ fn deny_who_lacks(engine: &mut Engine, emptied: &BTreeSet<(u32, usize)>, records
         denied.extend(lacking.filter(lacks).copied());
     }
     for claim in denied {
-        let parts = Arc::clone(&engine.claims.get(claim).parts);
-        let lacks = |part: &&Part| {
-            let mut coordinates = 0..part.budget.units().len();
+        let lacks = |part: &Part<'_>| {
+            let mut coordinates = 0..part.asked.len();
             coordinates.any(|at| {
                 let need = || need(engine, claim, part.block, at);
                 emptied.contains(&(part.block, at)) && need().is_some_and(|(need, _)| need > 0)
             })
         };
-        let Some(part) = parts.iter().find(lacks) else {
+        let Some(part) = engine.parts(claim).iter().find(lacks) else {
             continue;
         };
         let block = engine.blocks.get(part.block).name.clone();
         if let Some(class) = engine.claims.get(claim).class {
-            engine.waiting.leave(claim, class);
+            engine.leave(claim, class);
         }
         engine.deny(claim, Denial::DividedUp { block }, records);
     }

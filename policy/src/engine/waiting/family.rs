@@ -3,87 +3,118 @@
 //! A family watches a block that does not have the least that its classes ask there, so none of them fits. When
 //! several are awakened at once and the next block is what keeps them waiting, one place changes and not theirs.
 
-use std::{cmp::Ordering, sync::Arc};
-
 use super::{
-    Class,
-    ladder::{Ladder, Rungs},
+    class::{Classes, Member},
+    ladder::Ladder,
 };
-
-/// The block of each part, and in which of the rows that a class has it is asked. Parts that ask the same one after the
-/// other share a row.
-pub(in crate::engine) type Layout = Arc<[(u32, u32)]>;
 
 #[derive(Clone, Debug)]
 pub(super) struct Family {
-    pub(super) layout: Layout,
-    /// In the order of ranks. A class's rows, one after the other, are a row of this. Never empty.
-    pub(super) members: Ladder<Member>,
-    /// The part whose block it watches, and the coordinate (basic composition: the one that lacks).
-    pub(super) watch: Option<(usize, usize)>,
+    /// What one of its classes asks, or asked: the blocks are those of all.
+    pub(super) ask: u32,
+    /// None while it is in hand.
+    pub(super) watch: Option<Watch>,
+    members: Members,
 }
 
-/// A class, or a family by its first class, as it is ordered.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Member {
-    /// Of its rank, which spares most looks at that.
-    pub(super) key: u64,
-    pub(super) class: u32,
+/// What a family watches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::engine) struct Watch {
+    pub(in crate::engine) part: u32,
+    /// The coordinate that lacks (basic composition).
+    pub(in crate::engine) coordinate: u32,
 }
 
-/// The order of classes, and what each asks.
-pub(super) struct Members<'a> {
-    pub(super) classes: &'a [Option<Class>],
-    pub(super) layout: &'a [(u32, u32)],
-}
-
-/// The layout of a class's parts.
-pub(super) fn layout_of(parts: &[super::Part]) -> Layout {
-    let mut row = 0;
-    let before = std::iter::once(None).chain(parts.iter().map(Some));
-    let rows = parts.iter().zip(before).map(|(part, before)| {
-        row += u32::from(before.is_some_and(|before| before.budget != part.budget));
-        (part.block, row)
-    });
-    rows.collect()
+/// In the order of ranks.
+#[derive(Clone, Debug)]
+enum Members {
+    None,
+    One(u32),
+    Many(Box<Ladder<Member>>),
 }
 
 impl Family {
-    pub(super) fn new(layout: Layout, coordinates: usize) -> Self {
-        let rows = layout.last().map_or(0, |(_, row)| *row as usize + 1);
+    pub(super) const fn new(ask: u32) -> Self {
         Self {
-            layout,
-            members: Ladder::new(rows * coordinates),
+            ask,
             watch: None,
+            members: Members::None,
         }
     }
-}
 
-impl Rungs<Member> for Members<'_> {
-    fn compare(&self, one: &Member, other: &Member) -> Ordering {
-        compare(self.classes, one, other)
-    }
-
-    fn lower(&self, member: &Member, least: &mut [i64]) {
-        let Some(class) = &self.classes[member.class as usize] else {
-            return;
-        };
-        let mut next = 0;
-        let parts = class.parts().iter().zip(self.layout);
-        let first = parts.filter(|(_, (_, row))| std::mem::replace(&mut next, row + 1) == *row);
-        let asked = first.flat_map(|(part, _)| part.budget.units());
-        for (least, asked) in least.iter_mut().zip(asked) {
-            *least = (*least).min(*asked);
+    /// Its first class.
+    pub(super) fn head(&self) -> Option<u32> {
+        match &self.members {
+            Members::None => None,
+            Members::One(only) => Some(*only),
+            Members::Many(ladder) => ladder.head().map(|member| member.number),
         }
     }
-}
 
-/// The order of classes: by rank, then by their first claim.
-pub(super) fn compare(classes: &[Option<Class>], one: &Member, other: &Member) -> Ordering {
-    one.key.cmp(&other.key).then_with(|| {
-        let class = |member: &Member| classes[member.class as usize].as_ref();
-        let (one, other) = (class(one), class(other));
-        let ranks = one.map(|class| &class.rank).cmp(&other.map(|class| &class.rank));
-        ranks.then_with(|| one.and_then(Class::head).cmp(&other.and_then(Class::head)))
-    })
+    pub(super) fn insert(&mut self, member: Member, classes: Classes<'_>) {
+        match &mut self.members {
+            Members::None => self.members = Members::One(member.number),
+            Members::One(only) => {
+                let mut ladder = Ladder::new(classes.parts(member.number).rows().len());
+                let other = classes.slots.get(*only).map(|class| class.member(*only));
+                for member in other.into_iter().chain([member]) {
+                    ladder.insert(member, &classes);
+                }
+                self.members = Members::Many(Box::new(ladder));
+            }
+            Members::Many(ladder) => ladder.insert(member, &classes),
+        }
+    }
+
+    pub(super) fn remove(&mut self, member: Member, classes: Classes<'_>) {
+        match &mut self.members {
+            Members::None => {}
+            Members::One(_) => self.members = Members::None,
+            Members::Many(ladder) => {
+                ladder.remove(member, &classes);
+                if let Some(only) = ladder.only() {
+                    self.members = Members::One(only.number);
+                }
+            }
+        }
+    }
+
+    /// The least that its classes ask, row by row.
+    pub(super) fn least<'a>(&'a mut self, classes: Classes<'a>) -> &'a [i64] {
+        match &mut self.members {
+            Members::None => &[],
+            Members::One(only) => classes.parts(*only).rows(),
+            Members::Many(ladder) => ladder.least(&classes),
+        }
+    }
+
+    /// As it was worked out last.
+    pub(super) fn known_least<'a>(&'a self, classes: Classes<'a>) -> &'a [i64] {
+        match &self.members {
+            Members::None => &[],
+            Members::One(only) => classes.parts(*only).rows(),
+            Members::Many(ladder) => ladder.known_least(),
+        }
+    }
+
+    /// The first class whose rows meet a condition, which any lower ones would meet too.
+    pub(super) fn first(&mut self, condition: impl Fn(&[i64]) -> bool, classes: Classes<'_>) -> Option<u32> {
+        match &mut self.members {
+            Members::None => None,
+            Members::One(only) => condition(classes.parts(*only).rows()).then_some(*only),
+            Members::Many(ladder) => ladder.first(condition, &classes).map(|member| member.number),
+        }
+    }
+
+    /// All of them.
+    pub(super) fn all(&mut self, condition: impl Fn(&[i64]) -> bool, classes: Classes<'_>) -> Vec<u32> {
+        match &mut self.members {
+            Members::None => Vec::new(),
+            Members::One(only) => Vec::from_iter(condition(classes.parts(*only).rows()).then_some(*only)),
+            Members::Many(ladder) => {
+                let all = ladder.all(condition, &classes).into_iter();
+                all.map(|member| member.number).collect()
+            }
+        }
+    }
 }

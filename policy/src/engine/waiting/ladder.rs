@@ -20,11 +20,11 @@ use std::cmp::Ordering;
 /// The amount at a coordinate where an entry has none: larger than any other.
 pub(super) const NO_AMOUNT: i64 = i64::MAX;
 
-/// As many entries in a leaf, and as many nodes below a node, at most.
-const MOST: usize = 32;
+/// As many bytes in the entries of a leaf, at most.
+const LEAF: usize = 512;
 
-/// Two neighbours with no more together become one.
-const FEW: usize = MOST / 2;
+/// As many nodes below a node, at most.
+const NODES: usize = 32;
 
 /// What a ladder asks about its entries.
 pub(super) trait Rungs<E> {
@@ -98,8 +98,17 @@ impl<E: Copy> Ladder<E> {
         &self.least
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.root.len() == 0
+    /// Its only entry; none if it has several or none.
+    pub(super) fn only(&self) -> Option<E> {
+        match &self.root {
+            Node::Leaf(entries) => entries.first().filter(|_| entries.len() == 1).copied(),
+            Node::Inner(_) => None,
+        }
+    }
+
+    /// Every entry, in order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = E> + '_ {
+        self.root.leaves().into_iter().flatten().copied()
     }
 
     /// The first entry.
@@ -152,31 +161,29 @@ impl<E: Copy> Ladder<E> {
 /// What the tests look at.
 #[cfg(test)]
 impl<E: Copy> Ladder<E> {
-    pub(super) fn iter(&self) -> impl Iterator<Item = E> + '_ {
-        self.root.leaves().into_iter().flatten().copied()
-    }
-
     fn leaves(&self) -> Vec<usize> {
         self.root.leaves().into_iter().map(Vec::len).collect()
     }
 }
 
-#[cfg(test)]
-impl<E> Node<E> {
-    fn leaves(&self) -> Vec<&Vec<E>> {
-        match self {
-            Self::Leaf(entries) => vec![entries],
-            Self::Inner(inner) => inner.nodes.iter().flat_map(Self::leaves).collect(),
-        }
-    }
-}
-
 impl<E: Copy> Node<E> {
+    /// As many entries in a leaf, at most.
+    const ENTRIES: usize = LEAF / size_of::<E>();
+
     fn len(&self) -> usize {
         match self {
             Self::Leaf(entries) => entries.len(),
             Self::Inner(inner) => inner.nodes.len(),
         }
+    }
+
+    /// Whether it and its neighbour are so small that they had better be one.
+    fn joins(&self, other: &Self) -> bool {
+        let most = match self {
+            Self::Leaf(_) => Self::ENTRIES,
+            Self::Inner(_) => NODES,
+        };
+        self.len() + other.len() <= most / 2
     }
 
     /// The first entry below it; only a root has none.
@@ -190,25 +197,33 @@ impl<E: Copy> Node<E> {
         }
     }
 
+    fn leaves(&self) -> Vec<&Vec<E>> {
+        match self {
+            Self::Leaf(entries) => vec![entries],
+            Self::Inner(inner) => inner.nodes.iter().flat_map(Self::leaves).collect(),
+        }
+    }
+
     /// Adds an entry. What no longer has room comes back as a node to the right, of which nothing is known. `is_last`
     /// says that no node is to the right yet.
     fn insert(&mut self, entry: E, coordinates: usize, is_last: bool, rungs: &impl Rungs<E>) -> Option<Self> {
         match self {
             Self::Leaf(entries) => {
                 let at = entries.partition_point(|other| rungs.compare(other, &entry).is_lt());
-                if entries.len() < MOST {
+                if entries.len() < Self::ENTRIES {
                     entries.insert(at, entry);
                     return None;
                 }
-                if is_last && at == MOST {
+                if is_last && at == Self::ENTRIES {
                     // Who comes last again and again leaves full leaves behind.
                     return Some(Self::Leaf(vec![entry]));
                 }
-                let mut right = entries.split_off(MOST / 2);
-                if at <= MOST / 2 {
+                let half = Self::ENTRIES / 2;
+                let mut right = entries.split_off(half);
+                if at <= half {
                     entries.insert(at, entry);
                 } else {
-                    right.insert(at - MOST / 2, entry);
+                    right.insert(at - half, entry);
                 }
                 Some(Self::Leaf(right))
             }
@@ -301,7 +316,7 @@ impl<E: Copy> Inner<E> {
 
     /// The right half, if there is no room for as many nodes.
     fn split(&mut self, coordinates: usize) -> Option<Self> {
-        if self.nodes.len() <= MOST {
+        if self.nodes.len() <= NODES {
             return None;
         }
         let at = self.nodes.len() / 2;
@@ -319,7 +334,7 @@ impl<E: Copy> Inner<E> {
 
     /// Makes one node of two neighbours, if they are small.
     fn join(&mut self, left: usize, coordinates: usize) {
-        if self.nodes[left].len() + self.nodes[left + 1].len() > FEW {
+        if !self.nodes[left].joins(&self.nodes[left + 1]) {
             return;
         }
         for at in left * coordinates..(left + 1) * coordinates {

@@ -14,51 +14,37 @@
 //! A family that watches nothing is in hand: while a policy decides, or when it is new. Who has it in hand lets it watch
 //! again.
 
+mod class;
 mod family;
 mod hoping;
 mod ladder;
+mod slots;
 mod watching;
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    sync::Arc,
-};
+use std::hash::{BuildHasher, RandomState};
+
+use hashbrown::HashTable;
 
 use super::{
-    books::{Part, Rule},
-    order::{Rank, Share},
+    asks::{Asks, Parts},
+    books::Rule,
+    order::{Rank, Shares},
 };
 use crate::Weight;
-use family::{Family, Layout, Member};
-use hoping::Hopes;
+pub(super) use class::Class;
+use class::{Crowd, Member};
+use family::Family;
+pub(super) use family::Watch;
+use hoping::Hope;
 use ladder::Ladder;
-
-#[derive(Clone, Debug)]
-pub(super) struct Class {
-    key: Key,
-    pub(super) rank: Arc<Rank>,
-    /// By arrival. Never empty.
-    members: BTreeSet<u32>,
-    pub(super) family: u32,
-    /// At which coordinate it hopes, for each part (Renyi; basic composition hopes at all that it asks of); none while it
-    /// is new.
-    hopes: Option<Box<[usize]>>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Key {
-    priority: i32,
-    weight: Weight,
-    parts: Arc<[Part]>,
-}
+use slots::Slots;
 
 /// What is kept at a block.
 #[derive(Clone, Debug)]
 struct Station {
     /// Families.
     watching: Ladder<Member>,
-    /// For each coordinate.
-    hoping: Box<[Hopes]>,
+    hoping: Ladder<Hope>,
 }
 
 #[derive(Clone, Debug)]
@@ -67,82 +53,16 @@ pub(super) struct Waiting {
     coordinates: usize,
     stations: Vec<Station>,
     classes: Slots<Class>,
-    numbers: HashMap<Key, u32>,
     families: Slots<Family>,
-    /// One for each layout: the one that new classes join.
-    joined: HashMap<Layout, u32>,
+    /// Classes by what they are.
+    numbers: HashTable<u32>,
+    /// Families by their blocks: the ones that new classes join.
+    joined: HashTable<u32>,
+    hasher: RandomState,
     /// Families that a policy was given to decide about.
     pub(super) in_hand: Vec<u32>,
     /// Blocks at which the watching families have changed.
     pub(super) touched: Vec<u32>,
-}
-
-/// Values by number. Numbers are used again.
-#[derive(Clone, Debug)]
-struct Slots<T> {
-    values: Vec<Option<T>>,
-    free: Vec<u32>,
-}
-
-impl<T> Slots<T> {
-    const fn new() -> Self {
-        Self {
-            values: Vec::new(),
-            free: Vec::new(),
-        }
-    }
-
-    fn get(&self, number: u32) -> Option<&T> {
-        self.values.get(number as usize)?.as_ref()
-    }
-
-    fn get_mut(&mut self, number: u32) -> Option<&mut T> {
-        self.values.get_mut(number as usize)?.as_mut()
-    }
-
-    fn add(&mut self, value: T) -> u32 {
-        let number = self.free.pop().unwrap_or_else(|| {
-            self.values.push(None);
-            // There are never more classes than claims, which are numbered with 32 bits.
-            u32::try_from(self.values.len() - 1).unwrap_or(u32::MAX)
-        });
-        self.values[number as usize] = Some(value);
-        number
-    }
-
-    fn take(&mut self, number: u32) -> Option<T> {
-        let value = self.values.get_mut(number as usize)?.take()?;
-        self.free.push(number);
-        Some(value)
-    }
-}
-
-impl Class {
-    pub(super) fn parts(&self) -> &Arc<[Part]> {
-        &self.key.parts
-    }
-
-    pub(super) const fn priority(&self) -> i32 {
-        self.key.priority
-    }
-
-    pub(super) const fn weight(&self) -> u32 {
-        self.key.weight.get()
-    }
-
-    /// How many of its claims came before `claim`.
-    pub(super) fn before(&self, claim: u32) -> usize {
-        self.members.range(..claim).count()
-    }
-
-    /// How many claims it has.
-    pub(super) fn size(&self) -> usize {
-        self.members.len()
-    }
-
-    pub(super) fn head(&self) -> Option<u32> {
-        self.members.first().copied()
-    }
 }
 
 impl Waiting {
@@ -152,9 +72,10 @@ impl Waiting {
             coordinates,
             stations: Vec::new(),
             classes: Slots::new(),
-            numbers: HashMap::new(),
             families: Slots::new(),
-            joined: HashMap::new(),
+            numbers: HashTable::new(),
+            joined: HashTable::new(),
+            hasher: RandomState::new(),
             in_hand: Vec::new(),
             touched: Vec::new(),
         }
@@ -164,7 +85,7 @@ impl Waiting {
     pub(super) fn add_block(&mut self) {
         self.stations.push(Station {
             watching: Ladder::new(self.coordinates),
-            hoping: (0..self.coordinates).map(|_| Hopes::new()).collect(),
+            hoping: Ladder::new(self.coordinates),
         });
     }
 
@@ -172,13 +93,8 @@ impl Waiting {
         self.classes.get(class)
     }
 
-    pub(super) fn numbers(&self) -> impl Iterator<Item = u32> + '_ {
-        let values = (0..).zip(&self.classes.values);
-        values.filter_map(|(number, class)| class.as_ref().map(|_| number))
-    }
-
-    pub(super) fn classes(&self) -> impl Iterator<Item = &Class> {
-        self.classes.values.iter().flatten()
+    pub(super) fn classes(&self) -> impl Iterator<Item = (u32, &Class)> {
+        self.classes.iter()
     }
 
     /// Adds a claim to its class, and that to its family. A new family is in hand, and a new class hopes nowhere yet.
@@ -186,141 +102,147 @@ impl Waiting {
         &mut self,
         claim: u32,
         (priority, weight): (i32, Weight),
-        parts: &Arc<[Part]>,
-        shares: impl FnOnce() -> Box<[Share]>,
+        ask: u32,
+        shares: impl FnOnce() -> Shares,
+        asks: &Asks,
     ) -> u32 {
-        let key = Key {
-            priority,
-            weight,
-            parts: Arc::clone(parts),
-        };
-        if let Some(number) = self.numbers.get(&key).copied() {
-            let head = self.class(number).and_then(Class::head);
-            self.change_members(number, head > Some(claim), |members| members.insert(claim));
+        let key = (priority, weight, asks.get(ask));
+        let hash = self.hasher.hash_one(Some(key));
+        let same = |number: &u32| key_of(&self.classes, *number, asks).is_some_and(|other| other == key);
+        if let Some(number) = self.numbers.find(hash, same).copied() {
+            let goes_first = self.class(number).and_then(Class::head) > Some(claim);
+            self.change_claims(number, goes_first, asks, |claims| claims.insert(claim));
             return number;
         }
-        let family = self.family_of(family::layout_of(parts));
+        let family = self.family_for(ask, asks);
         let number = self.classes.add(Class {
-            rank: Arc::new(Rank::new(priority, weight, shares())),
-            key: key.clone(),
-            members: BTreeSet::from([claim]),
+            rank: Rank::new(priority, weight, shares()),
+            ask,
             family,
-            hopes: None,
+            claims: Crowd::One(claim),
+            hopes: false,
         });
-        self.numbers.insert(key, number);
-        self.change_family(number, true);
+        let (classes, hasher) = (&self.classes, &self.hasher);
+        let hash_of = |number: &u32| hasher.hash_one(key_of(classes, *number, asks));
+        self.numbers.insert_unique(hash, number, hash_of);
+        self.change_family(number, true, asks);
         number
     }
 
     /// Takes a claim out of its class. Whether others are left.
-    pub(super) fn leave(&mut self, claim: u32, number: u32) -> bool {
+    pub(super) fn leave(&mut self, claim: u32, number: u32, asks: &Asks) -> bool {
         let Some(class) = self.class(number) else {
             return false;
         };
-        if class.members.len() > 1 {
-            let is_first = class.head() == Some(claim);
-            self.change_members(number, is_first, |members| members.remove(&claim));
+        if class.size() > 1 {
+            let goes_first = class.head() == Some(claim);
+            self.change_claims(number, goes_first, asks, |claims| claims.remove(claim));
             return true;
         }
-        self.dissolve(number);
+        self.dissolve(number, asks);
         false
     }
 
     /// Takes all claims out of a class, and gives them by arrival.
-    pub(super) fn dissolve(&mut self, number: u32) -> BTreeSet<u32> {
-        self.give_up_hopes(number);
-        self.change_family(number, false);
-        let Some(class) = self.classes.take(number) else {
-            return BTreeSet::new();
-        };
-        self.numbers.remove(&class.key);
-        class.members
+    pub(super) fn dissolve(&mut self, number: u32, asks: &Asks) -> Vec<u32> {
+        self.give_up_hopes(number, asks);
+        self.change_family(number, false, asks);
+        let hash = self.hasher.hash_one(key_of(&self.classes, number, asks));
+        if let Ok(entry) = self.numbers.find_entry(hash, |other| *other == number) {
+            entry.remove();
+        }
+        let class = self.classes.take(number);
+        class.map_or_else(Vec::new, |class| class.claims.into_list())
     }
 
-    /// Changes the claims of a class. If it changes which is the first of them, it changes where the class stands.
-    fn change_members(&mut self, number: u32, first: bool, change: impl FnOnce(&mut BTreeSet<u32>) -> bool) {
-        let Some(class) = self.class(number) else { return };
-        let family = class.family;
-        let watch = if first { self.unwatch_for(number) } else { None };
+    /// Changes the claims of a class. If it changes which goes first of them, it changes where the class stands.
+    fn change_claims(&mut self, number: u32, first: bool, asks: &Asks, change: impl FnOnce(&mut Crowd)) {
+        let watch = if first {
+            self.unwatch_for(number, asks)
+        } else {
+            None
+        };
         if first {
-            self.change_members_of_family(number, false);
+            self.change_members(number, false, asks);
         }
         if let Some(class) = self.classes.get_mut(number) {
-            change(&mut class.members);
+            change(&mut class.claims);
         }
         if first {
-            self.change_members_of_family(number, true);
+            self.change_members(number, true, asks);
         }
-        if let Some((part, coordinate)) = watch {
-            self.watch(family, part, coordinate);
+        if let Some((watch, class)) = watch.zip(self.class(number)) {
+            let family = class.family;
+            self.watch(family, watch, asks);
         }
     }
+}
+
+/// What a class is.
+fn key_of<'a>(classes: &Slots<Class>, number: u32, asks: &'a Asks) -> Option<(i32, Weight, Parts<'a>)> {
+    let class = classes.get(number)?;
+    Some((class.rank.priority, class.rank.weight, asks.get(class.ask)))
 }
 
 /// What the tests of the engine look at.
 #[cfg(test)]
 impl Waiting {
     pub(super) fn count(&self) -> usize {
-        assert_eq!(
-            self.numbers.len() + self.classes.free.len(),
-            self.classes.values.len()
-        );
-        let families: BTreeSet<u32> = self.classes().map(|class| class.family).collect();
-        assert_eq!(
-            families.len() + self.families.free.len(),
-            self.families.values.len()
-        );
-        assert!(self.joined.values().all(|family| families.contains(family)));
-        self.numbers.len()
+        use std::collections::BTreeSet;
+        let count = self.classes().count();
+        assert_eq!(self.numbers.len(), count);
+        let families: BTreeSet<u32> = self.classes().map(|(_, class)| class.family).collect();
+        assert_eq!(families, self.families.iter().map(|(number, _)| number).collect());
+        assert!(self.joined.iter().all(|family| families.contains(family)));
+        count
     }
 
     pub(super) fn has_member(&self, class: u32, claim: u32) -> bool {
         self.class(class)
-            .is_some_and(|class| class.members.contains(&claim))
+            .is_some_and(|class| class.claims.clone().into_list().contains(&claim))
     }
 
     /// The block that a class watches, and at which coordinates.
-    pub(super) fn watched_by(&self, class: u32) -> (u32, Vec<usize>) {
+    pub(super) fn watched_by(&self, class: u32, asks: &Asks) -> (u32, Vec<usize>) {
         let family = self.families.get(self.class(class).unwrap().family).unwrap();
-        let (part, coordinate) = family.watch.unwrap();
+        let watch = family.watch.unwrap();
         let coordinates = match self.rule {
-            Rule::All => vec![coordinate],
+            Rule::All => vec![watch.coordinate as usize],
             Rule::Any => (0..self.coordinates).collect(),
         };
-        (family.layout[part].0, coordinates)
+        (asks.get(family.ask).block(watch.part as usize), coordinates)
     }
 
     /// The blocks and coordinates at which a class hopes.
-    pub(super) fn hopes_of(&self, class: u32) -> Vec<(u32, usize)> {
-        let class = self.class(class).unwrap();
-        let parts = class.key.parts.iter().zip(class.hopes.as_ref().unwrap());
-        let hopes = parts
-            .flat_map(|(part, hope)| hoping::hoping_at(self.rule, *hope, part).map(|at| (part.block, at)));
+    pub(super) fn hopes_of(&self, class: u32, asks: &Asks) -> Vec<(u32, usize)> {
+        let blocks = asks.get(self.class(class).unwrap().ask).blocks();
+        let hopes = blocks.flat_map(|block| {
+            let hopes = self.all_hopes(block, asks).into_iter();
+            hopes
+                .filter(move |hope| hope.0 == class)
+                .map(move |hope| (block, hope.1))
+        });
         hopes.collect()
     }
 
-    pub(super) fn all_kept(&self) -> Vec<(u32, &'static str, usize, i64, u32)> {
+    pub(super) fn all_kept(&self, asks: &Asks) -> Vec<(u32, &'static str, usize, i64, u32)> {
         let mut kept = Vec::new();
-        for (block, station) in (0..).zip(&self.stations) {
-            for family in station.watching.iter() {
-                let family = self.families.get(family.class).unwrap();
-                assert_eq!(family.layout[family.watch.unwrap().0].0, block);
-                for member in family.members.iter() {
-                    let (watched, coordinates) = self.watched_by(member.class);
-                    let parts = self.class(member.class).unwrap().parts();
-                    let part = parts.iter().find(|part| part.block == watched).unwrap();
-                    let asked = part.budget.units();
-                    kept.extend(
-                        coordinates
-                            .iter()
-                            .map(|at| (block, "watching", *at, asked[*at], member.class)),
-                    );
-                }
+        for block in (0..).take(self.stations.len()) {
+            let mut copy = self.clone();
+            let families = self.stations[block as usize].watching.iter();
+            for class in families.flat_map(|family| copy.all_of(family.number, |_| true, asks)) {
+                let (watched, coordinates) = self.watched_by(class, asks);
+                assert_eq!(watched, block);
+                let parts = asks.get(self.class(class).unwrap().ask);
+                let asked = parts.get(parts.at(block).unwrap()).asked;
+                kept.extend(
+                    coordinates
+                        .into_iter()
+                        .map(|at| (block, "watching", at, asked[at], class)),
+                );
             }
-            for (coordinate, hopes) in station.hoping.iter().enumerate() {
-                let hopes = hopes.iter();
-                kept.extend(hopes.map(|(asked, class)| (block, "hoping", coordinate, *asked, *class)));
-            }
+            let hopes = self.all_hopes(block, asks).into_iter();
+            kept.extend(hopes.map(|(class, at, asked)| (block, "hoping", at, asked, class)));
         }
         kept.sort_unstable();
         kept

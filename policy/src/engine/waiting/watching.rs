@@ -1,153 +1,159 @@
 //! Families, and the block that each one watches.
 
-use std::{cmp::Ordering, sync::Arc};
+use std::{cmp::Ordering, hash::BuildHasher};
 
 use super::{
     Class, Slots, Waiting,
-    family::{Family, Layout, Member, Members, compare},
+    class::{Classes, Member},
+    family::{Family, Watch},
     ladder::{Ladder, NO_AMOUNT, Rungs},
 };
-use crate::engine::books::{Block, Rule};
+use crate::engine::{
+    asks::{Asks, Parts},
+    books::{Block, Rule},
+};
 
 /// The order of the families that watch a block, by their first classes, and the least that each asks there: at the
 /// coordinate that lacks (basic composition), or at each order (Renyi), since any may be the one that fits first.
 struct Watchers<'a> {
-    classes: &'a Slots<Class>,
+    classes: Classes<'a>,
     families: &'a Slots<Family>,
     rule: Rule,
 }
 
 impl Waiting {
-    /// The family that classes of a layout join, new if there is none.
-    pub(super) fn family_of(&mut self, layout: Layout) -> u32 {
-        if let Some(family) = self.joined.get(&layout) {
-            return *family;
+    /// The family that a class joins which asks this, new if there is none.
+    pub(super) fn family_for(&mut self, ask: u32, asks: &Asks) -> u32 {
+        let layout = asks.get(ask).layout();
+        let families = &self.families;
+        let layout_of = |number: u32| families.get(number).map(|family| asks.get(family.ask).layout());
+        let hash = self.hasher.hash_one(&layout);
+        let same = |number: &u32| layout_of(*number).is_some_and(|other| other == layout);
+        if let Some(number) = self.joined.find(hash, same) {
+            return *number;
         }
-        let family = Family::new(Arc::clone(&layout), self.coordinates);
-        let number = self.families.add(family);
-        self.joined.insert(layout, number);
+        let number = self.families.add(Family::new(ask));
+        let families = &self.families;
+        let hash_of = |number: &u32| {
+            let family = families.get(*number);
+            family.map_or(0, |family| self.hasher.hash_one(asks.get(family.ask).layout()))
+        };
+        self.joined.insert_unique(hash, number, hash_of);
         number
     }
 
-    pub(in crate::engine) fn layout(&self, family: u32) -> Option<Layout> {
-        self.families.get(family).map(|family| Arc::clone(&family.layout))
-    }
-
-    /// Adds a class to its family, or takes it away. A family that has no other ends with it.
-    pub(super) fn change_family(&mut self, class: u32, add: bool) {
-        let Some(number) = self.class(class).map(|class| class.family) else {
-            return;
-        };
-        let watch = self.unwatch_for(class);
-        self.change_members_of_family(class, add);
-        let Some(family) = self.families.get(number) else {
-            return;
-        };
-        if family.members.is_empty() {
-            if self.joined.get(&family.layout) == Some(&number) {
-                self.joined.remove(&family.layout);
+    fn end_family(&mut self, number: u32, asks: &Asks) {
+        if let Some(family) = self.families.take(number) {
+            let hash = self.hasher.hash_one(asks.get(family.ask).layout());
+            if let Ok(entry) = self.joined.find_entry(hash, |other| *other == number) {
+                entry.remove();
             }
-            self.families.take(number);
-        } else if let Some((part, coordinate)) = watch {
-            self.watch(number, part, coordinate);
         }
     }
 
-    pub(super) fn change_members_of_family(&mut self, number: u32, add: bool) {
+    /// What the classes of a family ask, but for how much.
+    pub(in crate::engine) fn layout<'a>(&self, family: u32, asks: &'a Asks) -> Option<Parts<'a>> {
+        self.families.get(family).map(|family| asks.get(family.ask))
+    }
+
+    /// Adds a class to its family, or takes it away. A family that has no other ends with it.
+    pub(super) fn change_family(&mut self, class: u32, add: bool, asks: &Asks) {
+        let Some(number) = self.class(class).map(|class| class.family) else {
+            return;
+        };
+        let watch = self.unwatch_for(class, asks);
+        self.change_members(class, add, asks);
+        if self.head(number).is_none() {
+            self.end_family(number, asks);
+        } else if let Some(watch) = watch {
+            self.watch(number, watch, asks);
+        }
+    }
+
+    pub(super) fn change_members(&mut self, number: u32, add: bool, asks: &Asks) {
         let Some(class) = self.classes.get(number) else {
             return;
         };
         let Some(family) = self.families.get_mut(class.family) else {
             return;
         };
-        let member = Member {
-            key: class.rank.key(),
-            class: number,
-        };
-        let classes = Members {
-            classes: &self.classes.values,
-            layout: &family.layout,
+        let classes = Classes {
+            slots: &self.classes,
+            asks,
         };
         if add {
-            family.members.insert(member, &classes);
+            family.insert(class.member(number), classes);
         } else {
-            family.members.remove(member, &classes);
+            family.remove(class.member(number), classes);
         }
     }
 
     /// Takes a class's family in hand if where it stands may change with the class. What it watched, then.
-    pub(super) fn unwatch_for(&mut self, number: u32) -> Option<(usize, usize)> {
+    pub(super) fn unwatch_for(&mut self, number: u32, asks: &Asks) -> Option<Watch> {
         let class = self.classes.get(number)?;
         let family = self.families.get_mut(class.family)?;
-        let (part, coordinate) = family.watch?;
-        let member = Member {
-            key: class.rank.key(),
-            class: number,
+        let watch = family.watch?;
+        let classes = Classes {
+            slots: &self.classes,
+            asks,
         };
-        let classes = Members {
-            classes: &self.classes.values,
-            layout: &family.layout,
-        };
-        let goes_first = family
-            .members
+        let head = family
             .head()
-            .is_none_or(|head| classes.compare(&member, &head).is_le());
-        let least = family.members.least(&classes);
-        let least = &least[family.layout[part].1 as usize * self.coordinates..][..self.coordinates];
-        let mut pairs = class.parts()[part].budget.units().iter().zip(least).enumerate();
-        let asks_least =
-            pairs.any(|(at, (asked, least))| (self.rule == Rule::Any || at == coordinate) && asked <= least);
-        if goes_first || asks_least {
-            let number = class.family;
-            self.unwatch(number);
-            Some((part, coordinate))
-        } else {
-            None
+            .and_then(|head| Some((head, self.classes.get(head)?.member(head))));
+        let goes_first = head.is_none_or(|(head, member)| {
+            head == number || classes.compare(&class.member(number), &member).is_lt()
+        });
+        if !goes_first {
+            let parts = asks.get(class.ask);
+            let row = parts.row_of(watch.part as usize) * self.coordinates;
+            let least = &family.least(classes)[row..][..self.coordinates];
+            let mut pairs = parts.rows()[row..].iter().zip(least).enumerate();
+            let asks_least = pairs.any(|(at, (asked, least))| {
+                (self.rule == Rule::Any || at == watch.coordinate as usize) && asked <= least
+            });
+            if !asks_least {
+                return None;
+            }
         }
+        let family = class.family;
+        self.unwatch(family, asks);
+        Some(watch)
     }
 
     /// Lets a family in hand watch the block of a part, at which no class of it fits (basic composition: at this
     /// coordinate).
-    pub(in crate::engine) fn watch(&mut self, number: u32, part: usize, coordinate: usize) {
+    pub(in crate::engine) fn watch(&mut self, number: u32, watch: Watch, asks: &Asks) {
         let Some(family) = self.families.get_mut(number) else {
             return;
         };
-        let classes = Members {
-            classes: &self.classes.values,
-            layout: &family.layout,
-        };
         // Lets it be exact, and stay so: what changes it takes the family in hand.
-        family.members.least(&classes);
-        family.watch = Some((part, coordinate));
-        self.change_watch(number, true);
+        family.least(Classes {
+            slots: &self.classes,
+            asks,
+        });
+        family.watch = Some(watch);
+        self.change_watch(number, true, asks);
     }
 
     /// Takes a family in hand.
-    pub(in crate::engine) fn unwatch(&mut self, number: u32) {
-        self.change_watch(number, false);
+    pub(in crate::engine) fn unwatch(&mut self, number: u32, asks: &Asks) {
+        self.change_watch(number, false, asks);
         if let Some(family) = self.families.get_mut(number) {
             family.watch = None;
         }
     }
 
-    fn change_watch(&mut self, number: u32, add: bool) {
+    fn change_watch(&mut self, number: u32, add: bool, asks: &Asks) {
         let Some(family) = self.families.get(number) else {
             return;
         };
-        let Some(((part, _), head)) = family.watch.zip(family.members.head()) else {
+        let head = family.head().and_then(|head| self.classes.get(head));
+        let Some((watch, head)) = family.watch.zip(head) else {
             return;
         };
-        let block = family.layout[part].0;
-        let watcher = Member {
-            key: head.key,
-            class: number,
-        };
-        let watchers = Watchers {
-            classes: &self.classes,
-            families: &self.families,
-            rule: self.rule,
-        };
-        let watching = &mut self.stations[block as usize].watching;
+        let block = asks.get(family.ask).block(watch.part as usize);
+        let watcher = head.member(number);
+        let (watching, watchers) = self.at(block, asks);
         if add {
             watching.insert(watcher, &watchers);
         } else {
@@ -157,40 +163,50 @@ impl Waiting {
     }
 
     /// What a family watches; none if it is in hand.
-    pub(in crate::engine) fn watched(&self, number: u32) -> Option<(usize, usize)> {
+    pub(in crate::engine) fn watched(&self, number: u32) -> Option<Watch> {
         self.families.get(number)?.watch
     }
 
     /// The first of the families that watch this block and that what is unlocked there no longer keeps waiting.
-    pub(in crate::engine) fn first_awakened(&mut self, number: u32, block: &Block) -> Option<u32> {
-        let limits = limits(block, self.rule);
-        let (watching, watchers) = self.at(number);
-        let first = watching.first(|row| is_low(row, &limits), &watchers);
-        first.map(|family| family.class)
+    pub(in crate::engine) fn first_awakened(
+        &mut self,
+        number: u32,
+        block: &Block,
+        asks: &Asks,
+    ) -> Option<u32> {
+        let rule = self.rule;
+        let (watching, watchers) = self.at(number, asks);
+        let first = watching.first(|row| is_awake(row, block, rule), &watchers);
+        first.map(|family| family.number)
     }
 
     /// All of them.
-    pub(in crate::engine) fn all_awakened(&mut self, number: u32, block: &Block) -> Vec<u32> {
-        let limits = limits(block, self.rule);
-        let (watching, watchers) = self.at(number);
-        let all = watching.all(|row| is_low(row, &limits), &watchers);
-        all.into_iter().map(|family| family.class).collect()
+    pub(in crate::engine) fn all_awakened(&mut self, number: u32, block: &Block, asks: &Asks) -> Vec<u32> {
+        let rule = self.rule;
+        let (watching, watchers) = self.at(number, asks);
+        let all = watching.all(|row| is_awake(row, block, rule), &watchers);
+        all.into_iter().map(|family| family.number).collect()
     }
 
-    /// The least that a watching class asks at each coordinate that may let it fit.
-    pub(in crate::engine) fn least_watched(
-        &mut self,
+    /// The least that a watching class asks at each coordinate; none where none is kept waiting by it.
+    pub(in crate::engine) fn least_watched<'a>(
+        &'a mut self,
         number: u32,
-    ) -> impl Iterator<Item = (usize, i64)> + '_ {
-        let (watching, watchers) = self.at(number);
+        asks: &'a Asks,
+    ) -> impl Iterator<Item = (usize, i64)> + 'a {
+        let (watching, watchers) = self.at(number, asks);
         let least = watching.least(&watchers).iter().enumerate();
         let least = least.filter(|(_, amount)| **amount != NO_AMOUNT);
         least.map(|(at, amount)| (at, amount + i64::MAX))
     }
 
-    fn at(&mut self, block: u32) -> (&mut Ladder<Member>, Watchers<'_>) {
+    fn at<'a>(&'a mut self, block: u32, asks: &'a Asks) -> (&'a mut Ladder<Member>, Watchers<'a>) {
+        let classes = Classes {
+            slots: &self.classes,
+            asks,
+        };
         let watchers = Watchers {
-            classes: &self.classes,
+            classes,
             families: &self.families,
             rule: self.rule,
         };
@@ -199,20 +215,17 @@ impl Waiting {
 
     /// The first class of a family.
     pub(in crate::engine) fn head(&self, number: u32) -> Option<u32> {
-        let head = self.families.get(number)?.members.head();
-        head.map(|member| member.class)
+        self.families.get(number)?.head()
     }
 
     /// The least that a family's classes ask, row by row.
-    pub(in crate::engine) fn least(&mut self, number: u32) -> &[i64] {
-        let Some(family) = self.families.get_mut(number) else {
-            return &[];
+    pub(in crate::engine) fn least<'a>(&'a mut self, number: u32, asks: &'a Asks) -> &'a [i64] {
+        let classes = Classes {
+            slots: &self.classes,
+            asks,
         };
-        let classes = Members {
-            classes: &self.classes.values,
-            layout: &family.layout,
-        };
-        family.members.least(&classes)
+        let family = self.families.get_mut(number);
+        family.map_or(&[], |family| family.least(classes))
     }
 
     /// The first class of a family whose rows meet a condition, which any lower ones would meet too.
@@ -220,69 +233,85 @@ impl Waiting {
         &mut self,
         number: u32,
         condition: impl Fn(&[i64]) -> bool,
+        asks: &Asks,
     ) -> Option<u32> {
-        let family = self.families.get_mut(number)?;
-        let classes = Members {
-            classes: &self.classes.values,
-            layout: &family.layout,
+        let classes = Classes {
+            slots: &self.classes,
+            asks,
         };
-        let first = family.members.first(condition, &classes);
-        first.map(|member| member.class)
+        self.families.get_mut(number)?.first(condition, classes)
     }
 
     /// All of them.
-    pub(in crate::engine) fn all_of(&mut self, number: u32, condition: impl Fn(&[i64]) -> bool) -> Vec<u32> {
-        let Some(family) = self.families.get_mut(number) else {
-            return Vec::new();
+    pub(in crate::engine) fn all_of(
+        &mut self,
+        number: u32,
+        condition: impl Fn(&[i64]) -> bool,
+        asks: &Asks,
+    ) -> Vec<u32> {
+        let classes = Classes {
+            slots: &self.classes,
+            asks,
         };
-        let classes = Members {
-            classes: &self.classes.values,
-            layout: &family.layout,
-        };
-        let all = family.members.all(condition, &classes);
-        all.into_iter().map(|member| member.class).collect()
+        let family = self.families.get_mut(number);
+        family.map_or_else(Vec::new, |family| family.all(condition, classes))
     }
 
     /// Makes a family of its own, which is in hand as this one is, of the classes that don't `stay`.
-    pub(in crate::engine) fn split(&mut self, number: u32, stays: impl Fn(&Class) -> bool) -> Option<u32> {
-        let layout = self.layout(number)?;
-        let members = self.all_of(number, |_| true).into_iter();
-        let leaving = members.filter(|class| self.class(*class).is_some_and(|class| !stays(class)));
+    pub(in crate::engine) fn split(
+        &mut self,
+        number: u32,
+        stays: impl Fn(Parts<'_>) -> bool,
+        asks: &Asks,
+    ) -> Option<u32> {
+        let ask = self.families.get(number)?.ask;
+        let members = self.all_of(number, |_| true, asks).into_iter();
+        let leaving = members.filter(|class| {
+            let class = self.classes.get(*class);
+            class.is_some_and(|class| !stays(asks.get(class.ask)))
+        });
         let leaving: Vec<u32> = leaving.collect();
-        let new = self.families.add(Family::new(layout, self.coordinates));
+        let new = self.families.add(Family::new(ask));
         for class in leaving {
-            self.change_members_of_family(class, false);
+            self.change_members(class, false, asks);
             if let Some(class) = self.classes.get_mut(class) {
                 class.family = new;
             }
-            self.change_members_of_family(class, true);
+            self.change_members(class, true, asks);
         }
         Some(new)
     }
 }
 
+impl Watchers<'_> {
+    fn head(&self, family: &Member) -> Option<Member> {
+        let head = self.families.get(family.number)?.head()?;
+        self.classes
+            .slots
+            .get(head)
+            .map(|class: &Class| class.member(head))
+    }
+}
+
 impl Rungs<Member> for Watchers<'_> {
     fn compare(&self, one: &Member, other: &Member) -> Ordering {
-        one.key.cmp(&other.key).then_with(|| {
-            let head = |family: &Member| self.families.get(family.class)?.members.head();
-            match (head(one), head(other)) {
-                (Some(one), Some(other)) => compare(&self.classes.values, &one, &other),
+        one.key
+            .cmp(&other.key)
+            .then_with(|| match (self.head(one), self.head(other)) {
+                (Some(one), Some(other)) => self.classes.compare(&one, &other),
                 (one, other) => one.is_some().cmp(&other.is_some()),
-            }
-        })
+            })
     }
 
     fn lower(&self, watcher: &Member, least: &mut [i64]) {
-        let Some(family) = self.families.get(watcher.class) else {
+        let Some(family) = self.families.get(watcher.number) else {
             return;
         };
-        let Some((part, coordinate)) = family.watch else {
-            return;
-        };
-        let asked = family.members.known_least();
-        let asked = &asked[family.layout[part].1 as usize * least.len()..][..least.len()];
+        let Some(watch) = family.watch else { return };
+        let row = self.classes.asks.get(family.ask).row_of(watch.part as usize);
+        let asked = &family.known_least(self.classes)[row * least.len()..][..least.len()];
         let counted = match self.rule {
-            Rule::All => coordinate..coordinate + 1,
+            Rule::All => watch.coordinate as usize..watch.coordinate as usize + 1,
             Rule::Any => 0..least.len(),
         };
         for (least, asked) in least[counted.clone()].iter_mut().zip(&asked[counted]) {
@@ -296,17 +325,11 @@ const fn below_all(units: i64) -> i64 {
     units - i64::MAX
 }
 
-/// Up to what a watcher that asks it is no longer kept waiting, at each coordinate.
-fn limits(block: &Block, rule: Rule) -> Vec<i64> {
-    let limits = block.accounts.iter().map(|account| {
-        if account.unlocked < 0 || rule == Rule::Any && account.capacity == 0 {
-            return i64::MIN;
-        }
-        below_all(i64::try_from(account.unlocked).unwrap_or(i64::MAX))
-    });
-    limits.collect()
-}
-
-fn is_low(row: &[i64], limits: &[i64]) -> bool {
-    row.iter().zip(limits).any(|(amount, limit)| amount <= limit)
+/// Whether what is unlocked at a block no longer keeps waiting who asks this there.
+fn is_awake(row: &[i64], block: &Block, rule: Rule) -> bool {
+    let mut pairs = row.iter().zip(&block.accounts);
+    pairs.any(|(amount, account)| {
+        let enough = i128::from(*amount) <= account.unlocked - i128::from(i64::MAX);
+        enough && *amount != NO_AMOUNT && (rule == Rule::All || account.capacity > 0)
+    })
 }

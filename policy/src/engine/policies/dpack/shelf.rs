@@ -31,9 +31,9 @@ impl Shelf {
         let mut at_block: HashMap<u32, BTreeSet<u32>> = HashMap::new();
         for number in classes {
             let class = engine.waiting.class(*number);
-            for part in class.into_iter().flat_map(|class| class.parts().iter()) {
+            for part in class.into_iter().flat_map(|class| engine.parts_of(class).iter()) {
                 // Those that have just come are not in the index yet.
-                let waiting = || engine.waiting.at_block(part.block);
+                let waiting = || engine.waiting.at_block(part.block).collect();
                 at_block.entry(part.block).or_insert_with(waiting).insert(*number);
             }
         }
@@ -47,8 +47,8 @@ impl Shelf {
     fn new(engine: &Engine, block: u32, classes: &BTreeSet<u32>) -> Self {
         let asking = classes.iter().filter_map(|number| {
             let class = engine.waiting.class(*number)?;
-            let part = class.parts().iter().find(|part| part.block == block)?;
-            Some((part.budget.units(), class.weight(), *number))
+            let parts = engine.parts_of(class);
+            Some((parts.get(parts.at(block)?).asked, class.weight(), *number))
         });
         let asking: Vec<(&[i64], u32, u32)> = asking.collect();
         let coordinates = 0..engine.blocks.get(block).accounts.len();

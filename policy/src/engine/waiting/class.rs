@@ -1,0 +1,137 @@
+//! Claims that ask the same of the same blocks, with the same priority and weight: they fit or don't fit together, and the
+//! one that arrived first goes first.
+
+use std::{cmp::Ordering, collections::BTreeSet};
+
+use super::{Slots, ladder::Rungs};
+use crate::engine::{
+    asks::{Asks, Parts},
+    order::Rank,
+};
+
+#[derive(Clone, Debug)]
+pub(in crate::engine) struct Class {
+    pub(in crate::engine) rank: Rank,
+    /// What each of its claims asks.
+    pub(in crate::engine) ask: u32,
+    pub(in crate::engine) family: u32,
+    pub(super) claims: Crowd,
+    /// Whether it is kept where it hopes: not while it is new.
+    pub(super) hopes: bool,
+}
+
+/// The numbers of one claim or more.
+#[derive(Clone, Debug)]
+#[expect(clippy::box_collection, reason = "most have one claim, and are to be small")]
+pub(super) enum Crowd {
+    One(u32),
+    Many(Box<BTreeSet<u32>>),
+}
+
+/// A class as it is ordered, or a family as its first class is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Member {
+    /// Of its rank, which spares most looks at that.
+    pub(super) key: u64,
+    /// The number of the class or of the family.
+    pub(super) number: u32,
+}
+
+/// The order of classes, and what each asks: all its rows, one after the other.
+#[derive(Clone, Copy)]
+pub(super) struct Classes<'a> {
+    pub(super) slots: &'a Slots<Class>,
+    pub(super) asks: &'a Asks,
+}
+
+impl Class {
+    pub(in crate::engine) const fn priority(&self) -> i32 {
+        self.rank.priority
+    }
+
+    pub(in crate::engine) const fn weight(&self) -> u32 {
+        self.rank.weight.get()
+    }
+
+    /// How many of its claims came before `claim`.
+    pub(in crate::engine) fn before(&self, claim: u32) -> usize {
+        match &self.claims {
+            Crowd::One(only) => usize::from(*only < claim),
+            Crowd::Many(claims) => claims.range(..claim).count(),
+        }
+    }
+
+    /// How many claims it has.
+    pub(in crate::engine) fn size(&self) -> usize {
+        match &self.claims {
+            Crowd::One(_) => 1,
+            Crowd::Many(claims) => claims.len(),
+        }
+    }
+
+    /// The claim that goes first.
+    pub(in crate::engine) fn head(&self) -> Option<u32> {
+        match &self.claims {
+            Crowd::One(only) => Some(*only),
+            Crowd::Many(claims) => claims.first().copied(),
+        }
+    }
+
+    pub(super) const fn member(&self, number: u32) -> Member {
+        Member {
+            key: self.rank.key(),
+            number,
+        }
+    }
+}
+
+impl Crowd {
+    pub(super) fn insert(&mut self, claim: u32) {
+        match self {
+            Self::One(only) => *self = Self::Many(Box::new(BTreeSet::from([*only, claim]))),
+            Self::Many(claims) => {
+                claims.insert(claim);
+            }
+        }
+    }
+
+    /// Of several.
+    pub(super) fn remove(&mut self, claim: u32) {
+        if let Self::Many(claims) = self {
+            claims.remove(&claim);
+            if let (1, Some(only)) = (claims.len(), claims.first().copied()) {
+                *self = Self::One(only);
+            }
+        }
+    }
+
+    pub(super) fn into_list(self) -> Vec<u32> {
+        match self {
+            Self::One(only) => vec![only],
+            Self::Many(claims) => claims.into_iter().collect(),
+        }
+    }
+}
+
+impl<'a> Classes<'a> {
+    pub(super) fn parts(&self, number: u32) -> Parts<'a> {
+        let class = self.slots.get(number);
+        class.map_or_else(Parts::default, |class| self.asks.get(class.ask))
+    }
+}
+
+impl Rungs<Member> for Classes<'_> {
+    fn compare(&self, one: &Member, other: &Member) -> Ordering {
+        one.key.cmp(&other.key).then_with(|| {
+            let (one, other) = (self.slots.get(one.number), self.slots.get(other.number));
+            let ranks = one.map(|class| &class.rank).cmp(&other.map(|class| &class.rank));
+            ranks.then_with(|| one.and_then(Class::head).cmp(&other.and_then(Class::head)))
+        })
+    }
+
+    fn lower(&self, member: &Member, least: &mut [i64]) {
+        for (least, asked) in least.iter_mut().zip(self.parts(member.number).rows()) {
+            *least = (*least).min(*asked);
+        }
+    }
+}
