@@ -1,5 +1,5 @@
 //! The workload of Alibaba-DP's structure: what is stated of it, and what DPack makes of it.
-#![allow(clippy::unwrap_used, reason = "a test")]
+#![allow(clippy::unwrap_used, clippy::cast_precision_loss, reason = "a test, with small counts")]
 
 use std::{fs, process::Command};
 
