@@ -1,5 +1,9 @@
 //! The workload of Alibaba-DP's structure: what is stated of it, and what DPack makes of it.
-#![allow(clippy::unwrap_used, clippy::cast_precision_loss, reason = "a test, with small counts")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_precision_loss,
+    reason = "a test, with small counts"
+)]
 
 use std::{fs, process::Command};
 

@@ -1,5 +1,9 @@
 //! The macro-benchmark: what is published of its workload, and what comes of it.
-#![allow(clippy::unwrap_used, clippy::cast_precision_loss, reason = "a test, with small counts")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_precision_loss,
+    reason = "a test, with small counts"
+)]
 
 use std::collections::BTreeMap;
 
