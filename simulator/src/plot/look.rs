@@ -164,7 +164,8 @@ pub(crate) fn looks_of_policies(policies: &[&str]) -> Vec<Look> {
     }
     for index in 0..places.len() {
         if places[index].is_none() {
-            places[index] = (0..).find(|place| !places.contains(&Some(*place)));
+            // Of more places than there are policies, one is free.
+            places[index] = (0..=POLICIES.len() + places.len()).find(|place| !places.contains(&Some(*place)));
         }
     }
     places.into_iter().flatten().map(Look::nth).collect()

@@ -23,6 +23,8 @@ pub struct Page<'a> {
     pub manifests: &'a [(String, Manifest)],
     /// How many runs there are.
     pub runs: usize,
+    /// How long they took together, in seconds on one core.
+    pub wall: f64,
     /// The figures, and our values next to the published ones.
     pub sections: &'a [(Section, Vec<Compared>)],
 }
@@ -103,7 +105,7 @@ impl Page<'_> {
                 p { "This page: " code { (self.command) } ", version " (env!("CARGO_PKG_VERSION")) "." }
                 @if self.manifests.is_empty() { p { "The runs' directory has no manifest that says what made them." } }
                 @else {
-                    p { "The runs:" }
+                    p { "The runs, " (short(self.wall.round())) " s in all on one core:" }
                     ul {
                         @for (file, manifest) in self.manifests {
                             li {
@@ -250,7 +252,9 @@ fn difference(ours: f64, theirs: f64) -> String {
 }
 
 fn number_of(count: usize, what: &str) -> String {
-    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+    let plural = if count == 1 { "" } else { "s" };
+    let count = u64::try_from(count).unwrap_or(u64::MAX);
+    format!("{} {what}{plural}", short(super::runs::count(count)))
 }
 
 #[cfg(test)]

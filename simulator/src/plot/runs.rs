@@ -51,6 +51,12 @@ impl<'a> Runs<'a> {
         self.rows.len()
     }
 
+    /// How long all of them took together, in seconds on one core of the machine that made each.
+    #[must_use]
+    pub fn wall(&self) -> f64 {
+        self.rows.iter().map(|run| run.wall).sum()
+    }
+
     /// A run's classes.
     pub(super) fn classes(&self, run: &RunRow) -> &[&'a ClassRow] {
         self.classes.get(run.run.as_str()).map_or(&[], Vec::as_slice)

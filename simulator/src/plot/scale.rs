@@ -67,10 +67,10 @@ impl Scale {
         let first = least.log10().floor();
         // A power of ten is often far; one of the numbers 1, 2 and 5 times a power of ten isn't.
         let power = 10f64.powf(most.log10().floor());
-        let last = [1.0, 2.0, 5.0, 10.0].map(|part| part * power);
-        let most = last
+        let ends = [1.0, 2.0, 5.0, 10.0].map(|part| part * power);
+        let most = ends
             .into_iter()
-            .find(|last| *last >= most * 0.999)
+            .find(|end| *end >= most * 0.999)
             .unwrap_or(most)
             .max(10f64.powf(first + 1.0));
         let powers = (0..=40)

@@ -119,6 +119,7 @@ pub fn write(directory: &Path, out: &Path, command: &str) -> Result<Written, Plo
         command,
         manifests: &manifests,
         runs: runs.count(),
+        wall: runs.wall(),
         sections: &sections,
     };
     save(&out.join(PAGE), page.html().as_bytes())?;

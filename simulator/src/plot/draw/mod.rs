@@ -75,11 +75,18 @@ fn at(place: f64) -> String {
     text.strip_suffix(".0").map(str::to_owned).unwrap_or(text)
 }
 
-/// A text, whose line is at that place. A size of its own makes it bold.
+/// A text, whose line is at that place. A size of its own makes it bold. It says how wide it was measured to be, so that
+/// it fits where another font takes its place.
 fn label_at(text: &str, (x, y): (f64, f64), anchor: &str, title: Option<f32>) -> Markup {
+    let weight = if title.is_some() {
+        Weight::Bold
+    } else {
+        Weight::Regular
+    };
+    let width = text::width(text, title.unwrap_or(TEXT), weight);
     html! {
         text class="ink" x=(at(x)) y=(at(y)) text-anchor=(anchor) fill=(INK) font-size=[title]
-            font-weight=[title.map(|_| "bold")] { (text) }
+            font-weight=[title.map(|_| "bold")] textLength=(at(width)) lengthAdjust="spacingAndGlyphs" { (text) }
     }
 }
 

@@ -186,9 +186,9 @@ impl Micro {
     fn unlocking_label(self) -> String {
         let interval = self.experiment.interval(self.composition).unwrap_or(1.0);
         let unit = if interval < 0.01 {
-            format!("{:.2} ms", interval * 1000.0)
+            format!("{:.2}\u{a0}ms", interval * 1000.0)
         } else {
-            format!("{} s", super::scale::short(interval))
+            format!("{}\u{a0}s", super::scale::short(interval))
         };
         format!("Arrivals that unlock a block (N), or its lifetime (T) in mean intervals of {unit}")
     }

@@ -26,9 +26,18 @@ fn every_svg_is_well_formed_and_on_its_paper() {
         let (width, height) = (number(&root, "width"), number(&root, "height"));
         assert_eq!(root.attribute("aria-label"), Some(figure.title.as_str()));
         for text in root.descendants().filter(|node| node.has_tag_name("text")) {
-            let (x, y) = (number(&text, "x"), number(&text, "y"));
+            let (x, y, wide) = (
+                number(&text, "x"),
+                number(&text, "y"),
+                number(&text, "textLength"),
+            );
+            let left = match text.attribute("text-anchor") {
+                Some("start") => x,
+                Some("middle") => x - wide / 2.0,
+                _ => x - wide,
+            };
             assert!(
-                (0.0..=width).contains(&x) && (0.0..=height).contains(&y),
+                left >= 0.0 && left + wide <= width && (0.0..=height).contains(&y),
                 "{}: {:?} at {x}, {y}",
                 figure.name,
                 text.text()

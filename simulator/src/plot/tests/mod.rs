@@ -31,6 +31,7 @@ fn row(parameters: &Parameters, tasks: u64, granted: u64) -> RunRow {
         blocks: u64::from(parameters.blocks.unwrap_or(1)),
         tasks,
         granted,
+        granted_by_engine: None,
         refused: 0,
         waiting: tasks - granted,
         delay_average: Some(1.5),

@@ -1,4 +1,5 @@
 //! What figures show.
+#![expect(clippy::float_cmp, reason = "what was put in comes out")]
 
 use std::collections::HashSet;
 
@@ -111,7 +112,7 @@ fn granted_tasks_are_drawn_against_n_and_t_on_one_axis() {
     assert_eq!(fcfs.published, [(0.0, 28.0)]);
     assert!(lines.published.as_ref().is_some_and(|label| label.contains("±1")));
     assert_eq!(lines.y.label, "Granted tasks");
-    assert!(lines.x.label.contains("(N)") && lines.x.label.contains("1 s"));
+    assert!(lines.x.label.contains("(N)") && lines.x.label.contains("1\u{a0}s"));
 }
 
 #[test]

@@ -24,6 +24,7 @@ fn page(tables: &Tables, command: &str, manifests: &[(String, Manifest)]) -> Str
         command,
         manifests,
         runs: runs.count(),
+        wall: runs.wall(),
         sections: &sections,
     };
     page.html()
