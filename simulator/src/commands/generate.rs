@@ -6,7 +6,7 @@ use std::{
     path::PathBuf,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use privatekube_simulator::{results::write_atomically, run, trace};
 
@@ -31,6 +31,9 @@ pub(crate) struct Generate {
 impl Generate {
     pub(crate) fn run(&self) -> Result<()> {
         let prepared = self.parameters.parameters().prepare()?;
+        if prepared.search.is_some() {
+            bail!("policy is optimum, which no trace can name: choose another, such as dpack");
+        }
         // By the engine, in the order of shares: a trace has no other.
         let outcome = self
             .answers
@@ -39,18 +42,14 @@ impl Generate {
         let decisions = outcome.as_ref().map(|outcome| outcome.decisions.as_slice());
         let version = env!("CARGO_PKG_VERSION");
         let source = format!("privatekube-simulator {version}: {}", prepared.parameters.name());
-        match &self.out {
-            Some(path) => {
-                let write = |to: &mut BufWriter<File>| {
-                    trace::write(to, &prepared.workload, &prepared.rules, decisions, &source)
-                };
-                write_atomically(path, write).with_context(|| path.display().to_string())
-            }
-            None => {
-                let mut out = stdout().lock();
-                trace::write(&mut out, &prepared.workload, &prepared.rules, decisions, &source)?;
-                out.flush().context("standard output")
-            }
+        if let Some(path) = &self.out {
+            let write = |to: &mut BufWriter<File>| {
+                trace::write(to, &prepared.workload, &prepared.rules, decisions, &source)
+            };
+            return write_atomically(path, write).with_context(|| path.display().to_string());
         }
+        let mut out = stdout().lock();
+        trace::write(&mut out, &prepared.workload, &prepared.rules, decisions, &source)?;
+        out.flush().context("standard output")
     }
 }

@@ -185,14 +185,14 @@ impl Comparison {
             dominant_shares: DominantShares::of(&pairs),
             only_a: only(&a.workload, &pairs, |pair| (pair.a, pair.b)),
             only_b: only(&a.workload, &pairs, |pair| (pair.b, pair.a)),
-            a: Totals::of(a, of_a),
-            b: Totals::of(b, of_b),
+            a: Totals::of(a, &of_a),
+            b: Totals::of(b, &of_b),
         })
     }
 }
 
 impl Totals {
-    fn of(side: &Side, summary: Summary) -> Self {
+    fn of(side: &Side, summary: &Summary) -> Self {
         Self {
             run: side.name.clone(),
             granted: summary.granted,

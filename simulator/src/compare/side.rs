@@ -95,8 +95,7 @@ fn sides(text: &str) -> Result<Vec<Side>, SideError> {
     let file = read(path)?;
     // A trace is one JSON object and has tasks; each line of `replay` is one that has none.
     let first = file.lines().next().unwrap_or_default();
-    if serde_json::from_str::<Line>(first).is_err()
-        && !path.extension().is_some_and(|ending| ending == "jsonl")
+    if serde_json::from_str::<Line>(first).is_err() && path.extension().is_none_or(|ending| ending != "jsonl")
     {
         let trace = trace(path, &file)?;
         return Side::of_trace(text, trace.workload.clone(), trace.places, trace.rules)
@@ -221,6 +220,7 @@ impl Side {
             name: line.file.display().to_string(),
             outcome: Outcome {
                 decisions: decisions.collect(),
+                bound: None,
                 wall: Duration::ZERO,
             },
             workload: trace.workload,

@@ -1,5 +1,4 @@
 //! Comparisons of small traces, and what can't be compared.
-#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::{fs, path::PathBuf};
 

@@ -3,7 +3,6 @@
 use std::fmt;
 
 use super::{Comparison, End, Spread, TaskPair};
-use crate::Delays;
 
 /// A comparison as a page of text that lists so many tasks at most on each side.
 #[derive(Clone, Copy, Debug)]
@@ -77,15 +76,18 @@ impl fmt::Display for Page<'_> {
 impl Page<'_> {
     fn delays(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (a, b) = (self.comparison.a.delay_seconds, self.comparison.b.delay_seconds);
-        let rows: [(&str, fn(Delays) -> f64); 5] = [
-            ("delay until the grant (s): average", |delay| delay.average),
-            ("  median", |delay| delay.p50),
-            ("  90th percentile", |delay| delay.p90),
-            ("  99th percentile", |delay| delay.p99),
-            ("  longest", |delay| delay.max),
+        let rows = [
+            (
+                "delay until the grant (s): average",
+                a.map(|a| a.average),
+                b.map(|b| b.average),
+            ),
+            ("  median", a.map(|a| a.p50), b.map(|b| b.p50)),
+            ("  90th percentile", a.map(|a| a.p90), b.map(|b| b.p90)),
+            ("  99th percentile", a.map(|a| a.p99), b.map(|b| b.p99)),
+            ("  longest", a.map(|a| a.max), b.map(|b| b.max)),
         ];
-        for (label, get) in rows {
-            let (a, b) = (a.map(get), b.map(get));
+        for (label, a, b) in rows {
             let change = a.zip(b).map(|(a, b)| b - a);
             writeln!(
                 f,

@@ -1,5 +1,4 @@
 //! What is written is read.
-#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::{collections::BTreeSet, fs};
 

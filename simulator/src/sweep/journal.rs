@@ -84,7 +84,7 @@ fn read(text: &[u8]) -> Result<(Vec<RunResult>, usize), (usize, serde_json::Erro
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::{fs, slice};
 
     use super::*;
     use crate::experiment::{Experiment, Parameters};
@@ -107,7 +107,7 @@ mod tests {
         journal.add(&one).unwrap();
         drop(journal);
         let (mut journal, made) = Journal::open(&path, true).unwrap();
-        assert_eq!(made, [one.clone()]);
+        assert_eq!(made, slice::from_ref(&one));
         journal.add(&other).unwrap();
         drop(journal);
         assert_eq!(Journal::open(&path, true).unwrap().1, [one, other]);
@@ -123,7 +123,7 @@ mod tests {
         for length in (0..torn.len()).step_by(7) {
             fs::write(&path, whole.clone() + &torn[..length]).unwrap();
             let (mut journal, made) = Journal::open(&path, true).unwrap();
-            assert_eq!(made, [one.clone()], "{length} bytes");
+            assert_eq!(made, slice::from_ref(&one), "{length} bytes");
             journal.add(&other).unwrap();
             assert_eq!(fs::read_to_string(&path).unwrap(), whole.clone() + &torn);
         }

@@ -48,12 +48,14 @@ impl Coverage {
     }
 }
 
-fn manifests(directory: &Path) -> Result<Vec<(PathBuf, Manifest)>, SweepError> {
+/// The manifests of all sweeps and shards in a directory, by their files' names.
+pub(crate) fn manifests(directory: &Path) -> Result<Vec<(PathBuf, Manifest)>, SweepError> {
     let mut manifests = Vec::new();
     for entry in fs::read_dir(directory).map_err(SweepError::io(directory))? {
         let path = entry.map_err(SweepError::io(directory))?.path();
-        let name = path.file_name().and_then(|name| name.to_str());
-        if name.is_some_and(|name| name.starts_with("manifest") && name.ends_with(".json")) {
+        let stem = path.file_stem().and_then(|stem| stem.to_str());
+        let is_json = path.extension().is_some_and(|ending| ending == "json");
+        if is_json && stem.is_some_and(|stem| stem.starts_with("manifest")) {
             let manifest = Manifest::read(&path)?;
             manifests.push((path, manifest));
         }

@@ -23,7 +23,7 @@ const INTERRUPTED: u8 = 130;
 ///
 /// DIR gets runs, classes and delays, each as CSV and Parquet, a manifest that says what is swept, and a journal that has
 /// each run as soon as it ends. Ctrl-C drops the runs it is at and keeps all others; --resume goes on there. Each job
-/// holds one workload, up to some 200 MB with the experiments of today.
+/// holds one workload, up to some 150 MB in memory with today's experiments.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   privatekube-simulator sweep micro-single micro-multi --out results
