@@ -61,18 +61,21 @@ impl Parameters {
 }
 
 impl Prepared {
+    /// How many the engine grants, where [`run`](Self::run) goes in the released simulator's order.
+    pub fn granted_by_engine(&self) -> Result<Option<usize>, ExperimentError> {
+        let by_engine = || {
+            Ok(run(&self.workload, &self.setting)?
+                .summary(&self.workload)
+                .granted)
+        };
+        self.published.as_ref().map(|_| by_engine()).transpose()
+    }
+
     /// Runs it. `data` says where its tasks are from.
     pub fn report(self, data: Option<String>) -> Result<Report, ExperimentError> {
         let outcome = self.run()?;
         let summary = outcome.summary(&self.workload);
-        let by_engine = match self.published {
-            None => None,
-            Some(_) => Some(
-                run(&self.workload, &self.setting)?
-                    .summary(&self.workload)
-                    .granted,
-            ),
-        };
+        let by_engine = self.granted_by_engine()?;
         let parameters = self.parameters;
         Ok(Report {
             experiment: parameters.experiment,

@@ -64,6 +64,11 @@ pub struct RunRow {
     pub tasks: u64,
     /// How many of them were granted.
     pub granted: u64,
+    /// How many the engine grants, where the released simulator's order is another one.
+    pub granted_by_engine: Option<u64>,
+    /// What no policy could exceed, where the optimum is asked for: if it is `granted`, that is proven to be the most; else
+    /// `granted` is the most that was found.
+    pub bound: Option<u64>,
     /// How many were denied, or waited for their whole timeout.
     pub refused: u64,
     /// How many still waited at the end.

@@ -63,6 +63,8 @@ impl Row for RunRow {
         column("blocks", Kind::Whole),
         column("tasks", Kind::Whole),
         column("granted", Kind::Whole),
+        optional("granted_by_engine", Kind::Whole),
+        optional("bound", Kind::Whole),
         column("refused", Kind::Whole),
         column("waiting", Kind::Whole),
         optional("delay_average", Kind::Number),

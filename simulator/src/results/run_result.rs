@@ -1,13 +1,13 @@
 //! One run's part of the tables.
 
+use privatekube_policy::Composition;
 use serde::{Deserialize, Serialize};
 
 use super::{ClassRow, DelayRow, RunRow};
 use crate::{
-    Outcome, Workload,
-    experiment::{CompositionKind, ExperimentError, Parameters},
+    Outcome,
+    experiment::{CompositionKind, ExperimentError, Parameters, Prepared},
 };
-use privatekube_policy::Composition;
 
 /// How many points of a delay distribution are kept at most.
 const MOST_POINTS: usize = 100;
@@ -29,12 +29,14 @@ impl Parameters {
     pub fn result(&self) -> Result<RunResult, ExperimentError> {
         let prepared = self.prepare()?;
         let outcome = prepared.run()?;
-        Ok(RunResult::of(&prepared.parameters, &prepared.workload, &outcome))
+        let by_engine = prepared.granted_by_engine()?;
+        Ok(RunResult::of(&prepared, &outcome, by_engine))
     }
 }
 
 impl RunResult {
-    fn of(parameters: &Parameters, workload: &Workload, outcome: &Outcome) -> Self {
+    fn of(prepared: &Prepared, outcome: &Outcome, by_engine: Option<usize>) -> Self {
+        let (parameters, workload) = (&prepared.parameters, &prepared.workload);
         let summary = outcome.summary(workload);
         let delay = summary.delay;
         let row = RunRow {
@@ -60,6 +62,8 @@ impl RunResult {
             blocks: count(workload.blocks.len()),
             tasks: count(summary.tasks),
             granted: count(summary.granted),
+            granted_by_engine: by_engine.map(count),
+            bound: outcome.bound,
             refused: count(summary.refused),
             waiting: count(summary.waiting),
             delay_average: delay.map(|delay| delay.average),
@@ -131,7 +135,6 @@ fn thin(points: Vec<(f64, u64)>) -> Vec<(f64, u64)> {
 }
 
 #[cfg(test)]
-#[expect(clippy::float_cmp, reason = "the very same bits are meant")]
 mod tests {
     use proptest::prelude::*;
 

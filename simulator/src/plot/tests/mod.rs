@@ -32,6 +32,7 @@ fn row(parameters: &Parameters, tasks: u64, granted: u64) -> RunRow {
         tasks,
         granted,
         granted_by_engine: None,
+        bound: None,
         refused: 0,
         waiting: tasks - granted,
         delay_average: Some(1.5),
