@@ -221,7 +221,7 @@ pub(super) fn grid(experiment: Experiment) -> Vec<Parameters> {
 }
 
 /// Fitted to measurements, within a factor of 3 where it matters: round robin gives each waiting task something at each
-/// step of the clock or arrival; DPF looks at few tasks, unless very many small ones wait for the same blocks.
+/// step of the clock or arrival, all others look at few tasks.
 pub(super) fn cost(parameters: &Parameters) -> f64 {
     let kind = parameters.composition.unwrap_or(CompositionKind::Basic);
     let scale = Scale::of(parameters.experiment, kind);
@@ -232,16 +232,8 @@ pub(super) fn cost(parameters: &Parameters) -> f64 {
         .unwrap_or_else(|| f64::from(parameters.n.unwrap_or(0)) * scale.interval);
     let slowness = (unlocks_in / scale.duration).min(1.0);
     match (policy.kind, policy.unlock) {
-        (PolicyKind::Fcfs, _) => 5e-6 * tasks,
-        (PolicyKind::RoundRobin, Some(Unlock::Lifetime)) => 1e-8 * tasks + 7e-7 * (slowness * tasks).powi(2),
-        (PolicyKind::RoundRobin, _) => 1e-8 * tasks + 3e-8 * tasks.powi(2) * (5.0 * slowness).min(1.0),
-        _ => {
-            let mice = parameters.mice.unwrap_or(DEFAULT_MICE) / 100.0;
-            let crowd = match scale.blocks {
-                Blocks::One => 0.0,
-                Blocks::Growing => 40.0 * slowness * mice.powi(4),
-            };
-            1.5e-5 * tasks * (1.0 + crowd)
-        }
+        (PolicyKind::RoundRobin, Some(Unlock::Lifetime)) => 5e-6 * tasks + 7e-7 * (slowness * tasks).powi(2),
+        (PolicyKind::RoundRobin, _) => 5e-6 * tasks + 3e-8 * tasks.powi(2) * (5.0 * slowness).min(1.0),
+        _ => 5e-6 * tasks,
     }
 }
