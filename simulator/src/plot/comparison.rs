@@ -24,6 +24,8 @@ pub struct Compared {
     pub mice: Option<f64>,
     /// Ours, with the reference's seed.
     pub ours: f64,
+    /// What the engine grants, where ours are by the released simulator's order of visits.
+    pub by_engine: Option<f64>,
     /// Theirs: the value, and how far off it may be.
     pub theirs: Vec<(Source, f64, f64)>,
 }
@@ -53,7 +55,7 @@ pub fn compare(experiment: Experiment, runs: &Runs<'_>, published: &[Published])
         });
         if let Some(known) = known {
             known.theirs.push(theirs);
-        } else if let Some(ours) = ours(experiment, runs, row) {
+        } else if let Some((run, ours)) = ours(experiment, runs, row) {
             compared.push(Compared {
                 composition: row.composition,
                 quantity: row.quantity,
@@ -61,6 +63,10 @@ pub fn compare(experiment: Experiment, runs: &Runs<'_>, published: &[Published])
                 n: row.n,
                 mice: row.mice,
                 ours,
+                by_engine: run
+                    .granted_by_engine
+                    .filter(|_| row.quantity == Quantity::Granted)
+                    .map(count),
                 theirs: vec![theirs],
             });
         }
@@ -68,7 +74,8 @@ pub fn compare(experiment: Experiment, runs: &Runs<'_>, published: &[Published])
     compared
 }
 
-fn ours(experiment: Experiment, runs: &Runs<'_>, row: &Published) -> Option<f64> {
+/// Our run, and its value.
+fn ours<'a>(experiment: Experiment, runs: &Runs<'a>, row: &Published) -> Option<(&'a RunRow, f64)> {
     let equal = |one: Option<f64>, other: Option<f64>| match (one, other) {
         (None, None) => true,
         (Some(one), Some(other)) => same(one, other),
@@ -81,10 +88,11 @@ fn ours(experiment: Experiment, runs: &Runs<'_>, row: &Published) -> Option<f64>
             && equal(unlocking(run), row.n.map(f64::from))
     });
     let run = reference(alike)?;
-    match row.quantity {
+    let value = match row.quantity {
         Quantity::Granted => Some(count(run.granted)),
         Quantity::GrantedPart => (run.tasks > 0).then(|| count(run.granted) / count(run.tasks)),
         Quantity::DelayAverage => run.delay_average,
         Quantity::DelayP99 => run.delay_p99,
-    }
+    };
+    Some((run, value?))
 }

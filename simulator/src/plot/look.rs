@@ -109,7 +109,7 @@ const LOOKS: [Look; 8] = {
 };
 
 /// The looks that policies have wherever they can, so that a policy looks the same in all figures.
-const POLICIES: [(&str, usize); 15] = [
+const POLICIES: [(&str, usize); 16] = [
     ("dpf", 0),
     ("dpf-n", 0),
     ("dpf-t", 1),
@@ -122,6 +122,7 @@ const POLICIES: [(&str, usize); 15] = [
     ("fcfs", 5),
     ("fcfs-wait-n", 5),
     ("fcfs-wait-t", 5),
+    ("optimum", 2),
     ("blend", 6),
     ("blend-n", 6),
     ("blend-t", 6),
@@ -203,7 +204,7 @@ mod tests {
 
     #[test]
     fn a_policy_keeps_its_look_and_no_two_share_one() {
-        let looks = looks_of_policies(&["fcfs", "dpack", "dpack", "optimum", "dpf-n"]);
+        let looks = looks_of_policies(&["fcfs", "dpack", "dpack", "lottery", "dpf-n"]);
         assert_eq!(looks[0].colour, Colour::Black);
         assert_eq!(looks[2].colour, Colour::Orange);
         assert_eq!(looks[4].colour, Colour::Blue);

@@ -1,6 +1,8 @@
 //! The page: all figures, their numbers, ours next to the published ones, and how they were made. One file that needs no
 //! other, in the light and in the dark, on paper and on a phone.
 
+use std::path::PathBuf;
+
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::{
@@ -12,15 +14,17 @@ use super::{
     scale::{number, short},
     values::Values,
 };
-use crate::sweep::Manifest;
+use crate::sweep::{Coverage, Manifest};
 
 /// What the page is of.
 #[derive(Clone, Debug)]
 pub struct Page<'a> {
     /// The command that made it.
     pub command: &'a str,
-    /// What the runs are of, as far as their sweeps say so: the file's name, and what it says.
-    pub manifests: &'a [(String, Manifest)],
+    /// What the runs are of, as far as their sweeps say so: the file, and what it says.
+    pub manifests: &'a [(PathBuf, Manifest)],
+    /// Which runs of these are missing.
+    pub coverage: &'a Coverage,
     /// How many runs there are.
     pub runs: usize,
     /// How long they took together, in seconds on one core.
@@ -28,6 +32,10 @@ pub struct Page<'a> {
     /// The figures, and our values next to the published ones.
     pub sections: &'a [(Section, Vec<Compared>)],
 }
+
+const PUBLISHED_ORDER: &str = "Under basic composition DPF visits waiting tasks here in the released simulator's order, which \
+    isn't quite that of their shares: a model of it decides, not the engine. The comparison has the engine's own totals \
+    beside these.";
 
 const SOURCES: [Source; 3] = [Source::Release, Source::Notebook, Source::Paper];
 
@@ -50,8 +58,8 @@ impl Page<'_> {
                     header {
                         h1 { (title) }
                         p {
-                            "Figures of " (number_of(self.runs, "run")) ", made by the engine that PrivateKube runs in a \
-                             cluster, over virtual time. Hollow markers are published values; tables have ours next to \
+                            "Figures of " (number_of(self.runs, "run")) ", made over virtual time by the engine that PrivateKube runs \
+                             in a cluster, unless said otherwise. Hollow markers are published values; tables have ours next to \
                              them."
                         }
                         (self.contents())
@@ -110,12 +118,30 @@ impl Page<'_> {
                         @for (file, manifest) in self.manifests {
                             li {
                                 code { (manifest.command) } ", version " (manifest.version) ": " (number_of(manifest.runs, "run"))
-                                " of " (manifest.grid_runs) " (" (file) ")"
+                                " of " (manifest.grid_runs) " (" (file.file_name().unwrap_or_default().display()) ")"
                             }
                         }
                     }
                 }
+                (self.lacking())
                 p { "Colours are those of Okabe and Ito. The font is Noto Sans (SIL Open Font License)." }
+            }
+        }
+    }
+}
+
+impl Page<'_> {
+    /// What the sweeps have not made, or what a shard that isn't here has.
+    fn lacking(&self) -> Markup {
+        const NAMED: usize = 5;
+        let Coverage { expected, missing } = self.coverage;
+        html! {
+            @if !missing.is_empty() {
+                p class="off" {
+                    (number_of(missing.len(), "run")) " of " (expected) " missing: "
+                    (missing.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", "))
+                    @if missing.len() > NAMED { ", ..." }
+                }
             }
         }
     }
@@ -128,6 +154,7 @@ fn section_html(section: &Section, compared: &[Compared]) -> Markup {
                 h2 { (section.title()) }
                 p { (section.about()) }
                 (agreement(compared))
+                @if compared.iter().any(|one| one.by_engine.is_some()) { p { (PUBLISHED_ORDER) } }
                 div class="figures" {
                     @for figure in &section.figures {
                         figure id=(figure.name) {
@@ -191,12 +218,14 @@ fn table(values: &Values) -> Markup {
     }
 }
 
+/// Ours, what the engine grants where the released simulator's order of visits is another one, and theirs.
 fn comparison(compared: &[Compared]) -> Markup {
     let sources: Vec<Source> = SOURCES
         .into_iter()
         .filter(|source| compared.iter().any(|one| one.agrees(*source).is_some()))
         .collect();
     let mice = compared.iter().any(|one| one.mice.is_some());
+    let engine = compared.iter().any(|one| one.by_engine.is_some());
     html! {
         div class="table" {
             table {
@@ -205,6 +234,7 @@ fn comparison(compared: &[Compared]) -> Markup {
                         th scope="col" { "policy" } th scope="col" { "N or T" }
                         @if mice { th scope="col" { "mice (%)" } }
                         th scope="col" { "what" } th scope="col" { "ours" }
+                        @if engine { th scope="col" { "the engine's" } }
                         @for source in &sources { th scope="col" { (source.heading()) } th scope="col" { "ours − theirs" } }
                     }
                 }
@@ -216,6 +246,7 @@ fn comparison(compared: &[Compared]) -> Markup {
                             @if mice { td { (one.mice.map(short).unwrap_or_default()) } }
                             td class="words" { (one.quantity) }
                             td { (short(one.ours)) }
+                            @if engine { td { (one.by_engine.map(short).unwrap_or_default()) } }
                             @for source in &sources { (theirs(one, *source)) }
                         }
                     }

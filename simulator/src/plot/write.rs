@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     results::{ResultsError, Tables, write_atomically},
-    sweep::Manifest,
+    sweep::{Coverage, SweepError, manifests},
 };
 
 /// The page's name.
@@ -27,14 +27,9 @@ pub enum PlotError {
     /// The tables can't be read.
     #[error(transparent)]
     Results(#[from] ResultsError),
-    /// A manifest that is none.
-    #[error("{path}: {error}")]
-    Manifest {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        error: serde_json::Error,
-    },
+    /// What was swept can't be read.
+    #[error(transparent)]
+    Sweep(#[from] SweepError),
     /// There is nothing to draw.
     #[error("{directory} has {runs} runs, which are not enough for any figure: {needs}")]
     Nothing {
@@ -79,6 +74,7 @@ pub struct Written {
 pub fn write(directory: &Path, out: &Path, command: &str) -> Result<Written, PlotError> {
     let tables = Tables::read(directory)?;
     let manifests = manifests(directory)?;
+    let coverage = Coverage::of(directory)?;
     let runs = Runs::new(&tables);
     let published: Vec<Published> = published();
     let sections: Vec<_> = sections(&runs, &published)
@@ -118,6 +114,7 @@ pub fn write(directory: &Path, out: &Path, command: &str) -> Result<Written, Plo
     let page = Page {
         command,
         manifests: &manifests,
+        coverage: &coverage,
         runs: runs.count(),
         wall: runs.wall(),
         sections: &sections,
@@ -139,27 +136,4 @@ fn io(path: &Path) -> impl Fn(io::Error) -> PlotError {
 
 fn save(path: &Path, bytes: &[u8]) -> Result<(), PlotError> {
     write_atomically(path, |to| to.write_all(bytes)).map_err(io(path))
-}
-
-/// The manifests of all shards, by their files' names.
-fn manifests(directory: &Path) -> Result<Vec<(String, Manifest)>, PlotError> {
-    let mut manifests = Vec::new();
-    for entry in fs::read_dir(directory).map_err(io(directory))? {
-        let path = entry.map_err(io(directory))?.path();
-        let name = path
-            .file_name()
-            .and_then(|name| name.to_str())
-            .unwrap_or_default();
-        let is_json = path.extension().is_some_and(|ending| ending == "json");
-        if name.starts_with("manifest") && is_json {
-            let text = fs::read_to_string(&path).map_err(io(&path))?;
-            let manifest = serde_json::from_str(&text).map_err(|error| PlotError::Manifest {
-                path: path.clone(),
-                error,
-            })?;
-            manifests.push((name.to_owned(), manifest));
-        }
-    }
-    manifests.sort_by(|(one, _), (other, _)| one.cmp(other));
-    Ok(manifests)
 }

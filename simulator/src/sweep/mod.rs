@@ -39,6 +39,7 @@ use crate::{
 use journal::Journal;
 pub use manifest::Manifest;
 pub use missing::Coverage;
+pub(crate) use missing::manifests;
 pub use only::{Only, OnlyError};
 pub use plan::{Plan, PlanError};
 pub use shard::{Shard, ShardError};

@@ -1,16 +1,16 @@
 //! The page, and the files.
 
-use std::fs;
+use std::{fs, path::PathBuf};
 
 use super::{all, single, tables};
 use crate::{
     experiment::REFERENCE_SEED,
     plot::{Page, PlotError, Runs, compare, published, sections, write},
     results::Tables,
-    sweep::Manifest,
+    sweep::{Coverage, Manifest},
 };
 
-fn page(tables: &Tables, command: &str, manifests: &[(String, Manifest)]) -> String {
+fn page(tables: &Tables, command: &str, manifests: &[(PathBuf, Manifest)], missing: &[&str]) -> String {
     let runs = Runs::new(tables);
     let published = published();
     let sections: Vec<_> = sections(&runs, &published)
@@ -23,6 +23,10 @@ fn page(tables: &Tables, command: &str, manifests: &[(String, Manifest)]) -> Str
     let page = Page {
         command,
         manifests,
+        coverage: &Coverage {
+            expected: 340,
+            missing: missing.iter().map(|&name| name.to_owned()).collect(),
+        },
         runs: runs.count(),
         wall: runs.wall(),
         sections: &sections,
@@ -32,7 +36,7 @@ fn page(tables: &Tables, command: &str, manifests: &[(String, Manifest)]) -> Str
 
 #[test]
 fn the_page_needs_no_other_file() {
-    let html = page(&all(), "plot results", &[]);
+    let html = page(&all(), "plot results", &[], &[]);
     for foreign in ["<script", "<link", "<img", "src=", "@import", "url(http"] {
         assert!(!html.contains(foreign), "{foreign}");
     }
@@ -45,7 +49,7 @@ fn the_page_needs_no_other_file() {
 fn what_comes_from_outside_is_escaped() {
     let mut run = single("dpf-n", Some(125), None, REFERENCE_SEED, 100);
     run.policy = "<script>alert(\"1\")</script>".to_owned();
-    let html = page(&tables([run]), "plot '<b>&'", &[]);
+    let html = page(&tables([run]), "plot '<b>&'", &[], &[]);
     assert!(!html.contains("<script>") && !html.contains("<b>"), "{html}");
     assert!(html.contains("&lt;script&gt;alert(&quot;1&quot;)&lt;/script&gt;"));
     assert!(html.contains("plot '&lt;b&gt;&amp;'"));
@@ -67,10 +71,16 @@ fn the_page_says_what_made_it_what_is_missing_and_how_ours_differ() {
         single("fcfs", None, None, REFERENCE_SEED, 46),
         single("dpf-n", Some(100), None, REFERENCE_SEED, 90),
     ]);
-    let html = page(&tables, "plot results", &[("manifest.json".to_owned(), manifest)]);
+    let html = page(
+        &tables,
+        "plot results",
+        &[(PathBuf::from("results/manifest.json"), manifest)],
+        &["micro-single/x"],
+    );
     for said in [
         "sweep micro-single --seed 3345",
-        "2 runs of 340",
+        "2 runs of 340 (manifest.json)",
+        "1 run of 340 missing: micro-single/x",
         "Not drawn",
         "runs of macro with some N",
         "<td>82</td><td class=\"off\">+8 (+9.8%)</td>",
@@ -131,5 +141,18 @@ fn a_manifest_that_is_none_is_named() {
     let error = write(from.path(), &from.path().join("figures"), "plot")
         .unwrap_err()
         .to_string();
-    assert!(error.contains("manifest.json: invalid type"), "{error}");
+    assert!(
+        error.contains("manifest.json") && error.contains("invalid type"),
+        "{error}"
+    );
+}
+
+#[test]
+fn the_engines_own_totals_stand_beside_those_of_the_released_order() {
+    let mut run = single("dpf-n", Some(100), None, REFERENCE_SEED, 82);
+    let html = page(&tables([run.clone()]), "plot", &[], &[]);
+    assert!(!html.contains("the engine's own totals"));
+    run.granted_by_engine = Some(81);
+    let html = page(&tables([run]), "plot", &[], &[]);
+    assert!(html.contains("the engine's own totals") && html.contains("<td>82</td><td>81</td>"));
 }
