@@ -129,10 +129,19 @@ impl Varied {
             (Some(least), Some(most)) => format!("{} to {} tasks came. ", short(*least), short(*most)),
             _ => String::new(),
         };
+        // Where the optimum isn't proven to be one.
+        let is_open = |run: &&&RunRow| run.bound.is_some_and(|bound| bound > run.granted);
+        let bounds = match rows.iter().filter(is_open).count() {
+            0 => "",
+            _ => "The optimum's bars go up to what is proven that nobody can exceed. ",
+        };
         Ok(Figure {
             name: format!("{}-{name}", self.experiment),
             title,
-            about: format!("{came}{}", series::seeds_note(rows.iter().copied()).trim_start()),
+            about: format!(
+                "{came}{bounds}{}",
+                series::seeds_note(rows.iter().copied()).trim_start()
+            ),
             chart: Chart::Lines(Lines {
                 x: self.axis.clone(),
                 y: Axis::linear("Granted tasks"),

@@ -42,10 +42,21 @@ pub(super) fn granted<'a>(
         let points = distinct(runs.iter().filter_map(|run| place(run)))
             .into_iter()
             .filter_map(|x| {
-                let there = runs
-                    .iter()
-                    .filter(|run| place(run).is_some_and(|place| same(place, x)));
-                Point::of(x, &there.map(|run| count(run.granted)).collect::<Vec<_>>())
+                let there = || {
+                    runs.iter()
+                        .filter(|run| place(run).is_some_and(|place| same(place, x)))
+                };
+                let point = Point::of(x, &there().map(|run| count(run.granted)).collect::<Vec<_>>())?;
+                // An optimum that is not proven lies between what was found and its bound.
+                let bound = there().filter_map(|run| run.bound).max().map(count);
+                let range = point.range.unwrap_or((point.y, point.y));
+                let bounded = bound
+                    .filter(|bound| *bound > range.1)
+                    .map(|bound| (range.0, bound));
+                Some(Point {
+                    range: bounded.or(point.range),
+                    ..point
+                })
             });
         Series {
             label: key.label(),
