@@ -5,7 +5,7 @@
 //! | file | is | when it is written |
 //! |---|---|---|
 //! | `manifest.json` | a [`Manifest`]: what is swept, by which version | at the start |
-//! | `journal.jsonl` | a [`RunResult`](crate::results::RunResult) a line, in the order in which runs end | durably at the end of each run |
+//! | `journal.jsonl` | a [`RunResult`] a line, in the order in which runs end | durably at the end of each run |
 //! | `runs`, `classes`, `delays` | the [tables](crate::results::Tables) | at the end, also of a sweep that is interrupted or fails |
 //!
 //! A shard's files have its number in their names. A run is known by its name, and its result depends on nothing but

@@ -30,7 +30,7 @@ const INTERRUPTED: u8 = 130;
   privatekube-simulator sweep micro-multi --only policy=dpf-n,fcfs --only mice=75 --out results
   privatekube-simulator sweep all --shard 2/4 --out results --resume")]
 pub(crate) struct Sweep {
-    /// The experiments: micro-single, micro-multi, ...; or all.
+    /// The experiments: micro-single, micro-multi, macro, alibaba, dpack-orders, dpack-blocks; or all.
     #[arg(value_name = "NAME", required = true)]
     names: Vec<Name>,
     /// The directory for the results. It is made if it is not there.
