@@ -11,7 +11,7 @@ use super::{
     figures::Section,
     published::Source,
     runs::{composition_label, policy_label},
-    scale::{number, short},
+    scale::{number, rounded, short},
     values::Values,
 };
 use crate::sweep::{Coverage, Manifest};
@@ -113,7 +113,7 @@ impl Page<'_> {
                 p { "This page: " code { (self.command) } ", version " (env!("CARGO_PKG_VERSION")) "." }
                 @if self.manifests.is_empty() { p { "The runs' directory has no manifest that says what made them." } }
                 @else {
-                    p { "The runs, " (short(self.wall.round())) " s in all on one core:" }
+                    p { "The runs, " (rounded(self.wall)) " s in all on one core:" }
                     ul {
                         @for (file, manifest) in self.manifests {
                             li {

@@ -106,6 +106,13 @@ pub fn sections(runs: &Runs<'_>, published: &[Published]) -> Vec<Section> {
                 Err(none) => missing.push(none),
             }
         }
+        // Of an experiment that nobody ran, one line says it all.
+        if runs.of(experiment).next().is_none() {
+            missing = vec![Missing {
+                title: format!("all {} figures of {experiment}", missing.len()),
+                needs: format!("runs of {experiment}"),
+            }];
+        }
         Section {
             experiment,
             figures: drawn,

@@ -82,7 +82,7 @@ fn the_page_says_what_made_it_what_is_missing_and_how_ours_differ() {
         "2 runs of 340 (manifest.json)",
         "1 run of 340 missing: micro-single/x",
         "Not drawn",
-        "runs of macro with some N",
+        "all 3 figures of macro</strong>: needs runs of macro",
         "<td>82</td><td class=\"off\">+8 (+9.8%)</td>",
         "<td>74 ±1</td><td class=\"off\">+16 (+21.6%)</td>",
         "<strong>1 of 2</strong>",
@@ -125,7 +125,7 @@ fn without_runs_the_error_names_what_is_missing() {
     Tables::default().write(from.path(), "").unwrap();
     let error = write(from.path(), &out, "plot").unwrap_err().to_string();
     assert!(
-        error.contains("has 0 runs") && error.contains("runs of micro-single with basic composition"),
+        error.contains("has 0 runs") && error.contains("needs runs of micro-single"),
         "{error}"
     );
     assert!(!out.exists());
