@@ -9,6 +9,8 @@ MAKEFLAGS += --no-print-directory
 # One profile for everything: a debug build is there after a third of the time of a release build, and the tests need
 # it anyway. What goes into a cluster is built by the Dockerfile, in release.
 CLUSTER := cargo run --quiet --locked -p privatekube-cluster --
+# But for what is about how fast it is.
+SIMULATOR := cargo run --quiet --release --locked -p privatekube-simulator --
 # A crate's first page may point to its private modules: it is there for those who read the code, too.
 RUSTDOC_LINTS := -D warnings -A rustdoc::private_intra_doc_links
 KUBECONFIG_FILE := $(CURDIR)/.local/kubeconfig
@@ -49,6 +51,14 @@ controlplane: ## Build a real Kubernetes control plane from source into .local/b
 .PHONY: test
 test: build controlplane ## Run every test, those in a real cluster included
 	cargo test --workspace --locked
+
+.PHONY: evaluation
+evaluation: ## Make all runs of the papers' experiments, and their tables and figures in docs/evaluation
+	@# What is there is of another version, perhaps: every run is made anew.
+	@rm -f docs/evaluation/journal.jsonl
+	$(SIMULATOR) sweep all --out docs/evaluation
+	$(SIMULATOR) plot docs/evaluation --whole
+	@rm docs/evaluation/journal.jsonl
 
 .PHONY: lint
 lint: ## Check formatting, lints and the documentation of the code
