@@ -11,6 +11,7 @@
 pub mod compare;
 pub mod experiment;
 mod instant;
+pub mod optimum;
 mod outcome;
 pub mod plot;
 pub mod published;

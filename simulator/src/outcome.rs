@@ -23,6 +23,8 @@ pub enum Decision {
 pub struct Outcome {
     /// By the task's number.
     pub decisions: Vec<Decision>,
+    /// What no policy could exceed, as a sum of the granted tasks' weights, where that was worked out.
+    pub bound: Option<u64>,
     /// How long the engine worked, on this machine.
     pub wall: Duration,
 }

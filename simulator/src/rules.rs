@@ -31,6 +31,8 @@ pub enum PolicyKind {
     Dpack,
     /// `blend`: first DPF on a part, then DPack.
     Blend,
+    /// `optimum`: no policy, but the most that any could grant of tasks that are all there at once.
+    Optimum,
 }
 
 /// What unlocks a block.
@@ -46,17 +48,18 @@ pub enum Unlock {
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[error(
     "{0:?} is no policy: accepted are fcfs, and fcfs-wait, dpf, rr, dpack and blend, each with -n (unlocking by arrivals) or -t (over time) or, \
-     where the experiment unlocks otherwise, without"
+     where the experiment unlocks otherwise, without; and optimum in dpack-orders and dpack-blocks"
 )]
 pub struct PolicyError(String);
 
-const KINDS: [(&str, PolicyKind); 6] = [
+const KINDS: [(&str, PolicyKind); 7] = [
     ("fcfs", PolicyKind::Fcfs),
     ("fcfs-wait", PolicyKind::FcfsWait),
     ("dpf", PolicyKind::Dpf),
     ("rr", PolicyKind::RoundRobin),
     ("dpack", PolicyKind::Dpack),
     ("blend", PolicyKind::Blend),
+    ("optimum", PolicyKind::Optimum),
 ];
 
 impl FromStr for PolicyChoice {
@@ -72,7 +75,7 @@ impl FromStr for PolicyChoice {
         let known = KINDS.iter().find(|(known, _)| *known == kind);
         match known {
             // Nothing unlocks later where everything is unlocked at once.
-            Some((_, PolicyKind::Fcfs)) if unlock.is_some() => Err(PolicyError(text.to_owned())),
+            Some((_, PolicyKind::Fcfs | PolicyKind::Optimum)) if unlock.is_some() => Err(PolicyError(text.to_owned())),
             Some((_, kind)) => Ok(Self { kind: *kind, unlock }),
             None => Err(PolicyError(text.to_owned())),
         }
@@ -114,6 +117,12 @@ pub struct Rules {
 /// Why rules don't make a setting.
 #[derive(Clone, Debug, Error, PartialEq)]
 pub enum RulesError {
+    /// What no engine decides by.
+    #[error(
+        "policy optimum is the most that could be granted of tasks that are all there at once: it is accepted in \
+         experiments dpack-orders and dpack-blocks only"
+    )]
+    Optimum,
     /// A number is missing.
     #[error(
         "policy {0} unlocks by arrivals: it needs n, the number of arrivals that unlock a block, 1 or more"
@@ -159,6 +168,19 @@ impl Rules {
     /// What an engine is made with. A policy that names no unlocking has everything unlocked at once.
     pub fn setting(&self, composition: Composition) -> Result<Setting, RulesError> {
         let policy = self.policy;
+        let recompute_after = self.recompute_after;
+        let decides = match policy.kind {
+            PolicyKind::Fcfs => Policy::Fcfs { refusing: true },
+            PolicyKind::FcfsWait => Policy::Fcfs { refusing: false },
+            PolicyKind::Dpf => Policy::Dpf,
+            PolicyKind::RoundRobin => Policy::RoundRobin,
+            PolicyKind::Dpack => Policy::Dpack { recompute_after },
+            PolicyKind::Blend => Policy::Blend {
+                fairness: self.fairness,
+                recompute_after,
+            },
+            PolicyKind::Optimum => return Err(RulesError::Optimum),
+        };
         let unlocking = match (policy.unlock, self.n, self.lifetime) {
             (Some(Unlock::Arrivals), Some(n), None) => Unlocking::Arrivals(n),
             (Some(Unlock::Arrivals), None, _) => return Err(RulesError::NoN(policy)),
@@ -176,19 +198,8 @@ impl Rules {
                 return Err(RulesError::UselessLifetime { lifetime, policy });
             }
         };
-        let recompute_after = self.recompute_after;
         let setting = Setting {
-            policy: match policy.kind {
-                PolicyKind::Fcfs => Policy::Fcfs { refusing: true },
-                PolicyKind::FcfsWait => Policy::Fcfs { refusing: false },
-                PolicyKind::Dpf => Policy::Dpf,
-                PolicyKind::RoundRobin => Policy::RoundRobin,
-                PolicyKind::Dpack => Policy::Dpack { recompute_after },
-                PolicyKind::Blend => Policy::Blend {
-                    fairness: self.fairness,
-                    recompute_after,
-                },
-            },
+            policy: decides,
             unlocking,
             composition,
         };
@@ -213,6 +224,7 @@ mod tests {
             "rr-n",
             "dpack-t",
             "blend-n",
+            "optimum",
         ] {
             assert_eq!(name.parse::<PolicyChoice>().unwrap().to_string(), name);
         }
@@ -221,7 +233,7 @@ mod tests {
 
     #[test]
     fn what_is_no_policy_is_refused_with_those_that_are() {
-        for wrong in ["", "dpf-x", "lottery", "-n", "fcfs-n"] {
+        for wrong in ["", "dpf-x", "lottery", "-n", "fcfs-n", "optimum-t"] {
             let error = wrong.parse::<PolicyChoice>().unwrap_err().to_string();
             assert!(
                 error.contains(&format!("{wrong:?}")) && error.contains("dpack"),
@@ -252,6 +264,7 @@ mod tests {
             ("dpf-n", Some(3), Some(4.0), "lifetime is 4"),
             ("fcfs", Some(3), None, "n is 3"),
             ("fcfs", None, Some(3.0), "lifetime is 3"),
+            ("optimum", None, None, "experiments dpack-orders and dpack-blocks only"),
             ("dpf-n", Some(0), None, "0"),
             ("dpf-t", None, Some(-1.0), "lifetime: -1 seconds"),
         ] {

@@ -77,6 +77,7 @@ pub fn run(workload: &Workload, setting: &Setting) -> Result<Outcome, RunError> 
     }
     Ok(Outcome {
         decisions: run.decisions,
+        bound: None,
         wall: started.elapsed(),
     })
 }

@@ -69,8 +69,36 @@ fn what_is_left_out_is_the_experiments_own() {
 }
 
 #[test]
+fn the_optimum_is_told_with_what_nothing_can_exceed() {
+    let line = |arguments: &[&str]| -> Value {
+        let (succeeded, out, err) = experiment(arguments);
+        assert!(succeeded, "{err}");
+        serde_json::from_str(&out).unwrap()
+    };
+    let one_block = line(&["dpack-orders", "--policy", "optimum"]);
+    assert_eq!(
+        (
+            &one_block["granted"]["total"],
+            &one_block["bound"],
+            &one_block["nodes"]
+        ),
+        (&json!(199), &json!(199), &Value::Null)
+    );
+    let proven = line(&["dpack-blocks", "--policy", "optimum"]);
+    assert_eq!(
+        (&proven["granted"]["total"], &proven["bound"], &proven["nodes"]),
+        (&json!(61), &json!(61), &json!(100_000))
+    );
+    let ended = line(&["dpack-blocks", "--policy", "optimum", "--nodes", "10"]);
+    let (granted, bound) = (ended["granted"]["total"].as_u64(), ended["bound"].as_u64());
+    assert!(granted < Some(61) && bound >= Some(61), "{ended}");
+    let dpack = line(&["dpack-blocks"]);
+    assert!(dpack["granted"]["total"].as_u64() <= granted && dpack["bound"].is_null());
+}
+
+#[test]
 fn what_is_wrong_is_named_with_what_is_accepted() {
-    let wrong: [(&[&str], &[&str]); 9] = [
+    let wrong: [(&[&str], &[&str]); 14] = [
         (&["micro"], &["\"micro\"", "micro-single"]),
         (
             &["micro-single", "--policy", "lottery"],
@@ -94,6 +122,26 @@ fn what_is_wrong_is_named_with_what_is_accepted() {
         (
             &["micro-multi", "--policy", "rr-n", "--composition", "renyi"],
             &["roundRobin", "basic"],
+        ),
+        (
+            &["micro-multi", "--policy", "optimum"],
+            &["optimum", "dpack-orders and dpack-blocks only"],
+        ),
+        (
+            &["alibaba", "--policy", "optimum"],
+            &["optimum", "dpack-orders and dpack-blocks only"],
+        ),
+        (
+            &["macro", "--policy", "optimum-n"],
+            &["\"optimum-n\" is no policy"],
+        ),
+        (
+            &["dpack-orders", "--policy", "optimum", "--nodes", "9"],
+            &["nodes is 9", "dpack-blocks", "leave nodes out"],
+        ),
+        (
+            &["dpack-blocks", "--policy", "optimum", "--lifetime", "9"],
+            &["lifetime is 9", "optimum", "leave lifetime out"],
         ),
     ];
     for (arguments, says) in wrong {

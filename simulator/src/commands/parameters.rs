@@ -9,11 +9,11 @@ use privatekube_simulator::{
 /// The parameters of one run.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ParameterArguments {
-    /// The experiment: micro-single, micro-multi, macro, alibaba.
+    /// The experiment: micro-single, micro-multi, macro, alibaba, dpack-orders, dpack-blocks.
     #[arg(value_name = "NAME")]
     pub(crate) experiment: Experiment,
     /// The policy: fcfs, or fcfs-wait, dpf, rr, dpack or blend with -n (unlocking by arrivals) or -t (over time). Left
-    /// out: the experiment's own.
+    /// out: the experiment's own. In dpack-orders and dpack-blocks also optimum, the most that any policy could grant.
     #[arg(long, value_name = "POLICY")]
     pub(crate) policy: Option<PolicyChoice>,
     /// Policies with -n: how many arrivals unlock a block. Left out: the experiment's own.
@@ -52,12 +52,15 @@ pub(crate) struct ParameterArguments {
     /// dpack-orders, dpack-blocks: what a task asks at its best order at least, as a part of a block.
     #[arg(long, value_name = "PART", allow_negative_numbers = true)]
     pub(crate) least: Option<f64>,
-    /// alibaba: how many tasks come.
+    /// alibaba, dpack-orders, dpack-blocks: how many tasks come.
     #[arg(long, value_name = "TASKS")]
     pub(crate) tasks: Option<u32>,
     /// alibaba: how many blocks come after the first hundred.
     #[arg(long, value_name = "BLOCKS")]
     pub(crate) blocks: Option<u32>,
+    /// dpack-blocks, policy optimum: after how many nodes the search ends at the latest, with what was found and a bound.
+    #[arg(long, value_name = "NODES", allow_negative_numbers = true)]
+    pub(crate) nodes: Option<u32>,
 }
 
 /// How budgets add up.
@@ -100,6 +103,7 @@ impl ParameterArguments {
             least: self.least,
             tasks: self.tasks,
             blocks: self.blocks,
+            nodes: self.nodes,
             ..Parameters::of(self.experiment)
         }
     }

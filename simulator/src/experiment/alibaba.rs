@@ -72,6 +72,7 @@ pub(super) fn prepare_with(
         rules,
         setting,
         published: None,
+        search: None,
     })
 }
 

@@ -73,6 +73,7 @@ pub(super) fn prepare(parameters: &Parameters) -> Result<Prepared, ExperimentErr
         rules,
         setting,
         published: None,
+        search: None,
     })
 }
 

@@ -149,6 +149,7 @@ pub(super) fn prepare(parameters: &Parameters) -> Result<Prepared, ExperimentErr
         rules,
         setting,
         published,
+        search: None,
     })
 }
 

@@ -11,13 +11,14 @@ mod report;
 
 use std::{fmt, str::FromStr, time::Instant};
 
-use privatekube_policy::{Composition, Order, Orders, Setting};
+use privatekube_policy::{Composition, Order, Orders, Setting, Time};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::{
     AlibabaError, Decision, MacroError, MicroError, Outcome, PackingError, PolicyChoice, PolicyKind, Rules,
     RulesError, RunError, Submissions, TooLong, Workload,
+    optimum::{OptimumError, optimum},
     published::{Fate, Published},
     run, time,
 };
@@ -153,6 +154,8 @@ pub struct Parameters {
     pub tasks: Option<u32>,
     /// How many blocks come after those that are there at the start.
     pub blocks: Option<u32>,
+    /// Optimum: after how many nodes its search ends at the latest.
+    pub nodes: Option<u32>,
 }
 
 /// A run that can be run.
@@ -164,10 +167,21 @@ pub struct Prepared {
     pub workload: Workload,
     /// How is decided.
     pub rules: Rules,
-    /// The same, as the engine takes it.
+    /// The same, as the engine takes it; where the optimum is asked for, how what its search begins with is decided.
     pub setting: Setting,
     /// The released simulator's view of it, where its order is asked for.
     pub published: Option<Published>,
+    /// The search for the optimum, where that is asked for.
+    pub search: Option<Search>,
+}
+
+/// A search for the optimum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Search {
+    /// When everything is unlocked, and what is found is granted.
+    pub at: Time,
+    /// After how many nodes it ends at the latest.
+    pub nodes: u32,
 }
 
 /// Why parameters make no run.
@@ -204,9 +218,17 @@ pub enum ExperimentError {
          micro-multi only: leave order out"
     )]
     NotPublished,
+    /// A limit of a search that is not made.
+    #[error(
+        "nodes is {0}, but only policy optimum in dpack-blocks searches: leave nodes out, or choose policy optimum there"
+    )]
+    UselessNodes(u32),
     /// The run fails.
     #[error(transparent)]
     Run(#[from] RunError),
+    /// The optimum can't be told.
+    #[error(transparent)]
+    Optimum(#[from] OptimumError),
     /// A time that can't be simulated.
     #[error(transparent)]
     Time(#[from] TooLong),
@@ -231,6 +253,7 @@ impl Parameters {
             least: None,
             tasks: None,
             blocks: None,
+            nodes: None,
         }
     }
 
@@ -256,8 +279,23 @@ impl Parameters {
         }
     }
 
+    /// Refuses the optimum and its numbers where nothing is searched.
+    fn refuse_search(&self) -> Result<(), ExperimentError> {
+        let is_optimum = self.policy.is_some_and(|policy| policy.kind == PolicyKind::Optimum);
+        let packs = matches!(self.experiment, Experiment::DpackOrders | Experiment::DpackBlocks);
+        if is_optimum && !packs {
+            return Err(RulesError::Optimum.into());
+        }
+        let searches = is_optimum && self.experiment == Experiment::DpackBlocks;
+        match self.nodes {
+            Some(nodes) if !searches => Err(ExperimentError::UselessNodes(nodes)),
+            _ => Ok(()),
+        }
+    }
+
     /// Makes the workload and the rules.
     pub fn prepare(&self) -> Result<Prepared, ExperimentError> {
+        self.refuse_search()?;
         match self.experiment {
             Experiment::MicroSingle | Experiment::MicroMulti => micro::prepare(self),
             Experiment::Macro => macro_benchmark::prepare(self),
@@ -270,13 +308,17 @@ impl Parameters {
 impl Parameters {
     /// Makes the workload and the rules of experiment alibaba, with submissions from elsewhere.
     pub fn prepare_with(&self, submissions: &Submissions) -> Result<Prepared, ExperimentError> {
+        self.refuse_search()?;
         alibaba::prepare_with(self, submissions)
     }
 }
 
 impl Prepared {
-    /// Lets it happen: to the engine, or in the released simulator's order where that is asked for.
+    /// Lets it happen: to the engine, or in the released simulator's order where that is asked for; or finds the optimum.
     pub fn run(&self) -> Result<Outcome, ExperimentError> {
+        if let Some(search) = self.search {
+            return self.find_optimum(search);
+        }
         match &self.published {
             None => Ok(run(&self.workload, &self.setting)?),
             Some(published) => {
@@ -291,10 +333,33 @@ impl Prepared {
                 });
                 Ok(Outcome {
                     decisions: decisions.collect::<Result<_, TooLong>>()?,
+                    bound: None,
                     wall: started.elapsed(),
                 })
             }
         }
+    }
+
+    /// Begins with what a policy grants, so that no less is found.
+    fn find_optimum(&self, Search { at, nodes }: Search) -> Result<Outcome, ExperimentError> {
+        let started = Instant::now();
+        let first = run(&self.workload, &self.setting)?.decisions.into_iter();
+        let first: Vec<bool> = first
+            .map(|decision| matches!(decision, Decision::Granted(_)))
+            .collect();
+        let solved = optimum(&self.workload, &first, nodes)?;
+        let decisions = solved.granted.into_iter().map(|is_granted| {
+            if is_granted {
+                Decision::Granted(at)
+            } else {
+                Decision::Refused(at)
+            }
+        });
+        Ok(Outcome {
+            decisions: decisions.collect(),
+            bound: Some(solved.bound),
+            wall: started.elapsed(),
+        })
     }
 }
 

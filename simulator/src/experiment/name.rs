@@ -32,7 +32,7 @@ pub enum NameError {
     /// A key that no run has.
     #[error(
         "{key}={value}: {key} is no parameter: accepted are n, lifetime, recompute-after, fairness, spread, least, mice, \
-         tasks, blocks, seed"
+         tasks, blocks, nodes, seed"
     )]
     Key {
         /// The key.
@@ -72,6 +72,7 @@ impl Parameters {
             least,
             tasks,
             blocks,
+            nodes,
         } = self;
         let composition = composition.map(|kind| match kind {
             CompositionKind::Basic => "basic",
@@ -95,6 +96,7 @@ impl Parameters {
             ("mice", text(mice.as_ref())),
             ("tasks", text(tasks.as_ref())),
             ("blocks", text(blocks.as_ref())),
+            ("nodes", text(nodes.as_ref())),
             ("seed", text(Some(seed))),
         ];
         let given = values.into_iter();
@@ -134,6 +136,7 @@ impl Parameters {
                 "mice" => self.mice = Some(number(key, value)?),
                 "tasks" => self.tasks = Some(whole(key, value)?),
                 "blocks" => self.blocks = Some(whole(key, value)?),
+                "nodes" => self.nodes = Some(whole(key, value)?),
                 "seed" => self.seed = whole(key, value)?,
                 _ => {
                     return Err(NameError::Key {

@@ -1,11 +1,14 @@
 //! DPack's microbenchmark (EuroSys'25, section 6.2): batches of tasks that differ in their best orders or in how many
 //! blocks they ask for.
 
-use super::{CompositionKind, Experiment, ExperimentError, Parameters, Prepared, VisitOrder};
+use super::{CompositionKind, Experiment, ExperimentError, Parameters, Prepared, Search, VisitOrder};
 use crate::{
-    PolicyChoice, PolicyKind, Rules, Unlock,
+    PolicyChoice, PolicyKind, Rules, RulesError, Unlock, time,
     workload::{LIFETIME, Packing, TICK},
 };
+
+/// After how many nodes the search for the optimum ends: several times as many as any run of the grid needs.
+const NODES: u32 = 100_000;
 
 /// What differs between the two benchmarks.
 struct Scale {
@@ -48,8 +51,13 @@ fn policy(parameters: &Parameters) -> PolicyChoice {
     let unlock = given.and_then(|given| given.unlock).unwrap_or(Unlock::Lifetime);
     PolicyChoice {
         kind,
-        unlock: (kind != PolicyKind::Fcfs).then_some(unlock),
+        unlock: unlocks_later(kind).then_some(unlock),
     }
+}
+
+/// Not what has everything at once.
+fn unlocks_later(kind: PolicyKind) -> bool {
+    !matches!(kind, PolicyKind::Fcfs | PolicyKind::Optimum)
 }
 
 pub(super) fn prepare(parameters: &Parameters) -> Result<Prepared, ExperimentError> {
@@ -67,6 +75,7 @@ pub(super) fn prepare(parameters: &Parameters) -> Result<Prepared, ExperimentErr
     let spread = parameters.spread.unwrap_or(scale.spread);
     let least = parameters.least.unwrap_or(scale.least);
     let tasks = parameters.tasks.unwrap_or(scale.tasks);
+    let by_blocks = parameters.experiment == Experiment::DpackBlocks;
     let parameters = Parameters {
         policy: Some(policy),
         lifetime: parameters.lifetime.or(by_time.then_some(LIFETIME)),
@@ -75,10 +84,10 @@ pub(super) fn prepare(parameters: &Parameters) -> Result<Prepared, ExperimentErr
         spread: Some(spread),
         least: Some(least),
         tasks: Some(tasks),
+        nodes: (policy.kind == PolicyKind::Optimum && by_blocks).then(|| parameters.nodes.unwrap_or(NODES)),
         ..parameters.clone()
     }
     .with_packing(policy);
-    let by_blocks = parameters.experiment == Experiment::DpackBlocks;
     let packing = Packing {
         order_spread: if by_blocks { 0.0 } else { spread },
         block_spread: by_blocks.then_some(spread),
@@ -86,20 +95,47 @@ pub(super) fn prepare(parameters: &Parameters) -> Result<Prepared, ExperimentErr
         tasks,
         seed: parameters.seed,
     };
-    let workload = packing.workload()?;
     let rules = Rules::of(&parameters, policy, TICK);
-    let setting = rules.setting(workload.composition.clone())?;
+    let search = (policy.kind == PolicyKind::Optimum).then_some(Search {
+        at: time(TICK)?,
+        nodes: parameters.nodes.unwrap_or(0),
+    });
+    let workload = packing.workload()?;
+    let setting = match search {
+        None => rules.setting(workload.composition.clone())?,
+        Some(_) => dpack(rules)?.setting(workload.composition.clone())?,
+    };
     Ok(Prepared {
         workload,
         parameters,
         rules,
         setting,
         published: None,
+        search,
+    })
+}
+
+/// How DPack would decide what the optimum is asked of, which has no numbers of its own.
+fn dpack(rules: Rules) -> Result<Rules, RulesError> {
+    let policy = rules.policy;
+    if let Some(n) = rules.n {
+        return Err(RulesError::UselessN { n, policy });
+    }
+    if let Some(lifetime) = rules.lifetime {
+        return Err(RulesError::UselessLifetime { lifetime, policy });
+    }
+    Ok(Rules {
+        policy: PolicyChoice {
+            kind: PolicyKind::Dpack,
+            unlock: Some(Unlock::Lifetime),
+        },
+        lifetime: Some(LIFETIME),
+        ..rules
     })
 }
 
 /// Every spread with every least demand, under DPack with costs worked out anew after each grant and only once, DPF,
-/// the blend in the middle between them, and first come, first served.
+/// the blend in the middle between them, and first come, first served; and the optimum.
 pub(super) fn grid(experiment: Experiment) -> Vec<Parameters> {
     let scale = Scale::of(experiment);
     let policies = [
@@ -108,12 +144,13 @@ pub(super) fn grid(experiment: Experiment) -> Vec<Parameters> {
         (PolicyKind::Blend, Some(1), Some(500)),
         (PolicyKind::Dpf, None, None),
         (PolicyKind::Fcfs, None, None),
+        (PolicyKind::Optimum, None, None),
     ];
     let mut runs = Vec::new();
     for least in scale.leasts {
         for spread in scale.spreads {
             runs.extend(policies.map(|(kind, recompute_after, fairness)| {
-                let unlock = (kind != PolicyKind::Fcfs).then_some(Unlock::Lifetime);
+                let unlock = unlocks_later(kind).then_some(Unlock::Lifetime);
                 Parameters {
                     policy: Some(PolicyChoice { kind, unlock }),
                     lifetime: unlock.map(|_| LIFETIME),
@@ -123,6 +160,8 @@ pub(super) fn grid(experiment: Experiment) -> Vec<Parameters> {
                     spread: Some(*spread),
                     least: Some(*least),
                     tasks: Some(scale.tasks),
+                    nodes: (kind == PolicyKind::Optimum && experiment == Experiment::DpackBlocks)
+                        .then_some(NODES),
                     ..Parameters::of(experiment)
                 }
             }));
@@ -132,6 +171,6 @@ pub(super) fn grid(experiment: Experiment) -> Vec<Parameters> {
 }
 
 /// Measured, roughly.
-pub(super) const fn cost(_parameters: &Parameters) -> f64 {
-    0.05
+pub(super) const fn cost(parameters: &Parameters) -> f64 {
+    if parameters.nodes.is_some() { 0.5 } else { 0.05 }
 }

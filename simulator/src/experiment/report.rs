@@ -30,10 +30,15 @@ pub struct Report {
     spread: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     least: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nodes: Option<u32>,
     seed: u64,
     blocks: usize,
     tasks: usize,
     granted: Granted,
+    /// What no policy could exceed, where the optimum is asked for: if it is the total, that is proven to be the most.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bound: Option<u64>,
     refused: usize,
     waiting: usize,
     /// Of the granted tasks; none if there are none.
@@ -93,6 +98,7 @@ impl Prepared {
             fairness: parameters.fairness,
             spread: parameters.spread,
             least: parameters.least,
+            nodes: parameters.nodes,
             seed: parameters.seed,
             blocks: self.workload.blocks.len(),
             tasks: summary.tasks,
@@ -101,6 +107,7 @@ impl Prepared {
                 by_engine,
                 classes: summary.classes,
             },
+            bound: outcome.bound,
             refused: summary.refused,
             waiting: summary.waiting,
             delay_seconds: summary.delay,

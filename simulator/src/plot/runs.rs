@@ -83,7 +83,7 @@ pub(super) struct PolicyKey {
 
 impl PolicyKey {
     pub(super) fn of(run: &RunRow) -> Self {
-        let order = ["fcfs", "fcfs-wait", "dpf", "rr", "dpack", "blend"];
+        let order = ["fcfs", "fcfs-wait", "dpf", "rr", "dpack", "blend", "optimum"];
         let kind = run.policy.trim_end_matches("-n").trim_end_matches("-t");
         Self {
             rank: order
@@ -126,6 +126,7 @@ pub(super) fn policy_label(policy: &str) -> String {
         PolicyKind::RoundRobin => "RR",
         PolicyKind::Dpack => "DPack",
         PolicyKind::Blend => "Blend",
+        PolicyKind::Optimum => "Optimum",
     };
     match unlock {
         Some(Unlock::Arrivals) => format!("{name}-N"),
