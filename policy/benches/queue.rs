@@ -4,15 +4,17 @@
 //! ask what a Gaussian mechanism of epsilon 0.01 costs, the fourth one of 0.1, each a little less by a factor of its own
 //! from 0.9999999 to 1, so that no two are equal; three of four ask the newest block, the fourth one the ten newest.
 //! Eleven blocks are there at the start, and one more comes every ten seconds. What is granted is consumed at once.
-//! Several thousand claims wait most of the time. Times are those on the processor, which what else runs hardly changes
-//! (Linux). Arguments choose the runs whose names contain one of them.
+//! Several thousand claims wait most of the time. Times are those on the processor. Arguments choose the runs whose names contain one of them.
 
+#[path = "world/clock.rs"]
+mod clock;
 #[path = "world/random.rs"]
 mod random;
 
 use std::collections::VecDeque;
 
 use anyhow::Result;
+use clock::on_processor;
 use privatekube_policy::{
     Amount, Arrival, BlockId, Budget, Composition, Demand, Engine, Event, Mechanism, Orders, Policy, Record,
     Setting, Span, Time, Unlocking, Weight,
@@ -131,13 +133,6 @@ impl Outcome {
     }
 }
 
-/// For how many seconds this thread has run.
-fn on_processor() -> Result<f64> {
-    let schedule = std::fs::read_to_string("/proc/thread-self/schedstat")?;
-    let nanoseconds: f64 = schedule.split(' ').next().unwrap_or_default().parse()?;
-    Ok(nanoseconds / 1e9)
-}
-
 fn run(name: &str, policy: Policy, unlocking: Unlocking, consumes: bool) -> Result<()> {
     let composition = Composition::Renyi(orders()?);
     let events = events(&composition)?;
@@ -150,7 +145,7 @@ fn run(name: &str, policy: Policy, unlocking: Unlocking, consumes: bool) -> Resu
         consumes,
         ..Outcome::default()
     };
-    let began = on_processor()?;
+    let began = on_processor();
     for (at, event) in &events {
         // Each step at its own time, since a grant is consumed at once.
         while let Some(step) = engine.next_step().filter(|step| step <= at) {
@@ -164,7 +159,7 @@ fn run(name: &str, policy: Policy, unlocking: Unlocking, consumes: bool) -> Resu
         let records = engine.apply(event)?;
         outcome.follow(&mut engine, records)?;
     }
-    let took = on_processor()? - began;
+    let took = on_processor().saturating_sub(began).as_secs_f64();
     println!(
         "{name:26} {took:>8.3} s; {} of {CLAIMS} granted, {} waiting at most",
         outcome.granted, outcome.most_waiting

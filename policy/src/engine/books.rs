@@ -31,6 +31,7 @@ pub(super) struct Account {
 
 #[derive(Clone, Debug)]
 pub(super) struct Block {
+    pub(super) number: u32,
     pub(super) name: BlockId,
     pub(super) capacity: Budget,
     pub(super) accounts: Box<[Account]>,
@@ -94,7 +95,7 @@ impl Account {
 }
 
 impl Block {
-    fn new(name: BlockId, capacity: Budget, unlocking: Unlocking, now: Time) -> Self {
+    fn new(number: u32, name: BlockId, capacity: Budget, unlocking: Unlocking, now: Time) -> Self {
         let accounts = capacity.units().iter().map(|capacity| Account {
             capacity: *capacity,
             locked: i128::from(*capacity),
@@ -104,6 +105,7 @@ impl Block {
         });
         let mut block = Self {
             accounts: accounts.collect(),
+            number,
             name,
             capacity,
             arrivals: 0,
@@ -271,7 +273,7 @@ impl Blocks {
         let number = u32::try_from(self.list.len()).map_err(|_| Refusal::Overflow)?;
         self.numbers.insert(name.clone(), number);
         self.list
-            .push(Block::new(name.clone(), capacity.clone(), unlocking, now));
+            .push(Block::new(number, name.clone(), capacity.clone(), unlocking, now));
         Ok(number)
     }
 }

@@ -73,7 +73,7 @@ impl Engine {
         let mut claims = Vec::new();
         for number in blocks {
             let block = self.blocks.get(*number);
-            for class in self.waiting.hopeless(*number, block, &self.asks) {
+            for class in self.waiting.hopeless(block, &self.asks) {
                 claims.extend(self.waiting.dissolve(class, &self.asks));
             }
         }

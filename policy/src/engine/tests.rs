@@ -40,7 +40,9 @@ fn check(engine: &Engine) {
     }
     for class in &classes {
         let watch = engine.waiting.watched_by(*class, &engine.asks);
-        let hopes = engine.waiting.hopes_of(*class, &engine.asks);
+        let hopes = engine
+            .waiting
+            .hopes_of(*class, engine.blocks.list(), &engine.asks);
         let mut block = engine.blocks.get(watch.0).clone();
         block.settle(engine.now);
         let parts = engine.parts_of(engine.waiting.class(*class).unwrap());
@@ -67,7 +69,7 @@ fn check(engine: &Engine) {
         }
     }
     kept.sort_unstable();
-    assert_eq!(engine.waiting.all_kept(&engine.asks), kept);
+    assert_eq!(engine.waiting.all_kept(engine.blocks.list(), &engine.asks), kept);
     assert_eq!(engine.waiting.count(), classes.len());
 }
 
@@ -134,4 +136,39 @@ proptest! {
         prop_assert_eq!(engine.waiting.count(), 0);
         prop_assert!(engine.timeouts.is_empty() && engine.wakes.is_empty());
     }
+}
+
+#[test]
+fn an_order_without_capacity_gives_no_hope_to_who_asks_nothing_there() {
+    let mut engine = engine(Policy::Dpf, true, Unlocking::Immediate);
+    let budget = |units: [i64; 2]| Budget::new(units.to_vec()).unwrap();
+    let arrive = |claim: &str, units| {
+        Event::Arrive(Arrival {
+            claim: claim.into(),
+            demands: vec![Demand {
+                blocks: vec!["b".into()],
+                budget: budget(units),
+            }],
+            min_blocks: 1,
+            timeout: None,
+            priority: 0,
+            weight: Weight::default(),
+        })
+    };
+    engine
+        .apply(&Event::AddBlock {
+            block: "b".into(),
+            capacity: budget([0, 10]),
+        })
+        .unwrap();
+    engine.apply(&arrive("spent", [0, 5])).unwrap();
+    engine.apply(&arrive("waits", [0, 8])).unwrap();
+    check(&engine);
+    let consume = Event::Consume {
+        claim: "spent".into(),
+        amount: Amount::All,
+    };
+    assert_eq!(engine.apply(&consume).unwrap().len(), 2);
+    assert_eq!(engine.phase(&"waits".into()), Some(Phase::Denied));
+    check(&engine);
 }

@@ -35,7 +35,7 @@ pub(super) use class::Class;
 use class::{Crowd, Member};
 use family::Family;
 pub(super) use family::Watch;
-use hoping::Hope;
+use hoping::Hoping;
 use ladder::Ladder;
 use slots::Slots;
 
@@ -44,7 +44,7 @@ use slots::Slots;
 struct Station {
     /// Families.
     watching: Ladder<Member>,
-    hoping: Ladder<Hope>,
+    hoping: Hoping,
 }
 
 #[derive(Clone, Debug)]
@@ -85,7 +85,7 @@ impl Waiting {
     pub(super) fn add_block(&mut self) {
         self.stations.push(Station {
             watching: Ladder::new(self.coordinates),
-            hoping: Ladder::new(self.coordinates),
+            hoping: Hoping::new(self.coordinates),
         });
     }
 
@@ -214,10 +214,15 @@ impl Waiting {
     }
 
     /// The blocks and coordinates at which a class hopes.
-    pub(super) fn hopes_of(&self, class: u32, asks: &Asks) -> Vec<(u32, usize)> {
-        let blocks = asks.get(self.class(class).unwrap().ask).blocks();
-        let hopes = blocks.flat_map(|block| {
-            let hopes = self.all_hopes(block, asks).into_iter();
+    pub(super) fn hopes_of(
+        &self,
+        class: u32,
+        blocks: &[super::books::Block],
+        asks: &Asks,
+    ) -> Vec<(u32, usize)> {
+        let asked = asks.get(self.class(class).unwrap().ask).blocks();
+        let hopes = asked.flat_map(|block| {
+            let hopes = self.all_hopes(&blocks[block as usize], asks).into_iter();
             hopes
                 .filter(move |hope| hope.0 == class)
                 .map(move |hope| (block, hope.1))
@@ -225,7 +230,11 @@ impl Waiting {
         hopes.collect()
     }
 
-    pub(super) fn all_kept(&self, asks: &Asks) -> Vec<(u32, &'static str, usize, i64, u32)> {
+    pub(super) fn all_kept(
+        &self,
+        blocks: &[super::books::Block],
+        asks: &Asks,
+    ) -> Vec<(u32, &'static str, usize, i64, u32)> {
         let mut kept = Vec::new();
         for block in (0..).take(self.stations.len()) {
             let mut copy = self.clone();
@@ -241,7 +250,7 @@ impl Waiting {
                         .map(|at| (block, "watching", at, asked[at], class)),
                 );
             }
-            let hopes = self.all_hopes(block, asks).into_iter();
+            let hopes = self.all_hopes(&blocks[block as usize], asks).into_iter();
             kept.extend(hopes.map(|(class, at, asked)| (block, "hoping", at, asked, class)));
         }
         kept.sort_unstable();
