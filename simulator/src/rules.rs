@@ -75,7 +75,9 @@ impl FromStr for PolicyChoice {
         let known = KINDS.iter().find(|(known, _)| *known == kind);
         match known {
             // Nothing unlocks later where everything is unlocked at once.
-            Some((_, PolicyKind::Fcfs | PolicyKind::Optimum)) if unlock.is_some() => Err(PolicyError(text.to_owned())),
+            Some((_, PolicyKind::Fcfs | PolicyKind::Optimum)) if unlock.is_some() => {
+                Err(PolicyError(text.to_owned()))
+            }
             Some((_, kind)) => Ok(Self { kind: *kind, unlock }),
             None => Err(PolicyError(text.to_owned())),
         }
@@ -264,7 +266,12 @@ mod tests {
             ("dpf-n", Some(3), Some(4.0), "lifetime is 4"),
             ("fcfs", Some(3), None, "n is 3"),
             ("fcfs", None, Some(3.0), "lifetime is 3"),
-            ("optimum", None, None, "experiments dpack-orders and dpack-blocks only"),
+            (
+                "optimum",
+                None,
+                None,
+                "experiments dpack-orders and dpack-blocks only",
+            ),
             ("dpf-n", Some(0), None, "0"),
             ("dpf-t", None, Some(-1.0), "lifetime: -1 seconds"),
         ] {

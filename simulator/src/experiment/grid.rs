@@ -62,7 +62,10 @@ mod tests {
     #[test]
     fn the_grids_parameters_are_complete() {
         let mut kinds = BTreeSet::new();
-        for run in Experiment::ALL.into_iter().flat_map(|experiment| experiment.grid(7)) {
+        for run in Experiment::ALL
+            .into_iter()
+            .flat_map(|experiment| experiment.grid(7))
+        {
             let policy = run.policy.map(|policy| policy.to_string());
             // What is filled in depends on these; to make all workloads would take long.
             if kinds.insert((run.experiment, run.composition, policy)) {

@@ -281,7 +281,9 @@ impl Parameters {
 
     /// Refuses the optimum and its numbers where nothing is searched.
     fn refuse_search(&self) -> Result<(), ExperimentError> {
-        let is_optimum = self.policy.is_some_and(|policy| policy.kind == PolicyKind::Optimum);
+        let is_optimum = self
+            .policy
+            .is_some_and(|policy| policy.kind == PolicyKind::Optimum);
         let packs = matches!(self.experiment, Experiment::DpackOrders | Experiment::DpackBlocks);
         if is_optimum && !packs {
             return Err(RulesError::Optimum.into());

@@ -1,5 +1,4 @@
 //! Against all sets there are, and against what policies grant.
-#![expect(clippy::unwrap_used, reason = "tests")]
 
 use privatekube_policy::{Budget, Composition, Orders, Policy, Setting, Time, Unlocking, Weight};
 use proptest::prelude::*;
