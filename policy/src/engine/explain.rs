@@ -22,10 +22,9 @@ impl Engine {
             unmatched,
             lacks: parts
                 .iter()
-                .enumerate()
-                .flat_map(|(at, part)| {
-                    let gathered = self.gathering.of(number, at, part.asked.len());
-                    gathered.map_or_else(|| self.lacks(part), |gathered| self.to_gather(part, gathered))
+                .flat_map(|part| {
+                    let gathered = self.gathering.of(number, part);
+                    gathered.map_or_else(|| self.lacks(part), |gathered| self.to_gather(part, &gathered))
                 })
                 .collect(),
             dominant_share: dominant_share(parts, self.blocks.list()).map(|share| (share.asked, share.of)),
@@ -35,11 +34,11 @@ impl Engine {
 
     pub(super) fn stands(&self, number: u32) -> Standing {
         let claim = self.claims.get(number);
-        let needs = self.parts(number).iter().enumerate().flat_map(|(at, part)| {
+        let needs = self.parts(number).iter().flat_map(|part| {
             let mut block = self.blocks.get(part.block).clone();
             block.settle(self.now);
-            let gathered = self.gathering.of(number, at, part.asked.len());
-            let gathering = gathered.map(|gathered| self.to_gather(part, gathered));
+            let gathered = self.gathering.of(number, part);
+            let gathering = gathered.map(|gathered| self.to_gather(part, &gathered));
             let amounts = part.asked.iter().zip(&block.accounts).enumerate();
             let counted = amounts.filter(|(_, (_, account))| self.rule == Rule::All || account.capacity > 0);
             let needs = counted.map(|(coordinate, (asked, account))| {

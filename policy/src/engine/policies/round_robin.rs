@@ -23,67 +23,154 @@ pub(super) struct RoundRobin;
 /// What is divided, and what is gathered.
 #[derive(Clone, Debug, Default)]
 pub(in crate::engine) struct Gathering {
-    pots: Vec<Pot>,
-    /// What each waiting claim has gathered: all coordinates of its first part, then of the second, ...
-    claims: BTreeMap<u32, Box<[i64]>>,
+    /// Of each block, one for each coordinate.
+    pots: Vec<Box<[Pot]>>,
+    /// At how many coordinates of all its blocks each waiting claim lacks something.
+    claims: BTreeMap<u32, u32>,
 }
 
-/// What is divided at a block.
-#[derive(Clone, Debug)]
+/// What is divided at a coordinate of a block.
+#[derive(Clone, Debug, Default)]
 struct Pot {
-    /// At each coordinate, what was ever given to a claim and has not returned.
-    divided: Box<[i128]>,
-    /// At each coordinate, whether it was found empty for good.
-    closed: Box<[bool]>,
-    /// The waiting claims that lack something here.
-    lacking: BTreeSet<u32>,
+    /// What was ever given to a claim and has not returned.
+    divided: i128,
+    /// Whether it was found empty for good.
+    closed: bool,
+    /// Who lacks something: the least need first, equal ones by arrival, but for those that have come since something
+    /// was divided.
+    lacking: Vec<Lacking>,
+    /// Whether some of them wait no longer.
+    is_stale: bool,
+}
+
+/// What a claim lacks in a pot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Lacking {
+    /// Above 0.
+    need: i64,
+    claim: u32,
 }
 
 impl Gathering {
     pub(in crate::engine) fn add_block(&mut self, coordinates: usize) {
-        self.pots.push(Pot {
-            divided: vec![0; coordinates].into(),
-            closed: vec![false; coordinates].into(),
-            lacking: BTreeSet::new(),
-        });
+        self.pots.push(vec![Pot::default(); coordinates].into());
     }
 
-    /// What a waiting claim has gathered; none under other policies.
-    pub(in crate::engine) fn of(&self, claim: u32, part: usize, coordinates: usize) -> Option<&[i64]> {
-        let all = self.claims.get(&claim)?;
-        all.get(part * coordinates..(part + 1) * coordinates)
+    /// What a waiting claim has gathered at a part, at each coordinate; none under other policies.
+    pub(in crate::engine) fn of(&self, claim: u32, part: Part<'_>) -> Option<Vec<i64>> {
+        self.claims.get(&claim)?;
+        let pots = part.asked.iter().zip(&self.pots[part.block as usize]);
+        Some(pots.map(|(asked, pot)| asked - pot.need(claim)).collect())
     }
 
     /// A claim does not wait any longer.
     pub(in crate::engine) fn forget(&mut self, claim: u32, parts: Parts<'_>) {
         if self.claims.remove(&claim).is_some() {
             for block in parts.blocks() {
-                self.pots[block as usize].lacking.remove(&claim);
+                for pot in &mut self.pots[block as usize] {
+                    pot.is_stale = true;
+                }
             }
         }
     }
 
     /// What was granted returned.
     pub(in crate::engine) fn give_back(&mut self, block: u32, amounts: &[i64]) {
-        let pot = &mut self.pots[block as usize];
-        for (at, amount) in amounts.iter().enumerate().filter(|(_, amount)| **amount > 0) {
-            pot.divided[at] -= i128::from(*amount);
-            pot.closed[at] = false;
+        let pots = self.pots[block as usize].iter_mut().zip(amounts);
+        for (pot, amount) in pots.filter(|(_, amount)| **amount > 0) {
+            pot.divided -= i128::from(*amount);
+            pot.closed = false;
         }
     }
 
     /// What was ever given to claims at a coordinate of a block and has not returned.
     pub(in crate::engine) fn divided(&self, block: u32, coordinate: usize) -> i128 {
-        self.pots[block as usize].divided[coordinate]
+        self.pots[block as usize][coordinate].divided
     }
 
     fn join(&mut self, claim: u32, parts: Parts<'_>) {
-        let asked = parts.iter().flat_map(|part| part.asked);
-        self.claims.insert(claim, asked.map(|_| 0).collect());
-        for block in parts.blocks() {
-            self.pots[block as usize].lacking.insert(claim);
+        let mut lacks = 0;
+        for part in parts.iter() {
+            let pots = part.asked.iter().zip(&mut self.pots[part.block as usize]);
+            for (need, pot) in pots.filter(|(need, _)| **need > 0) {
+                pot.lacking.push(Lacking { need: *need, claim });
+                lacks += 1;
+            }
+        }
+        self.claims.insert(claim, lacks);
+    }
+
+    /// Those who wait and lack something at a coordinate of a block.
+    fn lacking(&mut self, block: u32, coordinate: usize) -> &mut Vec<Lacking> {
+        let pot = &mut self.pots[block as usize][coordinate];
+        if std::mem::take(&mut pot.is_stale) {
+            pot.lacking
+                .retain(|lacking| self.claims.contains_key(&lacking.claim));
+        }
+        &mut pot.lacking
+    }
+
+    /// Divides `rest` at a coordinate of a block. Adds to `gathered` who now lacks nothing anywhere.
+    fn divide(&mut self, block: u32, coordinate: usize, rest: i128, gathered: &mut BTreeSet<u32>) {
+        let (given, served) = divide(self.lacking(block, coordinate), rest);
+        self.pots[block as usize][coordinate].divided += given;
+        for claim in served {
+            if let Some(lacks) = self.claims.get_mut(&claim) {
+                *lacks -= 1;
+                if *lacks == 0 {
+                    gathered.insert(claim);
+                }
+            }
         }
     }
+}
+
+impl Pot {
+    fn need(&self, claim: u32) -> i64 {
+        let lacking = self.lacking.iter().find(|lacking| lacking.claim == claim);
+        lacking.map_or(0, |lacking| lacking.need)
+    }
+}
+
+/// Divides `rest` among those who lack something: each gets an equal part of what is left, or its need, the least need
+/// first, so that what it leaves of its part goes to the others. How much was given, and who lacks nothing now.
+fn divide(lacking: &mut Vec<Lacking>, rest: i128) -> (i128, Vec<u32>) {
+    if rest <= 0 || lacking.is_empty() {
+        return (0, Vec::new());
+    }
+    // They are in order but for a few, for which a stable sort is made.
+    lacking.sort();
+    let (mut left, mut served) = (rest, 0);
+    let count = |served: usize| i128::try_from(lacking.len() - served).unwrap_or(i128::MAX);
+    while let Some(next) = lacking.get(served)
+        && i128::from(next.need) * count(served) <= left
+    {
+        left -= i128::from(next.need);
+        served += 1;
+    }
+    let others = count(served);
+    let mut full: Vec<u32> = lacking.drain(..served).map(|served| served.claim).collect();
+    if others == 0 {
+        return (rest - left, full);
+    }
+    // Equal parts are whole units; those that remain go to the last ones. Each of these needs more than its part, or as
+    // much.
+    let part = i64::try_from(left / others).unwrap_or(i64::MAX);
+    let first_with_more = lacking.len() - usize::try_from(left % others).unwrap_or(0);
+    for (at, lacking) in lacking.iter_mut().enumerate() {
+        lacking.need -= part + i64::from(at >= first_with_more);
+    }
+    let is_full = |lacking: &Lacking| lacking.need == 0;
+    if lacking.iter().any(is_full) {
+        full.extend(
+            lacking
+                .iter()
+                .filter(|lacking| is_full(lacking))
+                .map(|full| full.claim),
+        );
+        lacking.retain(|lacking| !is_full(lacking));
+    }
+    (rest, full)
 }
 
 impl Decide for RoundRobin {
@@ -92,7 +179,7 @@ impl Decide for RoundRobin {
         let closed = engine.parts(claim).iter().find(|part| {
             let mut coordinates = 0..part.asked.len();
             coordinates.any(|at| {
-                let closed = engine.gathering.pots[part.block as usize].closed[at];
+                let closed = engine.gathering.pots[part.block as usize][at].closed;
                 part.asked[at] > 0 && (closed || by_clock && is_empty(engine, part.block, at))
             })
         });
@@ -128,16 +215,18 @@ impl Decide for RoundRobin {
         }
         let mut gathered = BTreeSet::new();
         for block in &blocks {
-            gathered.extend(divide(engine, *block));
+            engine.blocks.get_mut(*block).settle(engine.now);
+            for at in 0..engine.blocks.get(*block).accounts.len() {
+                let rest = pot(engine, *block, at);
+                engine.gathering.divide(*block, at, rest, &mut gathered);
+            }
+            engine.waiting.touched.push(*block);
         }
         for claim in gathered {
-            let lacking = |block: u32| engine.gathering.pots[block as usize].lacking.contains(&claim);
-            if !engine.parts(claim).blocks().any(lacking) {
-                if let Some(class) = engine.claims.get(claim).class {
-                    engine.leave(claim, class);
-                }
-                engine.grant(claim, records);
+            if let Some(class) = engine.claims.get(claim).class {
+                engine.leave(claim, class);
             }
+            engine.grant(claim, records);
         }
         if by_clock {
             for block in blocks {
@@ -147,7 +236,7 @@ impl Decide for RoundRobin {
             }
         } else {
             for (block, at) in &emptied {
-                engine.gathering.pots[*block as usize].closed[*at] = true;
+                engine.gathering.pots[*block as usize][*at].closed = true;
             }
         }
         deny_who_lacks(engine, &emptied, records);
@@ -159,9 +248,10 @@ impl Decide for RoundRobin {
 
     /// At each tick while somebody lacks something.
     fn next_wake(&self, engine: &mut Engine, block: u32) -> Option<Time> {
-        let lacking = &engine.gathering.pots[block as usize].lacking;
+        let mut coordinates = 0..engine.blocks.get(block).accounts.len();
+        let somebody_lacks = coordinates.any(|at| !engine.gathering.lacking(block, at).is_empty());
         let next = || engine.blocks.get(block).meter.tick_after(engine.now);
-        (!lacking.is_empty()).then(next).flatten()
+        somebody_lacks.then(next).flatten()
     }
 }
 
@@ -183,82 +273,62 @@ fn is_empty(engine: &Engine, block: u32, coordinate: usize) -> bool {
     settled.is_complete() && capacity <= engine.gathering.divided(block, coordinate)
 }
 
-/// Divides what is there among those who lack something. Gives those who now have all they asked here.
-fn divide(engine: &mut Engine, block: u32) -> Vec<u32> {
-    engine.blocks.get_mut(block).settle(engine.now);
-    let lacking: Vec<u32> = engine.gathering.pots[block as usize]
-        .lacking
-        .iter()
-        .copied()
-        .collect();
-    let coordinates = engine.blocks.get(block).accounts.len();
-    for at in 0..coordinates {
-        let mut rest = pot(engine, block, at);
-        // Each one's need, and where its gathered amount is.
-        let mut needs: Vec<(i64, u32, usize)> = Vec::new();
-        for claim in &lacking {
-            if let Some((need, place)) = need(engine, *claim, block, at).filter(|(need, _)| *need > 0) {
-                needs.push((need, *claim, place));
-            }
-        }
-        needs.sort_unstable();
-        let count = needs.len();
-        for (served, (need, claim, place)) in needs.into_iter().enumerate() {
-            // The smallest need first, so that what it leaves of its equal part goes to the others.
-            let part = rest.max(0) / i128::try_from(count - served).unwrap_or(i128::MAX);
-            let given = i64::try_from(part).unwrap_or(i64::MAX).min(need);
-            rest -= i128::from(given);
-            engine.gathering.pots[block as usize].divided[at] += i128::from(given);
-            if let Some(gathered) = engine.gathering.claims.get_mut(&claim) {
-                gathered[place] += given;
-            }
-        }
-    }
-    let has_all = |claim: &u32| {
-        let mut needs = (0..coordinates).filter_map(|at| need(engine, *claim, block, at));
-        needs.all(|(need, _)| need == 0)
-    };
-    let full: Vec<u32> = lacking.into_iter().filter(has_all).collect();
-    for claim in &full {
-        engine.gathering.pots[block as usize].lacking.remove(claim);
-    }
-    engine.waiting.touched.push(block);
-    full
-}
-
-/// What a claim lacks at a coordinate of a block, and where its gathered amount is.
-fn need(engine: &Engine, claim: u32, block: u32, coordinate: usize) -> Option<(i64, usize)> {
-    let parts = engine.parts(claim);
-    let at = parts.at(block)?;
-    let asked = parts.get(at).asked;
-    let place = at * asked.len() + coordinate;
-    let gathered = engine.gathering.claims.get(&claim)?;
-    Some((asked[coordinate] - gathered[place], place))
-}
-
 /// Denies, by arrival, who lacks something where nothing comes any more.
 fn deny_who_lacks(engine: &mut Engine, emptied: &BTreeSet<(u32, usize)>, records: &mut Vec<Record>) {
-    let mut denied = BTreeSet::new();
+    let mut lacking: BTreeMap<u32, BTreeSet<u32>> = BTreeMap::new();
     for (block, at) in emptied {
-        let lacking = engine.gathering.pots[*block as usize].lacking.iter();
-        let lacks = |claim: &&u32| need(engine, **claim, *block, *at).is_some_and(|(need, _)| need > 0);
-        denied.extend(lacking.filter(lacks).copied());
+        for Lacking { claim, .. } in engine.gathering.lacking(*block, *at) {
+            lacking.entry(*claim).or_default().insert(*block);
+        }
     }
-    for claim in denied {
-        let lacks = |part: &Part<'_>| {
-            let mut coordinates = 0..part.asked.len();
-            coordinates.any(|at| {
-                let need = || need(engine, claim, part.block, at);
-                emptied.contains(&(part.block, at)) && need().is_some_and(|(need, _)| need > 0)
-            })
-        };
-        let Some(part) = engine.parts(claim).iter().find(lacks) else {
+    for (claim, blocks) in lacking {
+        let Some(block) = engine.parts(claim).blocks().find(|block| blocks.contains(block)) else {
             continue;
         };
-        let block = engine.blocks.get(part.block).name.clone();
+        let block = engine.blocks.get(block).name.clone();
         if let Some(class) = engine.claims.get(claim).class {
             engine.leave(claim, class);
         }
         engine.deny(claim, Denial::DividedUp { block }, records);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// By its definition: one after the other, the least need first, gets an equal part of what is left.
+        #[test]
+        fn what_is_divided_is_what_equal_parts_of_the_rest_are(
+            needs in prop::collection::vec(1..40_i64, 0..12),
+            rest in 0..300_i128,
+        ) {
+            let numbered = (0..).zip(&needs).map(|(claim, need)| Lacking { need: *need, claim });
+            let mut lacking: Vec<Lacking> = numbered.collect();
+            let mut expected = lacking.clone();
+            expected.sort();
+            let mut left = rest;
+            let count = expected.len();
+            for (served, lacking) in expected.iter_mut().enumerate() {
+                let part = left / i128::try_from(count - served).unwrap();
+                let given = i64::try_from(part).unwrap().min(lacking.need);
+                lacking.need -= given;
+                left -= i128::from(given);
+            }
+            let (given, mut full) = divide(&mut lacking, rest);
+            prop_assert_eq!(given, rest - left);
+            full.sort_unstable();
+            let mut expected_full: Vec<u32> =
+                expected.iter().filter(|lacking| lacking.need == 0).map(|lacking| lacking.claim).collect();
+            expected_full.sort_unstable();
+            prop_assert_eq!(full, expected_full);
+            expected.retain(|lacking| lacking.need > 0);
+            expected.sort();
+            lacking.sort();
+            prop_assert_eq!(lacking, expected);
+        }
     }
 }
