@@ -232,9 +232,14 @@ pub(super) fn cost(parameters: &Parameters) -> f64 {
         .lifetime
         .unwrap_or_else(|| f64::from(parameters.n.unwrap_or(0)) * scale.interval);
     let slowness = (unlocks_in / scale.duration).min(1.0);
+    // Fewer wait where there is one block, and each of them there alone.
+    let crowd = match scale.blocks {
+        Blocks::One => 0.1,
+        Blocks::Growing => 1.0,
+    } * tasks.powi(2);
     match (policy.kind, policy.unlock) {
-        (PolicyKind::RoundRobin, Some(Unlock::Lifetime)) => 5e-6 * tasks + 7e-7 * (slowness * tasks).powi(2),
-        (PolicyKind::RoundRobin, _) => 5e-6 * tasks + 3e-8 * tasks.powi(2) * (5.0 * slowness).min(1.0),
+        (PolicyKind::RoundRobin, Some(Unlock::Lifetime)) => 5e-6 * tasks + 7e-7 * crowd * slowness.powi(2),
+        (PolicyKind::RoundRobin, _) => 5e-6 * tasks + 3e-8 * crowd * (5.0 * slowness).min(1.0),
         _ => 5e-6 * tasks,
     }
 }
