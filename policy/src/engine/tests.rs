@@ -138,37 +138,78 @@ proptest! {
     }
 }
 
+fn budget(units: [i64; 2]) -> Budget {
+    Budget::new(units.to_vec()).unwrap()
+}
+
+fn add(block: &str, units: [i64; 2]) -> Event {
+    Event::AddBlock {
+        block: block.into(),
+        capacity: budget(units),
+    }
+}
+
+fn arrive(claim: &str, blocks: &[&str], units: [i64; 2]) -> Event {
+    Event::Arrive(Arrival {
+        claim: claim.into(),
+        demands: vec![Demand {
+            blocks: blocks.iter().map(|block| BlockId::from(*block)).collect(),
+            budget: budget(units),
+        }],
+        min_blocks: 1,
+        timeout: None,
+        priority: 0,
+        weight: Weight::default(),
+    })
+}
+
+fn apply_and_check(engine: &mut Engine, events: impl IntoIterator<Item = Event>) {
+    for event in events {
+        engine.apply(&event).unwrap();
+        check(engine);
+    }
+}
+
 #[test]
 fn an_order_without_capacity_gives_no_hope_to_who_asks_nothing_there() {
     let mut engine = engine(Policy::Dpf, true, Unlocking::Immediate);
-    let budget = |units: [i64; 2]| Budget::new(units.to_vec()).unwrap();
-    let arrive = |claim: &str, units| {
-        Event::Arrive(Arrival {
-            claim: claim.into(),
-            demands: vec![Demand {
-                blocks: vec!["b".into()],
-                budget: budget(units),
-            }],
-            min_blocks: 1,
-            timeout: None,
-            priority: 0,
-            weight: Weight::default(),
-        })
-    };
-    engine
-        .apply(&Event::AddBlock {
-            block: "b".into(),
-            capacity: budget([0, 10]),
-        })
-        .unwrap();
-    engine.apply(&arrive("spent", [0, 5])).unwrap();
-    engine.apply(&arrive("waits", [0, 8])).unwrap();
-    check(&engine);
     let consume = Event::Consume {
         claim: "spent".into(),
         amount: Amount::All,
     };
-    assert_eq!(engine.apply(&consume).unwrap().len(), 2);
+    let before = [
+        add("b", [0, 10]),
+        arrive("spent", &["b"], [0, 5]),
+        arrive("waits", &["b"], [0, 8]),
+    ];
+    apply_and_check(&mut engine, before);
+    assert_eq!(engine.phase(&"waits".into()), Some(Phase::Waiting));
+    apply_and_check(&mut engine, [consume]);
     assert_eq!(engine.phase(&"waits".into()), Some(Phase::Denied));
-    check(&engine);
+}
+
+#[test]
+fn a_family_that_no_one_block_keeps_waiting_is_split() {
+    let mut engine = engine(Policy::Dpf, true, Unlocking::Immediate);
+    let release = |claim: &str| Event::Release {
+        claim: claim.into(),
+        amount: Amount::All,
+    };
+    // The first block lacks at one order, the second at the other; who asks much there waits, and fits the other block.
+    let before = [
+        add("one", [10, 10]),
+        add("two", [10, 10]),
+        arrive("holds one", &["one"], [8, 2]),
+        arrive("holds two", &["two"], [2, 8]),
+        arrive("lacks one", &["one", "two"], [3, 9]),
+        arrive("lacks two", &["one", "two"], [9, 3]),
+    ];
+    apply_and_check(&mut engine, before);
+    let phases =
+        |engine: &Engine| ["lacks one", "lacks two"].map(|claim| engine.phase(&claim.into()).unwrap());
+    assert_eq!(phases(&engine), [Phase::Waiting; 2]);
+    apply_and_check(&mut engine, [release("holds one")]);
+    assert_eq!(phases(&engine), [Phase::Granted, Phase::Waiting]);
+    apply_and_check(&mut engine, [release("lacks one"), release("holds two")]);
+    assert_eq!(phases(&engine), [Phase::Released, Phase::Granted]);
 }
