@@ -40,6 +40,16 @@ pub enum OptimumError {
     /// The set that was found does not fit.
     #[error("the set that was found does not fit: this is a defect of the simulator")]
     Found,
+    /// The set that was found is worth more than can be.
+    #[error(
+        "the set that was found is worth {worth}, more than the bound {bound}: this is a defect of the simulator"
+    )]
+    Bound {
+        /// What it is worth.
+        worth: u64,
+        /// What nothing should exceed.
+        bound: u64,
+    },
 }
 
 /// The most that can be granted of `workload`, as if all its tasks and blocks came at once and everything was unlocked.
@@ -65,9 +75,12 @@ pub fn optimum(workload: &Workload, start: &[bool], nodes: u32) -> Result<Solved
         None => program::search(&reduced, start, nodes),
     };
     // By the blocks as they are, and in integers, whoever found it.
-    if knapsack.fits(&solved.granted) && knapsack.worth(&solved.granted) == solved.worth {
-        Ok(solved)
-    } else {
-        Err(OptimumError::Found)
+    if !knapsack.fits(&solved.granted) || knapsack.worth(&solved.granted) != solved.worth {
+        return Err(OptimumError::Found);
     }
+    if solved.worth > solved.bound {
+        let Solved { worth, bound, .. } = solved;
+        return Err(OptimumError::Bound { worth, bound });
+    }
+    Ok(solved)
 }

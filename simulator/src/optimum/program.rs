@@ -58,7 +58,7 @@ pub(super) fn search(knapsack: &Knapsack, start: &[bool], nodes: u32) -> Solved 
         let stats = outcome.stats();
         solved.nodes += stats.nodes_solved;
         left = left.saturating_sub(stats.nodes_solved);
-        if let Some(bound) = stats.best_bound {
+        if let Some(bound) = stats.best_bound.filter(|bound| !bound.is_nan()) {
             solved.bound = solved.bound.min(whole(bound));
         }
         let is_optimal = outcome.is_optimal();
