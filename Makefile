@@ -55,7 +55,7 @@ test: build controlplane ## Run every test, those in a real cluster included
 .PHONY: evaluation
 evaluation: ## Make all runs of the papers' experiments, and their tables and figures in docs/evaluation
 	@# What is there is of another version, perhaps: every run is made anew.
-	@rm -f docs/evaluation/journal.jsonl
+	@rm -rf docs/evaluation/journal.jsonl docs/evaluation/figures
 	$(SIMULATOR) sweep all --out docs/evaluation
 	$(SIMULATOR) plot docs/evaluation --whole
 	@rm docs/evaluation/journal.jsonl
