@@ -20,11 +20,11 @@ use std::cmp::Ordering;
 /// The amount at a coordinate where an entry has none: larger than any other.
 pub(super) const NO_AMOUNT: i64 = i64::MAX;
 
-/// As many bytes in the entries of a leaf, at most.
-const LEAF: usize = 512;
+/// As many bytes in the entries of a leaf, at most. In tests, so few that trees are deep.
+const LEAF: usize = if cfg!(test) { 64 } else { 512 };
 
 /// As many nodes below a node, at most.
-const NODES: usize = 32;
+const NODES: usize = if cfg!(test) { 4 } else { 32 };
 
 /// What a ladder asks about its entries.
 pub(super) trait Rungs<E> {

@@ -8,18 +8,18 @@ use super::{Ladder, NO_AMOUNT, Rungs};
 
 const COORDINATES: usize = 3;
 
-/// A place in the list, so wide that a leaf has room for few and the tree is deep.
+/// A place in the list, of which a leaf has room for four.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Wide {
     place: u32,
-    fill: [u32; 31],
+    fill: [u32; 3],
 }
 
 /// What each entry asks.
 struct List(Vec<[i64; COORDINATES]>);
 
 const fn wide(place: u32) -> Wide {
-    Wide { place, fill: [0; 31] }
+    Wide { place, fill: [0; 3] }
 }
 
 impl Rungs<Wide> for List {
