@@ -237,9 +237,11 @@ pub(super) fn cost(parameters: &Parameters) -> f64 {
         Blocks::One => 0.1,
         Blocks::Growing => 1.0,
     } * tasks.powi(2);
-    match (policy.kind, policy.unlock) {
-        (PolicyKind::RoundRobin, Some(Unlock::Lifetime)) => 5e-6 * tasks + 7e-7 * crowd * slowness.powi(2),
-        (PolicyKind::RoundRobin, _) => 5e-6 * tasks + 3e-8 * crowd * (5.0 * slowness).min(1.0),
+    match (policy.kind, kind) {
+        // Round robin and the released order look at all that waits, again and again.
+        (PolicyKind::RoundRobin | PolicyKind::Dpf, CompositionKind::Basic) => {
+            5e-6 * tasks + 1.5e-8 * crowd * slowness
+        }
         _ => 5e-6 * tasks,
     }
 }
