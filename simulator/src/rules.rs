@@ -35,6 +35,13 @@ pub enum PolicyKind {
     Optimum,
 }
 
+impl PolicyKind {
+    /// Whether blocks unlock by and by. Under the others everything is unlocked at once.
+    pub(crate) const fn unlocks_later(self) -> bool {
+        !matches!(self, Self::Fcfs | Self::Optimum)
+    }
+}
+
 /// What unlocks a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unlock {

@@ -1,6 +1,6 @@
 //! DPack's macro-benchmark (EuroSys'25, section 6.3), on synthetic tasks or on the published trace.
 
-use super::{CompositionKind, Experiment, ExperimentError, Parameters, Prepared, VisitOrder};
+use super::{CompositionKind, Experiment, ExperimentError, Parameters, Prepared};
 use crate::{
     PolicyChoice, PolicyKind, Rules, Unlock,
     workload::{BLOCK_INTERVAL, Submissions},
@@ -18,13 +18,7 @@ const RECOMPUTE_AFTER: u32 = 50;
 
 /// Without a policy: DPack. What isn't said to unlock by arrivals does over time.
 fn policy(parameters: &Parameters) -> PolicyChoice {
-    let given = parameters.policy;
-    let kind = given.map_or(PolicyKind::Dpack, |given| given.kind);
-    let unlock = given.and_then(|given| given.unlock).unwrap_or(Unlock::Lifetime);
-    PolicyChoice {
-        kind,
-        unlock: (kind != PolicyKind::Fcfs).then_some(unlock),
-    }
+    parameters.choice(PolicyKind::Dpack, Unlock::Lifetime)
 }
 
 /// On synthetic tasks.
@@ -43,9 +37,6 @@ pub(super) fn prepare_with(
     parameters.refuse("least", parameters.least)?;
     if parameters.composition == Some(CompositionKind::Basic) {
         parameters.refuse("composition", Some("basic"))?;
-    }
-    if parameters.order == Some(VisitOrder::Published) {
-        return Err(ExperimentError::NotPublished);
     }
     let policy = policy(parameters);
     let by_time = policy.unlock == Some(Unlock::Lifetime);

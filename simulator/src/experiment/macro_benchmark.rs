@@ -1,6 +1,6 @@
 //! The OSDI'21 macro-benchmark under event-level privacy (figures 12, 13, 19).
 
-use super::{CompositionKind, Experiment, ExperimentError, Parameters, Prepared, VisitOrder};
+use super::{CompositionKind, Experiment, ExperimentError, Parameters, Prepared};
 use crate::{
     PolicyChoice, PolicyKind, Rules, Unlock,
     workload::{DAY, Macro, StatisticDays, TASKS_A_DAY},
@@ -19,17 +19,7 @@ fn interval() -> f64 {
 
 /// Without a policy: DPF, unlocking by what is given.
 fn policy(parameters: &Parameters) -> PolicyChoice {
-    let unlock = if parameters.lifetime.is_some() && parameters.n.is_none() {
-        Unlock::Lifetime
-    } else {
-        Unlock::Arrivals
-    };
-    let kind = parameters.policy.map_or(PolicyKind::Dpf, |given| given.kind);
-    let given = parameters.policy.and_then(|given| given.unlock);
-    PolicyChoice {
-        kind,
-        unlock: (kind != PolicyKind::Fcfs).then(|| given.unwrap_or(unlock)),
-    }
+    parameters.choice(PolicyKind::Dpf, parameters.unlock_by_number())
 }
 
 pub(super) fn prepare(parameters: &Parameters) -> Result<Prepared, ExperimentError> {
@@ -37,9 +27,6 @@ pub(super) fn prepare(parameters: &Parameters) -> Result<Prepared, ExperimentErr
     parameters.refuse("least", parameters.least)?;
     parameters.refuse("tasks", parameters.tasks)?;
     parameters.refuse("blocks", parameters.blocks)?;
-    if parameters.order == Some(VisitOrder::Published) {
-        return Err(ExperimentError::NotPublished);
-    }
     let kind = parameters.composition.unwrap_or(CompositionKind::Basic);
     let policy = policy(parameters);
     let unlocks = |unlock| policy.unlock == Some(unlock);

@@ -60,22 +60,7 @@ impl Scale {
 
 /// Without a policy: DPF, unlocking by what is given.
 fn policy(parameters: &Parameters) -> PolicyChoice {
-    let unlock = if parameters.lifetime.is_some() && parameters.n.is_none() {
-        Unlock::Lifetime
-    } else {
-        Unlock::Arrivals
-    };
-    let given = parameters.policy.unwrap_or(PolicyChoice {
-        kind: PolicyKind::Dpf,
-        unlock: None,
-    });
-    PolicyChoice {
-        kind: given.kind,
-        unlock: match given.kind {
-            PolicyKind::Fcfs => None,
-            _ => given.unlock.or(Some(unlock)),
-        },
-    }
+    parameters.choice(PolicyKind::Dpf, parameters.unlock_by_number())
 }
 
 /// Under basic composition DPF goes in the released simulator's order, unless something else is asked for: these are

@@ -17,7 +17,7 @@ use thiserror::Error;
 
 use crate::{
     AlibabaError, Decision, MacroError, MicroError, Outcome, PackingError, PolicyChoice, PolicyKind, Rules,
-    RulesError, RunError, Submissions, TooLong, Workload,
+    RulesError, RunError, Submissions, TooLong, Unlock, Workload,
     optimum::{OptimumError, optimum},
     published::{Fate, Published},
     run, time,
@@ -279,6 +279,35 @@ impl Parameters {
         }
     }
 
+    /// The policy, with the experiment's own in place of what is left out. What is unlocked from the start unlocks by
+    /// nothing.
+    fn choice(&self, kind: PolicyKind, unlock: Unlock) -> PolicyChoice {
+        let kind = self.policy.map_or(kind, |given| given.kind);
+        let unlock = self.policy.and_then(|given| given.unlock).unwrap_or(unlock);
+        PolicyChoice {
+            kind,
+            unlock: kind.unlocks_later().then_some(unlock),
+        }
+    }
+
+    /// What unlocks, if only a number says so: a lifetime without n is one of time.
+    fn unlock_by_number(&self) -> Unlock {
+        if self.lifetime.is_some() && self.n.is_none() {
+            Unlock::Lifetime
+        } else {
+            Unlock::Arrivals
+        }
+    }
+
+    /// Refuses the released order where it is not known. The micro-benchmarks have more to say of it.
+    fn refuse_published(&self) -> Result<(), ExperimentError> {
+        let is_micro = matches!(self.experiment, Experiment::MicroSingle | Experiment::MicroMulti);
+        if self.order == Some(VisitOrder::Published) && !is_micro {
+            return Err(ExperimentError::NotPublished);
+        }
+        Ok(())
+    }
+
     /// Refuses the optimum and its numbers where nothing is searched.
     fn refuse_search(&self) -> Result<(), ExperimentError> {
         let is_optimum = self
@@ -298,6 +327,7 @@ impl Parameters {
     /// Makes the workload and the rules.
     pub fn prepare(&self) -> Result<Prepared, ExperimentError> {
         self.refuse_search()?;
+        self.refuse_published()?;
         match self.experiment {
             Experiment::MicroSingle | Experiment::MicroMulti => micro::prepare(self),
             Experiment::Macro => macro_benchmark::prepare(self),
@@ -305,12 +335,11 @@ impl Parameters {
             Experiment::DpackOrders | Experiment::DpackBlocks => packing::prepare(self),
         }
     }
-}
 
-impl Parameters {
     /// Makes the workload and the rules of experiment alibaba, with submissions from elsewhere.
     pub fn prepare_with(&self, submissions: &Submissions) -> Result<Prepared, ExperimentError> {
         self.refuse_search()?;
+        self.refuse_published()?;
         alibaba::prepare_with(self, submissions)
     }
 }

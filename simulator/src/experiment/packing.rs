@@ -1,7 +1,7 @@
 //! DPack's microbenchmark (EuroSys'25, section 6.2): batches of tasks that differ in their best orders or in how many
 //! blocks they ask for.
 
-use super::{CompositionKind, Experiment, ExperimentError, Parameters, Prepared, Search, VisitOrder};
+use super::{CompositionKind, Experiment, ExperimentError, Parameters, Prepared, Search};
 use crate::{
     PolicyChoice, PolicyKind, Rules, RulesError, Unlock, time,
     workload::{LIFETIME, Packing, TICK},
@@ -46,18 +46,7 @@ impl Scale {
 
 /// Without a policy: DPack. What isn't said to unlock by arrivals does at one tick.
 fn policy(parameters: &Parameters) -> PolicyChoice {
-    let given = parameters.policy;
-    let kind = given.map_or(PolicyKind::Dpack, |given| given.kind);
-    let unlock = given.and_then(|given| given.unlock).unwrap_or(Unlock::Lifetime);
-    PolicyChoice {
-        kind,
-        unlock: unlocks_later(kind).then_some(unlock),
-    }
-}
-
-/// Not what has everything at once.
-fn unlocks_later(kind: PolicyKind) -> bool {
-    !matches!(kind, PolicyKind::Fcfs | PolicyKind::Optimum)
+    parameters.choice(PolicyKind::Dpack, Unlock::Lifetime)
 }
 
 pub(super) fn prepare(parameters: &Parameters) -> Result<Prepared, ExperimentError> {
@@ -65,9 +54,6 @@ pub(super) fn prepare(parameters: &Parameters) -> Result<Prepared, ExperimentErr
     parameters.refuse("blocks", parameters.blocks)?;
     if parameters.composition == Some(CompositionKind::Basic) {
         parameters.refuse("composition", Some("basic"))?;
-    }
-    if parameters.order == Some(VisitOrder::Published) {
-        return Err(ExperimentError::NotPublished);
     }
     let scale = Scale::of(parameters.experiment);
     let policy = policy(parameters);
@@ -150,7 +136,7 @@ pub(super) fn grid(experiment: Experiment) -> Vec<Parameters> {
     for least in scale.leasts {
         for spread in scale.spreads {
             runs.extend(policies.map(|(kind, recompute_after, fairness)| {
-                let unlock = unlocks_later(kind).then_some(Unlock::Lifetime);
+                let unlock = kind.unlocks_later().then_some(Unlock::Lifetime);
                 Parameters {
                     policy: Some(PolicyChoice { kind, unlock }),
                     lifetime: unlock.map(|_| LIFETIME),
