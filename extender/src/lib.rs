@@ -18,6 +18,7 @@ mod admission;
 mod body;
 mod bookkeeper;
 mod certificates;
+mod client;
 mod clock;
 mod controllers;
 mod kubernetes_store;

@@ -20,7 +20,7 @@ use crate::{
     admission::{self, Admission},
     bookkeeper::{Desk, Message},
     certificates::{self, Clients},
-    clock, controllers,
+    client, clock, controllers,
     metrics::Metrics,
     pods::Pods,
     registry::Registry,
@@ -190,7 +190,7 @@ async fn client(options: &Options) -> Result<Client> {
             .await
             .context("find a kubeconfig, or the cluster that this runs in")?,
     };
-    Client::try_from(config).context("make a client of the API server")
+    client::patient(config).context("make a client of the API server")
 }
 
 /// Who writes, for the ledger: which pod or machine, and when it started.

@@ -9,13 +9,13 @@ use privatekube_cluster::User;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
-    time::{Instant, sleep},
+    time::{Instant, sleep, timeout_at},
 };
 
-use crate::World;
+use crate::{Seen, World};
 
 /// How long [`eventually`] asks again.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 /// How often it asks.
 const POLL: Duration = Duration::from_millis(50);
 
@@ -66,13 +66,20 @@ pub fn refused<T: Debug>(answer: Result<T, kube::Error>, parts: &[&str]) -> Resu
 }
 
 /// Asks again until the answer is there. For what can't be watched.
-pub async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Result<Option<T>>) -> Result<T> {
+pub async fn eventually<T, F>(what: &str, mut ask: impl FnMut() -> F) -> Result<T>
+where
+    F: Future<Output = Result<Seen<T>>>,
+{
     let end = Instant::now() + PATIENCE;
     loop {
-        if let Some(answer) = ask().await? {
-            return Ok(answer);
-        }
-        ensure!(Instant::now() < end, "{what}: not within {PATIENCE:?}");
+        let missing = match timeout_at(end, ask()).await {
+            Ok(answer) => match answer? {
+                Ok(answer) => return Ok(answer),
+                Err(missing) => missing,
+            },
+            Err(_) => "the last attempt had no answer".to_owned(),
+        };
+        ensure!(Instant::now() < end, "{what}: not within {PATIENCE:?}: {missing}");
         sleep(POLL).await;
     }
 }

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod attempts;
+mod limit;
 mod objects;
 mod scene;
 mod world;

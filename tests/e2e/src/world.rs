@@ -25,6 +25,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::time::timeout;
 
+use crate::limit::Limit;
+
 /// The longest wait for any condition. A condition that holds is seen at once; this only ends a hopeless wait.
 const PATIENCE: Duration = Duration::from_secs(90);
 
@@ -36,6 +38,7 @@ pub struct World {
     pub extender: Option<Extender>,
     /// The administrator's client.
     pub client: Client,
+    _limit: Limit,
 }
 
 /// A dataset's books, read from its ledger and verified as an auditor would.
@@ -72,6 +75,7 @@ impl World {
             cluster,
             extender,
             client,
+            _limit: Limit::start(),
         })
     }
 

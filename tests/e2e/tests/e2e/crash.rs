@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::Pod;
 use privatekube_api::PrivacyLedgerEntry;
 use privatekube_cluster::{Extender, ExtenderOptions};
 use privatekube_e2e::{Scene, World};
-use tokio::{sync::watch, task::JoinSet};
+use tokio::task::JoinSet;
 
 use crate::{
     audit,
@@ -93,10 +93,9 @@ fn spends(entry: &PrivacyLedgerEntry) -> bool {
         .any(|event| event.get("consume").is_some())
 }
 
-/// Tells `recovered` when the extender is ready; returns only if that fails.
-async fn ready(extender: &Extender, recovered: &watch::Sender<u64>) -> Result<Infallible> {
+/// Returns only if the extender doesn't become ready.
+async fn never_ready(extender: &Extender) -> Result<Infallible> {
     extender.wait_ready().await?;
-    recovered.send_modify(|times| *times += 1);
     pending().await
 }
 
@@ -111,11 +110,10 @@ async fn ten_kills(seed: u64) -> Result<()> {
     let mut world = World::start().await?;
     crowd::prepare(&world, 30).await?;
     let scene = Scene::of(&world);
-    let (recovered, when_recovered) = watch::channel(0);
     let mut creations = JoinSet::new();
     let mut come = |random: &mut Random, portion: usize| {
         let pods = crowd::pods(random, &format!("pod-{portion}"), PORTION);
-        creations.spawn(crowd::insist(world.client.clone(), pods, when_recovered.clone()));
+        creations.spawn(crowd::insist(world.client.clone(), pods));
     };
     let mut extender = world.extender.take().context("no extender")?;
     for kill in 0..KILLS {
@@ -125,7 +123,7 @@ async fn ten_kills(seed: u64) -> Result<()> {
         come(&mut random, kill);
         tokio::select! {
             reached = reached => reached,
-            failed = ready(&extender, &recovered) => failed.map(drop),
+            failed = never_ready(&extender) => failed.map(drop),
         }
         .with_context(|| format!("before kill {kill}"))?;
         extender.kill().await?;
@@ -135,7 +133,6 @@ async fn ten_kills(seed: u64) -> Result<()> {
             .await?;
     }
     extender.wait_ready().await.context("after the last kill")?;
-    recovered.send_modify(|times| *times += 1);
     come(&mut random, KILLS);
     while let Some(created) = creations.join_next().await {
         created??;
@@ -161,13 +158,12 @@ async fn orderly_stops(seed: u64) -> Result<()> {
     let mut world = World::start().await?;
     crowd::prepare(&world, 30).await?;
     let scene = Scene::of(&world);
-    let (recovered, when_recovered) = watch::channel(0);
     let mut creations = JoinSet::new();
     let moments = [Moment::Admitted(6), Moment::Spent(1), Moment::Let(1)];
     for (at, moment) in moments.into_iter().enumerate() {
         let reached = moment.wait(&scene);
         let pods = crowd::pods(&mut random, &format!("pod-{at}"), PORTION);
-        creations.spawn(crowd::insist(world.client.clone(), pods, when_recovered.clone()));
+        creations.spawn(crowd::insist(world.client.clone(), pods));
         reached.await?;
         // Fails unless the process ends by itself and says that it ended well.
         world
@@ -175,7 +171,6 @@ async fn orderly_stops(seed: u64) -> Result<()> {
             .await
             .with_context(|| format!("{moment:?}"))?;
         world.start_extender().await?;
-        recovered.send_modify(|times| *times += 1);
     }
     while let Some(created) = creations.join_next().await {
         created??;

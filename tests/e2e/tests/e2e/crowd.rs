@@ -1,11 +1,10 @@
 //! Many pods that ask for the budget of two datasets: a seeded mix of small and large demands, some of them impossible.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail};
 use futures::{StreamExt, TryStreamExt, stream};
 use kube::Client;
-use privatekube_e2e::{World, block, create_as, dataset, pod};
+use privatekube_e2e::{World, block, create_as, dataset, eventually, pod};
 use serde_json::{Value, json};
-use tokio::sync::watch;
 
 /// Where the datasets are.
 pub(crate) const DATA: &str = "data";
@@ -171,9 +170,10 @@ pub(crate) async fn create(client: Client, pods: Vec<Value>) -> Result<()> {
         .context("make a pod")
 }
 
-/// As [`create`], but what the cluster can't take now is tried again each time that `recovered` is told.
-pub(crate) async fn insist(client: Client, pods: Vec<Value>, recovered: watch::Receiver<u64>) -> Result<()> {
-    let creations = stream::iter(pods).map(|pod| insist_on_one(client.clone(), pod, recovered.clone()));
+/// As [`create`], but what the cluster can't take now is tried again until it does, as a controller would: an extender
+/// that is ready may still be out of an API server's reach for a moment.
+pub(crate) async fn insist(client: Client, pods: Vec<Value>) -> Result<()> {
+    let creations = stream::iter(pods).map(|pod| insist_on_one(client.clone(), pod));
     creations
         .buffer_unordered(AT_ONCE)
         .try_collect()
@@ -181,24 +181,18 @@ pub(crate) async fn insist(client: Client, pods: Vec<Value>, recovered: watch::R
         .context("make a pod")
 }
 
-async fn insist_on_one(client: Client, pod: Value, mut recovered: watch::Receiver<u64>) -> Result<()> {
-    loop {
-        recovered.borrow_and_update();
-        let Err(error) = create_as(&client, pod.clone()).await else {
-            return Ok(());
-        };
-        match &error {
-            // An attempt whose answer was lost has made it.
-            kube::Error::Api(status) if status.code == 409 => return Ok(()),
-            kube::Error::Api(status) => {
-                ensure!(status.code >= 500, "{status:?}");
+async fn insist_on_one(client: Client, pod: Value) -> Result<()> {
+    let attempt = || {
+        let (client, pod) = (client.clone(), pod.clone());
+        async move {
+            match create_as(&client, pod).await {
+                Ok(_) => Ok(Ok(())),
+                // An attempt whose answer was lost has made it.
+                Err(kube::Error::Api(status)) if status.code == 409 => Ok(Ok(())),
+                Err(kube::Error::Api(status)) if status.code < 500 => bail!("{status:?}"),
+                Err(error) => Ok(Err(error.to_string())),
             }
-            // No answer.
-            _ => {}
         }
-        recovered
-            .changed()
-            .await
-            .with_context(|| format!("nothing recovers any more; last: {error}"))?;
-    }
+    };
+    eventually("a pod is taken", attempt).await
 }

@@ -13,7 +13,7 @@ use privatekube_extender::KubernetesStore;
 use privatekube_ledger::{Entry, Hash, Ledger, Store};
 use privatekube_policy::{Event, Phase};
 use serde_json::{Value, json};
-use tokio::{sync::watch, task::JoinSet};
+use tokio::task::JoinSet;
 
 use crate::{
     audit,
@@ -135,12 +135,11 @@ async fn while_the_extender_is_down_pods_that_ask_wait_and_all_others_run() -> R
     Ok(())
 }
 
-/// Starts the extender again whenever it ends; tells `recovered` each time that it is ready.
-async fn keep_alive(world: &World, mut extender: Extender, recovered: &watch::Sender<u64>) -> Result<()> {
+/// Starts the extender again whenever it ends.
+async fn keep_alive(world: &World, mut extender: Extender) -> Result<()> {
     const MOST_STARTS: usize = 20;
     for start in 0..MOST_STARTS {
         if extender.wait_ready().await.is_ok() {
-            recovered.send_modify(|times| *times += 1);
             println!("the extender is ready after {start} restarts");
             extender.ended().await;
         }
@@ -167,12 +166,11 @@ async fn api_server_killed(seed: u64) -> Result<()> {
     let mut world = World::start().await?;
     crowd::prepare(&world, 20).await?;
     let scene = Scene::of(&world);
-    let (recovered, when_recovered) = watch::channel(0);
     let mut creations = JoinSet::new();
     let mut extender = world.extender.take().context("no extender")?;
     for kill in 0..KILLS {
         let pods = crowd::pods(&mut random, &format!("pod-{kill}"), PORTION);
-        creations.spawn(crowd::insist(world.client.clone(), pods, when_recovered.clone()));
+        creations.spawn(crowd::insist(world.client.clone(), pods));
         let running = usize::try_from(random.below(3))? + 1 + kill * PORTION / 2;
         let reached = async || {
             let placed = scene.pods.count(|pod| scene.placed(pod).is_some());
@@ -189,7 +187,6 @@ async fn api_server_killed(seed: u64) -> Result<()> {
             println!("the extender ended, kill {kill}");
             extender = world.cluster.start_extender().await?;
         }
-        recovered.send_modify(|times| *times += 1);
     }
     let everything = async {
         while let Some(created) = creations.join_next().await {
@@ -199,7 +196,7 @@ async fn api_server_killed(seed: u64) -> Result<()> {
     };
     let summary = tokio::select! {
         summary = everything => summary?,
-        ended = keep_alive(&world, extender, &recovered) => return ended.context("the extender does not stay"),
+        ended = keep_alive(&world, extender) => return ended.context("the extender does not stay"),
     };
     println!("{summary:?}");
     ensure!(summary.granted >= KILLS * PORTION / 5, "{summary:?}");
@@ -352,7 +349,8 @@ async fn a_ledger_that_cant_be_verified_is_not_opened_and_the_entry_is_named() -
             // Not even its writer can be read: it asks again, says why, and spends nothing meanwhile.
             let log = extender.log().to_owned();
             eventually("the log says what is wrong", async || {
-                Ok(fs::read_to_string(&log)?.contains("it was changed").then_some(()))
+                let said = fs::read_to_string(&log)?;
+                Ok(said.contains("it was changed").then_some(()).ok_or(said))
             })
             .await?;
             extender.kill().await?;

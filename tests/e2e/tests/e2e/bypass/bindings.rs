@@ -130,7 +130,7 @@ async fn a_pod_that_is_bound_by_force_is_deleted_counted_and_told_of() -> Result
             .spec
             .and_then(|spec| spec.scheduling_gates)
             .unwrap_or_default();
-        Ok(gates.is_empty().then_some(()))
+        Ok(gates.is_empty().then_some(()).ok_or_else(|| format!("{gates:?}")))
     })
     .await?;
     bind(&scheduler, &binding("team", "hasty", &node)).await?;

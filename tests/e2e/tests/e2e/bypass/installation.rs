@@ -82,10 +82,10 @@ async fn without_the_webhook_a_pod_that_lacks_what_makes_it_wait_is_refused() ->
         };
         let pod: Pod = serde_json::from_value(by_hand(true, true, Some("1")))?;
         let made = pods(&world.client, "hands").create(&dry, &pod).await?;
-        Ok(made
-            .spec
-            .is_some_and(|spec| spec.scheduling_gates.is_none())
-            .then_some(()))
+        Ok(match made.spec.and_then(|spec| spec.scheduling_gates) {
+            Some(gates) => Err(format!("{gates:?}")),
+            None => Ok(()),
+        })
     })
     .await?;
 
@@ -174,10 +174,11 @@ async fn reinstall(world: &World) -> Result<()> {
                 .into_iter()
                 .flatten()
                 .map(|webhook| webhook.client_config);
-            Ok(mutating
-                .chain(validating)
-                .all(|config| reachable(&config))
-                .then_some(()))
+            let mut all = mutating.chain(validating);
+            Ok(match all.find(|config| !reachable(config)) {
+                Some(config) => Err(format!("{config:?}")),
+                None => Ok(()),
+            })
         },
     )
     .await?;
@@ -190,8 +191,8 @@ async fn reinstall(world: &World) -> Result<()> {
         let pod: Pod = serde_json::from_value(pod("probe").asks("taxi", "1", DELTA).within("default"))?;
         match pods(&client, "default").create(&dry, &pod).await {
             // Its dataset is unknown there, as the extender alone can say.
-            Err(kube::Error::Api(status)) if status.message.contains("\"taxi\" is unknown") => Ok(Some(())),
-            _ => Ok(None),
+            Err(kube::Error::Api(status)) if status.message.contains("\"taxi\" is unknown") => Ok(Ok(())),
+            other => Ok(Err(format!("{other:?}"))),
         }
     })
     .await

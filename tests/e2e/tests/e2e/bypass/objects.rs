@@ -127,7 +127,7 @@ async fn all_rights(world: &World, user: User) -> Result<()> {
         let made = Api::<PrivateDataBlock>::namespaced(client.clone(), "team")
             .create(&dry, &block)
             .await;
-        Ok(made.ok().map(|_| ()))
+        Ok(made.map(drop).map_err(|error| error.to_string()))
     })
     .await
 }

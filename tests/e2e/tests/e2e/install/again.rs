@@ -138,7 +138,11 @@ async fn applied_again_the_manifests_change_nothing_and_the_extender_keeps_its_w
         .context("no webhook")?;
     ensure!(!right(&first.client_config));
     eventually("the extender writes its authority again", async || {
-        Ok(webhooks(&world.client).await?.iter().all(right).then_some(()))
+        let webhooks = webhooks(&world.client).await?;
+        Ok(match webhooks.iter().find(|config| !right(config)) {
+            Some(wrong) => Err(format!("{wrong:?}")),
+            None => Ok(()),
+        })
     })
     .await
 }

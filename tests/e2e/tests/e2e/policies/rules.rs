@@ -87,7 +87,7 @@ async fn a_dataset_with_senseless_rules_is_refused_and_else_says_so_and_begins_n
         };
         let taxi: PrivateDataset = serde_json::from_value(taxi.clone())?;
         let made = world.api::<PrivateDataset>("team").create(&dry, &taxi).await;
-        Ok(made.is_ok().then_some(()))
+        Ok(made.map(drop).map_err(|error| error.to_string()))
     })
     .await?;
     let asks = claim("taxi", "asks").epsilon("1", DELTA);
