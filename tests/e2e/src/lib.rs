@@ -11,6 +11,8 @@ mod scene;
 mod world;
 
 pub use attempts::{Refusal, eventually, refused};
-pub use objects::{BlockBuilder, ClaimBuilder, DatasetBuilder, PodBuilder, block, claim, dataset, pod};
+pub use objects::{
+    BlockBuilder, ClaimBuilder, DatasetBuilder, ObjectBuilder, PodBuilder, block, claim, dataset, pod,
+};
 pub use scene::{Followed, Placed, Scene, Seen, revision};
 pub use world::{Books, World, create_as, inline_claim, manifests};

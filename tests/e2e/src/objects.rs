@@ -1,81 +1,90 @@
 //! Objects with sensible defaults, changed in a few words.
 
+use std::marker::PhantomData;
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::Resource;
+use privatekube_api::{PrivacyBudgetClaim, PrivateDataBlock, PrivateDataset};
 use serde_json::{Map, Value, json};
+
+/// An object in the making.
+#[derive(Clone, Debug)]
+pub struct ObjectBuilder<K> {
+    name: String,
+    annotations: Map<String, Value>,
+    spec: Value,
+    kind: PhantomData<K>,
+}
+
+/// See [`dataset`].
+pub type DatasetBuilder = ObjectBuilder<PrivateDataset>;
+/// See [`block`].
+pub type BlockBuilder = ObjectBuilder<PrivateDataBlock>;
+/// See [`claim`].
+pub type ClaimBuilder = ObjectBuilder<PrivacyBudgetClaim>;
+/// See [`pod`].
+pub type PodBuilder = ObjectBuilder<Pod>;
 
 /// A dataset: DPF, basic composition, everything unlocked at once.
 #[must_use]
 pub fn dataset(name: &str) -> DatasetBuilder {
-    DatasetBuilder {
-        name: name.to_owned(),
-        spec: json!({"unlocking": {"immediate": true}, "composition": "Basic"}),
-    }
+    let unlocking = json!({"immediate": true});
+    ObjectBuilder::new(name, json!({"unlocking": unlocking, "composition": "Basic"}))
 }
 
 /// A block of a dataset with epsilon 10 and delta 1e-6.
 #[must_use]
 pub fn block(dataset: &str, name: &str) -> BlockBuilder {
     let budget = json!({"epsilon": "10", "delta": "1e-6"});
-    BlockBuilder {
-        name: name.to_owned(),
-        spec: json!({"dataset": dataset, "initialBudget": budget}),
-    }
+    ObjectBuilder::new(name, json!({"dataset": dataset, "initialBudget": budget}))
 }
 
 /// A claim on a dataset that asks nothing yet.
 #[must_use]
 pub fn claim(dataset: &str, name: &str) -> ClaimBuilder {
-    ClaimBuilder {
-        name: name.to_owned(),
-        spec: json!({"dataset": dataset}),
-    }
+    ObjectBuilder::new(name, json!({"dataset": dataset}))
 }
 
 /// A pod of one container without any annotation.
 #[must_use]
 pub fn pod(name: &str) -> PodBuilder {
-    PodBuilder {
-        name: name.to_owned(),
-        annotations: Map::new(),
-        spec: json!({"restartPolicy": "Never", "containers": [{"name": "main", "image": "train:1"}]}),
+    let container = json!({"name": "main", "image": "train:1"});
+    ObjectBuilder::new(name, json!({"restartPolicy": "Never", "containers": [container]}))
+}
+
+impl<K> ObjectBuilder<K> {
+    fn new(name: &str, spec: Value) -> Self {
+        Self {
+            name: name.to_owned(),
+            annotations: Map::new(),
+            spec,
+            kind: PhantomData,
+        }
+    }
+
+    /// Any field of the spec.
+    #[must_use]
+    pub fn with(mut self, field: &str, value: Value) -> Self {
+        self.spec[field] = value;
+        self
     }
 }
 
-/// See [`dataset`].
-#[derive(Clone, Debug)]
-pub struct DatasetBuilder {
-    name: String,
-    spec: Value,
-}
-
-/// See [`block`].
-#[derive(Clone, Debug)]
-pub struct BlockBuilder {
-    name: String,
-    spec: Value,
-}
-
-/// See [`claim`].
-#[derive(Clone, Debug)]
-pub struct ClaimBuilder {
-    name: String,
-    spec: Value,
-}
-
-/// See [`pod`].
-#[derive(Clone, Debug)]
-pub struct PodBuilder {
-    name: String,
-    annotations: Map<String, Value>,
-    spec: Value,
-}
-
-fn object(kind: &str, namespace: &str, name: &str, spec: &Value) -> Value {
-    json!({
-        "apiVersion": "privatekube.dev/v1alpha1",
-        "kind": kind,
-        "metadata": {"name": name, "namespace": namespace},
-        "spec": spec,
-    })
+impl<K: Resource<DynamicType = ()>> ObjectBuilder<K> {
+    /// The object.
+    #[must_use]
+    pub fn within(&self, namespace: &str) -> Value {
+        let mut object = json!({
+            "apiVersion": K::api_version(&()),
+            "kind": K::kind(&()),
+            "metadata": {"name": self.name, "namespace": namespace},
+            "spec": self.spec,
+        });
+        if !self.annotations.is_empty() {
+            object["metadata"]["annotations"] = json!(self.annotations);
+        }
+        object
+    }
 }
 
 impl DatasetBuilder {
@@ -92,19 +101,6 @@ impl DatasetBuilder {
         self.spec["composition"] = json!("Renyi");
         self.spec["orders"] = json!(orders);
         self
-    }
-
-    /// Any field of the spec.
-    #[must_use]
-    pub fn with(mut self, field: &str, value: Value) -> Self {
-        self.spec[field] = value;
-        self
-    }
-
-    /// The object.
-    #[must_use]
-    pub fn within(&self, namespace: &str) -> Value {
-        object("PrivateDataset", namespace, &self.name, &self.spec)
     }
 }
 
@@ -128,19 +124,6 @@ impl BlockBuilder {
     pub fn dimension(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.spec["dimensions"][name] = value.into();
         self
-    }
-
-    /// Any field of the spec.
-    #[must_use]
-    pub fn with(mut self, field: &str, value: Value) -> Self {
-        self.spec[field] = value;
-        self
-    }
-
-    /// The object.
-    #[must_use]
-    pub fn within(&self, namespace: &str) -> Value {
-        object("PrivateDataBlock", namespace, &self.name, &self.spec)
     }
 }
 
@@ -172,19 +155,6 @@ impl ClaimBuilder {
         self.spec["perBlock"][block] = json!({"renyi": points(curve)});
         self
     }
-
-    /// Any field of the spec.
-    #[must_use]
-    pub fn with(mut self, field: &str, value: Value) -> Self {
-        self.spec[field] = value;
-        self
-    }
-
-    /// The object.
-    #[must_use]
-    pub fn within(&self, namespace: &str) -> Value {
-        object("PrivacyBudgetClaim", namespace, &self.name, &self.spec)
-    }
 }
 
 impl PodBuilder {
@@ -206,24 +176,6 @@ impl PodBuilder {
         self.annotation("dataset", dataset)
             .annotation("epsilon", epsilon)
             .annotation("delta", delta)
-    }
-
-    /// Any field of the spec.
-    #[must_use]
-    pub fn with(mut self, field: &str, value: Value) -> Self {
-        self.spec[field] = value;
-        self
-    }
-
-    /// The object.
-    #[must_use]
-    pub fn within(&self, namespace: &str) -> Value {
-        json!({
-            "apiVersion": "v1",
-            "kind": "Pod",
-            "metadata": {"name": self.name, "namespace": namespace, "annotations": self.annotations},
-            "spec": self.spec,
-        })
     }
 
     /// Metadata and spec, for a template.
