@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{MechanismError, curve};
+use super::{MechanismError, curve, neighbours::Neighbours};
 use crate::{Composition, Delta, Epsilon, Order, budget::saturate};
 
 /// All numbers are finite and above 0, if nothing else is said.
@@ -59,27 +59,6 @@ pub(super) enum Kind {
         epsilon: Epsilon,
         delta: Delta,
     },
-}
-
-/// Which data sets a randomized response doesn't tell apart.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Neighbours {
-    /// Another record in place of one.
-    #[default]
-    ReplaceOne,
-    /// A record without a value in place of one; it answers with all categories alike.
-    ReplaceSpecial,
-}
-
-impl Neighbours {
-    pub(super) const ALL: [Self; 2] = [Self::ReplaceOne, Self::ReplaceSpecial];
-
-    pub(super) const fn name(self) -> &'static str {
-        match self {
-            Self::ReplaceOne => "replace-one",
-            Self::ReplaceSpecial => "replace-special",
-        }
-    }
 }
 
 impl Kind {

@@ -3,6 +3,7 @@
 mod curve;
 mod error;
 mod kind;
+mod neighbours;
 mod parse;
 
 use std::fmt;

@@ -2,10 +2,7 @@
 
 use std::str::FromStr;
 
-use super::{
-    Mechanism, MechanismError, Term,
-    kind::{Kind, Neighbours},
-};
+use super::{Mechanism, MechanismError, Term, kind::Kind, neighbours::Neighbours};
 use crate::{DecimalError, Epsilon};
 
 const MOST_CHARACTERS: usize = 1000;

@@ -7,7 +7,7 @@ use super::{
     moment::{log_one_plus_exp, log_part_less, log_part_more, log_sum},
     sum_margin, units,
 };
-use crate::{Epsilon, budget::saturate, mechanism::kind::Neighbours};
+use crate::{Epsilon, budget::saturate, mechanism::neighbours::Neighbours};
 
 /// A value of the privacy loss ln(P/Q), with ln of its probability: under P if it is above 0, else under Q.
 struct Loss {
