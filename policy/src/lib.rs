@@ -10,6 +10,7 @@
 
 mod accounting;
 mod budget;
+mod composition;
 mod decimal;
 mod engine;
 mod event;
@@ -18,7 +19,8 @@ mod setting;
 mod time;
 
 pub use accounting::{Conversion, Proven, adaptive_delta};
-pub use budget::{Budget, Composition, CompositionError, Order, Orders};
+pub use budget::{Budget, CompositionError, Order, Orders};
+pub use composition::Composition;
 pub use decimal::{DecimalError, Delta, Epsilon};
 pub use engine::{
     BlockBooks, ClaimState, Engine, Explanation, Lack, Outlook, Phase, Refusal, Standing, Unlocks,

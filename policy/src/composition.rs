@@ -1,0 +1,205 @@
+//! How budgets add up, and what a block that is guaranteed some privacy may spend.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Budget, CompositionError, Delta, Epsilon, Order, Orders, adaptive_delta, budget::saturate};
+
+/// How budgets add up, and so what the coordinates of a [`Budget`] are.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Composition {
+    /// Epsilons and deltas are summed. Two coordinates, epsilon and delta; a demand fits if both do.
+    Basic,
+    /// Renyi curves are summed at fixed orders. One coordinate, an epsilon, for each order; a demand fits if it
+    /// does at one order at which the block has any budget at all, and is charged at every order.
+    Renyi(Orders),
+}
+
+impl Composition {
+    /// How many coordinates a budget has.
+    #[must_use]
+    pub fn coordinates(&self) -> usize {
+        match self {
+            Self::Basic => 2,
+            Self::Renyi(orders) => orders.iter().len(),
+        }
+    }
+
+    /// What a coordinate is called, for people: `epsilon`, `delta`, `epsilon at order 4`.
+    #[must_use]
+    pub fn coordinate_name(&self, coordinate: usize) -> String {
+        match self {
+            Self::Basic => if coordinate == 0 { "epsilon" } else { "delta" }.to_owned(),
+            Self::Renyi(orders) => match orders.iter().nth(coordinate) {
+                Some(order) => format!("epsilon at order {order}"),
+                None => "no order".to_owned(),
+            },
+        }
+    }
+
+    /// An amount at a coordinate as a decimal, for people.
+    #[must_use]
+    pub fn display_units(&self, coordinate: usize, units: i128) -> String {
+        match (self, coordinate) {
+            (Self::Basic, 1) => Delta::from_units(units).to_string(),
+            _ => Epsilon::from_units(units).to_string(),
+        }
+    }
+
+    /// What a block guaranteed (`epsilon`, `delta`)-DP may spend.
+    ///
+    /// Renyi: `epsilon - ln(1/delta) / (order - 1)` at each order, rounded down and at least 0 (Mironov 2017,
+    /// Proposition 3, the conversion that stays sound when any order may be the one that fits). Where so many orders
+    /// have budget that their deltas could add up to more than `delta` (with the default orders, for an epsilon above
+    /// ln(1/delta) / 0.75), the lowest of them get none: see [`adaptive_delta`].
+    pub fn capacity(&self, epsilon: Epsilon, delta: Delta) -> Result<Budget, CompositionError> {
+        match self {
+            Self::Basic => Budget::new(vec![saturate(epsilon.units()), saturate(delta.units())]),
+            Self::Renyi(_) if delta == Delta::ZERO => Err(CompositionError::NoDelta),
+            Self::Renyi(orders) => {
+                let units = orders.iter().map(|order| renyi_capacity(epsilon, delta, order));
+                keep_promise(units.collect(), orders, epsilon, delta)
+            }
+        }
+    }
+
+    /// A block's budget from an explicit curve. An order that the curve leaves out gets nothing.
+    pub fn capacity_curve(&self, curve: &[(Order, Epsilon)]) -> Result<Budget, CompositionError> {
+        self.curve(curve, |_, _| Ok(0))
+    }
+
+    /// A demand from an explicit curve, which needs an epsilon at every order.
+    pub fn demand_curve(&self, curve: &[(Order, Epsilon)]) -> Result<Budget, CompositionError> {
+        self.curve(curve, |order, orders| {
+            Err(CompositionError::MissingOrder {
+                order,
+                orders: orders.clone(),
+            })
+        })
+    }
+
+    fn curve(
+        &self,
+        curve: &[(Order, Epsilon)],
+        missing: impl Fn(Order, &Orders) -> Result<i64, CompositionError>,
+    ) -> Result<Budget, CompositionError> {
+        let Self::Renyi(orders) = self else {
+            return Err(CompositionError::CurveOnBasic);
+        };
+        for (at, (order, _)) in curve.iter().enumerate() {
+            if orders.iter().all(|known| known != *order) {
+                return Err(CompositionError::UnknownOrder {
+                    order: *order,
+                    orders: orders.clone(),
+                });
+            }
+            if curve[..at].iter().any(|(earlier, _)| earlier == order) {
+                return Err(CompositionError::OrderTwice(*order));
+            }
+        }
+        let units = orders.iter().map(|order| {
+            let given = curve.iter().find(|(given, _)| *given == order);
+            given.map_or_else(
+                || missing(order, orders),
+                |(_, epsilon)| Ok(saturate(epsilon.units())),
+            )
+        });
+        Budget::new(units.collect::<Result<_, _>>()?)
+    }
+}
+
+/// Takes the budget of the lowest orders away until what the others promise together is no more than `delta`. One
+/// order alone always keeps the promise.
+fn keep_promise(
+    mut units: Vec<i64>,
+    orders: &Orders,
+    epsilon: Epsilon,
+    delta: Delta,
+) -> Result<Budget, CompositionError> {
+    loop {
+        let capacity = Budget::new(units.clone())?;
+        let mut usable = units.iter_mut().filter(|units| **units > 0);
+        match (usable.next(), usable.next()) {
+            (Some(lowest), Some(_)) if adaptive_delta(orders, &capacity, epsilon) > delta => *lowest = 0,
+            _ => return Ok(capacity),
+        }
+    }
+}
+
+/// In units of 1e-12, rounded down by more than the floats can be off.
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    reason = "rounded down on purpose"
+)]
+fn renyi_capacity(epsilon: Epsilon, delta: Delta, order: Order) -> i64 {
+    let cost = libm::log(1e18 / delta.units() as f64) / (order.value() - 1.0);
+    // Relative error of a logarithm and a division: a few 1e-16; the cost is at most 41.5 / 1e-6.
+    let cost_units = (cost * 1e12 * (1.0 + 1e-14)).ceil();
+    saturate(epsilon.units().saturating_sub(cost_units as i128)).max(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn order(text: &str) -> Order {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn renyi_capacity_is_the_basic_conversion_rounded_down() {
+        // privacy-budget tables for (10, 1e-7) on the default orders, ten decimals.
+        let known = [
+            "0",
+            "0",
+            "0",
+            "0",
+            "1.9409521745",
+            "4.6273014497",
+            "5.9704760873",
+            "6.7763808698",
+            "7.697414907",
+            "8.9254602899",
+            "9.4800614306",
+            "9.7441572119",
+        ];
+        let composition = Composition::Renyi(Orders::default());
+        let capacity = composition
+            .capacity("10".parse().unwrap(), "1e-7".parse().unwrap())
+            .unwrap();
+        for (units, known) in capacity.units().iter().zip(known) {
+            let known = known.parse::<Epsilon>().unwrap().units();
+            assert!((i128::from(*units) - known).abs() <= 50, "{units} {known}");
+        }
+    }
+
+    #[test]
+    fn an_order_so_near_1_that_its_cost_is_beyond_64_bits_has_no_capacity() {
+        let composition = Composition::Renyi(Orders::new(vec![order("1.000001"), order("32")]).unwrap());
+        let capacity = composition.capacity("1".parse().unwrap(), "1e-18".parse().unwrap());
+        assert_eq!(capacity.unwrap().units()[0], 0);
+    }
+
+    #[test]
+    fn a_demand_curve_needs_every_order_and_a_capacity_does_not() {
+        let composition = Composition::Renyi(Orders::new(vec![order("2"), order("4")]).unwrap());
+        let half = "0.5".parse().unwrap();
+        assert_eq!(
+            composition.capacity_curve(&[(order("4"), half)]).unwrap().units(),
+            [0, 500_000_000_000]
+        );
+        assert!(matches!(
+            composition.demand_curve(&[(order("4"), half)]),
+            Err(CompositionError::MissingOrder { .. })
+        ));
+        assert!(matches!(
+            composition.capacity_curve(&[(order("3"), half)]),
+            Err(CompositionError::UnknownOrder { .. })
+        ));
+        assert_eq!(
+            Composition::Basic.demand_curve(&[(order("4"), half)]),
+            Err(CompositionError::CurveOnBasic)
+        );
+    }
+}
