@@ -12,6 +12,8 @@
     reason = "a test: rates and amounts are small and positive"
 )]
 
+use std::ops::RangeInclusive;
+
 use microlp::{ComparisonOp, OptimizationDirection, Problem};
 use privatekube_policy::{
     Arrival, BlockId, Budget, Composition, Demand, Engine, Event, Orders, Phase, Policy, Setting, Span, Time,
@@ -175,40 +177,35 @@ fn gain(blocks: usize, tasks: &[Task]) -> f64 {
     dpack / dpf
 }
 
+/// The gain must be as expected at each sigma, by which tasks differ.
+fn check_gains(blocks: usize, expected: &[(f64, RangeInclusive<f64>)], tasks_of: impl Fn(f64) -> Vec<Task>) {
+    for (sigma, range) in expected {
+        let gain = gain(blocks, &tasks_of(*sigma));
+        assert!(range.contains(&gain), "sigma {sigma}: {gain}");
+    }
+}
+
 #[test]
 fn the_gain_grows_with_how_much_best_orders_differ() {
-    let mut gains = Vec::new();
-    for sigma in [0.0, 0.5, 1.0, 8.0] {
-        let tasks = different_orders(&mut Random(1), 1000, 0.005, sigma);
-        gains.push(gain(1, &tasks));
-    }
     // Re-created elsewhere: 1.00, 1.47, 2.16, 3.02.
-    let expected = [0.95..=1.05, 1.15..=1.7, 1.5..=2.5, 2.0..=3.5];
-    assert!(
-        expected
-            .iter()
-            .zip(&gains)
-            .all(|(range, gain)| range.contains(gain)),
-        "{gains:?}"
-    );
+    let expected = [
+        (0.0, 0.95..=1.05),
+        (0.5, 1.15..=1.7),
+        (1.0, 1.5..=2.5),
+        (8.0, 2.0..=3.5),
+    ];
+    check_gains(1, &expected, |sigma| {
+        different_orders(&mut Random(1), 1000, 0.005, sigma)
+    });
 }
 
 #[test]
 fn the_gain_grows_with_how_much_numbers_of_blocks_differ() {
-    let mut gains = Vec::new();
-    for sigma in [0.0, 3.0, 8.0] {
-        let tasks = different_blocks(&mut Random(2), 300, 0.05, sigma);
-        gains.push(gain(20, &tasks));
-    }
     // Re-created elsewhere: 0.98, 1.50, 1.85.
-    let expected = [0.95..=1.05, 1.2..=2.0, 1.5..=2.6];
-    assert!(
-        expected
-            .iter()
-            .zip(&gains)
-            .all(|(range, gain)| range.contains(gain)),
-        "{gains:?}"
-    );
+    let expected = [(0.0, 0.95..=1.05), (3.0, 1.2..=2.0), (8.0, 1.5..=2.6)];
+    check_gains(20, &expected, |sigma| {
+        different_blocks(&mut Random(2), 300, 0.05, sigma)
+    });
 }
 
 #[test]
