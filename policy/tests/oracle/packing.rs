@@ -4,7 +4,7 @@ use std::{cmp::Reverse, collections::BTreeMap};
 
 use privatekube_policy::{BlockId, Composition, Record};
 
-use super::{Oracle, Part, compare_fractions, waits};
+use super::{Oracle, Part, order::compare_fractions, waits};
 
 impl Oracle {
     /// DPF on a part of what is unlocked now, in thousandths, rounded up.
@@ -19,21 +19,10 @@ impl Oracle {
             .map(|(name, block)| (name.clone(), block.unlocked().into_iter().map(reserve).collect()))
             .collect();
         for at in self.all_waiting() {
-            let beside = |part: &Part| self.fits_with(part, &reserves[&part.block]);
-            if self.claims[at].parts.iter().all(beside) {
+            let fits = |part: &Part| self.fits_beside(part, &reserves[&part.block]);
+            if self.claims[at].parts.iter().all(fits) {
                 self.grant(at, records);
             }
-        }
-    }
-
-    fn fits_with(&self, part: &Part, reserve: &[i128]) -> bool {
-        let block = &self.blocks[&part.block];
-        let unlocked = block.unlocked();
-        let enough = |at: usize| part.asked[at] <= unlocked[at] - reserve[at];
-        let mut coordinates = 0..unlocked.len();
-        match self.setting.composition {
-            Composition::Basic => coordinates.all(enough),
-            Composition::Renyi(_) => coordinates.any(|at| block.capacity[at] > 0 && enough(at)),
         }
     }
 
