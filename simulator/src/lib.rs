@@ -29,6 +29,6 @@ pub use random::Random;
 pub use rules::{PolicyChoice, PolicyError, PolicyKind, Rules, RulesError, Unlock};
 pub use run::{RunError, run};
 pub use workload::{
-    AlibabaError, BlockArrival, Blocks, CATALOGUE, Draw, Macro, MacroError, Micro, MicroError, Packing,
-    PackingError, Pipeline, StatisticDays, Submission, Submissions, Task, TraceCsvError, Workload,
+    BlockArrival, Blocks, CATALOGUE, Draw, Macro, Micro, Packing, Pipeline, StatisticDays, Submission,
+    Submissions, Task, TraceCsvError, Workload, WorkloadError,
 };

@@ -16,8 +16,8 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::{
-    AlibabaError, Decision, MacroError, MicroError, Outcome, PackingError, PolicyChoice, PolicyKind, Rules,
-    RulesError, RunError, Submissions, TooLong, Unlock, Workload,
+    Decision, Outcome, PolicyChoice, PolicyKind, Rules, RulesError, RunError, Submissions, TooLong, Unlock,
+    Workload, WorkloadError,
     optimum::{OptimumError, optimum},
     published::{Fate, Published},
     run, time,
@@ -189,16 +189,7 @@ pub struct Search {
 pub enum ExperimentError {
     /// The workload can't be made.
     #[error(transparent)]
-    Micro(#[from] MicroError),
-    /// The workload can't be made.
-    #[error(transparent)]
-    Macro(#[from] MacroError),
-    /// The workload can't be made.
-    #[error(transparent)]
-    Alibaba(#[from] AlibabaError),
-    /// The workload can't be made.
-    #[error(transparent)]
-    Packing(#[from] PackingError),
+    Workload(#[from] WorkloadError),
     /// The rules can't be made.
     #[error(transparent)]
     Rules(#[from] RulesError),

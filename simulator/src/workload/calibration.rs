@@ -1,5 +1,7 @@
 //! The noise that a training needs to keep an epsilon, found as the papers' programs find it.
 
+use privatekube_policy::Epsilon;
+
 /// A search by halves. The papers stop as soon as they are near enough, so what it finds is theirs to the last digit.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct NoiseSearch {
@@ -40,6 +42,13 @@ impl NoiseSearch {
         }
         Ok(None)
     }
+}
+
+/// An epsilon as a search needs it.
+pub(super) fn as_f64(epsilon: Epsilon) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "a search needs a few digits of it")]
+    let units = epsilon.units() as f64;
+    units / 1e12
 }
 
 #[cfg(test)]

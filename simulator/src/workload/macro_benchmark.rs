@@ -3,12 +3,9 @@
 //! A block a day; statistics (mice) and trainings (elephants) come all the time and ask for the newest days. The times
 //! are those of the release's `scheduling/main.go`; its random numbers have no seed, so only the distribution is the same.
 
-use privatekube_policy::{
-    Composition, CompositionError, DecimalError, Delta, Epsilon, MechanismError, Orders, Weight,
-};
-use thiserror::Error;
+use privatekube_policy::{Composition, Delta, Epsilon, Orders, Weight};
 
-use super::{BlockArrival, Pipeline, StatisticDays, Task, Workload, macro_pipelines};
+use super::{BlockArrival, Pipeline, StatisticDays, Task, Workload, WorkloadError, macro_pipelines};
 use crate::{Random, TooLong, span, time};
 
 /// One interval between two blocks, in seconds.
@@ -43,32 +40,6 @@ pub struct Macro {
     pub seed: u64,
 }
 
-/// Why a workload can't be made.
-#[derive(Debug, Error)]
-pub enum MacroError {
-    /// Not a percentage.
-    #[error("mice is {0} percent: accepted is 0 to 100")]
-    Mice(f64),
-    /// No training keeps the epsilon.
-    #[error("no noise from 0.01 to 1000 keeps epsilon {epsilon}")]
-    NoNoise {
-        /// The epsilon.
-        epsilon: f64,
-    },
-    /// A number that is no budget.
-    #[error(transparent)]
-    Decimal(#[from] DecimalError),
-    /// A time that can't be simulated.
-    #[error(transparent)]
-    Time(#[from] TooLong),
-    /// A capacity that the composition doesn't have.
-    #[error(transparent)]
-    Capacity(#[from] CompositionError),
-    /// A demand that the composition doesn't have.
-    #[error(transparent)]
-    Demand(#[from] MechanismError),
-}
-
 impl Macro {
     /// How budgets add up.
     #[must_use]
@@ -81,9 +52,9 @@ impl Macro {
     }
 
     /// Draws the workload. Tasks that ask for more days than there are ask for no block, and so wait in vain.
-    pub fn workload(&self) -> Result<Workload, MacroError> {
+    pub fn workload(&self) -> Result<Workload, WorkloadError> {
         if !(0.0..=100.0).contains(&self.mice_percentage) {
-            return Err(MacroError::Mice(self.mice_percentage));
+            return Err(WorkloadError::Mice(self.mice_percentage));
         }
         let composition = self.composition();
         let epsilon: Epsilon = BLOCK_EPSILON.parse()?;
@@ -108,7 +79,7 @@ impl Macro {
         })
     }
 
-    fn tasks(&self, composition: &Composition, end: f64) -> Result<Vec<Task>, MacroError> {
+    fn tasks(&self, composition: &Composition, end: f64) -> Result<Vec<Task>, WorkloadError> {
         let mice = macro_pipelines::mice(composition, self.statistic_days)?;
         let elephants = macro_pipelines::elephants(composition)?;
         let mut random = Random::new(self.seed);

@@ -5,7 +5,11 @@
 
 use privatekube_policy::{Budget, Composition, Conversion, Delta, Epsilon, Mechanism, Orders};
 
-use super::{MacroError, calibration::NoiseSearch, digits};
+use super::{
+    WorkloadError,
+    calibration::{NoiseSearch, as_f64},
+    digits,
+};
 
 /// A training's delta (release, `models.py`). A statistic has none: its noise is Laplace's, as in the release's example.
 const TRAINING_DELTA: &str = "0.000000001";
@@ -95,7 +99,7 @@ const STATISTICS: [(&str, [u32; 3]); 6] = [
 ];
 
 /// The mice: six statistics at three epsilons.
-pub(super) fn mice(composition: &Composition, asked: StatisticDays) -> Result<Vec<Pipeline>, MacroError> {
+pub(super) fn mice(composition: &Composition, asked: StatisticDays) -> Result<Vec<Pipeline>, WorkloadError> {
     let mice = STATISTICS.iter().flat_map(|(name, days)| {
         STATISTIC_EPSILONS
             .iter()
@@ -120,7 +124,7 @@ pub(super) fn mice(composition: &Composition, asked: StatisticDays) -> Result<Ve
 
 /// The elephants: eight models at three epsilons. Under basic composition a training asks for its (epsilon, delta); under
 /// Renyi composition for the curve of DP-SGD with the noise that the release's search finds for it.
-pub(super) fn elephants(composition: &Composition) -> Result<Vec<Pipeline>, MacroError> {
+pub(super) fn elephants(composition: &Composition) -> Result<Vec<Pipeline>, WorkloadError> {
     let elephants = MODELS.iter().flat_map(|model| {
         let runs = TRAINING_EPSILONS.iter().zip(model.days).enumerate();
         runs.map(move |(nth, (text, days))| {
@@ -177,14 +181,14 @@ impl Training {
         }
     }
 
-    fn mechanism(&self, noise: f64, steps: u32) -> Result<Mechanism, MacroError> {
+    fn mechanism(&self, noise: f64, steps: u32) -> Result<Mechanism, WorkloadError> {
         let rate = f64::from(self.batch) / f64::from(self.records);
         let text = format!("dp-sgd(noise-multiplier={noise},sample-rate={rate},steps={steps})");
         Ok(text.parse()?)
     }
 
     /// The noise that the release's search finds for `target`. It plans with all records of an epoch.
-    fn noise(&self, target: f64, delta: Delta, orders: &Orders) -> Result<Option<f64>, MacroError> {
+    fn noise(&self, target: f64, delta: Delta, orders: &Orders) -> Result<Option<f64>, WorkloadError> {
         let composition = Composition::Renyi(orders.clone());
         let planned = self.epochs * self.records / self.batch;
         SEARCH.find(target, |noise| {
@@ -195,20 +199,14 @@ impl Training {
         })
     }
 
-    fn curve(&self, target: f64, delta: Delta, orders: &Orders) -> Result<Budget, MacroError> {
+    fn curve(&self, target: f64, delta: Delta, orders: &Orders) -> Result<Budget, WorkloadError> {
         let noise = self.noise(target, delta, orders)?;
-        let noise = noise.ok_or(MacroError::NoNoise { epsilon: target })?;
+        let noise = noise.ok_or(WorkloadError::NoNoise { epsilon: target })?;
         let taken = self.mechanism(noise, self.epochs * self.steps_per_epoch)?;
         Ok(digits::writable(
             &taken.demand(&Composition::Renyi(orders.clone()))?,
         )?)
     }
-}
-
-fn as_f64(epsilon: Epsilon) -> f64 {
-    #[expect(clippy::cast_precision_loss, reason = "a search needs a few digits of it")]
-    let units = epsilon.units() as f64;
-    units / 1e12
 }
 
 #[cfg(test)]

@@ -3,12 +3,9 @@
 //! Two kinds of tasks, mice and elephants, on each of two independent axes: epsilon and number of blocks. Each task
 //! asks the same of the newest blocks. Random numbers are drawn in the reference's order.
 
-use privatekube_policy::{
-    Budget, Composition, CompositionError, Delta, Epsilon, Mechanism, MechanismError, Weight,
-};
-use thiserror::Error;
+use privatekube_policy::{Budget, Composition, Delta, Epsilon, Mechanism, Weight};
 
-use super::{BlockArrival, Task, Workload};
+use super::{BlockArrival, Task, Workload, WorkloadError};
 use crate::{Random, TooLong, span, time};
 
 /// The smaller and the larger demand for epsilon, of a block's 1.
@@ -72,23 +69,6 @@ pub enum Blocks {
     Growing,
 }
 
-/// Why a workload can't be made.
-#[derive(Debug, Error)]
-pub enum MicroError {
-    /// Not a percentage.
-    #[error("mice is {0} percent: accepted is 0 to 100")]
-    Mice(f64),
-    /// A time that can't be simulated.
-    #[error(transparent)]
-    Time(#[from] TooLong),
-    /// A capacity that the composition doesn't have.
-    #[error(transparent)]
-    Capacity(#[from] CompositionError),
-    /// A demand that the composition doesn't have.
-    #[error(transparent)]
-    Demand(#[from] MechanismError),
-}
-
 impl Blocks {
     const GROWING_AT_START: u32 = 12;
     const SECONDS_BETWEEN: f64 = 10.0;
@@ -123,9 +103,9 @@ impl Blocks {
 
 impl Micro {
     /// The workload that is drawn.
-    pub fn workload(&self) -> Result<Workload, MicroError> {
+    pub fn workload(&self) -> Result<Workload, WorkloadError> {
         if !(0.0..=100.0).contains(&self.mice_percentage) {
-            return Err(MicroError::Mice(self.mice_percentage));
+            return Err(WorkloadError::Mice(self.mice_percentage));
         }
         let capacity = self.capacity()?;
         let arrivals = self.block_arrivals().into_iter();
@@ -149,7 +129,7 @@ impl Micro {
         })
     }
 
-    fn capacity(&self) -> Result<Budget, MicroError> {
+    fn capacity(&self) -> Result<Budget, WorkloadError> {
         let delta = match self.composition {
             Composition::Basic => Delta::ZERO,
             Composition::Renyi(_) => BLOCK_DELTA.parse().unwrap_or(Delta::ZERO),
@@ -157,7 +137,7 @@ impl Micro {
         Ok(self.composition.capacity(epsilon(1.0), delta)?)
     }
 
-    fn demand(&self, epsilon: Epsilon) -> Result<(Budget, Delta), MicroError> {
+    fn demand(&self, epsilon: Epsilon) -> Result<(Budget, Delta), WorkloadError> {
         let delta = match self.composition {
             Composition::Basic => Delta::ZERO,
             Composition::Renyi(_) => TASK_DELTA.parse().unwrap_or(Delta::ZERO),
@@ -204,7 +184,7 @@ impl Micro {
         }
     }
 
-    fn task(&self, draw: &Draw) -> Result<Task, MicroError> {
+    fn task(&self, draw: &Draw) -> Result<Task, WorkloadError> {
         let count = draw.last - draw.first + 1;
         let is_large = draw.epsilon >= f64::midpoint(MOUSE_EPSILON, ELEPHANT_EPSILON);
         let has_many = f64::from(count) >= f64::from(MOUSE_BLOCKS + ELEPHANT_BLOCKS) / 2.0;

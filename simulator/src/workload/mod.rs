@@ -4,19 +4,21 @@ mod alibaba;
 mod calibration;
 mod curves;
 mod digits;
+mod error;
 mod macro_benchmark;
 mod macro_pipelines;
 mod micro;
 mod packing;
 
 pub(crate) use alibaba::BLOCK_INTERVAL;
-pub use alibaba::{AlibabaError, CATALOGUE, Submission, Submissions, TraceCsvError};
+pub use alibaba::{CATALOGUE, Submission, Submissions, TraceCsvError};
+pub use error::WorkloadError;
+pub use macro_benchmark::Macro;
 pub(crate) use macro_benchmark::{DAY, TASKS_A_DAY};
-pub use macro_benchmark::{Macro, MacroError};
 pub use macro_pipelines::{Pipeline, StatisticDays};
-pub use micro::{Blocks, Draw, Micro, MicroError};
+pub use micro::{Blocks, Draw, Micro};
+pub use packing::Packing;
 pub(crate) use packing::{LIFETIME, TICK};
-pub use packing::{Packing, PackingError};
 use privatekube_policy::{Budget, Composition, Delta, Epsilon, Span, Time, Weight};
 
 /// What happens from outside, over virtual time.

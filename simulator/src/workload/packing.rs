@@ -3,16 +3,13 @@
 
 use std::sync::LazyLock;
 
-use privatekube_policy::{
-    Budget, Composition, CompositionError, Delta, Epsilon, MechanismError, Orders, Weight,
-};
-use thiserror::Error;
+use privatekube_policy::{Budget, Composition, Delta, Epsilon, Orders, Weight};
 
 use super::{
-    BlockArrival, Task, Workload,
+    BlockArrival, Task, Workload, WorkloadError,
     curves::{Curve, Family, Picker, Shape, around, in_range, shaped, zoo},
 };
-use crate::{Random, TooLong, time};
+use crate::{Random, time};
 
 /// A block's guarantee.
 const EPSILON: i128 = 10_000_000_000_000;
@@ -47,26 +44,6 @@ pub struct Packing {
     pub seed: u64,
 }
 
-/// Why a workload can't be made.
-#[derive(Clone, Debug, Error, PartialEq)]
-pub enum PackingError {
-    /// Not a standard deviation.
-    #[error("spread is {0}: accepted is 0 or more")]
-    Spread(f64),
-    /// Not a part of a block.
-    #[error("least is {0}: accepted is more than 0 and less than 1, a part of a block")]
-    Least(f64),
-    /// A time that can't be simulated.
-    #[error(transparent)]
-    Time(#[from] TooLong),
-    /// An amount that the composition doesn't have.
-    #[error(transparent)]
-    Budget(#[from] CompositionError),
-    /// A mechanism without a curve.
-    #[error(transparent)]
-    Mechanism(#[from] MechanismError),
-}
-
 /// The curves in range, which all workloads begin with, and the capacity of a block.
 struct Origin {
     capacity: Budget,
@@ -74,8 +51,8 @@ struct Origin {
 }
 
 /// Made once: sums and integrals take their time.
-fn origin() -> Result<&'static Origin, PackingError> {
-    static ORIGIN: LazyLock<Result<Origin, PackingError>> = LazyLock::new(|| {
+fn origin() -> Result<&'static Origin, WorkloadError> {
+    static ORIGIN: LazyLock<Result<Origin, WorkloadError>> = LazyLock::new(|| {
         let orders = Orders::default();
         let composition = Composition::Renyi(orders.clone());
         let capacity = composition.capacity(Epsilon::from_units(EPSILON), Delta::from_units(DELTA))?;
@@ -89,17 +66,17 @@ fn origin() -> Result<&'static Origin, PackingError> {
 
 impl Packing {
     /// The workload that is drawn.
-    pub fn workload(&self) -> Result<Workload, PackingError> {
+    pub fn workload(&self) -> Result<Workload, WorkloadError> {
         let spreads = [self.order_spread, self.block_spread.unwrap_or(0.0)];
         // The same for what is no number.
         if let Some(wrong) = spreads
             .into_iter()
             .find(|spread| !(0.0..f64::INFINITY).contains(spread))
         {
-            return Err(PackingError::Spread(wrong));
+            return Err(WorkloadError::Spread(wrong));
         }
         if !(self.least > 0.0 && self.least < 1.0) {
-            return Err(PackingError::Least(self.least));
+            return Err(WorkloadError::Least(self.least));
         }
         let Origin { capacity, curves } = origin()?;
         let orders = Orders::default();
@@ -361,7 +338,7 @@ mod tests {
             }
             .workload()
             .unwrap_err();
-            assert!(matches!(error, PackingError::Least(_)));
+            assert!(matches!(error, WorkloadError::Least(_)));
         }
     }
 }

@@ -8,15 +8,12 @@ mod profile;
 mod synthetic;
 mod trace_csv;
 
-use privatekube_policy::{
-    Budget, Composition, CompositionError, DecimalError, MechanismError, Orders, Weight,
-};
-use thiserror::Error;
+use privatekube_policy::{Budget, Composition, Orders, Weight};
 
 pub use synthetic::CATALOGUE;
 pub use trace_csv::TraceCsvError;
 
-use super::{BlockArrival, Task, Workload};
+use super::{BlockArrival, Task, Workload, WorkloadError};
 use crate::{TooLong, time};
 
 /// The time between two blocks, in seconds. It only sets the unit: submissions are spread over all blocks.
@@ -54,34 +51,6 @@ pub struct Submission {
     pub class: usize,
 }
 
-/// Why a workload can't be made.
-#[derive(Debug, Error)]
-pub enum AlibabaError {
-    /// No task, or more than fit the memory.
-    #[error("tasks is {given}: accepted is 1 to {most}")]
-    Tasks {
-        /// How many are asked for.
-        given: u32,
-        /// How many there may be.
-        most: u32,
-    },
-    /// No block that comes, or more than a run should have.
-    #[error("blocks is {0}: accepted is 1 to {MOST_BLOCKS}")]
-    Blocks(u32),
-    /// A number that is no budget.
-    #[error(transparent)]
-    Decimal(#[from] DecimalError),
-    /// A time that can't be simulated.
-    #[error(transparent)]
-    Time(#[from] TooLong),
-    /// A capacity that the composition doesn't have.
-    #[error(transparent)]
-    Capacity(#[from] CompositionError),
-    /// A demand that the composition doesn't have.
-    #[error(transparent)]
-    Demand(#[from] MechanismError),
-}
-
 impl Submissions {
     /// How budgets add up.
     #[must_use]
@@ -92,9 +61,12 @@ impl Submissions {
     /// The workload: a hundred blocks from the start, then `blocks` more, one in each interval, over which the
     /// submissions are spread. It goes on for `rest` seconds after the last of them. A task that asks for more blocks
     /// than there are asks for none, and so waits in vain.
-    pub fn workload(&self, blocks: u32, rest: f64) -> Result<Workload, AlibabaError> {
+    pub fn workload(&self, blocks: u32, rest: f64) -> Result<Workload, WorkloadError> {
         if !(1..=MOST_BLOCKS).contains(&blocks) {
-            return Err(AlibabaError::Blocks(blocks));
+            return Err(WorkloadError::Blocks {
+                given: blocks,
+                most: MOST_BLOCKS,
+            });
         }
         let composition = self.composition();
         let capacity = composition.capacity(BLOCK_EPSILON.parse()?, BLOCK_DELTA.parse()?)?;

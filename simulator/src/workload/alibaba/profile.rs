@@ -3,8 +3,12 @@
 
 use privatekube_policy::{Budget, Composition, Conversion, Delta, Epsilon, Mechanism, Orders};
 
-use super::{AlibabaError, BLOCK_DELTA, BLOCK_EPSILON};
-use crate::workload::{calibration::NoiseSearch, digits};
+use super::{BLOCK_DELTA, BLOCK_EPSILON};
+use crate::workload::{
+    WorkloadError,
+    calibration::{NoiseSearch, as_f64},
+    digits,
+};
 
 /// What a task used, each as a part of the most that any task of the trace used: 0 to 1.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -97,7 +101,7 @@ fn whole(value: f64) -> u32 {
 
 impl Usage {
     /// What a task that used this much asks, or nothing where the trace leaves such tasks out.
-    pub(super) fn profile(&self, kind: Kind, orders: &Orders) -> Result<Option<Profile>, AlibabaError> {
+    pub(super) fn profile(&self, kind: Kind, orders: &Orders) -> Result<Option<Profile>, WorkloadError> {
         let blocks = whole(map(self.read, 1.0, MOST_BLOCKS_MAPPED)).max(1);
         if blocks > MOST_BLOCKS_KEPT {
             return Ok(None);
@@ -127,7 +131,7 @@ impl Usage {
         is_searched && least > 10.0
     }
 
-    fn demand(&self, kind: Kind, records: u32, orders: &Orders) -> Result<Budget, AlibabaError> {
+    fn demand(&self, kind: Kind, records: u32, orders: &Orders) -> Result<Budget, WorkloadError> {
         let composition = Composition::Renyi(orders.clone());
         let epsilon = self.epsilon();
         let delta = f64::from(records).recip();
@@ -159,7 +163,7 @@ impl Usage {
                 let noise = SEARCH.find(epsilon, |noise| {
                     let curve = sampled(noise).parse::<Mechanism>()?.demand(&composition)?;
                     let proven = Conversion::Improved.epsilon(orders, &curve, delta);
-                    Ok::<_, AlibabaError>(proven.map_or(f64::INFINITY, |proven| as_f64(proven.value)))
+                    Ok::<_, WorkloadError>(proven.map_or(f64::INFINITY, |proven| as_f64(proven.value)))
                 })?;
                 // Who can't keep its epsilon uses the most noise there is.
                 sampled(noise.unwrap_or(SEARCH.most))
@@ -174,7 +178,7 @@ impl Usage {
 }
 
 /// What a demand takes of a block at the order at which it takes least of it.
-fn least_share(demand: &Budget, orders: &Orders) -> Result<f64, AlibabaError> {
+fn least_share(demand: &Budget, orders: &Orders) -> Result<f64, WorkloadError> {
     let composition = Composition::Renyi(orders.clone());
     let capacity = composition.capacity(BLOCK_EPSILON.parse()?, BLOCK_DELTA.parse()?)?;
     let shares = demand.units().iter().zip(capacity.units());
@@ -192,12 +196,6 @@ fn delta_of(delta: f64) -> Delta {
     )]
     let units = (delta * 1e18) as i128;
     Delta::from_units(units)
-}
-
-fn as_f64(epsilon: Epsilon) -> f64 {
-    #[expect(clippy::cast_precision_loss, reason = "a search needs a few digits of it")]
-    let units = epsilon.units() as f64;
-    units / 1e12
 }
 
 #[cfg(test)]

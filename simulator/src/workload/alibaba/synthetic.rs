@@ -6,10 +6,10 @@
 use privatekube_policy::{Orders, Weight};
 
 use super::{
-    AlibabaError, Submission, Submissions,
+    Submission, Submissions,
     profile::{Kind, Profile, Usage},
 };
-use crate::Random;
+use crate::{Random, workload::WorkloadError};
 
 /// How many different tasks recur. Most tasks of the cluster's trace do (Weng et al., NSDI'22, section 4.3).
 pub const CATALOGUE: usize = 1000;
@@ -26,9 +26,9 @@ const MOST_SPREADS: f64 = 4.0;
 
 impl Submissions {
     /// Draws so many tasks. They come as a Poisson process; each is one of a catalogue, each as likely.
-    pub fn synthetic(tasks: u32, seed: u64) -> Result<Self, AlibabaError> {
+    pub fn synthetic(tasks: u32, seed: u64) -> Result<Self, WorkloadError> {
         if !(1..=MOST_TASKS).contains(&tasks) {
-            return Err(AlibabaError::Tasks {
+            return Err(WorkloadError::Tasks {
                 given: tasks,
                 most: MOST_TASKS,
             });
@@ -60,7 +60,7 @@ impl Submissions {
     }
 }
 
-fn catalogue(random: &mut Random, orders: &Orders) -> Result<Vec<Profile>, AlibabaError> {
+fn catalogue(random: &mut Random, orders: &Orders) -> Result<Vec<Profile>, WorkloadError> {
     let mut catalogue = Vec::with_capacity(CATALOGUE);
     while catalogue.len() < CATALOGUE {
         let usage = Usage::draw(random);
