@@ -5,8 +5,10 @@
 
 use privatekube_policy::{Composition, Delta, Epsilon, Orders, Weight};
 
-use super::{BlockArrival, Pipeline, StatisticDays, Task, Workload, WorkloadError, macro_pipelines};
-use crate::{Random, TooLong, span, time};
+use super::{
+    BlockArrival, Pipeline, StatisticDays, Task, Workload, WorkloadError, macro_pipelines, newest_blocks,
+};
+use crate::{Random, span, time};
 
 /// One interval between two blocks, in seconds.
 pub(crate) const DAY: f64 = 86_400.0;
@@ -61,15 +63,11 @@ impl Macro {
         let delta: Delta = BLOCK_DELTA.parse()?;
         let capacity = composition.capacity(epsilon, delta)?;
         // A day's block is there when the day is over.
-        let blocks = (1..=FIRST_BLOCKS + LATER_BLOCKS).map(|day| {
-            Ok(BlockArrival {
-                at: time(f64::from(day) * DAY)?,
-                capacity: capacity.clone(),
-            })
-        });
+        let days = 1..=FIRST_BLOCKS + LATER_BLOCKS;
+        let blocks = BlockArrival::all_at(days.map(|day| f64::from(day) * DAY), &capacity)?;
         let last_day = FIRST_BLOCKS + LATER_BLOCKS + 1;
         Ok(Workload {
-            blocks: blocks.collect::<Result<_, TooLong>>()?,
+            blocks,
             tasks: self.tasks(&composition, f64::from(last_day) * DAY)?,
             composition,
             classes: CLASSES.map(str::to_owned).to_vec(),
@@ -101,8 +99,7 @@ impl Macro {
             let there = ((now / DAY) as u32).min(FIRST_BLOCKS + LATER_BLOCKS);
             tasks.push(Task {
                 at: time(now)?,
-                blocks: (there.checked_sub(pipeline.days))
-                    .map_or_else(Vec::new, |first| (first..there).collect()),
+                blocks: newest_blocks(pipeline.days, there),
                 demand: pipeline.demand.clone(),
                 guarantee: pipeline.guarantee,
                 weight: Weight::default(),

@@ -6,7 +6,7 @@
 use privatekube_policy::{Budget, Composition, Delta, Epsilon, Mechanism, Weight};
 
 use super::{BlockArrival, Task, Workload, WorkloadError};
-use crate::{Random, TooLong, span, time};
+use crate::{Random, span, time};
 
 /// The smaller and the larger demand for epsilon, of a block's 1.
 const MOUSE_EPSILON: f64 = 0.01;
@@ -108,16 +108,9 @@ impl Micro {
             return Err(WorkloadError::Mice(self.mice_percentage));
         }
         let capacity = self.capacity()?;
-        let arrivals = self.block_arrivals().into_iter();
-        let blocks = arrivals.map(|at| {
-            Ok(BlockArrival {
-                at: time(at)?,
-                capacity: capacity.clone(),
-            })
-        });
         Ok(Workload {
             composition: self.composition.clone(),
-            blocks: blocks.collect::<Result<_, TooLong>>()?,
+            blocks: BlockArrival::all_at(self.block_arrivals(), &capacity)?,
             tasks: self
                 .draws()
                 .iter()

@@ -21,6 +21,8 @@ pub use packing::Packing;
 pub(crate) use packing::{LIFETIME, TICK};
 use privatekube_policy::{Budget, Composition, Delta, Epsilon, Span, Time, Weight};
 
+use crate::{TooLong, time};
+
 /// What happens from outside, over virtual time.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Workload {
@@ -64,4 +66,24 @@ pub struct Task {
     pub weight: Weight,
     /// Its place in [`Workload::classes`].
     pub class: usize,
+}
+
+impl BlockArrival {
+    /// Blocks with the same `capacity`, one at each of these `seconds`.
+    fn all_at(seconds: impl IntoIterator<Item = f64>, capacity: &Budget) -> Result<Vec<Self>, TooLong> {
+        let blocks = seconds.into_iter().map(|seconds| {
+            Ok(Self {
+                at: time(seconds)?,
+                capacity: capacity.clone(),
+            })
+        });
+        blocks.collect()
+    }
+}
+
+/// The numbers of the newest blocks, of so many that are `there`. Who asks for more than that asks for none, and so waits
+/// in vain.
+fn newest_blocks(asked: u32, there: u32) -> Vec<u32> {
+    let first = there.checked_sub(asked);
+    first.map_or_else(Vec::new, |first| (first..there).collect())
 }

@@ -89,6 +89,11 @@ impl Packing {
         let centre = orders.iter().position(|order| order.value() >= CENTRE);
         let picker = Picker::new(&curves, centre.unwrap_or(0), self.order_spread);
         let at = time(START)?;
+        let count = if self.block_spread.is_some() {
+            BLOCKS as usize
+        } else {
+            1
+        };
         let random = &mut Random::new(self.seed);
         let tasks = (0..self.tasks).filter_map(|_| {
             let curve = picker.pick(random)?;
@@ -103,21 +108,10 @@ impl Packing {
             });
             Some(task)
         });
-        let block = BlockArrival {
-            at,
-            capacity: capacity.clone(),
-        };
         Ok(Workload {
             composition: Composition::Renyi(orders.clone()),
             tasks: tasks.collect::<Result<_, _>>()?,
-            blocks: vec![
-                block;
-                if self.block_spread.is_some() {
-                    BLOCKS as usize
-                } else {
-                    1
-                }
-            ],
+            blocks: BlockArrival::all_at(vec![START; count], capacity)?,
             classes: Family::ALL.map(|family| family.name().to_owned()).to_vec(),
             timeout: None,
             end: time(2.0 * TICK)?,

@@ -13,7 +13,7 @@ use privatekube_policy::{Budget, Composition, Orders, Weight};
 pub use synthetic::CATALOGUE;
 pub use trace_csv::TraceCsvError;
 
-use super::{BlockArrival, Task, Workload, WorkloadError};
+use super::{BlockArrival, Task, Workload, WorkloadError, newest_blocks};
 use crate::{TooLong, time};
 
 /// The time between two blocks, in seconds. It only sets the unit: submissions are spread over all blocks.
@@ -72,22 +72,15 @@ impl Submissions {
         let capacity = composition.capacity(BLOCK_EPSILON.parse()?, BLOCK_DELTA.parse()?)?;
         let first = (0..FIRST_BLOCKS).map(|_| 0.0);
         let later = (0..blocks).map(|nth| f64::from(nth) * BLOCK_INTERVAL);
-        let arrivals = first.chain(later).map(|at| {
-            Ok(BlockArrival {
-                at: time(at)?,
-                capacity: capacity.clone(),
-            })
-        });
-        let arrivals = arrivals.collect::<Result<Vec<_>, TooLong>>()?;
+        let arrivals = BlockArrival::all_at(first.chain(later), &capacity)?;
         let duration = f64::from(blocks) * BLOCK_INTERVAL;
         let tasks = self.tasks.iter().map(|submission| {
             let at = time(submission.at * duration)?;
             let there = arrivals.partition_point(|block| block.at <= at);
             let there = u32::try_from(there).unwrap_or(u32::MAX);
-            let first = there.checked_sub(submission.blocks);
             Ok(Task {
                 at,
-                blocks: first.map_or_else(Vec::new, |first| (first..there).collect()),
+                blocks: newest_blocks(submission.blocks, there),
                 demand: submission.demand.clone(),
                 guarantee: None,
                 weight: submission.weight,
