@@ -267,6 +267,20 @@ mod tests {
         )
     }
 
+    /// A good line but for one value.
+    fn line_with(column: &str, value: &str) -> String {
+        let or = |of: &str, good| if of == column { value } else { good };
+        let line = line(
+            or("n_blocks", "1"),
+            or("profit", "1"),
+            or("alphas", "[2, 64]"),
+            or("rdp_epsilons", "[0.1, 0.2]"),
+            or("relative_submit_time", "1"),
+        );
+        let latest = "LatestBlocksFirst";
+        line.replace(latest, or("block_selection_policy", latest))
+    }
+
     fn read(lines: &[String]) -> Result<Submissions, String> {
         let text = format!("{HEADER}\n{}\n", lines.join("\n"));
         Submissions::read_csv(text.as_bytes(), None).map_err(|error| error.to_string())
@@ -309,58 +323,27 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_named_with_its_place_and_what_is_accepted() {
-        let good = || line("1", "1", "[2, 64]", "[0.1, 0.2]", "1");
-        for (wrong, says) in [
+        for (column, value, accepted) in [
+            ("n_blocks", "0", "accepted is a whole number"),
+            ("n_blocks", "1.5", "accepted is a whole number"),
+            ("profit", "0.5", "accepted is a whole number"),
             (
-                line("0", "1", "[2, 64]", "[0.1, 0.2]", "1"),
-                "line 3, column n_blocks: \"0\": accepted is a whole number",
+                "block_selection_policy",
+                "RandomBlocks",
+                "accepted is LatestBlocksFirst",
             ),
-            (
-                line("1.5", "1", "[2, 64]", "[0.1, 0.2]", "1"),
-                "column n_blocks: \"1.5\"",
-            ),
-            (
-                line("1", "0.5", "[2, 64]", "[0.1, 0.2]", "1"),
-                "column profit: \"0.5\": accepted is a whole number",
-            ),
-            (
-                line("1", "1", "[2, 32]", "[0.1, 0.2]", "1"),
-                "column alphas: \"[2, 32]\": accepted are those of the first task",
-            ),
-            (
-                line("1", "1", "2, 64", "[0.1, 0.2]", "1"),
-                "accepted is a list like [1.5, 2, 64]",
-            ),
-            (
-                line("1", "1", "[2, 64]", "[0.1]", "1"),
-                "column rdp_epsilons: \"[0.1]\": accepted are 2 epsilons",
-            ),
-            (
-                line("1", "1", "[2, 64]", "[0.1, nan]", "1"),
-                "column rdp_epsilons: \"[0.1, nan]\": accepted are numbers, 0 to 9000000",
-            ),
-            (
-                line("1", "1", "[2, 64]", "[0.1, inf]", "1"),
-                "accepted are numbers",
-            ),
-            (
-                line("1", "1", "[2, 64]", "[0.1, -1]", "1"),
-                "accepted are numbers",
-            ),
-            (
-                line("1", "1", "[2, 64]", "[0.1, 0.2]", "-3"),
-                "column relative_submit_time: \"-3\": accepted are seconds",
-            ),
-            (
-                good().replace("LatestBlocksFirst", "RandomBlocks"),
-                "column block_selection_policy: \"RandomBlocks\": accepted is LatestBlocksFirst",
-            ),
+            ("alphas", "[2, 32]", "accepted are those of the first task"),
+            ("alphas", "2, 64", "accepted is a list like [1.5, 2, 64]"),
+            ("rdp_epsilons", "[0.1]", "accepted are 2 epsilons"),
+            ("rdp_epsilons", "[0.1, nan]", "accepted are numbers, 0 to 9000000"),
+            ("rdp_epsilons", "[0.1, inf]", "accepted are numbers, 0 to 9000000"),
+            ("rdp_epsilons", "[0.1, -1]", "accepted are numbers, 0 to 9000000"),
+            ("relative_submit_time", "-3", "accepted are seconds"),
         ] {
-            let error = read(&[good(), wrong.clone()]).unwrap_err();
-            assert!(
-                error.contains(says) && error.starts_with("line 3"),
-                "{wrong}: {error}"
-            );
+            let good = line("1", "1", "[2, 64]", "[0.1, 0.2]", "1");
+            let error = read(&[good, line_with(column, value)]).unwrap_err();
+            let says = format!("line 3, column {column}: {value:?}: {accepted}");
+            assert!(error.starts_with(&says), "{error}");
         }
         let one = read(&[line("1", "1", "[0.5]", "[0.1]", "1")]).unwrap_err();
         assert!(one.starts_with("line 2, column alphas: \"[0.5]\""), "{one}");
