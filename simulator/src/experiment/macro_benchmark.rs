@@ -29,21 +29,15 @@ pub(super) fn prepare(parameters: &Parameters) -> Result<Prepared, ExperimentErr
     parameters.refuse("blocks", parameters.blocks)?;
     let kind = parameters.composition.unwrap_or(CompositionKind::Basic);
     let policy = policy(parameters);
-    let unlocks = |unlock| policy.unlock == Some(unlock);
     let mice = parameters.mice.unwrap_or(DEFAULT_MICE);
     let parameters = Parameters {
         policy: Some(policy),
-        n: parameters
-            .n
-            .or_else(|| unlocks(Unlock::Arrivals).then_some(DEFAULT_N)),
-        lifetime: parameters
-            .lifetime
-            .or_else(|| unlocks(Unlock::Lifetime).then(|| f64::from(DEFAULT_N) * interval())),
         mice: Some(mice),
         composition: Some(kind),
         order: None,
         ..parameters.clone()
     }
+    .with_unlocking(policy, DEFAULT_N, interval())
     .with_packing(policy);
     let benchmark = Macro {
         is_renyi: kind == CompositionKind::Renyi,

@@ -92,17 +92,12 @@ pub(super) fn prepare(parameters: &Parameters) -> Result<Prepared, ExperimentErr
     let policy = policy(parameters);
     let parameters = Parameters {
         policy: Some(policy),
-        n: parameters
-            .n
-            .or_else(|| (policy.unlock == Some(Unlock::Arrivals)).then_some(scale.n)),
-        lifetime: parameters.lifetime.or_else(|| {
-            (policy.unlock == Some(Unlock::Lifetime)).then(|| f64::from(scale.n) * scale.interval)
-        }),
         mice: Some(parameters.mice.unwrap_or(DEFAULT_MICE)),
         composition: Some(kind),
         order: order(parameters.order, policy, kind)?,
         ..parameters.clone()
     }
+    .with_unlocking(policy, scale.n, scale.interval)
     .with_packing(policy);
     let composition = reference_composition(kind);
     let rules = Rules::of(&parameters, policy, scale.interval * 0.5);

@@ -270,6 +270,18 @@ impl Parameters {
         }
     }
 
+    /// With what unlocks a block filled in, if anything does: `n` arrivals, or as many mean `interval`s between them, in
+    /// seconds.
+    fn with_unlocking(self, policy: PolicyChoice, n: u32, interval: f64) -> Self {
+        let unlocks_by = |unlock| policy.unlock == Some(unlock);
+        let lifetime = || unlocks_by(Unlock::Lifetime).then(|| f64::from(n) * interval);
+        Self {
+            n: self.n.or_else(|| unlocks_by(Unlock::Arrivals).then_some(n)),
+            lifetime: self.lifetime.or_else(lifetime),
+            ..self
+        }
+    }
+
     /// The policy, with the experiment's own in place of what is left out. What is unlocked from the start unlocks by
     /// nothing.
     fn choice(&self, kind: PolicyKind, unlock: Unlock) -> PolicyChoice {
