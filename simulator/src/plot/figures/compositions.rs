@@ -23,7 +23,7 @@ pub(super) fn figure(runs: &Runs<'_>) -> Drawable {
             .filter(comparable)
     };
     let lines = |composition, name: &str| {
-        let mut lines = series::granted(chosen(composition), unlocking);
+        let mut lines = series::granted(chosen(composition), unlocking, |_| Vec::new());
         for line in &mut lines {
             line.label = format!("{}, {name}", line.label);
         }

@@ -17,22 +17,20 @@ pub(super) fn figure(micro: Micro, runs: &Runs<'_>, published: &[Published]) -> 
             run.composition == micro.composition && run.mice.is_some_and(|mice| same(mice, MICE))
         })
     };
-    let mut lines = series::granted(chosen(), unlocking);
-    if lines.iter().all(|line| line.shape == Shape::Level) {
-        return Err(micro.missing(&title, ", 75% mice and some N or T"));
-    }
-    let names = series::by_policy(chosen());
-    for (line, key) in lines.iter_mut().zip(names.keys()) {
-        let of = (micro.experiment, micro.composition);
-        line.published = series::published(published, of, &key.policy, Source::Notebook, |row| {
+    let of = (micro.experiment, micro.composition);
+    let lines = series::granted(chosen(), unlocking, |policy| {
+        series::published(published, of, policy, Source::Notebook, |row| {
             // FCFS has no N: its value is the same everywhere.
             let place = row.n.map_or(0.0, f64::from);
             row.mice.is_some_and(|mice| same(mice, MICE)).then_some(place)
-        });
+        })
+    });
+    if lines.iter().all(|line| line.shape == Shape::Level) {
+        return Err(micro.missing(&title, ", 75% mice and some N or T"));
     }
     let label = micro.unlocking_label();
     // From 1 to 10,000, as figure 10 has it: most of what happens lies below 500.
-    let wide = (micro.experiment, micro.composition) == (Experiment::MicroMulti, CompositionKind::Basic);
+    let wide = of == (Experiment::MicroMulti, CompositionKind::Basic);
     Ok(Figure {
         name: micro.name("granted"),
         title,

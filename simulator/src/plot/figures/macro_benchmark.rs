@@ -51,16 +51,15 @@ pub(super) fn figures(runs: &Runs<'_>, published: &[Published]) -> Vec<Drawable>
 fn granted(runs: &Runs<'_>, published: &[Published]) -> Drawable {
     let title = "Granted pipelines by N: macro-benchmark, event-level privacy (Fig.\u{a0}12a, 19a)";
     let of_composition = |(composition, _): (CompositionKind, &str)| {
-        let rows = || {
-            runs.of(Experiment::Macro)
-                .filter(move |run| run.composition == composition)
-        };
-        let mut lines = series::granted(rows(), |run| run.n.map(f64::from));
-        for (line, key) in lines.iter_mut().zip(series::by_policy(rows()).keys()) {
+        let rows = runs
+            .of(Experiment::Macro)
+            .filter(move |run| run.composition == composition);
+        let others = |policy: &str| {
             let of = (Experiment::Macro, composition);
-            line.published = series::published(published, of, &key.policy, Source::Paper, |row| {
-                row.n.map(f64::from)
-            });
+            series::published(published, of, policy, Source::Paper, |row| row.n.map(f64::from))
+        };
+        let mut lines = series::granted(rows, |run| run.n.map(f64::from), others);
+        for line in &mut lines {
             line.label = format!("{}, {}", line.label, composition_label(composition));
         }
         lines

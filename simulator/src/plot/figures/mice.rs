@@ -17,21 +17,22 @@ pub(super) fn figure(micro: Micro, runs: &Runs<'_>, published: &[Published]) -> 
             .filter(|run| run.composition == micro.composition)
             .filter(usual)
     };
-    let mut lines = series::granted(chosen(), |run| run.mice);
+    let of = (micro.experiment, micro.composition);
+    let others = |policy: &str| {
+        series::published(published, of, policy, Source::Notebook, |row| {
+            row.mice
+                .filter(|_| row.n.is_none_or(|place| same(f64::from(place), n)))
+        })
+    };
+    let mut lines = series::granted(chosen(), |run| run.mice, others);
     if lines.iter().all(|line| line.points.len() < 2) {
         return Err(micro.missing(
             &title,
             &format!(", N or T of {} and several shares of mice", short(n)),
         ));
     }
-    let names = series::by_policy(chosen());
-    for (line, key) in lines.iter_mut().zip(names.keys()) {
+    for line in &mut lines {
         line.shape = Shape::Line;
-        let of = (micro.experiment, micro.composition);
-        line.published = series::published(published, of, &key.policy, Source::Notebook, |row| {
-            row.mice
-                .filter(|_| row.n.is_none_or(|place| same(f64::from(place), n)))
-        });
     }
     Ok(Figure {
         name: micro.name("mice"),

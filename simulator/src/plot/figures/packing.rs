@@ -119,7 +119,7 @@ impl Varied {
     /// Granted tasks of each policy.
     fn granted(&self, name: &str, with: &str, rows: &[&RunRow]) -> Drawable {
         let title = format!("Granted tasks by {}: {}{with}", self.what, self.experiment);
-        let series = series::granted(rows.iter().copied(), self.parameter);
+        let series = series::granted(rows.iter().copied(), self.parameter, |_| Vec::new());
         if series.iter().all(|line| line.points.len() < 2) {
             return Err(self.missing(&title, &format!("of more than one {}", self.what)));
         }

@@ -28,10 +28,12 @@ pub(super) fn looks(policies: &BTreeMap<PolicyKey, Vec<&RunRow>>) -> Vec<Look> {
     looks_of_policies(&names)
 }
 
-/// How many tasks were granted against a parameter: a line for each policy, a level for one that doesn't have it.
+/// How many tasks were granted against a parameter: a line for each policy, a level for one that doesn't have it. Beside
+/// it what others `published` of the policy.
 pub(super) fn granted<'a>(
     runs: impl Iterator<Item = &'a RunRow>,
     parameter: impl Fn(&RunRow) -> Option<f64>,
+    published: impl Fn(&str) -> Vec<(f64, f64)>,
 ) -> Vec<Series> {
     let policies = by_policy(runs);
     let looks = looks(&policies);
@@ -63,7 +65,7 @@ pub(super) fn granted<'a>(
             look,
             shape,
             points: points.collect(),
-            published: Vec::new(),
+            published: published(&key.policy),
         }
     });
     lines.collect()
