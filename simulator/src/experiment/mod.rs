@@ -7,22 +7,20 @@ mod macro_benchmark;
 mod micro;
 mod name;
 mod packing;
+mod parameters;
+mod prepared;
 mod report;
 
-use std::{fmt, str::FromStr, time::Instant};
+use std::{fmt, str::FromStr};
 
-use privatekube_policy::{Composition, Order, Orders, Setting, Time};
+use privatekube_policy::{Composition, Order, Orders};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::{
-    Decision, Outcome, PolicyChoice, PolicyKind, Rules, RulesError, RunError, Submissions, TooLong, Unlock,
-    Workload, WorkloadError,
-    optimum::{OptimumError, optimum},
-    published::{Fate, Published},
-    run, time,
-};
+use crate::{PolicyKind, RulesError, RunError, Submissions, TooLong, WorkloadError, optimum::OptimumError};
 pub use name::NameError;
+pub use parameters::Parameters;
+pub use prepared::{Prepared, Search};
 pub use report::Report;
 
 /// An experiment.
@@ -123,67 +121,6 @@ pub enum VisitOrder {
     Published,
 }
 
-/// What a run is made of. What is none is the experiment's own, or what it doesn't have.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Parameters {
-    /// Which one.
-    pub experiment: Experiment,
-    /// Who goes first, and what unlocks.
-    pub policy: Option<PolicyChoice>,
-    /// Unlocking by arrivals: how many unlock a block.
-    pub n: Option<u32>,
-    /// Unlocking over time: in how many seconds a block unlocks.
-    pub lifetime: Option<f64>,
-    /// How many tasks in 100 are mice.
-    pub mice: Option<f64>,
-    /// How budgets add up.
-    pub composition: Option<CompositionKind>,
-    /// In which order DPF visits waiting tasks.
-    pub order: Option<VisitOrder>,
-    /// Of the random numbers.
-    pub seed: u64,
-    /// DPack and blend: after how many grants costs are worked out anew.
-    pub recompute_after: Option<u32>,
-    /// Blend: the part of what is unlocked that goes by DPF, in thousandths.
-    pub fairness: Option<u16>,
-    /// How much tasks differ from each other: the standard deviation that the experiment varies.
-    pub spread: Option<f64>,
-    /// What a task asks at its best order at least, as a part of a block.
-    pub least: Option<f64>,
-    /// How many tasks come.
-    pub tasks: Option<u32>,
-    /// How many blocks come after those that are there at the start.
-    pub blocks: Option<u32>,
-    /// Optimum: after how many nodes its search ends at the latest.
-    pub nodes: Option<u32>,
-}
-
-/// A run that can be run.
-#[derive(Clone, Debug)]
-pub struct Prepared {
-    /// The parameters, with all that the experiment has filled in and all that it doesn't have left out.
-    pub parameters: Parameters,
-    /// What happens.
-    pub workload: Workload,
-    /// How is decided.
-    pub rules: Rules,
-    /// The same, as the engine takes it; where the optimum is asked for, how what its search begins with is decided.
-    pub setting: Setting,
-    /// The released simulator's view of it, where its order is asked for.
-    pub published: Option<Published>,
-    /// The search for the optimum, where that is asked for.
-    pub search: Option<Search>,
-}
-
-/// A search for the optimum.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Search {
-    /// When everything is unlocked, and what is found is granted.
-    pub at: Time,
-    /// After how many nodes it ends at the latest.
-    pub nodes: u32,
-}
-
 /// Why parameters make no run.
 #[derive(Debug, Error)]
 pub enum ExperimentError {
@@ -226,82 +163,6 @@ pub enum ExperimentError {
 }
 
 impl Parameters {
-    /// An experiment with everything its own, and the reference's seed.
-    #[must_use]
-    pub const fn of(experiment: Experiment) -> Self {
-        Self {
-            experiment,
-            policy: None,
-            n: None,
-            lifetime: None,
-            mice: None,
-            composition: None,
-            order: None,
-            seed: REFERENCE_SEED,
-            recompute_after: None,
-            fairness: None,
-            spread: None,
-            least: None,
-            tasks: None,
-            blocks: None,
-            nodes: None,
-        }
-    }
-
-    /// Refuses a parameter that the experiment doesn't have.
-    fn refuse(&self, field: &'static str, value: Option<impl fmt::Display>) -> Result<(), ExperimentError> {
-        value.map_or(Ok(()), |value| {
-            Err(ExperimentError::Useless {
-                field,
-                value: value.to_string(),
-                experiment: self.experiment,
-            })
-        })
-    }
-
-    /// With the numbers that `policy` packs by filled in, or left out if it doesn't pack.
-    fn with_packing(self, policy: PolicyChoice) -> Self {
-        let packs = matches!(policy.kind, PolicyKind::Dpack | PolicyKind::Blend);
-        let blends = policy.kind == PolicyKind::Blend;
-        Self {
-            recompute_after: packs.then(|| self.recompute_after.unwrap_or(1)),
-            fairness: blends.then(|| self.fairness.unwrap_or(500)),
-            ..self
-        }
-    }
-
-    /// With what unlocks a block filled in, if anything does: `n` arrivals, or as many mean `interval`s between them, in
-    /// seconds.
-    fn with_unlocking(self, policy: PolicyChoice, n: u32, interval: f64) -> Self {
-        let unlocks_by = |unlock| policy.unlock == Some(unlock);
-        let lifetime = || unlocks_by(Unlock::Lifetime).then(|| f64::from(n) * interval);
-        Self {
-            n: self.n.or_else(|| unlocks_by(Unlock::Arrivals).then_some(n)),
-            lifetime: self.lifetime.or_else(lifetime),
-            ..self
-        }
-    }
-
-    /// The policy, with the experiment's own in place of what is left out. What is unlocked from the start unlocks by
-    /// nothing.
-    fn choice(&self, kind: PolicyKind, unlock: Unlock) -> PolicyChoice {
-        let kind = self.policy.map_or(kind, |given| given.kind);
-        let unlock = self.policy.and_then(|given| given.unlock).unwrap_or(unlock);
-        PolicyChoice {
-            kind,
-            unlock: kind.unlocks_later().then_some(unlock),
-        }
-    }
-
-    /// What unlocks, if only a number says so: a lifetime without n is one of time.
-    fn unlock_by_number(&self) -> Unlock {
-        if self.lifetime.is_some() && self.n.is_none() {
-            Unlock::Lifetime
-        } else {
-            Unlock::Arrivals
-        }
-    }
-
     /// Refuses the released order where it is not known. The micro-benchmarks have more to say of it.
     fn refuse_published(&self) -> Result<(), ExperimentError> {
         let is_micro = matches!(self.experiment, Experiment::MicroSingle | Experiment::MicroMulti);
@@ -344,70 +205,6 @@ impl Parameters {
         self.refuse_search()?;
         self.refuse_published()?;
         alibaba::prepare_with(self, submissions)
-    }
-}
-
-impl Prepared {
-    /// Lets it happen: to the engine, or in the released simulator's order where that is asked for; or finds the optimum.
-    pub fn run(&self) -> Result<Outcome, ExperimentError> {
-        if let Some(search) = self.search {
-            return self.find_optimum(search);
-        }
-        match &self.published {
-            None => Ok(run(&self.workload, &self.setting)?),
-            Some(published) => {
-                let started = Instant::now();
-                let fates = published.run().into_iter();
-                let decisions = fates.map(|fate| {
-                    Ok(match fate {
-                        Fate::Granted(at) => Decision::Granted(time(at)?),
-                        Fate::Refused(at) => Decision::Refused(time(at)?),
-                        Fate::Waiting => Decision::Waiting,
-                    })
-                });
-                Ok(Outcome {
-                    decisions: decisions.collect::<Result<_, TooLong>>()?,
-                    bound: None,
-                    wall: started.elapsed(),
-                })
-            }
-        }
-    }
-
-    /// Begins with what a policy grants, so that no less is found.
-    fn find_optimum(&self, Search { at, nodes }: Search) -> Result<Outcome, ExperimentError> {
-        let started = Instant::now();
-        let first = run(&self.workload, &self.setting)?.decisions.into_iter();
-        let first: Vec<bool> = first
-            .map(|decision| matches!(decision, Decision::Granted(_)))
-            .collect();
-        let solved = optimum(&self.workload, &first, nodes)?;
-        let decisions = solved.granted.into_iter().map(|is_granted| {
-            if is_granted {
-                Decision::Granted(at)
-            } else {
-                Decision::Refused(at)
-            }
-        });
-        Ok(Outcome {
-            decisions: decisions.collect(),
-            bound: Some(solved.bound),
-            wall: started.elapsed(),
-        })
-    }
-}
-
-impl Rules {
-    /// The rules of complete parameters.
-    fn of(parameters: &Parameters, policy: PolicyChoice, tick: f64) -> Self {
-        Self {
-            policy,
-            n: parameters.n,
-            lifetime: parameters.lifetime,
-            tick,
-            recompute_after: parameters.recompute_after.unwrap_or(1),
-            fairness: parameters.fairness.unwrap_or(0),
-        }
     }
 }
 
