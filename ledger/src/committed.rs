@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use privatekube_policy::{Record, Time};
 
-use crate::Hash;
+use crate::{Hash, Head};
 
 /// The place of an event among those of its round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -58,7 +58,8 @@ impl Decisions {
 }
 
 impl Committed {
-    pub(crate) const fn new(sequence: u64, hash: Hash, time: Time, decisions: Decisions) -> Self {
+    pub(crate) const fn new(head: Head, decisions: Decisions) -> Self {
+        let Head { sequence, hash, time } = head;
         Self {
             sequence,
             hash,
@@ -105,7 +106,7 @@ mod tests {
             decisions.push(vec![]),
             decisions.push(vec![record("d")]),
         ];
-        let committed = Committed::new(1, Hash::ORIGIN, Time::default(), decisions);
+        let committed = Committed::new(Head::ORIGIN, decisions);
         assert_eq!(committed.clock(), [record("a")]);
         assert_eq!(committed.of(places[0]), [record("b"), record("c")]);
         assert_eq!(committed.of(places[1]), []);

@@ -3,7 +3,7 @@
 use privatekube_policy::{Engine, Setting, SettingError, Time};
 use thiserror::Error;
 
-use crate::{Hash, Replay, Round, Store, StoreError, VerifyError};
+use crate::{Head, Replay, Round, Store, StoreError, VerifyError};
 
 /// A dataset's ledger, open for writing.
 ///
@@ -15,9 +15,7 @@ pub struct Ledger<S> {
     pub(crate) store: S,
     pub(crate) writer: String,
     pub(crate) engine: Engine,
-    pub(crate) sequence: u64,
-    pub(crate) hash: Hash,
-    pub(crate) time: Time,
+    pub(crate) head: Head,
     /// The latest time that the engine was told, which may have decided nothing and be in no entry.
     pub(crate) clock: Time,
     /// Whether the engine is ahead of the store. It is raised before the engine changes and lowered when the change
@@ -63,7 +61,7 @@ impl<S: Store> Ledger<S> {
         mut replay: Replay,
     ) -> Result<Self, OpenError> {
         loop {
-            let entries = store.read_after(replay.sequence()).await?;
+            let entries = store.read_after(replay.head().sequence).await?;
             if entries.is_empty() {
                 break;
             }
@@ -72,7 +70,7 @@ impl<S: Store> Ledger<S> {
             }
         }
         replay.check()?;
-        let (sequence, hash, time) = (replay.sequence(), replay.hash(), replay.time());
+        let head = replay.head();
         let engine = match replay.into_engine() {
             Some(engine) => engine,
             None => Engine::new(setting)?,
@@ -81,10 +79,8 @@ impl<S: Store> Ledger<S> {
             store,
             writer,
             engine,
-            sequence,
-            hash,
-            time,
-            clock: time,
+            head,
+            clock: head.time,
             ahead: false,
         })
     }
@@ -116,22 +112,10 @@ impl<S> Ledger<S> {
         self.engine.setting()
     }
 
-    /// The sequence number of the last entry known to be written; 0 if there is none.
+    /// The last entry known to be written.
     #[must_use]
-    pub const fn sequence(&self) -> u64 {
-        self.sequence
-    }
-
-    /// The hash of the last entry known to be written; [`Hash::ORIGIN`] if there is none.
-    #[must_use]
-    pub const fn hash(&self) -> Hash {
-        self.hash
-    }
-
-    /// The time of the last entry known to be written; the start of time if there is none.
-    #[must_use]
-    pub const fn time(&self) -> Time {
-        self.time
+    pub const fn head(&self) -> Head {
+        self.head
     }
 
     /// Who writes.

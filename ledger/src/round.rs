@@ -4,7 +4,7 @@ use privatekube_policy::{ClaimId, Event, Record, Refusal, Time};
 use thiserror::Error;
 
 use crate::{
-    Committed, CreateError, Entry, Hash, Imbalance, Ledger, Omitted, Place, Store, StoreError, balance,
+    Committed, CreateError, Entry, Hash, Head, Imbalance, Ledger, Omitted, Place, Store, StoreError, balance,
     committed::Decisions, entry::size,
 };
 
@@ -183,19 +183,14 @@ impl<'a, S: Store> Round<'a, S> {
             ..
         } = self;
         if is_empty {
-            return Ok(Committed::new(
-                ledger.sequence,
-                ledger.hash,
-                ledger.time,
-                decisions,
-            ));
+            return Ok(Committed::new(ledger.head, decisions));
         }
-        let sequence = ledger.sequence + 1;
+        let sequence = ledger.head.sequence + 1;
         balance::check_touched(&ledger.engine, &events, &decisions.records)
             .map_err(|imbalance| CommitError::Imbalance { sequence, imbalance })?;
         let mut entry = Entry {
             sequence,
-            previous: ledger.hash,
+            previous: ledger.head.hash,
             writer: ledger.writer.clone(),
             time,
             setting: (sequence == 1).then(|| ledger.setting().clone()),
@@ -208,13 +203,11 @@ impl<'a, S: Store> Round<'a, S> {
         let left_out = omit(&mut entry, &mut decisions.records, room);
         let hash = entry.hash();
         create(&ledger.store, &entry, hash).await?;
-        ledger.sequence = sequence;
-        ledger.hash = hash;
-        ledger.time = time;
+        ledger.head = Head { sequence, hash, time };
         ledger.ahead = false;
         decisions.records = entry.records;
         decisions.records.extend(left_out);
-        Ok(Committed::new(sequence, hash, time, decisions))
+        Ok(Committed::new(ledger.head, decisions))
     }
 }
 

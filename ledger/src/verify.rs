@@ -3,7 +3,7 @@
 use privatekube_policy::{Engine, Record, Refusal, Setting, SettingError, Time};
 use thiserror::Error;
 
-use crate::{Committed, Entry, Hash, Imbalance, Omitted, balance, committed::Decisions};
+use crate::{Committed, Entry, Hash, Head, Imbalance, Omitted, balance, committed::Decisions};
 
 /// What follows from a ledger's entries, each of them checked against all before it. Auditors, openers and followers
 /// are this.
@@ -11,9 +11,7 @@ use crate::{Committed, Entry, Hash, Imbalance, Omitted, balance, committed::Deci
 pub struct Replay {
     /// None before the first entry, and after one that could not be followed.
     engine: Option<Engine>,
-    sequence: u64,
-    hash: Hash,
-    time: Time,
+    head: Head,
     is_broken: bool,
 }
 
@@ -155,9 +153,9 @@ pub fn verify(entries: impl IntoIterator<Item = Entry>) -> Result<Summary, Verif
     }
     replay.check()?;
     Ok(Summary {
-        sequence: replay.sequence,
-        hash: replay.hash,
-        time: replay.time,
+        sequence: replay.head.sequence,
+        hash: replay.head.hash,
+        time: replay.head.time,
         setting: replay.engine().map(|engine| engine.setting().clone()),
         blocks: replay.engine().map_or(0, |engine| engine.blocks().count()),
         claims: replay.engine().map_or(0, |engine| engine.claims().count()),
@@ -178,9 +176,7 @@ impl Replay {
     pub const fn new() -> Self {
         Self {
             engine: None,
-            sequence: 0,
-            hash: Hash::ORIGIN,
-            time: Time::from_micros(0),
+            head: Head::ORIGIN,
             is_broken: false,
         }
     }
@@ -190,7 +186,6 @@ impl Replay {
     /// An entry whose place, predecessor, time or setting is wrong changes nothing. After one whose content is wrong
     /// nothing more can be followed.
     pub fn push(&mut self, entry: &Entry) -> Result<Committed, VerifyError> {
-        let sequence = entry.sequence;
         self.check_followed()?;
         self.check_place(entry)?;
         let mut engine = match (self.engine.take(), &entry.setting) {
@@ -202,16 +197,18 @@ impl Replay {
         let decisions = follow(&mut engine, entry)?;
         self.is_broken = false;
         self.engine = Some(engine);
-        self.sequence = sequence;
-        self.hash = entry.hash();
-        self.time = entry.time;
-        Ok(Committed::new(sequence, self.hash, self.time, decisions))
+        self.head = Head {
+            sequence: entry.sequence,
+            hash: entry.hash(),
+            time: entry.time,
+        };
+        Ok(Committed::new(self.head, decisions))
     }
 
     /// Checks the books of every block, not only of those that the last entries were about.
     pub fn check(&self) -> Result<(), VerifyError> {
         self.check_followed()?;
-        let sequence = self.sequence;
+        let sequence = self.head.sequence;
         self.engine
             .as_ref()
             .map_or(Ok(()), balance::check_all)
@@ -224,22 +221,10 @@ impl Replay {
         self.engine.as_ref()
     }
 
-    /// The sequence number of the last entry; 0 if there is none.
+    /// The last entry.
     #[must_use]
-    pub const fn sequence(&self) -> u64 {
-        self.sequence
-    }
-
-    /// The hash of the last entry; [`Hash::ORIGIN`] if there is none.
-    #[must_use]
-    pub const fn hash(&self) -> Hash {
-        self.hash
-    }
-
-    /// The time of the last entry; the start of time if there is none.
-    #[must_use]
-    pub const fn time(&self) -> Time {
-        self.time
+    pub const fn head(&self) -> Head {
+        self.head
     }
 
     pub(crate) fn into_engine(self) -> Option<Engine> {
@@ -248,31 +233,31 @@ impl Replay {
 
     const fn check_followed(&self) -> Result<(), VerifyError> {
         if self.is_broken {
-            let sequence = self.sequence + 1;
+            let sequence = self.head.sequence + 1;
             return Err(VerifyError::Broken { sequence });
         }
         Ok(())
     }
 
     fn check_place(&self, entry: &Entry) -> Result<(), VerifyError> {
-        let sequence = entry.sequence;
-        if sequence != self.sequence + 1 {
+        let (sequence, head) = (entry.sequence, self.head);
+        if sequence != head.sequence + 1 {
             return Err(VerifyError::Sequence {
-                expected: self.sequence + 1,
+                expected: head.sequence + 1,
                 found: sequence,
             });
         }
-        if entry.previous != self.hash {
+        if entry.previous != head.hash {
             return Err(VerifyError::Previous {
                 sequence,
-                expected: self.hash,
+                expected: head.hash,
                 found: entry.previous,
             });
         }
-        if entry.time < self.time {
+        if entry.time < head.time {
             return Err(VerifyError::Time {
                 sequence,
-                before: self.time,
+                before: head.time,
                 found: entry.time,
             });
         }

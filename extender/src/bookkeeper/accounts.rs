@@ -2,7 +2,6 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use privatekube_api::{FieldError, PolicyName, PrivateDataBlockStatus, PrivateDatasetStatus, conditions};
-use privatekube_ledger::Ledger;
 use privatekube_policy::{BlockId, Engine, Phase};
 
 use super::{Bookkeeper, BookkeeperError, shown::block_status};
@@ -25,7 +24,7 @@ impl Bookkeeper {
             .as_ref()
             .map(|books| block_status(books, &engine.setting().composition))
             .unwrap_or_default();
-        status.ledger_sequence = Some(ledger.sequence());
+        status.ledger_sequence = Some(ledger.head().sequence);
         let since = known.object.metadata.creation_timestamp.clone();
         status.conditions = vec![Condition {
             type_: conditions::READY.to_owned(),
@@ -108,7 +107,7 @@ impl Bookkeeper {
                 last_transition_time: since.unwrap_or_else(|| clock::meta_time(clock::now())),
                 observed_generation: None,
             }],
-            ledger_sequence: self.ledger.as_ref().map(Ledger::sequence),
+            ledger_sequence: self.ledger.as_ref().map(|ledger| ledger.head().sequence),
             blocks: Some(blocks),
             waiting: Some(count(Phase::Waiting)),
             granted: Some(

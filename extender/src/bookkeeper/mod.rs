@@ -282,14 +282,14 @@ impl Bookkeeper {
         let ledger = Ledger::open(store, self.desk.writer.clone(), setting)
             .await
             .map_err(|error| BookkeeperError::Open(self.dataset.clone(), Box::new(error)))?;
-        if let Some(problem) = problem.filter(|_| ledger.sequence() == 0) {
+        if let Some(problem) = problem.filter(|_| ledger.head().sequence == 0) {
             // Admission lets no such object in. Begun with the defaults, the ledger would have them for ever.
             warn!(dataset = %self.dataset, %problem, "no ledger begins with rules that make no sense");
             return self.tell_dataset();
         }
         info!(
             dataset = %self.dataset,
-            sequence = ledger.sequence(),
+            sequence = ledger.head().sequence,
             took = ?began.elapsed(),
             "the ledger is open"
         );
@@ -412,12 +412,12 @@ impl Bookkeeper {
         if self.ledger.is_none() {
             self.desk.view.forget_dataset(&self.dataset);
         }
-        let Some(ledger) = self.ledger.as_ref().filter(|ledger| ledger.sequence() > 0) else {
+        let Some(ledger) = self.ledger.as_ref().filter(|ledger| ledger.head().sequence > 0) else {
             return Ok(());
         };
         let store = KubernetesStore::new(self.desk.client.clone(), self.dataset.clone());
-        match store.read(ledger.sequence()).await {
-            Ok(None) => Err(BookkeeperError::Lost(self.dataset.clone(), ledger.sequence())),
+        match store.read(ledger.head().sequence).await {
+            Ok(None) => Err(BookkeeperError::Lost(self.dataset.clone(), ledger.head().sequence)),
             Ok(Some(_)) => Ok(()),
             Err(error) => {
                 warn!(dataset = %self.dataset, %error, "whether the ledger is still there is unknown");

@@ -113,17 +113,17 @@ fn dropped_after(plan: &[Fate], unreadable: u32, waits: usize) -> bool {
     if let Some(told) = &told {
         assert_eq!(told.hash, kept.entries()[0].hash(), "{plan:?} {waits}");
         assert_eq!(told.of(place).len(), 1);
-        assert_eq!(ledger.sequence(), 1);
+        assert_eq!(ledger.head().sequence, 1);
         ledger.engine().unwrap();
     } else {
         assert_eq!(ledger.round(at(6)).map(|_| ()).unwrap_err(), Poisoned);
         assert_eq!(ledger.engine().map(|_| ()).unwrap_err(), Poisoned);
-        assert_eq!(ledger.sequence(), 0);
+        assert_eq!(ledger.head().sequence, 0);
     }
 
     // Opened again, it goes on from what is true: the whole round or nothing of it.
     let mut again = open(planned);
-    assert_eq!(again.sequence(), kept.entries().len() as u64);
+    assert_eq!(again.head().sequence, kept.entries().len() as u64);
     let mut round = again.round(at(7)).unwrap();
     if round.apply(block("b1", 10)).is_ok() {
         assert!(told.is_none());

@@ -30,7 +30,7 @@ fn a_round_tells_what_followed_from_each_event_once_it_is_committed() {
     let committed = block_on(round.commit()).unwrap();
     assert_eq!((committed.sequence, committed.time), (2, at(20)));
     assert_eq!(committed.hash, store.entries()[1].hash());
-    assert_eq!(ledger.hash(), committed.hash);
+    assert_eq!(ledger.head().hash, committed.hash);
     let granted = committed.of(granted);
     assert!(granted.contains(&Record::Granted {
         claim: "c1".into(),
@@ -114,7 +114,7 @@ fn an_empty_round_writes_nothing_and_can_be_dropped() {
     let empty = block_on(ledger.round(at(30)).unwrap().commit()).unwrap();
     assert_eq!((empty.sequence, empty.hash, empty.time), (1, first.hash, at(10)));
     assert_eq!(store.entries().len(), 1);
-    assert_eq!(ledger.time(), at(10));
+    assert_eq!(ledger.head().time, at(10));
 }
 
 #[test]
@@ -183,7 +183,7 @@ fn a_dropped_round_poisons() {
     round.apply(claim("c3", 1, &["b1"])).unwrap();
     std::mem::forget(round);
     assert_poisoned(&mut ledger);
-    assert_eq!(open(store).sequence(), 1);
+    assert_eq!(open(store).head().sequence, 1);
 }
 
 #[test]
@@ -326,7 +326,7 @@ fn a_writer_asks_until_the_store_says_what_became_of_its_entry() {
         assert_eq!(committed.hash, store.entries().last().unwrap().hash());
     }
     let reopened = open(ledger.into_store());
-    assert_eq!(reopened.sequence(), 7);
+    assert_eq!(reopened.head().sequence, 7);
 }
 
 /// A store in which somebody put what is no entry in the place of the next one.

@@ -113,8 +113,8 @@ impl Judge {
     }
 
     fn follow(&mut self, entries: &BTreeMap<u64, Entry>, until: u64) {
-        while self.followed.replay.sequence() < until {
-            let next = self.followed.replay.sequence() + 1;
+        while self.followed.replay.head().sequence < until {
+            let next = self.followed.replay.head().sequence + 1;
             let Some(entry) = entries.get(&next) else {
                 return;
             };

@@ -270,7 +270,7 @@ async fn an_entry_of_another_writer_makes_the_extender_step_down() -> Result<()>
     let books = world.books(DATA, DATASET).await?;
     let setting = books.entries[0].setting.clone().context("no setting")?;
     let mut other = Ledger::open(store(client), "another".to_owned(), setting).await?;
-    let mut round = other.round(books.replay.time())?;
+    let mut round = other.round(books.replay.head().time)?;
     // Changes nothing: that it was written is all that matters.
     round.apply(Event::Withdraw {
         claim: books.phases()[0].0.clone(),
