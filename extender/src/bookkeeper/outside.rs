@@ -1,13 +1,13 @@
 //! What makes no sense, or not yet, and so is not in the ledger: told where somebody could have expected it to be.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use privatekube_api::{PrivacyBudgetClaimStatus, conditions};
 use privatekube_policy::{Event, Phase};
 use tracing::warn;
 
 use super::{
     Asked, Bookkeeper, BookkeeperError,
-    telling::{phase_reason, word},
+    condition::condition,
+    telling::{note, phase_reason},
 };
 use crate::{clock, subject::Subject, view::ClaimView, writers::StatusKey};
 
@@ -35,18 +35,11 @@ impl Bookkeeper {
 
     fn tell_outside(&self, subject: Subject, phase: Phase, reason: &str, message: &str) {
         let id = subject.id();
-        let now = clock::now();
-        let condition = |type_: &str, status: &str| Condition {
-            type_: type_.to_owned(),
-            status: status.to_owned(),
-            reason: reason.to_owned(),
-            message: message.to_owned(),
-            last_transition_time: clock::meta_time(now),
-            observed_generation: None,
-        };
-        let mut conditions = vec![condition(conditions::GRANTED, "False")];
+        let now = clock::meta_time(clock::now());
+        let condition = |type_, is| condition(type_, is, reason, message, now.clone());
+        let mut conditions = vec![condition(conditions::GRANTED, false)];
         if phase == Phase::Denied {
-            conditions.push(condition(conditions::DENIED, "True"));
+            conditions.push(condition(conditions::DENIED, true));
         }
         let status = PrivacyBudgetClaimStatus {
             phase: Some(phase.into()),
@@ -56,15 +49,11 @@ impl Bookkeeper {
             ..PrivacyBudgetClaimStatus::default()
         };
         warn!(dataset = %self.dataset, %id, ?phase, reason, message, "a claim is not in the ledger");
-        let note = format!(
-            "privacy budget claim {}/{} {}: {message}",
-            subject.namespace,
-            subject.claim_name(),
-            word(phase).to_lowercase()
-        );
+        let (reason, warning) = (phase_reason(phase), phase == Phase::Denied);
+        let note = note(&subject, phase, message);
         self.desk
             .announcer
-            .of_claim(&id, &subject, phase_reason(phase), phase == Phase::Denied, &note);
+            .of_claim(&id, &subject, reason, warning, &note);
         let view = ClaimView {
             subject,
             dataset: self.dataset.clone(),
@@ -73,7 +62,7 @@ impl Bookkeeper {
             grant: None,
         };
         self.desk.view.put_claim(id.clone(), view);
-        self.write_status(StatusKey::Claim(id));
+        self.desk.statuses.write(StatusKey::Claim(id));
     }
 
     /// Tells that an event made no sense, where somebody could have expected it to.
@@ -95,10 +84,7 @@ impl Bookkeeper {
                 }
             }
             Event::AddBlock { block, .. } => {
-                if let Some(known) = self.blocks.get_mut(block.as_str()) {
-                    known.problem = Some(problem.to_owned());
-                }
-                self.tell_block(block)?;
+                self.set_unusable(block, problem.to_owned())?;
             }
             Event::RetireBlock { .. }
             | Event::Match { .. }

@@ -1,0 +1,145 @@
+//! Who asks comes and goes, and the ledger gets what is asked.
+
+use std::sync::Arc;
+
+use privatekube_api::ClaimRequest;
+use privatekube_policy::{Arrival, ClaimId, Composition, Event, Phase};
+use tracing::debug;
+
+use super::{
+    Bookkeeper, BookkeeperError, Pending,
+    matching::{are_enough, is_matched, min_blocks},
+};
+use crate::subject::Subject;
+
+/// Who asked what; kept as long as it may have to be matched again.
+#[derive(Clone, Debug)]
+pub(super) struct Asked {
+    pub(super) subject: Subject,
+    pub(super) request: Arc<ClaimRequest>,
+}
+
+impl Bookkeeper {
+    /// Remembers what somebody asks, unless it is in the ledger already.
+    pub(super) fn ask(&mut self, asked: Asked) -> Result<(), BookkeeperError> {
+        let engine = self.engine()?;
+        let known = engine.and_then(|engine| engine.claim(&asked.subject.id()));
+        // Known, but waiting for blocks: after a restart it has to be matched again.
+        let to_match = known.map(|claim| claim.phase == Phase::Waiting && !is_matched(&claim.arrival));
+        let asked_already = self
+            .fresh
+            .iter()
+            .chain(&self.unmatched)
+            .any(|other| other.subject == asked.subject);
+        match to_match {
+            _ if asked_already => {}
+            None if engine.is_none() => {
+                self.tell_held(&asked);
+                self.fresh.push(asked);
+            }
+            None => self.fresh.push(asked),
+            Some(true) => {
+                self.unmatched.push(asked);
+                self.blocks_changed = true;
+            }
+            Some(false) => {}
+        }
+        Ok(())
+    }
+
+    /// Who asked is gone.
+    pub(super) fn withdraw(&mut self, claim: ClaimId) -> Result<Option<Pending>, BookkeeperError> {
+        let of_others = |asked: &Asked| asked.subject.id() != claim;
+        self.unmatched.retain(of_others);
+        self.fresh.retain(of_others);
+        match self.engine()?.and_then(|engine| engine.phase(&claim)) {
+            Some(Phase::Waiting | Phase::Granted) => return Ok(Some(Event::Withdraw { claim }.into())),
+            Some(_) => return Ok(None),
+            None => {}
+        }
+        debug!(dataset = %self.dataset, %claim, "a claim is gone before it came to the ledger");
+        self.desk.view.forget_claim(&claim);
+        Ok(None)
+    }
+
+    /// What a claim was spent for provably never ran.
+    pub(super) fn never_ran(&self, claim: ClaimId) -> Result<Option<Pending>, BookkeeperError> {
+        let known = self.engine()?.and_then(|engine| engine.phase(&claim));
+        Ok((known == Some(Phase::Consumed)).then(|| Event::NeverRan { claim }.into()))
+    }
+
+    /// Ends what the ledger knows and no object stands for any more.
+    pub(super) fn end_what_is_gone(&mut self) -> Result<Vec<Pending>, BookkeeperError> {
+        let Some(engine) = self.engine()? else {
+            return Ok(Vec::new());
+        };
+        let retired = engine
+            .blocks()
+            .filter(|block| !self.blocks.contains_key(block.as_str()))
+            .filter(|block| engine.block(block).is_some_and(|books| !books.retired))
+            .map(|block| Event::RetireBlock { block: block.clone() });
+        let withdrawn = engine
+            .claims()
+            .filter(|id| matches!(engine.phase(id), Some(Phase::Waiting | Phase::Granted)))
+            .filter(|id| !self.desk.exists(id))
+            .map(|claim| Event::Withdraw { claim: claim.clone() });
+        Ok(retired.chain(withdrawn).map(Pending::from).collect())
+    }
+
+    /// Makes events of the blocks that are new and of what was asked, to follow on what is pending.
+    pub(super) fn new_blocks_and_claims(
+        &mut self,
+        pending: &[Pending],
+    ) -> Result<Vec<Pending>, BookkeeperError> {
+        let Some(engine) = self.engine()? else {
+            return Ok(Vec::new());
+        };
+        let composition = engine.setting().composition.clone();
+        let mut events = Vec::new();
+        if std::mem::take(&mut self.blocks_changed) {
+            events = self.add_blocks(&composition, pending)?;
+            self.match_again(&composition, &mut events);
+        }
+        self.arrive(&composition, &mut events);
+        Ok(events)
+    }
+
+    /// Claims that have waited for more blocks, and have enough now.
+    fn match_again(&mut self, composition: &Composition, events: &mut Vec<Pending>) {
+        for asked in std::mem::take(&mut self.unmatched) {
+            match self.matched(&asked.request, composition) {
+                Ok(demands) if are_enough(&demands, min_blocks(&asked.request)) => {
+                    let claim = asked.subject.id();
+                    events.push(Event::Match { claim, demands }.into());
+                }
+                // Its budget was understood when it came, and the composition never changes.
+                Ok(_) | Err(_) => self.unmatched.push(asked),
+            }
+        }
+    }
+
+    /// Claims that come.
+    fn arrive(&mut self, composition: &Composition, events: &mut Vec<Pending>) {
+        let (weights, timeout) = (self.weights(), self.default_timeout());
+        for asked in std::mem::take(&mut self.fresh) {
+            let request = &asked.request;
+            match self.matched(request, composition) {
+                Err(problem) => self.tell_invalid(&asked, &problem),
+                Ok(demands) => {
+                    let arrival = Arrival {
+                        claim: asked.subject.id(),
+                        demands,
+                        min_blocks: min_blocks(request),
+                        timeout: request.timeout.or(timeout),
+                        priority: request.priority,
+                        weight: weights.of(&asked.subject.namespace),
+                    };
+                    if !is_matched(&arrival) {
+                        self.unmatched.push(asked);
+                    }
+                    events.push(Event::Arrive(arrival).into());
+                }
+            }
+        }
+    }
+}
