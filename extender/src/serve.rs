@@ -85,27 +85,25 @@ pub async fn serve(options: Options) -> Result<()> {
         schedulers: options.schedulers.clone().into(),
         user: options.user.clone().into(),
     };
-    servers.serve_plain(
-        "health and metrics",
-        options.addresses.health,
-        servers::health(Arc::clone(&view), webhooks_are_right, metrics.clone()),
-    );
     let (tls, addresses) = (&options.tls_dir, options.addresses);
+    let health = servers::health(Arc::clone(&view), webhooks_are_right, metrics.clone());
+    servers
+        .serve_plain("health and metrics", addresses.health, health)
+        .await?;
     let scheduler = scheduler::router(Arc::clone(&registry));
-    servers.serve_tls(
-        "the scheduler",
-        addresses.scheduler,
-        tls,
-        Clients::Proven,
-        scheduler,
-    )?;
-    servers.serve_tls(
-        "webhooks",
-        addresses.webhook,
-        tls,
-        Clients::Anyone,
-        admission::router(admission),
-    )?;
+    servers
+        .serve_tls(
+            "the scheduler",
+            addresses.scheduler,
+            tls,
+            Clients::Proven,
+            scheduler,
+        )
+        .await?;
+    let webhooks = admission::router(admission);
+    servers
+        .serve_tls("webhooks", addresses.webhook, tls, Clients::Anyone, webhooks)
+        .await?;
     let authority = certificates::authority(tls)?;
 
     // None of these ends but with the process.

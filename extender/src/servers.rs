@@ -1,12 +1,12 @@
 //! The three servers: the scheduler's (TLS, only with our client certificate), the webhooks' (TLS), and health and
 //! metrics (plain, says nothing private).
 
-use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
 use axum::{Router, extract::State, http::StatusCode, response::IntoResponse, routing::get};
 use axum_server::{Handle, tls_rustls::RustlsConfig};
-use tokio::{sync::watch, task::JoinSet};
+use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 use tracing::info;
 
 use crate::{
@@ -45,8 +45,8 @@ impl Servers {
         }
     }
 
-    /// Begins to serve `router` with TLS.
-    pub fn serve_tls(
+    /// Begins to serve `router` with TLS: who connects from now on is answered.
+    pub async fn serve_tls(
         &mut self,
         what: &'static str,
         at: SocketAddr,
@@ -55,31 +55,32 @@ impl Servers {
         router: Router,
     ) -> Result<()> {
         let config = RustlsConfig::from_config(certificates::server_config(dir, clients)?);
-        let handle = Handle::new();
-        self.handles.push(handle.clone());
+        let server = axum_server::from_tcp_rustls(listen(what, at).await?, config)?;
         info!(what, address = %at, "serves with TLS");
-        self.tasks.spawn(async move {
-            axum_server::bind_rustls(at, config)
-                .handle(handle)
-                .serve(router.into_make_service())
-                .await
-                .with_context(|| format!("serve {what} at {at}"))
-        });
+        let serving = server.handle(self.handle()).serve(router.into_make_service());
+        self.keep(what, serving);
         Ok(())
     }
 
-    /// Begins to serve `router` without TLS.
-    pub fn serve_plain(&mut self, what: &'static str, at: SocketAddr, router: Router) {
+    /// Begins to serve `router` without TLS: who connects from now on is answered.
+    pub async fn serve_plain(&mut self, what: &'static str, at: SocketAddr, router: Router) -> Result<()> {
+        let server = axum_server::from_tcp(listen(what, at).await?)?;
+        info!(what, address = %at, "serves");
+        let serving = server.handle(self.handle()).serve(router.into_make_service());
+        self.keep(what, serving);
+        Ok(())
+    }
+
+    /// By which the next server is told to end.
+    fn handle(&mut self) -> Handle<SocketAddr> {
         let handle = Handle::new();
         self.handles.push(handle.clone());
-        info!(what, address = %at, "serves");
-        self.tasks.spawn(async move {
-            axum_server::bind(at)
-                .handle(handle)
-                .serve(router.into_make_service())
-                .await
-                .with_context(|| format!("serve {what} at {at}"))
-        });
+        handle
+    }
+
+    fn keep(&mut self, what: &'static str, serving: impl Future<Output = io::Result<()>> + Send + 'static) {
+        self.tasks
+            .spawn(async move { serving.await.with_context(|| format!("serve {what}")) });
     }
 
     /// Waits until a server ends, which none does by itself.
@@ -98,6 +99,12 @@ impl Servers {
         }
         while self.tasks.join_next().await.is_some() {}
     }
+}
+
+/// Listens at once, not when a server's turn comes: the address works, or the extender does not start.
+async fn listen(what: &str, at: SocketAddr) -> Result<std::net::TcpListener> {
+    let listener = TcpListener::bind(at).await.and_then(TcpListener::into_std);
+    listener.with_context(|| format!("serve {what} at {at}"))
 }
 
 impl Default for Servers {
@@ -151,5 +158,20 @@ async fn measured(State(health): State<Health>) -> impl IntoResponse {
             [("content-type", "text/plain")],
             error.to_string(),
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_address_that_is_taken_is_an_error_at_once() -> Result<()> {
+        let taken = TcpListener::bind("127.0.0.1:0").await?;
+        let at = taken.local_addr()?;
+        let served = Servers::new().serve_plain("health", at, Router::new()).await;
+        let error = format!("{:#}", served.err().context("it was served")?);
+        assert!(error.starts_with(&format!("serve health at {at}: ")), "{error}");
+        Ok(())
     }
 }
