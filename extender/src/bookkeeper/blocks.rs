@@ -44,13 +44,19 @@ impl Bookkeeper {
         }
     }
 
-    /// A block's object is gone: so is the block, for everybody who isn't granted yet.
-    pub(super) fn forget_block(&mut self, name: &str) -> Result<Option<Pending>, BookkeeperError> {
-        let block = BlockId::from(name);
-        self.desk.view.forget_block(&self.block_key(&block));
-        if self.blocks.remove(name).is_none() {
+    /// A block's object is gone, unless it was made again: so is the block, for everybody who isn't granted yet.
+    pub(super) fn forget_block(
+        &mut self,
+        gone: &PrivateDataBlock,
+    ) -> Result<Option<Pending>, BookkeeperError> {
+        let name = gone.metadata.name.as_deref().unwrap_or_default();
+        let known = self.blocks.get(name).map(|known| &known.object.metadata.uid);
+        if known != Some(&gone.metadata.uid) {
             return Ok(None);
         }
+        self.blocks.remove(name);
+        let block = BlockId::from(name);
+        self.desk.view.forget_block(&self.block_key(&block));
         let live = self
             .engine()?
             .is_some_and(|engine| engine.block(&block).is_some_and(|books| !books.retired));

@@ -7,38 +7,45 @@ use kube::{Api, api::ListParams};
 use privatekube_api::{PrivateDataBlock, PrivateDataset};
 use tracing::warn;
 
-use super::{Bookkeeper, BookkeeperError};
+use super::Bookkeeper;
 
 /// The first wait for an API server that does not answer, doubled each time up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
+/// The dataset's objects as they are, whatever the watches have told so far.
+#[derive(Debug)]
+pub(super) struct Present {
+    pub(super) object: Option<Arc<PrivateDataset>>,
+    pub(super) blocks: Vec<Arc<PrivateDataBlock>>,
+}
+
+impl Present {
+    pub(super) const fn is_empty(&self) -> bool {
+        self.object.is_none() && self.blocks.is_empty()
+    }
+}
+
 impl Bookkeeper {
-    /// What was there before somebody asked must be seen before it is matched and weighed: the watch may be behind.
-    pub(super) async fn look(&mut self) -> Result<(), BookkeeperError> {
+    /// Reads the dataset's objects.
+    pub(super) async fn look(&self) -> Present {
         let (object, blocks) = tokio::join!(self.read_object(), self.list_blocks());
-        for block in blocks {
-            self.know_block(Arc::new(block));
-        }
-        match object {
-            None => self.object = None,
-            Some(object) => self.know_dataset(Arc::new(object))?,
-        }
-        Ok(())
+        Present { object, blocks }
     }
 
     /// The dataset's object as it is now.
-    pub(super) async fn read_object(&self) -> Option<PrivateDataset> {
+    pub(super) async fn read_object(&self) -> Option<Arc<PrivateDataset>> {
         let api: Api<PrivateDataset> = Api::namespaced(self.desk.client.clone(), &self.dataset.namespace);
-        self.patiently("the dataset", || api.get_opt(&self.dataset.name))
-            .await
+        let object = self.patiently("the dataset", || api.get_opt(&self.dataset.name));
+        object.await.map(Arc::new)
     }
 
     /// Every block of the dataset as it is now.
-    pub(super) async fn list_blocks(&self) -> Vec<PrivateDataBlock> {
+    pub(super) async fn list_blocks(&self) -> Vec<Arc<PrivateDataBlock>> {
         let api: Api<PrivateDataBlock> = Api::namespaced(self.desk.client.clone(), &self.dataset.namespace);
         let params = ListParams::default().fields(&format!("spec.dataset={}", self.dataset.name));
-        self.patiently("the blocks", || api.list(&params)).await.items
+        let blocks = self.patiently("the blocks", || api.list(&params)).await;
+        blocks.items.into_iter().map(Arc::new).collect()
     }
 
     /// Whether the dataset's namespace is being deleted or gone, and the ledger with it.

@@ -23,6 +23,15 @@ impl Bookkeeper {
         self.tell_dataset()
     }
 
+    /// The dataset's object is gone, unless it was made again.
+    pub(super) fn forget_dataset(&mut self, gone: &PrivateDataset) {
+        let again = |known: &Arc<PrivateDataset>| known.metadata.uid != gone.metadata.uid;
+        self.object = self.object.take().filter(again);
+        if self.ledger.is_none() && self.object.is_none() {
+            self.desk.view.forget_dataset(&self.dataset);
+        }
+    }
+
     // Admission lets none of these in that makes no sense: one that does is as good as none.
 
     /// The budget of blocks that state none.

@@ -1,7 +1,8 @@
 //! The ledger's life: it is opened when there is anything to write or to read, and goes with its namespace.
 
-use std::{sync::Arc, time::Instant};
+use std::time::Instant;
 
+use privatekube_api::PrivateDataset;
 use privatekube_ledger::{Ledger, Store};
 use tracing::{info, warn};
 
@@ -25,11 +26,11 @@ impl Bookkeeper {
             || batch
                 .iter()
                 .any(|message| matches!(message, Message::Block(_) | Message::Dataset(_)));
-        known || (asks(batch) && self.read_object().await.is_some())
+        known || (asks(batch) && !self.look().await.is_empty())
     }
 
     pub(super) async fn open(&mut self) -> Result<(), BookkeeperError> {
-        self.object = self.read_object().await.map(Arc::new);
+        self.object = self.read_object().await;
         let asked = self.object.as_ref().map(|object| object.spec.setting());
         let (setting, problem) = match asked {
             None => (self.desk.defaults.clone(), None),
@@ -51,17 +52,16 @@ impl Bookkeeper {
         self.ledger = Some(ledger);
         // Grants name their blocks' data sources.
         for block in self.list_blocks().await {
-            self.know_block(Arc::new(block));
+            self.know_block(block);
         }
         self.tell_everything()
     }
 
     /// The dataset's object is gone. If that is because its namespace is, and nothing else happens, only the missing
     /// ledger tells.
-    pub(super) async fn check_ledger(&mut self) -> Result<(), BookkeeperError> {
-        self.object = None;
+    pub(super) async fn check_ledger(&mut self, gone: &PrivateDataset) -> Result<(), BookkeeperError> {
+        self.forget_dataset(gone);
         let Some(ledger) = &self.ledger else {
-            self.desk.view.forget_dataset(&self.dataset);
             return Ok(());
         };
         let sequence = ledger.head().sequence;

@@ -14,12 +14,12 @@ use crate::subject::Subject;
 pub enum Message {
     /// A block's object is there, or was changed.
     Block(Arc<PrivateDataBlock>),
-    /// A block's object is gone.
-    BlockGone(String),
+    /// A block's object is gone; this is how it was last seen.
+    BlockGone(Arc<PrivateDataBlock>),
     /// The dataset's object is there, or was changed.
     Dataset(Arc<PrivateDataset>),
-    /// The dataset's object is gone.
-    DatasetGone,
+    /// The dataset's object is gone; this is how it was last seen.
+    DatasetGone(Arc<PrivateDataset>),
     /// Somebody asks.
     Claim {
         /// Who.

@@ -28,6 +28,8 @@ mod message;
 mod outside;
 mod round;
 mod telling;
+#[cfg(test)]
+mod tests;
 mod uses;
 mod waiting;
 
@@ -43,7 +45,7 @@ use privatekube_policy::{ClaimId, Engine, Phase, Time};
 use thiserror::Error;
 use tokio::sync::mpsc;
 
-use self::{blocks::KnownBlock, claims::Asked, round::Pending};
+use self::{blocks::KnownBlock, claims::Asked, cluster::Present, round::Pending};
 use crate::{clock, kubernetes_store::KubernetesStore};
 
 pub use self::{
@@ -142,20 +144,22 @@ impl Bookkeeper {
 
     /// Takes messages that came together: makes events of them, commits these, and tells what was decided.
     async fn take(&mut self, batch: Vec<Message>) -> Result<(), BookkeeperError> {
-        if asks(&batch) {
-            self.look().await?;
-        }
         if self.ledger.is_none() && self.may_open(&batch).await {
             self.open().await?;
         }
+        let present = if asks(&batch) {
+            Some(self.look().await)
+        } else {
+            None
+        };
         let mut flushed = Vec::new();
         let mut pending: Vec<Pending> = Vec::new();
         for message in batch {
             match message {
                 Message::Block(object) => self.know_block(object),
-                Message::BlockGone(name) => pending.extend(self.forget_block(&name)?),
+                Message::BlockGone(last) => pending.extend(self.forget_block(&last)?),
                 Message::Dataset(object) => self.know_dataset(object)?,
-                Message::DatasetGone => self.check_ledger().await?,
+                Message::DatasetGone(last) => self.check_ledger(&last).await?,
                 Message::Claim { subject, request } => self.ask(Asked { subject, request })?,
                 Message::Withdraw(claim) => pending.extend(self.withdraw(claim)?),
                 Message::NeverRan(claim) => pending.extend(self.never_ran(claim)?),
@@ -165,6 +169,9 @@ impl Bookkeeper {
                 Message::Flush(reply) => flushed.push(reply),
             }
         }
+        if let Some(present) = present {
+            pending.extend(self.catch_up(present)?);
+        }
         pending.extend(self.new_blocks_and_claims(&pending)?);
         self.commit(pending).await?;
         for reply in flushed {
@@ -172,6 +179,26 @@ impl Bookkeeper {
             let _ = reply.send(());
         }
         Ok(())
+    }
+
+    /// Who asks is matched and weighed by what was there when the question came: the watches may be behind, and what
+    /// they have told is older than what is `present`.
+    fn catch_up(&mut self, present: Present) -> Result<Vec<Pending>, BookkeeperError> {
+        for block in &present.blocks {
+            self.know_block(Arc::clone(block));
+        }
+        let there: BTreeSet<_> = present.blocks.iter().map(|block| &block.metadata.name).collect();
+        let known = self.blocks.values().map(|known| &known.object);
+        let gone: Vec<_> = known
+            .filter(|block| !there.contains(&block.metadata.name))
+            .map(Arc::clone)
+            .collect();
+        match present.object {
+            None => self.object = None,
+            Some(object) => self.know_dataset(object)?,
+        }
+        let retired = gone.iter().map(|block| self.forget_block(block));
+        retired.filter_map(Result::transpose).collect()
     }
 
     /// The ledger's engine; none while there is no ledger.

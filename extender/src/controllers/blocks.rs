@@ -42,8 +42,8 @@ impl Follower<PrivateDataBlock> for Blocks {
     }
 
     fn gone(&mut self, last: PrivateDataBlock, _: bool) {
-        if let Some((dataset, name)) = keys(&last) {
-            self.registry.send(&dataset, Message::BlockGone(name));
+        if let Some((dataset, _)) = keys(&last) {
+            self.registry.send(&dataset, Message::BlockGone(Arc::new(last)));
         }
     }
 }

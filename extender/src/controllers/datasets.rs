@@ -38,9 +38,11 @@ impl Follower<PrivateDataset> for Datasets {
 
     fn gone(&mut self, last: PrivateDataset, _: bool) {
         // Its blocks, its claims and its ledger stay as they are, unless its namespace goes.
-        if let (Some(namespace), Some(name)) = (last.metadata.namespace, last.metadata.name) {
-            self.registry
-                .send(&DatasetKey { namespace, name }, Message::DatasetGone);
+        if let (Some(namespace), Some(name)) = (last.metadata.namespace.clone(), last.metadata.name.clone()) {
+            self.registry.send(
+                &DatasetKey { namespace, name },
+                Message::DatasetGone(Arc::new(last)),
+            );
         }
     }
 }

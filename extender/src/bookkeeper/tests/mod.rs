@@ -1,0 +1,174 @@
+//! What a bookkeeper makes of what it is told, when the watches are behind the API server.
+
+mod api_server;
+
+use std::sync::Arc;
+
+use privatekube_api::{DatasetKey, PrivacyBudgetClaim, PrivateDataBlock, PrivateDataset};
+use privatekube_policy::{BlockId, ClaimId, Composition, Phase, Policy, Setting, Unlocking};
+use serde_json::{Value, json};
+
+use self::api_server::ApiServer;
+use super::{Bookkeeper, Desk, Message};
+use crate::{
+    metrics::Metrics,
+    subject::Subject,
+    writers::{Announcer, Gates, Statuses},
+};
+
+const NAMESPACE: &str = "data";
+const DATASET: &str = "taxi";
+const BLOCKS: &str = "privatedatablocks";
+const DATASETS: &str = "privatedatasets";
+const ENTRIES: &str = "privacyledgerentries";
+
+/// A bookkeeper, the API server that it reads, and the Events that it announces.
+struct World {
+    server: ApiServer,
+    books: Bookkeeper,
+    /// Takes the next Event; says whether there was one.
+    announced: Box<dyn FnMut() -> bool>,
+}
+
+impl World {
+    fn new() -> Self {
+        let server = ApiServer::default();
+        let (announcer, mut inbox) = Announcer::new();
+        let desk = Desk {
+            client: server.client(),
+            view: Arc::default(),
+            pods: Arc::default(),
+            statuses: Statuses::new().0,
+            gates: Gates::new().0,
+            announcer,
+            metrics: Metrics::new().unwrap(),
+            defaults: Setting {
+                policy: Policy::Dpf,
+                unlocking: Unlocking::Immediate,
+                composition: Composition::Basic,
+            },
+            writer: "test".into(),
+            most_blocks_measured: 10,
+        };
+        let dataset = DatasetKey {
+            namespace: NAMESPACE.into(),
+            name: DATASET.into(),
+        };
+        Self {
+            server,
+            books: Bookkeeper::new(desk, dataset),
+            announced: Box::new(move || inbox.try_recv().is_ok()),
+        }
+    }
+
+    async fn take<const N: usize>(&mut self, batch: [Message; N]) {
+        self.books.take(Vec::from(batch)).await.unwrap();
+    }
+
+    fn phase(&self, claim: &ClaimId) -> Option<Phase> {
+        self.books.engine().unwrap()?.phase(claim)
+    }
+
+    fn blocks_of(&self, claim: &ClaimId) -> Vec<String> {
+        let engine = self.books.engine().unwrap().unwrap();
+        engine.blocks_of(claim).map(ToString::to_string).collect()
+    }
+}
+
+/// A block with epsilon 10, if that is its `budget`.
+fn block(name: &str, uid: &str, budget: Option<&str>) -> Arc<PrivateDataBlock> {
+    let budget = budget.map(|epsilon| json!({"epsilon": epsilon, "delta": "0"}));
+    let object = json!({
+        "apiVersion": "privatekube.dev/v1alpha1",
+        "kind": "PrivateDataBlock",
+        "metadata": {"namespace": NAMESPACE, "name": name, "uid": uid},
+        "spec": {"dataset": DATASET, "initialBudget": budget},
+    });
+    Arc::new(serde_json::from_value(object).unwrap())
+}
+
+fn dataset(uid: &str, generation: i64, spec: &Value) -> Arc<PrivateDataset> {
+    let mut object = json!({
+        "apiVersion": "privatekube.dev/v1alpha1",
+        "kind": "PrivateDataset",
+        "metadata": {"namespace": NAMESPACE, "name": DATASET, "uid": uid, "generation": generation},
+        "spec": {"policy": "DPF", "unlocking": {"immediate": true}, "composition": "Basic"},
+    });
+    let spec = spec.as_object().unwrap().clone();
+    object["spec"].as_object_mut().unwrap().extend(spec);
+    Arc::new(serde_json::from_value(object).unwrap())
+}
+
+/// A claim on every block, and its name in the ledger.
+fn claim(name: &str, budget: &Value) -> (ClaimId, Message) {
+    let object = json!({
+        "apiVersion": "privatekube.dev/v1alpha1",
+        "kind": "PrivacyBudgetClaim",
+        "metadata": {"namespace": NAMESPACE, "name": name, "uid": name},
+        "spec": {"dataset": DATASET, "budget": budget},
+    });
+    let object: PrivacyBudgetClaim = serde_json::from_value(object).unwrap();
+    let subject = Subject::shown_by(&object).unwrap();
+    let request = Arc::new(object.request().unwrap());
+    (subject.id(), Message::Claim { subject, request })
+}
+
+fn epsilon(epsilon: &str) -> Value {
+    json!({"epsilon": epsilon, "delta": "0"})
+}
+
+#[tokio::test]
+async fn a_claim_is_not_matched_with_a_block_that_was_deleted_before_it_came() {
+    let mut world = World::new();
+    for name in ["a", "b"] {
+        let block = block(name, name, Some("10"));
+        world.server.put(BLOCKS, &*block);
+        world.take([Message::Block(block)]).await;
+    }
+    world.server.delete(BLOCKS, "b");
+    let (id, asks) = claim("c", &epsilon("1"));
+    world.take([asks]).await;
+    assert_eq!(world.blocks_of(&id), ["a"]);
+}
+
+#[tokio::test]
+async fn a_block_that_was_made_again_is_not_gone_with_the_one_before_it() {
+    let mut world = World::new();
+    let (old, new) = (block("a", "1", Some("10")), block("a", "2", Some("10")));
+    world.server.put(BLOCKS, &*old);
+    world.take([Message::Block(Arc::clone(&old))]).await;
+    let (spent, asks) = claim("first", &epsilon("9"));
+    world.take([asks]).await;
+    world.server.put(BLOCKS, &*new);
+    let (id, asks) = claim("waits", &epsilon("5"));
+    world.take([asks]).await;
+    assert_eq!(world.phase(&spent), Some(Phase::Granted));
+    assert_eq!(world.phase(&id), Some(Phase::Waiting));
+    // The watch comes this far only now.
+    world.take([Message::BlockGone(old)]).await;
+    world.take([Message::Block(new)]).await;
+    assert_eq!(world.phase(&id), Some(Phase::Waiting));
+}
+
+#[tokio::test]
+async fn a_claim_is_weighed_by_the_dataset_that_was_made_before_it_came() {
+    let mut world = World::new();
+    let old = dataset("1", 1, &json!({}));
+    let new = dataset(
+        "2",
+        1,
+        &json!({"weights": [{"namespace": NAMESPACE, "weight": 3}]}),
+    );
+    let block = block("a", "a", Some("10"));
+    world.server.put(DATASETS, &*old);
+    world.server.put(BLOCKS, &*block);
+    world
+        .take([Message::Dataset(Arc::clone(&old)), Message::Block(block)])
+        .await;
+    world.server.put(DATASETS, &*new);
+    let (id, asks) = claim("c", &epsilon("1"));
+    // The watch comes this far only now.
+    world.take([Message::DatasetGone(old), asks]).await;
+    let engine = world.books.engine().unwrap().unwrap();
+    assert_eq!(engine.claim(&id).unwrap().arrival.weight.get(), 3);
+}
