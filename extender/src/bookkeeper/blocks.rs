@@ -115,6 +115,13 @@ impl Bookkeeper {
         self.tell_block(block)
     }
 
+    /// What kept blocks from being used may be over.
+    pub(super) fn reconsider_blocks(&mut self) {
+        for known in self.blocks.values_mut() {
+            self.blocks_changed |= known.problem.take().is_some();
+        }
+    }
+
     /// The blocks that are in the ledger, or can be, by name.
     pub(super) fn usable_blocks(&self) -> impl Iterator<Item = (&String, &KnownBlock)> {
         self.blocks.iter().filter(|(_, known)| known.problem.is_none())

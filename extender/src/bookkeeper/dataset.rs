@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use privatekube_api::{PrivateDataset, Weights};
-use privatekube_policy::{Delta, Epsilon, Span};
+use privatekube_api::{FieldError, PrivateDataset, Weights};
+use privatekube_policy::{Delta, Epsilon, Setting, Span};
 
 use super::{Bookkeeper, BookkeeperError};
 
@@ -17,9 +17,7 @@ impl Bookkeeper {
             return Ok(());
         }
         self.object = Some(object);
-        for known in self.blocks.values_mut() {
-            self.blocks_changed |= known.problem.take().is_some();
-        }
+        self.reconsider_blocks();
         self.tell_dataset()
     }
 
@@ -29,6 +27,14 @@ impl Bookkeeper {
         self.object = self.object.take().filter(again);
         if self.ledger.is_none() && self.object.is_none() {
             self.desk.view.forget_dataset(&self.dataset);
+        }
+    }
+
+    /// The rules that a ledger of the dataset begins with.
+    pub(super) fn rules(&self) -> Result<Setting, FieldError> {
+        match &self.object {
+            Some(object) => object.spec.setting(),
+            None => Ok(self.desk.defaults.clone()),
         }
     }
 

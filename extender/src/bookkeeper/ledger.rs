@@ -31,12 +31,10 @@ impl Bookkeeper {
 
     pub(super) async fn open(&mut self) -> Result<(), BookkeeperError> {
         self.object = self.read_object().await;
-        let asked = self.object.as_ref().map(|object| object.spec.setting());
-        let (setting, problem) = match asked {
-            None => (self.desk.defaults.clone(), None),
-            Some(Ok(setting)) => (setting, None),
+        let (setting, problem) = match self.rules() {
+            Ok(setting) => (setting, None),
             // Only a ledger that began with other rules is opened.
-            Some(Err(problem)) => (self.desk.defaults.clone(), Some(problem)),
+            Err(problem) => (self.desk.defaults.clone(), Some(problem)),
         };
         let began = Instant::now();
         let ledger = Ledger::open(self.store(), self.desk.writer.clone(), setting)
@@ -55,6 +53,21 @@ impl Bookkeeper {
             self.know_block(block);
         }
         self.tell_everything()
+    }
+
+    /// A ledger begins with its first entry, and with the rules that hold then: an empty one that was opened with others
+    /// is opened again.
+    pub(super) async fn keep_to_rules(&mut self) -> Result<(), BookkeeperError> {
+        let opened_with = match &self.ledger {
+            Some(ledger) if ledger.head().sequence == 0 => ledger.setting(),
+            _ => return Ok(()),
+        };
+        if self.rules().is_ok_and(|rules| rules == *opened_with) {
+            return Ok(());
+        }
+        self.ledger = None;
+        self.reconsider_blocks();
+        self.open().await
     }
 
     /// The dataset's object is gone. If that is because its namespace is, and nothing else happens, only the missing

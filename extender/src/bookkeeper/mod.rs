@@ -172,6 +172,7 @@ impl Bookkeeper {
         if let Some(present) = present {
             pending.extend(self.catch_up(present)?);
         }
+        self.keep_to_rules().await?;
         pending.extend(self.new_blocks_and_claims(&pending)?);
         self.commit(pending).await?;
         for reply in flushed {

@@ -172,3 +172,24 @@ async fn a_claim_is_weighed_by_the_dataset_that_was_made_before_it_came() {
     let engine = world.books.engine().unwrap().unwrap();
     assert_eq!(engine.claim(&id).unwrap().arrival.weight.get(), 3);
 }
+
+#[tokio::test]
+async fn a_ledger_begins_with_the_rules_of_its_first_entry() {
+    let mut world = World::new();
+    let block = block("a", "a", None);
+    world.server.put(BLOCKS, &*block);
+    // It states no budget, so that it waits for its dataset.
+    world.take([Message::Block(block)]).await;
+    assert_eq!(world.server.all(ENTRIES).len(), 0);
+    let dataset = dataset(
+        "1",
+        1,
+        &json!({"policy": "FCFS", "guarantee": {"epsilon": 10, "delta": 0}}),
+    );
+    world.server.put(DATASETS, &*dataset);
+    world.take([Message::Dataset(dataset)]).await;
+    assert_eq!(world.server.all(ENTRIES).len(), 1);
+    let engine = world.books.engine().unwrap().unwrap();
+    assert_eq!(engine.setting().policy, Policy::Fcfs { refusing: false });
+    assert!(engine.block(&BlockId::from("a")).is_some());
+}
