@@ -86,8 +86,14 @@ impl Bookkeeper {
         let guarantee = self.default_guarantee();
         for (name, known) in self.usable_blocks() {
             let block = BlockId::from(name.as_str());
+            let books = engine.block(&block);
+            let in_ledger = books.as_ref().is_some_and(|books| !books.retired) && !retiring.contains(&block);
+            // What its dataset states for blocks that state no budget is for those to come.
+            if in_ledger && known.object.spec.initial_budget.is_none() {
+                continue;
+            }
             let capacity = known.object.spec.capacity(composition, guarantee);
-            match (engine.block(&block), capacity) {
+            match (books, capacity) {
                 (_, Err(problem)) => problems.push((block, problem.to_string())),
                 // A block is its name. Made again under it, it has what it had left.
                 (Some(books), Ok(capacity)) if books.capacity != capacity => problems.push((
@@ -96,7 +102,7 @@ impl Bookkeeper {
                      so give the block another name"
                         .to_owned(),
                 )),
-                (Some(books), Ok(_)) if !books.retired && !retiring.contains(&block) => {}
+                (_, Ok(_)) if in_ledger => {}
                 (_, Ok(capacity)) => events.push(Event::AddBlock { block, capacity }.into()),
             }
         }

@@ -193,3 +193,32 @@ async fn a_ledger_begins_with_the_rules_of_its_first_entry() {
     assert_eq!(engine.setting().policy, Policy::Fcfs { refusing: false });
     assert!(engine.block(&BlockId::from("a")).is_some());
 }
+
+#[tokio::test]
+async fn another_guarantee_of_the_dataset_is_for_blocks_to_come() {
+    let mut world = World::new();
+    let guarantee = |epsilon| json!({"guarantee": {"epsilon": epsilon, "delta": 0}});
+    let before = dataset("1", 1, &guarantee(10));
+    let first = block("a", "a", None);
+    world.server.put(DATASETS, &*before);
+    world.server.put(BLOCKS, &*first);
+    world
+        .take([Message::Dataset(before), Message::Block(first)])
+        .await;
+    for (name, dataset) in [
+        ("b", dataset("1", 2, &guarantee(20))),
+        ("c", dataset("1", 3, &json!({}))),
+    ] {
+        let block = block(name, name, Some("10"));
+        world.server.put(DATASETS, &*dataset);
+        world.server.put(BLOCKS, &*block);
+        world
+            .take([Message::Dataset(dataset), Message::Block(block)])
+            .await;
+        let problem = &world.books.blocks["a"].problem;
+        assert_eq!(*problem, None);
+    }
+    let (id, asks) = claim("c", &epsilon("1"));
+    world.take([asks]).await;
+    assert_eq!(world.blocks_of(&id), ["a", "b", "c"]);
+}
