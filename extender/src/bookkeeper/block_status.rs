@@ -6,6 +6,9 @@ use privatekube_policy::{BlockBooks, BlockId, Composition};
 use super::{Bookkeeper, BookkeeperError, amounts::amounts, condition::condition};
 use crate::{clock, view::BlockView, writers::StatusKey};
 
+/// The parts of a block's budget: the label of its metrics.
+const STATES: [&str; 4] = ["locked", "available", "allocated", "consumed"];
+
 impl Bookkeeper {
     /// Tells how a block's budget stands, or why the block can't be used.
     pub(super) fn tell_block(&mut self, block: &BlockId) -> Result<(), BookkeeperError> {
@@ -29,7 +32,7 @@ impl Bookkeeper {
         ready.observed_generation = metadata.generation;
         status.conditions = vec![ready];
         if known.measured {
-            self.measure_block(block, &status);
+            self.measure_block(block.as_str(), &status);
         }
         let view = BlockView {
             status,
@@ -42,25 +45,36 @@ impl Bookkeeper {
         Ok(())
     }
 
-    fn measure_block(&self, block: &BlockId, status: &PrivateDataBlockStatus) {
+    fn measure_block(&self, block: &str, status: &PrivateDataBlockStatus) {
         let parts = [
-            ("locked", &status.locked),
-            ("available", &status.available),
-            ("allocated", &status.allocated),
-            ("consumed", &status.consumed),
+            &status.locked,
+            &status.available,
+            &status.allocated,
+            &status.consumed,
         ];
-        let [namespace, dataset] = self.labels();
-        for (state, amounts) in parts {
+        for (state, amounts) in STATES.into_iter().zip(parts) {
             let Some(epsilon) = amounts.as_ref().and_then(|amounts| amounts.epsilon.parse().ok()) else {
                 continue;
             };
-            let labels = [namespace, dataset, block.as_str(), state];
-            self.desk
-                .metrics
-                .block_epsilon
-                .with_label_values(&labels)
+            let measured = &self.desk.metrics.block_epsilon;
+            measured
+                .with_label_values(&self.block_labels(block, state))
                 .set(epsilon);
         }
+    }
+
+    /// Measures a block no more.
+    pub(super) fn unmeasure_block(&self, block: &str) {
+        for state in STATES {
+            // There is none of a block that had no metrics of its own, or was never in the ledger.
+            let measured = &self.desk.metrics.block_epsilon;
+            let _ = measured.remove_label_values(&self.block_labels(block, state));
+        }
+    }
+
+    fn block_labels<'a>(&'a self, block: &'a str, state: &'a str) -> [&'a str; 4] {
+        let [namespace, dataset] = self.labels();
+        [namespace, dataset, block, state]
     }
 }
 

@@ -30,7 +30,10 @@ impl Bookkeeper {
             .is_some_and(|known| known.object.metadata.uid == object.metadata.uid);
         if !same && object.metadata.deletion_timestamp.is_none() {
             let dimensions = object.spec.dimensions();
-            let measured = self.blocks.len() < self.desk.most_blocks_measured;
+            let measured = match self.blocks.get(&name) {
+                Some(before) => before.measured,
+                None => self.blocks.len() < self.desk.most_blocks_measured,
+            };
             self.blocks.insert(
                 name,
                 KnownBlock {
@@ -55,6 +58,7 @@ impl Bookkeeper {
             return Ok(None);
         }
         self.blocks.remove(name);
+        self.unmeasure_block(name);
         let block = BlockId::from(name);
         self.desk.view.forget_block(&self.block_key(&block));
         let live = self

@@ -3,7 +3,7 @@
 use privatekube_api::{FieldError, PolicyName, PrivateDatasetStatus, conditions};
 use privatekube_policy::{Engine, Phase};
 
-use super::{Bookkeeper, BookkeeperError, condition::condition};
+use super::{Bookkeeper, BookkeeperError, condition::condition, telling::word};
 use crate::{clock, view::DatasetView, writers::StatusKey};
 
 impl Bookkeeper {
@@ -50,6 +50,20 @@ impl Bookkeeper {
             self.desk.statuses.write(StatusKey::Dataset(self.dataset.clone()));
         }
         Ok(())
+    }
+
+    /// Measures no more how the dataset stands.
+    pub(super) fn unmeasure_dataset(&self) {
+        let (metrics, [namespace, dataset]) = (&self.desk.metrics, self.labels());
+        // What was never measured isn't there.
+        for gauge in [&metrics.blocks, &metrics.sequence] {
+            let _ = gauge.remove_label_values(&[namespace, dataset]);
+        }
+        for phase in self.phases.keys() {
+            let _ = metrics
+                .claims
+                .remove_label_values(&[namespace, dataset, word(*phase)]);
+        }
     }
 
     fn ready(&self, engine: Option<&Engine>) -> Ready {

@@ -104,8 +104,10 @@ impl Bookkeeper {
         }
         for block in self.blocks.keys() {
             view.forget_block(&(self.dataset.clone(), block.clone()));
+            self.unmeasure_block(block);
         }
         view.forget_dataset(&self.dataset);
+        self.unmeasure_dataset();
         Ok(())
     }
 

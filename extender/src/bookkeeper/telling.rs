@@ -178,7 +178,7 @@ pub(super) fn note(subject: &Subject, phase: Phase, message: &str) -> String {
 }
 
 /// A phase in one word: the label of metrics.
-const fn word(phase: Phase) -> &'static str {
+pub(super) const fn word(phase: Phase) -> &'static str {
     match phase {
         Phase::Waiting => "Waiting",
         Phase::Granted => "Granted",

@@ -1,4 +1,4 @@
-//! An API server of which a bookkeeper sees no more than the objects of one namespace.
+//! An API server that keeps the objects of one namespace, and knows of no namespace itself.
 
 use std::{
     collections::BTreeMap,
@@ -29,6 +29,7 @@ impl ApiServer {
         let router = Router::new()
             .route(&resources, get(list).post(create))
             .route(&format!("{resources}/{{name}}"), get(read))
+            .fallback(async || refusal(StatusCode::NOT_FOUND, "NotFound"))
             .with_state(self.clone());
         Client::new(router, NAMESPACE)
     }

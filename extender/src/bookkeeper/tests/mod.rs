@@ -9,7 +9,7 @@ use privatekube_policy::{BlockId, ClaimId, Composition, Phase, Policy, Setting, 
 use serde_json::{Value, json};
 
 use self::api_server::ApiServer;
-use super::{Bookkeeper, Desk, Message};
+use super::{Bookkeeper, BookkeeperError, Desk, Message};
 use crate::{
     metrics::Metrics,
     subject::Subject,
@@ -221,4 +221,42 @@ async fn another_guarantee_of_the_dataset_is_for_blocks_to_come() {
     let (id, asks) = claim("c", &epsilon("1"));
     world.take([asks]).await;
     assert_eq!(world.blocks_of(&id), ["a", "b", "c"]);
+}
+
+#[tokio::test]
+async fn a_block_that_is_gone_is_not_measured() {
+    let mut world = World::new();
+    let block = block("a", "a", Some("10"));
+    world.server.put(BLOCKS, &*block);
+    world.take([Message::Block(Arc::clone(&block))]).await;
+    let measured = |world: &World| world.books.desk.metrics.text().unwrap().contains("block=\"a\"");
+    assert!(measured(&world));
+    world.server.delete(BLOCKS, "a");
+    world.take([Message::BlockGone(block)]).await;
+    assert!(!measured(&world));
+}
+
+#[tokio::test]
+async fn a_dataset_that_goes_with_its_namespace_leaves_no_gauge() {
+    let mut world = World::new();
+    let block = block("a", "a", Some("10"));
+    world.server.put(BLOCKS, &*block);
+    world
+        .take([Message::Block(block), claim("c", &epsilon("1")).1])
+        .await;
+    let gauges = |world: &World| -> Vec<String> {
+        let text = world.books.desk.metrics.text().unwrap();
+        let gauges = ["blocks", "claims", "ledger_sequence", "block_epsilon"];
+        let gauges = gauges.map(|gauge| format!("privatekube_{gauge}{{"));
+        let lines = text.lines();
+        lines
+            .filter(|line| gauges.iter().any(|gauge| line.starts_with(gauge)))
+            .map(str::to_owned)
+            .collect()
+    };
+    assert_eq!(gauges(&world).len(), 7);
+    // The server knows no namespace.
+    let lost = BookkeeperError::Lost(world.books.dataset.clone(), 1);
+    world.books.ends(lost).await.unwrap();
+    assert_eq!(gauges(&world), [""; 0]);
 }
