@@ -35,6 +35,16 @@ impl Bookkeeper {
 
     fn tell_outside(&self, subject: Subject, phase: Phase, reason: &str, message: &str) {
         let id = subject.id();
+        // A status is a change of its object, with which the claim comes again.
+        let told = self.desk.view.claim(&id);
+        if told.is_some_and(|told| {
+            let status = &told.status;
+            told.phase == phase
+                && status.reason.as_deref() == Some(reason)
+                && status.message.as_deref() == Some(message)
+        }) {
+            return;
+        }
         let now = clock::meta_time(clock::now());
         let condition = |type_, is| condition(type_, is, reason, message, now.clone());
         let mut conditions = vec![condition(conditions::GRANTED, false)];

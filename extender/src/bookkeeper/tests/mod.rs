@@ -260,3 +260,18 @@ async fn a_dataset_that_goes_with_its_namespace_leaves_no_gauge() {
     world.books.ends(lost).await.unwrap();
     assert_eq!(gauges(&world), [""; 0]);
 }
+
+#[tokio::test]
+async fn a_claim_that_makes_no_sense_is_told_so_once() {
+    let mut world = World::new();
+    let block = block("a", "a", Some("10"));
+    world.server.put(BLOCKS, &*block);
+    world.take([Message::Block(block)]).await;
+    let curve = json!({"renyi": [{"order": 4, "epsilon": "1"}]});
+    for _ in 0..2 {
+        // Its own status is a change of the object, with which it is sent again.
+        world.take([claim("c", &curve).1]).await;
+    }
+    assert!((world.announced)());
+    assert!(!(world.announced)());
+}
