@@ -70,6 +70,13 @@ impl Order {
     pub fn value(self) -> f64 {
         self.0 as f64 / 1e6
     }
+
+    /// The order less 1 as a float: by subtracting 1 from the float, one near 1 would lose its digits.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "an order has at most 15 digits")]
+    pub(crate) fn less_one(self) -> f64 {
+        self.0.saturating_sub(1_000_000) as f64 / 1e6
+    }
 }
 
 impl FromStr for Order {

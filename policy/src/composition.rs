@@ -133,8 +133,8 @@ fn keep_promise(
     reason = "rounded down on purpose"
 )]
 fn renyi_capacity(epsilon: Epsilon, delta: Delta, order: Order) -> i64 {
-    let cost = libm::log(1e18 / delta.units() as f64) / (order.value() - 1.0);
-    // Relative error of a logarithm and a division: a few 1e-16; the cost is at most 41.5 / 1e-6.
+    let cost = libm::log(1e18 / delta.units() as f64) / order.less_one();
+    // Relative error of a logarithm and two divisions: a few 1e-16; the cost is at most 41.5 / 1e-6.
     let cost_units = (cost * 1e12 * (1.0 + 1e-14)).ceil();
     saturate(epsilon.units().saturating_sub(cost_units as i128)).max(0)
 }
@@ -179,6 +179,19 @@ mod tests {
         let composition = Composition::Renyi(Orders::new(vec![order("1.000001"), order("32")]).unwrap());
         let capacity = composition.capacity("1".parse().unwrap(), "1e-18".parse().unwrap());
         assert_eq!(capacity.unwrap().units()[0], 0);
+    }
+
+    #[test]
+    fn capacity_is_never_rounded_up_next_to_order_1() {
+        // With 60 digits.
+        for (near, epsilon, delta, exact) in [
+            ("1.000005", "3843668.479175", "1e-7", 620_049_348_983_336_042_i64),
+            ("1.003527", "271.469303", "0.5", 74_943_309_078_836),
+        ] {
+            let capacity = renyi_capacity(epsilon.parse().unwrap(), delta.parse().unwrap(), order(near));
+            assert!(capacity <= exact, "{near}: {capacity} is more than {exact}");
+            assert!(capacity > exact - exact / 10_000_000_000, "{near}: {capacity}");
+        }
     }
 
     #[test]

@@ -241,6 +241,37 @@ fn there_is_no_order_1_and_nothing_is_free_next_to_it() {
     }
 }
 
+/// An order less 1 has few digits as the difference of two floats.
+#[test]
+fn conversions_lose_no_digits_next_to_order_1() {
+    let next = orders(&["1.000002"]);
+    for (mechanism, delta, conversion, exact) in [
+        // With 60 digits, from the curve as it is charged.
+        (
+            "zcdp(rho=8.621976758952957e-05)",
+            "0.1",
+            Conversion::Basic,
+            "1151292.546583242783",
+        ),
+        (
+            "laplace(scale=1.6870985010964819)",
+            "1e-18",
+            Conversion::Improved,
+            "20723251.86012996519",
+        ),
+    ] {
+        let mechanism: Mechanism = mechanism.parse().unwrap();
+        let curve = mechanism.demand(&Composition::Renyi(next.clone())).unwrap();
+        let proven = conversion.epsilon(&next, &curve, delta.parse().unwrap()).unwrap();
+        let exact: f64 = exact.parse().unwrap();
+        let value = float(proven.value);
+        assert!(
+            value >= exact && value < exact * (1.0 + 1e-9),
+            "{mechanism}: {value}, not {exact}"
+        );
+    }
+}
+
 #[test]
 fn nothing_is_proven_without_a_delta_or_beyond_64_bits() {
     let orders = orders(&["2", "64"]);

@@ -74,6 +74,19 @@ fn sampled_gaussians_cost_no_less_than_the_true_value_and_hardly_more() {
     }
 }
 
+/// Where A is near 2, its terms cancel to 0 from hundreds of thousands.
+#[test]
+fn sampled_gaussians_cost_no_less_than_the_true_value_at_large_orders() {
+    for line in [
+        "dp-sgd(noise-multiplier=67974.9014265515,sample-rate=0.5,steps=10000000) 32289 8.735106287285161999855",
+        "dp-sgd(noise-multiplier=15.958882534745115,sample-rate=3.11920788787097e-08,steps=10000000) 8804 0.1286428688269",
+        "dp-sgd(noise-multiplier=4.473793269472313,sample-rate=1e-09,steps=10000000) 830 0.1487968751402",
+        "dp-sgd(noise-multiplier=3.8351056304040654,sample-rate=1e-09,steps=10000000) 610.176282 2.659146106928854",
+    ] {
+        is_charged(line, 1e-8);
+    }
+}
+
 #[test]
 #[allow(clippy::cast_precision_loss, reason = "the tolerance is larger")]
 fn laplace_costs_no_less_than_the_true_value_and_hardly_more() {
@@ -109,8 +122,7 @@ fn is_charged(line: &str, margin: f64) {
 #[test]
 fn pure_exponential_and_randomized_response_cost_no_less_than_the_true_value_and_hardly_more() {
     for line in lines(include_str!("known/finite.txt")) {
-        let order: f64 = line.split(' ').nth(1).unwrap().parse().unwrap();
-        is_charged(line, 3e-12 * (order / 1000.0).max(1.0));
+        is_charged(line, 3e-12);
     }
 }
 

@@ -23,7 +23,7 @@ pub fn adaptive_delta(orders: &Orders, capacity: &Budget, epsilon: Epsilon) -> D
     let units = deltas.map(|(order, units)| {
         #[expect(clippy::cast_precision_loss, reason = "the margin is larger")]
         let cost = *units as f64 / 1e12;
-        delta_units(Conversion::Improved.log_delta_at(order.value(), cost, epsilon)).units()
+        delta_units(Conversion::Improved.log_delta_at(order, cost, epsilon)).units()
     });
     Delta::from_units(units.fold(0, |sum: i128, units| sum.saturating_add(units).min(one)))
 }

@@ -52,7 +52,7 @@ impl Conversion {
             return None;
         }
         let proven = finite(orders, curve).map(|(order, epsilon)| Proven {
-            value: self.epsilon_at(order.value(), epsilon, delta),
+            value: self.epsilon_at(order, epsilon, delta),
             order,
         });
         proven.min_by_key(|proven| proven.value)
@@ -63,7 +63,7 @@ impl Conversion {
     #[must_use]
     pub fn delta(self, orders: &Orders, curve: &Budget, epsilon: Epsilon) -> Option<Proven<Delta>> {
         let proven = finite(orders, curve).map(|(order, cost)| Proven {
-            value: delta_units(self.log_delta_at(order.value(), cost, epsilon)),
+            value: delta_units(self.log_delta_at(order, cost, epsilon)),
             order,
         });
         proven.min_by_key(|proven| proven.value)
@@ -74,19 +74,20 @@ impl Conversion {
         clippy::cast_possible_truncation,
         reason = "rounded up on purpose"
     )]
-    fn epsilon_at(self, order: f64, epsilon: f64, delta: Delta) -> Epsilon {
+    fn epsilon_at(self, order: Order, epsilon: f64, delta: Delta) -> Epsilon {
         let one = 10_i128.pow(Delta::DECIMALS);
         if delta.units() >= one {
             return Epsilon::ZERO;
         }
         let log_delta = log(delta.units() as f64 / 1e18);
+        let less_one = order.less_one();
         let terms = match self {
-            Self::Basic => [epsilon, -log_delta / (order - 1.0), 0.0, 0.0],
+            Self::Basic => [epsilon, -log_delta / less_one, 0.0, 0.0],
             Self::Improved => [
                 epsilon,
-                -log_delta / (order - 1.0),
-                -log(order) / (order - 1.0),
-                log1p(-1.0 / order),
+                -log_delta / less_one,
+                -log1p(less_one) / less_one,
+                log_less_one_part(order),
             ],
         };
         let units = (sum_up(&terms) * 1e12).ceil();
@@ -95,16 +96,30 @@ impl Conversion {
 
     /// ln of the delta that one order proves, with a margin.
     #[expect(clippy::cast_precision_loss, reason = "the margin is larger")]
-    pub(super) fn log_delta_at(self, order: f64, cost: f64, epsilon: Epsilon) -> f64 {
-        let less_one = order - 1.0;
+    pub(super) fn log_delta_at(self, order: Order, cost: f64, epsilon: Epsilon) -> f64 {
+        let less_one = order.less_one();
         let terms = [less_one * cost, -less_one * (epsilon.units() as f64 / 1e12)];
         match self {
             Self::Basic => sum_up(&terms),
             Self::Improved => {
                 let [cost, epsilon] = terms;
-                sum_up(&[cost, epsilon, less_one * log1p(-1.0 / order), -log(order)])
+                sum_up(&[
+                    cost,
+                    epsilon,
+                    less_one * log_less_one_part(order),
+                    -log1p(less_one),
+                ])
             }
         }
+    }
+}
+
+/// ln(1 - 1/order), without losing digits at either end.
+fn log_less_one_part(order: Order) -> f64 {
+    if order.less_one() < 1.0 {
+        log(order.less_one() / order.value())
+    } else {
+        log1p(-1.0 / order.value())
     }
 }
 

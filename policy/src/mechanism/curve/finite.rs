@@ -4,8 +4,8 @@ use libm::{expm1, log, log1p};
 
 use super::{
     MARGIN,
-    moment::{log_one_plus_exp, log_part_less, log_part_more, log_sum},
-    sum_margin, units,
+    moment::{Part, log_moment, log_part_less, log_part_more},
+    units,
 };
 use crate::{Epsilon, budget::saturate, mechanism::neighbours::Neighbours};
 
@@ -15,17 +15,18 @@ struct Loss {
     log_weight: f64,
 }
 
-fn renyi_epsilon(losses: &[Loss], order: f64) -> f64 {
-    let part = |loss: &Loss| {
-        let part = if loss.loss > 0.0 {
-            log_part_more
-        } else {
-            log_part_less
-        };
-        loss.log_weight + part(loss.loss, order)
+/// Their divergence in units, with a margin.
+fn renyi_units(losses: &[Loss], order: f64) -> i64 {
+    let part = |Loss { loss, log_weight }: &Loss| {
+        let log_part = if *loss > 0.0 { log_part_more } else { log_part_less };
+        Part {
+            log: log_weight + log_part(*loss, order),
+            size: log_weight.abs() + 2.0 * order * loss.abs(),
+        }
     };
-    let parts: Vec<f64> = losses.iter().map(part).collect();
-    log_one_plus_exp(log_sum(&parts)) / (order - 1.0)
+    let parts: Vec<Part> = losses.iter().map(part).collect();
+    let moment = log_moment(&parts, 1.0);
+    units(moment.value / (order - 1.0), moment.margin)
 }
 
 /// The most that any epsilon-DP mechanism can cost: a fair answer to a yes-or-no question that is true with
@@ -39,7 +40,7 @@ pub(in crate::mechanism) fn pure(epsilon: Epsilon, order: f64) -> i64 {
 pub(super) fn pure_units(epsilon: f64, order: f64) -> i64 {
     let log_weight = -log1p(libm::exp(-epsilon));
     let losses = [epsilon, -epsilon].map(|loss| Loss { loss, log_weight });
-    units(renyi_epsilon(&losses, order), sum_margin(order)).min(units(epsilon, MARGIN))
+    renyi_units(&losses, order).min(units(epsilon, MARGIN))
 }
 
 /// The most that any epsilon-bounded-range mechanism can cost, which the exponential mechanism is: its losses lie
@@ -67,7 +68,7 @@ pub(in crate::mechanism) fn exponential(epsilon: Epsilon, order: f64) -> i64 {
             log_weight: log_share(range - gap),
         },
     ];
-    units(renyi_epsilon(&losses, order), sum_margin(order)).min(bound)
+    renyi_units(&losses, order).min(bound)
 }
 
 /// A uniformly drawn answer with probability `noise_probability`, else the true one.
@@ -82,19 +83,19 @@ pub(in crate::mechanism) fn randomized_response(
     let log_others = log((categories - 1.0) / categories);
     let direction = |more: (f64, f64), less: (f64, f64)| {
         let losses = [more, less].map(|(loss, log_weight)| Loss { loss, log_weight });
-        renyi_epsilon(&losses, order)
+        renyi_units(&losses, order)
     };
     let (above, below) = response_losses(noise_probability, categories, neighbours);
-    let epsilon = match neighbours {
+    let cost = match neighbours {
         // The answers are the truth of one, that of the other and the rest, which is as probable for both.
         Neighbours::ReplaceOne => direction((above, log_truth), (-below, log_truth)),
         // The larger of both directions.
-        Neighbours::ReplaceSpecial => f64::max(
+        Neighbours::ReplaceSpecial => i64::max(
             direction((above, log_truth), (-below, log_others)),
             direction((below, log_others), (-above, log_truth)),
         ),
     };
-    units(epsilon, sum_margin(order)).min(response_pure(noise_probability, categories, neighbours))
+    cost.min(response_pure(noise_probability, categories, neighbours))
 }
 
 /// Its pure epsilon.

@@ -20,11 +20,6 @@ pub(super) use sampled_laplace::{sampled_laplace, sampled_pure};
 /// Relative; of formulas of a few operations.
 const MARGIN: f64 = 1e-14;
 
-/// Relative; of sums of many terms. It grows as the logarithms summed do.
-fn sum_margin(order: f64) -> f64 {
-    1e-12 * (order / 1000.0).max(1.0)
-}
-
 /// `epsilon`, which is above 0 whatever the float says, in units, rounded up; what isn't a number never fits.
 #[expect(clippy::cast_possible_truncation, reason = "it saturates")]
 fn units(epsilon: f64, margin: f64) -> i64 {

@@ -6,22 +6,60 @@
 
 use libm::{exp, expm1, log, log1p};
 
+/// Relative; what a margin is at least.
+const LEAST_MARGIN: f64 = 1e-12;
+
+/// ln of one outcome's part of a moment.
+#[derive(Clone, Copy)]
+pub(super) struct Part {
+    /// The logarithm.
+    pub(super) log: f64,
+    /// The sizes of all that it was added up from, each of which is off by some units in its last place.
+    pub(super) size: f64,
+}
+
+/// ln of a moment.
+pub(super) struct LogMoment {
+    /// The logarithm, above 0.
+    pub(super) value: f64,
+    /// More than it may be too small by, relatively.
+    pub(super) margin: f64,
+}
+
+/// ln(1 + `factor` x the sum of e^`parts`).
+pub(super) fn log_moment(parts: &[Part], factor: f64) -> LogMoment {
+    /// Parts that are e^-60 of the largest don't count, however many and however far off they are.
+    const NEGLIGIBLE: f64 = 60.0;
+    /// Units in the last place that each size may be off by: three operations and their arguments.
+    const OFF: f64 = 4.0 * f64::EPSILON;
+    let most = parts
+        .iter()
+        .map(|part| part.log)
+        .fold(f64::NEG_INFINITY, f64::max);
+    let (mut sum, mut terms, mut size) = (0.0, 0.0, 0.0_f64);
+    for part in parts {
+        sum += exp(part.log - most);
+        if part.log >= most - NEGLIGIBLE {
+            terms += 1.0;
+            size = size.max(part.size);
+        }
+    }
+    let log_sum = most + log(sum * factor);
+    let value = log_one_plus_exp(log_sum);
+    // What the logarithm of the sum is off by is in the value at most as much, and relative to it, too.
+    let off = OFF * size + f64::EPSILON * terms;
+    LogMoment {
+        value,
+        margin: LEAST_MARGIN + off / value.max(1.0),
+    }
+}
+
 /// ln(1 + e^x).
-pub(super) fn log_one_plus_exp(x: f64) -> f64 {
+fn log_one_plus_exp(x: f64) -> f64 {
     if x > 0.0 {
         x + log1p(exp(-x))
     } else {
         log1p(exp(x))
-    }
-}
-
-/// ln of the sum of e^`logs`.
-pub(super) fn log_sum(logs: &[f64]) -> f64 {
-    let most = logs.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    if most.is_finite() {
-        most + log(logs.iter().map(|term| exp(term - most)).sum())
-    } else {
-        most
     }
 }
 
@@ -32,6 +70,11 @@ pub(super) fn sampled_loss(loss: f64, rate: f64) -> f64 {
     } else {
         log(rate) + loss + log1p((1.0 - rate) / rate * exp(-loss))
     }
+}
+
+/// How much more [`sampled_loss`] is for more `loss`: at most as much.
+pub(super) fn sampled_slope(loss: f64, sampled: f64, rate: f64) -> f64 {
+    (rate * exp(loss - sampled)).min(1.0)
 }
 
 /// ln of an outcome's part of the moment less 1, given its privacy loss ln(P/Q), ln P and ln Q.

@@ -5,8 +5,8 @@ use libm::{expm1, log, log1p, sqrt};
 use super::{
     MARGIN,
     gaussian::gaussian_epsilon,
-    moment::{log_one_plus_exp, log_part_less, log_part_more, log_sum, sampled_loss},
-    sum_margin, units,
+    moment::{LogMoment, Part, log_moment, log_part_less, log_part_more, sampled_loss, sampled_slope},
+    units,
 };
 
 /// Beyond it, subsampling is not counted in favour of a mechanism.
@@ -23,12 +23,12 @@ pub(in crate::mechanism) fn sampled_gaussian(sigma: f64, rate: f64, steps: u64, 
     if rate >= 1.0 || order > MOST_SUMMED_ORDER {
         return whole;
     }
-    let log_moment = if order.fract() == 0.0 {
-        log_moment_whole(sigma, rate, order)
+    let moment = if order.fract() == 0.0 {
+        moment_whole(sigma, rate, order)
     } else {
-        log_moment_fractional(sigma, rate, order)
+        moment_fractional(sigma, rate, order)
     };
-    units(log_moment / (order - 1.0) * steps, sum_margin(order)).min(whole)
+    units(moment.value / (order - 1.0) * steps, moment.margin).min(whole)
 }
 
 /// ln(e^x - 1).
@@ -40,60 +40,103 @@ fn log_expm1(x: f64) -> f64 {
     }
 }
 
-/// ln A for a whole order. A is the mean of e^((k^2-k) / 2 sigma^2) over a binomial k (equation 3.1 there), so A - 1 is
+/// A for a whole order: it is the mean of e^((k^2-k) / 2 sigma^2) over a binomial k (equation 3.1 there), so A - 1 is
 /// that of e^(...) - 1, in which k = 0 and 1 have no part.
-fn log_moment_whole(sigma: f64, rate: f64, order: f64) -> f64 {
+fn moment_whole(sigma: f64, rate: f64, order: f64) -> LogMoment {
     let (log_rate, log_rest) = (log(rate), log1p(-rate));
-    let mut log_choose = log(order);
-    let mut logs = Vec::new();
+    let mut choose = LongSum::default();
+    choose.add(log(order));
+    let mut parts = Vec::new();
     let mut k = 2.0;
     while k <= order {
-        log_choose += log((order - k + 1.0) / k);
+        choose.add(log((order - k + 1.0) / k));
         let exponent = k * (k - 1.0) / sigma / sigma / 2.0;
-        logs.push(log_choose + (order - k) * log_rest + k * log_rate + log_expm1(exponent));
+        let (rest, rated) = ((order - k) * log_rest, k * log_rate);
+        parts.push(Part {
+            log: choose.value() + rest + rated + log_expm1(exponent),
+            size: choose.size + k - rest - rated + exponent,
+        });
         k += 1.0;
     }
-    log_one_plus_exp(log_sum(&logs))
+    log_moment(&parts, 1.0)
 }
 
-/// ln A for an order between whole ones.
+/// A sum of many terms of both signs that is off by no more than these are (Neumaier 1974).
+#[derive(Default)]
+struct LongSum {
+    sum: f64,
+    lost: f64,
+    /// The sum of the terms' sizes.
+    size: f64,
+}
+
+impl LongSum {
+    fn add(&mut self, term: f64) {
+        let sum = self.sum + term;
+        let (large, small) = if self.sum.abs() >= term.abs() {
+            (self.sum, term)
+        } else {
+            (term, self.sum)
+        };
+        self.lost += (large - sum) + small;
+        self.sum = sum;
+        self.size += term.abs();
+    }
+
+    fn value(&self) -> f64 {
+        self.sum + self.lost
+    }
+}
+
+/// A for an order between whole ones.
 ///
-/// A is the mean of r^a with r = 1 - q + q e^(u/s - 1/2s^2) over a standard normal u, summed as `moment` says, with
+/// It is the mean of r^a with r = 1 - q + q e^(u/s - 1/2s^2) over a standard normal u, summed as `moment` says, with
 /// equal steps: the integrand is analytic up to pi s from the real line, so with the step used the sum is off by less
 /// than e^-100 of it. (The erfc series of section 3.3 there has terms of both signs, which cost the digits of small
 /// values, and falls only as a power.)
-fn log_moment_fractional(sigma: f64, rate: f64, order: f64) -> f64 {
+fn moment_fractional(sigma: f64, rate: f64, order: f64) -> LogMoment {
     const TAIL: f64 = 12.0;
     let step = sigma.min(1.0) / 8.0;
     let end = order / sigma + TAIL;
     let points = (end + TAIL) / step;
     if points.is_nan() || points > MOST_POINTS {
-        return log_moment_interpolated(sigma, rate, order);
+        return moment_interpolated(sigma, rate, order);
     }
-    let mut logs = Vec::new();
+    let mut parts = Vec::new();
     let mut at = 0.0;
     while at <= points {
         let u = at * step - TAIL;
-        let sampled = sampled_loss((u - 1.0 / (2.0 * sigma)) / sigma, rate);
+        let loss = (u - 1.0 / (2.0 * sigma)) / sigma;
+        let sampled = sampled_loss(loss, rate);
         let part = if sampled > 0.0 {
             sampled + log_part_more(sampled, order)
         } else {
             log_part_less(sampled, order)
         };
-        logs.push(part - u * u / 2.0);
+        let of_loss = sampled_slope(loss, sampled, rate) * loss.abs() + sampled.abs();
+        parts.push(Part {
+            log: part - u * u / 2.0,
+            size: u * u + 2.0 * order * of_loss,
+        });
         at += 1.0;
     }
-    log_one_plus_exp(log_sum(&logs) + log(step / sqrt(2.0 * std::f64::consts::PI)))
+    log_moment(&parts, step / sqrt(2.0 * std::f64::consts::PI))
 }
 
 /// An upper bound: ln A is convex in the order and 0 at order 1.
-fn log_moment_interpolated(sigma: f64, rate: f64, order: f64) -> f64 {
+fn moment_interpolated(sigma: f64, rate: f64, order: f64) -> LogMoment {
     let below = order.floor();
     let weight = order - below;
-    let low = if below > 1.0 {
-        log_moment_whole(sigma, rate, below)
-    } else {
-        0.0
-    };
-    low * (1.0 - weight) + log_moment_whole(sigma, rate, below + 1.0) * weight
+    let high = moment_whole(sigma, rate, below + 1.0);
+    if below < 2.0 {
+        return LogMoment {
+            value: high.value * weight,
+            ..high
+        };
+    }
+    let low = moment_whole(sigma, rate, below);
+    LogMoment {
+        value: low.value * (1.0 - weight) + high.value * weight,
+        margin: low.margin.max(high.margin),
+    }
 }

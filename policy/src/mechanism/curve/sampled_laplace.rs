@@ -8,8 +8,8 @@ use super::{
     MARGIN,
     finite::pure_units,
     laplace::laplace,
-    moment::{log_one_plus_exp, log_part, log_sum, sampled_loss},
-    sum_margin, units,
+    moment::{Part, log_moment, log_part, sampled_loss, sampled_slope},
+    units,
 };
 
 /// Beyond it, only what holds for every pure mechanism is counted in favour of this one.
@@ -45,18 +45,24 @@ pub(in crate::mechanism) fn sampled_laplace(scale: f64, rate: f64, order: f64) -
     let outcomes = outcomes(1.0 / scale, panels);
     let divergence = |removed: bool| {
         let part = |(loss, log_without): &(f64, f64)| {
-            let loss = sampled_loss(*loss, rate);
-            let log_with = log_without + loss;
-            if removed {
-                log_part(loss, log_with, *log_without, order)
+            let sampled = sampled_loss(*loss, rate);
+            let log_with = log_without + sampled;
+            let log = if removed {
+                log_part(sampled, log_with, *log_without, order)
             } else {
-                log_part(-loss, *log_without, log_with, order)
+                log_part(-sampled, *log_without, log_with, order)
+            };
+            let size = 2.0 * order * (sampled_slope(*loss, sampled, rate) * loss.abs() + sampled.abs());
+            Part {
+                log,
+                size: size + log_without.abs(),
             }
         };
-        let parts: Vec<f64> = outcomes.iter().map(part).collect();
-        log_one_plus_exp(log_sum(&parts)) / (order - 1.0)
+        let parts: Vec<Part> = outcomes.iter().map(part).collect();
+        let moment = log_moment(&parts, 1.0);
+        units(moment.value / (order - 1.0), moment.margin)
     };
-    units(divergence(true).max(divergence(false)), sum_margin(order)).min(bound)
+    divergence(true).max(divergence(false)).min(bound)
 }
 
 /// The privacy loss of Laplace(1) against Laplace(0) with ln of its probability under Laplace(0): 1/2 at -`edge`,
