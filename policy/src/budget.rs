@@ -26,7 +26,9 @@ pub struct Budget(Arc<[i64]>);
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum CompositionError {
     /// An order that isn't a number above 1 with at most six decimals.
-    #[error("{0:?} is not a Renyi order: write a number above 1 with at most 6 decimals, like 1.5 or 64")]
+    #[error(
+        "{0:?} is not a Renyi order: write a number above 1 and below 1000000000 with at most 6 decimals, like 1.5 or 64"
+    )]
     NotAnOrder(String),
     /// No order at all.
     #[error("no Renyi order is given: at least one is needed")]

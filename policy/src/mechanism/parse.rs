@@ -12,7 +12,7 @@ const KNOWN: &str = "gaussian(sigma=...), laplace(scale=...), dp-sgd(noise-multi
                      tree-aggregation(noise-multiplier=...,steps=...), \
                      randomized-response(noise-probability=...,categories=...), exponential(epsilon=...), \
                      pure(epsilon=...), zcdp(rho=...) or guarantee(epsilon=...,delta=...)";
-const WHOLE: &str = "a whole number of 1 or more";
+const WHOLE: &str = "a whole number from 1 to 18446744073709551615";
 
 /// What is left to read.
 struct Reader<'a>(&'a str);

@@ -117,7 +117,12 @@ fn response_losses(noise_probability: f64, categories: f64, neighbours: Neighbou
     let truth = 1.0 - noise_probability;
     match neighbours {
         Neighbours::ReplaceOne => {
-            let loss = log1p(truth / noise_probability * categories);
+            let ratio = truth / noise_probability * categories;
+            let loss = if ratio.is_finite() {
+                log1p(ratio)
+            } else {
+                log(truth) - log(noise_probability) + log(categories)
+            };
             (loss, loss)
         }
         Neighbours::ReplaceSpecial => (log1p(truth * (categories - 1.0)), -log(noise_probability)),

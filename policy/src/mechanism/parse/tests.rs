@@ -85,7 +85,7 @@ fn what_is_not_a_mechanism_says_what_is_accepted() {
         ),
         (
             "0*laplace(scale=1)",
-            "a multiple is \"0\": it must be a whole number of 1 or more".to_owned(),
+            "a multiple is \"0\": it must be a whole number from 1 to 18446744073709551615".to_owned(),
         ),
     ] {
         is_refused(text, &message);
@@ -134,7 +134,7 @@ fn wrong_values_say_what_is_accepted() {
         ),
         (
             "dp-sgd(noise-multiplier=1,sample-rate=1,steps=1.5)",
-            "steps is \"1.5\": it must be a whole number of 1 or more".to_owned(),
+            "steps is \"1.5\": it must be a whole number from 1 to 18446744073709551615".to_owned(),
         ),
         (
             "dp-sgd(noise-multiplier=1,sample-rate=1)",
