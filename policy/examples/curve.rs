@@ -21,6 +21,8 @@ usage: curve MECHANISM [--orders ORDERS] [--delta DELTA]
 It prints one line of JSON: the orders in ascending order, the epsilon charged at each, and what these prove for delta by
 the basic conversion (with which blocks are made) and by the improved one (for reporting). A cost beyond 64 bits is
 9223372.036854775807; where no order costs less, the epsilons are null.
+It exits with 0, with 2 if the arguments are wrong, with 1 if standard output can't be written, and with 141 if nobody
+reads that any more.
 
 example:
   curve 'dp-sgd(noise-multiplier=1.1,sample-rate=0.01,steps=1000) + 2*laplace(scale=10)' \\
@@ -47,17 +49,28 @@ fn main() -> ExitCode {
     match question(&arguments).and_then(|question| answer(&question)) {
         Ok(line) => print(&line),
         Err(problem) => {
-            eprintln!("curve: {problem} (--help shows an example)");
+            complain(&format!("{problem} (--help shows an example)"));
             ExitCode::from(2)
         }
     }
 }
 
 fn print(text: &str) -> ExitCode {
-    match io::stdout().write_all(text.as_bytes()) {
+    let mut out = io::stdout();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(_) => ExitCode::FAILURE,
+        // Nobody reads it any more: quietly, with the code that shells have for that (SIGPIPE).
+        Err(problem) if problem.kind() == io::ErrorKind::BrokenPipe => ExitCode::from(141),
+        Err(problem) => {
+            complain(&format!("can't write to standard output: {problem}"));
+            ExitCode::FAILURE
+        }
     }
+}
+
+/// If standard error can't be written either, there is nobody to tell.
+fn complain(problem: &str) {
+    let _ = writeln!(io::stderr(), "curve: {problem}");
 }
 
 fn question(arguments: &[String]) -> Result<Question, String> {
@@ -207,7 +220,7 @@ mod tests {
             ),
             (
                 &["gaussian(sigma=1)", "--orders", "1"],
-                "--orders: \"1\" is not a Renyi order: write a number above 1 with at most 6 decimals, like 1.5 or 64",
+                "--orders: \"1\" is not a Renyi order: write a number above 1 and below 1000000000 with at most 6 decimals, like 1.5 or 64",
             ),
             (
                 &["gaussian(sigma=1)", "--orders", "2,2.0"],

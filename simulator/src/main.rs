@@ -3,9 +3,16 @@
 
 mod commands;
 
-use std::process::ExitCode;
+use std::{
+    io::{Write as _, stdout},
+    process::ExitCode,
+};
 
 use clap::{Parser, Subcommand};
+use commands::output::{OutputError, tell};
+
+/// As shells have it of a program that ended because nobody reads its output any more (SIGPIPE).
+const CLOSED: u8 = 141;
 
 /// Privacy budget scheduling over virtual time: the engine that PrivateKube runs in a cluster, driven by workloads.
 #[derive(Debug, Parser)]
@@ -30,7 +37,11 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let done = match Cli::parse().command {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return told(&error),
+    };
+    let done = match cli.command {
         Command::Replay(command) => command.run().map(|()| ExitCode::SUCCESS),
         Command::Experiment(command) => command.run().map(|()| ExitCode::SUCCESS),
         Command::Sweep(command) => command.run(),
@@ -40,9 +51,23 @@ fn main() -> ExitCode {
     };
     match done {
         Ok(code) => code,
-        Err(error) => {
-            eprintln!("privatekube-simulator: {error:#}");
-            ExitCode::FAILURE
-        }
+        Err(error) => failed(&error),
     }
+}
+
+/// What is wrong with the arguments, or the help that they ask for.
+fn told(error: &clap::Error) -> ExitCode {
+    let printed = error.print().and_then(|()| stdout().flush());
+    match printed {
+        Err(problem) if !error.use_stderr() => failed(&OutputError::from(problem).into()),
+        _ => ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2)),
+    }
+}
+
+fn failed(error: &anyhow::Error) -> ExitCode {
+    if let Some(OutputError::Closed) = error.downcast_ref() {
+        return ExitCode::from(CLOSED);
+    }
+    tell(&format!("privatekube-simulator: {error:#}"));
+    ExitCode::FAILURE
 }

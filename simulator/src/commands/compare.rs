@@ -4,6 +4,8 @@ use anyhow::Result;
 use clap::{Args, ValueEnum};
 use privatekube_simulator::compare::{Comparison, pair};
 
+use super::output;
+
 /// Tells what differs between two runs of one workload: totals, classes, who only one of them grants, delays and dominant
 /// shares.
 ///
@@ -41,9 +43,9 @@ impl Compare {
         for (nth, (a, b)) in pair(&self.a, &self.b)?.iter().enumerate() {
             let comparison = Comparison::of(a, b)?;
             match self.output {
-                Output::Json => println!("{}", serde_json::to_string(&comparison)?),
-                Output::Table if nth == 0 => print!("{}", comparison.page(self.list)),
-                Output::Table => print!("\n\n{}", comparison.page(self.list)),
+                Output::Json => output::line(&comparison)?,
+                Output::Table if nth == 0 => output::text(&comparison.page(self.list))?,
+                Output::Table => output::text(&format!("\n\n{}", comparison.page(self.list)))?,
             }
         }
         Ok(())

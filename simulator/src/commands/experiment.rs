@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use privatekube_simulator::{Submissions, experiment};
 
-use super::parameters::ParameterArguments;
+use super::{output, parameters::ParameterArguments};
 
 /// Runs one experiment and prints one JSON line: its parameters, what was granted, how long tasks waited.
 #[derive(Debug, Args)]
@@ -40,7 +40,6 @@ impl Experiment {
                 parameters.experiment
             ),
         };
-        println!("{}", serde_json::to_string(&report)?);
-        Ok(())
+        output::line(&report)
     }
 }

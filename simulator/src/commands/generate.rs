@@ -1,16 +1,12 @@
 //! `generate`: an experiment's workload as a trace.
 
-use std::{
-    fs::File,
-    io::{BufWriter, Write as _, stdout},
-    path::PathBuf,
-};
+use std::{fs::File, io::BufWriter, path::PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use privatekube_simulator::{results::write_atomically, run, trace};
 
-use super::parameters::ParameterArguments;
+use super::{output, parameters::ParameterArguments};
 
 /// Writes an experiment's workload and rules as a trace, which `replay` and `compare` read.
 #[derive(Debug, Args)]
@@ -48,8 +44,8 @@ impl Generate {
             };
             return write_atomically(path, write).with_context(|| path.display().to_string());
         }
-        let mut out = stdout().lock();
-        trace::write(&mut out, &prepared.workload, &prepared.rules, decisions, &source)?;
-        out.flush().context("standard output")
+        let mut text = Vec::new();
+        trace::write(&mut text, &prepared.workload, &prepared.rules, decisions, &source)?;
+        Ok(output::bytes(&text)?)
     }
 }

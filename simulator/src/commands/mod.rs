@@ -3,6 +3,7 @@
 pub(crate) mod compare;
 pub(crate) mod experiment;
 pub(crate) mod generate;
+pub(crate) mod output;
 pub(crate) mod parameters;
 pub(crate) mod plot;
 pub(crate) mod replay;

@@ -6,6 +6,8 @@ use anyhow::{Result, bail};
 use clap::Args;
 use privatekube_simulator::{plot, sweep::Coverage};
 
+use super::output;
+
 /// Draws the papers' figures of the runs in DIR (all shards together), as SVG and PNG, and a page with all of them, our
 /// values next to the published ones.
 #[derive(Debug, Args)]
@@ -33,10 +35,10 @@ impl Plot {
         );
         let written = plot::write(&self.directory, &out, &command)?;
         for missing in &written.missing {
-            eprintln!("not drawn: {}: needs {}", missing.title, missing.needs);
+            output::tell(&format!("not drawn: {}: needs {}", missing.title, missing.needs));
         }
-        println!("{} figures: {}", written.figures, written.page.display());
-        Ok(())
+        let page = written.page.display();
+        Ok(output::text(&format!("{} figures: {page}\n", written.figures))?)
     }
 
     fn check_whole(&self) -> Result<()> {
@@ -53,7 +55,7 @@ impl Plot {
         if self.whole {
             bail!("{message}");
         }
-        eprintln!("{message}");
+        output::tell(&message);
         Ok(())
     }
 }

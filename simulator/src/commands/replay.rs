@@ -1,11 +1,16 @@
 //! `replay`: traces through the engine.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use privatekube_simulator::{Decision, Outcome, run, seconds, trace::Trace};
 use serde::Serialize;
+
+use super::output;
 
 /// Replays traces and prints one JSON line for each: who was granted, and when; who was refused; who still waited at the
 /// end. Tasks are named by their place in the file, counted from 0; times are in seconds.
@@ -35,9 +40,20 @@ impl Replay {
         let mut failed = 0;
         for path in &self.files {
             let file = path.display().to_string();
-            if let Err(error) = self.replay(path, &file) {
-                eprintln!("{file}: {error:#}");
-                failed += 1;
+            match replay(path) {
+                Ok((trace, outcome)) => {
+                    output::line(&line(&file, &trace, &outcome))?;
+                    if self.check
+                        && let Err(differing) = check(&trace, &outcome)
+                    {
+                        output::tell(&format!("{file}: {differing}"));
+                        failed += 1;
+                    }
+                }
+                Err(error) => {
+                    output::tell(&format!("{file}: {error:#}"));
+                    failed += 1;
+                }
             }
         }
         if failed > 0 {
@@ -45,18 +61,13 @@ impl Replay {
         }
         Ok(())
     }
+}
 
-    fn replay(&self, path: &PathBuf, file: &str) -> Result<()> {
-        let text = fs::read_to_string(path).context("can't be read")?;
-        let trace = Trace::read(&text)?;
-        let outcome = run(&trace.workload, &trace.setting)?;
-        println!("{}", serde_json::to_string(&line(file, &trace, &outcome))?);
-        if self.check {
-            check(&trace, &outcome)
-        } else {
-            Ok(())
-        }
-    }
+fn replay(path: &Path) -> Result<(Trace, Outcome)> {
+    let text = fs::read_to_string(path).context("can't be read")?;
+    let trace = Trace::read(&text)?;
+    let outcome = run(&trace.workload, &trace.setting)?;
+    Ok((trace, outcome))
 }
 
 fn line<'a>(file: &'a str, trace: &Trace, outcome: &Outcome) -> Line<'a> {

@@ -9,6 +9,8 @@ use std::{
 use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 use privatekube_simulator::sweep::Progress;
 
+use super::super::output::tell;
+
 /// Between two lines where there is no terminal.
 const PAUSE: Duration = Duration::from_secs(10);
 const TEMPLATE: &str = "{bar:30} {pos} of {len} runs, {elapsed} gone, {msg}";
@@ -45,7 +47,10 @@ impl Bar {
         if self.bar.is_hidden() {
             if self.told.get().is_none_or(|told| told.elapsed() >= PAUSE) {
                 self.told.set(Some(Instant::now()));
-                eprintln!("sweep: {} of {} runs, {left}", progress.made, progress.all);
+                tell(&format!(
+                    "sweep: {} of {} runs, {left}",
+                    progress.made, progress.all
+                ));
             }
             return;
         }
@@ -56,6 +61,6 @@ impl Bar {
 
     pub(super) fn finish(&self, message: &str) {
         self.bar.finish_and_clear();
-        eprintln!("sweep: {message}");
+        tell(&format!("sweep: {message}"));
     }
 }
