@@ -1,38 +1,25 @@
 //! Who asks comes and goes, and the ledger gets what is asked.
 
-use std::sync::Arc;
-
-use privatekube_api::ClaimRequest;
 use privatekube_policy::{Arrival, ClaimId, Composition, Event, Phase};
 use tracing::debug;
 
 use super::{
-    Bookkeeper, BookkeeperError, Pending,
+    Asked, Bookkeeper, BookkeeperError, Pending,
     matching::{are_enough, is_matched, min_blocks},
 };
-use crate::subject::Subject;
-
-/// Who asked what; kept as long as it may have to be matched again.
-#[derive(Clone, Debug)]
-pub(super) struct Asked {
-    pub(super) subject: Subject,
-    pub(super) request: Arc<ClaimRequest>,
-}
 
 impl Bookkeeper {
     /// Remembers what somebody asks, unless it is in the ledger already.
     pub(super) fn ask(&mut self, asked: Asked) -> Result<(), BookkeeperError> {
+        let id = asked.subject.id();
+        if self.fresh.contains(&id) || self.unmatched.contains(&id) {
+            return Ok(());
+        }
         let engine = self.engine()?;
-        let known = engine.and_then(|engine| engine.claim(&asked.subject.id()));
+        let known = engine.and_then(|engine| engine.claim(&id));
         // Known, but waiting for blocks: after a restart it has to be matched again.
         let to_match = known.map(|claim| claim.phase == Phase::Waiting && !is_matched(&claim.arrival));
-        let asked_already = self
-            .fresh
-            .iter()
-            .chain(&self.unmatched)
-            .any(|other| other.subject == asked.subject);
         match to_match {
-            _ if asked_already => {}
             None if engine.is_none() => {
                 self.tell_held(&asked);
                 self.fresh.push(asked);
@@ -49,9 +36,8 @@ impl Bookkeeper {
 
     /// Who asked is gone.
     pub(super) fn withdraw(&mut self, claim: ClaimId) -> Result<Option<Pending>, BookkeeperError> {
-        let of_others = |asked: &Asked| asked.subject.id() != claim;
-        self.unmatched.retain(of_others);
-        self.fresh.retain(of_others);
+        self.unmatched.remove(&claim);
+        self.fresh.remove(&claim);
         match self.engine()?.and_then(|engine| engine.phase(&claim)) {
             Some(Phase::Waiting | Phase::Granted) => return Ok(Some(Event::Withdraw { claim }.into())),
             Some(_) => return Ok(None),
@@ -106,7 +92,7 @@ impl Bookkeeper {
 
     /// Claims that have waited for more blocks, and have enough now.
     fn match_again(&mut self, composition: &Composition, events: &mut Vec<Pending>) {
-        for asked in std::mem::take(&mut self.unmatched) {
+        for asked in self.unmatched.take() {
             match self.matched(&asked.request, composition) {
                 Ok(demands) if are_enough(&demands, min_blocks(&asked.request)) => {
                     let claim = asked.subject.id();
@@ -121,7 +107,7 @@ impl Bookkeeper {
     /// Claims that come.
     fn arrive(&mut self, composition: &Composition, events: &mut Vec<Pending>) {
         let (weights, timeout) = (self.weights(), self.default_timeout());
-        for asked in std::mem::take(&mut self.fresh) {
+        for asked in self.fresh.take() {
             let request = &asked.request;
             match self.matched(request, composition) {
                 Err(problem) => self.tell_invalid(&asked, &problem),

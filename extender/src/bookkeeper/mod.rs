@@ -4,14 +4,15 @@
 //! being written, makes events of it, commits them as one round, and then, and only then, tells what was decided.
 //!
 //! - What it is told is in [`message`], what it reads besides in [`cluster`], what bookkeepers share in [`desk`].
-//! - Events are made in [`blocks`], [`claims`] (whose requests are brought together with blocks in [`matching`]) and
-//!   [`uses`], with what the [`dataset`]'s object says.
+//! - Events are made in [`blocks`], [`claims`] (whose requests, kept in [`asked`], are brought together with blocks in
+//!   [`matching`]) and [`uses`], with what the [`dataset`]'s object says.
 //! - They are written in a [`round`] of the [`ledger`].
 //! - What was decided is told in [`telling`], with the statuses made in [`claim_status`], [`block_status`] and
 //!   [`dataset_status`]; why claims wait is in [`waiting`], in sentences in [`explain`], and what never came to the
 //!   ledger in [`outside`].
 
 mod amounts;
+mod asked;
 mod block_status;
 mod blocks;
 mod claim_status;
@@ -45,7 +46,12 @@ use privatekube_policy::{ClaimId, Engine, Phase, Time};
 use thiserror::Error;
 use tokio::sync::mpsc;
 
-use self::{blocks::KnownBlock, claims::Asked, cluster::Present, round::Pending};
+use self::{
+    asked::{Asked, Queue},
+    blocks::KnownBlock,
+    cluster::Present,
+    round::Pending,
+};
 use crate::{clock, kubernetes_store::KubernetesStore};
 
 pub use self::{
@@ -72,9 +78,9 @@ pub struct Bookkeeper {
     /// Whether the ledger may lack blocks that exist.
     blocks_changed: bool,
     /// What was asked and isn't in the ledger yet, in the order in which it came.
-    fresh: Vec<Asked>,
+    fresh: Queue,
     /// What waits in the ledger for more blocks, in the order in which it came.
-    unmatched: Vec<Asked>,
+    unmatched: Queue,
     /// The claims that wait.
     waiting: BTreeSet<ClaimId>,
     /// The last of them whose reason was looked at, if there are more.
@@ -112,8 +118,8 @@ impl Bookkeeper {
             object: None,
             blocks: BTreeMap::new(),
             blocks_changed: false,
-            fresh: Vec::new(),
-            unmatched: Vec::new(),
+            fresh: Queue::default(),
+            unmatched: Queue::default(),
             waiting: BTreeSet::new(),
             explained: None,
             phases: HashMap::new(),

@@ -89,7 +89,7 @@ impl Bookkeeper {
             }
             Event::Arrive(arrival) => {
                 if let Some(subject) = Subject::of(&arrival.claim) {
-                    self.unmatched.retain(|asked| asked.subject != subject);
+                    self.unmatched.remove(&arrival.claim);
                     self.tell_outside(subject, Phase::Denied, "Invalid", problem);
                 }
             }
