@@ -59,6 +59,8 @@ impl Bookkeeper {
         }
         self.blocks.remove(name);
         self.unmeasure_block(name);
+        // What was too large to be matched with it may fit now.
+        self.blocks_changed |= !self.oversized.is_empty();
         let block = BlockId::from(name);
         self.desk.view.forget_block(&self.block_key(&block));
         let live = self

@@ -36,7 +36,7 @@ impl Bookkeeper {
 
     /// Who asked is gone.
     pub(super) fn withdraw(&mut self, claim: ClaimId) -> Result<Option<Pending>, BookkeeperError> {
-        self.unmatched.remove(&claim);
+        self.is_settled(&claim);
         self.fresh.remove(&claim);
         match self.engine()?.and_then(|engine| engine.phase(&claim)) {
             Some(Phase::Waiting | Phase::Granted) => return Ok(Some(Event::Withdraw { claim }.into())),
@@ -90,18 +90,26 @@ impl Bookkeeper {
         Ok(events)
     }
 
-    /// Claims that have waited for more blocks, and have enough now.
+    /// Claims that have waited for more blocks, and have enough now. They wait until that is committed.
     fn match_again(&mut self, composition: &Composition, events: &mut Vec<Pending>) {
-        for asked in self.unmatched.take() {
-            match self.matched(&asked.request, composition) {
-                Ok(demands) if are_enough(&demands, min_blocks(&asked.request)) => {
-                    let claim = asked.subject.id();
-                    events.push(Event::Match { claim, demands }.into());
-                }
-                // Its budget was understood when it came, and the composition never changes.
-                Ok(_) | Err(_) => self.unmatched.push(asked),
+        for asked in self.unmatched.iter() {
+            // Its budget was understood when it came, and the composition never changes.
+            if let Ok(demands) = self.matched(&asked.request, composition)
+                && are_enough(&demands, min_blocks(&asked.request))
+            {
+                let claim = asked.subject.id();
+                events.push(Event::Match { claim, demands }.into());
+            } else if !self.oversized.is_empty() {
+                // With fewer blocks than it needs, it has not too many.
+                self.oversized.remove(&asked.subject.id());
             }
         }
+    }
+
+    /// A claim has its blocks now, or an end, and is not matched again.
+    pub(super) fn is_settled(&mut self, claim: &ClaimId) {
+        self.unmatched.remove(claim);
+        self.oversized.remove(claim);
     }
 
     /// Claims that come.

@@ -49,6 +49,28 @@ pub(super) fn waits(explanation: &Explanation, ahead: Option<usize>, setting: &S
         Some(1) => why.message.push_str("; one waiting claim goes before it"),
         Some(ahead) => why.message = format!("{}; {ahead} waiting claims go before it", why.message),
     }
+    expiring(why, explanation)
+}
+
+/// What a claim takes in the ledger that takes too much of it.
+pub(super) fn takes_too_much(blocks: usize, bytes: usize, most: usize) -> String {
+    format!(
+        "with the {blocks} blocks that it matches it takes {bytes} bytes in the ledger, where a claim may take {most}: \
+         ask for fewer blocks at a time"
+    )
+}
+
+/// Why a claim waits that takes too much of the ledger with the blocks that it matches.
+pub(super) fn oversized(problem: &str, explanation: &Explanation) -> Why {
+    let why = Why {
+        reason: "TooManyBlocks",
+        message: format!("{problem}; it is matched again when a block comes or goes"),
+    };
+    expiring(why, explanation)
+}
+
+/// With the time at which the claim expires, if it does.
+fn expiring(mut why: Why, explanation: &Explanation) -> Why {
     if let Some(expires) = explanation.expires {
         why.message = format!("{}; it expires at {}", why.message, clock::display(expires));
     }

@@ -81,6 +81,8 @@ pub struct Bookkeeper {
     fresh: Queue,
     /// What waits in the ledger for more blocks, in the order in which it came.
     unmatched: Queue,
+    /// Those of them whose match takes more than an entry of the ledger, and what that was told as.
+    oversized: HashMap<ClaimId, String>,
     /// The claims that wait.
     waiting: BTreeSet<ClaimId>,
     /// The last of them whose reason was looked at, if there are more.
@@ -120,6 +122,7 @@ impl Bookkeeper {
             blocks_changed: false,
             fresh: Queue::default(),
             unmatched: Queue::default(),
+            oversized: HashMap::new(),
             waiting: BTreeSet::new(),
             explained: None,
             phases: HashMap::new(),

@@ -1,12 +1,14 @@
 //! What makes no sense, or not yet, and so is not in the ledger: told where somebody could have expected it to be.
 
 use privatekube_api::{PrivacyBudgetClaimStatus, conditions};
-use privatekube_policy::{Event, Phase};
+use privatekube_ledger::ApplyError;
+use privatekube_policy::{ClaimId, Demand, Event, Phase};
 use tracing::warn;
 
 use super::{
     Asked, Bookkeeper, BookkeeperError,
     condition::condition,
+    explain::takes_too_much,
     telling::{note, phase_reason},
 };
 use crate::{clock, subject::Subject, view::ClaimView, writers::StatusKey};
@@ -75,6 +77,45 @@ impl Bookkeeper {
         self.desk.statuses.write(StatusKey::Claim(id));
     }
 
+    /// Tells why an event is not in the ledger.
+    pub(super) fn tell_not_applied(
+        &mut self,
+        event: &Event,
+        error: &ApplyError,
+    ) -> Result<(), BookkeeperError> {
+        match (event, error) {
+            (Event::Match { claim, demands }, &ApplyError::TooLarge { bytes, most }) => {
+                let problem = takes_too_much(count(demands), bytes, most);
+                self.tell_oversized(claim, &problem)
+            }
+            (Event::Arrive(arrival), &ApplyError::TooLarge { bytes, most }) => {
+                let problem = takes_too_much(count(&arrival.demands), bytes, most);
+                self.tell_refused(event, &problem)
+            }
+            _ => self.tell_refused(event, &error.to_string()),
+        }
+    }
+
+    /// Tells that a claim that waits for blocks is too large for the ledger with those that it matches; by an Event if
+    /// it wasn't so before.
+    fn tell_oversized(&mut self, claim: &ClaimId, problem: &str) -> Result<(), BookkeeperError> {
+        let before = self.oversized.insert(claim.clone(), problem.to_owned());
+        if before.as_deref() == Some(problem) {
+            return Ok(());
+        }
+        warn!(dataset = %self.dataset, %claim, problem, "a claim is too large to be matched");
+        if let Some(engine) = self.engine()? {
+            self.explain(engine, claim);
+        }
+        if before.is_none()
+            && let Some(subject) = Subject::of(claim)
+        {
+            let pods = self.pods_of(&subject);
+            self.announce(claim, &subject, Phase::Waiting, problem, &pods);
+        }
+        Ok(())
+    }
+
     /// Tells that an event made no sense, where somebody could have expected it to.
     pub(super) fn tell_refused(&mut self, event: &Event, problem: &str) -> Result<(), BookkeeperError> {
         warn!(dataset = %self.dataset, ?event, problem, "an event makes no sense and is left out");
@@ -103,4 +144,8 @@ impl Bookkeeper {
         }
         Ok(())
     }
+}
+
+fn count(demands: &[Demand]) -> usize {
+    demands.iter().map(|demand| demand.blocks.len()).sum()
 }

@@ -53,12 +53,18 @@ impl Bookkeeper {
                 .map_err(|error| BookkeeperError::Poisoned(self.dataset.clone(), error))?;
             let mut replies = Vec::new();
             let mut refused = Vec::new();
+            let mut matched = Vec::new();
             while !round.is_full() {
                 let Some(Pending { event, reply }) = pending.pop_front() else {
                     break;
                 };
                 match round.apply(event.clone()) {
-                    Ok(_) => replies.extend(reply),
+                    Ok(_) => {
+                        replies.extend(reply);
+                        if let Event::Match { claim, .. } = event {
+                            matched.push(claim);
+                        }
+                    }
                     Err(ApplyError::Full) => {
                         pending.push_front(Pending { event, reply });
                         break;
@@ -67,7 +73,7 @@ impl Bookkeeper {
                         Some(reply) => {
                             let _ = reply.send(Err(SpendError::Refused(error.to_string())));
                         }
-                        None => refused.push((event, error.to_string())),
+                        None => refused.push((event, error)),
                     },
                 }
             }
@@ -78,10 +84,10 @@ impl Bookkeeper {
                 .map_err(|error| BookkeeperError::Commit(self.dataset.clone(), Box::new(error)))?;
             if wrote {
                 self.measure_round(&committed, began.elapsed());
-                self.tell(&committed)?;
+                self.tell(&committed, matched)?;
             }
-            for (event, problem) in refused {
-                self.tell_refused(&event, &problem)?;
+            for (event, error) in refused {
+                self.tell_not_applied(&event, &error)?;
             }
             for reply in replies {
                 let _ = reply.send(Ok(()));

@@ -6,7 +6,7 @@ use privatekube_ledger::Committed;
 use privatekube_policy::{BlockId, ClaimId, Phase, Record, Time};
 use tracing::info;
 
-use super::{Bookkeeper, BookkeeperError, claim_status::is_granted};
+use super::{Bookkeeper, BookkeeperError, claim_status::is_granted, matching::is_matched};
 use crate::{
     pods::PodKey,
     subject::{Subject, SubjectKind},
@@ -14,9 +14,13 @@ use crate::{
 };
 
 impl Bookkeeper {
-    /// Tells what was decided in a round.
-    pub(super) fn tell(&mut self, committed: &Committed) -> Result<(), BookkeeperError> {
-        let mut claims: BTreeSet<ClaimId> = BTreeSet::new();
+    /// Tells what was decided in a round, and the blocks of those that were `matched` in it.
+    pub(super) fn tell(
+        &mut self,
+        committed: &Committed,
+        matched: Vec<ClaimId>,
+    ) -> Result<(), BookkeeperError> {
+        let mut claims: BTreeSet<ClaimId> = matched.into_iter().collect();
         let mut blocks: BTreeSet<BlockId> = BTreeSet::new();
         for record in committed.records() {
             match record {
@@ -43,6 +47,10 @@ impl Bookkeeper {
             }
         }
         for id in &claims {
+            let claim = self.engine()?.and_then(|engine| engine.claim(id));
+            if claim.is_none_or(|claim| claim.phase != Phase::Waiting || is_matched(&claim.arrival)) {
+                self.is_settled(id);
+            }
             self.tell_claim(id, committed.sequence, committed.time)?;
         }
         for block in &blocks {
@@ -104,10 +112,7 @@ impl Bookkeeper {
         let claim = format!("{}/{}", subject.namespace, subject.claim_name());
         info!(dataset = %self.dataset, claim, %id, ?phase, sequence, message, "a claim is decided");
         self.measure_decision(phase, waited);
-        let pods = match subject.kind {
-            SubjectKind::Pod => vec![(subject.namespace.clone(), subject.name.clone())],
-            SubjectKind::Claim => self.desk.pods.sharing(&subject.namespace, &subject.name),
-        };
+        let pods = self.pods_of(&subject);
         if phase == Phase::Granted {
             for pod in &pods {
                 self.desk.gates.look(pod.clone());
@@ -116,6 +121,14 @@ impl Bookkeeper {
         self.announce(id, &subject, phase, &message, &pods);
         self.desk.statuses.write(StatusKey::Claim(id.clone()));
         Ok(())
+    }
+
+    /// The pods that a claim is for.
+    pub(super) fn pods_of(&self, subject: &Subject) -> Vec<PodKey> {
+        match subject.kind {
+            SubjectKind::Pod => vec![(subject.namespace.clone(), subject.name.clone())],
+            SubjectKind::Claim => self.desk.pods.sharing(&subject.namespace, &subject.name),
+        }
     }
 
     /// Counts a decision. `waited`: for how many microseconds the claim waited for it.
@@ -134,7 +147,14 @@ impl Bookkeeper {
     }
 
     /// Says by Events which phase a claim has reached: on its object, and on its pods.
-    fn announce(&self, id: &ClaimId, subject: &Subject, phase: Phase, message: &str, pods: &[PodKey]) {
+    pub(super) fn announce(
+        &self,
+        id: &ClaimId,
+        subject: &Subject,
+        phase: Phase,
+        message: &str,
+        pods: &[PodKey],
+    ) {
         let (announcer, reason, note) = (
             &self.desk.announcer,
             phase_reason(phase),

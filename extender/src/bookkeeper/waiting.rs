@@ -41,7 +41,7 @@ impl Bookkeeper {
     }
 
     /// Tells why a claim waits, if that isn't what was told.
-    fn explain(&self, engine: &Engine, id: &ClaimId) {
+    pub(super) fn explain(&self, engine: &Engine, id: &ClaimId) {
         let Some(mut view) = self.desk.view.claim(id).map(|view| (*view).clone()) else {
             return;
         };
@@ -62,6 +62,9 @@ impl Bookkeeper {
     /// Why a claim waits; none if it doesn't.
     pub(super) fn why_it_waits(&self, engine: &Engine, id: &ClaimId) -> Option<Why> {
         let explanation = engine.explain(id)?;
+        if let Some(problem) = self.oversized.get(id) {
+            return Some(explain::oversized(problem, &explanation));
+        }
         let few = self.waiting.len() <= most_placed(engine.setting().policy);
         let standing = few.then(|| engine.standing(id)).flatten();
         let ahead = standing.and_then(|standing| standing.ahead);

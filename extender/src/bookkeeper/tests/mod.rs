@@ -69,6 +69,18 @@ impl World {
         self.books.engine().unwrap()?.phase(claim)
     }
 
+    /// What its object says of a claim: phase, reason and message.
+    fn said(&self, claim: &ClaimId) -> (Phase, String, String) {
+        let view = self.books.desk.view.claim(claim).unwrap();
+        let status = &view.status;
+        for condition in &status.conditions {
+            assert_eq!(Some(&condition.reason), status.reason.as_ref());
+            assert_eq!(Some(&condition.message), status.message.as_ref());
+        }
+        let text = |text: &Option<String>| text.clone().unwrap();
+        (view.phase, text(&status.reason), text(&status.message))
+    }
+
     fn blocks_of(&self, claim: &ClaimId) -> Vec<String> {
         let engine = self.books.engine().unwrap().unwrap();
         engine.blocks_of(claim).map(ToString::to_string).collect()
@@ -101,12 +113,19 @@ fn dataset(uid: &str, generation: i64, spec: &Value) -> Arc<PrivateDataset> {
 
 /// A claim on every block, and its name in the ledger.
 fn claim(name: &str, budget: &Value) -> (ClaimId, Message) {
-    let object = json!({
+    claim_with(name, &json!({"budget": budget}))
+}
+
+/// A claim with more in its spec.
+fn claim_with(name: &str, spec: &Value) -> (ClaimId, Message) {
+    let mut object = json!({
         "apiVersion": "privatekube.dev/v1alpha1",
         "kind": "PrivacyBudgetClaim",
         "metadata": {"namespace": NAMESPACE, "name": name, "uid": name},
-        "spec": {"dataset": DATASET, "budget": budget},
+        "spec": {"dataset": DATASET},
     });
+    let spec = spec.as_object().unwrap().clone();
+    object["spec"].as_object_mut().unwrap().extend(spec);
     let object: PrivacyBudgetClaim = serde_json::from_value(object).unwrap();
     let subject = Subject::shown_by(&object).unwrap();
     let request = Arc::new(object.request().unwrap());
@@ -274,4 +293,85 @@ async fn a_claim_that_makes_no_sense_is_told_so_once() {
     }
     assert!((world.announced)());
     assert!(!(world.announced)());
+}
+
+#[tokio::test]
+async fn a_claim_that_expired_before_it_had_its_blocks_is_forgotten() {
+    let mut world = World::new();
+    let first = block("a", "a", Some("10"));
+    world.server.put(BLOCKS, &*first);
+    world.take([Message::Block(first)]).await;
+    let spec = json!({"budget": epsilon("1"), "blocks": {"min": 2}, "timeout": "1ms"});
+    let (id, asks) = claim_with("c", &spec);
+    world.take([asks]).await;
+    assert!(world.books.unmatched.contains(&id));
+    while world.phase(&id) == Some(Phase::Waiting) {
+        world.take([]).await;
+    }
+    assert_eq!(world.phase(&id), Some(Phase::Expired));
+    assert!(!world.books.unmatched.contains(&id));
+}
+
+#[tokio::test]
+async fn a_claim_that_is_matched_says_at_once_with_which_blocks() {
+    let mut world = World::new();
+    let blocks = ["a", "b"].map(|name| block(name, name, Some("10")));
+    world.server.put(BLOCKS, &*blocks[0]);
+    world.take([Message::Block(Arc::clone(&blocks[0]))]).await;
+    let (_, asks) = claim("first", &epsilon("10"));
+    world.take([asks]).await;
+    let spec = json!({"budget": epsilon("1"), "blocks": {"min": 2}});
+    let (id, asks) = claim_with("c", &spec);
+    world.take([asks]).await;
+    assert_eq!(world.said(&id).1, "TooFewBlocks");
+    world.server.put(BLOCKS, &*blocks[1]);
+    world.take([Message::Block(Arc::clone(&blocks[1]))]).await;
+    assert_eq!(world.blocks_of(&id), ["a", "b"]);
+    assert_eq!(world.said(&id).1, "TooLittleUnlocked");
+    assert!(!world.books.unmatched.contains(&id));
+}
+
+#[tokio::test]
+async fn a_claim_whose_match_fits_no_entry_says_so_until_it_does() {
+    let mut world = World::new();
+    // An object's name has 253 characters at most.
+    let name = |number: usize| format!("{number:0>250}");
+    let blocks: Vec<_> = (0..3300)
+        .map(|number| block(&name(number), "a", Some("10")))
+        .collect();
+    world.server.put(BLOCKS, &*blocks[0]);
+    world.take([Message::Block(Arc::clone(&blocks[0]))]).await;
+    let spec = json!({"budget": epsilon("1"), "blocks": {"min": 2}});
+    let (id, asks) = claim_with("c", &spec);
+    world.take([asks]).await;
+    assert!((world.announced)() && !(world.announced)());
+    for block in &blocks {
+        world.server.put(BLOCKS, &**block);
+    }
+    let all = blocks.iter().map(|block| Message::Block(Arc::clone(block)));
+    world.books.take(all.collect()).await.unwrap();
+    let (phase, reason, message) = world.said(&id);
+    assert_eq!((phase, reason.as_str()), (Phase::Waiting, "TooManyBlocks"));
+    assert!(
+        message.contains("3300 blocks") && message.contains("786432"),
+        "{message}"
+    );
+    assert!((world.announced)() && !(world.announced)());
+    // It still says so when its reason is looked at again, and when nothing has changed.
+    world.books.explain_some().unwrap();
+    world.books.blocks_changed = true;
+    world.take([]).await;
+    assert_eq!(world.said(&id), (phase, reason, message));
+    assert!(!(world.announced)());
+    let gone = &blocks[..600];
+    for block in gone {
+        world
+            .server
+            .delete(BLOCKS, block.metadata.name.as_deref().unwrap());
+    }
+    let gone = gone.iter().map(|block| Message::BlockGone(Arc::clone(block)));
+    world.books.take(gone.collect()).await.unwrap();
+    assert!(world.books.oversized.is_empty());
+    assert_eq!(world.phase(&id), Some(Phase::Granted));
+    assert_eq!(world.blocks_of(&id).len(), 2700);
 }
