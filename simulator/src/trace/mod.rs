@@ -18,6 +18,9 @@
 //!
 //! A task with an empty list of blocks asks for more than there are, and waits in vain.
 //!
+//! Under `epsilon-delta` a trace has epsilons alone: what a file says of deltas is left alone, and they are not written.
+//! (In the experiments epsilon is always used up first.)
+//!
 //! A demand is an epsilon (a number), a name in `demands`, or a mechanism (`"laplace(scale=10)"`). Other keys say nothing
 //! to a simulator and are left alone.
 

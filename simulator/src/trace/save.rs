@@ -143,19 +143,25 @@ fn file(
     })
 }
 
-/// Curves by the order in which they are met.
+/// Curves, numbered in the order in which they are met.
 #[derive(Default)]
-struct Names(HashMap<Budget, usize>);
+struct Names<'a> {
+    numbers: HashMap<&'a Budget, usize>,
+    met: Vec<&'a Budget>,
+}
 
-impl Names {
-    fn of(&mut self, demand: &Budget) -> String {
-        let next = self.0.len();
-        name(*self.0.entry(demand.clone()).or_insert(next))
+impl<'a> Names<'a> {
+    fn of(&mut self, demand: &'a Budget) -> String {
+        let nth = self.numbers.entry(demand).or_insert_with(|| {
+            self.met.push(demand);
+            self.met.len() - 1
+        });
+        name(*nth)
     }
 
     fn curves(&self) -> Result<BTreeMap<String, Vec<Number>>, TraceError> {
-        let named = self.0.iter().map(|(demand, nth)| {
-            let name = name(*nth);
+        let named = self.met.iter().enumerate().map(|(nth, demand)| {
+            let name = name(nth);
             let curve = curve(&name, demand)?;
             Ok((name, curve))
         });
@@ -165,4 +171,26 @@ impl Names {
 
 fn name(nth: usize) -> String {
     format!("d{nth}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_several_curves_with_too_many_digits_the_first_is_named() {
+        let budgets: Vec<Budget> = (1..=20)
+            .map(|nth| Budget::new(vec![1_234_567_890_123_456_700 + nth]).unwrap())
+            .collect();
+        let mut names = Names::default();
+        for budget in &budgets {
+            names.of(budget);
+        }
+        assert_eq!(names.of(&budgets[1]), "d1");
+        let error = names.curves().unwrap_err().to_string();
+        assert!(
+            error.starts_with("d0: 1234567.890123456701 has more digits"),
+            "{error}"
+        );
+    }
 }

@@ -8,6 +8,7 @@ use privatekube_policy::{Budget, Composition, Delta, Epsilon, Orders, Weight};
 use super::{
     BlockArrival, Task, Workload, WorkloadError,
     curves::{Curve, Family, Picker, Shape, around, in_range, shaped, zoo},
+    digits::writable,
 };
 use crate::{Random, time};
 
@@ -98,7 +99,8 @@ impl Packing {
         let tasks = (0..self.tasks).filter_map(|_| {
             let curve = picker.pick(random)?;
             let blocks = self.draw_blocks(random);
-            let task = curve.demand(capacity).map(|demand| Task {
+            let demand = curve.demand(capacity).and_then(|demand| writable(&demand));
+            let task = demand.map(|demand| Task {
                 at,
                 blocks,
                 demand,
