@@ -46,10 +46,18 @@ impl Bookkeeper {
             warn!(dataset = %self.dataset, %problem, "no ledger begins with rules that make no sense");
             return self.tell_dataset();
         }
+        // Grants name their blocks' data sources.
+        let blocks = self.list_blocks().await;
+        if sequence == 0 && self.object.is_none() && blocks.is_empty() {
+            // What the watches told of is gone. Begun now, the ledger would have the defaults for ever.
+            self.desk.view.forget_dataset(&self.dataset);
+            self.unmeasure_dataset();
+            return Ok(());
+        }
         info!(dataset = %self.dataset, sequence, took = ?began.elapsed(), "the ledger is open");
         self.ledger = Some(ledger);
-        // Grants name their blocks' data sources.
-        for block in self.list_blocks().await {
+        self.held_by = None;
+        for block in blocks {
             self.know_block(block);
         }
         self.tell_everything()
@@ -62,7 +70,8 @@ impl Bookkeeper {
             Some(ledger) if ledger.head().sequence == 0 => ledger.setting(),
             _ => return Ok(()),
         };
-        if self.rules().is_ok_and(|rules| rules == *opened_with) {
+        let is_there = self.object.is_some() || !self.blocks.is_empty();
+        if is_there && self.rules().is_ok_and(|rules| rules == *opened_with) {
             return Ok(());
         }
         self.ledger = None;

@@ -50,6 +50,7 @@ use self::{
     asked::{Asked, Queue},
     blocks::KnownBlock,
     cluster::Present,
+    explain::Why,
     round::Pending,
 };
 use crate::{clock, kubernetes_store::KubernetesStore};
@@ -79,6 +80,8 @@ pub struct Bookkeeper {
     blocks_changed: bool,
     /// What was asked and isn't in the ledger yet, in the order in which it came.
     fresh: Queue,
+    /// Why what was asked can't come to a ledger, as it was told last; none while there is a ledger.
+    held_by: Option<Why>,
     /// What waits in the ledger for more blocks, in the order in which it came.
     unmatched: Queue,
     /// Those of them whose match takes more than an entry of the ledger, and what that was told as.
@@ -121,6 +124,7 @@ impl Bookkeeper {
             blocks: BTreeMap::new(),
             blocks_changed: false,
             fresh: Queue::default(),
+            held_by: None,
             unmatched: Queue::default(),
             oversized: HashMap::new(),
             waiting: BTreeSet::new(),
@@ -182,6 +186,7 @@ impl Bookkeeper {
             pending.extend(self.catch_up(present)?);
         }
         self.keep_to_rules().await?;
+        self.tell_all_held();
         pending.extend(self.new_blocks_and_claims(&pending)?);
         self.commit(pending).await?;
         for reply in flushed {

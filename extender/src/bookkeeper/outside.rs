@@ -8,7 +8,7 @@ use tracing::warn;
 use super::{
     Asked, Bookkeeper, BookkeeperError,
     condition::condition,
-    explain::takes_too_much,
+    explain::{Why, takes_too_much},
     telling::{note, phase_reason},
 };
 use crate::{clock, subject::Subject, view::ClaimView, writers::StatusKey};
@@ -16,18 +16,40 @@ use crate::{clock, subject::Subject, view::ClaimView, writers::StatusKey};
 impl Bookkeeper {
     /// Tells that a claim can't come to a ledger yet.
     pub(super) fn tell_held(&self, asked: &Asked) {
+        let Why { reason, message } = self.why_held();
+        self.tell_outside(asked.subject.clone(), Phase::Waiting, reason, &message);
+    }
+
+    /// Tells all that can't come to a ledger yet why, if that is another reason than before.
+    pub(super) fn tell_all_held(&mut self) {
+        let why = self.ledger.is_none().then(|| self.why_held());
+        if why == self.held_by {
+            return;
+        }
+        self.held_by = why;
+        if self.held_by.is_some() {
+            for asked in self.fresh.iter() {
+                self.tell_held(asked);
+            }
+        }
+    }
+
+    /// Why no claim can come to a ledger yet.
+    fn why_held(&self) -> Why {
         let problem = self
             .object
             .as_ref()
             .and_then(|object| object.spec.setting().err());
-        let (reason, message) = match problem {
-            None => (
-                "DatasetUnknown",
-                "the dataset has no block and no PrivateDataset object yet".to_owned(),
-            ),
-            Some(problem) => ("DatasetInvalid", format!("the dataset can't be used: {problem}")),
-        };
-        self.tell_outside(asked.subject.clone(), Phase::Waiting, reason, &message);
+        match problem {
+            None => Why {
+                reason: "DatasetUnknown",
+                message: "the dataset has no block and no PrivateDataset object yet".to_owned(),
+            },
+            Some(problem) => Why {
+                reason: "DatasetInvalid",
+                message: format!("the dataset can't be used: {problem}"),
+            },
+        }
     }
 
     /// Tells that a claim makes no sense on its dataset, and so never comes to the ledger.

@@ -375,3 +375,49 @@ async fn a_claim_whose_match_fits_no_entry_says_so_until_it_does() {
     assert_eq!(world.phase(&id), Some(Phase::Granted));
     assert_eq!(world.blocks_of(&id).len(), 2700);
 }
+
+#[tokio::test]
+async fn a_held_claim_is_told_when_its_reason_becomes_another() {
+    let mut world = World::new();
+    let (id, asks) = claim("c", &epsilon("1"));
+    world.take([asks]).await;
+    assert_eq!(world.said(&id).1, "DatasetUnknown");
+    let invalid = dataset("1", 1, &json!({"composition": "Renyi", "orders": [1]}));
+    assert!(invalid.spec.setting().is_err());
+    world.server.put(DATASETS, &*invalid);
+    world.take([Message::Dataset(Arc::clone(&invalid))]).await;
+    assert_eq!(world.said(&id).1, "DatasetInvalid");
+    world.server.delete(DATASETS, DATASET);
+    world.take([Message::DatasetGone(invalid)]).await;
+    assert_eq!(world.said(&id).1, "DatasetUnknown");
+    for _ in 0..3 {
+        assert!((world.announced)());
+    }
+    assert!(!(world.announced)());
+    let (block, valid) = (block("a", "a", Some("10")), dataset("2", 1, &json!({})));
+    world.server.put(BLOCKS, &*block);
+    world.server.put(DATASETS, &*valid);
+    world.take([Message::Dataset(valid), Message::Block(block)]).await;
+    assert_eq!(world.said(&id).0, Phase::Granted);
+}
+
+#[tokio::test]
+async fn no_ledger_begins_for_a_dataset_that_is_gone() {
+    let mut world = World::new();
+    let old = dataset("1", 1, &json!({}));
+    world.server.put(DATASETS, &*old);
+    world.take([Message::Dataset(Arc::clone(&old))]).await;
+    world.server.delete(DATASETS, DATASET);
+    world.take([Message::DatasetGone(old)]).await;
+    assert!(world.books.desk.view.dataset(&world.books.dataset).is_none());
+    let (id, asks) = claim("c", &epsilon("1"));
+    world.take([asks]).await;
+    assert_eq!(world.said(&id).1, "DatasetUnknown");
+    assert_eq!(world.server.all(ENTRIES).len(), 0);
+    let new = dataset("2", 1, &json!({"policy": "FCFS"}));
+    world.server.put(DATASETS, &*new);
+    world.take([Message::Dataset(new)]).await;
+    let engine = world.books.engine().unwrap().unwrap();
+    assert_eq!(engine.setting().policy, Policy::Fcfs { refusing: false });
+    assert_eq!(world.said(&id).1, "TooFewBlocks");
+}
