@@ -48,10 +48,16 @@ impl Bookkeeper {
         Ok(None)
     }
 
-    /// What a claim was spent for provably never ran.
-    pub(super) fn never_ran(&self, claim: ClaimId) -> Result<Option<Pending>, BookkeeperError> {
+    /// What a claim was spent for, or will be once what is `pending` has happened, provably never ran.
+    pub(super) fn never_ran(
+        &self,
+        claim: ClaimId,
+        pending: &[Pending],
+    ) -> Result<Option<Pending>, BookkeeperError> {
         let known = self.engine()?.and_then(|engine| engine.phase(&claim));
-        Ok((known == Some(Phase::Consumed)).then(|| Event::NeverRan { claim }.into()))
+        let is_spent = |pending: &Pending| matches!(&pending.event, Event::Consume { claim: spent, .. } if *spent == claim);
+        let spent = known == Some(Phase::Consumed) || pending.iter().any(is_spent);
+        Ok(spent.then(|| Event::NeverRan { claim }.into()))
     }
 
     /// Ends what the ledger knows and no object stands for any more.

@@ -30,7 +30,7 @@ mod outside;
 mod round;
 mod telling;
 #[cfg(test)]
-mod tests;
+pub mod tests;
 mod uses;
 mod waiting;
 
@@ -175,7 +175,7 @@ impl Bookkeeper {
                 Message::DatasetGone(last) => self.check_ledger(&last).await?,
                 Message::Claim { subject, request } => self.ask(Asked { subject, request })?,
                 Message::Withdraw(claim) => pending.extend(self.withdraw(claim)?),
-                Message::NeverRan(claim) => pending.extend(self.never_ran(claim)?),
+                Message::NeverRan(claim) => pending.extend(self.never_ran(claim, &pending)?),
                 Message::Spend { claim, reply } => pending.push(Pending::spend(claim, reply)),
                 Message::Use { claim, kind, amount } => pending.extend(self.use_of(&claim, kind, &amount)?),
                 Message::AllSeen => pending.extend(self.end_what_is_gone()?),

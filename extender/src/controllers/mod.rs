@@ -5,6 +5,8 @@ mod claims;
 mod datasets;
 mod follow;
 mod pods;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 

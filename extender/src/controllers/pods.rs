@@ -115,11 +115,12 @@ impl Follower<Pod> for ManagedPods {
         let id = subject.id();
         desk.announcer.unmade(&id);
         desk.gates.look(key_of(&pod));
-        let spent = desk
+        // A granted one may be being spent at this moment. No bind that begins from now on finds the pod.
+        let may_be_spent = desk
             .view
             .claim(&id)
-            .is_some_and(|claim| claim.phase == Phase::Consumed);
-        if finally && spent && !is_placed(&pod) {
+            .is_some_and(|claim| matches!(claim.phase, Phase::Granted | Phase::Consumed));
+        if finally && may_be_spent && !is_placed(&pod) {
             tokio::spawn(never_ran(
                 Arc::clone(&self.registry),
                 pod,
@@ -170,9 +171,9 @@ async fn never_ran(registry: Arc<Registry>, pod: Pod, dataset: DatasetKey, claim
         {
             registry.send(&dataset, Message::NeverRan(claim));
         }
-        Ok(_) => warn!(%claim, "a pod left the watch and still exists; what was spent for it stays spent"),
+        Ok(_) => warn!(%claim, "a pod left the watch and still exists; what is spent for it stays spent"),
         Err(error) => {
-            warn!(%claim, %error, "whether a pod is gone is unknown; what was spent for it stays spent");
+            warn!(%claim, %error, "whether a pod is gone is unknown; what is spent for it stays spent");
         }
     }
 }

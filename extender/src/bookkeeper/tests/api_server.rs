@@ -20,11 +20,12 @@ use super::NAMESPACE;
 /// Objects by resource and name.
 type Objects = Arc<Mutex<BTreeMap<(String, String), Value>>>;
 
+/// Keeps what is put there.
 #[derive(Clone, Default)]
-pub(super) struct ApiServer(Objects);
+pub struct ApiServer(Objects);
 
 impl ApiServer {
-    pub(super) fn client(&self) -> Client {
+    pub fn client(&self) -> Client {
         let resources = format!("/apis/privatekube.dev/v1alpha1/namespaces/{NAMESPACE}/{{resource}}");
         let router = Router::new()
             .route(&resources, get(list).post(create))
@@ -34,17 +35,17 @@ impl ApiServer {
         Client::new(router, NAMESPACE)
     }
 
-    pub(super) fn put(&self, resource: &str, object: &impl serde::Serialize) {
+    pub fn put(&self, resource: &str, object: &impl serde::Serialize) {
         let object = serde_json::to_value(object).unwrap();
         let name = object["metadata"]["name"].as_str().unwrap().to_owned();
         self.with(|objects| objects.insert((resource.to_owned(), name), object));
     }
 
-    pub(super) fn delete(&self, resource: &str, name: &str) {
+    pub fn delete(&self, resource: &str, name: &str) {
         self.with(|objects| objects.remove(&(resource.to_owned(), name.to_owned())));
     }
 
-    pub(super) fn all(&self, of: &str) -> Vec<Value> {
+    pub fn all(&self, of: &str) -> Vec<Value> {
         self.with(|objects| {
             let of = objects.iter().filter(|((resource, _), _)| resource == of);
             of.map(|(_, object)| object.clone()).collect()

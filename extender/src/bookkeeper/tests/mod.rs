@@ -8,7 +8,7 @@ use privatekube_api::{DatasetKey, PrivacyBudgetClaim, PrivateDataBlock, PrivateD
 use privatekube_policy::{BlockId, ClaimId, Composition, Phase, Policy, Setting, Unlocking};
 use serde_json::{Value, json};
 
-use self::api_server::ApiServer;
+pub use self::api_server::ApiServer;
 use super::{Bookkeeper, BookkeeperError, Desk, Message};
 use crate::{
     metrics::Metrics,
@@ -16,9 +16,9 @@ use crate::{
     writers::{Announcer, Gates, Statuses},
 };
 
-const NAMESPACE: &str = "data";
+pub const NAMESPACE: &str = "data";
 const DATASET: &str = "taxi";
-const BLOCKS: &str = "privatedatablocks";
+pub const BLOCKS: &str = "privatedatablocks";
 const DATASETS: &str = "privatedatasets";
 const ENTRIES: &str = "privacyledgerentries";
 
@@ -30,34 +30,43 @@ struct World {
     announced: Box<dyn FnMut() -> bool>,
 }
 
+/// A desk at which `server` is read, and what takes the next Event that was announced there.
+pub fn desk(server: &ApiServer) -> (Desk, Box<dyn FnMut() -> bool>) {
+    let (announcer, mut inbox) = Announcer::new();
+    let desk = Desk {
+        client: server.client(),
+        view: Arc::default(),
+        pods: Arc::default(),
+        statuses: Statuses::new().0,
+        gates: Gates::new().0,
+        announcer,
+        metrics: Metrics::new().unwrap(),
+        defaults: Setting {
+            policy: Policy::Dpf,
+            unlocking: Unlocking::Immediate,
+            composition: Composition::Basic,
+        },
+        writer: "test".into(),
+        most_blocks_measured: 10,
+    };
+    (desk, Box::new(move || inbox.try_recv().is_ok()))
+}
+
+pub fn key() -> DatasetKey {
+    DatasetKey {
+        namespace: NAMESPACE.into(),
+        name: DATASET.into(),
+    }
+}
+
 impl World {
     fn new() -> Self {
         let server = ApiServer::default();
-        let (announcer, mut inbox) = Announcer::new();
-        let desk = Desk {
-            client: server.client(),
-            view: Arc::default(),
-            pods: Arc::default(),
-            statuses: Statuses::new().0,
-            gates: Gates::new().0,
-            announcer,
-            metrics: Metrics::new().unwrap(),
-            defaults: Setting {
-                policy: Policy::Dpf,
-                unlocking: Unlocking::Immediate,
-                composition: Composition::Basic,
-            },
-            writer: "test".into(),
-            most_blocks_measured: 10,
-        };
-        let dataset = DatasetKey {
-            namespace: NAMESPACE.into(),
-            name: DATASET.into(),
-        };
+        let (desk, announced) = desk(&server);
         Self {
             server,
-            books: Bookkeeper::new(desk, dataset),
-            announced: Box::new(move || inbox.try_recv().is_ok()),
+            books: Bookkeeper::new(desk, key()),
+            announced,
         }
     }
 
@@ -88,7 +97,7 @@ impl World {
 }
 
 /// A block with epsilon 10, if that is its `budget`.
-fn block(name: &str, uid: &str, budget: Option<&str>) -> Arc<PrivateDataBlock> {
+pub fn block(name: &str, uid: &str, budget: Option<&str>) -> Arc<PrivateDataBlock> {
     let budget = budget.map(|epsilon| json!({"epsilon": epsilon, "delta": "0"}));
     let object = json!({
         "apiVersion": "privatekube.dev/v1alpha1",
@@ -420,4 +429,25 @@ async fn no_ledger_begins_for_a_dataset_that_is_gone() {
     let engine = world.books.engine().unwrap().unwrap();
     assert_eq!(engine.setting().policy, Policy::Fcfs { refusing: false });
     assert_eq!(world.said(&id).1, "TooFewBlocks");
+}
+
+#[tokio::test]
+async fn a_claim_that_is_spent_while_its_pod_goes_is_given_back() {
+    let mut world = World::new();
+    let block = block("a", "a", Some("10"));
+    world.server.put(BLOCKS, &*block);
+    let (id, asks) = claim("c", &epsilon("1"));
+    world.take([Message::Block(block), asks]).await;
+    assert_eq!(world.phase(&id), Some(Phase::Granted));
+    let (reply, spent) = tokio::sync::oneshot::channel();
+    let claim = id.clone();
+    world
+        .take([
+            Message::Spend { claim, reply },
+            Message::Withdraw(id.clone()),
+            Message::NeverRan(id.clone()),
+        ])
+        .await;
+    assert_eq!(spent.await.unwrap(), Ok(()));
+    assert_eq!(world.phase(&id), Some(Phase::Released));
 }
