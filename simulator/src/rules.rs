@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use privatekube_policy::{Composition, Policy, Setting, Unlocking};
+use privatekube_policy::{Composition, Policy, Setting, SettingError, Unlocking};
 use thiserror::Error;
 
 use crate::{TooLong, span};
@@ -115,15 +115,15 @@ pub struct Rules {
     pub n: Option<u32>,
     /// `-t`: over how many seconds a block unlocks.
     pub lifetime: Option<f64>,
-    /// `-t`: how many seconds lie between two steps.
-    pub tick: f64,
+    /// `-t`: how many seconds lie between two steps. Needed there, and without use elsewhere.
+    pub tick: Option<f64>,
     /// DPack and blend: after how many grants costs are worked out anew.
     pub recompute_after: u32,
     /// Blend: the part that is unlocked by DPF, in thousandths.
     pub fairness: u16,
 }
 
-/// Why rules don't make a setting.
+/// Why rules don't make a setting, in the words of traces and arguments.
 #[derive(Clone, Debug, Error, PartialEq)]
 pub enum RulesError {
     /// What no engine decides by.
@@ -140,6 +140,19 @@ pub enum RulesError {
     /// A number is missing.
     #[error("policy {0} unlocks over time: it needs a lifetime in seconds")]
     NoLifetime(PolicyChoice),
+    /// A number is missing.
+    #[error("policy {0} unlocks in steps: it needs a tick, the seconds between two of them")]
+    NoTick(PolicyChoice),
+    /// A number that the engine refuses.
+    #[error("{field} is {given}: it must be {accepted}")]
+    Number {
+        /// Which one.
+        field: &'static str,
+        /// What is given, with its unit.
+        given: String,
+        /// What is accepted.
+        accepted: &'static str,
+    },
     /// A number that means nothing here.
     #[error(
         "n is {n}, but policy {policy} does not unlock by arrivals: leave n out, or choose a policy with -n"
@@ -170,7 +183,7 @@ pub enum RulesError {
     },
     /// The engine refuses the combination.
     #[error(transparent)]
-    Setting(#[from] privatekube_policy::SettingError),
+    Setting(SettingError),
 }
 
 impl Rules {
@@ -198,7 +211,8 @@ impl Rules {
                     field: "lifetime",
                     error,
                 })?,
-                tick: span(self.tick).map_err(|error| RulesError::Time { field: "tick", error })?,
+                tick: span(self.tick.ok_or(RulesError::NoTick(policy))?)
+                    .map_err(|error| RulesError::Time { field: "tick", error })?,
             },
             (Some(Unlock::Lifetime), _, None) => return Err(RulesError::NoLifetime(policy)),
             (None, None, None) => Unlocking::Immediate,
@@ -212,8 +226,32 @@ impl Rules {
             unlocking,
             composition,
         };
-        setting.check()?;
+        setting.check().map_err(|error| self.refused(error))?;
         Ok(setting)
+    }
+
+    /// The engine's refusal, which has the names of a cluster's resources, in our own.
+    fn refused(&self, error: SettingError) -> RulesError {
+        let tick = || format!("{} seconds", self.tick.unwrap_or_default());
+        let (field, given, accepted) = match error {
+            SettingError::NoArrivals => ("n", "0".to_owned(), "at least 1"),
+            SettingError::NoTick => ("tick", tick(), "longer"),
+            SettingError::TooManyTicks => (
+                "tick",
+                tick(),
+                "so long that a lifetime has at most 1000000 ticks under round robin",
+            ),
+            SettingError::NoRecomputation => ("recompute_after", "0".to_owned(), "at least 1"),
+            SettingError::TooFair(thousandths) => {
+                ("fairness", format!("{thousandths} thousandths"), "at most 1000")
+            }
+            SettingError::RoundRobinRenyi => return RulesError::Setting(error),
+        };
+        RulesError::Number {
+            field,
+            given,
+            accepted,
+        }
     }
 }
 
@@ -256,7 +294,7 @@ mod tests {
             policy: policy.parse().unwrap(),
             n,
             lifetime,
-            tick: 0.5,
+            tick: Some(0.5),
             recompute_after: 1,
             fairness: 500,
         };

@@ -36,7 +36,7 @@ fn setting(policy: &str, n: Option<u32>, workload: &Workload) -> (Rules, Setting
         policy: policy.parse().unwrap(),
         n,
         lifetime: None,
-        tick: 0.0,
+        tick: None,
         recompute_after: 1,
         fairness: 500,
     };

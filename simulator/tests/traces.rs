@@ -55,6 +55,13 @@ fn each_known_trace_gives_a_line_with_its_known_answers() {
     }
 }
 
+/// Unlocks a small trace over time.
+fn over_time(trace: &mut Value) {
+    trace["policy"] = json!("dpf-t");
+    trace["n"] = json!(null);
+    trace["lifetime"] = json!(5);
+}
+
 /// A small trace, with some of it replaced.
 fn write(change: impl FnOnce(&mut Value)) -> (tempfile::TempDir, PathBuf) {
     let mut trace = json!({
@@ -82,9 +89,56 @@ fn tasks_may_come_in_any_order_and_keep_their_place() {
 #[test]
 fn what_is_wrong_is_named_with_its_place_and_what_is_accepted() {
     type Change = fn(&mut Value);
-    let wrong: [(Change, &[&str]); 16] = [
+    let wrong: [(Change, &[&str]); 25] = [
         (|t| t["policy"] = json!("lottery"), &["policy", "lottery", "dpf"]),
         (|t| t["n"] = json!(null), &["policy", "dpf-n", "needs n"]),
+        (
+            |t| t["n"] = json!(0),
+            &["trace.json: n is 0: it must be at least 1"],
+        ),
+        (
+            |t| {
+                t["policy"] = json!("dpf-t");
+                t["n"] = json!(null);
+            },
+            &["trace.json: policy dpf-t", "needs a lifetime"],
+        ),
+        (
+            |t| {
+                over_time(t);
+                t["tick"] = json!(null);
+            },
+            &["trace.json: policy dpf-t", "needs a tick"],
+        ),
+        (
+            |t| {
+                over_time(t);
+                t["tick"] = json!(0);
+            },
+            &["trace.json: tick is 0 seconds: it must be longer"],
+        ),
+        (
+            |t| {
+                over_time(t);
+                t["policy"] = json!("rr-t");
+                t["tick"] = json!(1e-9);
+            },
+            &["trace.json: tick is 0.000000001 seconds", "1000000 ticks"],
+        ),
+        (
+            |t| {
+                t["policy"] = json!("dpack-n");
+                t["recompute_after"] = json!(0);
+            },
+            &["trace.json: recompute_after is 0: it must be at least 1"],
+        ),
+        (
+            |t| {
+                t["policy"] = json!("blend-n");
+                t["fairness"] = json!(1001);
+            },
+            &["trace.json: fairness is 1001 thousandths: it must be at most 1000"],
+        ),
         (|t| t["n"] = json!("2"), &["n:", "line 1 column", "u32"]),
         (
             |t| t["composition"] = json!("sum"),
@@ -113,10 +167,28 @@ fn what_is_wrong_is_named_with_its_place_and_what_is_accepted() {
             |t| t["tasks"][1][3] = json!([1]),
             &["tasks[1]", "epsilon", "mechanism"],
         ),
-        (|t| t["tasks"][1] = json!([1, 2]), &["tasks[1]"]),
+        (
+            |t| t["tasks"][1] = json!([1, 2]),
+            &[
+                "tasks[1]: invalid length 2, expected a row of 5 values: arrival, first block, last block, demand",
+            ],
+        ),
+        (
+            |t| t["tasks"][1] = json!([1, 0, 0, 0.5, 1, 7]),
+            &["tasks[1]: invalid length 6, expected a task: [arrival, first block, last block, demand"],
+        ),
+        (
+            |t| t["granted"] = t.as_object_mut().unwrap().remove("end").unwrap(),
+            &["trace.json: missing field `end` at line 1 column"],
+        ),
         (
             |t| t["tasks"][2][4] = json!(3),
-            &["task 2", "granted at 2 here", "granted at 3 there"],
+            &[
+                "1 task differs",
+                "task 2",
+                "granted at 2 here",
+                "granted at 3 there",
+            ],
         ),
         (
             |t| t["block_arrivals"] = json!([0]),
@@ -134,6 +206,32 @@ fn what_is_wrong_is_named_with_its_place_and_what_is_accepted() {
         for word in says.iter().chain(&["trace.json"]) {
             assert!(err.contains(word), "{word:?} is not in: {err}");
         }
+    }
+}
+
+#[test]
+fn what_is_no_json_is_named_with_line_and_column() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("trace.json");
+    for (text, says) in [
+        ("", "trace.json: EOF while parsing a value at line 1 column 0\n"),
+        (
+            "{",
+            "trace.json: EOF while parsing an object at line 1 column 1\n",
+        ),
+        (
+            "{\n\"policy\": }",
+            "trace.json: expected value at line 2 column 11\n",
+        ),
+        (
+            "[]",
+            "trace.json: invalid type: sequence, expected an object: a trace, with at least policy, composition, block, \
+             blocks, end and tasks at line 1 column 0\n",
+        ),
+    ] {
+        fs::write(&path, text).unwrap();
+        let (succeeded, _, err) = replay(std::slice::from_ref(&path));
+        assert!(!succeeded && err.contains(says), "{says:?} is not in: {err}");
     }
 }
 

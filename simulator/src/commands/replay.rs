@@ -111,8 +111,13 @@ fn check(trace: &Trace, outcome: &Outcome) -> Result<()> {
             format!("granted at {}", seconds(at))
         })
     };
+    let differ = if differing == 1 {
+        "task differs"
+    } else {
+        "tasks differ"
+    };
     bail!(
-        "{differing} tasks differ from the file; the first is task {place}: {} here, {} there",
+        "{differing} {differ} from the file; the first is task {place}: {} here, {} there",
         tell(found),
         tell(known)
     )

@@ -100,7 +100,8 @@ pub(super) fn prepare(parameters: &Parameters) -> Result<Prepared, ExperimentErr
     .with_unlocking(policy, scale.n, scale.interval)
     .with_packing(policy);
     let composition = reference_composition(kind);
-    let rules = Rules::of(&parameters, policy, scale.interval * 0.5);
+    let tick = scale.interval * 0.5;
+    let rules = Rules::of(&parameters, policy, tick);
     let setting = rules.setting(composition.clone())?;
     let micro = Micro {
         composition,
@@ -115,10 +116,7 @@ pub(super) fn prepare(parameters: &Parameters) -> Result<Prepared, ExperimentErr
         draws: micro.draws(),
         blocks: micro.block_arrivals(),
         unlocks: match (parameters.n, parameters.lifetime) {
-            (_, Some(seconds)) => Unlocks::Lifetime {
-                seconds,
-                tick: rules.tick,
-            },
+            (_, Some(seconds)) => Unlocks::Lifetime { seconds, tick },
             (n, None) => Unlocks::Arrivals(n.unwrap_or(1)),
         },
         end: scale.duration,

@@ -129,7 +129,7 @@ impl Rules {
             policy,
             n: parameters.n,
             lifetime: parameters.lifetime,
-            tick,
+            tick: Some(tick),
             recompute_after: parameters.recompute_after.unwrap_or(1),
             fairness: parameters.fairness.unwrap_or(0),
         }

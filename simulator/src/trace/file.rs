@@ -4,16 +4,24 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
-    de::{MapAccess, SeqAccess, Visitor, value},
+    de::{Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor, value},
     ser::SerializeTuple,
 };
-use serde_json::Number;
+use serde_json::{Number, error::Category};
 use thiserror::Error;
+
+use crate::RulesError;
 
 /// Why a file is no trace. Its message says where, what, and what is accepted, but not which file.
 #[derive(Debug, Error)]
 pub enum TraceError {
-    /// Not JSON, or not of the format.
+    /// Not JSON, or not an object with what it needs.
+    #[error(transparent)]
+    Json(serde_json::Error),
+    /// The rules can't be made.
+    #[error(transparent)]
+    Rules(#[from] RulesError),
+    /// Not of the format.
     #[error("{place}: {error}")]
     Format {
         /// The key.
@@ -35,11 +43,46 @@ pub enum TraceError {
 }
 
 impl TraceError {
+    /// Only where the format is wrong does a place tell anything that line and column don't.
+    pub(super) fn from_json(error: serde_path_to_error::Error<serde_json::Error>) -> Self {
+        let is_whole = error.path().iter().next().is_none();
+        let place = error.path().to_string();
+        let error = error.into_inner();
+        if is_whole || error.classify() != Category::Data {
+            return Self::Json(error);
+        }
+        Self::Format { place, error }
+    }
+
     pub(super) fn value(place: impl Into<String>, what: impl fmt::Display) -> Self {
         Self::Value {
             place: place.into(),
             what: what.to_string(),
         }
+    }
+}
+
+/// A file that is an object: serde would also take a list of all the values.
+#[derive(Debug)]
+pub(super) struct Whole(pub(super) File);
+
+impl<'de> Deserialize<'de> for Whole {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(WholeVisitor)
+    }
+}
+
+struct WholeVisitor;
+
+impl<'de> Visitor<'de> for WholeVisitor {
+    type Value = Whole;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object: a trace, with at least policy, composition, block, blocks, end and tasks")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, keys: A) -> Result<Whole, A::Error> {
+        File::deserialize(value::MapAccessDeserializer::new(keys)).map(Whole)
     }
 }
 
@@ -129,6 +172,9 @@ pub(super) struct Row {
 }
 
 #[derive(Deserialize)]
+#[serde(
+    expecting = "a row of 5 values: arrival, first block, last block, demand, and (may be left out) when it is granted"
+)]
 struct Columns(f64, u32, u32, Asked, #[serde(default)] Option<f64>);
 
 #[derive(Deserialize, Serialize)]
@@ -174,9 +220,12 @@ impl<'de> Visitor<'de> for RowVisitor {
         f.write_str("a task: [arrival, first block, last block, demand, granted at], or an object")
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, columns: A) -> Result<Row, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut columns: A) -> Result<Row, A::Error> {
         let Columns(arrival, first, last, demand, granted) =
-            Columns::deserialize(value::SeqAccessDeserializer::new(columns))?;
+            Columns::deserialize(value::SeqAccessDeserializer::new(&mut columns))?;
+        if columns.next_element::<IgnoredAny>()?.is_some() {
+            return Err(A::Error::invalid_length(6, &self));
+        }
         Ok(Row {
             arrival,
             blocks: Blocks::Range(first, last),

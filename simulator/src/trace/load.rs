@@ -7,7 +7,7 @@ use serde_json::Number;
 
 use super::{
     Trace, TraceError,
-    file::{Asked, Blocks, File, Kind, Row},
+    file::{Asked, Blocks, File, Kind, Row, Whole},
 };
 use crate::{BlockArrival, Rules, Task, Workload, experiment::reference_orders, span, time};
 
@@ -18,10 +18,7 @@ impl Trace {
     /// Reads a trace.
     pub fn read(text: &str) -> Result<Self, TraceError> {
         let mut json = serde_json::Deserializer::from_str(text);
-        let file: File = serde_path_to_error::deserialize(&mut json).map_err(|error| TraceError::Format {
-            place: error.path().to_string(),
-            error: error.into_inner(),
-        })?;
+        let Whole(file) = serde_path_to_error::deserialize(&mut json).map_err(TraceError::from_json)?;
         json.end().map_err(|error| TraceError::Format {
             place: "after the trace".to_owned(),
             error,
@@ -33,8 +30,7 @@ impl Trace {
 fn load(file: &File) -> Result<Trace, TraceError> {
     let composition = composition(file)?;
     let rules = rules(file)?;
-    let setting = rules.setting(composition.clone());
-    let setting = setting.map_err(|error| TraceError::value("policy", error))?;
+    let setting = rules.setting(composition.clone())?;
     let end = at("end", file.end)?;
     let blocks = blocks(file, &composition)?;
     let mut numbered = tasks(file, &composition, &blocks)?;
@@ -113,7 +109,7 @@ fn rules(file: &File) -> Result<Rules, TraceError> {
             .map_err(|error| TraceError::value("policy", error))?,
         n: file.n,
         lifetime: file.lifetime,
-        tick: file.tick.unwrap_or(0.0),
+        tick: file.tick,
         recompute_after: file.recompute_after.unwrap_or(1),
         fairness: file.fairness.unwrap_or(500),
     })

@@ -120,7 +120,7 @@ fn file(
         orders,
         n: rules.n,
         lifetime: rules.lifetime,
-        tick: by_time.then_some(rules.tick),
+        tick: rules.tick.filter(|_| by_time),
         recompute_after: Some(rules.recompute_after),
         fairness: Some(rules.fairness),
         block,
