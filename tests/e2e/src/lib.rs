@@ -15,4 +15,4 @@ pub use objects::{
     BlockBuilder, ClaimBuilder, DatasetBuilder, ObjectBuilder, PodBuilder, block, claim, dataset, pod,
 };
 pub use scene::{Followed, Placed, Scene, Seen, revision};
-pub use world::{Books, World, create_as, inline_claim, manifests};
+pub use world::{Books, World, create_as, inline_claim, insist, manifests};

@@ -25,7 +25,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::time::timeout;
 
-use crate::limit::Limit;
+use crate::{attempts::eventually, limit::Limit};
 
 /// The longest wait for any condition. A condition that holds is seen at once; this only ends a hopeless wait.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -100,13 +100,10 @@ impl World {
         create_as(&self.client, object).await
     }
 
-    /// Makes objects, in order.
+    /// Makes objects, in order. See [`insist`].
     pub async fn create_all(&self, objects: impl IntoIterator<Item = Value>) -> Result<()> {
         for object in objects {
-            let name = format!("{} {}", object["kind"], object["metadata"]["name"]);
-            self.create(object)
-                .await
-                .with_context(|| format!("make {name}"))?;
+            insist(&self.client, object).await?;
         }
         Ok(())
     }
@@ -378,6 +375,27 @@ pub async fn create_as(client: &Client, object: Value) -> Result<DynamicObject, 
     Api::<DynamicObject>::namespaced_with(client.clone(), &namespace, &resource)
         .create(&PostParams::default(), &object)
         .await
+}
+
+/// Makes an object as a controller would: what the cluster can't take now is tried again until it does. An extender that
+/// is ready may still be out of an API server's reach for a moment, or too slow for it.
+pub async fn insist(client: &Client, object: Value) -> Result<()> {
+    let name = format!("{} {}", object["kind"], object["metadata"]["name"]);
+    let attempt = || {
+        let (client, object) = (client.clone(), object.clone());
+        async move {
+            match create_as(&client, object).await {
+                Ok(_) => Ok(Ok(())),
+                // An attempt whose answer was lost has made it.
+                Err(kube::Error::Api(status)) if status.reason == "AlreadyExists" => Ok(Ok(())),
+                Err(kube::Error::Api(status)) if status.code < 500 => bail!("{status:?}"),
+                Err(error) => Ok(Err(error.to_string())),
+            }
+        }
+    };
+    eventually("it is taken", attempt)
+        .await
+        .with_context(|| format!("make {name}"))
 }
 
 /// The name of the claim object made for a pod: its name and the first eight characters of its UID.

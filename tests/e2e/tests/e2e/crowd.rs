@@ -1,9 +1,9 @@
 //! Many pods that ask for the budget of two datasets: a seeded mix of small and large demands, some of them impossible.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use futures::{StreamExt, TryStreamExt, stream};
 use kube::Client;
-use privatekube_e2e::{World, block, create_as, dataset, eventually, pod};
+use privatekube_e2e::{World, block, create_as, dataset, pod};
 use serde_json::{Value, json};
 
 /// Where the datasets are.
@@ -77,7 +77,7 @@ pub(crate) async fn prepare(world: &World, arrivals: u32) -> Result<()> {
                 .dimension("day", day)
                 .dimension("city", if day % 2 == 0 { "nyc" } else { "sfo" })
                 .with("dataSource", json!(source(&name)));
-            world.create(block.within(DATA)).await?;
+            world.create_all([block.within(DATA)]).await?;
         }
     }
     Ok(())
@@ -170,29 +170,11 @@ pub(crate) async fn create(client: Client, pods: Vec<Value>) -> Result<()> {
         .context("make a pod")
 }
 
-/// As [`create`], but what the cluster can't take now is tried again until it does, as a controller would: an extender
-/// that is ready may still be out of an API server's reach for a moment.
+/// As [`create`], but what the cluster can't take now is tried again, see [`insist`](privatekube_e2e::insist).
 pub(crate) async fn insist(client: Client, pods: Vec<Value>) -> Result<()> {
-    let creations = stream::iter(pods).map(|pod| insist_on_one(client.clone(), pod));
-    creations
-        .buffer_unordered(AT_ONCE)
-        .try_collect()
-        .await
-        .context("make a pod")
-}
-
-async fn insist_on_one(client: Client, pod: Value) -> Result<()> {
-    let attempt = || {
-        let (client, pod) = (client.clone(), pod.clone());
-        async move {
-            match create_as(&client, pod).await {
-                Ok(_) => Ok(Ok(())),
-                // An attempt whose answer was lost has made it.
-                Err(kube::Error::Api(status)) if status.code == 409 => Ok(Ok(())),
-                Err(kube::Error::Api(status)) if status.code < 500 => bail!("{status:?}"),
-                Err(error) => Ok(Err(error.to_string())),
-            }
-        }
-    };
-    eventually("a pod is taken", attempt).await
+    let creations = stream::iter(pods).map(|pod| {
+        let client = client.clone();
+        async move { privatekube_e2e::insist(&client, pod).await }
+    });
+    creations.buffer_unordered(AT_ONCE).try_collect().await
 }
