@@ -14,8 +14,8 @@ use tokio::{
 
 use crate::bookkeeper::{Bookkeeper, BookkeeperError, Desk, Message, SpendError};
 
-/// How a bookkeeper ended.
-pub type Ended = Result<(), BookkeeperError>;
+/// How a bookkeeper ended, and whose.
+type Ended = Result<DatasetKey, BookkeeperError>;
 
 /// The bookkeepers.
 #[derive(Debug)]
@@ -26,6 +26,8 @@ pub struct Registry {
     /// Bookkeepers that were made and are to be started.
     made: Mutex<Vec<(Bookkeeper, mpsc::UnboundedReceiver<Message>)>>,
     wake: tokio::sync::Notify,
+    /// Told whose ledger is gone.
+    lost: Mutex<Option<mpsc::UnboundedSender<DatasetKey>>>,
 }
 
 impl Registry {
@@ -37,6 +39,7 @@ impl Registry {
             tasks: tokio::sync::Mutex::default(),
             made: Mutex::default(),
             wake: tokio::sync::Notify::new(),
+            lost: Mutex::default(),
         }
     }
 
@@ -110,6 +113,14 @@ impl Registry {
         }
     }
 
+    /// The datasets whose ledgers go from now on. What their bookkeepers knew of claims is forgotten, and what they
+    /// were being sent is lost.
+    pub fn lost(&self) -> mpsc::UnboundedReceiver<DatasetKey> {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        *self.lost.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);
+        receiver
+    }
+
     /// Waits until every bookkeeper has done what it was sent.
     pub async fn flush(&self) {
         let mut waiting = Vec::new();
@@ -142,7 +153,7 @@ impl Registry {
     }
 
     /// Runs the bookkeepers until one fails. One that ends without an error ended with its ledger.
-    pub async fn run(&self) -> Ended {
+    pub async fn run(&self) -> Result<(), BookkeeperError> {
         let mut tasks = self.tasks.lock().await;
         loop {
             let made = std::mem::take(&mut *self.made.lock().unwrap_or_else(PoisonError::into_inner));
@@ -152,7 +163,12 @@ impl Registry {
             tokio::select! {
                 () = self.wake.notified() => {}
                 Some(ended) = tasks.join_next() => match ended {
-                    Ok(Ok(())) => {}
+                    Ok(Ok(dataset)) => {
+                        if let Some(lost) = &*self.lost.lock().unwrap_or_else(PoisonError::into_inner) {
+                            // Nobody listens only if the process is ending.
+                            let _ = lost.send(dataset);
+                        }
+                    }
                     Ok(Err(error)) => return Err(error),
                     Err(error) => std::panic::resume_unwind(error.into_panic()),
                 },

@@ -134,23 +134,24 @@ impl Bookkeeper {
         }
     }
 
-    /// Works until nobody can send any more, or the ledger goes with its namespace.
+    /// Works until nobody can send any more, or the ledger goes with its namespace; gives back whose it was.
     pub async fn run(
         mut self,
         mut messages: mpsc::UnboundedReceiver<Message>,
-    ) -> Result<(), BookkeeperError> {
+    ) -> Result<DatasetKey, BookkeeperError> {
         let mut batch = Vec::new();
         let mut explain = tokio::time::interval(EXPLAIN_EVERY);
         explain.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let next_step = self.engine()?.and_then(Engine::next_step);
             tokio::select! {
-                taken = messages.recv_many(&mut batch, MOST_MESSAGES) => if taken == 0 { return Ok(()) },
+                taken = messages.recv_many(&mut batch, MOST_MESSAGES) => if taken == 0 { return Ok(self.dataset) },
                 () = wait_until(next_step) => {}
                 _ = explain.tick() => { self.explain_some()?; continue }
             }
             if let Err(error) = self.take(std::mem::take(&mut batch)).await {
-                return self.ends(error).await;
+                self.ends(error).await?;
+                return Ok(self.dataset);
             }
         }
     }

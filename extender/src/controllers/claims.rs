@@ -68,6 +68,13 @@ impl Follower<PrivacyBudgetClaim> for Claims {
         self.uses(&object, &dataset, &id, kind);
     }
 
+    fn asks(&self, object: &PrivacyBudgetClaim, of: &DatasetKey) -> bool {
+        // What was made for a pod is a view.
+        let subject = Subject::shown_by(object);
+        subject.is_some_and(|subject| subject.kind == SubjectKind::Claim)
+            && dataset(object).as_ref() == Some(of)
+    }
+
     fn gone(&mut self, last: PrivacyBudgetClaim, _: bool) {
         let (Some(subject), Some(dataset)) = (Subject::shown_by(&last), dataset(&last)) else {
             return;

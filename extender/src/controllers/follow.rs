@@ -7,8 +7,9 @@ use kube::{
     Api, Client, Resource,
     runtime::{WatchStreamExt, watcher},
 };
+use privatekube_api::DatasetKey;
 use serde::de::DeserializeOwned;
-use tokio::sync::watch;
+use tokio::sync::{mpsc::UnboundedReceiver, watch};
 use tracing::warn;
 
 /// What is done with what is followed.
@@ -18,6 +19,10 @@ pub(super) trait Follower<K> {
     /// It is gone. `last` is how it was last seen; `finally` says that it was exactly so when it went, and not
     /// changed since while nobody watched.
     fn gone(&mut self, last: K, finally: bool);
+    /// Whether it asks for budget of that dataset, and so is to be told of again when the dataset's ledger is gone.
+    fn asks(&self, _object: &K, _of: &DatasetKey) -> bool {
+        false
+    }
 }
 
 /// Told when all that exists was seen once.
@@ -41,9 +46,14 @@ impl WhenListed {
 }
 
 /// Follows all objects of a kind, in all namespaces, that have the labels. Objects come in the order in which they
-/// were made, as far as the API server keeps it.
-pub(super) async fn follow<K, F>(client: Client, labels: &str, listed: Listed, mut follower: F)
-where
+/// were made, as far as the API server keeps it; those that ask come once more for each dataset that comes `again`.
+pub(super) async fn follow<K, F>(
+    client: Client,
+    labels: &str,
+    listed: Listed,
+    mut again: UnboundedReceiver<DatasetKey>,
+    mut follower: F,
+) where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
     F: Follower<K>,
 {
@@ -52,7 +62,22 @@ where
     pin_mut!(stream);
     let mut known: HashMap<(String, String), K> = HashMap::new();
     let mut listing: Vec<K> = Vec::new();
-    while let Some(event) = stream.next().await {
+    loop {
+        let event = tokio::select! {
+            Some(dataset) = again.recv() => {
+                let asking = known.values().filter(|object| follower.asks(object, &dataset));
+                let mut asking: Vec<K> = asking.cloned().collect();
+                in_order_of_age(&mut asking);
+                for object in asking {
+                    follower.there(object);
+                }
+                continue;
+            }
+            event = stream.next() => event,
+        };
+        let Some(event) = event else {
+            return;
+        };
         match event {
             Err(error) => {
                 warn!(kind = %K::kind(&()), %error, "a watch was interrupted, it is taken up again");
@@ -74,7 +99,7 @@ where
             Ok(watcher::Event::InitDone) => {
                 let mut before = std::mem::take(&mut known);
                 // The list is in the order of names; what came first goes first.
-                listing.sort_by_key(|object| object.meta().creation_timestamp.as_ref().map(|time| time.0));
+                in_order_of_age(&mut listing);
                 for object in listing.drain(..) {
                     let same = before.remove(&key(&object));
                     if let Some(other) = same.filter(|other| other.meta().uid != object.meta().uid) {
@@ -90,6 +115,10 @@ where
             }
         }
     }
+}
+
+fn in_order_of_age<K: Resource>(objects: &mut [K]) {
+    objects.sort_by_key(|object| object.meta().creation_timestamp.as_ref().map(|time| time.0));
 }
 
 fn key<K: Resource>(object: &K) -> (String, String) {

@@ -1,5 +1,6 @@
 //! Controllers: what exists in the cluster, told to the bookkeepers. They decide nothing.
 
+mod again;
 mod blocks;
 mod claims;
 mod datasets;
@@ -11,7 +12,7 @@ mod tests;
 use std::sync::Arc;
 
 use privatekube_api::LABEL_MANAGED;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc::unbounded_channel, oneshot};
 
 use crate::registry::Registry;
 
@@ -22,6 +23,10 @@ pub async fn run(registry: Arc<Registry>, seen: oneshot::Sender<()>) {
     let (datasets, datasets_listed) = follow::listed();
     let (claims, claims_listed) = follow::listed();
     let (pods, pods_listed) = follow::listed();
+    let (claims_again, claims_lost) = unbounded_channel();
+    let (pods_again, pods_lost) = unbounded_channel();
+    // Datasets and blocks are looked for when somebody asks.
+    let never = || unbounded_channel().1;
     let all_listed = async {
         blocks_listed.wait().await;
         datasets_listed.wait().await;
@@ -35,12 +40,14 @@ pub async fn run(registry: Arc<Registry>, seen: oneshot::Sender<()>) {
             client.clone(),
             "",
             datasets,
+            never(),
             datasets::Datasets::new(Arc::clone(&registry))
         ),
         follow::follow(
             client.clone(),
             "",
             blocks,
+            never(),
             blocks::Blocks::new(Arc::clone(&registry))
         ),
         async {
@@ -53,17 +60,20 @@ pub async fn run(registry: Arc<Registry>, seen: oneshot::Sender<()>) {
                     client.clone(),
                     &managed,
                     pods,
+                    pods_lost,
                     pods::ManagedPods::new(Arc::clone(&registry))
                 ),
                 follow::follow(
                     client.clone(),
                     "",
                     claims,
+                    claims_lost,
                     claims::Claims::new(Arc::clone(&registry))
                 ),
             )
         },
         all_listed,
+        again::ask_again(client.clone(), registry.lost(), [claims_again, pods_again]),
     );
 }
 

@@ -106,6 +106,10 @@ impl Follower<Pod> for ManagedPods {
         desk.gates.look(key_of(&pod));
     }
 
+    fn asks(&self, pod: &Pod, of: &DatasetKey) -> bool {
+        !is_placed(pod) && own_claim(pod).is_some_and(|(_, dataset)| dataset == *of)
+    }
+
     fn gone(&mut self, pod: Pod, finally: bool) {
         let desk = self.registry.desk();
         desk.pods.remove(&pod);
