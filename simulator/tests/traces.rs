@@ -86,59 +86,25 @@ fn tasks_may_come_in_any_order_and_keep_their_place() {
     assert_eq!(line["refused"], json!([1]));
 }
 
+type Change = fn(&mut Value);
+
+/// Replays traces with a change each, and looks for words in what is said of them.
+fn all_are_refused(wrong: &[(Change, &[&str])]) {
+    for (change, says) in wrong {
+        let (_folder, path) = write(change);
+        let (succeeded, _, err) = replay(std::slice::from_ref(&path));
+        assert!(!succeeded, "{says:?}");
+        for word in says.iter().chain(&["trace.json"]) {
+            assert!(err.contains(word), "{word:?} is not in: {err}");
+        }
+    }
+}
+
 #[test]
 fn what_is_wrong_is_named_with_its_place_and_what_is_accepted() {
-    type Change = fn(&mut Value);
-    let wrong: [(Change, &[&str]); 25] = [
+    let wrong: [(Change, &[&str]); 18] = [
         (|t| t["policy"] = json!("lottery"), &["policy", "lottery", "dpf"]),
         (|t| t["n"] = json!(null), &["policy", "dpf-n", "needs n"]),
-        (
-            |t| t["n"] = json!(0),
-            &["trace.json: n is 0: it must be at least 1"],
-        ),
-        (
-            |t| {
-                t["policy"] = json!("dpf-t");
-                t["n"] = json!(null);
-            },
-            &["trace.json: policy dpf-t", "needs a lifetime"],
-        ),
-        (
-            |t| {
-                over_time(t);
-                t["tick"] = json!(null);
-            },
-            &["trace.json: policy dpf-t", "needs a tick"],
-        ),
-        (
-            |t| {
-                over_time(t);
-                t["tick"] = json!(0);
-            },
-            &["trace.json: tick is 0 seconds: it must be longer"],
-        ),
-        (
-            |t| {
-                over_time(t);
-                t["policy"] = json!("rr-t");
-                t["tick"] = json!(1e-9);
-            },
-            &["trace.json: tick is 0.000000001 seconds", "1000000 ticks"],
-        ),
-        (
-            |t| {
-                t["policy"] = json!("dpack-n");
-                t["recompute_after"] = json!(0);
-            },
-            &["trace.json: recompute_after is 0: it must be at least 1"],
-        ),
-        (
-            |t| {
-                t["policy"] = json!("blend-n");
-                t["fairness"] = json!(1001);
-            },
-            &["trace.json: fairness is 1001 thousandths: it must be at most 1000"],
-        ),
         (|t| t["n"] = json!("2"), &["n:", "line 1 column", "u32"]),
         (
             |t| t["composition"] = json!("sum"),
@@ -199,14 +165,61 @@ fn what_is_wrong_is_named_with_its_place_and_what_is_accepted() {
             &["tasks[0]: blocks", "1", "after the task"],
         ),
     ];
-    for (change, says) in wrong {
-        let (_folder, path) = write(change);
-        let (succeeded, _, err) = replay(std::slice::from_ref(&path));
-        assert!(!succeeded, "{says:?}");
-        for word in says.iter().chain(&["trace.json"]) {
-            assert!(err.contains(word), "{word:?} is not in: {err}");
-        }
-    }
+    all_are_refused(&wrong);
+}
+
+#[test]
+fn a_number_of_the_policy_is_named_by_its_key() {
+    let wrong: [(Change, &[&str]); 7] = [
+        (
+            |t| t["n"] = json!(0),
+            &["trace.json: n is 0: it must be at least 1"],
+        ),
+        (
+            |t| {
+                t["policy"] = json!("dpf-t");
+                t["n"] = json!(null);
+            },
+            &["trace.json: policy dpf-t", "needs a lifetime"],
+        ),
+        (
+            |t| {
+                over_time(t);
+                t["tick"] = json!(null);
+            },
+            &["trace.json: policy dpf-t", "needs a tick"],
+        ),
+        (
+            |t| {
+                over_time(t);
+                t["tick"] = json!(0);
+            },
+            &["trace.json: tick is 0 seconds: it must be longer"],
+        ),
+        (
+            |t| {
+                over_time(t);
+                t["policy"] = json!("rr-t");
+                t["tick"] = json!(1e-9);
+            },
+            &["trace.json: tick is 0.000000001 seconds", "1000000 ticks"],
+        ),
+        (
+            |t| {
+                t["policy"] = json!("dpack-n");
+                t["recompute_after"] = json!(0);
+            },
+            &["trace.json: recompute_after is 0: it must be at least 1"],
+        ),
+        (
+            |t| {
+                t["policy"] = json!("blend-n");
+                t["fairness"] = json!(1001);
+            },
+            &["trace.json: fairness is 1001 thousandths: it must be at most 1000"],
+        ),
+    ];
+    all_are_refused(&wrong);
 }
 
 #[test]
