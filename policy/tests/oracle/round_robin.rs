@@ -152,7 +152,7 @@ impl Oracle {
     }
 }
 
-/// Everybody gets what it needs, up to the highest level that the pot allows; what is left then goes to the last ones,
+/// Everybody gets what it needs, up to the highest level that the pot allows; what is left then goes to the first ones,
 /// a unit each.
 fn max_min(needs: &[i128], pot: i128) -> Vec<i128> {
     let all_at = |level: i128| needs.iter().map(|need| *need.min(&level)).sum::<i128>();
@@ -167,7 +167,7 @@ fn max_min(needs: &[i128], pot: i128) -> Vec<i128> {
     }
     let mut rest = pot - all_at(low);
     let mut given: Vec<i128> = needs.iter().map(|need| *need.min(&low)).collect();
-    for (given, need) in given.iter_mut().zip(needs).rev() {
+    for (given, need) in given.iter_mut().zip(needs) {
         if rest > 0 && *given < *need {
             *given += 1;
             rest -= 1;

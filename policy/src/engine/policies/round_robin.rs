@@ -153,12 +153,12 @@ fn divide(lacking: &mut Vec<Lacking>, rest: i128) -> (i128, Vec<u32>) {
     if others == 0 {
         return (rest - left, full);
     }
-    // Equal parts are whole units; those that remain go to the last ones. Each of these needs more than its part, or as
+    // Equal parts are whole units; those that remain go to the first ones. Each of these needs more than its part, or as
     // much.
     let part = i64::try_from(left / others).unwrap_or(i64::MAX);
-    let first_with_more = lacking.len() - usize::try_from(left % others).unwrap_or(0);
+    let with_more = usize::try_from(left % others).unwrap_or(0);
     for (at, lacking) in lacking.iter_mut().enumerate() {
-        lacking.need -= part + i64::from(at >= first_with_more);
+        lacking.need -= part + i64::from(at < with_more);
     }
     let is_full = |lacking: &Lacking| lacking.need == 0;
     if lacking.iter().any(is_full) {
@@ -311,9 +311,11 @@ mod tests {
             let mut expected = lacking.clone();
             expected.sort();
             let mut left = rest;
-            let count = expected.len();
-            for (served, lacking) in expected.iter_mut().enumerate() {
-                let part = left / i128::try_from(count - served).unwrap();
+            let count = u32::try_from(expected.len()).unwrap();
+            for (served, lacking) in (0..).zip(&mut expected) {
+                // Rounded up: units that don't divide go to the first.
+                let others = i128::from(count - served);
+                let part = (left + others - 1) / others;
                 let given = i64::try_from(part).unwrap().min(lacking.need);
                 lacking.need -= given;
                 left -= i128::from(given);
