@@ -56,14 +56,18 @@ fn main() -> ExitCode {
 }
 
 fn print(text: &str) -> ExitCode {
-    let mut out = io::stdout();
+    ExitCode::from(write(&mut io::stdout(), text))
+}
+
+/// The exit code of it.
+fn write(out: &mut impl Write, text: &str) -> u8 {
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => 0,
         // Nobody reads it any more: quietly, with the code that shells have for that (SIGPIPE).
-        Err(problem) if problem.kind() == io::ErrorKind::BrokenPipe => ExitCode::from(141),
+        Err(problem) if problem.kind() == io::ErrorKind::BrokenPipe => 141,
         Err(problem) => {
             complain(&format!("can't write to standard output: {problem}"));
-            ExitCode::FAILURE
+            1
         }
     }
 }
@@ -170,6 +174,26 @@ mod tests {
     fn run(arguments: &[&str]) -> Result<String, String> {
         let arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
         question(&arguments).and_then(|question| answer(&question))
+    }
+
+    /// An output that takes nothing.
+    struct Broken(io::ErrorKind);
+
+    impl Write for Broken {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(self.0.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_closed_output_and_a_full_one_have_codes_of_their_own() {
+        assert_eq!(write(&mut Vec::new(), "line\n"), 0);
+        assert_eq!(write(&mut Broken(io::ErrorKind::BrokenPipe), "line\n"), 141);
+        assert_eq!(write(&mut Broken(io::ErrorKind::StorageFull), "line\n"), 1);
     }
 
     #[test]
