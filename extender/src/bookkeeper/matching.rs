@@ -99,6 +99,10 @@ pub(super) fn is_matched(arrival: &Arrival) -> bool {
 
 /// Whether demands are on so many blocks.
 pub(super) fn are_enough(demands: &[Demand], min_blocks: u32) -> bool {
-    let blocks: usize = demands.iter().map(|demand| demand.blocks.len()).sum();
-    u32::try_from(blocks).unwrap_or(u32::MAX) >= min_blocks
+    u32::try_from(count(demands)).unwrap_or(u32::MAX) >= min_blocks
+}
+
+/// On how many blocks demands are.
+pub(super) fn count(demands: &[Demand]) -> usize {
+    demands.iter().map(|demand| demand.blocks.len()).sum()
 }

@@ -2,13 +2,14 @@
 
 use privatekube_api::{PrivacyBudgetClaimStatus, conditions};
 use privatekube_ledger::ApplyError;
-use privatekube_policy::{ClaimId, Demand, Event, Phase};
+use privatekube_policy::{ClaimId, Event, Phase};
 use tracing::warn;
 
 use super::{
     Asked, Bookkeeper, BookkeeperError,
     condition::condition,
     explain::{Why, takes_too_much},
+    matching::count,
     telling::{note, phase_reason},
 };
 use crate::{clock, subject::Subject, view::ClaimView, writers::StatusKey};
@@ -166,8 +167,4 @@ impl Bookkeeper {
         }
         Ok(())
     }
-}
-
-fn count(demands: &[Demand]) -> usize {
-    demands.iter().map(|demand| demand.blocks.len()).sum()
 }
