@@ -72,9 +72,10 @@ pub(super) fn sampled_loss(loss: f64, rate: f64) -> f64 {
     }
 }
 
-/// How much more [`sampled_loss`] is for more `loss`: at most as much.
-pub(super) fn sampled_slope(loss: f64, sampled: f64, rate: f64) -> f64 {
-    (rate * exp(loss - sampled)).min(1.0)
+/// The [`Part::size`] of what the order makes of a [`sampled_loss`]: of it, and of as much of `loss` as it follows.
+pub(super) fn sampled_size(loss: f64, sampled: f64, rate: f64, order: f64) -> f64 {
+    let slope = (rate * exp(loss - sampled)).min(1.0);
+    2.0 * order * (slope * loss.abs() + sampled.abs())
 }
 
 /// ln of an outcome's part of the moment less 1, given its privacy loss ln(P/Q), ln P and ln Q.

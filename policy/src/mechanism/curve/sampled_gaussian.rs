@@ -5,7 +5,7 @@ use libm::{expm1, log, log1p, sqrt};
 use super::{
     MARGIN,
     gaussian::gaussian_epsilon,
-    moment::{LogMoment, Part, log_moment, log_part_less, log_part_more, sampled_loss, sampled_slope},
+    moment::{LogMoment, Part, log_moment, log_part_less, log_part_more, sampled_loss, sampled_size},
     units,
 };
 
@@ -113,10 +113,9 @@ fn moment_fractional(sigma: f64, rate: f64, order: f64) -> LogMoment {
         } else {
             log_part_less(sampled, order)
         };
-        let of_loss = sampled_slope(loss, sampled, rate) * loss.abs() + sampled.abs();
         parts.push(Part {
             log: part - u * u / 2.0,
-            size: u * u + 2.0 * order * of_loss,
+            size: u * u + sampled_size(loss, sampled, rate, order),
         });
         at += 1.0;
     }

@@ -8,7 +8,7 @@ use super::{
     MARGIN,
     finite::pure_units,
     laplace::laplace,
-    moment::{Part, log_moment, log_part, sampled_loss, sampled_slope},
+    moment::{Part, log_moment, log_part, sampled_loss, sampled_size},
     units,
 };
 
@@ -52,10 +52,9 @@ pub(in crate::mechanism) fn sampled_laplace(scale: f64, rate: f64, order: f64) -
             } else {
                 log_part(-sampled, *log_without, log_with, order)
             };
-            let size = 2.0 * order * (sampled_slope(*loss, sampled, rate) * loss.abs() + sampled.abs());
             Part {
                 log,
-                size: size + log_without.abs(),
+                size: sampled_size(*loss, sampled, rate, order) + log_without.abs(),
             }
         };
         let parts: Vec<Part> = outcomes.iter().map(part).collect();
