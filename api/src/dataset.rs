@@ -3,7 +3,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
 use privatekube_policy::{
-    Composition, Delta, Epsilon, Order, Orders, Setting, SettingError, Span, Unlocking,
+    Composition, DatasetRules, DatasetRulesError, Delta, Epsilon, Order, Orders, Span, Unlocking,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -213,24 +213,24 @@ const DEFAULT_TICK: Span = Span::from_secs(1);
 
 impl PrivateDatasetSpec {
     /// The dataset's rules, if nothing is wrong with it at all.
-    pub fn check(&self) -> Result<Setting, FieldError> {
-        let setting = self.setting()?;
+    pub fn check(&self) -> Result<DatasetRules, FieldError> {
+        let rules = self.rules()?;
         self.guarantee()?;
         self.timeout()?;
         self.weights()?;
-        Ok(setting)
+        Ok(rules)
     }
 
     /// What the dataset's engine is made with.
-    pub fn setting(&self) -> Result<Setting, FieldError> {
-        let setting = Setting {
+    pub fn rules(&self) -> Result<DatasetRules, FieldError> {
+        let rules = DatasetRules {
             policy: self.policy()?,
             unlocking: self.unlocking.parse()?,
             composition: self.composition()?,
         };
-        match setting.check() {
-            Ok(()) => Ok(setting),
-            Err(problem) => Err(refused(&problem, setting.unlocking)),
+        match rules.check() {
+            Ok(()) => Ok(rules),
+            Err(problem) => Err(refused(&problem, rules.unlocking)),
         }
     }
 
@@ -273,15 +273,15 @@ impl PrivateDatasetSpec {
 }
 
 /// A problem of the rules together, in the words of the object.
-fn refused(problem: &SettingError, unlocking: Unlocking) -> FieldError {
+fn refused(problem: &DatasetRulesError, unlocking: Unlocking) -> FieldError {
     let field = match problem {
-        SettingError::RoundRobinRenyi => {
+        DatasetRulesError::RoundRobinRenyi => {
             return FieldError::new(
                 "spec.composition",
                 "policy RoundRobin needs composition: Basic, since a Renyi curve can't be divided order by order",
             );
         }
-        SettingError::TooManyTicks => {
+        DatasetRulesError::TooManyTicks => {
             let ticks = match unlocking {
                 Unlocking::Lifetime { lifetime, tick } => lifetime.micros() / tick.micros().max(1),
                 Unlocking::Arrivals(_) | Unlocking::Immediate => 0,
@@ -294,9 +294,9 @@ fn refused(problem: &SettingError, unlocking: Unlocking) -> FieldError {
                 ),
             );
         }
-        SettingError::NoArrivals => "spec.unlocking.arrivals",
-        SettingError::NoTick => "spec.unlocking.tick",
-        SettingError::NoRecomputation | SettingError::TooFair(_) => "spec.policy",
+        DatasetRulesError::NoArrivals => "spec.unlocking.arrivals",
+        DatasetRulesError::NoTick => "spec.unlocking.tick",
+        DatasetRulesError::NoRecomputation | DatasetRulesError::TooFair(_) => "spec.policy",
     };
     FieldError::new(field, problem)
 }

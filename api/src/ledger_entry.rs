@@ -77,9 +77,9 @@ pub struct PrivacyLedgerEntrySpec {
     #[schemars(range(min = 0))]
     pub time_micros: i64,
     /// The dataset's rules, in the first entry only: policy, unlocking and composition.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "setting", default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crate::schema::anything")]
-    pub setting: Option<Value>,
+    pub rules: Option<Value>,
     /// What happened in this round, in order: blocks that came and went, claims that arrived, consumed or released.
     #[serde(default)]
     #[schemars(schema_with = "crate::schema::list_of_anything")]

@@ -1,6 +1,6 @@
 //! PrivateKube's Kubernetes resources, annotations and names, and how each becomes a value of the policy's vocabulary.
 //!
-//! What a user writes is parsed here, once: behind [`PrivateDatasetSpec::setting`], [`PrivateDataBlockSpec::capacity`],
+//! What a user writes is parsed here, once: behind [`PrivateDatasetSpec::rules`], [`PrivateDataBlockSpec::capacity`],
 //! [`PrivacyBudgetClaim::request`] and [`pod_request`] nothing is a string and nothing can be invalid. The crate knows
 //! nothing of how a claim is decided, nothing of the ledger, and talks to no cluster.
 //!
@@ -53,6 +53,6 @@ pub use names::{
 };
 pub use pod::{PodRequest, claim_spec, is_managed, pod_request};
 pub use policy::{BlendSpec, DpackSpec, FcfsSpec, PolicyName};
-pub use request::{AmountRequest, BudgetRequest, ClaimRequest, RequestError, Wish};
+pub use request::{AmountRequest, BudgetRequest, ClaimRequest, DemandRequest, RequestError};
 pub use selector::{Dimension, Dimensions, Selector, SelectorError, check_selector};
 pub use weights::{NamespaceWeight, Weights};

@@ -6,7 +6,7 @@ use crate::{
     ANNOTATION_BLOCKS, ANNOTATION_CLAIM, ANNOTATION_DATASET, ANNOTATION_DELTA, ANNOTATION_EPSILON,
     ANNOTATION_GRANT, ANNOTATION_MAX_BLOCKS, ANNOTATION_MECHANISM, ANNOTATION_MIN_BLOCKS, ANNOTATION_PREFIX,
     ANNOTATION_PRIORITY, ANNOTATION_TIMEOUT, BlockCount, BudgetRequest, BudgetSpec, ClaimRequest, DatasetKey,
-    Decimal, Duration, FieldError, FieldErrors, NameError, PrivacyBudgetClaimSpec, Selector, Wish,
+    Decimal, DemandRequest, Duration, FieldError, FieldErrors, NameError, PrivacyBudgetClaimSpec, Selector,
     decimal::{check_length, parse_span},
     names::is_object_name,
     request::{check_bounds, check_priority, keep},
@@ -96,7 +96,7 @@ pub fn claim_spec(annotations: &BTreeMap<String, String>) -> Option<PrivacyBudge
     let Ok(Some(PodRequest::Inline(request))) = pod_request(annotations, "default") else {
         return None;
     };
-    let Wish::Selected { min, max, budget, .. } = request.wish else {
+    let DemandRequest::Selected { min, max, budget, .. } = request.demand else {
         return None;
     };
     let get = |key: &str| annotations.get(key).map(|text| text.trim().to_owned());
@@ -240,7 +240,7 @@ fn inline(
     let priority = keep(get(ANNOTATION_PRIORITY).map_or(Ok(0), priority), errors);
     Some(ClaimRequest {
         dataset: dataset?,
-        wish: Wish::Selected {
+        demand: DemandRequest::Selected {
             selector: selector?,
             min: min?,
             max: max?,

@@ -112,7 +112,7 @@ pub struct ClaimRequest {
     /// Of which dataset.
     pub dataset: DatasetKey,
     /// On which blocks, how much.
-    pub wish: Wish,
+    pub demand: DemandRequest,
     /// How long it waits at most; its dataset's timeout if none.
     pub timeout: Option<Span>,
     /// Higher goes before lower.
@@ -121,7 +121,7 @@ pub struct ClaimRequest {
 
 /// On which blocks, how much.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Wish {
+pub enum DemandRequest {
     /// The same on each block that is selected.
     Selected {
         /// Which blocks; every one if none.
@@ -172,14 +172,14 @@ impl PrivacyBudgetClaim {
                 .map_err(|problem| FieldError::new("spec.dataset", problem)),
             &mut errors,
         );
-        let wish = keep(self.wish(), &mut errors);
+        let demand = keep(self.demand(), &mut errors);
         let timeout = spec.timeout.as_ref().map(|timeout| timeout.span("spec.timeout"));
         let timeout = keep(timeout.transpose(), &mut errors);
         let priority = keep(check_priority("spec.priority", spec.priority), &mut errors);
-        let request = match (dataset, wish, timeout, priority) {
-            (Some(dataset), Some(wish), Some(timeout), Some(priority)) => Some(ClaimRequest {
+        let request = match (dataset, demand, timeout, priority) {
+            (Some(dataset), Some(demand), Some(timeout), Some(priority)) => Some(ClaimRequest {
                 dataset,
-                wish,
+                demand,
                 timeout,
                 priority,
             }),
@@ -204,7 +204,7 @@ impl PrivacyBudgetClaim {
             .transpose()
     }
 
-    fn wish(&self) -> Result<Wish, FieldErrors> {
+    fn demand(&self) -> Result<DemandRequest, FieldErrors> {
         let spec = &self.spec;
         match (&spec.budget, &spec.per_block) {
             (Some(budget), None) => {
@@ -214,8 +214,8 @@ impl PrivacyBudgetClaim {
                 let selector = selector.map_err(|problem| FieldError::new("spec.selector", problem));
                 let selector = keep(selector, &mut errors);
                 let bounds = keep(bounds(spec.blocks.as_ref()), &mut errors);
-                let wish = match (budget, selector, bounds) {
-                    (Some(budget), Some(selector), Some((min, max))) => Some(Wish::Selected {
+                let demand = match (budget, selector, bounds) {
+                    (Some(budget), Some(selector), Some((min, max))) => Some(DemandRequest::Selected {
                         selector,
                         min,
                         max,
@@ -223,7 +223,7 @@ impl PrivacyBudgetClaim {
                     }),
                     _ => None,
                 };
-                FieldErrors::unless_empty(errors, wish)
+                FieldErrors::unless_empty(errors, demand)
             }
             (None, Some(_)) if spec.selector.is_some() || spec.blocks.is_some() => Err(FieldError::new(
                 "spec.perBlock",
@@ -231,7 +231,7 @@ impl PrivacyBudgetClaim {
             )
             .into()),
             (None, Some(per_block)) => {
-                per_block_requests("spec.perBlock", per_block, budget_request).map(Wish::PerBlock)
+                per_block_requests("spec.perBlock", per_block, budget_request).map(DemandRequest::PerBlock)
             }
             _ => Err(FieldError::new(
                 "spec",

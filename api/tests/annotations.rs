@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use privatekube_api::{BudgetRequest, PodRequest, Selector, Wish, claim_spec, pod_request};
+use privatekube_api::{BudgetRequest, DemandRequest, PodRequest, Selector, claim_spec, pod_request};
 
 fn annotations(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
     pairs
@@ -72,12 +72,12 @@ fn a_demand_is_parsed() {
     assert_eq!(request.dataset.to_string(), "lake/taxi");
     assert_eq!(request.timeout.unwrap().micros(), 5_400_000_000);
     assert_eq!(request.priority, -7);
-    let Wish::Selected {
+    let DemandRequest::Selected {
         selector,
         min,
         max,
         budget,
-    } = request.wish
+    } = request.demand
     else {
         panic!()
     };
@@ -95,8 +95,8 @@ fn what_is_left_out_has_its_default() {
     assert_eq!(request.dataset.to_string(), "data/taxi");
     assert_eq!((request.timeout, request.priority), (None, 0));
     assert!(matches!(
-        request.wish,
-        Wish::Selected {
+        request.demand,
+        DemandRequest::Selected {
             selector: None,
             min: 1,
             max: None,
@@ -115,10 +115,10 @@ fn a_mechanism_is_parsed_and_kept_as_written() {
     let Ok(Some(PodRequest::Inline(request))) = pod_request(&all, "data") else {
         panic!()
     };
-    let Wish::Selected {
+    let DemandRequest::Selected {
         budget: BudgetRequest::Mechanism(_, written),
         ..
-    } = request.wish
+    } = request.demand
     else {
         panic!()
     };
@@ -367,7 +367,7 @@ fn the_claim_of_a_pod_asks_what_the_pod_asks() {
         panic!()
     };
     // Told apart by the blanks around it alone.
-    let Wish::Selected { selector, .. } = &mut request.wish else {
+    let DemandRequest::Selected { selector, .. } = &mut request.demand else {
         panic!()
     };
     *selector = Some(Selector::parse("block.city == 'nyc'").unwrap());

@@ -15,7 +15,7 @@ fn spec(fields: &Value) -> PrivateDatasetSpec {
 }
 
 fn policy(fields: &Value) -> Policy {
-    spec(fields).setting().unwrap().policy
+    spec(fields).rules().unwrap().policy
 }
 
 fn said(problem: Result<impl std::fmt::Debug, FieldError>) -> String {
@@ -159,12 +159,12 @@ fn what_does_not_belong_to_the_policy_is_refused_with_what_does() {
              write a longer tick",
         ),
     ] {
-        assert_eq!(said(spec(&fields).setting()), message, "{fields}");
+        assert_eq!(said(spec(&fields).rules()), message, "{fields}");
     }
     let as_many_ticks_as_may_be = json!({"lifetime": "1000s", "tick": "1ms"});
     let most = spec(&json!({"policy": "RoundRobin", "unlocking": as_many_ticks_as_may_be}));
     assert!(matches!(
-        most.setting().unwrap().unlocking,
+        most.rules().unwrap().unlocking,
         Unlocking::Lifetime { .. }
     ));
 }
@@ -205,8 +205,8 @@ fn a_namespace_counts_what_the_dataset_says_and_else_one() {
 
     let mut other = weigh("DPF", &json!({}));
     other.weights.clear();
-    let rules = weigh("DPF", &json!({})).setting();
-    assert_eq!(rules, other.setting(), "weights are none of the rules");
+    let rules = weigh("DPF", &json!({})).rules();
+    assert_eq!(rules, other.rules(), "weights are none of the rules");
 }
 
 #[test]

@@ -8,8 +8,8 @@
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
 use privatekube_api::{
-    AmountRequest, BudgetRequest, FieldErrors, PodRequest, PrivacyBudgetClaim, PrivateDataBlock,
-    PrivateDataset, Wish, entry_name, pod_request,
+    AmountRequest, BudgetRequest, DemandRequest, FieldErrors, PodRequest, PrivacyBudgetClaim,
+    PrivateDataBlock, PrivateDataset, entry_name, pod_request,
 };
 use privatekube_policy::{Composition, Epsilon, Orders, Policy, Span, Unlocking};
 use serde::de::DeserializeOwned;
@@ -67,35 +67,38 @@ fn the_examples_of_the_design_are_accepted() {
     };
 
     let dataset: PrivateDataset = serde_saphyr::from_str(dataset).unwrap();
-    let setting = dataset.spec.setting().unwrap();
-    assert_eq!(setting.unlocking, Unlocking::Arrivals(100));
+    let rules = dataset.spec.rules().unwrap();
+    assert_eq!(rules.unlocking, Unlocking::Arrivals(100));
     let guarantee = dataset.spec.guarantee().unwrap();
     assert_eq!(guarantee, Some(("10".parse().unwrap(), "1e-7".parse().unwrap())));
 
     let block: PrivateDataBlock = serde_saphyr::from_str(block).unwrap();
-    let capacity = block.spec.capacity(&setting.composition, None).unwrap();
-    assert_eq!(block.spec.capacity(&setting.composition, guarantee), Ok(capacity));
+    let capacity = block.spec.capacity(&rules.composition, None).unwrap();
+    assert_eq!(block.spec.capacity(&rules.composition, guarantee), Ok(capacity));
 
     let claim: PrivacyBudgetClaim = serde_saphyr::from_str(claim).unwrap();
     let request = claim.request().unwrap();
     assert_eq!(request.dataset.to_string(), "data/taxi");
-    let Wish::Selected {
+    let DemandRequest::Selected {
         selector: Some(selector),
         min: 1,
         max: Some(7),
         budget,
-    } = request.wish
+    } = request.demand
     else {
         panic!()
     };
     assert_eq!(selector.matches(&block.spec.dimensions()), Ok(true));
-    assert!(!budget.demand(&setting.composition).unwrap().is_zero());
+    assert!(!budget.demand(&rules.composition).unwrap().is_zero());
 
     let pod: Pod = serde_saphyr::from_str(pod).unwrap();
     let Ok(Some(PodRequest::Inline(request))) = pod_request(pod.annotations(), "data") else {
         panic!()
     };
-    assert!(matches!(request.wish, Wish::Selected { max: Some(5), .. }));
+    assert!(matches!(
+        request.demand,
+        DemandRequest::Selected { max: Some(5), .. }
+    ));
 }
 
 #[test]
@@ -103,7 +106,7 @@ fn a_dataset_has_its_rules() {
     let unlocking = |spec: Value| {
         dataset(&json!({"unlocking": spec}))
             .spec
-            .setting()
+            .rules()
             .unwrap()
             .unlocking
     };
@@ -127,12 +130,12 @@ fn a_dataset_has_its_rules() {
         lifetime(60, Span::from_secs(1))
     );
 
-    let setting = |spec: Value| dataset(&spec).spec.setting().unwrap();
-    let plain = setting(json!({"unlocking": {"arrivals": 1}}));
+    let rules = |spec: Value| dataset(&spec).spec.rules().unwrap();
+    let plain = rules(json!({"unlocking": {"arrivals": 1}}));
     assert_eq!((plain.policy, plain.composition), (Policy::Dpf, renyi()));
-    let basic = setting(json!({"unlocking": {"arrivals": 1}, "composition": "Basic"}));
+    let basic = rules(json!({"unlocking": {"arrivals": 1}, "composition": "Basic"}));
     assert_eq!(basic.composition, Composition::Basic);
-    let orders = setting(json!({"unlocking": {"arrivals": 1}, "orders": [8, "1.5"]}));
+    let orders = rules(json!({"unlocking": {"arrivals": 1}, "orders": [8, "1.5"]}));
     let expected = Orders::new(vec!["1.5".parse().unwrap(), "8".parse().unwrap()]).unwrap();
     assert_eq!(orders.composition, Composition::Renyi(expected));
 
@@ -196,7 +199,7 @@ fn wrong_datasets_are_refused_with_what_is_accepted() {
         ),
     ] {
         assert_eq!(
-            dataset(&spec).spec.setting().unwrap_err().to_string(),
+            dataset(&spec).spec.rules().unwrap_err().to_string(),
             message,
             "{spec}"
         );
@@ -337,8 +340,8 @@ fn a_claim_asks_for_selected_blocks_or_for_blocks_by_name() {
         (Some(Span::from_secs(3600)), 3)
     );
     assert!(matches!(
-        request.wish,
-        Wish::Selected {
+        request.demand,
+        DemandRequest::Selected {
             selector: Some(_),
             min: 1,
             max: Some(7),
@@ -349,8 +352,8 @@ fn a_claim_asks_for_selected_blocks_or_for_blocks_by_name() {
     for blocks in [json!({}), json!({"which": "all"}), json!({"which": "newest"})] {
         let request = claim_with(&json!({"blocks": blocks})).request().unwrap();
         assert!(matches!(
-            request.wish,
-            Wish::Selected {
+            request.demand,
+            DemandRequest::Selected {
                 selector: None,
                 min: 1,
                 max: None,
@@ -360,10 +363,10 @@ fn a_claim_asks_for_selected_blocks_or_for_blocks_by_name() {
     }
 
     let per_block = json!({"a.b": {"epsilon": 1, "delta": 0}, "c": {"mechanism": "laplace(scale=10)"}});
-    let Wish::PerBlock(blocks) = claim_with(&json!({"budget": null, "perBlock": per_block}))
+    let DemandRequest::PerBlock(blocks) = claim_with(&json!({"budget": null, "perBlock": per_block}))
         .request()
         .unwrap()
-        .wish
+        .demand
     else {
         panic!()
     };
@@ -469,7 +472,8 @@ fn wrong_claims_are_refused_with_what_is_accepted() {
 #[test]
 fn a_request_is_charged_by_its_datasets_composition() {
     let demand = |budget: Value, composition: &Composition| {
-        let Wish::Selected { budget, .. } = claim_with(&json!({"budget": budget})).request().unwrap().wish
+        let DemandRequest::Selected { budget, .. } =
+            claim_with(&json!({"budget": budget})).request().unwrap().demand
         else {
             panic!()
         };

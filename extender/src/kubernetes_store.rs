@@ -53,7 +53,7 @@ impl KubernetesStore {
             writer: entry.writer.clone(),
             time: display(entry.time),
             time_micros: signed(entry.time.micros()),
-            setting: entry.setting.as_ref().map(serde_json::to_value).transpose()?,
+            rules: entry.rules.as_ref().map(serde_json::to_value).transpose()?,
             events: values(serde_json::to_value(&entry.events)?),
             records: values(serde_json::to_value(&entry.records)?),
             omitted: entry.omitted.as_ref().map(serde_json::to_value).transpose()?,
@@ -89,8 +89,8 @@ fn entry(object: PrivacyLedgerEntry) -> Result<Entry, StoreError> {
         time: u64::try_from(spec.time_micros)
             .map(Time::from_micros)
             .map_err(|error| unreadable("timeMicros", error.to_string()))?,
-        setting: spec
-            .setting
+        rules: spec
+            .rules
             .map(serde_json::from_value)
             .transpose()
             .map_err(|error| unreadable("setting", error.to_string()))?,

@@ -6,7 +6,7 @@ use std::{io::IsTerminal, net::SocketAddr, path::PathBuf, process::ExitCode};
 use anyhow::{Result, bail};
 use clap::{Parser, Subcommand, ValueEnum};
 use privatekube_extender::{Addresses, Options, generate_certificates, serve};
-use privatekube_policy::{Composition, Orders, Policy, Setting, Span, Unlocking};
+use privatekube_policy::{Composition, DatasetRules, Orders, Policy, Span, Unlocking};
 use tracing_subscriber::EnvFilter;
 
 /// Makes the default kube-scheduler ask for privacy budget before it places a pod.
@@ -133,7 +133,7 @@ impl From<Serve> for Options {
             webhook_url: serve.webhook_url,
             schedulers: serve.scheduler_name,
             user: serve.user,
-            defaults: Setting {
+            defaults: DatasetRules {
                 policy: Policy::Dpf,
                 unlocking: serve.default_unlocking,
                 composition: match serve.default_composition {

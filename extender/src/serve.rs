@@ -9,7 +9,7 @@ use kube::{
     config::{KubeConfigOptions, Kubeconfig},
 };
 use privatekube_api::{DatasetKey, LABEL_DATASET, PrivacyLedgerEntry};
-use privatekube_policy::Setting;
+use privatekube_policy::DatasetRules;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::{oneshot, watch},
@@ -47,7 +47,7 @@ pub struct Options {
     /// The user that it is for the API server.
     pub user: String,
     /// The rules of datasets that have no object.
-    pub defaults: Setting,
+    pub defaults: DatasetRules,
     /// Blocks of a dataset that have metrics of their own, at most.
     pub most_blocks_measured: usize,
 }

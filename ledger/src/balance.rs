@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use privatekube_policy::{BlockBooks, BlockId, Composition, Engine, Event, Record};
+use privatekube_policy::{BlockId, BlockState, Composition, Engine, Event, Record};
 use thiserror::Error;
 
 /// A block whose books don't add up. It's a fault of the engine, and nothing may be granted on it.
@@ -63,7 +63,7 @@ fn check(engine: &Engine, block: &BlockId) -> Result<(), Imbalance> {
     let Some(books) = engine.block(block) else {
         return Ok(());
     };
-    match problem(&books, &engine.setting().composition) {
+    match problem(&books, &engine.rules().composition) {
         Some(problem) => Err(Imbalance {
             block: block.clone(),
             problem,
@@ -73,9 +73,9 @@ fn check(engine: &Engine, block: &BlockId) -> Result<(), Imbalance> {
 }
 
 /// What is wrong with `books`, if anything.
-fn problem(books: &BlockBooks, composition: &Composition) -> Option<&'static str> {
+fn problem(books: &BlockState, composition: &Composition) -> Option<&'static str> {
     let capacity = books.capacity.units();
-    let parts = [&books.locked, &books.unlocked, &books.allocated, &books.consumed];
+    let parts = [&books.locked, &books.available, &books.allocated, &books.consumed];
     if capacity.len() != composition.coordinates() || parts.iter().any(|part| part.len() != capacity.len()) {
         return Some("they have not the coordinates of the dataset's composition");
     }
@@ -113,12 +113,12 @@ mod tests {
     use super::*;
 
     /// Books of a block with capacity (10, 4), of which `[locked, unlocked, allocated, consumed]`.
-    fn books(parts: [[i128; 2]; 4]) -> BlockBooks {
+    fn books(parts: [[i128; 2]; 4]) -> BlockState {
         let [locked, unlocked, allocated, consumed] = parts.map(Vec::from);
-        BlockBooks {
+        BlockState {
             capacity: Budget::new(vec![10, 4]).unwrap(),
             locked,
-            unlocked,
+            available: unlocked,
             allocated,
             consumed,
             arrivals: 0,
@@ -186,7 +186,7 @@ mod tests {
     #[test]
     fn a_coordinate_too_many_is_wrong() {
         let mut books = books([[10, 4], [0, 0], [0, 0], [0, 0]]);
-        books.unlocked.push(0);
+        books.available.push(0);
         assert!(problem(&books, &Composition::Basic).is_some());
     }
 }

@@ -1,6 +1,6 @@
 //! What one round writes.
 
-use privatekube_policy::{Event, Record, Setting, Time};
+use privatekube_policy::{DatasetRules, Event, Record, Time};
 use serde::{Deserialize, Serialize};
 
 use crate::Hash;
@@ -21,9 +21,9 @@ pub struct Entry {
     /// When, by the writer's clock, but never before the entry before it. The engine's clock is advanced to it before
     /// the first event.
     pub time: Time,
-    /// The dataset's rules: in the first entry, and in no other.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub setting: Option<Setting>,
+    /// The dataset's rules: in the first entry, and in no other. The key `setting` belongs to the stored format.
+    #[serde(rename = "setting", default, skip_serializing_if = "Option::is_none")]
+    pub rules: Option<DatasetRules>,
     /// What happened, in order.
     pub events: Vec<Event>,
     /// What was decided, in order: first by the clock, then by each event.

@@ -1,9 +1,9 @@
 //! The ledger as its writer holds it.
 
-use privatekube_policy::{Engine, Setting, SettingError, Time};
+use privatekube_policy::{DatasetRules, DatasetRulesError, Engine, Time};
 use thiserror::Error;
 
-use crate::{Head, Replay, Round, Store, StoreError, VerifyError};
+use crate::{EntryDraft, Head, Replay, Store, StoreError, VerifyError};
 
 /// A dataset's ledger, open for writing.
 ///
@@ -37,19 +37,19 @@ pub enum OpenError {
     /// What the store holds is not a ledger, or was tampered with. Nothing may be granted before a person has looked.
     #[error(transparent)]
     Verify(#[from] VerifyError),
-    /// The ledger is empty, and the setting that it should begin with can't be used.
+    /// The ledger is empty, and the rules that it should begin with can't be used.
     #[error(transparent)]
-    Setting(#[from] SettingError),
+    DatasetRules(#[from] DatasetRulesError),
 }
 
 impl<S: Store> Ledger<S> {
     /// Reads and [verifies](crate::verify) all that `store` holds.
     ///
     /// `writer` names who writes from now on, for people and for whoever is fenced; no safety rests on the name.
-    /// `setting` is what an empty ledger begins with. One that isn't empty keeps its own: see
-    /// [`setting`](Self::setting). Nothing is written.
-    pub async fn open(store: S, writer: String, setting: Setting) -> Result<Self, OpenError> {
-        Self::resume(store, writer, setting, Replay::new()).await
+    /// `rules` is what an empty ledger begins with. One that isn't empty keeps its own: see
+    /// [`rules`](Self::rules). Nothing is written.
+    pub async fn open(store: S, writer: String, rules: DatasetRules) -> Result<Self, OpenError> {
+        Self::resume(store, writer, rules, Replay::new()).await
     }
 
     /// As [`open`](Self::open), but reads only what comes after what `replay` has seen: a follower that takes over
@@ -57,7 +57,7 @@ impl<S: Store> Ledger<S> {
     pub async fn resume(
         store: S,
         writer: String,
-        setting: Setting,
+        rules: DatasetRules,
         mut replay: Replay,
     ) -> Result<Self, OpenError> {
         loop {
@@ -73,7 +73,7 @@ impl<S: Store> Ledger<S> {
         let head = replay.head();
         let engine = match replay.into_engine() {
             Some(engine) => engine,
-            None => Engine::new(setting)?,
+            None => Engine::new(rules)?,
         };
         Ok(Self {
             store,
@@ -87,11 +87,11 @@ impl<S: Store> Ledger<S> {
 
     /// Begins a round at `now`: the engine's clock is advanced to it before any event. If `now` is earlier than what
     /// the engine was told before, that time is taken in its place: clocks may go back, the ledger's never does.
-    pub fn round(&mut self, now: Time) -> Result<Round<'_, S>, Poisoned> {
+    pub fn draft(&mut self, now: Time) -> Result<EntryDraft<'_, S>, Poisoned> {
         if self.ahead {
             return Err(Poisoned);
         }
-        Ok(Round::begin(self, now))
+        Ok(EntryDraft::begin(self, now))
     }
 }
 
@@ -108,8 +108,8 @@ impl<S> Ledger<S> {
 
     /// The rules that hold: those of the first entry; while there is none, those that it was opened with.
     #[must_use]
-    pub const fn setting(&self) -> &Setting {
-        self.engine.setting()
+    pub const fn rules(&self) -> &DatasetRules {
+        self.engine.rules()
     }
 
     /// The last entry known to be written.

@@ -1,9 +1,9 @@
 //! The ledger: the durable, fenced, hash-chained sequence of rounds in which privacy budget is granted and spent.
 //!
 //! An [`Entry`] is one round: events, and the records that the engine of `privatekube-policy` gave for them. Entry
-//! n+1 can be created once, so whoever creates it is the writer, and no lease has to be trusted. A [`Round`] gathers
+//! n+1 can be created once, so whoever creates it is the writer, and no lease has to be trusted. A [`EntryDraft`] gathers
 //! what happens while the last entry is being written and becomes one entry; what it decided can be told when
-//! [`Round::commit`] has given a [`Committed`], and not before: until then the [`Ledger`] is borrowed, and if the
+//! [`EntryDraft::commit`] has given a [`Committed`], and not before: until then the [`Ledger`] is borrowed, and if the
 //! round is lost, the ledger is [`Poisoned`] and tells nothing more.
 //!
 //! Where entries are kept is a [`Store`]'s affair. This crate contains one in memory, [`MemoryStore`], and knows
@@ -11,27 +11,27 @@
 //! simulated store with simulated faults.
 //!
 //! Begin reading at [`Entry`] (what is written), then [`Store`] (what a store promises), then [`Ledger`] and
-//! [`Round`] (who writes), then [`Replay`] and [`verify`] (who follows and who checks).
+//! [`EntryDraft`] (who writes), then [`Replay`] and [`verify`] (who follows and who checks).
 //!
 //! # Examples
 //!
 //! ```
 //! use privatekube_ledger::{Ledger, MemoryStore, verify};
 //! use privatekube_policy::{
-//!     Arrival, Composition, Demand, Event, Policy, Record, Setting, Time, Unlocking, Weight,
+//!     Arrival, Composition, Demand, Event, Policy, Record, DatasetRules, Time, Unlocking, Weight,
 //! };
 //!
 //! # futures::executor::block_on(async {
 //! let composition = Composition::Basic;
 //! let whole = composition.capacity("1".parse()?, "0".parse()?)?;
 //! let half = composition.capacity("0.5".parse()?, "0".parse()?)?;
-//! let setting = Setting { policy: Policy::Dpf, unlocking: Unlocking::Immediate, composition };
+//! let rules = DatasetRules { policy: Policy::Dpf, unlocking: Unlocking::Immediate, composition };
 //! let store = MemoryStore::new();
-//! let mut ledger = Ledger::open(store.clone(), "extender-0".to_owned(), setting).await?;
+//! let mut ledger = Ledger::open(store.clone(), "extender-0".to_owned(), rules).await?;
 //!
-//! let mut round = ledger.round(Time::from_micros(1_000_000))?;
-//! round.apply(Event::AddBlock { block: "taxi".into(), capacity: whole })?;
-//! let arrival = round.apply(Event::Arrive(Arrival {
+//! let mut draft = ledger.draft(Time::from_micros(1_000_000))?;
+//! draft.apply(Event::AddBlock { block: "taxi".into(), capacity: whole })?;
+//! let arrival = draft.apply(Event::Arrive(Arrival {
 //!     claim: "count".into(),
 //!     demands: vec![Demand { blocks: vec!["taxi".into()], budget: half }],
 //!     min_blocks: 1,
@@ -41,7 +41,7 @@
 //! }))?;
 //! // Nothing can be told yet, and nothing is written.
 //! assert!(store.entries().is_empty());
-//! let committed = round.commit().await?;
+//! let committed = draft.commit().await?;
 //! assert!(matches!(committed.of(arrival).last(), Some(Record::Granted { .. })));
 //!
 //! // Whoever has the entries can check them.
@@ -53,22 +53,22 @@
 
 mod balance;
 mod committed;
+mod draft;
 mod entry;
 mod hash;
 mod head;
 mod ledger;
 mod memory;
-mod round;
 mod store;
 mod verify;
 
 pub use balance::Imbalance;
 pub use committed::{Committed, Place};
+pub use draft::{ApplyError, CommitError, EntryDraft, MOST_BYTES, MOST_ENTRY_BYTES, MOST_EVENT_BYTES};
 pub use entry::{Entry, Omitted};
 pub use hash::{Hash, HashError};
 pub use head::Head;
 pub use ledger::{Ledger, OpenError, Poisoned};
 pub use memory::MemoryStore;
-pub use round::{ApplyError, CommitError, MOST_BYTES, MOST_ENTRY_BYTES, MOST_EVENT_BYTES, Round};
 pub use store::{CreateError, Store, StoreError};
 pub use verify::{Replay, Summary, VerifyError, verify};

@@ -1,6 +1,6 @@
 //! Following and checking a ledger, entry by entry.
 
-use privatekube_policy::{Engine, Record, Refusal, Setting, SettingError, Time};
+use privatekube_policy::{DatasetRules, DatasetRulesError, Engine, Record, Refusal, Time};
 use thiserror::Error;
 
 use crate::{Committed, Entry, Hash, Head, Imbalance, Omitted, balance, committed::Decisions};
@@ -49,18 +49,18 @@ pub enum VerifyError {
         /// Its time.
         found: Time,
     },
-    /// The first entry has no setting.
-    #[error("entry 1 has no setting: the first entry must have one")]
+    /// The first entry has no rules.
+    #[error("entry 1 has no rules: the first entry must have one")]
     NoSetting,
-    /// Another entry has a setting.
-    #[error("entry {sequence} has a setting: only entry 1 may have one")]
+    /// Another entry has a rules.
+    #[error("entry {sequence} has a rules: only entry 1 may have one")]
     SettingAgain {
         /// The entry.
         sequence: u64,
     },
-    /// The setting can't be used.
-    #[error("entry 1 has a setting that can't be used: {0}")]
-    Setting(SettingError),
+    /// The rules can't be used.
+    #[error("entry 1 has a rules that can't be used: {0}")]
+    DatasetRules(DatasetRulesError),
     /// An event that makes no sense where it stands.
     #[error("entry {sequence}, event {event}: {refusal}")]
     Event {
@@ -130,7 +130,7 @@ pub struct Summary {
     /// The time of the last entry.
     pub time: Time,
     /// The dataset's rules; none in an empty ledger.
-    pub setting: Option<Setting>,
+    pub rules: Option<DatasetRules>,
     /// How many blocks were added.
     pub blocks: usize,
     /// How many claims arrived.
@@ -141,7 +141,7 @@ pub struct Summary {
     pub records: u64,
 }
 
-/// Checks a ledger from its first entry on: sequence, hashes, time, setting, that the events give the very records
+/// Checks a ledger from its first entry on: sequence, hashes, time, rules, that the events give the very records
 /// that are written, and that the books of every block add up after every entry.
 pub fn verify(entries: impl IntoIterator<Item = Entry>) -> Result<Summary, VerifyError> {
     let mut replay = Replay::new();
@@ -156,7 +156,7 @@ pub fn verify(entries: impl IntoIterator<Item = Entry>) -> Result<Summary, Verif
         sequence: replay.head.sequence,
         hash: replay.head.hash,
         time: replay.head.time,
-        setting: replay.engine().map(|engine| engine.setting().clone()),
+        rules: replay.engine().map(|engine| engine.rules().clone()),
         blocks: replay.engine().map_or(0, |engine| engine.blocks().count()),
         claims: replay.engine().map_or(0, |engine| engine.claims().count()),
         events,
@@ -183,14 +183,14 @@ impl Replay {
 
     /// Checks and follows the next entry. It is durable, so what it decided can be told.
     ///
-    /// An entry whose place, predecessor, time or setting is wrong changes nothing. After one whose content is wrong
+    /// An entry whose place, predecessor, time or rules is wrong changes nothing. After one whose content is wrong
     /// nothing more can be followed.
     pub fn push(&mut self, entry: &Entry) -> Result<Committed, VerifyError> {
         self.check_followed()?;
         self.check_place(entry)?;
-        let mut engine = match (self.engine.take(), &entry.setting) {
+        let mut engine = match (self.engine.take(), &entry.rules) {
             (Some(engine), _) => engine,
-            (None, Some(setting)) => Engine::new(setting.clone()).map_err(VerifyError::Setting)?,
+            (None, Some(rules)) => Engine::new(rules.clone()).map_err(VerifyError::DatasetRules)?,
             (None, None) => return Err(VerifyError::NoSetting),
         };
         self.is_broken = true;
@@ -261,7 +261,7 @@ impl Replay {
                 found: entry.time,
             });
         }
-        match &entry.setting {
+        match &entry.rules {
             None if sequence == 1 => Err(VerifyError::NoSetting),
             Some(_) if sequence > 1 => Err(VerifyError::SettingAgain { sequence }),
             _ => Ok(()),

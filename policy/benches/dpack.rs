@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use privatekube_policy::{
-    Amount, Arrival, BlockId, Budget, ClaimId, Composition, Demand, Engine, Event, Mechanism, Orders, Policy,
-    Record, Setting, Span, Time, Unlocking, Weight,
+    Amount, Arrival, BlockId, Budget, ClaimId, Composition, DatasetRules, Demand, Engine, Event, Mechanism,
+    Orders, Policy, Record, Span, Time, Unlocking, Weight,
 };
 use random::Random;
 
@@ -72,7 +72,7 @@ fn block(number: u64) -> BlockId {
 fn waiting(policy: Policy, steps: u64, composition: &Composition, arrivals: &[Arrival]) -> Result<Engine> {
     let capacity: Budget = composition.capacity("10".parse()?, "1e-7".parse()?)?;
     let lifetime = Span::from_micros(TICK.micros() * steps);
-    let mut engine = Engine::new(Setting {
+    let mut engine = Engine::new(DatasetRules {
         policy,
         unlocking: Unlocking::Lifetime { lifetime, tick: TICK },
         composition: composition.clone(),
@@ -126,7 +126,7 @@ fn measure_small(name: &str, policy: Policy, composition: &Composition, arrivals
     // Blocks that are granted as far as they go have nothing left for anybody.
     let free = (0..BLOCKS).filter(|number| {
         let books = engine.block(&block(*number));
-        books.is_some_and(|books| books.unlocked.iter().any(|unlocked| *unlocked > 0))
+        books.is_some_and(|books| books.available.iter().any(|unlocked| *unlocked > 0))
     });
     let free: Vec<u64> = free.collect();
     let events = (0..SMALL).flat_map(|number| {

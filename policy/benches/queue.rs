@@ -16,8 +16,8 @@ use std::collections::VecDeque;
 use anyhow::Result;
 use clock::on_processor;
 use privatekube_policy::{
-    Amount, Arrival, BlockId, Budget, Composition, Demand, Engine, Event, Mechanism, Orders, Policy, Record,
-    Setting, Span, Time, Unlocking, Weight,
+    Amount, Arrival, BlockId, Budget, Composition, DatasetRules, Demand, Engine, Event, Mechanism, Orders,
+    Policy, Record, Span, Time, Unlocking, Weight,
 };
 use random::Random;
 
@@ -136,7 +136,7 @@ impl Outcome {
 fn run(name: &str, policy: Policy, unlocking: Unlocking, consumes: bool) -> Result<()> {
     let composition = Composition::Renyi(orders()?);
     let events = events(&composition)?;
-    let mut engine = Engine::new(Setting {
+    let mut engine = Engine::new(DatasetRules {
         policy,
         unlocking,
         composition,

@@ -15,7 +15,7 @@ mod decimal;
 mod engine;
 mod event;
 mod mechanism;
-mod setting;
+mod rules;
 mod time;
 
 pub use accounting::{Conversion, Proven, adaptive_delta};
@@ -23,9 +23,9 @@ pub use budget::{Budget, CompositionError, Order, Orders};
 pub use composition::Composition;
 pub use decimal::{DecimalError, Delta, Epsilon};
 pub use engine::{
-    BlockBooks, ClaimState, Engine, Explanation, Lack, Outlook, Phase, Refusal, Standing, Unlocks,
+    BlockState, ClaimState, Engine, Explanation, Lack, Outlook, Phase, Refusal, Standing, Unlocks,
 };
 pub use event::{Amount, Arrival, BlockId, ClaimId, Demand, Denial, Event, Record, Weight};
 pub use mechanism::{Mechanism, MechanismError};
-pub use setting::{Policy, Setting, SettingError, Unlocking};
+pub use rules::{DatasetRules, DatasetRulesError, Policy, Unlocking};
 pub use time::{Span, SpanError, Time};

@@ -14,8 +14,8 @@
 )]
 
 use privatekube_policy::{
-    Budget, Composition, Delta, Engine, Epsilon, Event, Mechanism, Order, Orders, Phase, Policy, Setting,
-    Unlocking, adaptive_delta,
+    Budget, Composition, DatasetRules, Delta, Engine, Epsilon, Event, Mechanism, Order, Orders, Phase,
+    Policy, Unlocking, adaptive_delta,
 };
 use proptest::prelude::*;
 use serde_json::json;
@@ -146,7 +146,7 @@ impl Block {
             })
             .collect();
         let second = renyi(&self.orders).demand_curve(&curve).unwrap();
-        let mut engine = Engine::new(Setting {
+        let mut engine = Engine::new(DatasetRules {
             policy: Policy::Dpf,
             unlocking: Unlocking::Immediate,
             composition: renyi(&self.orders),

@@ -6,7 +6,7 @@ mod oracle;
 
 use oracle::Oracle;
 use privatekube_policy::{
-    Arrival, Budget, Composition, Demand, Engine, Event, Orders, Policy, Setting, Span, Time, Unlocking,
+    Arrival, Budget, Composition, DatasetRules, Demand, Engine, Event, Orders, Policy, Span, Time, Unlocking,
     Weight,
 };
 use proptest::{collection::vec, prelude::*};
@@ -43,8 +43,8 @@ fn claims() -> impl Strategy<Value = Vec<Claim>> {
     vec(((0..BLOCKS, 1..=BLOCKS), asked, priority, weight), 10..60)
 }
 
-fn setting(policy: Policy) -> Setting {
-    Setting {
+fn setting(policy: Policy) -> DatasetRules {
+    DatasetRules {
         policy,
         unlocking: Unlocking::Lifetime {
             lifetime: Span::from_micros(TICK * TICKS),

@@ -16,8 +16,8 @@ use std::ops::RangeInclusive;
 
 use microlp::{ComparisonOp, OptimizationDirection, Problem};
 use privatekube_policy::{
-    Arrival, BlockId, Budget, Composition, Demand, Engine, Event, Orders, Phase, Policy, Setting, Span, Time,
-    Unlocking, Weight,
+    Arrival, BlockId, Budget, Composition, DatasetRules, Demand, Engine, Event, Orders, Phase, Policy, Span,
+    Time, Unlocking, Weight,
 };
 
 const DPACK: Policy = Policy::Dpack { recompute_after: 1 };
@@ -133,7 +133,7 @@ fn granted(
     blocks: usize,
     tasks: &[Task],
 ) -> usize {
-    let mut engine = Engine::new(Setting {
+    let mut engine = Engine::new(DatasetRules {
         policy,
         unlocking: Unlocking::Lifetime {
             lifetime: Span::from_secs(1),

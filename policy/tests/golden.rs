@@ -2,15 +2,15 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use privatekube_policy::{
-    Arrival, Budget, Composition, Demand, Engine, Event, Order, Orders, Phase, Policy, Setting, Unlocking,
-    Weight,
+    Arrival, Budget, Composition, DatasetRules, Demand, Engine, Event, Order, Orders, Phase, Policy,
+    Unlocking, Weight,
 };
 use proptest::{collection::vec, prelude::*};
 
 const BLOCKS: [&str; 2] = ["b1", "b2"];
 
 fn engine(composition: Composition, arrivals: u32, capacity: &[i64]) -> Engine {
-    let mut engine = Engine::new(Setting {
+    let mut engine = Engine::new(DatasetRules {
         policy: Policy::Dpf,
         unlocking: Unlocking::Arrivals(arrivals),
         composition,
@@ -72,8 +72,8 @@ fn figure_4_with_renyi_curves_overdraws_one_order() {
     assert_eq!(phase(&engine, "p1"), Phase::Waiting);
     assert_eq!(arrive(&mut engine, "p3", [&[30, 35], &[10, 10]]), Phase::Waiting);
     assert_eq!(phase(&engine, "p1"), Phase::Granted);
-    assert_eq!(engine.block(&"b1".into()).unwrap().unlocked, [5, 30]);
-    assert_eq!(engine.block(&"b2".into()).unwrap().unlocked, [-15, 5]);
+    assert_eq!(engine.block(&"b1".into()).unwrap().available, [5, 30]);
+    assert_eq!(engine.block(&"b2".into()).unwrap().available, [-15, 5]);
 }
 
 #[test]

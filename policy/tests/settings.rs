@@ -2,11 +2,12 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use privatekube_policy::{
-    Arrival, Composition, Engine, Event, Orders, Policy, Setting, SettingError, Span, Unlocking, Weight,
+    Arrival, Composition, DatasetRules, DatasetRulesError, Engine, Event, Orders, Policy, Span, Unlocking,
+    Weight,
 };
 
-fn setting(policy: Policy) -> Setting {
-    Setting {
+fn setting(policy: Policy) -> DatasetRules {
+    DatasetRules {
         policy,
         unlocking: Unlocking::Arrivals(4),
         composition: Composition::Basic,
@@ -65,12 +66,12 @@ fn there_is_no_weight_of_zero() {
 #[test]
 fn round_robin_divides_no_curves_and_takes_a_million_ticks() {
     let orders = Orders::default();
-    let renyi = Setting {
+    let renyi = DatasetRules {
         composition: Composition::Renyi(orders),
         ..setting(Policy::RoundRobin)
     };
-    assert_eq!(renyi.check(), Err(SettingError::RoundRobinRenyi));
-    let over = |seconds: u64, policy: Policy| Setting {
+    assert_eq!(renyi.check(), Err(DatasetRulesError::RoundRobinRenyi));
+    let over = |seconds: u64, policy: Policy| DatasetRules {
         unlocking: Unlocking::Lifetime {
             lifetime: Span::from_secs(seconds),
             tick: Span::from_micros(1),
@@ -80,7 +81,7 @@ fn round_robin_divides_no_curves_and_takes_a_million_ticks() {
     assert_eq!(over(1, Policy::RoundRobin).check(), Ok(()));
     assert_eq!(
         over(2, Policy::RoundRobin).check(),
-        Err(SettingError::TooManyTicks)
+        Err(DatasetRulesError::TooManyTicks)
     );
     assert_eq!(over(2, Policy::Dpf).check(), Ok(()));
 }
@@ -94,9 +95,9 @@ fn parameters_out_of_range_are_refused() {
     let check = |policy| setting(policy).check();
     assert_eq!(
         check(Policy::Dpack { recompute_after: 0 }),
-        Err(SettingError::NoRecomputation)
+        Err(DatasetRulesError::NoRecomputation)
     );
-    assert_eq!(check(blend(500, 0)), Err(SettingError::NoRecomputation));
-    assert_eq!(check(blend(1001, 1)), Err(SettingError::TooFair(1001)));
+    assert_eq!(check(blend(500, 0)), Err(DatasetRulesError::NoRecomputation));
+    assert_eq!(check(blend(1001, 1)), Err(DatasetRulesError::TooFair(1001)));
     assert_eq!(check(blend(1000, 1)), Ok(()));
 }

@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use privatekube_policy::{
-    Amount, Arrival, BlockId, Budget, Composition, Demand, Engine, Event, Orders, Phase, Policy, Record,
-    Setting, Time, Unlocking, Weight,
+    Amount, Arrival, BlockId, Budget, Composition, DatasetRules, Demand, Engine, Event, Orders, Phase,
+    Policy, Record, Time, Unlocking, Weight,
 };
 use proptest::{collection::vec, prelude::*};
 
@@ -30,7 +30,7 @@ fn block(at: usize) -> BlockId {
 }
 
 fn engine(policy: Policy, renyi: bool, arrivals: u32) -> Engine {
-    let mut engine = Engine::new(Setting {
+    let mut engine = Engine::new(DatasetRules {
         policy,
         unlocking: Unlocking::Arrivals(arrivals),
         composition: composition(renyi),
@@ -109,7 +109,7 @@ fn policies() -> impl Strategy<Value = Policy> {
 /// Whether `ask` fits what is unlocked.
 fn fits(engine: &Engine, ask: &Ask, renyi: bool) -> bool {
     ask.iter().enumerate().all(|(at, units)| {
-        let unlocked = engine.block(&block(at)).unwrap().unlocked;
+        let unlocked = engine.block(&block(at)).unwrap().available;
         let mut enough = units
             .iter()
             .zip(unlocked)
@@ -256,7 +256,7 @@ proptest! {
             let books = (0..BLOCKS).map(|at| engine.block(&block(at)).unwrap());
             books.map(|books| {
                 for at in 0..2 {
-                    let sum = books.locked[at] + books.unlocked[at] + books.allocated[at] + books.consumed[at];
+                    let sum = books.locked[at] + books.available[at] + books.allocated[at] + books.consumed[at];
                     assert_eq!(sum, i128::from(CAPACITY));
                 }
                 (books.allocated.iter().sum::<i128>(), books.consumed.iter().sum::<i128>())

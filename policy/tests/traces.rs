@@ -4,8 +4,8 @@
 use std::{collections::BTreeMap, fs};
 
 use privatekube_policy::{
-    Arrival, BlockId, Budget, ClaimId, Composition, Delta, Demand, Engine, Epsilon, Event, Mechanism, Orders,
-    Phase, Policy, Setting, Span, Time, Unlocking, Weight,
+    Arrival, BlockId, Budget, ClaimId, Composition, DatasetRules, Delta, Demand, Engine, Epsilon, Event,
+    Mechanism, Orders, Phase, Policy, Span, Time, Unlocking, Weight,
 };
 use serde_json::Value;
 
@@ -30,7 +30,7 @@ fn delta(value: &Value) -> Delta {
     value.as_f64().unwrap().to_string().parse().unwrap()
 }
 
-fn setting(trace: &Value) -> Setting {
+fn setting(trace: &Value) -> DatasetRules {
     let composition = match trace["composition"].as_str().unwrap() {
         "renyi" => {
             Composition::Renyi(Orders::new(ORDERS.map(|order| order.parse().unwrap()).to_vec()).unwrap())
@@ -51,7 +51,7 @@ fn setting(trace: &Value) -> Setting {
             tick: Span::from_micros(micros(&trace["tick"]).unwrap()),
         },
     };
-    Setting {
+    DatasetRules {
         policy,
         unlocking,
         composition,

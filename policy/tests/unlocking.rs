@@ -2,13 +2,13 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
 use privatekube_policy::{
-    Arrival, Budget, Composition, Demand, Engine, Event, Phase, Policy, Setting, Span, Time, Unlocking,
+    Arrival, Budget, Composition, DatasetRules, Demand, Engine, Event, Phase, Policy, Span, Time, Unlocking,
     Unlocks, Weight,
 };
 use proptest::prelude::*;
 
 fn engine(unlocking: Unlocking, capacity: i64) -> Engine {
-    let mut engine = Engine::new(Setting {
+    let mut engine = Engine::new(DatasetRules {
         policy: Policy::Dpf,
         unlocking,
         composition: Composition::Basic,
@@ -114,7 +114,7 @@ fn a_year_of_microseconds_passes_at_once() {
 
 #[test]
 fn the_end_of_time_is_not_passed() {
-    let mut engine = Engine::new(Setting {
+    let mut engine = Engine::new(DatasetRules {
         policy: Policy::Dpf,
         unlocking: Unlocking::Lifetime {
             lifetime: Span::from_micros(u64::MAX),

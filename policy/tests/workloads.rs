@@ -5,8 +5,8 @@ mod oracle;
 
 use oracle::Oracle;
 use privatekube_policy::{
-    Amount, Arrival, Budget, Composition, Demand, Engine, Event, Lack, Orders, Phase, Policy, Record,
-    Setting, Span, Time, Unlocking, Weight,
+    Amount, Arrival, Budget, Composition, DatasetRules, Demand, Engine, Event, Lack, Orders, Phase, Policy,
+    Record, Span, Time, Unlocking, Weight,
 };
 use proptest::{collection::vec, prelude::*};
 
@@ -17,7 +17,7 @@ fn cases(count: u32) -> u32 {
 
 #[derive(Clone, Debug)]
 struct Workload {
-    setting: Setting,
+    setting: DatasetRules,
     /// Microseconds since the last event, and what happens.
     steps: Vec<(u64, Event)>,
 }
@@ -37,7 +37,7 @@ enum Op {
     NeverRan(prop::sample::Index),
 }
 
-fn settings() -> impl Strategy<Value = Setting> {
+fn settings() -> impl Strategy<Value = DatasetRules> {
     let orders = |count: usize| {
         let orders = ["1.5", "3", "8"].iter().take(count);
         Composition::Renyi(Orders::new(orders.map(|order| order.parse().unwrap()).collect()).unwrap())
@@ -51,7 +51,7 @@ fn settings() -> impl Strategy<Value = Setting> {
         }),
         1 => Just(Unlocking::Immediate),
     ];
-    (policies(), unlocking, composition).prop_map(|(policy, unlocking, composition)| Setting {
+    (policies(), unlocking, composition).prop_map(|(policy, unlocking, composition)| DatasetRules {
         policy,
         unlocking,
         // Round robin divides no curves.
@@ -132,7 +132,7 @@ fn demands(given: Vec<(Vec<u8>, Vec<i64>)>) -> Vec<Demand> {
 }
 
 /// `blocks` are added at the start, so that the claims have something to ask for.
-fn workload(setting: Setting, blocks: Vec<Vec<i64>>, ops: Vec<(u64, Op)>) -> Workload {
+fn workload(setting: DatasetRules, blocks: Vec<Vec<i64>>, ops: Vec<(u64, Op)>) -> Workload {
     let mut steps = Vec::new();
     for (at, capacity) in blocks.into_iter().enumerate() {
         let capacity = Budget::new(capacity).unwrap();
@@ -218,7 +218,7 @@ fn check_books(engine: &Engine, oracle: &Oracle) {
     for name in engine.blocks() {
         let (books, expected) = (engine.block(name).unwrap(), &oracle.blocks[name]);
         assert_eq!(books.locked, expected.locked());
-        assert_eq!(books.unlocked, expected.unlocked());
+        assert_eq!(books.available, expected.unlocked());
         assert_eq!(books.allocated, expected.allocated);
         assert_eq!(books.consumed, expected.consumed);
         assert_eq!(
@@ -228,16 +228,16 @@ fn check_books(engine: &Engine, oracle: &Oracle) {
         for (at, capacity) in books.capacity.units().iter().enumerate() {
             let parts = [
                 books.locked[at],
-                books.unlocked[at],
+                books.available[at],
                 books.allocated[at],
                 books.consumed[at],
             ];
             assert_eq!(parts.iter().sum::<i128>(), i128::from(*capacity));
             assert!(books.locked[at] >= 0 && books.allocated[at] >= 0 && books.consumed[at] >= 0);
-            if engine.setting().composition == Composition::Basic {
-                assert!(books.unlocked[at] >= 0);
+            if engine.rules().composition == Composition::Basic {
+                assert!(books.available[at] >= 0);
             }
-            if let Unlocking::Arrivals(arrivals) = engine.setting().unlocking
+            if let Unlocking::Arrivals(arrivals) = engine.rules().unlocking
                 && books.arrivals >= u64::from(arrivals)
             {
                 assert_eq!(books.locked[at], 0);
@@ -264,7 +264,7 @@ fn check_claims(engine: &Engine, oracle: &Oracle) {
                 let need = standing.needs.iter().find(same);
                 need.is_some_and(|need| need.missing == lack.missing && need.locked == lack.locked)
             }));
-            let has_order = engine.setting().policy != Policy::RoundRobin;
+            let has_order = engine.rules().policy != Policy::RoundRobin;
             assert_eq!(
                 standing.ahead.is_some(),
                 explanation.unmatched.is_none() && has_order

@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use privatekube_policy::{Composition, Policy, Setting, SettingError, Unlocking};
+use privatekube_policy::{Composition, DatasetRules, DatasetRulesError, Policy, Unlocking};
 use thiserror::Error;
 
 use crate::{TooLong, span};
@@ -183,12 +183,12 @@ pub enum RulesError {
     },
     /// The engine refuses the combination.
     #[error(transparent)]
-    Setting(SettingError),
+    DatasetRules(DatasetRulesError),
 }
 
 impl Rules {
     /// What an engine is made with. A policy that names no unlocking has everything unlocked at once.
-    pub fn setting(&self, composition: Composition) -> Result<Setting, RulesError> {
+    pub fn setting(&self, composition: Composition) -> Result<DatasetRules, RulesError> {
         let policy = self.policy;
         let recompute_after = self.recompute_after;
         let decides = match policy.kind {
@@ -221,7 +221,7 @@ impl Rules {
                 return Err(RulesError::UselessLifetime { lifetime, policy });
             }
         };
-        let setting = Setting {
+        let setting = DatasetRules {
             policy: decides,
             unlocking,
             composition,
@@ -231,21 +231,21 @@ impl Rules {
     }
 
     /// The engine's refusal, which has the names of a cluster's resources, in our own.
-    fn refused(&self, error: SettingError) -> RulesError {
+    fn refused(&self, error: DatasetRulesError) -> RulesError {
         let tick = || format!("{} seconds", self.tick.unwrap_or_default());
         let (field, given, accepted) = match error {
-            SettingError::NoArrivals => ("n", "0".to_owned(), "at least 1"),
-            SettingError::NoTick => ("tick", tick(), "longer"),
-            SettingError::TooManyTicks => (
+            DatasetRulesError::NoArrivals => ("n", "0".to_owned(), "at least 1"),
+            DatasetRulesError::NoTick => ("tick", tick(), "longer"),
+            DatasetRulesError::TooManyTicks => (
                 "tick",
                 tick(),
                 "so long that a lifetime has at most 1000000 ticks under round robin",
             ),
-            SettingError::NoRecomputation => ("recompute_after", "0".to_owned(), "at least 1"),
-            SettingError::TooFair(thousandths) => {
+            DatasetRulesError::NoRecomputation => ("recompute_after", "0".to_owned(), "at least 1"),
+            DatasetRulesError::TooFair(thousandths) => {
                 ("fairness", format!("{thousandths} thousandths"), "at most 1000")
             }
-            SettingError::RoundRobinRenyi => return RulesError::Setting(error),
+            DatasetRulesError::RoundRobinRenyi => return RulesError::DatasetRules(error),
         };
         RulesError::Number {
             field,
@@ -289,7 +289,7 @@ mod tests {
         }
     }
 
-    fn rules(policy: &str, n: Option<u32>, lifetime: Option<f64>) -> Result<Setting, RulesError> {
+    fn rules(policy: &str, n: Option<u32>, lifetime: Option<f64>) -> Result<DatasetRules, RulesError> {
         let rules = Rules {
             policy: policy.parse().unwrap(),
             n,

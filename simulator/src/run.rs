@@ -3,8 +3,8 @@
 use std::time::Instant;
 
 use privatekube_policy::{
-    Amount, Arrival, BlockId, ClaimId, Demand, Engine, Event, Policy, Record, Refusal, Setting, SettingError,
-    Time,
+    Amount, Arrival, BlockId, ClaimId, DatasetRules, DatasetRulesError, Demand, Engine, Event, Policy,
+    Record, Refusal, Time,
 };
 use thiserror::Error;
 
@@ -15,7 +15,7 @@ use crate::{Decision, Outcome, Workload};
 pub enum RunError {
     /// The rules contradict each other.
     #[error(transparent)]
-    Setting(#[from] SettingError),
+    DatasetRules(#[from] DatasetRulesError),
     /// A block that the engine doesn't take.
     #[error("block {number}: {refusal}")]
     Block {
@@ -47,12 +47,12 @@ pub enum RunError {
 ///
 /// Round robin alone keeps it allocated: the reference divides what unlocks among all that wait, those too that can
 /// never have all they ask, and its results are about what is wasted that way.
-pub fn run(workload: &Workload, setting: &Setting) -> Result<Outcome, RunError> {
+pub fn run(workload: &Workload, setting: &DatasetRules) -> Result<Outcome, RunError> {
     let started = Instant::now();
     let spends = setting.policy != Policy::RoundRobin;
     let mut run = Run {
         spends,
-        engine: Engine::new(Setting {
+        engine: Engine::new(DatasetRules {
             composition: workload.composition.clone(),
             ..setting.clone()
         })?,

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use privatekube_policy::Setting;
+use privatekube_policy::DatasetRules;
 use privatekube_simulator::{
     Decision, Macro, Rules, StatisticDays, Workload,
     experiment::{CompositionKind, Experiment, Parameters},
@@ -31,7 +31,7 @@ fn workload(is_renyi: bool, seed: u64) -> Workload {
     benchmark(is_renyi, StatisticDays::One, seed).workload().unwrap()
 }
 
-fn setting(policy: &str, n: Option<u32>, workload: &Workload) -> (Rules, Setting) {
+fn setting(policy: &str, n: Option<u32>, workload: &Workload) -> (Rules, DatasetRules) {
     let rules = Rules {
         policy: policy.parse().unwrap(),
         n,

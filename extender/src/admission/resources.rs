@@ -8,8 +8,8 @@ use kube::{
     core::{DynamicObject, admission::AdmissionRequest},
 };
 use privatekube_api::{
-    AmountRequest, BudgetRequest, ClaimRequest, DatasetKey, Dimensions, PrivacyBudgetClaim, PrivateDataBlock,
-    PrivateDataset, Wish, check_selector,
+    AmountRequest, BudgetRequest, ClaimRequest, DatasetKey, DemandRequest, Dimensions, PrivacyBudgetClaim,
+    PrivateDataBlock, PrivateDataset, check_selector,
 };
 use privatekube_policy::Composition;
 
@@ -26,10 +26,10 @@ pub(super) async fn dataset(_: &Admission, request: &AdmissionRequest<DynamicObj
     };
     let spec = &dataset.spec;
     let checked = spec.check();
-    match checked.and_then(|setting| Ok((setting, spec.guarantee()?))) {
+    match checked.and_then(|rules| Ok((rules, spec.guarantee()?))) {
         Err(error) => Answer::Deny(error.to_string()),
         Ok((_, None)) => Answer::Allow,
-        Ok((setting, Some((epsilon, delta)))) => match setting.composition.capacity(epsilon, delta) {
+        Ok((rules, Some((epsilon, delta)))) => match rules.composition.capacity(epsilon, delta) {
             Ok(capacity) if capacity.is_zero() => Answer::Deny(
                 "spec.guarantee: allows nothing at any coordinate: epsilon must be larger".to_owned(),
             ),
@@ -113,9 +113,9 @@ pub(super) async fn claim(admission: &Admission, request: &AdmissionRequest<Dyna
 /// What is consumed and released on some block, together, beyond what the claim asks of it. It could never be done,
 /// and never be taken back.
 fn too_much(claim: &PrivacyBudgetClaim, asked: &ClaimRequest, composition: &Composition) -> Option<String> {
-    let asked_of = |block: &str| match &asked.wish {
-        Wish::Selected { budget, .. } => budget.demand(composition).ok(),
-        Wish::PerBlock(budgets) => budgets.get(block)?.demand(composition).ok(),
+    let asked_of = |block: &str| match &asked.demand {
+        DemandRequest::Selected { budget, .. } => budget.demand(composition).ok(),
+        DemandRequest::PerBlock(budgets) => budgets.get(block)?.demand(composition).ok(),
     };
     let mut used: BTreeMap<String, Vec<i128>> = BTreeMap::new();
     for (field, amount) in [("consume", claim.consume()), ("release", claim.release())] {
@@ -225,7 +225,7 @@ async fn known(registry: &Registry, key: &DatasetKey) -> Result<Known, String> {
         (None, Some(object)) => {
             object
                 .spec
-                .setting()
+                .rules()
                 .map_err(|error| format!("dataset {key}: {error}"))?
                 .composition
         }
@@ -272,8 +272,8 @@ pub(super) async fn check_request(
         }
         known.composition
     };
-    match &asked.wish {
-        Wish::PerBlock(budgets) => {
+    match &asked.demand {
+        DemandRequest::PerBlock(budgets) => {
             for (block, budget) in budgets {
                 let field = field("perBlock");
                 budget
@@ -281,7 +281,7 @@ pub(super) async fn check_request(
                     .map_err(|error| format!("{field}[{block}]: {error}"))?;
             }
         }
-        Wish::Selected { selector, budget, .. } => {
+        DemandRequest::Selected { selector, budget, .. } => {
             let name = match budget {
                 BudgetRequest::Mechanism(..) if place != "spec" => "mechanism",
                 BudgetRequest::Guarantee { .. } if place != "spec" => "epsilon",

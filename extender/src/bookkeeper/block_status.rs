@@ -1,7 +1,7 @@
 //! How a block's budget stands: its status and metrics.
 
 use privatekube_api::{PrivateDataBlockStatus, conditions};
-use privatekube_policy::{BlockBooks, BlockId, Composition};
+use privatekube_policy::{BlockId, BlockState, Composition};
 
 use super::{Bookkeeper, BookkeeperError, amounts::amounts, condition::condition};
 use crate::{clock, view::BlockView, writers::StatusKey};
@@ -18,7 +18,7 @@ impl Bookkeeper {
         let books = engine.block(block);
         let mut status = books
             .as_ref()
-            .map(|books| block_status(books, &engine.setting().composition))
+            .map(|books| block_status(books, &engine.rules().composition))
             .unwrap_or_default();
         status.ledger_sequence = self.sequence();
         let (reason, message) = match &known.problem {
@@ -81,7 +81,7 @@ impl Bookkeeper {
 /// A block's budget as its status shows it. For Renyi the one epsilon shown is that at the order at which most
 /// Gaussians of one size fit, which is the same from the block's first day on; once nothing is left there, that at
 /// the order with the largest part left.
-pub(super) fn block_status(books: &BlockBooks, composition: &Composition) -> PrivateDataBlockStatus {
+pub(super) fn block_status(books: &BlockState, composition: &Composition) -> PrivateDataBlockStatus {
     let at = shown_coordinate(books, composition);
     let shown = |units: &dyn Fn(usize) -> i128| Some(amounts(composition, at, units));
     let of = |list: &[i128], at: usize| list.get(at).copied().unwrap_or(0);
@@ -92,7 +92,7 @@ pub(super) fn block_status(books: &BlockBooks, composition: &Composition) -> Pri
         },
         total: shown(&|at| books.capacity.units().get(at).copied().map_or(0, i128::from)),
         locked: shown(&|at| of(&books.locked, at)),
-        available: shown(&|at| of(&books.unlocked, at)),
+        available: shown(&|at| of(&books.available, at)),
         allocated: shown(&|at| of(&books.allocated, at)),
         consumed: shown(&|at| of(&books.consumed, at)),
         arrivals: Some(books.arrivals),
@@ -102,12 +102,12 @@ pub(super) fn block_status(books: &BlockBooks, composition: &Composition) -> Pri
 }
 
 #[expect(clippy::cast_precision_loss, reason = "only chooses what is shown")]
-fn shown_coordinate(books: &BlockBooks, composition: &Composition) -> usize {
+fn shown_coordinate(books: &BlockState, composition: &Composition) -> usize {
     let Composition::Renyi(orders) = composition else {
         return 0;
     };
     let capacity = |at: usize| books.capacity.units()[at] as f64;
-    let left = |at: usize| (books.locked[at] + books.unlocked[at]) as f64 / capacity(at);
+    let left = |at: usize| (books.locked[at] + books.available[at]) as f64 / capacity(at);
     let usable = || {
         orders
             .iter()
@@ -140,16 +140,16 @@ mod tests {
             .capacity("10".parse().unwrap(), "1e-7".parse().unwrap())
             .unwrap();
         let units: Vec<i128> = capacity.units().iter().map(|units| i128::from(*units)).collect();
-        let mut books = BlockBooks {
+        let mut books = BlockState {
             locked: units.clone(),
-            unlocked: vec![0; units.len()],
+            available: vec![0; units.len()],
             allocated: vec![0; units.len()],
             consumed: vec![0; units.len()],
             arrivals: 0,
             retired: false,
             capacity,
         };
-        let shown = |books: &BlockBooks| block_status(books, &composition).order.unwrap();
+        let shown = |books: &BlockState| block_status(books, &composition).order.unwrap();
         assert_eq!(shown(&books), "5");
         books.locked[6] = 1;
         assert_eq!(shown(&books), "5");

@@ -54,7 +54,7 @@ impl Bookkeeper {
         let grant = is_granted(claim.phase).then(|| GrantedClaim {
             claim: format!("{}/{}", subject.namespace, subject.claim_name()),
             dataset: self.dataset.to_string(),
-            blocks: self.granted_blocks(&claim, &engine.setting().composition),
+            blocks: self.granted_blocks(&claim, &engine.rules().composition),
         });
         Some(ClaimView {
             subject,
@@ -96,7 +96,7 @@ impl Bookkeeper {
 
     /// Why a claim is where it is.
     fn why(&self, engine: &Engine, id: &ClaimId, claim: &ClaimState<'_>) -> Why {
-        let composition = &engine.setting().composition;
+        let composition = &engine.rules().composition;
         let plain = |reason, message: &str| Why {
             reason,
             message: message.to_owned(),

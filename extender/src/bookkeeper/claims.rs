@@ -86,7 +86,7 @@ impl Bookkeeper {
         let Some(engine) = self.engine()? else {
             return Ok(Vec::new());
         };
-        let composition = engine.setting().composition.clone();
+        let composition = engine.rules().composition.clone();
         let mut events = Vec::new();
         if std::mem::take(&mut self.blocks_changed) {
             events = self.add_blocks(&composition, pending)?;

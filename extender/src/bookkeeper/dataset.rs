@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use privatekube_api::{FieldError, PrivateDataset, Weights};
-use privatekube_policy::{Delta, Epsilon, Setting, Span};
+use privatekube_policy::{DatasetRules, Delta, Epsilon, Span};
 
 use super::{Bookkeeper, BookkeeperError};
 
@@ -31,9 +31,9 @@ impl Bookkeeper {
     }
 
     /// The rules that a ledger of the dataset begins with.
-    pub(super) fn rules(&self) -> Result<Setting, FieldError> {
+    pub(super) fn rules(&self) -> Result<DatasetRules, FieldError> {
         match &self.object {
-            Some(object) => object.spec.setting(),
+            Some(object) => object.spec.rules(),
             None => Ok(self.desk.defaults.clone()),
         }
     }

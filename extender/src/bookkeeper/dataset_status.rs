@@ -43,7 +43,7 @@ impl Bookkeeper {
         };
         let measured = self.desk.metrics.blocks.with_label_values(&self.labels());
         measured.set(i64::try_from(blocks).unwrap_or(i64::MAX));
-        let composition = engine.map(|engine| engine.setting().composition.clone());
+        let composition = engine.map(|engine| engine.rules().composition.clone());
         let view = DatasetView { composition, status };
         let changed = self.desk.view.put_dataset(self.dataset.clone(), view);
         if changed && object.is_some() {
@@ -70,11 +70,11 @@ impl Bookkeeper {
         let Some(spec) = self.object.as_ref().map(|object| &object.spec) else {
             return Ready::InLedger;
         };
-        match (spec.setting(), engine) {
+        match (spec.rules(), engine) {
             (Err(problem), None) => Ready::NeverBegun(problem),
             (Err(problem), Some(_)) => Ready::Invalid(problem),
-            (Ok(asks), Some(engine)) if asks != *engine.setting() => {
-                Ready::RulesDiffer(engine.setting().policy.into())
+            (Ok(asks), Some(engine)) if asks != *engine.rules() => {
+                Ready::RulesDiffer(engine.rules().policy.into())
             }
             (Ok(_), _) => spec.check().err().map_or(Ready::InLedger, Ready::Invalid),
         }

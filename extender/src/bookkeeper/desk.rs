@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use kube::Client;
-use privatekube_policy::{ClaimId, Setting};
+use privatekube_policy::{ClaimId, DatasetRules};
 
 use crate::{
     metrics::Metrics,
@@ -31,7 +31,7 @@ pub struct Desk {
     /// What is measured.
     pub metrics: Metrics,
     /// The rules of datasets that have no object.
-    pub defaults: Setting,
+    pub defaults: DatasetRules,
     /// Who writes, for the ledger.
     pub writer: String,
     /// Blocks of a dataset that have metrics of their own, at most.

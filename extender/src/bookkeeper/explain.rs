@@ -1,6 +1,6 @@
 //! Why a claim is where it is, in sentences.
 
-use privatekube_policy::{Composition, Denial, Explanation, Lack, Policy, Setting, Span, Time, Unlocks};
+use privatekube_policy::{Composition, DatasetRules, Denial, Explanation, Lack, Policy, Span, Time, Unlocks};
 
 use crate::clock;
 
@@ -12,8 +12,8 @@ pub(super) struct Why {
 }
 
 /// Why a claim waits. `ahead`: how many waiting claims go before it, if there is an order and it is known.
-pub(super) fn waits(explanation: &Explanation, ahead: Option<usize>, setting: &Setting) -> Why {
-    let composition = &setting.composition;
+pub(super) fn waits(explanation: &Explanation, ahead: Option<usize>, rules: &DatasetRules) -> Why {
+    let composition = &rules.composition;
     let mut why = if let Some((found, needed)) = explanation.unmatched {
         Why {
             reason: "TooFewBlocks",
@@ -27,7 +27,7 @@ pub(super) fn waits(explanation: &Explanation, ahead: Option<usize>, setting: &S
             1 => "; one more of its blocks lacks budget".to_owned(),
             others => format!("; {others} more of its blocks lack budget"),
         };
-        let (reason, message) = match setting.policy {
+        let (reason, message) = match rules.policy {
             Policy::RoundRobin => ("Gathering", gathers(lack, composition)),
             Policy::Dpf | Policy::Fcfs { .. } | Policy::Dpack { .. } | Policy::Blend { .. } => {
                 ("TooLittleUnlocked", lacks(lack, composition))
@@ -92,7 +92,7 @@ fn lacks(lack: &Lack, composition: &Composition) -> String {
     format!(
         "block {} has {} of the {} {what} asked: {} is missing, {remedy}",
         lack.block,
-        amount(lack.unlocked),
+        amount(lack.available),
         amount(i128::from(lack.asked)),
         amount(lack.missing),
     )
@@ -118,7 +118,7 @@ fn gathers(lack: &Lack, composition: &Composition) -> String {
     };
     format!(
         "it has gathered {} of the {} {what} that it asks of block {}: {} is missing, {remedy}",
-        amount(lack.unlocked),
+        amount(lack.available),
         amount(i128::from(lack.asked)),
         lack.block,
         amount(lack.missing),
@@ -201,8 +201,8 @@ mod tests {
 
     const UNIT: i64 = 1_000_000_000_000;
 
-    fn setting(policy: Policy) -> Setting {
-        Setting {
+    fn rules(policy: Policy) -> DatasetRules {
+        DatasetRules {
             policy,
             unlocking: Unlocking::Arrivals(4),
             composition: Composition::Basic,
@@ -217,7 +217,7 @@ mod tests {
                 block: BlockId::from("b2"),
                 coordinate: 0,
                 asked: 3 * UNIT / 2,
-                unlocked: i128::from(UNIT),
+                available: i128::from(UNIT),
                 missing: i128::from(UNIT / 2),
                 locked: i128::from(3 * UNIT),
                 unlocks,
@@ -239,7 +239,7 @@ mod tests {
                 recompute_after: 1,
             },
         ] {
-            let why = waits(&next, None, &setting(policy));
+            let why = waits(&next, None, &rules(policy));
             assert_eq!(why.reason, "TooLittleUnlocked");
             assert_eq!(
                 why.message,
@@ -253,7 +253,7 @@ mod tests {
             ..next
         };
         assert_eq!(
-            waits(&unmatched, None, &setting(Policy::Dpf)).reason,
+            waits(&unmatched, None, &rules(Policy::Dpf)).reason,
             "TooFewBlocks"
         );
     }
@@ -264,7 +264,7 @@ mod tests {
             let why = waits(
                 &explanation(Unlocks::OnlyReturned),
                 Some(ahead),
-                &setting(Policy::Dpack { recompute_after: 1 }),
+                &rules(Policy::Dpack { recompute_after: 1 }),
             );
             why.message.split_once("; ").unwrap().1.to_owned()
         };
@@ -276,7 +276,7 @@ mod tests {
     #[test]
     fn under_round_robin_a_claim_says_what_it_has_gathered_and_that_it_shares() {
         let said = |unlocks| {
-            let why = waits(&explanation(unlocks), None, &setting(Policy::RoundRobin));
+            let why = waits(&explanation(unlocks), None, &rules(Policy::RoundRobin));
             assert_eq!(why.reason, "Gathering");
             let gathered = "it has gathered 1 of the 1.5 epsilon that it asks of block b2: 0.5 is missing, ";
             why.message.strip_prefix(gathered).unwrap().to_owned()

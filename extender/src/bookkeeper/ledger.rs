@@ -31,13 +31,13 @@ impl Bookkeeper {
 
     pub(super) async fn open(&mut self) -> Result<(), BookkeeperError> {
         self.object = self.read_object().await;
-        let (setting, problem) = match self.rules() {
-            Ok(setting) => (setting, None),
+        let (rules, problem) = match self.rules() {
+            Ok(rules) => (rules, None),
             // Only a ledger that began with other rules is opened.
             Err(problem) => (self.desk.defaults.clone(), Some(problem)),
         };
         let began = Instant::now();
-        let ledger = Ledger::open(self.store(), self.desk.writer.clone(), setting)
+        let ledger = Ledger::open(self.store(), self.desk.writer.clone(), rules)
             .await
             .map_err(|error| BookkeeperError::Open(self.dataset.clone(), Box::new(error)))?;
         let sequence = ledger.head().sequence;
@@ -67,7 +67,7 @@ impl Bookkeeper {
     /// is opened again.
     pub(super) async fn keep_to_rules(&mut self) -> Result<(), BookkeeperError> {
         let opened_with = match &self.ledger {
-            Some(ledger) if ledger.head().sequence == 0 => ledger.setting(),
+            Some(ledger) if ledger.head().sequence == 0 => ledger.rules(),
             _ => return Ok(()),
         };
         let is_there = self.object.is_some() || !self.blocks.is_empty();

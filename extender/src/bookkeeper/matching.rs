@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use privatekube_api::{BudgetRequest, ClaimRequest, Selector, Wish};
+use privatekube_api::{BudgetRequest, ClaimRequest, DemandRequest, Selector};
 use privatekube_policy::{Arrival, BlockId, Composition, Demand};
 
 use super::{Bookkeeper, blocks::KnownBlock};
@@ -14,11 +14,11 @@ impl Bookkeeper {
         request: &ClaimRequest,
         composition: &Composition,
     ) -> Result<Vec<Demand>, String> {
-        match &request.wish {
-            Wish::PerBlock(budgets) => per_block(budgets, composition, |name| {
+        match &request.demand {
+            DemandRequest::PerBlock(budgets) => per_block(budgets, composition, |name| {
                 self.blocks.get(name).is_some_and(|known| known.problem.is_none())
             }),
-            Wish::Selected {
+            DemandRequest::Selected {
                 selector,
                 max,
                 budget,
@@ -86,9 +86,9 @@ pub(super) fn per_block(
 
 /// How many blocks a request needs at least.
 pub(super) fn min_blocks(request: &ClaimRequest) -> u32 {
-    match &request.wish {
-        Wish::Selected { min, .. } => *min,
-        Wish::PerBlock(budgets) => u32::try_from(budgets.len()).unwrap_or(u32::MAX),
+    match &request.demand {
+        DemandRequest::Selected { min, .. } => *min,
+        DemandRequest::PerBlock(budgets) => u32::try_from(budgets.len()).unwrap_or(u32::MAX),
     }
 }
 

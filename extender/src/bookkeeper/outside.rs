@@ -37,10 +37,7 @@ impl Bookkeeper {
 
     /// Why no claim can come to a ledger yet.
     fn why_held(&self) -> Why {
-        let problem = self
-            .object
-            .as_ref()
-            .and_then(|object| object.spec.setting().err());
+        let problem = self.object.as_ref().and_then(|object| object.spec.rules().err());
         match problem {
             None => Why {
                 reason: "DatasetUnknown",

@@ -48,17 +48,17 @@ impl Bookkeeper {
                 return Ok(());
             };
             let began = Instant::now();
-            let mut round = ledger
-                .round(clock::now())
+            let mut draft = ledger
+                .draft(clock::now())
                 .map_err(|error| BookkeeperError::Poisoned(self.dataset.clone(), error))?;
             let mut replies = Vec::new();
             let mut refused = Vec::new();
             let mut matched = Vec::new();
-            while !round.is_full() {
+            while !draft.is_full() {
                 let Some(Pending { event, reply }) = pending.pop_front() else {
                     break;
                 };
-                match round.apply(event.clone()) {
+                match draft.apply(event.clone()) {
                     Ok(_) => {
                         replies.extend(reply);
                         if let Event::Match { claim, .. } = event {
@@ -77,8 +77,8 @@ impl Bookkeeper {
                     },
                 }
             }
-            let wrote = !round.is_empty();
-            let committed = round
+            let wrote = !draft.is_empty();
+            let committed = draft
                 .commit()
                 .await
                 .map_err(|error| BookkeeperError::Commit(self.dataset.clone(), Box::new(error)))?;

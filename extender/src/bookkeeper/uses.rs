@@ -25,7 +25,7 @@ impl Bookkeeper {
             AmountRequest::All if known.phase != Phase::Granted => return Ok(None),
             AmountRequest::All => Ok(Amount::All),
             AmountRequest::PerBlock(budgets) => {
-                per_block(budgets, &engine.setting().composition, |_| true).map(Amount::InAll)
+                per_block(budgets, &engine.rules().composition, |_| true).map(Amount::InAll)
             }
         };
         let event = |amount| match kind {

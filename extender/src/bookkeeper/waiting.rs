@@ -20,7 +20,7 @@ impl Bookkeeper {
         let Some(engine) = self.engine()? else {
             return Ok(());
         };
-        let by_clock = matches!(engine.setting().unlocking, Unlocking::Lifetime { .. });
+        let by_clock = matches!(engine.rules().unlocking, Unlocking::Lifetime { .. });
         let after = after.map_or(Bound::Unbounded, Bound::Excluded);
         let waiting = self.waiting.range((after, Bound::Unbounded));
         let next: Vec<ClaimId> = waiting.take(MOST_EXPLAINED).cloned().collect();
@@ -65,10 +65,10 @@ impl Bookkeeper {
         if let Some(problem) = self.oversized.get(id) {
             return Some(explain::oversized(problem, &explanation));
         }
-        let few = self.waiting.len() <= most_placed(engine.setting().policy);
+        let few = self.waiting.len() <= most_placed(engine.rules().policy);
         let standing = few.then(|| engine.standing(id)).flatten();
         let ahead = standing.and_then(|standing| standing.ahead);
-        Some(explain::waits(&explanation, ahead, engine.setting()))
+        Some(explain::waits(&explanation, ahead, engine.rules()))
     }
 }
 

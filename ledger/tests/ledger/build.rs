@@ -3,13 +3,13 @@
 use futures::executor::block_on;
 use privatekube_ledger::{Committed, Ledger, MemoryStore, Store};
 use privatekube_policy::{
-    Amount, Arrival, BlockBooks, BlockId, Budget, ClaimId, Composition, Demand, Denial, Engine, Event, Phase,
-    Policy, Setting, Span, Time, Unlocking, Weight,
+    Amount, Arrival, BlockId, BlockState, Budget, ClaimId, Composition, DatasetRules, Demand, Denial, Engine,
+    Event, Phase, Policy, Span, Time, Unlocking, Weight,
 };
 
 /// DPF, everything unlocked at once, basic composition.
-pub(crate) fn setting() -> Setting {
-    Setting {
+pub(crate) fn rules() -> DatasetRules {
+    DatasetRules {
         policy: Policy::Dpf,
         unlocking: Unlocking::Immediate,
         composition: Composition::Basic,
@@ -70,22 +70,22 @@ pub(crate) fn release(name: &str) -> Event {
 }
 
 pub(crate) fn open<S: Store>(store: S) -> Ledger<S> {
-    block_on(Ledger::open(store, "writer-1".to_owned(), setting())).unwrap()
+    block_on(Ledger::open(store, "writer-1".to_owned(), rules())).unwrap()
 }
 
 /// Commits `events` in one round.
 pub(crate) fn commit(ledger: &mut Ledger<MemoryStore>, now: u64, events: &[Event]) -> Committed {
-    let mut round = ledger.round(at(now)).unwrap();
+    let mut draft = ledger.draft(at(now)).unwrap();
     for event in events {
-        round.apply(event.clone()).unwrap();
+        draft.apply(event.clone()).unwrap();
     }
-    block_on(round.commit()).unwrap()
+    block_on(draft.commit()).unwrap()
 }
 
 /// All that an engine holds that anyone can be told.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Snapshot {
-    pub(crate) blocks: Vec<(BlockId, BlockBooks)>,
+    pub(crate) blocks: Vec<(BlockId, BlockState)>,
     pub(crate) claims: Vec<ClaimSnapshot>,
 }
 

@@ -99,12 +99,12 @@ fn dropped_after(plan: &[Fate], unreadable: u32, waits: usize) -> bool {
     let kept = MemoryStore::new();
     let planned = Planned::new(kept.clone(), &[], 0);
     let mut ledger = open(Planned::new(kept.clone(), plan, unreadable));
-    let mut round = ledger.round(at(5)).unwrap();
-    let place = round.apply(block("b1", 10)).unwrap();
-    round.apply(claim("c1", 10, &["b1"])).unwrap();
+    let mut draft = ledger.draft(at(5)).unwrap();
+    let place = draft.apply(block("b1", 10)).unwrap();
+    draft.apply(claim("c1", 10, &["b1"])).unwrap();
     let mut context = Context::from_waker(Waker::noop());
     let told = {
-        let mut commit = pin!(round.commit());
+        let mut commit = pin!(draft.commit());
         (0..waits).find_map(|_| match commit.as_mut().poll(&mut context) {
             Poll::Ready(told) => Some(told.unwrap()),
             Poll::Pending => None,
@@ -116,7 +116,7 @@ fn dropped_after(plan: &[Fate], unreadable: u32, waits: usize) -> bool {
         assert_eq!(ledger.head().sequence, 1);
         ledger.engine().unwrap();
     } else {
-        assert_eq!(ledger.round(at(6)).map(|_| ()).unwrap_err(), Poisoned);
+        assert_eq!(ledger.draft(at(6)).map(|_| ()).unwrap_err(), Poisoned);
         assert_eq!(ledger.engine().map(|_| ()).unwrap_err(), Poisoned);
         assert_eq!(ledger.head().sequence, 0);
     }
@@ -124,12 +124,12 @@ fn dropped_after(plan: &[Fate], unreadable: u32, waits: usize) -> bool {
     // Opened again, it goes on from what is true: the whole round or nothing of it.
     let mut again = open(planned);
     assert_eq!(again.head().sequence, kept.entries().len() as u64);
-    let mut round = again.round(at(7)).unwrap();
-    if round.apply(block("b1", 10)).is_ok() {
+    let mut draft = again.draft(at(7)).unwrap();
+    if draft.apply(block("b1", 10)).is_ok() {
         assert!(told.is_none());
     }
-    let second = round.apply(claim("c2", 10, &["b1"])).unwrap();
-    let mut commit = pin!(round.commit());
+    let second = draft.apply(claim("c2", 10, &["b1"])).unwrap();
+    let mut commit = pin!(draft.commit());
     let committed = loop {
         if let Poll::Ready(committed) = commit.as_mut().poll(&mut context) {
             break committed.unwrap();
@@ -162,9 +162,9 @@ fn a_commit_dropped_at_any_wait_poisons_and_the_ledger_opens_again() {
 fn a_commit_whose_first_wait_never_came_wrote_nothing() {
     let kept = MemoryStore::new();
     let mut ledger = open(kept.clone());
-    let mut round = ledger.round(at(5)).unwrap();
-    round.apply(block("b1", 10)).unwrap();
-    drop(round.commit());
+    let mut draft = ledger.draft(at(5)).unwrap();
+    draft.apply(block("b1", 10)).unwrap();
+    drop(draft.commit());
     assert!(ledger.is_poisoned());
     assert_eq!(block_on(kept.read(1)).unwrap(), None);
 }

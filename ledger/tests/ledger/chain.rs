@@ -4,7 +4,7 @@ use futures::executor::block_on;
 use privatekube_ledger::{Entry, Hash, Ledger, MemoryStore, OpenError, Replay, VerifyError, verify};
 use privatekube_policy::{Record, Time};
 
-use crate::build::{at, block, claim, commit, consume, open, setting, snapshot};
+use crate::build::{at, block, claim, commit, consume, open, rules, snapshot};
 
 /// Five entries with all that can be in one.
 fn written() -> Vec<Entry> {
@@ -35,7 +35,7 @@ fn tampered(change: impl FnOnce(&mut Vec<Entry>)) -> VerifyError {
     let in_order = entries.windows(2).all(|pair| pair[0].sequence < pair[1].sequence);
     if in_order {
         let store = MemoryStore::from_iter(entries);
-        let Err(OpenError::Verify(opened)) = block_on(Ledger::open(store, "w".to_owned(), setting())) else {
+        let Err(OpenError::Verify(opened)) = block_on(Ledger::open(store, "w".to_owned(), rules())) else {
             panic!("a ledger that does not verify was opened");
         };
         assert_eq!(opened, error);
@@ -50,7 +50,7 @@ fn what_was_written_verifies_and_says_what_it_holds() {
     let summary = verify(entries).unwrap();
     assert_eq!((summary.sequence, count), (5, 5));
     assert_eq!((summary.hash, summary.time), (hash, at(40)));
-    assert_eq!(summary.setting, Some(setting()));
+    assert_eq!(summary.rules, Some(rules()));
     assert_eq!((summary.blocks, summary.claims, summary.events), (3, 4, 8));
 }
 
@@ -58,7 +58,7 @@ fn what_was_written_verifies_and_says_what_it_holds() {
 fn nothing_verifies_as_an_empty_ledger() {
     let summary = verify([]).unwrap();
     assert_eq!((summary.sequence, summary.hash), (0, Hash::ORIGIN));
-    assert_eq!(summary.setting, None);
+    assert_eq!(summary.rules, None);
 }
 
 #[test]
@@ -176,11 +176,11 @@ fn a_changed_time_is_found() {
 #[test]
 fn a_setting_that_is_missing_or_there_again_is_found() {
     assert_eq!(
-        tampered(|entries| entries[0].setting = None),
+        tampered(|entries| entries[0].rules = None),
         VerifyError::NoSetting
     );
     assert_eq!(
-        tampered(|entries| entries[3].setting = Some(setting())),
+        tampered(|entries| entries[3].rules = Some(rules())),
         VerifyError::SettingAgain { sequence: 4 }
     );
 }
@@ -188,8 +188,8 @@ fn a_setting_that_is_missing_or_there_again_is_found() {
 #[test]
 fn a_changed_setting_is_found() {
     let error = tampered(|entries| {
-        let setting = entries[0].setting.as_mut().unwrap();
-        setting.unlocking = privatekube_policy::Unlocking::Arrivals(7);
+        let rules = entries[0].rules.as_mut().unwrap();
+        rules.unlocking = privatekube_policy::Unlocking::Arrivals(7);
     });
     assert!(matches!(
         error,
@@ -352,7 +352,7 @@ fn a_follower_takes_over_with_nothing_to_load() {
     for entry in &store.entries()[..3] {
         replay.push(entry).unwrap();
     }
-    let resumed = Ledger::resume(store.clone(), "w2".to_owned(), setting(), replay);
+    let resumed = Ledger::resume(store.clone(), "w2".to_owned(), rules(), replay);
     let mut resumed = block_on(resumed).unwrap();
     let opened = open(store.clone());
     assert_eq!(resumed.head(), opened.head());
@@ -372,7 +372,7 @@ fn a_broken_follower_does_not_take_over() {
     let mut replay = Replay::new();
     replay.push(&wrong).unwrap_err();
     let store = MemoryStore::new();
-    let resumed = block_on(Ledger::resume(store, "w2".to_owned(), setting(), replay));
+    let resumed = block_on(Ledger::resume(store, "w2".to_owned(), rules(), replay));
     assert!(matches!(
         resumed,
         Err(OpenError::Verify(VerifyError::Broken { .. }))

@@ -2,10 +2,10 @@
 
 use futures::executor::block_on;
 use privatekube_ledger::{Ledger, MemoryStore, verify};
-use privatekube_policy::{Event, Policy, Record, Setting, Span, Unlocking};
+use privatekube_policy::{DatasetRules, Event, Policy, Record, Span, Unlocking};
 use proptest::{collection::vec, prelude::*};
 
-use crate::build::{Snapshot, at, block, claim, claim_until, consume, release, setting, snapshot};
+use crate::build::{Snapshot, at, block, claim, claim_until, consume, release, rules, snapshot};
 
 fn events() -> impl Strategy<Value = Event> {
     let block_name = prop::sample::select(vec!["b1", "b2", "b3"]);
@@ -22,7 +22,7 @@ fn events() -> impl Strategy<Value = Event> {
     ]
 }
 
-fn settings() -> impl Strategy<Value = Setting> {
+fn settings() -> impl Strategy<Value = DatasetRules> {
     let unlocking = prop_oneof![
         Just(Unlocking::Immediate),
         (1..6u32).prop_map(Unlocking::Arrivals),
@@ -31,21 +31,21 @@ fn settings() -> impl Strategy<Value = Setting> {
             tick: Span::from_micros(tick),
         }),
     ];
-    unlocking.prop_map(|unlocking| Setting {
+    unlocking.prop_map(|unlocking| DatasetRules {
         policy: Policy::Dpf,
         unlocking,
-        ..setting()
+        ..rules()
     })
 }
 
 /// What `timeline` (events and the time that passes before each) leads to, if a round ends where `ends` says.
 fn run(
-    setting: &Setting,
+    rules: &DatasetRules,
     timeline: &[(u64, Event)],
     ends: impl Fn(usize) -> bool,
 ) -> (Snapshot, Vec<Record>) {
     let store = MemoryStore::new();
-    let mut ledger = block_on(Ledger::open(store.clone(), "w".to_owned(), setting.clone())).unwrap();
+    let mut ledger = block_on(Ledger::open(store.clone(), "w".to_owned(), rules.clone())).unwrap();
     let mut records = Vec::new();
     let mut now = 0;
     // What comes at a later time is in a later round.
@@ -55,16 +55,16 @@ fn run(
         *passes == 0 && !ends(place)
     }) {
         now += group[0].0;
-        let mut round = ledger.round(at(now)).unwrap();
+        let mut draft = ledger.draft(at(now)).unwrap();
         for (_, event) in group {
             // Refused in any grouping alike.
-            round.apply(event.clone()).ok();
+            draft.apply(event.clone()).ok();
         }
-        let committed = block_on(round.commit()).unwrap();
+        let committed = block_on(draft.commit()).unwrap();
         records.extend_from_slice(committed.records());
     }
     // To compare the books, the clocks must agree.
-    let last = block_on(ledger.round(at(now + 1_000)).unwrap().commit()).unwrap();
+    let last = block_on(ledger.draft(at(now + 1_000)).unwrap().commit()).unwrap();
     records.extend_from_slice(last.records());
     let summary = verify(store.entries()).unwrap();
     assert_eq!(summary.records, records.len() as u64);
@@ -77,13 +77,13 @@ proptest! {
 
     #[test]
     fn any_grouping_decides_the_same(
-        setting in settings(),
+        rules in settings(),
         timeline in vec((prop_oneof![3 => Just(0), 1 => 1..15u64], events()), 1..60),
         ends in vec(any::<bool>(), 60),
     ) {
-        let together = run(&setting, &timeline, |_| false);
-        let apart = run(&setting, &timeline, |_| true);
-        let anyhow = run(&setting, &timeline, |place| ends[place]);
+        let together = run(&rules, &timeline, |_| false);
+        let apart = run(&rules, &timeline, |_| true);
+        let anyhow = run(&rules, &timeline, |place| ends[place]);
         prop_assert_eq!(&together, &apart);
         prop_assert_eq!(&together, &anyhow);
     }

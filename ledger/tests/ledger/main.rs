@@ -10,6 +10,6 @@
 mod build;
 mod cancellation;
 mod chain;
+mod drafts;
 mod grouping;
-mod rounds;
 mod simulation;

@@ -6,7 +6,8 @@ mod random;
 use std::hint::black_box;
 
 use privatekube_policy::{
-    Arrival, BlockId, Budget, Composition, Demand, Engine, Event, Orders, Policy, Setting, Unlocking, Weight,
+    Arrival, BlockId, Budget, Composition, DatasetRules, Demand, Engine, Event, Orders, Policy, Unlocking,
+    Weight,
 };
 use random::Random;
 
@@ -33,12 +34,12 @@ fn budget(units: impl Iterator<Item = i64>) -> Budget {
 impl World {
     pub(crate) fn new(composition: Composition, waiting: u64) -> Self {
         let coordinates = composition.coordinates();
-        let setting = Setting {
+        let rules = DatasetRules {
             policy: Policy::Dpf,
             unlocking: Unlocking::Arrivals(ARRIVALS),
             composition,
         };
-        let mut engine = Engine::new(setting).expect("the setting is usable");
+        let mut engine = Engine::new(rules).expect("the rules is usable");
         let blocks: Vec<BlockId> = (0..BLOCKS)
             .map(|at| BlockId::from(format!("block-{at}")))
             .collect();

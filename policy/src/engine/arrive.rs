@@ -23,8 +23,7 @@ impl Engine {
             // Nobody waits for a block that is gone, so there is nothing to grant.
             block.retired = false;
         } else {
-            self.blocks
-                .add(name, capacity, self.setting.unlocking, self.now)?;
+            self.blocks.add(name, capacity, self.rules.unlocking, self.now)?;
             self.waiting.add_block();
             self.gathering.add_block(capacity.units().len());
             self.wake_of.push(None);

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use super::{BlockBooks, Refusal, unlocking::Meter};
+use super::{BlockState, Refusal, unlocking::Meter};
 use crate::{BlockId, Budget, Composition, Time, Unlocking};
 
 /// At how many coordinates a demand has to fit a block.
@@ -24,7 +24,7 @@ pub(super) struct Account {
     pub(super) capacity: i64,
     pub(super) locked: i128,
     /// Below 0 where a Renyi order is overdrawn.
-    pub(super) unlocked: i128,
+    pub(super) available: i128,
     pub(super) allocated: i128,
     pub(super) consumed: i128,
 }
@@ -79,16 +79,16 @@ impl Account {
     fn shift(&mut self, amount: i64, direction: Move) {
         let amount = i128::from(amount);
         let (from, to) = match direction {
-            Move::Grant => (&mut self.unlocked, &mut self.allocated),
+            Move::Grant => (&mut self.available, &mut self.allocated),
             Move::Consume => (&mut self.allocated, &mut self.consumed),
-            Move::Release => (&mut self.allocated, &mut self.unlocked),
-            Move::Return => (&mut self.consumed, &mut self.unlocked),
+            Move::Release => (&mut self.allocated, &mut self.available),
+            Move::Return => (&mut self.consumed, &mut self.available),
         };
         *from -= amount;
         *to += amount;
         debug_assert!(self.allocated >= 0 && self.consumed >= 0 && self.locked >= 0);
         debug_assert_eq!(
-            self.locked + self.unlocked + self.allocated + self.consumed,
+            self.locked + self.available + self.allocated + self.consumed,
             i128::from(self.capacity)
         );
     }
@@ -99,7 +99,7 @@ impl Block {
         let accounts = capacity.units().iter().map(|capacity| Account {
             capacity: *capacity,
             locked: i128::from(*capacity),
-            unlocked: 0,
+            available: 0,
             allocated: 0,
             consumed: 0,
         });
@@ -136,7 +136,7 @@ impl Block {
     fn unlock(&mut self) {
         for account in &mut self.accounts {
             let locked = i128::from(account.capacity) - self.meter.unlocked(account.capacity);
-            account.unlocked += account.locked - locked;
+            account.available += account.locked - locked;
             account.locked = locked;
         }
     }
@@ -145,10 +145,10 @@ impl Block {
     pub(super) fn lacking(&self, asked: &[i64], rule: Rule) -> Option<usize> {
         let mut pairs = asked.iter().zip(&self.accounts);
         match rule {
-            Rule::All => pairs.position(|(asked, account)| i128::from(*asked) > account.unlocked),
+            Rule::All => pairs.position(|(asked, account)| i128::from(*asked) > account.available),
             Rule::Any => {
                 let fits = pairs
-                    .any(|(asked, account)| account.capacity > 0 && i128::from(*asked) <= account.unlocked);
+                    .any(|(asked, account)| account.capacity > 0 && i128::from(*asked) <= account.available);
                 if fits { None } else { Some(0) }
             }
         }
@@ -158,8 +158,8 @@ impl Block {
     #[expect(clippy::cast_precision_loss, reason = "a guess")]
     pub(super) fn lack(&self, asked: &[i64], rule: Rule) -> f64 {
         let pairs = asked.iter().zip(&self.accounts);
-        let lacks =
-            pairs.map(|(asked, account)| (*asked as f64 - account.unlocked as f64) / account.capacity as f64);
+        let lacks = pairs
+            .map(|(asked, account)| (*asked as f64 - account.available as f64) / account.capacity as f64);
         match rule {
             Rule::All => lacks.fold(0.0, f64::max),
             Rule::Any => lacks.fold(f64::INFINITY, f64::min),
@@ -170,7 +170,7 @@ impl Block {
     pub(super) fn fits_beside(&self, asked: &[i64], rule: Rule, reserve: &[i128]) -> bool {
         let mut pairs = asked.iter().zip(&self.accounts).zip(reserve);
         let enough =
-            |asked: i64, account: &Account, reserve: i128| i128::from(asked) <= account.unlocked - reserve;
+            |asked: i64, account: &Account, reserve: i128| i128::from(asked) <= account.available - reserve;
         match rule {
             Rule::All => pairs.all(|((asked, account), reserve)| enough(*asked, account, *reserve)),
             Rule::Any => pairs
@@ -187,7 +187,7 @@ impl Block {
             Rule::All => Some(first),
             Rule::Any => pairs
                 .filter(|(_, (_, account))| account.capacity > 0)
-                .min_by_key(|(_, (asked, account))| i128::from(**asked) - account.unlocked)
+                .min_by_key(|(_, (asked, account))| i128::from(**asked) - account.available)
                 .map(|(at, _)| at),
         }
     }
@@ -220,7 +220,7 @@ impl Block {
             return None;
         }
         let so_far = i128::from(account.capacity) - account.locked;
-        let missing = i128::from(asked) - account.unlocked;
+        let missing = i128::from(asked) - account.available;
         self.meter.step_for(account.capacity, so_far + missing)
     }
 
@@ -230,14 +230,14 @@ impl Block {
         }
     }
 
-    pub(super) fn books(&self, now: Time) -> BlockBooks {
+    pub(super) fn books(&self, now: Time) -> BlockState {
         let mut settled = self.clone();
         settled.settle(now);
         let column = |of: fn(&Account) -> i128| -> Vec<i128> { settled.accounts.iter().map(of).collect() };
-        BlockBooks {
+        BlockState {
             capacity: settled.capacity.clone(),
             locked: column(|account| account.locked),
-            unlocked: column(|account| account.unlocked),
+            available: column(|account| account.available),
             allocated: column(|account| account.allocated),
             consumed: column(|account| account.consumed),
             arrivals: settled.arrivals,

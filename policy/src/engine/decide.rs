@@ -125,7 +125,7 @@ impl Engine {
     /// Works out anew when the clock next matters at the blocks where something has changed.
     pub(super) fn plan_wakes(&mut self) {
         let mut touched = std::mem::take(&mut self.waiting.touched);
-        if !matches!(self.setting.unlocking, Unlocking::Lifetime { .. }) {
+        if !matches!(self.rules.unlocking, Unlocking::Lifetime { .. }) {
             touched.clear();
         }
         touched.sort_unstable();

@@ -50,12 +50,12 @@ impl Engine {
                     // Under round robin, what does not lack has been gathered.
                     let unlocked = gathering
                         .as_ref()
-                        .map_or(account.unlocked, |_| i128::from(*asked));
+                        .map_or(account.available, |_| i128::from(*asked));
                     Lack {
                         block: block.name.clone(),
                         coordinate,
                         asked: *asked,
-                        unlocked,
+                        available: unlocked,
                         missing: i128::from(*asked) - unlocked,
                         locked: account.locked,
                         unlocks: unlocks(&block, block.step_for(coordinate, *asked, self.rule)),
@@ -101,7 +101,7 @@ impl Engine {
                     block: block.name.clone(),
                     coordinate,
                     asked: *asked,
-                    unlocked: i128::from(*gathered),
+                    available: i128::from(*gathered),
                     missing,
                     locked: account.locked,
                     unlocks: unlocks(&block, step),
@@ -123,8 +123,8 @@ impl Engine {
             block: block.name.clone(),
             coordinate,
             asked: *asked,
-            unlocked: account.unlocked,
-            missing: i128::from(*asked) - account.unlocked,
+            available: account.available,
+            missing: i128::from(*asked) - account.available,
             locked: account.locked,
             unlocks: Unlocks::OnlyReturned,
         });

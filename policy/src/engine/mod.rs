@@ -25,9 +25,11 @@ mod walk;
 use std::{collections::BTreeSet, sync::Arc};
 
 pub use refusal::Refusal;
-pub use view::{BlockBooks, ClaimState, Explanation, Lack, Outlook, Phase, Standing, Unlocks};
+pub use view::{BlockState, ClaimState, Explanation, Lack, Outlook, Phase, Standing, Unlocks};
 
-use crate::{Arrival, BlockId, Budget, ClaimId, Demand, Event, Record, Setting, SettingError, Time};
+use crate::{
+    Arrival, BlockId, Budget, ClaimId, DatasetRules, DatasetRulesError, Demand, Event, Record, Time,
+};
 use asks::{Asks, Parts};
 use books::{Blocks, Rule};
 use claims::{Claim, Claims, Tally};
@@ -40,10 +42,10 @@ use waiting::{Class, Waiting};
 ///
 /// ```
 /// use privatekube_policy::{
-///     Arrival, Composition, Demand, Engine, Event, Phase, Policy, Record, Setting, Time, Unlocking, Weight,
+///     Arrival, Composition, Demand, Engine, Event, Phase, Policy, Record, DatasetRules, Time, Unlocking, Weight,
 /// };
 ///
-/// let mut engine = Engine::new(Setting {
+/// let mut engine = Engine::new(DatasetRules {
 ///     policy: Policy::Dpf,
 ///     unlocking: Unlocking::Arrivals(4),
 ///     composition: Composition::Basic,
@@ -84,7 +86,7 @@ use waiting::{Class, Waiting};
 /// ```
 #[derive(Clone, Debug)]
 pub struct Engine {
-    setting: Setting,
+    rules: DatasetRules,
     rule: Rule,
     now: Time,
     blocks: Blocks,
@@ -104,14 +106,14 @@ pub struct Engine {
 
 impl Engine {
     /// An engine without blocks and claims, at the start of time.
-    pub fn new(setting: Setting) -> Result<Self, SettingError> {
-        setting.check()?;
-        let rule = Rule::of(&setting.composition);
-        let coordinates = setting.composition.coordinates();
+    pub fn new(rules: DatasetRules) -> Result<Self, DatasetRulesError> {
+        rules.check()?;
+        let rule = Rule::of(&rules.composition);
+        let coordinates = rules.composition.coordinates();
         Ok(Self {
-            policy: policies::of(setting.policy),
+            policy: policies::of(rules.policy),
             waiting: Waiting::new(rule, coordinates),
-            setting,
+            rules,
             rule,
             gathering: Gathering::default(),
             now: Time::default(),
@@ -126,8 +128,8 @@ impl Engine {
 
     /// Its rules.
     #[must_use]
-    pub const fn setting(&self) -> &Setting {
-        &self.setting
+    pub const fn rules(&self) -> &DatasetRules {
+        &self.rules
     }
 
     /// The latest time it was told.
@@ -197,7 +199,7 @@ impl Engine {
 
     /// A block's budget.
     #[must_use]
-    pub fn block(&self, block: &BlockId) -> Option<BlockBooks> {
+    pub fn block(&self, block: &BlockId) -> Option<BlockState> {
         let number = self.blocks.number(block)?;
         Some(self.blocks.get(number).books(self.now))
     }
@@ -301,7 +303,7 @@ impl Engine {
     }
 
     fn check_coordinates(&self, budget: &Budget) -> Result<(), Refusal> {
-        let (given, expected) = (budget.units().len(), self.setting.composition.coordinates());
+        let (given, expected) = (budget.units().len(), self.rules.composition.coordinates());
         if given == expected {
             Ok(())
         } else {

@@ -107,7 +107,7 @@ impl Engine {
 
     /// `amounts` cut into those of each part.
     fn by_part<'a>(&self, amounts: &'a [i64]) -> impl Iterator<Item = &'a [i64]> + use<'a> {
-        amounts.chunks(self.setting.composition.coordinates().max(1))
+        amounts.chunks(self.rules.composition.coordinates().max(1))
     }
 
     /// By how much `amount` raises what was consumed or released (`end` says which), at each coordinate of each
@@ -138,7 +138,7 @@ impl Engine {
         } else {
             claim.released()
         };
-        let coordinates = self.setting.composition.coordinates();
+        let coordinates = self.rules.composition.coordinates();
         let mut increase = vec![0; parts.len() * coordinates];
         let mut seen = vec![false; parts.len()];
         for demand in demands {

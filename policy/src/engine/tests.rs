@@ -6,7 +6,7 @@ use proptest::{collection::vec, prelude::*, sample::Index};
 
 use super::{Engine, Phase, books::Rule};
 use crate::{
-    Amount, Arrival, BlockId, Budget, Composition, Demand, Event, Orders, Policy, Setting, Span, Time,
+    Amount, Arrival, BlockId, Budget, Composition, DatasetRules, Demand, Event, Orders, Policy, Span, Time,
     Unlocking, Weight,
 };
 
@@ -19,7 +19,7 @@ fn engine(policy: Policy, renyi: bool, unlocking: Unlocking) -> Engine {
     } else {
         Composition::Basic
     };
-    Engine::new(Setting {
+    Engine::new(DatasetRules {
         policy,
         unlocking,
         composition,
@@ -51,7 +51,7 @@ fn check(engine: &Engine) {
         for coordinate in &watch.1 {
             let asked = part.asked[*coordinate];
             assert!(
-                i128::from(asked) > block.accounts[*coordinate].unlocked
+                i128::from(asked) > block.accounts[*coordinate].available
                     || block.accounts[*coordinate].capacity == 0
             );
             kept.push((watch.0, "watching", *coordinate, asked, *class));

@@ -25,16 +25,16 @@ pub enum Phase {
 }
 
 /// A block's budget, at each coordinate in that coordinate's unit.
-/// `locked + unlocked + allocated + consumed = capacity`, exactly, at each; `unlocked` may be negative at a Renyi
+/// `locked + available + allocated + consumed = capacity`, exactly, at each; `available` may be negative at a Renyi
 /// order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct BlockBooks {
+pub struct BlockState {
     /// What it may ever spend.
     pub capacity: Budget,
     /// Not available yet.
     pub locked: Vec<i128>,
     /// Available.
-    pub unlocked: Vec<i128>,
+    pub available: Vec<i128>,
     /// Granted, neither consumed nor released.
     pub allocated: Vec<i128>,
     /// Spent.
@@ -90,8 +90,8 @@ pub struct Lack {
     /// What the claim asks there.
     pub asked: i64,
     /// What is available there; under round robin, what the claim has gathered.
-    pub unlocked: i128,
-    /// `asked - unlocked`. Not above 0 where nothing is missing.
+    pub available: i128,
+    /// `asked - available`. Not above 0 where nothing is missing.
     pub missing: i128,
     /// What is still locked there.
     pub locked: i128,

@@ -231,7 +231,7 @@ impl Blocks {
         let block = self.get(part.block);
         let coordinate = watch.coordinate as usize;
         match rule {
-            Rule::All => i128::from(part.asked[coordinate]) > block.accounts[coordinate].unlocked,
+            Rule::All => i128::from(part.asked[coordinate]) > block.accounts[coordinate].available,
             Rule::Any => block.lacking(part.asked, rule).is_some(),
         }
     }

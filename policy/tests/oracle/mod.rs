@@ -17,10 +17,10 @@ mod spending;
 
 use std::collections::BTreeMap;
 
-use privatekube_policy::{Arrival, BlockId, ClaimId, Event, Phase, Policy, Record, Setting, Time};
+use privatekube_policy::{Arrival, BlockId, ClaimId, DatasetRules, Event, Phase, Policy, Record, Time};
 
 pub(crate) struct Oracle {
-    setting: Setting,
+    setting: DatasetRules,
     now: u64,
     pub(crate) blocks: BTreeMap<BlockId, Block>,
     /// By arrival.
@@ -61,7 +61,7 @@ struct Part {
 }
 
 impl Oracle {
-    pub(crate) fn new(setting: Setting) -> Self {
+    pub(crate) fn new(setting: DatasetRules) -> Self {
         Self {
             setting,
             now: 0,

@@ -108,7 +108,7 @@ fn is_usable(under: Under, with: With) -> bool {
 }
 
 fn under(story: &Story, text: &str) -> Under {
-    match story.engine().setting().policy {
+    match story.engine().rules().policy {
         Policy::Dpf if text.contains(" weight=") => Under::DpfWeights,
         Policy::Dpf => Under::Dpf,
         Policy::Fcfs { refusing: false } => Under::FcfsWaiting,
@@ -120,7 +120,7 @@ fn under(story: &Story, text: &str) -> Under {
 }
 
 fn with(story: &Story) -> [With; 2] {
-    let setting = story.engine().setting();
+    let setting = story.engine().rules();
     let unlocking = match setting.unlocking {
         Unlocking::Arrivals(_) => With::Arrivals,
         Unlocking::Lifetime { .. } => With::Lifetime,

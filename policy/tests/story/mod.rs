@@ -12,8 +12,8 @@ use std::{
 };
 
 use privatekube_policy::{
-    Amount, Arrival, Budget, Composition, Demand, Engine, Epsilon, Event, Mechanism, Order, Orders, Policy,
-    Record, Setting, Span, Unlocking, Weight,
+    Amount, Arrival, Budget, Composition, DatasetRules, Demand, Engine, Epsilon, Event, Mechanism, Order,
+    Orders, Policy, Record, Span, Unlocking, Weight,
 };
 use tell::kind;
 
@@ -96,7 +96,7 @@ impl Story {
             other => panic!("{other}"),
         };
         words.finish();
-        let engine = Engine::new(Setting {
+        let engine = Engine::new(DatasetRules {
             policy,
             unlocking,
             composition,
@@ -117,7 +117,7 @@ impl Story {
     }
 
     fn composition(&self) -> &Composition {
-        &self.engine.setting().composition
+        &self.engine.rules().composition
     }
 
     fn run(&mut self, line: &str) -> String {

@@ -117,7 +117,7 @@ impl Story {
                 told,
                 "{} has {} of {} {}, {} is locked",
                 need.block,
-                show(need.unlocked),
+                show(need.available),
                 show(need.asked.into()),
                 self.composition().coordinate_name(need.coordinate),
                 show(need.locked)
@@ -138,7 +138,7 @@ impl Story {
                 self.composition().coordinate_name(at),
                 show(books.capacity.units()[at].into()),
                 show(books.locked[at]),
-                show(books.unlocked[at]),
+                show(books.available[at]),
                 show(books.allocated[at]),
                 show(books.consumed[at]),
             )

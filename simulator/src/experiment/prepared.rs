@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use privatekube_policy::{Setting, Time};
+use privatekube_policy::{DatasetRules, Time};
 
 use super::{ExperimentError, Parameters};
 use crate::{
@@ -22,7 +22,7 @@ pub struct Prepared {
     /// How is decided.
     pub rules: Rules,
     /// The same, as the engine takes it; where the optimum is asked for, how what its search begins with is decided.
-    pub setting: Setting,
+    pub setting: DatasetRules,
     /// The released simulator's view of it, where its order is asked for.
     pub published: Option<Published>,
     /// The search for the optimum, where that is asked for.

@@ -1,6 +1,6 @@
 //! Against all sets there are, and against what policies grant.
 
-use privatekube_policy::{Budget, Composition, Orders, Policy, Setting, Time, Unlocking, Weight};
+use privatekube_policy::{Budget, Composition, DatasetRules, Orders, Policy, Time, Unlocking, Weight};
 use proptest::prelude::*;
 
 use super::*;
@@ -196,7 +196,7 @@ fn tasks_that_ask_nothing_possible_are_left_out() {
 }
 
 fn granted(workload: &Workload, policy: Policy) -> Vec<bool> {
-    let setting = Setting {
+    let setting = DatasetRules {
         policy,
         unlocking: Unlocking::Lifetime {
             lifetime: span(1.0).unwrap(),

@@ -31,7 +31,7 @@ mod save;
 pub use file::TraceError;
 pub use save::write;
 
-use privatekube_policy::{Setting, Time};
+use privatekube_policy::{DatasetRules, Time};
 
 use crate::{Rules, Workload};
 
@@ -43,7 +43,7 @@ pub struct Trace {
     /// How is decided, as the file says it.
     pub rules: Rules,
     /// How is decided, as the engine takes it.
-    pub setting: Setting,
+    pub setting: DatasetRules,
     /// For each task of the workload, its place in the file.
     pub places: Vec<usize>,
     /// For each task of the workload, when it is known to be granted; nothing, if the file doesn't say.

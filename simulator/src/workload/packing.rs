@@ -149,7 +149,7 @@ impl Packing {
 mod tests {
     use std::collections::BTreeMap;
 
-    use privatekube_policy::{Policy, Setting, Unlocking};
+    use privatekube_policy::{DatasetRules, Policy, Unlocking};
 
     use super::*;
     use crate::{run, span};
@@ -171,7 +171,7 @@ mod tests {
 
     /// How many each policy grants, over some seeds.
     fn granted(packing: Packing, policy: Policy) -> f64 {
-        let setting = Setting {
+        let setting = DatasetRules {
             policy,
             unlocking: Unlocking::Lifetime {
                 lifetime: span(LIFETIME).unwrap(),

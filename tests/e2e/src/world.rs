@@ -20,7 +20,7 @@ use privatekube_api::{ClaimPhase, DatasetKey, PrivacyBudgetClaim, PrivateDataBlo
 use privatekube_cluster::{Cluster, Config, Extender, Part};
 use privatekube_extender::KubernetesStore;
 use privatekube_ledger::{Entry, Replay, Store};
-use privatekube_policy::{BlockBooks, ClaimId, Phase};
+use privatekube_policy::{BlockState, ClaimId, Phase};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::time::timeout;
@@ -414,7 +414,7 @@ pub fn inline_claim(pod: &Pod) -> String {
 impl Books {
     /// A block's budget.
     #[must_use]
-    pub fn block(&self, name: &str) -> Option<BlockBooks> {
+    pub fn block(&self, name: &str) -> Option<BlockState> {
         self.replay.engine()?.block(&name.into())
     }
 
@@ -422,11 +422,11 @@ impl Books {
     /// composition at the lowest order.
     #[must_use]
     pub fn shows(&self, block: &str) -> Option<(String, String, String)> {
-        let composition = &self.replay.engine()?.setting().composition;
+        let composition = &self.replay.engine()?.rules().composition;
         let books = self.block(block)?;
         let shown = |units: &[i128]| composition.display_units(0, units.first().copied().unwrap_or_default());
         Some((
-            shown(&books.unlocked),
+            shown(&books.available),
             shown(&books.allocated),
             shown(&books.consumed),
         ))

@@ -111,7 +111,7 @@ async fn a_held_claim_is_told_when_its_reason_becomes_another() {
     world.take([asks]).await;
     assert_eq!(world.said(&id).1, "DatasetUnknown");
     let invalid = dataset("1", 1, &json!({"composition": "Renyi", "orders": [1]}));
-    assert!(invalid.spec.setting().is_err());
+    assert!(invalid.spec.rules().is_err());
     world.server.put(DATASETS, &*invalid);
     world.take([Message::Dataset(Arc::clone(&invalid))]).await;
     assert_eq!(world.said(&id).1, "DatasetInvalid");

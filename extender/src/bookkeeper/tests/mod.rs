@@ -6,7 +6,7 @@ mod claims;
 use std::sync::Arc;
 
 use privatekube_api::{DatasetKey, PrivacyBudgetClaim, PrivateDataBlock, PrivateDataset};
-use privatekube_policy::{BlockId, ClaimId, Composition, Phase, Policy, Setting, Unlocking};
+use privatekube_policy::{BlockId, ClaimId, Composition, DatasetRules, Phase, Policy, Unlocking};
 use serde_json::{Value, json};
 
 pub use self::api_server::ApiServer;
@@ -42,7 +42,7 @@ pub fn desk(server: &ApiServer) -> (Desk, Box<dyn FnMut() -> bool>) {
         gates: Gates::new().0,
         announcer,
         metrics: Metrics::new().unwrap(),
-        defaults: Setting {
+        defaults: DatasetRules {
             policy: Policy::Dpf,
             unlocking: Unlocking::Immediate,
             composition: Composition::Basic,
@@ -219,7 +219,7 @@ async fn a_ledger_begins_with_the_rules_of_its_first_entry() {
     world.take([Message::Dataset(dataset)]).await;
     assert_eq!(world.server.all(ENTRIES).len(), 1);
     let engine = world.books.engine().unwrap().unwrap();
-    assert_eq!(engine.setting().policy, Policy::Fcfs { refusing: false });
+    assert_eq!(engine.rules().policy, Policy::Fcfs { refusing: false });
     assert!(engine.block(&BlockId::from("a")).is_some());
 }
 
@@ -307,6 +307,6 @@ async fn no_ledger_begins_for_a_dataset_that_is_gone() {
     world.server.put(DATASETS, &*new);
     world.take([Message::Dataset(new)]).await;
     let engine = world.books.engine().unwrap().unwrap();
-    assert_eq!(engine.setting().policy, Policy::Fcfs { refusing: false });
+    assert_eq!(engine.rules().policy, Policy::Fcfs { refusing: false });
     assert_eq!(world.said(&id).1, "TooFewBlocks");
 }

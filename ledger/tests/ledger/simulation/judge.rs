@@ -145,7 +145,7 @@ impl Judge {
             }
         }
         if let Some(engine) = replay.engine() {
-            self.weigh(&snapshot(engine), &engine.setting().composition);
+            self.weigh(&snapshot(engine), &engine.rules().composition);
         }
     }
 

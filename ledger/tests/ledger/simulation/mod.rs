@@ -18,7 +18,7 @@ use std::{
 };
 
 use privatekube_ledger::{CommitError, Ledger, OpenError, Replay};
-use privatekube_policy::Setting;
+use privatekube_policy::DatasetRules;
 
 use crate::build::{at, snapshot};
 use judge::{Judge, Violation};
@@ -35,11 +35,11 @@ struct Outcome {
 }
 
 /// A writer's life: it opens the ledger, and writes rounds until it is fenced, refused, or crashes.
-async fn write(store: SimulatedStore, life: u64, setting: Setting, judge: Arc<Mutex<Judge>>) {
+async fn write(store: SimulatedStore, life: u64, rules: DatasetRules, judge: Arc<Mutex<Judge>>) {
     // Several may have the same name at once: no safety rests on it.
     let name = format!("w{}", store.world().rng.below(3));
     let mut ledger = loop {
-        match Ledger::open(store.clone(), name.clone(), setting.clone()).await {
+        match Ledger::open(store.clone(), name.clone(), rules.clone()).await {
             Ok(ledger) => break ledger,
             Err(OpenError::Store(_)) => store.wait().await,
             Err(error) => {
@@ -51,7 +51,7 @@ async fn write(store: SimulatedStore, life: u64, setting: Setting, judge: Arc<Mu
     loop {
         store.wait().await;
         let now = store.world().clock();
-        let Ok(mut round) = ledger.round(at(now)) else {
+        let Ok(mut draft) = ledger.draft(at(now)) else {
             judge
                 .lock()
                 .unwrap()
@@ -61,11 +61,11 @@ async fn write(store: SimulatedStore, life: u64, setting: Setting, judge: Arc<Mu
         let events = store.world().rng.below(6);
         for _ in 0..events {
             let event = workload::event(&mut store.world().rng);
-            round.apply(event).ok();
+            draft.apply(event).ok();
         }
-        let is_empty = round.is_empty();
+        let is_empty = draft.is_empty();
         if store.world().rng.chance(3) {
-            drop(round);
+            drop(draft);
             store.world().note(if is_empty {
                 "empty round dropped"
             } else {
@@ -79,7 +79,7 @@ async fn write(store: SimulatedStore, life: u64, setting: Setting, judge: Arc<Mu
             }
             return;
         }
-        match round.commit().await {
+        match draft.commit().await {
             Ok(_) if is_empty => {}
             Ok(committed) => {
                 let engine = ledger.engine().unwrap();
@@ -97,7 +97,7 @@ async fn write(store: SimulatedStore, life: u64, setting: Setting, judge: Arc<Mu
                 });
                 let mut judge = judge.lock().unwrap();
                 judge.fence(life);
-                if ledger.round(at(now)).is_ok() || ledger.engine().is_ok() {
+                if ledger.draft(at(now)).is_ok() || ledger.engine().is_ok() {
                     judge.not_poisoned(life);
                 }
                 return;
@@ -112,11 +112,11 @@ type Life = Pin<Box<dyn Future<Output = ()>>>;
 fn simulate(seed: u64, planted: Option<Planted>) -> Outcome {
     let world = Arc::new(Mutex::new(World::new(seed)));
     let judge = Arc::new(Mutex::new(Judge::default()));
-    let (setting, other, writers) = {
+    let (rules, other, writers) = {
         let mut world = world.lock().unwrap();
-        let setting = workload::setting(&mut world.rng);
-        let other = workload::setting(&mut world.rng);
-        (setting, other, world.rng.below(3) + 1)
+        let rules = workload::rules(&mut world.rng);
+        let other = workload::rules(&mut world.rng);
+        (rules, other, world.rng.below(3) + 1)
     };
     let mut lives: Vec<Life> = Vec::new();
     let mut born = 0;
@@ -127,8 +127,8 @@ fn simulate(seed: u64, planted: Option<Planted>) -> Outcome {
             let store = SimulatedStore::new(Arc::clone(&world), planted);
             // Now and then somebody starts it with other rules, which hold only if it is still empty.
             let differs = world.lock().unwrap().rng.chance(10);
-            let setting = if differs { &other } else { &setting };
-            lives.push(Box::pin(write(store, born, setting.clone(), Arc::clone(&judge))));
+            let rules = if differs { &other } else { &rules };
+            lives.push(Box::pin(write(store, born, rules.clone(), Arc::clone(&judge))));
         }
         let (turn, crashes, lands) = {
             let rng = &mut world.lock().unwrap().rng;
@@ -319,11 +319,11 @@ fn a_store_that_forgets_is_found() {
 #[test]
 fn a_snapshot_tells_two_states_apart() {
     let world = Arc::new(Mutex::new(World::new(1)));
-    let setting = workload::setting(&mut world.lock().unwrap().rng);
+    let rules = workload::rules(&mut world.lock().unwrap().rng);
     let life = write(
         SimulatedStore::new(Arc::clone(&world), None),
         1,
-        setting,
+        rules,
         Arc::default(),
     );
     let mut life = Box::pin(life);

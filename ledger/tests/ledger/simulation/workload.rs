@@ -1,15 +1,15 @@
 //! What users do: few names, so that writers that know nothing of each other meet on them.
 
 use privatekube_policy::{
-    Amount, Arrival, BlockId, Budget, ClaimId, Composition, Demand, Event, Orders, Policy, Setting, Span,
-    Unlocking, Weight,
+    Amount, Arrival, BlockId, Budget, ClaimId, Composition, DatasetRules, Demand, Event, Orders, Policy,
+    Span, Unlocking, Weight,
 };
 
 use super::rng::Rng;
 
 const BLOCKS: [&str; 4] = ["b0", "b1", "b2", "b3"];
 
-pub(crate) fn setting(rng: &mut Rng) -> Setting {
+pub(crate) fn rules(rng: &mut Rng) -> DatasetRules {
     let unlockings = [
         Unlocking::Immediate,
         Unlocking::Arrivals(3),
@@ -23,7 +23,7 @@ pub(crate) fn setting(rng: &mut Rng) -> Setting {
         Composition::Basic,
         Composition::Renyi(Orders::new(orders.to_vec()).unwrap()),
     ];
-    Setting {
+    DatasetRules {
         policy: Policy::Dpf,
         unlocking: *rng.pick(&unlockings),
         composition: rng.pick(&compositions).clone(),

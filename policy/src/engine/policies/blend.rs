@@ -51,7 +51,7 @@ impl Blend {
         let blocks = classes.flat_map(|class| engine.parts_of(class).blocks());
         let reserve = |block: u32| {
             let accounts = engine.blocks.get(block).accounts.iter();
-            let reserve = accounts.map(|account| account.unlocked.max(0) * rest / 1000);
+            let reserve = accounts.map(|account| account.available.max(0) * rest / 1000);
             (block, reserve.collect())
         };
         blocks.map(reserve).collect()

@@ -26,7 +26,7 @@ fn lacks(engine: &Engine, claim: u32) -> Option<Denial> {
     engine.parts(claim).iter().find_map(|part| {
         let block = engine.blocks.get(part.block);
         let coordinate = block.lacks_least(part.asked, engine.rule)?;
-        let unlocked = block.accounts.get(coordinate)?.unlocked;
+        let unlocked = block.accounts.get(coordinate)?.available;
         Some(Denial::DoesNotFit {
             block: block.name.clone(),
             coordinate: u32::try_from(coordinate).unwrap_or(u32::MAX),

@@ -256,7 +256,7 @@ impl Decide for RoundRobin {
 }
 
 fn is_by_clock(engine: &Engine) -> bool {
-    matches!(engine.setting.unlocking, Unlocking::Lifetime { .. })
+    matches!(engine.rules.unlocking, Unlocking::Lifetime { .. })
 }
 
 /// What is there to be divided at a coordinate.

@@ -329,7 +329,7 @@ const fn below_all(units: i64) -> i64 {
 fn is_awake(row: &[i64], block: &Block, rule: Rule) -> bool {
     let mut pairs = row.iter().zip(&block.accounts);
     pairs.any(|(amount, account)| {
-        let enough = i128::from(*amount) <= account.unlocked - i128::from(i64::MAX);
+        let enough = i128::from(*amount) <= account.available - i128::from(i64::MAX);
         enough && *amount != NO_AMOUNT && (rule == Rule::All || account.capacity > 0)
     })
 }

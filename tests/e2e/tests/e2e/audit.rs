@@ -17,7 +17,7 @@ use privatekube_api::{
 use privatekube_e2e::{Books, Scene, Seen, World, inline_claim, revision};
 use privatekube_ledger::Entry;
 use privatekube_policy::{
-    Arrival, BlockId, ClaimId, Composition, Delta, Epsilon, Event, Phase, Record, Setting, Unlocking,
+    Arrival, BlockId, ClaimId, Composition, DatasetRules, Delta, Epsilon, Event, Phase, Record, Unlocking,
 };
 
 use crate::crowd::{DATA, TAXI, TEAMS, WEB, source};
@@ -35,7 +35,7 @@ pub(crate) struct Summary {
 /// A dataset's ledger, counted from its events by ourselves.
 struct Account {
     dataset: &'static str,
-    setting: Setting,
+    rules: DatasetRules,
     claims: BTreeMap<ClaimId, Claim>,
     blocks: BTreeMap<BlockId, Block>,
     events: usize,
@@ -53,7 +53,7 @@ struct Claim {
 struct Block {
     capacity: Vec<i128>,
     locked: Vec<i128>,
-    unlocked: Vec<i128>,
+    available: Vec<i128>,
     allocated: Vec<i128>,
     consumed: Vec<i128>,
     arrivals: u64,
@@ -63,11 +63,11 @@ impl Account {
     /// Counts, and compares each decision with the oracle's.
     fn of(dataset: &'static str, entries: &[Entry]) -> Result<Self> {
         let first = entries.first().context("the ledger is empty")?;
-        let setting = first.setting.clone().context("the first entry has no setting")?;
-        let mut oracle = Oracle::new(setting.clone());
+        let rules = first.rules.clone().context("the first entry has no rules")?;
+        let mut oracle = Oracle::new(rules.clone());
         let mut account = Self {
             dataset,
-            setting,
+            rules,
             claims: BTreeMap::new(),
             blocks: BTreeMap::new(),
             events: 0,
@@ -168,8 +168,8 @@ impl Account {
 
     /// The blocks' totals, from their claims.
     fn sum_up(&mut self) -> Result<()> {
-        let Unlocking::Arrivals(steps) = self.setting.unlocking else {
-            bail!("{:?}", self.setting.unlocking)
+        let Unlocking::Arrivals(steps) = self.rules.unlocking else {
+            bail!("{:?}", self.rules.unlocking)
         };
         for block in self.blocks.values_mut() {
             let nothing = vec![0; block.capacity.len()];
@@ -212,7 +212,7 @@ impl Account {
                 let ever = capacity * done / i128::from(steps);
                 block.locked.push(capacity - ever);
                 block
-                    .unlocked
+                    .available
                     .push(ever - block.allocated[at] - block.consumed[at]);
             }
         }
@@ -225,7 +225,7 @@ impl Account {
             let spent = |at: usize| block.allocated[at] + block.consumed[at];
             let within = |at: usize| block.capacity[at] > 0 && spent(at) <= block.capacity[at];
             let mut coordinates = 0..block.capacity.len();
-            let sound = match self.setting.composition {
+            let sound = match self.rules.composition {
                 Composition::Basic => coordinates.all(within),
                 Composition::Renyi(_) => coordinates.any(within),
             };
@@ -241,13 +241,13 @@ impl Account {
             ensure!(
                 (
                     &kept.locked,
-                    &kept.unlocked,
+                    &kept.available,
                     &kept.allocated,
                     &kept.consumed,
                     kept.arrivals
                 ) == (
                     &block.locked,
-                    &block.unlocked,
+                    &block.available,
                     &block.allocated,
                     &block.consumed,
                     block.arrivals
@@ -273,7 +273,7 @@ impl Account {
         let parts = [
             ("total", &status.total, &block.capacity),
             ("locked", &status.locked, &block.locked),
-            ("available", &status.available, &block.unlocked),
+            ("available", &status.available, &block.available),
             ("allocated", &status.allocated, &block.allocated),
             ("consumed", &status.consumed, &block.consumed),
         ];
@@ -299,7 +299,7 @@ impl Account {
 
     /// Amounts as units; none of them if they are not written as they should be.
     fn units(&self, amounts: &Amounts, order: Option<&str>) -> Vec<i128> {
-        match (&self.setting.composition, &amounts.renyi) {
+        match (&self.rules.composition, &amounts.renyi) {
             (Composition::Basic, None) => {
                 vec![
                     units(&amounts.epsilon),

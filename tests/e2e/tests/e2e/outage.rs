@@ -268,14 +268,14 @@ async fn an_entry_of_another_writer_makes_the_extender_step_down() -> Result<()>
 
     let client = world.cluster.client_as(User::Extender).await?;
     let books = world.books(DATA, DATASET).await?;
-    let setting = books.entries[0].setting.clone().context("no setting")?;
-    let mut other = Ledger::open(store(client), "another".to_owned(), setting).await?;
-    let mut round = other.round(books.replay.head().time)?;
+    let rules = books.entries[0].rules.clone().context("no rules")?;
+    let mut other = Ledger::open(store(client), "another".to_owned(), rules).await?;
+    let mut draft = other.draft(books.replay.head().time)?;
     // Changes nothing: that it was written is all that matters.
-    round.apply(Event::Withdraw {
+    draft.apply(Event::Withdraw {
         claim: books.phases()[0].0.clone(),
     })?;
-    let sequence = round.commit().await?.sequence;
+    let sequence = draft.commit().await?.sequence;
     world.create(asking("after")).await?;
     steps_down(world.extender.take().context("no extender")?).await?;
     let books = world.books(DATA, DATASET).await?;
@@ -298,7 +298,7 @@ async fn forge(client: &Client, last: &Entry, previous: Hash, hash: Option<&str>
         previous,
         writer: "forger".to_owned(),
         time: last.time,
-        setting: None,
+        rules: None,
         events: Vec::new(),
         records: Vec::new(),
         omitted: None,

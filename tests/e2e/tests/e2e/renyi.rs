@@ -41,7 +41,7 @@ fn has(books: &Books, name: &str, tenths: [[i128; 3]; 4]) -> Result<()> {
     let block = books
         .block(name)
         .with_context(|| format!("the ledger has no block {name}"))?;
-    let seen = [&block.locked, &block.unlocked, &block.allocated, &block.consumed];
+    let seen = [&block.locked, &block.available, &block.allocated, &block.consumed];
     let expected = tenths.map(|column| column.map(|tenths| tenths * 100_000_000_000).to_vec());
     ensure!(
         seen.into_iter().eq(&expected),

@@ -93,7 +93,7 @@ impl Shelf {
         block.settle(engine.now);
         let mut best: Option<(usize, u128)> = None;
         for (at, (account, items)) in block.accounts.iter().zip(&self.coordinates).enumerate() {
-            if account.capacity == 0 || account.unlocked <= 0 {
+            if account.capacity == 0 || account.available <= 0 {
                 continue;
             }
             let packed = pack(engine, account, items);
@@ -107,7 +107,7 @@ impl Shelf {
 
 /// The weight of what fits, greedily.
 fn pack(engine: &Engine, account: &Account, items: &[Item]) -> u128 {
-    let mut rest = account.unlocked;
+    let mut rest = account.available;
     let mut packed: u128 = 0;
     for item in items {
         let asked = i128::from(item.asked);

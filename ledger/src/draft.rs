@@ -8,7 +8,7 @@ use crate::{
     committed::Decisions, entry::size,
 };
 
-/// A round above this size [is full](Round::is_full): 512 KiB.
+/// A round above this size [is full](EntryDraft::is_full): 512 KiB.
 pub const MOST_BYTES: usize = 512 << 10;
 
 /// The events of one entry are never larger than this together: 768 KiB.
@@ -26,7 +26,7 @@ const MOST_MICROS: u64 = i64::MAX as u64;
 /// the ledger [poisoned](crate::Poisoned), unless it [is empty](Self::is_empty).
 #[derive(Debug)]
 #[must_use = "a round that isn't committed poisons its ledger"]
-pub struct Round<'a, S> {
+pub struct EntryDraft<'a, S> {
     ledger: &'a mut Ledger<S>,
     time: Time,
     events: Vec<Event>,
@@ -95,7 +95,7 @@ pub enum CommitError {
     },
 }
 
-impl<'a, S: Store> Round<'a, S> {
+impl<'a, S: Store> EntryDraft<'a, S> {
     pub(crate) fn begin(ledger: &'a mut Ledger<S>, now: Time) -> Self {
         let time = now.min(Time::from_micros(MOST_MICROS)).max(ledger.clock);
         // Raised before the engine changes: if it panicked, nobody knows what it holds.
@@ -193,7 +193,7 @@ impl<'a, S: Store> Round<'a, S> {
             previous: ledger.head.hash,
             writer: ledger.writer.clone(),
             time,
-            setting: (sequence == 1).then(|| ledger.setting().clone()),
+            rules: (sequence == 1).then(|| ledger.rules().clone()),
             events: Vec::new(),
             records: Vec::new(),
             omitted: None,

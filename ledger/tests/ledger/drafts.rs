@@ -6,13 +6,11 @@ use privatekube_ledger::{
     MOST_EVENT_BYTES, MemoryStore, OpenError, Poisoned, Store, StoreError, VerifyError, verify,
 };
 use privatekube_policy::{
-    Arrival, BlockId, ClaimId, Demand, Event, Phase, Record, Refusal, Setting, SettingError, Span, Unlocking,
-    Weight,
+    Arrival, BlockId, ClaimId, DatasetRules, DatasetRulesError, Demand, Event, Phase, Record, Refusal, Span,
+    Unlocking, Weight,
 };
 
-use crate::build::{
-    at, block, budget, claim, claim_until, commit, consume, open, release, setting, snapshot,
-};
+use crate::build::{at, block, budget, claim, claim_until, commit, consume, open, release, rules, snapshot};
 
 #[test]
 fn a_round_tells_what_followed_from_each_event_once_it_is_committed() {
@@ -23,11 +21,11 @@ fn a_round_tells_what_followed_from_each_event_once_it_is_committed() {
         10,
         &[block("b1", 10), claim_until("late", 11, &["b1"], 5)],
     );
-    let mut round = ledger.round(at(20)).unwrap();
-    let granted = round.apply(claim("c1", 4, &["b1"])).unwrap();
-    let waits = round.apply(claim("c2", 7, &["b1"])).unwrap();
-    let released = round.apply(release("c1")).unwrap();
-    let committed = block_on(round.commit()).unwrap();
+    let mut draft = ledger.draft(at(20)).unwrap();
+    let granted = draft.apply(claim("c1", 4, &["b1"])).unwrap();
+    let waits = draft.apply(claim("c2", 7, &["b1"])).unwrap();
+    let released = draft.apply(release("c1")).unwrap();
+    let committed = block_on(draft.commit()).unwrap();
     assert_eq!((committed.sequence, committed.time), (2, at(20)));
     assert_eq!(committed.hash, store.entries()[1].hash());
     assert_eq!(ledger.head().hash, committed.hash);
@@ -56,10 +54,10 @@ fn the_clock_decides_before_any_event() {
             claim_until("c2", 8, &["b1"], 5),
         ],
     );
-    let mut round = ledger.round(at(20)).unwrap();
-    assert!(!round.is_empty());
-    let place = round.apply(release("c1")).unwrap();
-    let committed = block_on(round.commit()).unwrap();
+    let mut draft = ledger.draft(at(20)).unwrap();
+    assert!(!draft.is_empty());
+    let place = draft.apply(release("c1")).unwrap();
+    let committed = block_on(draft.commit()).unwrap();
     assert_eq!(
         committed.clock(),
         [Record::Expired {
@@ -76,21 +74,21 @@ fn a_refused_event_leaves_nothing() {
     let mut ledger = open(store.clone());
     commit(&mut ledger, 10, &[block("b1", 10)]);
     let before = snapshot(ledger.engine().unwrap());
-    let mut round = ledger.round(at(20)).unwrap();
-    let refused = round.apply(consume("c1"));
+    let mut draft = ledger.draft(at(20)).unwrap();
+    let refused = draft.apply(consume("c1"));
     assert_eq!(
         refused,
         Err(ApplyError::Refused(Refusal::UnknownClaim("c1".into())))
     );
-    assert!(round.is_empty());
-    drop(round);
+    assert!(draft.is_empty());
+    drop(draft);
     assert_eq!(snapshot(ledger.engine().unwrap()), before);
 
-    let mut round = ledger.round(at(20)).unwrap();
-    round.apply(claim("c1", 1, &["b1"])).unwrap();
-    round.apply(claim("c1", 1, &["b1"])).unwrap_err();
-    let place = round.apply(consume("c1")).unwrap();
-    let committed = block_on(round.commit()).unwrap();
+    let mut draft = ledger.draft(at(20)).unwrap();
+    draft.apply(claim("c1", 1, &["b1"])).unwrap();
+    draft.apply(claim("c1", 1, &["b1"])).unwrap_err();
+    let place = draft.apply(consume("c1")).unwrap();
+    let committed = block_on(draft.commit()).unwrap();
     assert_eq!(committed.of(place).len(), 1);
     assert_eq!(store.entries()[1].events.len(), 2);
     verify(store.entries()).unwrap();
@@ -101,17 +99,17 @@ fn an_empty_round_writes_nothing_and_can_be_dropped() {
     let store = MemoryStore::new();
     let mut ledger = open(store.clone());
     for now in [5, 6] {
-        let round = ledger.round(at(now)).unwrap();
-        assert!(round.is_empty() && !round.is_full());
-        let committed = block_on(round.commit()).unwrap();
+        let draft = ledger.draft(at(now)).unwrap();
+        assert!(draft.is_empty() && !draft.is_full());
+        let committed = block_on(draft.commit()).unwrap();
         assert_eq!((committed.sequence, committed.hash), (0, Hash::ORIGIN));
         assert_eq!((committed.records(), committed.events()), ([].as_slice(), 0));
     }
     assert_eq!(store.entries(), []);
     let first = commit(&mut ledger, 10, &[block("b1", 10)]);
-    drop(ledger.round(at(20)).unwrap());
+    drop(ledger.draft(at(20)).unwrap());
     assert!(!ledger.is_poisoned());
-    let empty = block_on(ledger.round(at(30)).unwrap().commit()).unwrap();
+    let empty = block_on(ledger.draft(at(30)).unwrap().commit()).unwrap();
     assert_eq!((empty.sequence, empty.hash, empty.time), (1, first.hash, at(10)));
     assert_eq!(store.entries().len(), 1);
     assert_eq!(ledger.head().time, at(10));
@@ -124,32 +122,32 @@ fn time_never_goes_back() {
     commit(&mut ledger, 100, &[block("b1", 10)]);
     assert_eq!(commit(&mut ledger, 50, &[claim("c1", 1, &["b1"])]).time, at(100));
     // Nor below a time that decided nothing and is in no entry.
-    drop(ledger.round(at(200)).unwrap());
-    assert_eq!(ledger.round(at(150)).unwrap().time(), at(200));
+    drop(ledger.draft(at(200)).unwrap());
+    assert_eq!(ledger.draft(at(150)).unwrap().time(), at(200));
     assert_eq!(commit(&mut ledger, 150, &[claim("c2", 1, &["b1"])]).time, at(200));
     // Nor for a writer whose clock is behind.
     let mut next = open(store.clone());
     assert_eq!(commit(&mut next, 7, &[claim("c3", 1, &["b1"])]).time, at(200));
     // Nor further than what a store keeps.
-    assert_eq!(next.round(at(u64::MAX)).unwrap().time(), at(i64::MAX as u64));
+    assert_eq!(next.draft(at(u64::MAX)).unwrap().time(), at(i64::MAX as u64));
     verify(store.entries()).unwrap();
 }
 
 #[test]
 fn steps_of_the_clock_that_decided_nothing_follow_from_the_next_entry() {
-    let stepwise = Setting {
+    let stepwise = DatasetRules {
         unlocking: Unlocking::Lifetime {
             lifetime: Span::from_micros(100),
             tick: Span::from_micros(10),
         },
-        ..setting()
+        ..rules()
     };
     let store = MemoryStore::new();
     let open = || block_on(Ledger::open(store.clone(), "w".to_owned(), stepwise.clone())).unwrap();
     let mut ledger = open();
     commit(&mut ledger, 0, &[block("b1", 100)]);
     for now in [13, 27, 44, 45] {
-        drop(ledger.round(at(now)).unwrap());
+        drop(ledger.draft(at(now)).unwrap());
     }
     commit(&mut ledger, 47, &[claim("c1", 40, &["b1"])]);
     let reopened = open();
@@ -172,16 +170,16 @@ fn a_dropped_round_poisons() {
         10,
         &[block("b1", 10), claim_until("c1", 11, &["b1"], 5)],
     );
-    let mut round = ledger.round(at(11)).unwrap();
-    round.apply(claim("c2", 1, &["b1"])).unwrap();
-    drop(round);
+    let mut draft = ledger.draft(at(11)).unwrap();
+    draft.apply(claim("c2", 1, &["b1"])).unwrap();
+    drop(draft);
     assert_poisoned(&mut ledger);
 
     let mut ledger = open(store.clone());
     // Even one that nobody can drop any more.
-    let mut round = ledger.round(at(12)).unwrap();
-    round.apply(claim("c3", 1, &["b1"])).unwrap();
-    std::mem::forget(round);
+    let mut draft = ledger.draft(at(12)).unwrap();
+    draft.apply(claim("c3", 1, &["b1"])).unwrap();
+    std::mem::forget(draft);
     assert_poisoned(&mut ledger);
     assert_eq!(open(store).head().sequence, 1);
 }
@@ -199,9 +197,9 @@ fn a_dropped_decision_of_the_clock_poisons() {
             claim_until("c2", 8, &["b1"], 5),
         ],
     );
-    let round = ledger.round(at(15)).unwrap();
-    assert!(!round.is_empty());
-    drop(round);
+    let draft = ledger.draft(at(15)).unwrap();
+    assert!(!draft.is_empty());
+    drop(draft);
     assert_poisoned(&mut ledger);
     let reopened = open(store);
     assert_eq!(
@@ -213,19 +211,19 @@ fn a_dropped_decision_of_the_clock_poisons() {
 fn assert_poisoned<S: Store>(ledger: &mut Ledger<S>) {
     assert!(ledger.is_poisoned());
     assert_eq!(ledger.engine().map(|_| ()), Err(Poisoned));
-    assert_eq!(ledger.round(at(1_000)).map(|_| ()).unwrap_err(), Poisoned);
+    assert_eq!(ledger.draft(at(1_000)).map(|_| ()).unwrap_err(), Poisoned);
 }
 
 #[test]
 fn of_two_writers_one_is_fenced_and_learns_by_whom() {
     let store = MemoryStore::new();
     let mut first = open(store.clone());
-    let second = Ledger::open(store.clone(), "writer-2".to_owned(), setting());
+    let second = Ledger::open(store.clone(), "writer-2".to_owned(), rules());
     let mut second = block_on(second).unwrap();
     commit(&mut second, 10, &[block("b1", 10)]);
-    let mut round = first.round(at(11)).unwrap();
-    round.apply(block("b1", 12)).unwrap();
-    let fenced = block_on(round.commit()).unwrap_err();
+    let mut draft = first.draft(at(11)).unwrap();
+    draft.apply(block("b1", 12)).unwrap();
+    let fenced = block_on(draft.commit()).unwrap_err();
     assert_eq!(
         fenced,
         CommitError::Fenced {
@@ -236,10 +234,10 @@ fn of_two_writers_one_is_fenced_and_learns_by_whom() {
     assert_poisoned(&mut first);
     let mut again = open(first.into_store());
     commit(&mut again, 12, &[claim("c1", 10, &["b1"])]);
-    let mut round = second.round(at(13)).unwrap();
-    round.apply(claim("c2", 10, &["b1"])).unwrap();
+    let mut draft = second.draft(at(13)).unwrap();
+    draft.apply(claim("c2", 10, &["b1"])).unwrap();
     assert!(matches!(
-        block_on(round.commit()),
+        block_on(draft.commit()),
         Err(CommitError::Fenced { sequence: 2, .. })
     ));
     assert_poisoned(&mut second);
@@ -270,10 +268,10 @@ impl Store for Refusing {
 #[test]
 fn a_refused_entry_poisons() {
     let mut ledger = open(Refusing);
-    let mut round = ledger.round(at(1)).unwrap();
-    round.apply(block("b1", 1)).unwrap();
+    let mut draft = ledger.draft(at(1)).unwrap();
+    draft.apply(block("b1", 1)).unwrap();
     assert_eq!(
-        block_on(round.commit()),
+        block_on(draft.commit()),
         Err(CommitError::Refused {
             sequence: 1,
             reason: "no".to_owned()
@@ -320,9 +318,9 @@ fn a_writer_asks_until_the_store_says_what_became_of_its_entry() {
     let store = MemoryStore::new();
     let mut ledger = open(Murmuring(store.clone(), 0.into()));
     for at_entry in 1..=7 {
-        let mut round = ledger.round(at(at_entry)).unwrap();
-        round.apply(block(&format!("b{at_entry}"), 5)).unwrap();
-        let committed = block_on(round.commit()).unwrap();
+        let mut draft = ledger.draft(at(at_entry)).unwrap();
+        draft.apply(block(&format!("b{at_entry}"), 5)).unwrap();
+        let committed = block_on(draft.commit()).unwrap();
         assert_eq!(committed.hash, store.entries().last().unwrap().hash());
     }
     let reopened = open(ledger.into_store());
@@ -350,9 +348,9 @@ impl Store for Defaced {
 #[test]
 fn a_writer_ends_where_the_next_entry_is_none() {
     let mut ledger = open(Defaced(MemoryStore::new()));
-    let mut round = ledger.round(at(1)).unwrap();
-    round.apply(block("b1", 5)).unwrap();
-    let error = block_on(round.commit()).unwrap_err();
+    let mut draft = ledger.draft(at(1)).unwrap();
+    draft.apply(block("b1", 5)).unwrap();
+    let error = block_on(draft.commit()).unwrap_err();
     assert_eq!(error.to_string(), "entry 1 is there, but its hash is wrong");
     assert!(ledger.is_poisoned());
 }
@@ -361,25 +359,25 @@ fn a_writer_ends_where_the_next_entry_is_none() {
 fn a_ledger_keeps_the_setting_it_began_with() {
     let store = MemoryStore::new();
     commit(&mut open(store.clone()), 1, &[block("b1", 1)]);
-    let other = Setting {
+    let other = DatasetRules {
         unlocking: Unlocking::Arrivals(5),
-        ..setting()
+        ..rules()
     };
     let ledger = block_on(Ledger::open(store, "w".to_owned(), other.clone())).unwrap();
-    assert_eq!(ledger.setting(), &setting());
-    assert_ne!(ledger.setting(), &other);
+    assert_eq!(ledger.rules(), &rules());
+    assert_ne!(ledger.rules(), &other);
 }
 
 #[test]
 fn an_empty_ledger_does_not_begin_with_a_setting_that_cant_be_used() {
-    let wrong = Setting {
+    let wrong = DatasetRules {
         unlocking: Unlocking::Arrivals(0),
-        ..setting()
+        ..rules()
     };
     let opened = block_on(Ledger::open(MemoryStore::new(), "w".to_owned(), wrong));
     assert!(matches!(
         opened,
-        Err(OpenError::Setting(SettingError::NoArrivals))
+        Err(OpenError::DatasetRules(DatasetRulesError::NoArrivals))
     ));
 }
 
@@ -403,22 +401,22 @@ fn a_round_fills_and_still_takes_one_event_alone() {
     let store = MemoryStore::new();
     let mut ledger = open(store.clone());
     commit(&mut ledger, 1, &[block("b1", 10)]);
-    let mut round = ledger.round(at(2)).unwrap();
+    let mut draft = ledger.draft(at(2)).unwrap();
     let mut taken = 0;
-    while !round.is_full() {
-        round.apply(block(&format!("block-{taken}"), 1)).unwrap();
+    while !draft.is_full() {
+        draft.apply(block(&format!("block-{taken}"), 1)).unwrap();
         taken += 1;
     }
-    block_on(round.commit()).unwrap();
+    block_on(draft.commit()).unwrap();
     let length = store.entries()[1].canonical().len();
     assert!(length > MOST_BYTES && length < MOST_BYTES + 1_000, "{length}");
 
-    let mut round = ledger.round(at(2)).unwrap();
+    let mut draft = ledger.draft(at(2)).unwrap();
     let large = block(&"y".repeat(MOST_EVENT_BYTES - 100), 1);
-    round.apply(large).unwrap();
-    assert!(round.is_full());
-    assert_eq!(round.apply(block(&"z".repeat(200), 1)), Err(ApplyError::Full));
-    block_on(round.commit()).unwrap();
+    draft.apply(large).unwrap();
+    assert!(draft.is_full());
+    assert_eq!(draft.apply(block(&"z".repeat(200), 1)), Err(ApplyError::Full));
+    block_on(draft.commit()).unwrap();
     assert_eq!(store.entries()[2].events.len(), 1);
     assert!(store.entries()[2].canonical().len() <= MOST_ENTRY_BYTES);
     verify(store.entries()).unwrap();
@@ -429,11 +427,11 @@ fn an_event_that_fits_no_entry_is_refused_and_leaves_nothing() {
     let mut ledger = open(MemoryStore::new());
     commit(&mut ledger, 1, &[block("b1", 10)]);
     let before = snapshot(ledger.engine().unwrap());
-    let mut round = ledger.round(at(2)).unwrap();
-    let refused = round.apply(claim_of_size("c1", MOST_EVENT_BYTES)).unwrap_err();
+    let mut draft = ledger.draft(at(2)).unwrap();
+    let refused = draft.apply(claim_of_size("c1", MOST_EVENT_BYTES)).unwrap_err();
     assert!(matches!(refused, ApplyError::TooLarge { bytes, most } if bytes > most));
-    assert!(round.is_empty());
-    drop(round);
+    assert!(draft.is_empty());
+    drop(draft);
     assert_eq!(snapshot(ledger.engine().unwrap()), before);
 }
 
@@ -441,12 +439,12 @@ fn an_event_that_fits_no_entry_is_refused_and_leaves_nothing() {
 fn a_timeout_that_no_store_keeps_is_refused() {
     let mut ledger = open(MemoryStore::new());
     commit(&mut ledger, 1, &[block("b1", 10)]);
-    let mut round = ledger.round(at(2)).unwrap();
-    let refused = round.apply(claim_until("c1", 1, &["b1"], 1 << 63));
+    let mut draft = ledger.draft(at(2)).unwrap();
+    let refused = draft.apply(claim_until("c1", 1, &["b1"], 1 << 63));
     assert_eq!(refused, Err(ApplyError::TimeoutTooLong("c1".into())));
-    assert!(round.is_empty());
-    round.apply(claim_until("c1", 1, &["b1"], (1 << 63) - 1)).unwrap();
-    block_on(round.commit()).unwrap();
+    assert!(draft.is_empty());
+    draft.apply(claim_until("c1", 1, &["b1"], (1 << 63) - 1)).unwrap();
+    block_on(draft.commit()).unwrap();
 }
 
 /// A ledger in which one event decides about more claims than an entry has room for.
@@ -460,13 +458,13 @@ fn crowded(store: &MemoryStore) -> (Ledger<MemoryStore>, usize) {
     );
     let mut left = 0..CLAIMS;
     while !left.is_empty() {
-        let mut round = ledger.round(at(2)).unwrap();
-        while !round.is_full()
+        let mut draft = ledger.draft(at(2)).unwrap();
+        while !draft.is_full()
             && let Some(number) = left.next()
         {
-            round.apply(claim(&format!("{number:0100}"), 1, &["b1"])).unwrap();
+            draft.apply(claim(&format!("{number:0100}"), 1, &["b1"])).unwrap();
         }
-        block_on(round.commit()).unwrap();
+        block_on(draft.commit()).unwrap();
     }
     (ledger, CLAIMS)
 }
@@ -516,9 +514,9 @@ fn opening_and_committing_can_be_sent_between_threads() {
         value
     }
     let store = MemoryStore::new();
-    let mut ledger = block_on(sent(Ledger::open(store, "w".to_owned(), setting()))).unwrap();
-    let mut round = ledger.round(at(1)).unwrap();
-    round.apply(block("b1", 1)).unwrap();
-    block_on(sent(round.commit())).unwrap();
+    let mut ledger = block_on(sent(Ledger::open(store, "w".to_owned(), rules()))).unwrap();
+    let mut draft = ledger.draft(at(1)).unwrap();
+    draft.apply(block("b1", 1)).unwrap();
+    block_on(sent(draft.commit())).unwrap();
     sent(ledger);
 }

@@ -66,7 +66,7 @@ pub enum Unlocking {
 /// A dataset's rules. They are the first thing in its ledger and never change there.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Setting {
+pub struct DatasetRules {
     /// How waiting claims are ordered and granted.
     pub policy: Policy,
     /// How budget becomes available.
@@ -75,9 +75,9 @@ pub struct Setting {
     pub composition: Composition,
 }
 
-/// Why a setting can't be used.
+/// Why a rules can't be used.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
-pub enum SettingError {
+pub enum DatasetRulesError {
     /// No arrivals would never unlock anything.
     #[error("unlocking.arrivals is 0: it must be at least 1")]
     NoArrivals,
@@ -98,22 +98,22 @@ pub enum SettingError {
     TooFair(u16),
 }
 
-impl Setting {
-    /// Whether the setting can be used.
-    pub fn check(&self) -> Result<(), SettingError> {
+impl DatasetRules {
+    /// Whether the rules can be used.
+    pub fn check(&self) -> Result<(), DatasetRulesError> {
         match self.unlocking {
-            Unlocking::Arrivals(0) => return Err(SettingError::NoArrivals),
-            Unlocking::Lifetime { tick, .. } if tick.micros() == 0 => return Err(SettingError::NoTick),
+            Unlocking::Arrivals(0) => return Err(DatasetRulesError::NoArrivals),
+            Unlocking::Lifetime { tick, .. } if tick.micros() == 0 => return Err(DatasetRulesError::NoTick),
             _ => {}
         }
         match (self.policy, self.unlocking) {
             (Policy::RoundRobin, _) if self.composition != Composition::Basic => {
-                Err(SettingError::RoundRobinRenyi)
+                Err(DatasetRulesError::RoundRobinRenyi)
             }
             (Policy::RoundRobin, Unlocking::Lifetime { lifetime, tick })
                 if lifetime.micros() / tick.micros() > MAX_ROUND_ROBIN_STEPS =>
             {
-                Err(SettingError::TooManyTicks)
+                Err(DatasetRulesError::TooManyTicks)
             }
             (
                 Policy::Dpack { recompute_after: 0 }
@@ -121,8 +121,10 @@ impl Setting {
                     recompute_after: 0, ..
                 },
                 _,
-            ) => Err(SettingError::NoRecomputation),
-            (Policy::Blend { fairness, .. }, _) if fairness > 1000 => Err(SettingError::TooFair(fairness)),
+            ) => Err(DatasetRulesError::NoRecomputation),
+            (Policy::Blend { fairness, .. }, _) if fairness > 1000 => {
+                Err(DatasetRulesError::TooFair(fairness))
+            }
             _ => Ok(()),
         }
     }
