@@ -1,14 +1,13 @@
 //! PrivacyBudgetClaim: a demand for budget on blocks of a dataset.
 
-use std::{collections::BTreeMap, fmt};
+use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
-use privatekube_policy::Phase;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{CurvePoint, Decimal, Duration};
+use crate::{ClaimPhase, CurvePoint, Decimal, Duration};
 
 /// A demand for privacy budget on blocks of a dataset: granted on all of them or on none.
 #[derive(Clone, Debug, Default, PartialEq, Eq, CustomResource, KubeSchema, Serialize, Deserialize)]
@@ -277,46 +276,6 @@ pub struct SettlementAmount {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Vec<CurvePoint>", length(min = 1, max = 32))]
     pub renyi: Option<Vec<CurvePoint>>,
-}
-
-/// Where a claim is in its life: `Waiting -> Granted -> Consumed | Released`,
-/// `Waiting -> Denied | Expired | Withdrawn`, and nothing else.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
-pub enum ClaimPhase {
-    /// Not decided yet.
-    Waiting,
-    /// All it asks is its own; some of it is neither consumed nor released.
-    Granted,
-    /// Nothing is left allocated, and some of it was consumed.
-    Consumed,
-    /// Nothing is left allocated, and nothing was consumed.
-    Released,
-    /// Refused for good.
-    Denied,
-    /// Waited for its whole timeout.
-    Expired,
-    /// Taken back while it waited.
-    Withdrawn,
-}
-
-impl From<Phase> for ClaimPhase {
-    fn from(phase: Phase) -> Self {
-        match phase {
-            Phase::Waiting => Self::Waiting,
-            Phase::Granted => Self::Granted,
-            Phase::Consumed => Self::Consumed,
-            Phase::Released => Self::Released,
-            Phase::Denied => Self::Denied,
-            Phase::Expired => Self::Expired,
-            Phase::Withdrawn => Self::Withdrawn,
-        }
-    }
-}
-
-impl fmt::Display for ClaimPhase {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(self, f)
-    }
 }
 
 /// The types of a claim's conditions. `kubectl wait --for=condition=Granted` names one.

@@ -19,6 +19,8 @@
 mod amounts;
 mod block;
 mod claim;
+mod claim_phase;
+mod claim_reason;
 mod crd;
 mod dataset;
 mod decimal;
@@ -36,9 +38,11 @@ mod weights;
 pub use amounts::{Amounts, CurvePoint, Guarantee, RenyiAmount};
 pub use block::{BlockBudget, PrivateDataBlock, PrivateDataBlockSpec, PrivateDataBlockStatus};
 pub use claim::{
-    BlockCount, BudgetSpec, ClaimBlock, ClaimPhase, PrivacyBudgetClaim, PrivacyBudgetClaimSpec,
-    PrivacyBudgetClaimStatus, Settlement, SettlementAmount, Which, conditions,
+    BlockCount, BudgetSpec, ClaimBlock, PrivacyBudgetClaim, PrivacyBudgetClaimSpec, PrivacyBudgetClaimStatus,
+    Settlement, SettlementAmount, Which, conditions,
 };
+pub use claim_phase::ClaimPhase;
+pub use claim_reason::ClaimReason;
 pub use crd::{crd_files, crds};
 pub use dataset::{CompositionName, PrivateDataset, PrivateDatasetSpec, PrivateDatasetStatus, UnlockingSpec};
 pub use decimal::{Decimal, Duration};
