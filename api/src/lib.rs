@@ -27,12 +27,16 @@ mod decimal;
 mod error;
 mod grant;
 mod ledger_entry;
+mod managed_pod;
+mod matching;
 mod names;
 mod pod;
 mod policy;
 mod request;
 mod schema;
 mod selector;
+mod subject;
+mod timestamps;
 mod weights;
 
 pub use amounts::{Amounts, CurvePoint, Guarantee, RenyiAmount};
@@ -49,14 +53,18 @@ pub use decimal::{Decimal, Duration};
 pub use error::{FieldError, FieldErrors};
 pub use grant::{Grant, GrantedBlock, GrantedBudget, GrantedClaim};
 pub use ledger_entry::{PrivacyLedgerEntry, PrivacyLedgerEntrySpec, entry_name};
+pub use managed_pod::{BudgetSource, ManagedPod, PodKey, node_of};
+pub use matching::{Candidate, are_enough, block_count, match_blocks, per_block_demands};
 pub use names::{
     ANNOTATION_BLOCKS, ANNOTATION_CLAIM, ANNOTATION_DATASET, ANNOTATION_DELTA, ANNOTATION_EPSILON,
     ANNOTATION_GRANT, ANNOTATION_MAX_BLOCKS, ANNOTATION_MECHANISM, ANNOTATION_MIN_BLOCKS, ANNOTATION_PREFIX,
-    ANNOTATION_PRIORITY, ANNOTATION_TIMEOUT, DatasetKey, ENV_GRANT, GATE, GROUP, LABEL_DATASET,
-    LABEL_MANAGED, NameError, RESOURCE, VERSION, is_label_name, is_object_name,
+    ANNOTATION_PRIORITY, ANNOTATION_TIMEOUT, ANNOTATION_WOKEN, DatasetKey, ENV_GRANT, GATE, GROUP,
+    LABEL_DATASET, LABEL_MANAGED, NameError, RESOURCE, VERSION, is_label_name, is_object_name,
 };
 pub use pod::{PodRequest, claim_spec, is_managed, pod_request};
 pub use policy::{BlendSpec, DpackSpec, FcfsSpec, PolicyName};
 pub use request::{AmountRequest, BudgetRequest, ClaimRequest, DemandRequest, RequestError};
 pub use selector::{Dimension, Dimensions, Selector, SelectorError, check_selector};
+pub use subject::{Subject, SubjectKind};
+pub use timestamps::{meta_time, rfc3339};
 pub use weights::{NamespaceWeight, Weights};

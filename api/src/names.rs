@@ -34,6 +34,10 @@ pub const ANNOTATION_CLAIM: &str = "privatekube.dev/claim";
 /// What was granted, as JSON of [`Grant`](crate::Grant). Written by the system with the pod's Binding.
 pub const ANNOTATION_GRANT: &str = "privatekube.dev/grant";
 
+/// Written by the system on a pod that had no gate any more when its budget was granted. Its only purpose is to be a change
+/// of the pod, which makes the scheduler try it again.
+pub const ANNOTATION_WOKEN: &str = "extender.privatekube.dev/granted-at";
+
 /// The scheduling gate that a managed pod has until its budget is granted.
 pub const GATE: &str = "privatekube.dev/budget";
 /// The extended resource that a managed pod requests, by which the scheduler knows to ask the extender.

@@ -9,14 +9,14 @@ use prometheus::{
 
 /// Buckets of the scheduler's and webhook's requests: the scheduler gives up after 10 s.
 const REQUEST_SECONDS: [f64; 10] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0];
-/// Buckets of what waits for the API server.
+/// Buckets of writes to the API server.
 const WRITE_SECONDS: [f64; 9] = [0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0];
 /// Buckets of how long claims wait.
 const WAIT_SECONDS: [f64; 10] = [
     0.01, 0.1, 1.0, 10.0, 60.0, 600.0, 3600.0, 21600.0, 86400.0, 604_800.0,
 ];
 
-/// Everything that is measured.
+/// Every metric.
 #[derive(Clone, Debug)]
 pub struct Metrics {
     registry: Registry,
@@ -36,26 +36,29 @@ pub struct Metrics {
     pub block_epsilon: GaugeVec,
     /// Blocks by dataset.
     pub blocks: IntGaugeVec,
-    /// Rounds committed, by dataset.
-    pub rounds: IntCounterVec,
+    /// Entries committed, by dataset.
+    pub entries: IntCounterVec,
     /// Events written in them, by dataset.
     pub events: IntCounterVec,
     /// How long a commit took, by dataset.
     pub commit_seconds: HistogramVec,
     /// Last sequence number, by dataset.
     pub sequence: IntGaugeVec,
-    /// Writes of views and gates, by what and answer.
+    /// Keys, Events or messages that wait in a queue of the extender, by queue.
+    pub queue_length: IntGaugeVec,
+    /// Writes of statuses, claims, gates and Events, by what and answer.
     pub writes: IntCounterVec,
     /// From the grant to the removal of the pod's gate, by dataset.
     pub gate_seconds: HistogramVec,
     /// Pods that got a node without privacy budget.
     pub bypassed: IntCounter,
-    /// 1 once everything that is committed has been read.
+    /// 1 once the view is complete.
     pub ready: IntGauge,
 }
 
 impl Metrics {
-    /// All of them, at nothing.
+    /// Every metric, at zero.
+    #[expect(clippy::too_many_lines, reason = "a declaration for each metric")]
     pub fn new() -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
         let counter = |name: &str, help: &str, labels: &[&str]| -> Result<IntCounterVec, prometheus::Error> {
@@ -126,19 +129,28 @@ impl Metrics {
             )?,
             block_epsilon,
             blocks: gauge("blocks", "Blocks.", &dataset)?,
-            rounds: counter("ledger_rounds_total", "Rounds committed to the ledger.", &dataset)?,
+            entries: counter(
+                "ledger_entries_total",
+                "Entries committed to the ledger.",
+                &dataset,
+            )?,
             events: counter(
                 "ledger_events_total",
-                "Events in the rounds committed to the ledger.",
+                "Engine events in the entries committed to the ledger.",
                 &dataset,
             )?,
             commit_seconds: seconds(
                 "ledger_commit_duration_seconds",
-                "How long it took to make a round durable.",
+                "How long it took to commit an entry.",
                 &dataset,
                 &WRITE_SECONDS,
             )?,
-            sequence: gauge("ledger_sequence", "Sequence number of the last round.", &dataset)?,
+            sequence: gauge("ledger_sequence", "Sequence number of the last entry.", &dataset)?,
+            queue_length: gauge(
+                "queue_length",
+                "How much waits in a queue of the extender: messages for bookkeepers (intake), statuses, gates, events.",
+                &["queue"],
+            )?,
             writes: counter(
                 "writes_total",
                 "Writes of statuses, claims, gates and events by answer.",
@@ -156,11 +168,23 @@ impl Metrics {
         })
     }
 
-    /// Everything in the text format.
+    /// Every metric in Prometheus' text format.
     pub fn text(&self) -> Result<String, prometheus::Error> {
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         Ok(String::from_utf8_lossy(&text).into_owned())
+    }
+
+    /// Counts what was put into a queue.
+    pub fn queue_entered(&self, queue: &str, count: usize) {
+        let length = self.queue_length.with_label_values(&[queue]);
+        length.add(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// Counts what was taken from a queue.
+    pub fn queue_left(&self, queue: &str, count: usize) {
+        let length = self.queue_length.with_label_values(&[queue]);
+        length.sub(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
     /// Counts a write by its answer.

@@ -1,4 +1,4 @@
-//! One bookkeeper for each dataset, made when the dataset is first heard of.
+//! The bookkeepers: one for each dataset, started with the first message about the dataset.
 
 use std::{
     collections::HashMap,
@@ -12,49 +12,52 @@ use tokio::{
     task::JoinSet,
 };
 
-use crate::bookkeeper::{Bookkeeper, BookkeeperError, Desk, Message, SpendError};
+use crate::{
+    bookkeeper::{Bookkeeper, ConsumeError, Message, WriterError},
+    handles::Handles,
+};
 
-/// How a bookkeeper ended, and whose.
-type Ended = Result<DatasetKey, BookkeeperError>;
+/// How a bookkeeper ended: with its dataset's ledger, or with an error.
+type Ended = Result<DatasetKey, WriterError>;
 
 /// The bookkeepers.
 #[derive(Debug)]
 pub struct Registry {
-    desk: Desk,
+    handles: Handles,
     senders: Mutex<HashMap<DatasetKey, mpsc::UnboundedSender<Message>>>,
     tasks: tokio::sync::Mutex<JoinSet<Ended>>,
-    /// Bookkeepers that were made and are to be started.
-    made: Mutex<Vec<(Bookkeeper, mpsc::UnboundedReceiver<Message>)>>,
+    /// Bookkeepers that are to be started.
+    unstarted: Mutex<Vec<(Bookkeeper, mpsc::UnboundedReceiver<Message>)>>,
     wake: tokio::sync::Notify,
-    /// Told whose ledger is gone.
-    lost: Mutex<Option<mpsc::UnboundedSender<DatasetKey>>>,
+    /// Receives the datasets whose ledgers were deleted.
+    deleted: Mutex<Option<mpsc::UnboundedSender<DatasetKey>>>,
 }
 
 impl Registry {
-    /// No bookkeeper yet.
-    pub fn new(desk: Desk) -> Self {
+    /// A registry without bookkeepers.
+    pub fn new(handles: Handles) -> Self {
         Self {
-            desk,
+            handles,
             senders: Mutex::default(),
             tasks: tokio::sync::Mutex::default(),
-            made: Mutex::default(),
+            unstarted: Mutex::default(),
             wake: tokio::sync::Notify::new(),
-            lost: Mutex::default(),
+            deleted: Mutex::default(),
         }
     }
 
-    /// What bookkeepers share.
-    pub const fn desk(&self) -> &Desk {
-        &self.desk
+    /// What all parts of the extender share.
+    pub const fn handles(&self) -> &Handles {
+        &self.handles
     }
 
     /// Opens the ledgers that exist, all at once, and starts their bookkeepers.
-    pub async fn open(&self, datasets: Vec<DatasetKey>) -> Result<(), BookkeeperError> {
+    pub async fn open(&self, datasets: Vec<DatasetKey>) -> Result<(), WriterError> {
         let mut opening = JoinSet::new();
         for dataset in datasets {
-            let mut bookkeeper = Bookkeeper::new(self.desk.clone(), dataset.clone());
+            let mut bookkeeper = Bookkeeper::new(self.handles.clone(), dataset.clone());
             opening.spawn(async move {
-                let opened = bookkeeper.open_if_there().await;
+                let opened = bookkeeper.open_unless_deleted().await;
                 opened.map(|there| there.then_some((dataset, bookkeeper)))
             });
         }
@@ -78,15 +81,16 @@ impl Registry {
     }
 
     fn start(&self, bookkeeper: Bookkeeper, receiver: mpsc::UnboundedReceiver<Message>) {
-        self.made
+        self.unstarted
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .push((bookkeeper, receiver));
         self.wake.notify_one();
     }
 
-    /// Sends to a dataset's bookkeeper, who is made if there is none, or if the one there was ended with its ledger.
+    /// Sends a message to a dataset's bookkeeper. Starts one if there is none, or if it ended with its ledger.
     pub fn send(&self, dataset: &DatasetKey, mut message: Message) {
+        self.handles.metrics.queue_entered("intake", 1);
         let mut senders = self.senders.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(sender) = senders.get(dataset) {
             match sender.send(message) {
@@ -95,13 +99,13 @@ impl Registry {
             }
         }
         let (sender, receiver) = mpsc::unbounded_channel();
-        self.start(Bookkeeper::new(self.desk.clone(), dataset.clone()), receiver);
-        // Its receiver is held by the bookkeeper that was just made.
+        self.start(Bookkeeper::new(self.handles.clone(), dataset.clone()), receiver);
+        // The new bookkeeper holds the receiver.
         let _ = sender.send(message);
         senders.insert(dataset.clone(), sender);
     }
 
-    /// Sends to every bookkeeper.
+    /// Sends a message to every bookkeeper.
     pub fn send_all(&self, message: impl Fn() -> Message) {
         for sender in self
             .senders
@@ -109,19 +113,20 @@ impl Registry {
             .unwrap_or_else(PoisonError::into_inner)
             .values()
         {
+            self.handles.metrics.queue_entered("intake", 1);
             let _ = sender.send(message());
         }
     }
 
-    /// The datasets whose ledgers go from now on. What their bookkeepers knew of claims is forgotten, and what they
-    /// were being sent is lost.
-    pub fn lost(&self) -> mpsc::UnboundedReceiver<DatasetKey> {
+    /// The datasets whose ledgers are deleted from now on. Their bookkeepers forget all claims, and messages that were on
+    /// their way to them are lost.
+    pub fn deleted_ledgers(&self) -> mpsc::UnboundedReceiver<DatasetKey> {
         let (sender, receiver) = mpsc::unbounded_channel();
-        *self.lost.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);
+        *self.deleted.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);
         receiver
     }
 
-    /// Waits until every bookkeeper has done what it was sent.
+    /// Waits until every bookkeeper has handled what it was sent.
     pub async fn flush(&self) {
         let mut waiting = Vec::new();
         for sender in self
@@ -131,6 +136,7 @@ impl Registry {
             .values()
         {
             let (reply, done) = oneshot::channel();
+            self.handles.metrics.queue_entered("intake", 1);
             let _ = sender.send(Message::Flush(reply));
             waiting.push(done);
         }
@@ -139,34 +145,35 @@ impl Registry {
         }
     }
 
-    /// Spends a claim; returns when that is durable.
-    pub async fn spend(&self, dataset: &DatasetKey, claim: &ClaimId) -> Result<(), SpendError> {
+    /// Consumes all of a claim; returns when that is durable.
+    pub async fn consume(&self, dataset: &DatasetKey, claim: &ClaimId) -> Result<(), ConsumeError> {
         let (reply, done) = oneshot::channel();
         self.send(
             dataset,
-            Message::Spend {
+            Message::Consume {
                 claim: claim.clone(),
                 reply,
             },
         );
-        done.await.unwrap_or(Err(SpendError::Closed))
+        done.await.unwrap_or(Err(ConsumeError::Closed))
     }
 
-    /// Runs the bookkeepers until one fails. One that ends without an error ended with its ledger.
-    pub async fn run(&self) -> Result<(), BookkeeperError> {
+    /// Runs the bookkeepers until one fails.
+    pub async fn run(&self) -> Result<(), WriterError> {
         let mut tasks = self.tasks.lock().await;
         loop {
-            let made = std::mem::take(&mut *self.made.lock().unwrap_or_else(PoisonError::into_inner));
-            for (bookkeeper, receiver) in made {
+            let unstarted =
+                std::mem::take(&mut *self.unstarted.lock().unwrap_or_else(PoisonError::into_inner));
+            for (bookkeeper, receiver) in unstarted {
                 tasks.spawn(bookkeeper.run(receiver));
             }
             tokio::select! {
                 () = self.wake.notified() => {}
                 Some(ended) = tasks.join_next() => match ended {
                     Ok(Ok(dataset)) => {
-                        if let Some(lost) = &*self.lost.lock().unwrap_or_else(PoisonError::into_inner) {
+                        if let Some(deleted) = &*self.deleted.lock().unwrap_or_else(PoisonError::into_inner) {
                             // Nobody listens only if the process is ending.
-                            let _ = lost.send(dataset);
+                            let _ = deleted.send(dataset);
                         }
                     }
                     Ok(Err(error)) => return Err(error),

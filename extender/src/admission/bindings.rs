@@ -13,10 +13,10 @@ pub(super) async fn review(admission: &Admission, request: &AdmissionRequest<Dyn
     if request.user_info.username.as_deref() == Some(&*admission.user) {
         return Answer::Allow;
     }
-    let desk = admission.registry.desk();
+    let handles = admission.registry.handles();
     let namespace = request.namespace.as_deref().unwrap_or_default();
     // The latest state, not the watch's: the pod may be a moment old.
-    let api: Api<Pod> = Api::namespaced(desk.client.clone(), namespace);
+    let api: Api<Pod> = Api::namespaced(handles.client.clone(), namespace);
     match api.get_opt(&request.name).await {
         Err(error) => Answer::Deny(format!("the pod can't be read: {error}")),
         // The API server says so itself.

@@ -14,7 +14,7 @@ use kube::core::{
 };
 use tracing::{info, warn};
 
-use crate::{body::Body, registry::Registry};
+use crate::{json_body::JsonBody, registry::Registry};
 
 /// What webhooks look things up in.
 #[derive(Clone, Debug)]
@@ -49,13 +49,13 @@ pub fn router(admission: Admission) -> Router {
         .with_state(admission)
 }
 
-type Review = Body<AdmissionReview<DynamicObject>>;
+type Review = JsonBody<AdmissionReview<DynamicObject>>;
 
 macro_rules! webhook {
     ($name:ident, $review:path) => {
         async fn $name(
             State(admission): State<Admission>,
-            Body(review): Review,
+            JsonBody(review): Review,
         ) -> Json<AdmissionReview<DynamicObject>> {
             let request = match request(review) {
                 Ok(request) => request,
@@ -116,7 +116,7 @@ fn answered(
     };
     admission
         .registry
-        .desk()
+        .handles()
         .metrics
         .admission_requests
         .with_label_values(&[webhook, label])

@@ -9,15 +9,12 @@ use kube::{
 };
 use privatekube_api::{
     AmountRequest, BudgetRequest, ClaimRequest, DatasetKey, DemandRequest, Dimensions, PrivacyBudgetClaim,
-    PrivateDataBlock, PrivateDataset, check_selector,
+    PrivateDataBlock, PrivateDataset, Subject, SubjectKind, check_selector,
 };
 use privatekube_policy::Composition;
 
 use super::{Admission, Answer, object};
-use crate::{
-    registry::Registry,
-    subject::{Subject, SubjectKind},
-};
+use crate::registry::Registry;
 
 pub(super) async fn dataset(_: &Admission, request: &AdmissionRequest<DynamicObject>) -> Answer {
     let dataset: PrivateDataset = match object(request) {
@@ -190,7 +187,7 @@ fn taken_back(
 
 /// Why somebody else than the extender may not write the object of a pod's own claim like that.
 fn foreign_to_pod(claim: &PrivacyBudgetClaim, exists: bool) -> Option<String> {
-    let pod = Subject::shown_by(claim).filter(|subject| subject.kind == SubjectKind::Pod)?;
+    let pod = Subject::of_object(claim).filter(|subject| subject.kind == SubjectKind::Pod)?;
     if !exists {
         return Some(format!(
             "metadata.ownerReferences: the claim of pod {} is made by the extender: give yours another name",
@@ -214,13 +211,13 @@ struct Known {
 
 /// What is known of a dataset: from its ledger, else from its object, else the defaults.
 async fn known(registry: &Registry, key: &DatasetKey) -> Result<Known, String> {
-    let desk = registry.desk();
-    let api: Api<PrivateDataset> = Api::namespaced(desk.client.clone(), &key.namespace);
+    let handles = registry.handles();
+    let api: Api<PrivateDataset> = Api::namespaced(handles.client.clone(), &key.namespace);
     let object = api
         .get_opt(&key.name)
         .await
         .map_err(|error| format!("dataset {key} can't be read: {error}"))?;
-    let composition = match (desk.view.composition(key), &object) {
+    let composition = match (handles.view.composition(key), &object) {
         (Some(composition), _) => composition,
         (None, Some(object)) => {
             object
@@ -229,7 +226,7 @@ async fn known(registry: &Registry, key: &DatasetKey) -> Result<Known, String> {
                 .map_err(|error| format!("dataset {key}: {error}"))?
                 .composition
         }
-        (None, None) => desk.defaults.composition.clone(),
+        (None, None) => handles.defaults.composition.clone(),
     };
     Ok(Known { composition, object })
 }
@@ -241,7 +238,7 @@ pub(super) async fn check_request(
     asked: &ClaimRequest,
     place: &str,
 ) -> Result<(), String> {
-    let desk = registry.desk();
+    let handles = registry.handles();
     let key = &asked.dataset;
     let field = |name: &str| {
         if place == "spec" {
@@ -251,9 +248,9 @@ pub(super) async fn check_request(
         }
     };
     // As they are now, where it matters: what was made a moment ago counts.
-    let api: Api<PrivateDataBlock> = Api::namespaced(desk.client.clone(), &key.namespace);
+    let api: Api<PrivateDataBlock> = Api::namespaced(handles.client.clone(), &key.namespace);
     let params = ListParams::default().fields(&format!("spec.dataset={}", key.name));
-    let composition = if let Some(composition) = desk.view.composition(key) {
+    let composition = if let Some(composition) = handles.view.composition(key) {
         composition
     } else {
         let known = known(registry, key).await?;
@@ -294,7 +291,7 @@ pub(super) async fn check_request(
                 .as_ref()
                 .filter(|selector| !selector.attributes().is_empty())
             {
-                let seen = desk.view.blocks_of(key);
+                let seen = handles.view.blocks_of(key);
                 if seen.is_empty()
                     || check_selector(selector, seen.iter().map(|block| &block.dimensions)).is_err()
                 {

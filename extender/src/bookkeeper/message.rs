@@ -1,77 +1,77 @@
-//! What a bookkeeper is told.
+//! The messages that a bookkeeper takes: what happened to its dataset's objects, and requests to consume.
 
 use std::sync::Arc;
 
-use privatekube_api::{AmountRequest, ClaimRequest, PrivateDataBlock, PrivateDataset};
+use privatekube_api::{AmountRequest, ClaimRequest, PrivateDataBlock, PrivateDataset, Subject};
 use privatekube_policy::ClaimId;
 use thiserror::Error;
 use tokio::sync::oneshot;
 
-use crate::subject::Subject;
-
-/// Something that happens to a dataset.
+/// Something that happened to a dataset.
 #[derive(Debug)]
 pub enum Message {
-    /// A block's object is there, or was changed.
-    Block(Arc<PrivateDataBlock>),
-    /// A block's object is gone; this is how it was last seen.
-    BlockGone(Arc<PrivateDataBlock>),
-    /// The dataset's object is there, or was changed.
-    Dataset(Arc<PrivateDataset>),
-    /// The dataset's object is gone; this is how it was last seen.
-    DatasetGone(Arc<PrivateDataset>),
-    /// Somebody asks.
-    Claim {
-        /// Who.
-        subject: Subject,
-        /// What.
-        request: Arc<ClaimRequest>,
-    },
-    /// Who asked is gone.
-    Withdraw(ClaimId),
-    /// What a claim was consumed for provably never ran.
+    /// A block's object exists, or was changed.
+    BlockApplied(Arc<PrivateDataBlock>),
+    /// A block's object was deleted; this is how it was last seen.
+    BlockDeleted(Arc<PrivateDataBlock>),
+    /// The dataset's object exists, or was changed.
+    DatasetApplied(Arc<PrivateDataset>),
+    /// The dataset's object was deleted; this is how it was last seen.
+    DatasetDeleted(Arc<PrivateDataset>),
+    /// A pod or a claim object requests budget.
+    Requested(ClaimInput),
+    /// The pod or claim object of a claim was deleted, or can't run any more.
+    Withdrawn(ClaimId),
+    /// The pod that a claim was consumed for provably never ran.
     NeverRan(ClaimId),
-    /// A claim is spent, because its pod is about to run. The answer comes when that is durable.
-    Spend {
+    /// A claim's pod is about to run, so all of the claim is consumed. The answer comes when that is durable.
+    Consume {
         /// The claim.
         claim: ClaimId,
-        /// Told how it ended.
-        reply: SpendReply,
+        /// Receives the outcome.
+        reply: ConsumeReply,
     },
-    /// A claim's object says how much of it is to be consumed or released, in all.
-    Use {
+    /// A claim's object states how much of the claim is to be consumed or released, in all so far.
+    UseRequested {
         /// The claim.
         claim: ClaimId,
-        /// Which of the two.
-        kind: UseKind,
-        /// How much.
-        amount: AmountRequest,
+        /// Which of the two, and how much.
+        usage: RequestedUse,
     },
-    /// Every object that exists was sent: what the ledger knows and nobody sent is gone.
-    AllSeen,
-    /// Tells when everything that was sent before is done.
+    /// Every object that exists was sent: an object that the ledger knows and that wasn't sent was deleted.
+    AllListed,
+    /// Answers when everything that was sent before is done.
     Flush(oneshot::Sender<()>),
 }
 
-/// Which use an object's spec asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UseKind {
-    /// Spending.
-    Consume,
-    /// Giving back.
-    Release,
+/// A request for budget, and what it is for.
+#[derive(Clone, Debug)]
+pub struct ClaimInput {
+    /// The pod or claim object.
+    pub subject: Subject,
+    /// Its request.
+    pub request: Arc<ClaimRequest>,
 }
 
-/// Where the end of a [`Message::Spend`] is told.
-pub(super) type SpendReply = oneshot::Sender<Result<(), SpendError>>;
+/// An amount of a claim that its object wants consumed or released, in all so far.
+#[derive(Clone, Debug, PartialEq)]
+pub enum RequestedUse {
+    /// `spec.consume`.
+    Consume(AmountRequest),
+    /// `spec.release`.
+    Release(AmountRequest),
+}
 
-/// Why a claim was not spent.
+/// Receives the outcome of a [`Message::Consume`].
+pub(super) type ConsumeReply = oneshot::Sender<Result<(), ConsumeError>>;
+
+/// Why a claim was not consumed.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
-pub enum SpendError {
-    /// It can't be.
+pub enum ConsumeError {
+    /// The engine refused it.
     #[error("{0}")]
     Refused(String),
-    /// The bookkeeper is gone.
+    /// The dataset has no ledger, or its bookkeeper has ended.
     #[error("the ledger is not open")]
     Closed,
 }

@@ -1,244 +1,335 @@
-//! One dataset's bookkeeper: the only one who writes to its ledger.
+//! One dataset's bookkeeper: the only one in this process that writes to the dataset's ledger.
 //!
-//! Everything that happens to a dataset comes to it as a [`Message`]. It gathers what came while the last round was
-//! being written, makes events of it, commits them as one round, and then, and only then, tells what was decided.
+//! It has three parts with walls between them, which hand values to each other, always in this order:
+//! - the [`intake`] turns [`Message`]s (objects and requests) into engine events;
+//! - the ledger's [`writer`] turns events into committed entries;
+//! - the [`Publisher`] of `privatekube-view` turns committed entries into the view and says what changed, and [`effects`]
+//!   carries the changes out: statuses, Events, gates, metrics.
 //!
-//! - What it is told is in [`message`], what it reads besides in [`cluster`], what bookkeepers share in [`desk`].
-//! - Events are made in [`blocks`], [`claims`] (whose requests, kept in [`asked`], are brought together with blocks in
-//!   [`matching`]) and [`uses`], with what the [`dataset`]'s object says.
-//! - They are written in a [`round`] of the [`ledger`].
-//! - What was decided is told in [`telling`], with the statuses made in [`claim_status`], [`block_status`] and
-//!   [`dataset_status`]; why claims wait is in [`waiting`], in sentences in [`explain`], and what never came to the
-//!   ledger in [`outside`].
+//! Events that arrive while an entry is being written go into the next one together.
 
-mod amounts;
-mod asked;
-mod block_status;
-mod blocks;
-mod claim_status;
-mod claims;
-mod cluster;
-mod condition;
-mod dataset;
-mod dataset_status;
-mod desk;
-mod explain;
-mod ledger;
-mod matching;
+mod effects;
+mod intake;
 mod message;
-mod outside;
-mod round;
-mod telling;
 #[cfg(test)]
 pub mod tests;
-mod uses;
-mod waiting;
+mod writer;
 
-use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use privatekube_api::{DatasetKey, PrivateDataset};
-use privatekube_ledger::{CommitError, Ledger, OpenError, Poisoned};
-use privatekube_policy::{ClaimId, Engine, Phase, Time};
-use thiserror::Error;
+use privatekube_api::{DatasetKey, Subject, SubjectKind};
+use privatekube_kubernetes::{DatasetReader, KubernetesStore};
+use privatekube_policy::{ClaimId, Engine, Time};
+use privatekube_view::{Publisher, Touched};
 use tokio::sync::mpsc;
+use tracing::{info, warn};
 
 use self::{
-    asked::{Asked, Queue},
-    blocks::KnownBlock,
-    cluster::Present,
-    explain::Why,
-    round::Pending,
+    effects::Effects,
+    intake::{Intake, Intaken, Notice},
+    writer::{LedgerWriter, PendingEvent},
 };
-use crate::{clock, kubernetes_store::KubernetesStore};
+use crate::{clock, handles::Handles};
 
 pub use self::{
-    desk::Desk,
-    message::{Message, SpendError, UseKind},
-    telling::phase_reason,
+    message::{ClaimInput, ConsumeError, Message, RequestedUse},
+    writer::WriterError,
 };
 
-/// Messages that are taken together at most.
+/// How many messages are taken together at most.
 const MOST_MESSAGES: usize = 4096;
-/// How often the reasons of waiting claims are looked at again.
-const EXPLAIN_EVERY: Duration = Duration::from_secs(1);
+/// How often waiting claims are explained again.
+const REFRESH_EVERY: Duration = Duration::from_secs(1);
 
 /// One dataset's bookkeeper.
 #[derive(Debug)]
 pub struct Bookkeeper {
-    desk: Desk,
     dataset: DatasetKey,
-    /// None until there is anything to write or to read.
-    ledger: Option<Ledger<KubernetesStore>>,
-    /// The dataset's object, if it has one.
-    object: Option<Arc<PrivateDataset>>,
-    blocks: BTreeMap<String, KnownBlock>,
-    /// Whether the ledger may lack blocks that exist.
-    blocks_changed: bool,
-    /// What was asked and isn't in the ledger yet, in the order in which it came.
-    fresh: Queue,
-    /// Why what was asked can't come to a ledger, as it was told last; none while there is a ledger.
-    held_by: Option<Why>,
-    /// What waits in the ledger for more blocks, in the order in which it came.
-    unmatched: Queue,
-    /// Those of them whose match takes more than an entry of the ledger, and what that was told as.
-    oversized: HashMap<ClaimId, String>,
-    /// The claims that wait.
-    waiting: BTreeSet<ClaimId>,
-    /// The last of them whose reason was looked at, if there are more.
-    explained: Option<ClaimId>,
-    /// How many claims are in each phase.
-    phases: HashMap<Phase, i64>,
-    /// The phase of each claim that was told last.
-    known_phases: HashMap<ClaimId, Phase>,
-}
-
-/// Why a bookkeeper ended. The process ends with it, and the next one reads what is true from the ledger.
-#[derive(Debug, Error)]
-pub enum BookkeeperError {
-    /// The ledger could not be read.
-    #[error("the ledger of {0} can't be opened: {1}")]
-    Open(DatasetKey, Box<OpenError>),
-    /// The ledger could not be written.
-    #[error("the ledger of {0}: {1}")]
-    Commit(DatasetKey, Box<CommitError>),
-    /// Somebody deleted the last entry.
-    #[error("the ledger of {0} lacks its last entry, {1}: it was deleted")]
-    Lost(DatasetKey, u64),
-    /// The ledger was lost midway.
-    #[error("the ledger of {0}: {1}")]
-    Poisoned(DatasetKey, Poisoned),
+    handles: Handles,
+    reader: DatasetReader,
+    intake: Intake,
+    writer: LedgerWriter,
+    publisher: Publisher,
+    effects: Effects,
 }
 
 impl Bookkeeper {
     /// The bookkeeper of a dataset. Its ledger is opened when there is anything to write or to read.
-    pub fn new(desk: Desk, dataset: DatasetKey) -> Self {
+    pub fn new(handles: Handles, dataset: DatasetKey) -> Self {
+        let store = KubernetesStore::new(handles.client.clone(), dataset.clone());
         Self {
-            desk,
+            reader: DatasetReader::new(handles.client.clone(), dataset.clone()),
+            intake: Intake::new(handles.defaults.clone()),
+            writer: LedgerWriter::new(dataset.clone(), store, handles.writer.clone()),
+            publisher: Publisher::new(dataset.clone(), Arc::clone(&handles.view)),
+            effects: Effects::new(handles.clone(), dataset.clone()),
+            handles,
             dataset,
-            ledger: None,
-            object: None,
-            blocks: BTreeMap::new(),
-            blocks_changed: false,
-            fresh: Queue::default(),
-            held_by: None,
-            unmatched: Queue::default(),
-            oversized: HashMap::new(),
-            waiting: BTreeSet::new(),
-            explained: None,
-            phases: HashMap::new(),
-            known_phases: HashMap::new(),
         }
     }
 
-    /// Works until nobody can send any more, or the ledger goes with its namespace; gives back whose it was.
+    /// Works until all senders of `messages` are dropped, or the ledger is deleted with its namespace; returns the dataset.
     pub async fn run(
         mut self,
         mut messages: mpsc::UnboundedReceiver<Message>,
-    ) -> Result<DatasetKey, BookkeeperError> {
+    ) -> Result<DatasetKey, WriterError> {
         let mut batch = Vec::new();
-        let mut explain = tokio::time::interval(EXPLAIN_EVERY);
-        explain.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut refresh = tokio::time::interval(REFRESH_EVERY);
+        refresh.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            let next_step = self.engine()?.and_then(Engine::next_step);
+            let next_step = self.writer.engine()?.and_then(Engine::next_step);
             tokio::select! {
-                taken = messages.recv_many(&mut batch, MOST_MESSAGES) => if taken == 0 { return Ok(self.dataset) },
+                taken = messages.recv_many(&mut batch, MOST_MESSAGES) => {
+                    if taken == 0 {
+                        return Ok(self.dataset);
+                    }
+                    self.handles.metrics.queue_left("intake", taken);
+                }
                 () = wait_until(next_step) => {}
-                _ = explain.tick() => { self.explain_some()?; continue }
+                _ = refresh.tick() => { self.refresh_waiting()?; continue }
             }
-            if let Err(error) = self.take(std::mem::take(&mut batch)).await {
-                self.ends(error).await?;
+            if let Err(error) = self.handle(std::mem::take(&mut batch)).await {
+                self.end(error).await?;
+                self.handles.metrics.queue_left("intake", messages.len());
                 return Ok(self.dataset);
             }
         }
     }
 
-    /// Takes messages that came together: makes events of them, commits these, and tells what was decided.
-    async fn take(&mut self, batch: Vec<Message>) -> Result<(), BookkeeperError> {
-        if self.ledger.is_none() && self.may_open(&batch).await {
+    /// Opens the ledger and publishes what it says; returns whether it is open. It isn't if it is being deleted with its
+    /// namespace.
+    pub async fn open_unless_deleted(&mut self) -> Result<bool, WriterError> {
+        match self.open().await {
+            Ok(()) => Ok(true),
+            Err(error) => self.end(error).await.map(|()| false),
+        }
+    }
+
+    /// Handles messages that arrived together.
+    async fn handle(&mut self, batch: Vec<Message>) -> Result<(), WriterError> {
+        let requested = batch
+            .iter()
+            .any(|message| matches!(message, Message::Requested(_)));
+        if !self.writer.is_open() && self.may_open(&batch, requested).await {
             self.open().await?;
         }
-        let present = if asks(&batch) {
-            Some(self.look().await)
+        let current = if requested {
+            Some(self.reader.read().await)
         } else {
             None
         };
-        let mut flushed = Vec::new();
-        let mut pending: Vec<Pending> = Vec::new();
+        let mut taken = Intaken::default();
         for message in batch {
-            match message {
-                Message::Block(object) => self.know_block(object),
-                Message::BlockGone(last) => pending.extend(self.forget_block(&last)?),
-                Message::Dataset(object) => self.know_dataset(object)?,
-                Message::DatasetGone(last) => self.check_ledger(&last).await?,
-                Message::Claim { subject, request } => self.ask(Asked { subject, request })?,
-                Message::Withdraw(claim) => pending.extend(self.withdraw(claim)?),
-                Message::NeverRan(claim) => pending.extend(self.never_ran(claim, &pending)?),
-                Message::Spend { claim, reply } => pending.push(Pending::spend(claim, reply)),
-                Message::Use { claim, kind, amount } => pending.extend(self.use_of(&claim, kind, &amount)?),
-                Message::AllSeen => pending.extend(self.end_what_is_gone()?),
-                Message::Flush(reply) => flushed.push(reply),
+            let dataset_deleted = matches!(message, Message::DatasetDeleted(_));
+            let exists = |claim: &ClaimId| exists(&self.handles, claim);
+            self.intake
+                .take(message, self.writer.engine()?, exists, &mut taken);
+            if dataset_deleted {
+                if !self.writer.is_open() && self.intake.objects().dataset().is_none() {
+                    self.publisher.forget_dataset();
+                }
+                self.writer.check_last_entry().await?;
             }
         }
-        if let Some(present) = present {
-            pending.extend(self.catch_up(present)?);
+        if let Some(current) = current {
+            self.intake.catch_up(current, self.writer.engine()?, &mut taken);
         }
-        self.keep_to_rules().await?;
-        self.tell_all_held();
-        pending.extend(self.new_blocks_and_claims(&pending)?);
-        self.commit(pending).await?;
-        for reply in flushed {
-            // Whoever asked may have stopped waiting.
+        self.publish(std::mem::take(&mut taken.notices))?;
+        self.keep_rules_current().await?;
+        self.intake.publish_held(self.writer.is_open(), &mut taken);
+        if let Some(engine) = self.writer.engine()? {
+            self.intake.add_blocks_and_claims(engine, &mut taken);
+        }
+        self.publish(taken.notices)?;
+        self.commit(taken.events).await?;
+        for reply in taken.flushed {
+            // Whoever waited may have given up.
             let _ = reply.send(());
         }
         Ok(())
     }
 
-    /// Who asks is matched and weighed by what was there when the question came: the watches may be behind, and what
-    /// they have told is older than what is `present`.
-    fn catch_up(&mut self, present: Present) -> Result<Vec<Pending>, BookkeeperError> {
-        for block in &present.blocks {
-            self.know_block(Arc::clone(block));
+    /// Writes events, in as many entries as it takes, and publishes each entry once it is durable.
+    async fn commit(&mut self, events: Vec<PendingEvent>) -> Result<(), WriterError> {
+        let mut pending = VecDeque::from(events);
+        loop {
+            let Some(written) = self.writer.write(&mut pending, clock::now()).await? else {
+                return Ok(());
+            };
+            let mut next = Intaken::default();
+            if let (Some(committed), Some(state)) = (&written.committed, self.writer.state()?) {
+                self.effects.measure_entry(committed, written.took);
+                let touched = Touched::by(committed, &written.matched, state.engine);
+                self.intake.after_entry(
+                    touched.claims.iter(),
+                    touched.settled(state.engine),
+                    state.engine,
+                    &mut next,
+                );
+                let objects = self.intake.objects();
+                let changes = self.publisher.publish_entry(state, objects, committed, &touched);
+                self.effects.apply(changes, objects);
+                self.effects.measure_phases(&self.publisher);
+            }
+            for refused in &written.refused {
+                warn!(dataset = %self.dataset, event = ?refused.event, error = %refused.error, "an event is refused");
+                next.notices.extend(self.intake.refused(refused));
+            }
+            self.publish(next.notices)?;
+            written.answer();
+            pending.extend(next.events);
+            if pending.is_empty() {
+                return Ok(());
+            }
         }
-        let there: BTreeSet<_> = present.blocks.iter().map(|block| &block.metadata.name).collect();
-        let known = self.blocks.values().map(|known| &known.object);
-        let gone: Vec<_> = known
-            .filter(|block| !there.contains(&block.metadata.name))
-            .map(Arc::clone)
-            .collect();
-        match present.object {
-            None => self.object = None,
-            Some(object) => self.know_dataset(object)?,
+    }
+
+    /// Whether there is anything to open the ledger for: a block, or the dataset's object.
+    async fn may_open(&self, batch: &[Message], requested: bool) -> bool {
+        let applied =
+            |message: &Message| matches!(message, Message::BlockApplied(_) | Message::DatasetApplied(_));
+        !self.intake.objects().is_empty()
+            || batch.iter().any(applied)
+            || (requested && !self.reader.read().await.is_empty())
+    }
+
+    /// Opens the ledger and publishes what it says. Leaves it closed if it has no entry, and the dataset no objects or rules
+    /// that can't be used: an empty ledger would begin with the default rules and keep them for ever.
+    async fn open(&mut self) -> Result<(), WriterError> {
+        self.intake.set_dataset(self.reader.dataset().await);
+        let (rules, problem) = match self.intake.rules() {
+            Ok(rules) => (rules, None),
+            // A ledger that has entries keeps its own rules.
+            Err(problem) => (self.handles.defaults.clone(), Some(problem)),
+        };
+        let began = std::time::Instant::now();
+        let sequence = self.writer.open(rules).await?;
+        let now = clock::now();
+        if let Some(problem) = problem.filter(|_| sequence == 0) {
+            // Admission refuses such an object.
+            warn!(dataset = %self.dataset, problem, "no ledger begins with rules that can't be used");
+            self.writer.close();
+            let objects = self.intake.objects();
+            let change = self.publisher.publish_dataset(None, objects, now);
+            self.effects.apply(change, objects);
+            return Ok(());
         }
-        let retired = gone.iter().map(|block| self.forget_block(block));
-        retired.filter_map(Result::transpose).collect()
+        // A claim's grant and status name the data sources of its blocks.
+        let blocks = self.reader.blocks().await;
+        if sequence == 0 && self.intake.objects().dataset().is_none() && blocks.is_empty() {
+            // The objects that the watches told of are gone.
+            self.writer.close();
+            self.publisher.forget_dataset();
+            self.effects.unmeasure_all();
+            return Ok(());
+        }
+        info!(dataset = %self.dataset, sequence, took = ?began.elapsed(), "the ledger is open");
+        self.intake.ledger_opened(blocks);
+        if let Some(state) = self.writer.state()? {
+            let objects = self.intake.objects();
+            let changes = self.publisher.publish_all(state, objects, now);
+            self.effects.apply(changes, objects);
+            self.effects.measure_phases(&self.publisher);
+        }
+        Ok(())
     }
 
-    /// The ledger's engine; none while there is no ledger.
-    fn engine(&self) -> Result<Option<&Engine>, BookkeeperError> {
-        let engine = self.ledger.as_ref().map(Ledger::engine).transpose();
-        engine.map_err(|error| BookkeeperError::Poisoned(self.dataset.clone(), error))
+    /// Opens a ledger without entries again, if the dataset's rules have changed since: a ledger begins with the rules that
+    /// hold at its first entry.
+    async fn keep_rules_current(&mut self) -> Result<(), WriterError> {
+        let Some(opened_with) = self.writer.rules_before_first_entry() else {
+            return Ok(());
+        };
+        let is_current = self.intake.rules().is_ok_and(|rules| rules == *opened_with);
+        if is_current && !self.intake.objects().is_empty() {
+            return Ok(());
+        }
+        self.writer.close();
+        self.intake.ledger_closed();
+        self.open().await
     }
 
-    /// The sequence number of the ledger's last entry; none while there is no ledger.
-    fn sequence(&self) -> Option<u64> {
-        Some(self.ledger.as_ref()?.head().sequence)
+    /// Publishes facts that are not in the ledger.
+    fn publish(&mut self, notices: Vec<Notice>) -> Result<(), WriterError> {
+        let now = clock::now();
+        let state = self.writer.state()?;
+        let objects = self.intake.objects();
+        for notice in notices {
+            let change = match notice {
+                Notice::OutsideLedger(subject, why) => {
+                    self.publisher.publish_outside_ledger(subject, why, now)
+                }
+                Notice::ClaimForgotten(claim) => {
+                    self.publisher.forget_claim(&claim);
+                    None
+                }
+                Notice::Oversized(claim, problem) => {
+                    if let Some(state) = state {
+                        let changes = self.publisher.publish_oversized(state.engine, &claim, &problem);
+                        self.effects.apply(changes, objects);
+                    }
+                    None
+                }
+                Notice::NotOversized(claim) => {
+                    self.publisher.forget_oversized(&claim);
+                    None
+                }
+                Notice::UseRefused(claim, problem) => {
+                    self.effects.use_refused(&claim, &problem);
+                    None
+                }
+                Notice::BlockUnusable(block) => {
+                    state.and_then(|state| self.publisher.publish_block(state, objects, &block, now))
+                }
+                Notice::BlockDeleted(name) => {
+                    self.publisher.forget_block(&name);
+                    self.effects.unmeasure_block(&name);
+                    None
+                }
+                Notice::DatasetApplied => self.publisher.publish_dataset(state, objects, now),
+            };
+            self.effects.apply(change, objects);
+        }
+        Ok(())
     }
 
-    /// The labels of the dataset's metrics.
-    fn labels(&self) -> [&str; 2] {
-        [&self.dataset.namespace, &self.dataset.name]
+    fn refresh_waiting(&mut self) -> Result<(), WriterError> {
+        if let Some(state) = self.writer.state()? {
+            let objects = self.intake.objects();
+            let changes = self.publisher.refresh_waiting(state, objects, clock::now());
+            self.effects.apply(changes, objects);
+        }
+        Ok(())
+    }
+
+    /// Ends the bookkeeper after an error. It is none if the ledger is deleted with its namespace: nothing of it is true any
+    /// more, and should the namespace be created again, its datasets begin anew.
+    async fn end(&mut self, error: WriterError) -> Result<(), WriterError> {
+        if !self.reader.is_namespace_ending().await {
+            return Err(error);
+        }
+        info!(dataset = %self.dataset, %error, "the ledger is deleted with its namespace");
+        self.publisher.forget_all(self.intake.objects());
+        self.effects.unmeasure_all();
+        Ok(())
     }
 }
 
-/// Whether somebody asks in these messages.
-fn asks(batch: &[Message]) -> bool {
-    batch
-        .iter()
-        .any(|message| matches!(message, Message::Claim { .. }))
+/// Whether the pod or the claim object of a claim exists.
+fn exists(handles: &Handles, id: &ClaimId) -> bool {
+    let Some(subject) = Subject::of(id) else {
+        return false;
+    };
+    match subject.kind {
+        SubjectKind::Claim => handles.view.named(&subject.namespace, &subject.name).as_ref() == Some(id),
+        SubjectKind::Pod => {
+            let pod = handles.pods.get(&privatekube_api::PodKey {
+                namespace: subject.namespace,
+                name: subject.name,
+            });
+            pod.is_some_and(|pod| pod.uid == subject.uid)
+        }
+    }
 }
 
 async fn wait_until(time: Option<Time>) {

@@ -1,4 +1,4 @@
-//! PrivateDataBlocks.
+//! Follows PrivateDataBlocks: passes them to their bookkeepers, and writes statuses that differ from the view.
 
 use std::sync::Arc;
 
@@ -29,21 +29,23 @@ fn keys(object: &PrivateDataBlock) -> Option<(DatasetKey, String)> {
 }
 
 impl Follower<PrivateDataBlock> for Blocks {
-    fn there(&mut self, object: PrivateDataBlock) {
+    fn applied(&mut self, object: PrivateDataBlock) {
         let Some((dataset, name)) = keys(&object) else {
             return;
         };
-        let desk = self.registry.desk();
-        let view = desk.view.block(&(dataset.clone(), name.clone()));
+        let handles = self.registry.handles();
+        let view = handles.view.block(&(dataset.clone(), name.clone()));
         if view.is_some_and(|block| object.status.as_ref() != Some(&block.status)) {
-            desk.statuses.write(StatusKey::Block(dataset.clone(), name));
+            handles.statuses.write(StatusKey::Block(dataset.clone(), name));
         }
-        self.registry.send(&dataset, Message::Block(Arc::new(object)));
+        self.registry
+            .send(&dataset, Message::BlockApplied(Arc::new(object)));
     }
 
-    fn gone(&mut self, last: PrivateDataBlock, _: bool) {
+    fn deleted(&mut self, last: PrivateDataBlock, _: bool) {
         if let Some((dataset, _)) = keys(&last) {
-            self.registry.send(&dataset, Message::BlockGone(Arc::new(last)));
+            self.registry
+                .send(&dataset, Message::BlockDeleted(Arc::new(last)));
         }
     }
 }

@@ -1,126 +1,164 @@
-//! PrivacyBudgetClaims: those that somebody wrote ask; those that were made for pods are views, but for what their
-//! owners write to `release`.
+//! Follows PrivacyBudgetClaims. A claim object that a user wrote requests budget; one that was made for a pod is a view of
+//! the pod's claim, of which its owner can only request the release.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
-use privatekube_api::{ClaimPhase, DatasetKey, PrivacyBudgetClaim};
+use privatekube_api::{DatasetKey, PrivacyBudgetClaim, Subject, SubjectKind};
 use privatekube_policy::ClaimId;
 use tracing::warn;
 
 use super::follow::Follower;
 use crate::{
-    bookkeeper::{Message, UseKind},
+    bookkeeper::{ClaimInput, Message, RequestedUse},
     registry::Registry,
-    subject::{Subject, SubjectKind},
     writers::StatusKey,
 };
 
 pub(super) struct Claims {
     registry: Arc<Registry>,
+    /// The generation of each object, by UID, that was read last. Our own status writes don't change it, so that nothing is
+    /// parsed and requested again for them.
+    read: HashMap<String, i64>,
 }
 
 impl Claims {
-    pub(super) const fn new(registry: Arc<Registry>) -> Self {
-        Self { registry }
+    pub(super) fn new(registry: Arc<Registry>) -> Self {
+        Self {
+            registry,
+            read: HashMap::new(),
+        }
+    }
+
+    /// Whether an object's spec is new or was changed since it was read last.
+    fn is_new(&mut self, object: &PrivacyBudgetClaim) -> bool {
+        let (Some(uid), Some(generation)) = (&object.metadata.uid, object.metadata.generation) else {
+            return true;
+        };
+        self.read.insert(uid.clone(), generation) != Some(generation)
+    }
+
+    /// Reads an object's spec: its request, and what it wants consumed and released.
+    fn read(&self, object: &PrivacyBudgetClaim, subject: Subject, dataset: &DatasetKey) {
+        let (id, kind) = (subject.id(), subject.kind);
+        if kind == SubjectKind::Claim {
+            self.request(object, subject, dataset);
+        }
+        self.request_uses(object, dataset, &id, kind);
+    }
+
+    fn request(&self, object: &PrivacyBudgetClaim, subject: Subject, dataset: &DatasetKey) {
+        match object.request() {
+            Ok(request) => {
+                let request = Arc::new(request);
+                self.registry
+                    .send(dataset, Message::Requested(ClaimInput { subject, request }));
+            }
+            // Admission refuses such an object.
+            Err(errors) => warn!(claim = %subject.id(), %errors, "a claim's spec is invalid"),
+        }
+    }
+
+    fn request_uses(
+        &self,
+        object: &PrivacyBudgetClaim,
+        dataset: &DatasetKey,
+        claim: &ClaimId,
+        kind: SubjectKind,
+    ) {
+        let uses = [
+            object.consume().map(|amount| amount.map(RequestedUse::Consume)),
+            object.release().map(|amount| amount.map(RequestedUse::Release)),
+        ];
+        for usage in uses {
+            match usage {
+                // A pod's own claim is consumed when the pod is bound, and by nothing else: all of it is released if the
+                // pod is never bound.
+                Ok(Some(RequestedUse::Consume(_))) if kind == SubjectKind::Pod => {
+                    warn!(%claim, "ignored spec.consume of a pod's own claim");
+                }
+                Ok(Some(usage)) => {
+                    let claim = claim.clone();
+                    self.registry
+                        .send(dataset, Message::UseRequested { claim, usage });
+                }
+                Ok(None) => {}
+                Err(errors) => warn!(%claim, %errors, "a claim's consume or release is invalid"),
+            }
+        }
     }
 }
 
-fn dataset(object: &PrivacyBudgetClaim) -> Option<DatasetKey> {
-    DatasetKey::parse(&object.spec.dataset, object.metadata.namespace.as_deref()?).ok()
+fn keys(object: &PrivacyBudgetClaim) -> Option<(Subject, DatasetKey)> {
+    let subject = Subject::of_object(object)?;
+    let dataset = DatasetKey::parse(&object.spec.dataset, &subject.namespace).ok()?;
+    Some((subject, dataset))
 }
 
 impl Follower<PrivacyBudgetClaim> for Claims {
-    fn there(&mut self, object: PrivacyBudgetClaim) {
-        let (Some(subject), Some(dataset)) = (Subject::shown_by(&object), dataset(&object)) else {
+    fn applied(&mut self, object: PrivacyBudgetClaim) {
+        let Some((subject, dataset)) = keys(&object) else {
             return;
         };
         let (id, kind) = (subject.id(), subject.kind);
-        let desk = self.registry.desk();
+        let is_new = self.is_new(&object);
+        let handles = self.registry.handles();
         match kind {
-            SubjectKind::Pod => desk
-                .announcer
-                .made(&id, object.metadata.uid.as_deref().unwrap_or_default()),
+            SubjectKind::Pod => handles
+                .events
+                .claim_object_created(&id, object.metadata.uid.as_deref().unwrap_or_default()),
             SubjectKind::Claim if object.metadata.deletion_timestamp.is_some() => return,
             SubjectKind::Claim => {
-                let (namespace, name) = (subject.namespace.clone(), subject.name.clone());
-                desk.view.set_named(&namespace, &name, Some(id.clone()));
-                match object.request() {
-                    Ok(request) => {
-                        let request = Arc::new(request);
-                        self.registry.send(&dataset, Message::Claim { subject, request });
+                let (namespace, name) = (&subject.namespace, &subject.name);
+                handles.view.set_named(namespace, name, Some(id.clone()));
+                if is_new {
+                    for pod in handles.pods.naming(namespace, name) {
+                        handles.gates.check(pod);
                     }
-                    // Admission lets no such object in.
-                    Err(errors) => warn!(claim = %id, %errors, "a claim makes no sense"),
-                }
-                for pod in desk.pods.sharing(&namespace, &name) {
-                    desk.gates.look(pod);
                 }
             }
         }
-        let phase = object.status.as_ref().and_then(|status| status.phase);
-        if desk
-            .view
-            .claim(&id)
-            .is_some_and(|claim| phase != Some(ClaimPhase::from(claim.phase)))
-        {
-            desk.statuses.write(StatusKey::Claim(id.clone()));
+        if is_new {
+            self.read(&object, subject, &dataset);
         }
-        self.uses(&object, &dataset, &id, kind);
+        let phase = object.status.as_ref().and_then(|status| status.phase);
+        let published = handles.view.claim(&id);
+        if published.is_some_and(|claim| phase != Some(claim.phase)) {
+            handles.statuses.write(StatusKey::Claim(id));
+        }
     }
 
-    fn asks(&self, object: &PrivacyBudgetClaim, of: &DatasetKey) -> bool {
-        // What was made for a pod is a view.
-        let subject = Subject::shown_by(object);
-        subject.is_some_and(|subject| subject.kind == SubjectKind::Claim)
-            && dataset(object).as_ref() == Some(of)
+    fn request_again(&mut self, object: &PrivacyBudgetClaim, dataset: &DatasetKey) {
+        match keys(object) {
+            Some((subject, requested))
+                if requested == *dataset && object.metadata.deletion_timestamp.is_none() =>
+            {
+                self.read(object, subject, dataset);
+            }
+            _ => {}
+        }
     }
 
-    fn gone(&mut self, last: PrivacyBudgetClaim, _: bool) {
-        let (Some(subject), Some(dataset)) = (Subject::shown_by(&last), dataset(&last)) else {
+    fn deleted(&mut self, last: PrivacyBudgetClaim, _: bool) {
+        if let Some(uid) = &last.metadata.uid {
+            self.read.remove(uid);
+        }
+        let Some((subject, dataset)) = keys(&last) else {
             return;
         };
         let id = subject.id();
-        let desk = self.registry.desk();
+        let handles = self.registry.handles();
         match subject.kind {
             SubjectKind::Claim => {
-                if desk.view.named(&subject.namespace, &subject.name).as_ref() == Some(&id) {
-                    desk.view.set_named(&subject.namespace, &subject.name, None);
+                let view = &handles.view;
+                if view.named(&subject.namespace, &subject.name).as_ref() == Some(&id) {
+                    view.set_named(&subject.namespace, &subject.name, None);
                 }
-                self.registry.send(&dataset, Message::Withdraw(id));
+                self.registry.send(&dataset, Message::Withdrawn(id));
             }
-            // It is made again as long as its pod is there.
+            // It is made again for as long as its pod exists.
             SubjectKind::Pod => {
-                desk.announcer.unmade(&id);
-                desk.statuses.write(StatusKey::Claim(id));
-            }
-        }
-    }
-}
-
-impl Claims {
-    /// Passes on what is to be consumed and released in all. Said again, it does nothing.
-    fn uses(&self, object: &PrivacyBudgetClaim, dataset: &DatasetKey, claim: &ClaimId, subject: SubjectKind) {
-        for (kind, amount) in [
-            (UseKind::Consume, object.consume()),
-            (UseKind::Release, object.release()),
-        ] {
-            match amount {
-                // A pod's own claim is spent when it is bound, and by nothing else: all of it returns if it never is.
-                Ok(Some(_)) if (subject, kind) == (SubjectKind::Pod, UseKind::Consume) => {
-                    warn!(%claim, "a pod's own claim is not spent by its object");
-                }
-                Ok(Some(amount)) => {
-                    self.registry.send(
-                        dataset,
-                        Message::Use {
-                            claim: claim.clone(),
-                            kind,
-                            amount,
-                        },
-                    );
-                }
-                Ok(None) => {}
-                Err(errors) => warn!(%claim, %errors, "a claim's use makes no sense"),
+                handles.events.claim_object_deleted(&id);
+                handles.statuses.write(StatusKey::Claim(id));
             }
         }
     }

@@ -1,4 +1,4 @@
-//! PrivateDatasets.
+//! Follows PrivateDatasets: passes them to their bookkeepers, and writes statuses that differ from the view.
 
 use std::sync::Arc;
 
@@ -18,30 +18,31 @@ impl Datasets {
 }
 
 impl Follower<PrivateDataset> for Datasets {
-    fn there(&mut self, object: PrivateDataset) {
+    fn applied(&mut self, object: PrivateDataset) {
         let (Some(namespace), Some(name)) = (object.metadata.namespace.clone(), object.metadata.name.clone())
         else {
             return;
         };
         let key = DatasetKey { namespace, name };
-        // Somebody else wrote the status, or nobody did.
-        let desk = self.registry.desk();
-        if desk
+        // The status was never written, or somebody else wrote it.
+        let handles = self.registry.handles();
+        if handles
             .view
             .dataset(&key)
             .is_some_and(|dataset| object.status.as_ref() != Some(&dataset.status))
         {
-            desk.statuses.write(StatusKey::Dataset(key.clone()));
+            handles.statuses.write(StatusKey::Dataset(key.clone()));
         }
-        self.registry.send(&key, Message::Dataset(Arc::new(object)));
+        self.registry
+            .send(&key, Message::DatasetApplied(Arc::new(object)));
     }
 
-    fn gone(&mut self, last: PrivateDataset, _: bool) {
-        // Its blocks, its claims and its ledger stay as they are, unless its namespace goes.
+    fn deleted(&mut self, last: PrivateDataset, _: bool) {
+        // Its blocks, its claims and its ledger stay, unless its namespace is deleted, too.
         if let (Some(namespace), Some(name)) = (last.metadata.namespace.clone(), last.metadata.name.clone()) {
             self.registry.send(
                 &DatasetKey { namespace, name },
-                Message::DatasetGone(Arc::new(last)),
+                Message::DatasetDeleted(Arc::new(last)),
             );
         }
     }

@@ -1,4 +1,4 @@
-//! Following one kind of object: what is there, what changes, and what is gone, also when the watch was interrupted.
+//! Follows the objects of one kind by a watch: which exist, change and are deleted, also across interruptions.
 
 use std::{collections::HashMap, fmt::Debug};
 
@@ -12,20 +12,18 @@ use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc::UnboundedReceiver, watch};
 use tracing::warn;
 
-/// What is done with what is followed.
+/// What a controller does with the objects of one kind.
 pub(super) trait Follower<K> {
-    /// It is there, or it changed.
-    fn there(&mut self, object: K);
-    /// It is gone. `last` is how it was last seen; `finally` says that it was exactly so when it went, and not
-    /// changed since while nobody watched.
-    fn gone(&mut self, last: K, finally: bool);
-    /// Whether it asks for budget of that dataset, and so is to be told of again when the dataset's ledger is gone.
-    fn asks(&self, _object: &K, _of: &DatasetKey) -> bool {
-        false
-    }
+    /// An object exists, or was changed.
+    fn applied(&mut self, object: K);
+    /// An object was deleted. `last` is how it was last seen; `is_final` says that it was exactly so when it was deleted, and
+    /// not changed while the watch was interrupted.
+    fn deleted(&mut self, last: K, is_final: bool);
+    /// Requests budget again for an object, if it requests any of `dataset`: that dataset's ledger was deleted.
+    fn request_again(&mut self, _object: &K, _dataset: &DatasetKey) {}
 }
 
-/// Told when all that exists was seen once.
+/// Notified when every object that exists was seen once.
 #[derive(Debug)]
 pub(super) struct Listed(watch::Sender<bool>);
 
@@ -40,13 +38,13 @@ pub(super) fn listed() -> (Listed, WhenListed) {
 
 impl WhenListed {
     pub(super) async fn wait(&self) {
-        // The follower never ends before it has listed, but with the process.
+        // The sender is dropped only when the process ends.
         let _ = self.0.clone().wait_for(|listed| *listed).await;
     }
 }
 
-/// Follows all objects of a kind, in all namespaces, that have the labels. Objects come in the order in which they
-/// were made, as far as the API server keeps it; those that ask come once more for each dataset that comes `again`.
+/// Follows all objects of a kind, in all namespaces, that have the labels. A list is handed on in the order of creation, as
+/// far as the API server keeps it. For each dataset of `again`, all objects are requested again.
 pub(super) async fn follow<K, F>(
     client: Client,
     labels: &str,
@@ -65,11 +63,10 @@ pub(super) async fn follow<K, F>(
     loop {
         let event = tokio::select! {
             Some(dataset) = again.recv() => {
-                let asking = known.values().filter(|object| follower.asks(object, &dataset));
-                let mut asking: Vec<K> = asking.cloned().collect();
-                in_order_of_age(&mut asking);
-                for object in asking {
-                    follower.there(object);
+                let mut objects: Vec<&K> = known.values().collect();
+                objects.sort_by_key(|object| created(*object));
+                for object in objects {
+                    follower.request_again(object, &dataset);
                 }
                 continue;
             }
@@ -86,30 +83,30 @@ pub(super) async fn follow<K, F>(
                 if let Some(before) = known.insert(key(&object), object.clone())
                     && before.meta().uid != object.meta().uid
                 {
-                    follower.gone(before, false);
+                    follower.deleted(before, false);
                 }
-                follower.there(object);
+                follower.applied(object);
             }
             Ok(watcher::Event::Delete(object)) => {
                 known.remove(&key(&object));
-                follower.gone(object, true);
+                follower.deleted(object, true);
             }
             Ok(watcher::Event::Init) => listing.clear(),
             Ok(watcher::Event::InitApply(object)) => listing.push(object),
             Ok(watcher::Event::InitDone) => {
                 let mut before = std::mem::take(&mut known);
-                // The list is in the order of names; what came first goes first.
-                in_order_of_age(&mut listing);
+                // The list is in the order of names.
+                listing.sort_by_key(created);
                 for object in listing.drain(..) {
                     let same = before.remove(&key(&object));
                     if let Some(other) = same.filter(|other| other.meta().uid != object.meta().uid) {
-                        follower.gone(other, false);
+                        follower.deleted(other, false);
                     }
                     known.insert(key(&object), object.clone());
-                    follower.there(object);
+                    follower.applied(object);
                 }
                 for (_, object) in before {
-                    follower.gone(object, false);
+                    follower.deleted(object, false);
                 }
                 listed.0.send_replace(true);
             }
@@ -117,8 +114,8 @@ pub(super) async fn follow<K, F>(
     }
 }
 
-fn in_order_of_age<K: Resource>(objects: &mut [K]) {
-    objects.sort_by_key(|object| object.meta().creation_timestamp.as_ref().map(|time| time.0));
+fn created<K: Resource>(object: &K) -> Option<jiff::Timestamp> {
+    object.meta().creation_timestamp.as_ref().map(|time| time.0)
 }
 
 fn key<K: Resource>(object: &K) -> (String, String) {

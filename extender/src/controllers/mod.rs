@@ -1,11 +1,11 @@
 //! Controllers: what exists in the cluster, told to the bookkeepers. They decide nothing.
 
-mod again;
 mod blocks;
 mod claims;
 mod datasets;
 mod follow;
 mod pods;
+mod requeue;
 #[cfg(test)]
 mod tests;
 
@@ -16,24 +16,24 @@ use tokio::sync::{mpsc::unbounded_channel, oneshot};
 
 use crate::registry::Registry;
 
-/// Follows everything for ever. `seen` is told when all that exists was sent to the bookkeepers.
-pub async fn run(registry: Arc<Registry>, seen: oneshot::Sender<()>) {
-    let client = registry.desk().client.clone();
+/// Follows all objects for ever. `listed` is notified when everything that exists was sent to the bookkeepers.
+pub async fn run(registry: Arc<Registry>, listed: oneshot::Sender<()>) {
+    let client = registry.handles().client.clone();
     let (blocks, blocks_listed) = follow::listed();
     let (datasets, datasets_listed) = follow::listed();
     let (claims, claims_listed) = follow::listed();
     let (pods, pods_listed) = follow::listed();
-    let (claims_again, claims_lost) = unbounded_channel();
-    let (pods_again, pods_lost) = unbounded_channel();
-    // Datasets and blocks are looked for when somebody asks.
+    let (claims_again, claims_to_request) = unbounded_channel();
+    let (pods_again, pods_to_request) = unbounded_channel();
+    // A bookkeeper reads its dataset and blocks by itself when a claim is requested.
     let never = || unbounded_channel().1;
     let all_listed = async {
         blocks_listed.wait().await;
         datasets_listed.wait().await;
         claims_listed.wait().await;
         pods_listed.wait().await;
-        // Nobody waits only if the process is ending.
-        let _ = seen.send(());
+        // The receiver is dropped only when the process ends.
+        let _ = listed.send(());
     };
     tokio::join!(
         follow::follow(
@@ -60,24 +60,28 @@ pub async fn run(registry: Arc<Registry>, seen: oneshot::Sender<()>) {
                     client.clone(),
                     &managed,
                     pods,
-                    pods_lost,
+                    pods_to_request,
                     pods::ManagedPods::new(Arc::clone(&registry))
                 ),
                 follow::follow(
                     client.clone(),
                     "",
                     claims,
-                    claims_lost,
+                    claims_to_request,
                     claims::Claims::new(Arc::clone(&registry))
                 ),
             )
         },
         all_listed,
-        again::ask_again(client.clone(), registry.lost(), [claims_again, pods_again]),
+        requeue::requeue(
+            client.clone(),
+            registry.deleted_ledgers(),
+            [claims_again, pods_again]
+        ),
     );
 }
 
-/// Looks at every managed pod once more, when everything that is committed is known.
-pub fn look_at_all(registry: &Arc<Registry>) {
-    pods::look_at_all(registry);
+/// Checks every managed pod once more, when the view has become complete.
+pub fn check_all_pods(registry: &Arc<Registry>) {
+    pods::check_all(registry);
 }

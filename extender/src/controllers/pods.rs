@@ -1,5 +1,5 @@
-//! Managed pods: those with a demand of their own ask, those that are gone give back, and those that got a node
-//! without us are found.
+//! Follows managed pods: requests budget for those with a demand of their own, withdraws it when they are deleted, and finds
+//! those that got a node around the extender.
 
 use std::sync::Arc;
 
@@ -8,18 +8,16 @@ use kube::{
     Api,
     api::{DeleteParams, Preconditions},
 };
-use privatekube_api::{ANNOTATION_GRANT, ClaimRequest, DatasetKey, PodRequest};
-use privatekube_policy::{ClaimId, Phase};
+use privatekube_api::{ClaimPhase, DatasetKey, ManagedPod, PodKey};
+use privatekube_policy::ClaimId;
+use privatekube_view::Verdict;
 use tracing::{error, warn};
 
 use super::follow::Follower;
 use crate::{
-    bookkeeper::{Message, phase_reason},
-    pods::{Asks, asks_of, key_of, request_of},
+    bookkeeper::{ClaimInput, Message},
     registry::Registry,
-    subject::Subject,
-    verdict::{Verdict, subject_of},
-    writers::{StatusKey, is_placed},
+    writers::StatusKey,
 };
 
 pub(super) struct ManagedPods {
@@ -30,225 +28,207 @@ impl ManagedPods {
     pub(super) const fn new(registry: Arc<Registry>) -> Self {
         Self { registry }
     }
-}
 
-/// A pod's own claim and whose budget it asks; none if it asks by claim objects.
-fn own_claim(pod: &Pod) -> Option<(Subject, DatasetKey)> {
-    match asks_of(pod) {
-        Ok(Asks::Itself(dataset)) => Some((subject_of(pod)?, dataset)),
-        Ok(Asks::ByClaims(_)) => None,
-        Err(problem) => {
-            let (namespace, name) = key_of(pod);
-            warn!(pod = %format!("{namespace}/{name}"), problem, "a pod's annotations make no sense");
-            None
+    /// Requests budget for a pod with a demand of its own.
+    fn request(&self, pod: &ManagedPod) {
+        if let (Some((subject, dataset)), Some(Ok(request))) = (pod.own(), &pod.request) {
+            let (subject, request) = (subject.clone(), Arc::clone(request));
+            self.registry
+                .send(dataset, Message::Requested(ClaimInput { subject, request }));
         }
     }
-}
-
-/// What a pod asks for itself. One that came while no webhook looked at it is told, if it is `new`, what it did wrong.
-fn own_request(registry: &Registry, pod: &Pod, new: bool) -> Option<ClaimRequest> {
-    match request_of(pod) {
-        Ok(Some(PodRequest::Inline(request))) => Some(request),
-        Ok(_) => None,
-        Err(errors) => {
-            let (namespace, name) = key_of(pod);
-            warn!(pod = %format!("{namespace}/{name}"), %errors, "a pod's annotations make no sense");
-            if new {
-                let note = format!("the pod can't be given privacy budget: {errors}");
-                let reason = phase_reason(Phase::Denied);
-                registry.desk().announcer.of_pod(pod, reason, true, &note);
-            }
-            None
-        }
-    }
-}
-
-/// Whether it has ended, so that nothing of it runs any more.
-fn is_over(pod: &Pod) -> bool {
-    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-    matches!(phase, Some("Succeeded" | "Failed"))
 }
 
 impl Follower<Pod> for ManagedPods {
-    fn there(&mut self, mut pod: Pod) {
-        pod.metadata.managed_fields = None;
-        let pod = Arc::new(pod);
-        let desk = self.registry.desk();
-        let before = desk.pods.put(Arc::clone(&pod));
-        if is_placed(&pod) {
-            let again =
-                before.is_some_and(|before| before.metadata.uid == pod.metadata.uid && is_placed(&before));
-            check_placed(&self.registry, &pod, again);
+    fn applied(&mut self, pod: Pod) {
+        let handles = self.registry.handles();
+        let (pod, before) = handles.pods.apply(&pod);
+        let before = before.filter(|before| before.uid == pod.uid);
+        if pod.is_bound() {
+            let was_bound = before.is_some_and(|before| before.is_bound());
+            check_bound(&self.registry, &pod, was_bound);
             return;
         }
-        let own = own_claim(&pod);
-        if pod.metadata.deletion_timestamp.is_some() || is_over(&pod) {
-            // No pod that is being deleted can be bound.
-            if let Some((subject, dataset)) = own {
-                self.registry.send(&dataset, Message::Withdraw(subject.id()));
+        if pod.is_ending {
+            // It can't be bound any more.
+            if let Some((subject, dataset)) = pod.own() {
+                self.registry.send(dataset, Message::Withdrawn(subject.id()));
             }
             return;
         }
-        let new = before.is_none_or(|before| before.metadata.uid != pod.metadata.uid);
-        if own.is_none() && new {
-            tell_named(&self.registry, &pod);
+        if before.is_none() {
+            announce_unreadable(&self.registry, &pod);
+            announce_named_claims(&self.registry, &pod);
+            self.request(&pod);
         }
-        if let Some((subject, dataset)) = own
-            && desk
-                .view
-                .claim(&subject.id())
-                .is_none_or(|claim| claim.phase == Phase::Waiting)
-            && let Some(request) = own_request(&self.registry, &pod, new)
-        {
-            let request = Arc::new(request);
-            self.registry.send(&dataset, Message::Claim { subject, request });
-        }
-        desk.gates.look(key_of(&pod));
+        handles.gates.check(pod.key.clone());
     }
 
-    fn asks(&self, pod: &Pod, of: &DatasetKey) -> bool {
-        !is_placed(pod) && own_claim(pod).is_some_and(|(_, dataset)| dataset == *of)
+    fn request_again(&mut self, pod: &Pod, dataset: &DatasetKey) {
+        let pod = self.registry.handles().pods.get(&PodKey::of(pod));
+        let pod = pod.filter(|pod| !pod.is_bound() && !pod.is_ending);
+        if let Some(pod) = pod.filter(|pod| pod.own().is_some_and(|(_, requested)| requested == dataset)) {
+            self.request(&pod);
+        }
     }
 
-    fn gone(&mut self, pod: Pod, finally: bool) {
-        let desk = self.registry.desk();
-        desk.pods.remove(&pod);
-        let Some((subject, dataset)) = own_claim(&pod) else {
+    fn deleted(&mut self, pod: Pod, is_final: bool) {
+        let handles = self.registry.handles();
+        let before = handles.pods.get(&PodKey::of(&pod));
+        let pod = ManagedPod::read(&pod, before.as_deref());
+        handles.pods.delete(&pod.key, &pod.uid);
+        let Some((subject, dataset)) = pod.own() else {
             return;
         };
         let id = subject.id();
-        desk.announcer.unmade(&id);
-        desk.gates.look(key_of(&pod));
-        // A granted one may be being spent at this moment. No bind that begins from now on finds the pod.
-        let may_be_spent = desk
+        handles.events.claim_object_deleted(&id);
+        handles.gates.check(pod.key.clone());
+        // A granted claim may be being consumed at this moment. No bind that begins from now on finds the pod.
+        let may_be_consumed = handles
             .view
             .claim(&id)
-            .is_some_and(|claim| matches!(claim.phase, Phase::Granted | Phase::Consumed));
-        if finally && may_be_spent && !is_placed(&pod) {
+            .is_some_and(|claim| matches!(claim.phase, ClaimPhase::Granted | ClaimPhase::Consumed));
+        if is_final && may_be_consumed && !pod.is_bound() {
             tokio::spawn(never_ran(
                 Arc::clone(&self.registry),
-                pod,
+                pod.key.clone(),
+                pod.uid.clone(),
                 dataset.clone(),
                 id.clone(),
             ));
         }
-        self.registry.send(&dataset, Message::Withdraw(id));
+        self.registry.send(dataset, Message::Withdrawn(id));
     }
 }
 
-/// A pod that names claim objects is told of all that happens to them from now on. How they are, it is told at once.
-fn tell_named(registry: &Registry, pod: &Pod) {
-    let desk = registry.desk();
-    let verdict = Verdict::of(pod, &desk.view);
+/// Announces what is wrong with a new pod's annotations, for a pod that came while no webhook checked it.
+fn announce_unreadable(registry: &Registry, pod: &ManagedPod) {
+    if let Some(Err(errors)) = &pod.request {
+        warn!(pod = %pod.key, %errors, "a pod's annotations are invalid");
+        let note = format!("the pod can't be given privacy budget: {errors}");
+        let reason = ClaimPhase::Denied.event_reason();
+        registry.handles().events.about_pod(pod, reason, true, &note);
+    }
+}
+
+/// Announces on a new pod how the claim objects that it names are now. It is told of all that happens to them later.
+fn announce_named_claims(registry: &Registry, pod: &ManagedPod) {
+    if pod.own().is_some() {
+        return;
+    }
+    let handles = registry.handles();
+    let verdict = Verdict::of(&pod.source, &pod.key.namespace, &handles.view);
     let (phase, note) = match &verdict {
-        Verdict::Unknown { .. } => (Phase::Waiting, verdict.to_string()),
+        Verdict::Unknown { .. } => (ClaimPhase::Waiting, verdict.to_string()),
         Verdict::Held { claim, phase } => {
             let id = claim
                 .split_once('/')
-                .and_then(|(namespace, name)| desk.view.named(namespace, name));
+                .and_then(|(namespace, name)| handles.view.named(namespace, name));
             let message = id
-                .and_then(|id| desk.view.claim(&id))
+                .and_then(|id| handles.view.claim(&id))
                 .and_then(|claim| claim.status.message.clone());
-            let phase_word = format!("{phase:?}").to_lowercase();
             let message = message.unwrap_or_default();
+            let phase_word = phase.lower_case();
             (
                 *phase,
                 format!("privacy budget claim {claim} {phase_word}: {message}"),
             )
         }
-        _ => return,
+        Verdict::Granted(_) | Verdict::Malformed(_) | Verdict::Starting => return,
     };
-    desk.announcer
-        .of_pod(pod, phase_reason(phase), phase != Phase::Waiting, &note);
+    handles
+        .events
+        .about_pod(pod, phase.event_reason(), phase != ClaimPhase::Waiting, &note);
 }
 
-/// A pod went without ever having had a node, so nothing of what was spent for it ran, and that returns. It is made
-/// sure that it is gone: a watch also says so of a pod that lost its label.
-async fn never_ran(registry: Arc<Registry>, pod: Pod, dataset: DatasetKey, claim: ClaimId) {
-    let (namespace, name) = key_of(&pod);
-    let api: Api<Pod> = Api::namespaced(registry.desk().client.clone(), &namespace);
-    match api.get_opt(&name).await {
+/// Releases what was consumed for a pod that was deleted without ever having had a node. The API server is asked whether it
+/// is gone, since a watch reports a pod that lost its label as deleted, too.
+async fn never_ran(registry: Arc<Registry>, pod: PodKey, uid: String, dataset: DatasetKey, claim: ClaimId) {
+    let api: Api<Pod> = Api::namespaced(registry.handles().client.clone(), &pod.namespace);
+    match api.get_opt(&pod.name).await {
         Ok(other)
             if other
                 .as_ref()
-                .is_none_or(|other| other.metadata.uid != pod.metadata.uid) =>
+                .is_none_or(|other| other.metadata.uid.as_ref() != Some(&uid)) =>
         {
             registry.send(&dataset, Message::NeverRan(claim));
         }
-        Ok(_) => warn!(%claim, "a pod left the watch and still exists; what is spent for it stays spent"),
+        Ok(_) => {
+            warn!(%claim, "a pod left the watch and still exists; what is consumed for it stays consumed");
+        }
         Err(error) => {
-            warn!(%claim, %error, "whether a pod is gone is unknown; what is spent for it stays spent");
+            warn!(%claim, %error, "whether a pod is gone is unknown; what is consumed for it stays consumed");
         }
     }
 }
 
-/// Our bind spends before it binds and says so on the pod. A pod that has a node without that came there by another
-/// way. It is counted and told of once; `again` says that it was seen there before.
-fn check_placed(registry: &Arc<Registry>, pod: &Arc<Pod>, again: bool) {
-    let desk = registry.desk();
-    let annotations = pod.metadata.annotations.as_ref();
-    let granted = annotations.is_some_and(|annotations| annotations.contains_key(ANNOTATION_GRANT));
-    if granted || is_over(pod) || pod.metadata.deletion_timestamp.is_some() {
+/// Checks a pod that has a node. Our bind consumes before it binds and puts the grant on the Binding, so a pod without a
+/// grant was bound by somebody else: its claims are consumed if they are granted, else it is deleted. That is counted and
+/// announced once; `was_bound` says that the pod had a node before.
+fn check_bound(registry: &Arc<Registry>, pod: &Arc<ManagedPod>, was_bound: bool) {
+    let handles = registry.handles();
+    if pod.has_grant || pod.is_ending {
         return;
     }
-    let granted = match Verdict::of(pod, &desk.view) {
+    let granted = match Verdict::of(&pod.source, &pod.key.namespace, &handles.view) {
         Verdict::Granted(claims) => claims,
-        // Looked at again when everything is there.
+        // It is checked again when the view is complete.
         Verdict::Starting => return,
         verdict => {
-            if !again {
-                let (namespace, name) = key_of(pod);
-                error!(pod = %format!("{namespace}/{name}"), %verdict, "a pod got a node without privacy budget");
-                desk.metrics.bypassed.inc();
+            if !was_bound {
+                error!(pod = %pod.key, %verdict, "a pod got a node without privacy budget");
+                handles.metrics.bypassed.inc();
                 let note = format!("the pod got a node without privacy budget and is deleted: {verdict}");
-                desk.announcer.of_pod(pod, "BudgetBypassed", true, &note);
+                handles.events.about_pod(pod, "BudgetBypassed", true, &note);
             }
             delete(registry, pod);
             return;
         }
     };
     for (id, _) in granted {
-        if let Some(claim) = desk.view.claim(&id).filter(|claim| claim.phase == Phase::Granted) {
-            warn!(claim = %id, "a pod got a node before its claim was spent; it is spent now");
+        let claim = handles.view.claim(&id);
+        if let Some(claim) = claim.filter(|claim| claim.phase == ClaimPhase::Granted) {
+            warn!(claim = %id, "a pod got a node before its claim was consumed; it is consumed now");
             let registry = Arc::clone(registry);
             tokio::spawn(async move {
-                if let Err(error) = registry.spend(&claim.dataset, &id).await {
-                    warn!(claim = %id, %error, "a claim could not be spent");
+                if let Err(error) = registry.consume(&claim.dataset, &id).await {
+                    warn!(claim = %id, %error, "a claim could not be consumed");
                 }
             });
         }
     }
 }
 
-fn delete(registry: &Registry, pod: &Pod) {
-    let (namespace, name) = key_of(pod);
-    let api: Api<Pod> = Api::namespaced(registry.desk().client.clone(), &namespace);
+fn delete(registry: &Registry, pod: &Arc<ManagedPod>) {
+    let pod = Arc::clone(pod);
+    let api: Api<Pod> = Api::namespaced(registry.handles().client.clone(), &pod.key.namespace);
     let params = DeleteParams {
         preconditions: Some(Preconditions {
-            uid: pod.metadata.uid.clone(),
+            uid: Some(pod.uid.clone()),
             ..Preconditions::default()
         }),
         ..DeleteParams::default()
     };
     tokio::spawn(async move {
-        if let Err(error) = api.delete(&name, &params).await {
-            warn!(pod = %format!("{namespace}/{name}"), %error, "a pod could not be deleted");
+        if let Err(error) = api.delete(&pod.key.name, &params).await {
+            warn!(pod = %pod.key, %error, "a pod could not be deleted");
         }
     });
 }
 
-/// Looks at every pod once more, now that everything that is committed is known.
-pub(super) fn look_at_all(registry: &Arc<Registry>) {
-    for pod in registry.desk().pods.all() {
-        if is_placed(&pod) {
-            check_placed(registry, &pod, false);
+/// Checks every pod once more, when the view has become complete.
+pub(super) fn check_all(registry: &Arc<Registry>) {
+    let handles = registry.handles();
+    for pod in handles.pods.all() {
+        if pod.is_bound() {
+            check_bound(registry, &pod, false);
         } else {
-            registry.desk().gates.look(key_of(&pod));
+            handles.gates.check(pod.key.clone());
         }
-        if let Some((subject, _)) = own_claim(&pod) {
+        if let Some((subject, _)) = pod.own() {
             let id = subject.id();
-            if !registry.desk().announcer.is_made(&id) {
-                registry.desk().statuses.write(StatusKey::Claim(id));
+            if !handles.events.has_claim_object(&id) {
+                handles.statuses.write(StatusKey::Claim(id));
             }
         }
     }

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod;
-use privatekube_policy::{ClaimId, Phase};
+use privatekube_api::{ClaimPhase, ManagedPod};
+use privatekube_policy::ClaimId;
 use serde_json::json;
 use tokio::sync::oneshot;
 
@@ -11,10 +12,9 @@ use super::{follow::Follower, pods::ManagedPods};
 use crate::{
     bookkeeper::{
         Message,
-        tests::{ApiServer, BLOCKS, NAMESPACE, block, desk, key},
+        tests::{ApiServer, BLOCKS, NAMESPACE, block, handles, key},
     },
     registry::Registry,
-    verdict::subject_of,
 };
 
 /// Runs `what` with bookkeepers that work.
@@ -43,26 +43,26 @@ fn pod(name: &str) -> Pod {
 async fn what_is_being_spent_for_a_pod_that_goes_without_a_node_returns() {
     let server = ApiServer::default();
     server.put(BLOCKS, &*block("a", "a", Some("10")));
-    let registry = Arc::new(Registry::new(desk(&server).0));
-    let phase = |id: &ClaimId| registry.desk().view.claim(id).map(|claim| claim.phase);
+    let registry = Arc::new(Registry::new(handles(&server).0));
+    let phase = |id: &ClaimId| registry.handles().view.claim(id).map(|claim| claim.phase);
     with_bookkeepers(&registry, async {
         let mut pods = ManagedPods::new(Arc::clone(&registry));
         let pod = pod("train");
-        let id = subject_of(&pod).unwrap().id();
-        pods.there(pod.clone());
+        let id = ManagedPod::read(&pod, None).own().unwrap().0.id();
+        pods.applied(pod.clone());
         registry.flush().await;
-        assert_eq!(phase(&id), Some(Phase::Granted));
+        assert_eq!(phase(&id), Some(ClaimPhase::Granted));
         // On one thread, nobody works on a message before this task waits.
         let (reply, spent) = oneshot::channel();
         let claim = id.clone();
-        registry.send(&key(), Message::Spend { claim, reply });
-        pods.gone(pod, true);
-        assert_eq!(phase(&id), Some(Phase::Granted));
+        registry.send(&key(), Message::Consume { claim, reply });
+        pods.deleted(pod, true);
+        assert_eq!(phase(&id), Some(ClaimPhase::Granted));
         assert_eq!(spent.await.unwrap(), Ok(()));
         // The API server is asked whether the pod is gone; that takes some turns, of which each makes a flush.
         for _ in 0..1000 {
             registry.flush().await;
-            if phase(&id) == Some(Phase::Released) {
+            if phase(&id) == Some(ClaimPhase::Released) {
                 return;
             }
         }

@@ -1,5 +1,5 @@
-//! The scheduler's verbs. `filter` and `preempt` are pure reads of what is committed; `bind` spends first and binds
-//! then.
+//! Serves the scheduler's verbs. `filter` and `preempt` only read the view; `bind` consumes the pod's claims first, and creates
+//! the Binding then.
 
 pub mod protocol;
 
@@ -15,8 +15,11 @@ use kube::{
     Api, Error,
     api::{ObjectMeta, PostParams},
 };
-use privatekube_api::{ANNOTATION_GRANT, Grant};
-use privatekube_policy::{ClaimId, Phase};
+use privatekube_api::{
+    ANNOTATION_GRANT, BudgetSource, ClaimPhase, Grant, GrantedClaim, PodKey, SubjectKind, node_of,
+};
+use privatekube_policy::ClaimId;
+use privatekube_view::Verdict;
 use protocol::{
     ExtenderArgs, ExtenderBindingArgs, ExtenderBindingResult, ExtenderFilterResult, ExtenderPreemptionArgs,
     ExtenderPreemptionResult, MetaVictims, node_names,
@@ -24,14 +27,12 @@ use protocol::{
 use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
-use crate::{
-    body::Body, bookkeeper::Message, pods::key_of, registry::Registry, subject::SubjectKind, verdict::Verdict,
-};
+use crate::{bookkeeper::Message, json_body::JsonBody, registry::Registry};
 
-/// Below the scheduler's `httpTimeout` of 10 s, so that its answer and ours agree.
-const BIND_PATIENCE: Duration = Duration::from_secs(8);
+/// How long a bind may take: less than the scheduler's `httpTimeout` of 10 s, so that the scheduler hears how it ended.
+const BIND_LIMIT: Duration = Duration::from_secs(8);
 
-/// The scheduler's verbs below `/scheduler`.
+/// Routes the scheduler's verbs below `/scheduler`.
 pub fn router(registry: Arc<Registry>) -> Router {
     Router::new()
         .route("/scheduler/filter", post(filter))
@@ -42,46 +43,51 @@ pub fn router(registry: Arc<Registry>) -> Router {
 
 async fn filter(
     State(registry): State<Arc<Registry>>,
-    Body(args): Body<ExtenderArgs>,
+    JsonBody(args): JsonBody<ExtenderArgs>,
 ) -> Json<ExtenderFilterResult> {
     let began = Instant::now();
     let (outcome, result) = match args {
         Ok(args) => {
-            let verdict = Verdict::of(&args.pod, &registry.desk().view);
-            let (namespace, name) = key_of(&args.pod);
-            debug!(pod = %format!("{namespace}/{name}"), outcome = verdict.label(), "filter");
-            (verdict.label(), filtered(args, &verdict))
+            let verdict = verdict(&registry, &args.pod);
+            debug!(pod = %PodKey::of(&args.pod), outcome = verdict.label(), "filter");
+            (verdict.label(), filter_result(args, &verdict))
         }
         Err(problem) => (
             "unreadable",
             ExtenderFilterResult {
-                error: no_format(&problem),
+                error: escape_format(&problem),
                 ..Default::default()
             },
         ),
     };
     registry
-        .desk()
+        .handles()
         .metrics
         .count_scheduler_request("filter", outcome, began.elapsed());
     Json(result)
 }
 
-/// All nodes if the budget is granted; else none, since budget is not a node's and nothing on one would help.
-fn filtered(args: ExtenderArgs, verdict: &Verdict) -> ExtenderFilterResult {
+/// The verdict on a pod as the scheduler has it.
+fn verdict(registry: &Registry, pod: &Pod) -> Verdict {
+    let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+    Verdict::of(&BudgetSource::of(pod), namespace, &registry.handles().view)
+}
+
+/// Every node if the pod's budget is granted, else none: budget belongs to no node, so nothing on a node would help.
+fn filter_result(args: ExtenderArgs, verdict: &Verdict) -> ExtenderFilterResult {
     match verdict {
         Verdict::Granted(_) => ExtenderFilterResult {
             nodes: args.nodes.and_then(|nodes| serde_json::to_value(nodes).ok()),
             node_names: args.node_names,
             ..Default::default()
         },
-        // Nothing wakes the pod when we are ready: the scheduler tries it again by itself only after an error.
+        // An error makes the scheduler try the pod again by itself. Nothing else would when the view is complete.
         Verdict::Starting => ExtenderFilterResult {
-            error: no_format(&verdict.to_string()),
+            error: escape_format(&verdict.to_string()),
             ..Default::default()
         },
         _ => {
-            let message = no_format(&verdict.to_string());
+            let message = escape_format(&verdict.to_string());
             let names = node_names(&args);
             ExtenderFilterResult {
                 node_names: Some(Vec::new()),
@@ -97,21 +103,21 @@ fn filtered(args: ExtenderArgs, verdict: &Verdict) -> ExtenderFilterResult {
     }
 }
 
-/// The scheduler uses our texts as format strings.
-fn no_format(text: &str) -> String {
+/// Replaces `%`, since the scheduler uses our texts as format strings.
+fn escape_format(text: &str) -> String {
     text.replace('%', " percent")
 }
 
 async fn preempt(
     State(registry): State<Arc<Registry>>,
-    Body(args): Body<ExtenderPreemptionArgs>,
+    JsonBody(args): JsonBody<ExtenderPreemptionArgs>,
 ) -> Json<ExtenderPreemptionResult> {
     let began = Instant::now();
     let (outcome, candidates) = match args {
         Err(_) => ("unreadable", BTreeMap::new()),
         Ok(args) => {
-            let verdict = Verdict::of(&args.pod, &registry.desk().view);
-            // Nobody is evicted for a pod that could not run anyway.
+            let verdict = verdict(&registry, &args.pod);
+            // No pod is evicted for one that could not run anyway.
             let candidates = match verdict {
                 Verdict::Granted(_) => args.node_name_to_meta_victims.unwrap_or_else(|| {
                     let whole = args.node_name_to_victims.unwrap_or_default();
@@ -126,7 +132,7 @@ async fn preempt(
         }
     };
     registry
-        .desk()
+        .handles()
         .metrics
         .count_scheduler_request("preempt", outcome, began.elapsed());
     Json(ExtenderPreemptionResult {
@@ -136,25 +142,25 @@ async fn preempt(
 
 async fn bind(
     State(registry): State<Arc<Registry>>,
-    Body(args): Body<ExtenderBindingArgs>,
+    JsonBody(args): JsonBody<ExtenderBindingArgs>,
 ) -> Json<ExtenderBindingResult> {
     let began = Instant::now();
     let outcome = match args {
         Err(problem) => Outcome::Failed(problem),
-        // Goes on by itself if the scheduler hangs up: what was begun is finished.
+        // A task of its own finishes what was begun, even if the scheduler closes the connection.
         Ok(args) => {
             let work = tokio::spawn({
                 let (registry, args) = (Arc::clone(&registry), args.clone());
-                async move { bound(&registry, &args).await }
+                async move { bind_pod(&registry, &args).await }
             });
-            let outcome = match timeout(BIND_PATIENCE, work).await {
+            let outcome = match timeout(BIND_LIMIT, work).await {
                 Ok(Ok(outcome)) => outcome,
                 Ok(Err(error)) => Outcome::Failed(error.to_string()),
                 Err(_) => Outcome::Failed(format!(
-                    "the pod was not bound within {BIND_PATIENCE:?}, it is tried again"
+                    "the pod was not bound within {BIND_LIMIT:?}, it is tried again"
                 )),
             };
-            let pod = format!("{}/{}", args.pod_namespace, args.pod_name);
+            let pod = args.pod();
             match &outcome {
                 Outcome::Bound => info!(%pod, uid = args.pod_uid, node = args.node, "a pod is bound"),
                 other => {
@@ -165,12 +171,12 @@ async fn bind(
         }
     };
     registry
-        .desk()
+        .handles()
         .metrics
         .count_scheduler_request("bind", outcome.label(), began.elapsed());
     let error = match outcome {
         Outcome::Bound => String::new(),
-        Outcome::Refused(why) | Outcome::Gone(why) | Outcome::Failed(why) => no_format(&why),
+        Outcome::Refused(why) | Outcome::Gone(why) | Outcome::Failed(why) => escape_format(&why),
     };
     Json(ExtenderBindingResult { error })
 }
@@ -182,9 +188,9 @@ enum Outcome {
     Bound,
     /// The pod may not run.
     Refused(String),
-    /// The pod can never be bound any more, so what was spent for it returns.
+    /// The pod can never be bound any more, so what was consumed for it is released.
     Gone(String),
-    /// It is not known, or may succeed when it is tried again.
+    /// The outcome is unknown, or another attempt may succeed.
     Failed(String),
 }
 
@@ -199,43 +205,70 @@ impl Outcome {
     }
 }
 
-async fn bound(registry: &Registry, args: &ExtenderBindingArgs) -> Outcome {
-    let desk = registry.desk();
-    let api: Api<Pod> = Api::namespaced(desk.client.clone(), &args.pod_namespace);
-    let seen = desk
-        .pods
-        .get(&(args.pod_namespace.clone(), args.pod_name.clone()));
-    let pod = match seen.filter(|pod| pod.metadata.uid.as_deref() == Some(&args.pod_uid)) {
-        Some(pod) => (*pod).clone(),
-        None => match api.get_opt(&args.pod_name).await {
-            Ok(Some(pod)) if pod.metadata.uid.as_deref() == Some(&args.pod_uid) => pod,
-            Ok(_) => return Outcome::Failed("the pod is gone".to_owned()),
-            Err(error) => return Outcome::Failed(error.to_string()),
-        },
+async fn bind_pod(registry: &Registry, args: &ExtenderBindingArgs) -> Outcome {
+    let handles = registry.handles();
+    let api: Api<Pod> = Api::namespaced(handles.client.clone(), &args.pod_namespace);
+    let source = match budget_source(registry, &api, args).await {
+        Ok(source) => source,
+        Err(why) => return Outcome::Failed(why),
     };
-    let claims = match Verdict::of(&pod, &desk.view) {
+    let verdict = || Verdict::of(&source, &args.pod_namespace, &handles.view);
+    let claims = match verdict() {
         Verdict::Granted(claims) => claims,
         Verdict::Starting => return Outcome::Failed(Verdict::Starting.to_string()),
         verdict => return Outcome::Refused(verdict.to_string()),
     };
     for (id, _) in &claims {
-        if let Err(error) = spend(registry, id).await {
+        if let Err(error) = consume(registry, id).await {
             return Outcome::Failed(error);
         }
     }
-    // Something may have been given back until it was spent, and nothing can be any more.
-    let claims = match Verdict::of(&pod, &desk.view) {
+    // Something may have been released until the claims were consumed, and nothing can be any more.
+    let claims = match verdict() {
         Verdict::Granted(claims) => claims,
         verdict => return Outcome::Refused(verdict.to_string()),
     };
-    let grant = Grant {
-        claims: claims.iter().map(|(_, grant)| grant.clone()).collect(),
-    };
-    let grant = match serde_json::to_string(&grant) {
-        Ok(grant) => grant,
+    let (ids, grants): (Vec<ClaimId>, Vec<GrantedClaim>) = claims.into_iter().unzip();
+    let binding = match binding(args, &Grant { claims: grants }) {
+        Ok(binding) => binding,
         Err(error) => return Outcome::Failed(error.to_string()),
     };
-    let binding = Binding {
+    let answer: Result<serde_json::Value, Error> = api
+        .create_subresource("binding", &args.pod_name, &PostParams::default(), &binding)
+        .await;
+    handles.metrics.count_write("binding", &answer);
+    let Err(error) = answer else {
+        return Outcome::Bound;
+    };
+    let outcome = after_refusal(&api, args, &error).await;
+    if let Outcome::Gone(_) = &outcome {
+        never_ran(registry, &ids);
+    }
+    outcome
+}
+
+/// Where the budget of the pod that is to be bound comes from: from the watch if it has seen this very pod, else from the API
+/// server.
+async fn budget_source(
+    registry: &Registry,
+    api: &Api<Pod>,
+    args: &ExtenderBindingArgs,
+) -> Result<BudgetSource, String> {
+    let known = registry.handles().pods.get(&args.pod());
+    if let Some(pod) = known.filter(|pod| pod.uid == args.pod_uid) {
+        return Ok(pod.source.clone());
+    }
+    match api.get_opt(&args.pod_name).await {
+        Ok(Some(pod)) if pod.metadata.uid.as_deref() == Some(&args.pod_uid) => Ok(BudgetSource::of(&pod)),
+        Ok(_) => Err("the pod is gone".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// The Binding of a pod to a node, which carries the pod's grant.
+fn binding(args: &ExtenderBindingArgs, grant: &Grant) -> Result<Binding, serde_json::Error> {
+    let grant = serde_json::to_string(grant)?;
+    Ok(Binding {
         metadata: ObjectMeta {
             name: Some(args.pod_name.clone()),
             namespace: Some(args.pod_namespace.clone()),
@@ -249,56 +282,36 @@ async fn bound(registry: &Registry, args: &ExtenderBindingArgs) -> Outcome {
             name: Some(args.node.clone()),
             ..ObjectReference::default()
         },
-    };
-    let answer: Result<serde_json::Value, Error> = api
-        .create_subresource("binding", &args.pod_name, &PostParams::default(), &binding)
-        .await;
-    desk.metrics.count_write("binding", &answer);
-    let Err(error) = answer else {
-        return Outcome::Bound;
-    };
-    let outcome = after_refusal(&api, args, &error).await;
-    if let Outcome::Gone(_) = &outcome {
-        never_ran(
-            registry,
-            &claims.into_iter().map(|(id, _)| id).collect::<Vec<_>>(),
-        );
-    }
-    outcome
+    })
 }
 
-/// Spends a claim, unless that was done before.
-async fn spend(registry: &Registry, id: &ClaimId) -> Result<(), String> {
-    let Some(claim) = registry.desk().view.claim(id) else {
+/// Consumes a claim, unless it is consumed already.
+async fn consume(registry: &Registry, id: &ClaimId) -> Result<(), String> {
+    let Some(claim) = registry.handles().view.claim(id) else {
         return Err(format!("claim {id} is gone"));
     };
-    if claim.phase == Phase::Consumed {
+    if claim.phase == ClaimPhase::Consumed {
         return Ok(());
     }
     registry
-        .spend(&claim.dataset, id)
+        .consume(&claim.dataset, id)
         .await
         .map_err(|error| error.to_string())
 }
 
-/// What is true after the API server did not confirm a Binding.
+/// Finds out how a Binding ended that the API server did not confirm.
 async fn after_refusal(api: &Api<Pod>, args: &ExtenderBindingArgs, error: &Error) -> Outcome {
     let Ok(pod) = api.get_opt(&args.pod_name).await else {
         return Outcome::Failed(error.to_string());
     };
     let Some(pod) = pod.filter(|pod| pod.metadata.uid.as_deref() == Some(&args.pod_uid)) else {
-        // It may have been bound before it went, by an attempt whose answer was lost. The watch knows how it ended.
+        // It may have been bound before it was deleted, by an attempt whose answer was lost. The watch knows how it ended.
         return Outcome::Failed("the pod is gone".to_owned());
     };
-    let node = pod
-        .spec
-        .as_ref()
-        .and_then(|spec| spec.node_name.as_deref())
-        .filter(|node| !node.is_empty());
-    match node {
+    match node_of(&pod) {
         Some(node) if node == args.node => Outcome::Bound,
         Some(node) => Outcome::Failed(format!("the pod is on node {node} already")),
-        // Nothing takes a deletion back, and no pod that is being deleted can be bound.
+        // A deletion is never undone, and no pod that is being deleted can be bound.
         None if pod.metadata.deletion_timestamp.is_some() => {
             Outcome::Gone("the pod is being deleted".to_owned())
         }
@@ -306,10 +319,10 @@ async fn after_refusal(api: &Api<Pod>, args: &ExtenderBindingArgs, error: &Error
     }
 }
 
-/// Returns what was spent for a pod that provably never ran. A claim object that others may share stays spent.
+/// Releases what was consumed for a pod that provably never ran. A claim object, which other pods may share, stays consumed.
 fn never_ran(registry: &Registry, claims: &[ClaimId]) {
     for id in claims {
-        if let Some(claim) = registry.desk().view.claim(id)
+        if let Some(claim) = registry.handles().view.claim(id)
             && claim.subject.kind == SubjectKind::Pod
         {
             registry.send(&claim.dataset, Message::NeverRan(id.clone()));
@@ -319,8 +332,6 @@ fn never_ran(registry: &Registry, claims: &[ClaimId]) {
 
 #[cfg(test)]
 mod tests {
-    use privatekube_policy::Phase;
-
     use super::*;
 
     fn args() -> ExtenderArgs {
@@ -332,7 +343,7 @@ mod tests {
 
     #[test]
     fn a_granted_pod_may_go_to_every_node() {
-        let result = filtered(args(), &Verdict::Granted(Vec::new()));
+        let result = filter_result(args(), &Verdict::Granted(Vec::new()));
         assert_eq!(result.node_names, Some(vec!["a".to_owned(), "b".to_owned()]));
         assert_eq!(
             (result.failed_and_unresolvable_nodes, result.error.as_str()),
@@ -344,9 +355,9 @@ mod tests {
     fn a_waiting_pod_may_go_nowhere_and_evicts_nobody() {
         let held = Verdict::Held {
             claim: "data/train-1".into(),
-            phase: Phase::Waiting,
+            phase: ClaimPhase::Waiting,
         };
-        let result = filtered(args(), &held);
+        let result = filter_result(args(), &held);
         assert_eq!(result.node_names, Some(Vec::new()));
         let failed = result.failed_and_unresolvable_nodes.unwrap();
         assert_eq!(failed.len(), 2);
@@ -356,13 +367,13 @@ mod tests {
 
     #[test]
     fn while_starting_the_scheduler_is_told_to_try_again() {
-        assert!(!filtered(args(), &Verdict::Starting).error.is_empty());
+        assert!(!filter_result(args(), &Verdict::Starting).error.is_empty());
     }
 
     #[test]
     fn no_text_is_a_format_string() {
         let malformed = Verdict::Malformed("50% of it".into());
-        let result = filtered(args(), &malformed);
+        let result = filter_result(args(), &malformed);
         assert!(!result.failed_and_unresolvable_nodes.unwrap()["a"].contains('%'));
     }
 }

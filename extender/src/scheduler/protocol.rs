@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{Node, Pod};
+use privatekube_api::PodKey;
 use serde::{Deserialize, Serialize};
 
 /// What the scheduler sends to `filter`.
@@ -62,6 +63,17 @@ pub struct ExtenderBindingArgs {
     pub pod_uid: String,
     /// The node that the scheduler chose.
     pub node: String,
+}
+
+impl ExtenderBindingArgs {
+    /// The pod's namespace and name.
+    #[must_use]
+    pub fn pod(&self) -> PodKey {
+        PodKey {
+            namespace: self.pod_namespace.clone(),
+            name: self.pod_name.clone(),
+        }
+    }
 }
 
 /// The answer to `bind`.

@@ -1,5 +1,5 @@
-//! Opens the way for pods whose claims are granted: removes their scheduling gate, which makes the scheduler take
-//! them at once. A pod whose gate somebody removed before is touched instead, which makes the scheduler try it again.
+//! Removes the scheduling gate of pods whose claims are granted, which makes the scheduler take them at once. A pod whose
+//! gate somebody removed before is changed instead, which makes the scheduler try it again.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,163 +10,140 @@ use kube::{
     api::{Patch, PatchParams},
 };
 use papaya::HashMap;
-use privatekube_api::GATE;
+use privatekube_api::{ANNOTATION_WOKEN, GATE, ManagedPod, PodKey, rfc3339};
+use privatekube_policy::ClaimId;
+use privatekube_view::{Verdict, View};
 use serde_json::json;
 use tracing::{debug, info, warn};
 
-use super::keyed::{Done, Marked, Marker, keyed, work};
-use crate::{
-    clock,
-    metrics::Metrics,
-    pods::{PodKey, Pods},
-    verdict::Verdict,
-    view::View,
-};
+use super::work_queue::{Outcome, Receiver, Sender, work, work_queue};
+use crate::{clock, metrics::Metrics, pods::Pods};
 
-/// Gates that are removed at the same time.
+/// How many gates are removed at the same time.
 const MOST_AT_ONCE: usize = 16;
-/// On a pod that had no gate any more when it was granted; its only purpose is to be a change.
-const ANNOTATION_TOUCHED: &str = "extender.privatekube.dev/granted-at";
 
-/// Opens the way for pods.
+/// Queues pods whose gate may have to be removed.
 #[derive(Clone, Debug)]
-pub struct Gates(Marker<PodKey>);
+pub struct Gates(Sender<PodKey>);
 
 impl Gates {
-    /// The gates, and the pods to look at.
-    pub fn new() -> (Self, Marked<PodKey>) {
-        let (marker, marks) = keyed();
-        (Self(marker), marks)
+    /// A handle, and the queue that [`Self::run`] works off.
+    pub fn new() -> (Self, Receiver<PodKey>) {
+        let (sender, receiver) = work_queue();
+        (Self(sender), receiver)
     }
 
-    /// Looks whether the pod may run now, and lets it.
-    pub fn look(&self, pod: PodKey) {
-        self.0.mark(pod);
+    /// Queues a pod: if its claims are granted, its gate is removed.
+    pub fn check(&self, pod: PodKey) {
+        self.0.add(pod);
     }
 
-    /// Works until all of [`Gates`] are gone.
+    /// Works the queue off until all handles are dropped.
     pub async fn run(
         client: Client,
         pods: Arc<Pods>,
         view: Arc<View>,
         metrics: Metrics,
-        marks: Marked<PodKey>,
+        queue: Receiver<PodKey>,
     ) {
-        let keeper = Arc::new(Keeper {
+        let depth = metrics.queue_length.with_label_values(&["gates"]);
+        let remover = Arc::new(GateRemover {
             client,
             pods,
             view,
             metrics,
             opened: HashMap::new(),
         });
-        work(marks, MOST_AT_ONCE, |key| {
-            let keeper = Arc::clone(&keeper);
-            async move { open(&keeper, &key).await }
+        work(queue, MOST_AT_ONCE, depth, |key| {
+            let remover = Arc::clone(&remover);
+            async move { remover.check(&key).await }
         })
         .await;
     }
 }
 
-struct Keeper {
+struct GateRemover {
     client: Client,
     pods: Arc<Pods>,
     view: Arc<View>,
     metrics: Metrics,
-    /// The pods whose gate was removed here, by UID: they need no other wake-up.
+    /// The UIDs of pods whose gate was removed here. They need no wake-up.
     opened: HashMap<PodKey, String>,
 }
 
-async fn open(keeper: &Keeper, key: &PodKey) -> Done {
-    let Keeper {
-        client,
-        pods,
-        view,
-        metrics,
-        opened,
-    } = keeper;
-    let Some(pod) = pods.get(key) else {
-        opened.pin().remove(key);
-        return Done::Well;
-    };
-    if is_placed(&pod) || pod.metadata.deletion_timestamp.is_some() {
-        opened.pin().remove(key);
-        return Done::Well;
-    }
-    let uid = pod.metadata.uid.clone().unwrap_or_default();
-    let Verdict::Granted(claims) = Verdict::of(&pod, view) else {
-        return Done::Well;
-    };
-    let api: Api<Pod> = Api::namespaced(client.clone(), &key.0);
-    let (patch, what) = match gate_removal(&pod) {
-        Some(patch) => (Patch::Json::<Pod>(patch), "gate"),
-        None if is_touched(&pod) || opened.pin().get(key) == Some(&uid) => return Done::Well,
-        None => {
-            let touch = json!({"metadata": {
-                "uid": pod.metadata.uid,
-                "annotations": {ANNOTATION_TOUCHED: clock::display(clock::now())},
-            }});
-            match serde_json::from_value(touch) {
-                Ok(touch) => (Patch::Merge(touch), "wake-up"),
-                Err(_) => return Done::Well,
-            }
-        }
-    };
-    let answer = api.patch_metadata(&key.1, &PatchParams::default(), &patch).await;
-    metrics.count_write(what, &answer);
-    match answer {
-        Ok(_) => {
-            opened.pin().insert(key.clone(), uid);
-            info!(pod = %format!("{}/{}", key.0, key.1), what, "the way is open for a pod");
-            if let Some(claim) = claims.first().and_then(|(id, _)| view.claim(id)) {
-                let since = claim.status.decided_at.as_ref().map(|at| at.0);
-                let took = since.and_then(|at| Duration::try_from(jiff::Timestamp::now() - at).ok());
-                if let Some(took) = took {
-                    let labels = [claim.dataset.namespace.as_str(), claim.dataset.name.as_str()];
-                    metrics
-                        .gate_seconds
-                        .with_label_values(&labels)
-                        .observe(took.as_secs_f64());
+impl GateRemover {
+    async fn check(&self, key: &PodKey) -> Outcome {
+        let pod = self.pods.get(key);
+        let Some(pod) = pod.filter(|pod| !pod.is_bound() && !pod.is_ending) else {
+            self.opened.pin().remove(key);
+            return Outcome::Done;
+        };
+        let Verdict::Granted(claims) = Verdict::of(&pod.source, &key.namespace, &self.view) else {
+            return Outcome::Done;
+        };
+        let (patch, what) = match gate_removal(&pod) {
+            Some(patch) => (Patch::Json::<Pod>(patch), "gate"),
+            None if pod.was_woken || self.opened.pin().get(key) == Some(&pod.uid) => return Outcome::Done,
+            None => (Patch::Merge(wake_up(&pod)), "wake-up"),
+        };
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), &key.namespace);
+        let answer = api
+            .patch_metadata(&key.name, &PatchParams::default(), &patch)
+            .await;
+        self.metrics.count_write(what, &answer);
+        match answer {
+            Ok(_) => {
+                self.opened.pin().insert(key.clone(), pod.uid.clone());
+                info!(pod = %key, what, "a pod may be scheduled now");
+                if let Some((claim, _)) = claims.first() {
+                    self.measure(claim);
                 }
+                Outcome::Done
             }
-            Done::Well
+            // The pod was deleted, or created again under its name, or its gates were changed. The watch reports it, and the
+            // pod is checked again.
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409 | 422) => {
+                debug!(pod = %key, %status, "a pod changed before its gate was removed");
+                Outcome::Done
+            }
+            Err(error) => {
+                warn!(pod = %key, %error, what, "a pod's gate could not be removed");
+                Outcome::Failed
+            }
         }
-        // Gone, made again under its name, or its gates were changed: the watch tells, and the pod is looked at
-        // again.
-        Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409 | 422) => {
-            debug!(pod = %format!("{}/{}", key.0, key.1), %status, "a pod changed before its gate was removed");
-            Done::Well
-        }
-        Err(error) => {
-            warn!(pod = %format!("{}/{}", key.0, key.1), %error, what, "could not open the way for a pod");
-            Done::Failed
+    }
+
+    /// Measures how long ago a pod's claim was granted.
+    fn measure(&self, claim: &ClaimId) {
+        let Some(claim) = self.view.claim(claim) else {
+            return;
+        };
+        let granted = claim.status.decided_at.as_ref().map(|at| at.0);
+        let took = granted.and_then(|at| Duration::try_from(jiff::Timestamp::now() - at).ok());
+        if let Some(took) = took {
+            let labels = [claim.dataset.namespace.as_str(), claim.dataset.name.as_str()];
+            let seconds = self.metrics.gate_seconds.with_label_values(&labels);
+            seconds.observe(took.as_secs_f64());
         }
     }
 }
 
-/// Whether a pod has a node.
-pub fn is_placed(pod: &Pod) -> bool {
-    pod.spec
-        .as_ref()
-        .and_then(|spec| spec.node_name.as_deref())
-        .is_some_and(|node| !node.is_empty())
+/// A change of exactly this pod that has no other purpose than to wake the scheduler up.
+fn wake_up(pod: &ManagedPod) -> Pod {
+    let mut patch = Pod::default();
+    patch.metadata.uid = Some(pod.uid.clone());
+    patch.metadata.annotations = Some([(ANNOTATION_WOKEN.to_owned(), rfc3339(clock::now()))].into());
+    patch
 }
 
-fn is_touched(pod: &Pod) -> bool {
-    pod.metadata
-        .annotations
-        .as_ref()
-        .is_some_and(|annotations| annotations.contains_key(ANNOTATION_TOUCHED))
-}
-
-/// Removes our gate from exactly this pod with exactly these gates; none if it has none of ours.
-fn gate_removal(pod: &Pod) -> Option<JsonPatch> {
-    let gates = pod.spec.as_ref()?.scheduling_gates.as_ref()?;
-    let at = gates.iter().position(|gate| gate.name == GATE)?;
+/// Removes our gate from exactly this pod with exactly these gates; `None` if it doesn't have our gate.
+fn gate_removal(pod: &ManagedPod) -> Option<JsonPatch> {
+    let at = pod.gate?;
     let path = |path: String| PointerBuf::parse(path).ok();
     Some(JsonPatch(vec![
         PatchOperation::Test(TestOperation {
             path: path("/metadata/uid".to_owned())?,
-            value: json!(pod.metadata.uid.as_deref()?),
+            value: json!(pod.uid),
         }),
         PatchOperation::Test(TestOperation {
             path: path(format!("/spec/schedulingGates/{at}/name"))?,
@@ -184,11 +161,11 @@ mod tests {
 
     #[test]
     fn only_our_gate_is_removed_and_only_from_this_pod() {
-        let pod: Pod = serde_json::from_value(json!({
+        let read = |object| ManagedPod::read(&serde_json::from_value(object).unwrap(), None);
+        let pod = read(json!({
             "metadata": {"name": "train", "uid": "u1"},
             "spec": {"containers": [], "schedulingGates": [{"name": "other.example/gate"}, {"name": GATE}]},
-        }))
-        .unwrap();
+        }));
         let patch = serde_json::to_value(gate_removal(&pod).unwrap()).unwrap();
         assert_eq!(
             patch,
@@ -198,8 +175,7 @@ mod tests {
                 {"op": "remove", "path": "/spec/schedulingGates/1"},
             ])
         );
-        let free: Pod =
-            serde_json::from_value(json!({"metadata": {"uid": "u1"}, "spec": {"containers": []}})).unwrap();
+        let free = read(json!({"metadata": {"uid": "u1"}, "spec": {"containers": []}}));
         assert!(gate_removal(&free).is_none());
     }
 }

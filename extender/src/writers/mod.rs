@@ -1,11 +1,11 @@
-//! What is told to the cluster after it is committed: statuses, gates and Events. None of it decides anything, and
-//! all of it can be made again from what is committed.
+//! Writes to the cluster what the view says: statuses, scheduling gates and Events. None of it decides anything, and all of
+//! it can be written again from what is committed.
 
-mod announcer;
+mod events;
 mod gates;
-mod keyed;
 mod statuses;
+mod work_queue;
 
-pub use announcer::Announcer;
-pub use gates::{Gates, is_placed};
+pub use events::Events;
+pub use gates::Gates;
 pub use statuses::{StatusKey, Statuses};

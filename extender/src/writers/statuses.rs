@@ -1,78 +1,80 @@
-//! Statuses: views of what is committed, written behind it, coalesced. A pod's own claim object is made here too,
-//! since it is such a view.
+//! Writes the statuses of claims, blocks and datasets: copies of the view, behind it by a moment, with frequent changes merged.
+//! The claim objects of pods are created here, too, since they are nothing but such copies.
 
 use std::{sync::Arc, time::Duration};
 
-use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::OwnerReference};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{
     Api, Client,
     api::{Patch, PatchParams, PostParams},
     core::NamespaceResourceScope,
 };
-use privatekube_api::{DatasetKey, PrivacyBudgetClaim, PrivateDataBlock, PrivateDataset, claim_spec};
-use privatekube_policy::{ClaimId, Phase};
+use privatekube_api::{
+    ClaimPhase, DatasetKey, ManagedPod, PodKey, PrivacyBudgetClaim, PrivateDataBlock, PrivateDataset,
+    Subject, SubjectKind, claim_spec,
+};
+use privatekube_policy::ClaimId;
+use privatekube_view::View;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::json;
 use tracing::{debug, warn};
 
-use super::announcer::Announcer;
-use super::keyed::{Done, Marked, Marker, keyed, work};
-use crate::{
-    metrics::Metrics,
-    pods::{Pods, written_annotations},
-    subject::{Subject, SubjectKind},
-    view::View,
+use super::{
+    events::Events,
+    work_queue::{Outcome, Receiver, Sender, work, work_queue},
 };
+use crate::{metrics::Metrics, pods::Pods};
 
-/// Statuses that are written at the same time.
+/// How many statuses are written at the same time.
 const MOST_AT_ONCE: usize = 8;
-/// How long a status that changes often rests between two writes.
+/// How long a status that changes often isn't written again.
 const REST: Duration = Duration::from_millis(400);
 
-/// An object whose status is a view.
+/// An object whose status is to be written.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum StatusKey {
-    /// A claim by its name in the ledger.
+    /// A claim, by its name in the ledger.
     Claim(ClaimId),
-    /// A block by its dataset and name.
+    /// A block, by its dataset and name.
     Block(DatasetKey, String),
     /// A dataset.
     Dataset(DatasetKey),
 }
 
-/// Takes objects whose status changed.
+/// Queues objects whose status has changed in the view.
 #[derive(Clone, Debug)]
-pub struct Statuses(Marker<StatusKey>);
+pub struct Statuses(Sender<StatusKey>);
 
 impl Statuses {
-    /// The statuses, and what to write.
-    pub fn new() -> (Self, Marked<StatusKey>) {
-        let (marker, marks) = keyed();
-        (Self(marker), marks)
+    /// A handle, and the queue that [`Self::run`] works off.
+    pub fn new() -> (Self, Receiver<StatusKey>) {
+        let (sender, receiver) = work_queue();
+        (Self(sender), receiver)
     }
 
-    /// Writes the object's status soon.
+    /// Queues an object: its status is written soon.
     pub fn write(&self, key: StatusKey) {
-        self.0.mark(key);
+        self.0.add(key);
     }
 
-    /// Works until all of [`Statuses`] are gone.
+    /// Works the queue off until all handles are dropped.
     pub async fn run(
         client: Client,
         pods: Arc<Pods>,
         view: Arc<View>,
         metrics: Metrics,
-        announcer: Announcer,
-        marks: Marked<StatusKey>,
+        events: Events,
+        queue: Receiver<StatusKey>,
     ) {
+        let depth = metrics.queue_length.with_label_values(&["statuses"]);
         let writer = Arc::new(Writer {
             client,
             pods,
             view,
             metrics,
-            announcer,
+            events,
         });
-        work(marks, MOST_AT_ONCE, |key| {
+        work(queue, MOST_AT_ONCE, depth, |key| {
             let writer = Arc::clone(&writer);
             async move {
                 match key {
@@ -91,40 +93,40 @@ struct Writer {
     pods: Arc<Pods>,
     view: Arc<View>,
     metrics: Metrics,
-    announcer: Announcer,
+    events: Events,
 }
 
 impl Writer {
-    async fn claim(&self, id: &ClaimId) -> Done {
+    async fn claim(&self, id: &ClaimId) -> Outcome {
         let Some(claim) = self.view.claim(id) else {
-            return Done::Well;
+            return Outcome::Done;
         };
         let subject = &claim.subject;
         let name = subject.claim_name();
         let api: Api<PrivacyBudgetClaim> = Api::namespaced(self.client.clone(), &subject.namespace);
-        if subject.kind == SubjectKind::Pod && !self.announcer.is_made(id) {
+        if subject.kind == SubjectKind::Pod && !self.events.has_claim_object(id) {
             let Some(object) = self.object(subject, &name) else {
-                return Done::Well;
+                return Outcome::Done;
             };
             let answer = api.create(&PostParams::default(), &object).await;
             self.metrics.count_write("claim", &answer);
             match answer {
-                Ok(made) => self
-                    .announcer
-                    .made(id, made.metadata.uid.as_deref().unwrap_or_default()),
-                // The watch tells its UID.
+                Ok(created) => self
+                    .events
+                    .claim_object_created(id, created.metadata.uid.as_deref().unwrap_or_default()),
+                // It exists. The watch reports its UID.
                 Err(kube::Error::Api(status)) if status.code == 409 => {}
-                // Its namespace is going, and the pod with it; or the API server has only just started, and knows no
-                // rights yet. As long as the pod is there, it is tried again.
+                // Its namespace is being deleted, and the pod with it; or the API server has only just started and hasn't
+                // read any roles yet. It is tried again for as long as the pod exists.
                 Err(kube::Error::Api(status)) if matches!(status.code, 403 | 404) => {
-                    debug!(claim = %id, %status, "a pod's claim object is not made yet");
-                    return Done::Failed;
+                    debug!(claim = %id, %status, "a pod's claim object is not created yet");
+                    return Outcome::Failed;
                 }
                 Err(error) => return failed("claim object", id.as_str(), &error),
             }
         }
         let uid = (subject.kind == SubjectKind::Claim).then_some(subject.uid.as_str());
-        let rest = if claim.phase == Phase::Waiting {
+        let rest = if claim.phase == ClaimPhase::Waiting {
             REST
         } else {
             Duration::ZERO
@@ -133,32 +135,33 @@ impl Writer {
             .await
     }
 
-    /// The claim object that shows what a pod asks, owned by the pod; none if the pod is gone.
+    /// The claim object that shows a pod's own claim, owned by the pod; `None` if the pod is gone.
     fn object(&self, subject: &Subject, name: &str) -> Option<PrivacyBudgetClaim> {
-        let pod = self
-            .pods
-            .get(&(subject.namespace.clone(), subject.name.clone()))?;
-        if pod.metadata.uid.as_deref() != Some(&subject.uid) || pod.metadata.deletion_timestamp.is_some() {
+        let pod = self.pods.get(&PodKey {
+            namespace: subject.namespace.clone(),
+            name: subject.name.clone(),
+        })?;
+        if pod.uid != subject.uid || pod.is_ending {
             return None;
         }
-        let spec = claim_spec(&written_annotations(&pod))?;
+        let spec = claim_spec(&pod.annotations)?;
         let mut object = PrivacyBudgetClaim::new(name, spec);
         object.metadata.owner_references = Some(vec![owner(&pod)]);
         Some(object)
     }
 
-    async fn block(&self, dataset: &DatasetKey, name: &str) -> Done {
+    async fn block(&self, dataset: &DatasetKey, name: &str) -> Outcome {
         let Some(block) = self.view.block(&(dataset.clone(), name.to_owned())) else {
-            return Done::Well;
+            return Outcome::Done;
         };
         let api: Api<PrivateDataBlock> = Api::namespaced(self.client.clone(), &dataset.namespace);
         self.patch(&api, name, None, &block.status, "block status", REST)
             .await
     }
 
-    async fn dataset(&self, key: &DatasetKey) -> Done {
+    async fn dataset(&self, key: &DatasetKey) -> Outcome {
         let Some(dataset) = self.view.dataset(key) else {
-            return Done::Well;
+            return Outcome::Done;
         };
         let api: Api<PrivateDataset> = Api::namespaced(self.client.clone(), &key.namespace);
         self.patch(&api, &key.name, None, &dataset.status, "dataset status", REST)
@@ -173,14 +176,14 @@ impl Writer {
         status: &S,
         what: &'static str,
         rest: Duration,
-    ) -> Done
+    ) -> Outcome
     where
         K: kube::Resource<Scope = NamespaceResourceScope> + Clone + DeserializeOwned + std::fmt::Debug,
         S: Serialize + Sync,
     {
         let mut patch = json!({"status": status});
         if let Some(uid) = uid {
-            // Refused if the object was made again under its name.
+            // The API server refuses the write if another object was created under this name.
             patch["metadata"] = json!({"uid": uid});
         }
         let answer = api
@@ -188,26 +191,26 @@ impl Writer {
             .await;
         self.metrics.count_write(what, &answer);
         match answer {
-            Ok(_) if rest.is_zero() => Done::Well,
-            Ok(_) => Done::Rest(rest),
-            // Gone, or made again under its name.
-            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Done::Well,
+            Ok(_) if rest.is_zero() => Outcome::Done,
+            Ok(_) => Outcome::DoneUntil(rest),
+            // Deleted, or created again under its name.
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Outcome::Done,
             Err(error) => failed(what, name, &error),
         }
     }
 }
 
-fn failed(what: &str, name: &str, error: &kube::Error) -> Done {
+fn failed(what: &str, name: &str, error: &kube::Error) -> Outcome {
     warn!(what, name, %error, "a write failed and is tried again");
-    Done::Failed
+    Outcome::Failed
 }
 
-fn owner(pod: &Pod) -> OwnerReference {
+fn owner(pod: &ManagedPod) -> OwnerReference {
     OwnerReference {
         api_version: "v1".into(),
         kind: "Pod".into(),
-        name: pod.metadata.name.clone().unwrap_or_default(),
-        uid: pod.metadata.uid.clone().unwrap_or_default(),
+        name: pod.key.name.clone(),
+        uid: pod.uid.clone(),
         controller: Some(true),
         block_owner_deletion: Some(false),
     }

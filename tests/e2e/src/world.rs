@@ -18,7 +18,7 @@ use kube::{
 };
 use privatekube_api::{ClaimPhase, DatasetKey, PrivacyBudgetClaim, PrivateDataBlock};
 use privatekube_cluster::{Cluster, Config, Extender, Part};
-use privatekube_extender::KubernetesStore;
+use privatekube_kubernetes::KubernetesStore;
 use privatekube_ledger::{Entry, Replay, Store};
 use privatekube_policy::{BlockState, ClaimId, Phase};
 use serde::de::DeserializeOwned;

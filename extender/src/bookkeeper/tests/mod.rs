@@ -5,16 +5,18 @@ mod claims;
 
 use std::sync::Arc;
 
-use privatekube_api::{DatasetKey, PrivacyBudgetClaim, PrivateDataBlock, PrivateDataset};
-use privatekube_policy::{BlockId, ClaimId, Composition, DatasetRules, Phase, Policy, Unlocking};
+use privatekube_api::{
+    ClaimPhase, DatasetKey, PrivacyBudgetClaim, PrivateDataBlock, PrivateDataset, Subject,
+};
+use privatekube_policy::{BlockId, ClaimId, Composition, DatasetRules, Engine, Phase, Policy, Unlocking};
 use serde_json::{Value, json};
 
 pub use self::api_server::ApiServer;
-use super::{Bookkeeper, BookkeeperError, Desk, Message};
+use super::{Bookkeeper, ClaimInput, Message, WriterError};
 use crate::{
+    handles::Handles,
     metrics::Metrics,
-    subject::Subject,
-    writers::{Announcer, Gates, Statuses},
+    writers::{Events, Gates, Statuses},
 };
 
 pub const NAMESPACE: &str = "data";
@@ -31,17 +33,18 @@ struct World {
     announced: Box<dyn FnMut() -> bool>,
 }
 
-/// A desk at which `server` is read, and what takes the next Event that was announced there.
-pub fn desk(server: &ApiServer) -> (Desk, Box<dyn FnMut() -> bool>) {
-    let (announcer, mut inbox) = Announcer::new();
-    let desk = Desk {
+/// Handles to `server`, and what takes the next Event that was queued.
+pub fn handles(server: &ApiServer) -> (Handles, Box<dyn FnMut() -> bool>) {
+    let metrics = Metrics::new().unwrap();
+    let (events, mut queue) = Events::new(metrics.clone());
+    let handles = Handles {
         client: server.client(),
         view: Arc::default(),
         pods: Arc::default(),
         statuses: Statuses::new().0,
         gates: Gates::new().0,
-        announcer,
-        metrics: Metrics::new().unwrap(),
+        events,
+        metrics,
         defaults: DatasetRules {
             policy: Policy::Dpf,
             unlocking: Unlocking::Immediate,
@@ -50,7 +53,7 @@ pub fn desk(server: &ApiServer) -> (Desk, Box<dyn FnMut() -> bool>) {
         writer: "test".into(),
         most_blocks_measured: 10,
     };
-    (desk, Box::new(move || inbox.try_recv().is_ok()))
+    (handles, Box::new(move || queue.try_recv().is_ok()))
 }
 
 pub fn key() -> DatasetKey {
@@ -63,25 +66,25 @@ pub fn key() -> DatasetKey {
 impl World {
     fn new() -> Self {
         let server = ApiServer::default();
-        let (desk, announced) = desk(&server);
+        let (handles, announced) = handles(&server);
         Self {
             server,
-            books: Bookkeeper::new(desk, key()),
+            books: Bookkeeper::new(handles, key()),
             announced,
         }
     }
 
     async fn take<const N: usize>(&mut self, batch: [Message; N]) {
-        self.books.take(Vec::from(batch)).await.unwrap();
+        self.books.handle(Vec::from(batch)).await.unwrap();
     }
 
     fn phase(&self, claim: &ClaimId) -> Option<Phase> {
-        self.books.engine().unwrap()?.phase(claim)
+        self.books.writer.engine().unwrap()?.phase(claim)
     }
 
     /// What its object says of a claim: phase, reason and message.
-    fn said(&self, claim: &ClaimId) -> (Phase, String, String) {
-        let view = self.books.desk.view.claim(claim).unwrap();
+    fn said(&self, claim: &ClaimId) -> (ClaimPhase, String, String) {
+        let view = self.books.handles.view.claim(claim).unwrap();
         let status = &view.status;
         for condition in &status.conditions {
             assert_eq!(Some(&condition.reason), status.reason.as_ref());
@@ -91,8 +94,12 @@ impl World {
         (view.phase, text(&status.reason), text(&status.message))
     }
 
+    fn engine(&self) -> &Engine {
+        self.books.writer.engine().unwrap().unwrap()
+    }
+
     fn blocks_of(&self, claim: &ClaimId) -> Vec<String> {
-        let engine = self.books.engine().unwrap().unwrap();
+        let engine = self.engine();
         engine.blocks_of(claim).map(ToString::to_string).collect()
     }
 }
@@ -137,9 +144,9 @@ fn claim_with(name: &str, spec: &Value) -> (ClaimId, Message) {
     let spec = spec.as_object().unwrap().clone();
     object["spec"].as_object_mut().unwrap().extend(spec);
     let object: PrivacyBudgetClaim = serde_json::from_value(object).unwrap();
-    let subject = Subject::shown_by(&object).unwrap();
+    let subject = Subject::of_object(&object).unwrap();
     let request = Arc::new(object.request().unwrap());
-    (subject.id(), Message::Claim { subject, request })
+    (subject.id(), Message::Requested(ClaimInput { subject, request }))
 }
 
 fn epsilon(epsilon: &str) -> Value {
@@ -152,7 +159,7 @@ async fn a_claim_is_not_matched_with_a_block_that_was_deleted_before_it_came() {
     for name in ["a", "b"] {
         let block = block(name, name, Some("10"));
         world.server.put(BLOCKS, &*block);
-        world.take([Message::Block(block)]).await;
+        world.take([Message::BlockApplied(block)]).await;
     }
     world.server.delete(BLOCKS, "b");
     let (id, asks) = claim("c", &epsilon("1"));
@@ -165,7 +172,7 @@ async fn a_block_that_was_made_again_is_not_gone_with_the_one_before_it() {
     let mut world = World::new();
     let (old, new) = (block("a", "1", Some("10")), block("a", "2", Some("10")));
     world.server.put(BLOCKS, &*old);
-    world.take([Message::Block(Arc::clone(&old))]).await;
+    world.take([Message::BlockApplied(Arc::clone(&old))]).await;
     let (spent, asks) = claim("first", &epsilon("9"));
     world.take([asks]).await;
     world.server.put(BLOCKS, &*new);
@@ -174,8 +181,8 @@ async fn a_block_that_was_made_again_is_not_gone_with_the_one_before_it() {
     assert_eq!(world.phase(&spent), Some(Phase::Granted));
     assert_eq!(world.phase(&id), Some(Phase::Waiting));
     // The watch comes this far only now.
-    world.take([Message::BlockGone(old)]).await;
-    world.take([Message::Block(new)]).await;
+    world.take([Message::BlockDeleted(old)]).await;
+    world.take([Message::BlockApplied(new)]).await;
     assert_eq!(world.phase(&id), Some(Phase::Waiting));
 }
 
@@ -192,13 +199,16 @@ async fn a_claim_is_weighed_by_the_dataset_that_was_made_before_it_came() {
     world.server.put(DATASETS, &*old);
     world.server.put(BLOCKS, &*block);
     world
-        .take([Message::Dataset(Arc::clone(&old)), Message::Block(block)])
+        .take([
+            Message::DatasetApplied(Arc::clone(&old)),
+            Message::BlockApplied(block),
+        ])
         .await;
     world.server.put(DATASETS, &*new);
     let (id, asks) = claim("c", &epsilon("1"));
     // The watch comes this far only now.
-    world.take([Message::DatasetGone(old), asks]).await;
-    let engine = world.books.engine().unwrap().unwrap();
+    world.take([Message::DatasetDeleted(old), asks]).await;
+    let engine = world.engine();
     assert_eq!(engine.claim(&id).unwrap().arrival.weight.get(), 3);
 }
 
@@ -208,7 +218,7 @@ async fn a_ledger_begins_with_the_rules_of_its_first_entry() {
     let block = block("a", "a", None);
     world.server.put(BLOCKS, &*block);
     // It states no budget, so that it waits for its dataset.
-    world.take([Message::Block(block)]).await;
+    world.take([Message::BlockApplied(block)]).await;
     assert_eq!(world.server.all(ENTRIES).len(), 0);
     let dataset = dataset(
         "1",
@@ -216,9 +226,9 @@ async fn a_ledger_begins_with_the_rules_of_its_first_entry() {
         &json!({"policy": "FCFS", "guarantee": {"epsilon": 10, "delta": 0}}),
     );
     world.server.put(DATASETS, &*dataset);
-    world.take([Message::Dataset(dataset)]).await;
+    world.take([Message::DatasetApplied(dataset)]).await;
     assert_eq!(world.server.all(ENTRIES).len(), 1);
-    let engine = world.books.engine().unwrap().unwrap();
+    let engine = world.engine();
     assert_eq!(engine.rules().policy, Policy::Fcfs { refusing: false });
     assert!(engine.block(&BlockId::from("a")).is_some());
 }
@@ -232,7 +242,7 @@ async fn another_guarantee_of_the_dataset_is_for_blocks_to_come() {
     world.server.put(DATASETS, &*before);
     world.server.put(BLOCKS, &*first);
     world
-        .take([Message::Dataset(before), Message::Block(first)])
+        .take([Message::DatasetApplied(before), Message::BlockApplied(first)])
         .await;
     for (name, dataset) in [
         ("b", dataset("1", 2, &guarantee(20))),
@@ -242,9 +252,9 @@ async fn another_guarantee_of_the_dataset_is_for_blocks_to_come() {
         world.server.put(DATASETS, &*dataset);
         world.server.put(BLOCKS, &*block);
         world
-            .take([Message::Dataset(dataset), Message::Block(block)])
+            .take([Message::DatasetApplied(dataset), Message::BlockApplied(block)])
             .await;
-        let problem = &world.books.blocks["a"].problem;
+        let problem = &world.books.intake.objects().block("a").unwrap().problem;
         assert_eq!(*problem, None);
     }
     let (id, asks) = claim("c", &epsilon("1"));
@@ -257,11 +267,19 @@ async fn a_block_that_is_gone_is_not_measured() {
     let mut world = World::new();
     let block = block("a", "a", Some("10"));
     world.server.put(BLOCKS, &*block);
-    world.take([Message::Block(Arc::clone(&block))]).await;
-    let measured = |world: &World| world.books.desk.metrics.text().unwrap().contains("block=\"a\"");
+    world.take([Message::BlockApplied(Arc::clone(&block))]).await;
+    let measured = |world: &World| {
+        world
+            .books
+            .handles
+            .metrics
+            .text()
+            .unwrap()
+            .contains("block=\"a\"")
+    };
     assert!(measured(&world));
     world.server.delete(BLOCKS, "a");
-    world.take([Message::BlockGone(block)]).await;
+    world.take([Message::BlockDeleted(block)]).await;
     assert!(!measured(&world));
 }
 
@@ -271,10 +289,10 @@ async fn a_dataset_that_goes_with_its_namespace_leaves_no_gauge() {
     let block = block("a", "a", Some("10"));
     world.server.put(BLOCKS, &*block);
     world
-        .take([Message::Block(block), claim("c", &epsilon("1")).1])
+        .take([Message::BlockApplied(block), claim("c", &epsilon("1")).1])
         .await;
     let gauges = |world: &World| -> Vec<String> {
-        let text = world.books.desk.metrics.text().unwrap();
+        let text = world.books.handles.metrics.text().unwrap();
         let gauges = ["blocks", "claims", "ledger_sequence", "block_epsilon"];
         let gauges = gauges.map(|gauge| format!("privatekube_{gauge}{{"));
         let lines = text.lines();
@@ -285,8 +303,8 @@ async fn a_dataset_that_goes_with_its_namespace_leaves_no_gauge() {
     };
     assert_eq!(gauges(&world).len(), 7);
     // The server knows no namespace.
-    let lost = BookkeeperError::Lost(world.books.dataset.clone(), 1);
-    world.books.ends(lost).await.unwrap();
+    let lost = WriterError::Lost(world.books.dataset.clone(), 1);
+    world.books.end(lost).await.unwrap();
     assert_eq!(gauges(&world), [""; 0]);
 }
 
@@ -295,18 +313,18 @@ async fn no_ledger_begins_for_a_dataset_that_is_gone() {
     let mut world = World::new();
     let old = dataset("1", 1, &json!({}));
     world.server.put(DATASETS, &*old);
-    world.take([Message::Dataset(Arc::clone(&old))]).await;
+    world.take([Message::DatasetApplied(Arc::clone(&old))]).await;
     world.server.delete(DATASETS, DATASET);
-    world.take([Message::DatasetGone(old)]).await;
-    assert!(world.books.desk.view.dataset(&world.books.dataset).is_none());
+    world.take([Message::DatasetDeleted(old)]).await;
+    assert!(world.books.handles.view.dataset(&world.books.dataset).is_none());
     let (id, asks) = claim("c", &epsilon("1"));
     world.take([asks]).await;
     assert_eq!(world.said(&id).1, "DatasetUnknown");
     assert_eq!(world.server.all(ENTRIES).len(), 0);
     let new = dataset("2", 1, &json!({"policy": "FCFS"}));
     world.server.put(DATASETS, &*new);
-    world.take([Message::Dataset(new)]).await;
-    let engine = world.books.engine().unwrap().unwrap();
+    world.take([Message::DatasetApplied(new)]).await;
+    let engine = world.engine();
     assert_eq!(engine.rules().policy, Policy::Fcfs { refusing: false });
     assert_eq!(world.said(&id).1, "TooFewBlocks");
 }

@@ -9,7 +9,7 @@ use kube::{Api, Client, api::PostParams};
 use privatekube_api::{ClaimPhase, DatasetKey, PrivacyLedgerEntry, entry_name};
 use privatekube_cluster::{Extender, ExtenderOptions, Part, User};
 use privatekube_e2e::{Scene, World, block, dataset, eventually, pod};
-use privatekube_extender::KubernetesStore;
+use privatekube_kubernetes::KubernetesStore;
 use privatekube_ledger::{Entry, Hash, Ledger, Store};
 use privatekube_policy::{Event, Phase};
 use serde_json::{Value, json};

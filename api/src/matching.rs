@@ -1,0 +1,213 @@
+//! Matching: which blocks a request gets, and how much budget it demands on each.
+//!
+//! A pure function of the request and of the blocks that exist. Whoever calls it decides when: the extender matches a
+//! claim when it arrives and, while too few blocks match, again when blocks are added or deleted.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1;
+use privatekube_policy::{BlockId, Composition, Demand};
+
+use crate::{BudgetRequest, ClaimRequest, DemandRequest, Dimensions, Selector};
+
+/// A block as far as matching needs it.
+#[derive(Clone, Copy, Debug)]
+pub struct Candidate<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// What a selector reads.
+    pub dimensions: &'a Dimensions,
+    /// When its object was created. A request for the newest blocks goes by this; a block without it is the oldest.
+    pub created: Option<&'a v1::Time>,
+}
+
+/// The demands of a request on the blocks that exist, `blocks` in the order of their names. Empty if none matches.
+///
+/// A selector that errs on a block (its dimension has another type, for example) doesn't match that block. The error says
+/// why the request's budget can't be accounted for under `composition`.
+pub fn match_blocks<'a>(
+    request: &ClaimRequest,
+    blocks: impl IntoIterator<Item = Candidate<'a>>,
+    composition: &Composition,
+) -> Result<Vec<Demand>, String> {
+    match &request.demand {
+        DemandRequest::PerBlock(budgets) => {
+            let known: std::collections::BTreeSet<&str> =
+                blocks.into_iter().map(|block| block.name).collect();
+            per_block_demands(budgets, composition, |name| known.contains(name))
+        }
+        DemandRequest::Selected {
+            selector,
+            max,
+            budget,
+            ..
+        } => {
+            let budget = budget.demand(composition).map_err(|error| error.to_string())?;
+            let blocks = select(selector.as_ref(), *max, blocks);
+            Ok(if blocks.is_empty() {
+                Vec::new()
+            } else {
+                vec![Demand { blocks, budget }]
+            })
+        }
+    }
+}
+
+/// The names of the blocks that `selector` selects: all of them, or the `max` newest. Of blocks created at the same time,
+/// the one whose name sorts last counts as the newer.
+fn select<'a>(
+    selector: Option<&Selector>,
+    max: Option<u32>,
+    blocks: impl IntoIterator<Item = Candidate<'a>>,
+) -> Vec<BlockId> {
+    let selects = |block: &Candidate<'_>| {
+        selector.is_none_or(|selector| selector.matches(block.dimensions).unwrap_or(false))
+    };
+    let mut matching: Vec<Candidate<'a>> = blocks.into_iter().filter(selects).collect();
+    if let Some(max) = max.and_then(|max| usize::try_from(max).ok()) {
+        let created = |block: &Candidate<'_>| block.created.map(|time| time.0);
+        matching.sort_by(|a, b| created(b).cmp(&created(a)).then_with(|| b.name.cmp(a.name)));
+        matching.truncate(max);
+        matching.sort_by_key(|block| block.name);
+    }
+    matching.iter().map(|block| BlockId::from(block.name)).collect()
+}
+
+/// Budgets by block name as demands, on those blocks that `is_known`; equal budgets become one demand. The budgets of the
+/// other blocks must be valid, too.
+pub fn per_block_demands(
+    budgets: &BTreeMap<String, BudgetRequest>,
+    composition: &Composition,
+    is_known: impl Fn(&str) -> bool,
+) -> Result<Vec<Demand>, String> {
+    let mut demands: Vec<Demand> = Vec::new();
+    for (name, budget) in budgets {
+        let budget = budget
+            .demand(composition)
+            .map_err(|error| format!("block {name}: {error}"))?;
+        if !is_known(name) {
+            continue;
+        }
+        let block = BlockId::from(name.as_str());
+        match demands.iter_mut().find(|demand| demand.budget == budget) {
+            Some(demand) => demand.blocks.push(block),
+            None => demands.push(Demand {
+                blocks: vec![block],
+                budget,
+            }),
+        }
+    }
+    Ok(demands)
+}
+
+impl ClaimRequest {
+    /// How many blocks must match before the claim can be granted.
+    #[must_use]
+    pub fn min_blocks(&self) -> u32 {
+        match &self.demand {
+            DemandRequest::Selected { min, .. } => *min,
+            // An object of 1.5 MiB, etcd's limit, names far fewer than 2^32 blocks.
+            DemandRequest::PerBlock(budgets) => u32::try_from(budgets.len()).unwrap_or(u32::MAX),
+        }
+    }
+}
+
+/// How many blocks demands are on.
+#[must_use]
+pub fn block_count(demands: &[Demand]) -> usize {
+    demands.iter().map(|demand| demand.blocks.len()).sum()
+}
+
+/// Whether demands are on at least `min_blocks` blocks.
+#[must_use]
+pub fn are_enough(demands: &[Demand], min_blocks: u32) -> bool {
+    usize::try_from(min_blocks).is_ok_and(|min| block_count(demands) >= min)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::PrivacyBudgetClaim;
+
+    fn request(spec: serde_json::Value) -> ClaimRequest {
+        let mut object = json!({
+            "apiVersion": "privatekube.dev/v1alpha1",
+            "kind": "PrivacyBudgetClaim",
+            "metadata": {"namespace": "data", "name": "c"},
+            "spec": {"dataset": "taxi"},
+        });
+        let serde_json::Value::Object(spec) = spec else {
+            panic!("a spec is an object")
+        };
+        object["spec"].as_object_mut().unwrap().extend(spec);
+        let object: PrivacyBudgetClaim = serde_json::from_value(object).unwrap();
+        object.request().unwrap()
+    }
+
+    /// The blocks that `spec` matches among a to d, created at 1, 1, 3 and no time, in days 1, 2, "3" and none.
+    fn matched(spec: serde_json::Value) -> Result<Vec<Vec<String>>, String> {
+        let dimensions = |value: serde_json::Value| -> Dimensions { serde_json::from_value(value).unwrap() };
+        let at = |second: i64| v1::Time(jiff::Timestamp::from_second(second).unwrap());
+        let blocks = [
+            ("a", dimensions(json!({"day": 1})), Some(at(1))),
+            ("b", dimensions(json!({"day": 2})), Some(at(1))),
+            ("c", dimensions(json!({"day": "3"})), Some(at(3))),
+            ("d", dimensions(json!({})), None),
+        ];
+        let candidates = blocks.iter().map(|(name, dimensions, created)| Candidate {
+            name,
+            dimensions,
+            created: created.as_ref(),
+        });
+        let demands = match_blocks(&request(spec), candidates, &Composition::Basic)?;
+        Ok(demands
+            .into_iter()
+            .map(|demand| demand.blocks.iter().map(ToString::to_string).collect())
+            .collect())
+    }
+
+    fn epsilon(epsilon: &str) -> serde_json::Value {
+        json!({"epsilon": epsilon, "delta": "0"})
+    }
+
+    #[test]
+    fn a_request_without_a_selector_matches_every_block() {
+        let all = matched(json!({"budget": epsilon("1")})).unwrap();
+        assert_eq!(all, [["a", "b", "c", "d"]]);
+    }
+
+    #[test]
+    fn a_selector_matches_no_block_on_which_it_errs() {
+        let spec = json!({"budget": epsilon("1"), "selector": "block.day >= 2"});
+        assert_eq!(matched(spec).unwrap(), [["b"]]);
+        let none = json!({"budget": epsilon("1"), "selector": "block.day >= 9"});
+        assert!(matched(none).unwrap().is_empty());
+    }
+
+    #[test]
+    fn the_newest_blocks_go_by_creation_then_by_name() {
+        let newest = |max| matched(json!({"budget": epsilon("1"), "blocks": {"max": max}})).unwrap();
+        assert_eq!(newest(1), [["c"]]);
+        assert_eq!(newest(2), [["b", "c"]]);
+        assert_eq!(newest(3), [["a", "b", "c"]]);
+        assert_eq!(newest(9), [["a", "b", "c", "d"]]);
+    }
+
+    #[test]
+    fn budgets_by_block_are_demanded_of_known_blocks_and_equal_ones_are_one_demand() {
+        let spec =
+            json!({"perBlock": {"a": epsilon("1"), "b": epsilon("2"), "c": epsilon("1"), "x": epsilon("3")}});
+        assert_eq!(matched(spec.clone()).unwrap(), [vec!["a", "c"], vec!["b"]]);
+        assert_eq!(request(spec).min_blocks(), 4);
+    }
+
+    #[test]
+    fn a_budget_that_the_composition_cannot_account_for_is_an_error_that_names_the_block() {
+        let curve = json!({"renyi": [{"order": 4, "epsilon": "1"}]});
+        assert!(matched(json!({"budget": curve})).is_err());
+        let error = matched(json!({"perBlock": {"x": curve}})).unwrap_err();
+        assert!(error.starts_with("block x: "), "{error}");
+    }
+}

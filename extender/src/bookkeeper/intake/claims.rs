@@ -1,0 +1,124 @@
+//! Claims: queues requests until they are committed, matches them with blocks, and withdraws them.
+
+use privatekube_api::{are_enough, match_blocks};
+use privatekube_policy::{Arrival, ClaimId, Composition, Engine, Event, Phase};
+use tracing::debug;
+
+use super::{Intake, Intaken, Notice, invalid};
+use crate::bookkeeper::ClaimInput;
+
+impl Intake {
+    /// Queues a request, unless its claim is in the ledger or queued already.
+    pub(super) fn request(&mut self, input: ClaimInput, engine: Option<&Engine>, out: &mut Intaken) {
+        let id = input.subject.id();
+        if self.arriving.contains(&id) || self.unmatched.contains(&id) {
+            return;
+        }
+        let Some(engine) = engine else {
+            out.notices
+                .push(Notice::OutsideLedger(input.subject.clone(), self.why_held()));
+            self.arriving.push(input);
+            return;
+        };
+        match engine.claim(&id) {
+            None => self.arriving.push(input),
+            // In the ledger, but waiting for blocks: after a restart it has to be matched again.
+            Some(claim)
+                if claim.phase == Phase::Waiting
+                    && !are_enough(&claim.arrival.demands, claim.arrival.min_blocks) =>
+            {
+                self.unmatched.push(input);
+                self.blocks_changed = true;
+            }
+            Some(_) => {}
+        }
+    }
+
+    /// Withdraws a claim whose pod or object was deleted.
+    pub(super) fn withdraw(&mut self, claim: ClaimId, engine: Option<&Engine>, out: &mut Intaken) {
+        self.settle(&claim);
+        self.uses.forget(&claim);
+        self.arriving.remove(&claim);
+        match engine.and_then(|engine| engine.phase(&claim)) {
+            Some(Phase::Waiting | Phase::Granted) => out.events.push(Event::Withdraw { claim }.into()),
+            Some(_) => {}
+            None => {
+                debug!(%claim, "a claim was withdrawn before it came to the ledger");
+                out.notices.push(Notice::ClaimForgotten(claim));
+            }
+        }
+    }
+
+    /// Retires the blocks and withdraws the claims that the ledger knows and whose objects don't exist any more.
+    pub(super) fn end_deleted(
+        &self,
+        engine: Option<&Engine>,
+        exists: impl Fn(&ClaimId) -> bool,
+        out: &mut Intaken,
+    ) {
+        let Some(engine) = engine else {
+            return;
+        };
+        let retired = engine
+            .blocks()
+            .filter(|block| self.objects.block(block.as_str()).is_none())
+            .filter(|block| engine.block(block).is_some_and(|state| !state.retired))
+            .map(|block| Event::RetireBlock { block: block.clone() });
+        let withdrawn = engine
+            .claims()
+            .filter(|id| matches!(engine.phase(id), Some(Phase::Waiting | Phase::Granted)))
+            .filter(|id| !exists(id))
+            .map(|claim| Event::Withdraw { claim: claim.clone() });
+        out.events.extend(retired.chain(withdrawn).map(Into::into));
+    }
+
+    /// Matches the claims again that wait for more blocks. They stay queued until the match is committed.
+    pub(super) fn match_again(&mut self, composition: &Composition, out: &mut Intaken) {
+        for input in self.unmatched.iter() {
+            let id = input.subject.id();
+            // Its budget was understood when it arrived, and the composition never changes.
+            if let Ok(demands) = match_blocks(&input.request, self.objects.candidates(), composition)
+                && are_enough(&demands, input.request.min_blocks())
+            {
+                out.events.push(Event::Match { claim: id, demands }.into());
+            } else if self.oversized.remove(&id) {
+                // It matches fewer blocks than it needs now, so not too many.
+                out.notices.push(Notice::NotOversized(id));
+            }
+        }
+    }
+
+    /// A claim has its blocks now, or has ended: it is not matched again.
+    pub(super) fn settle(&mut self, claim: &ClaimId) {
+        self.unmatched.remove(claim);
+        self.oversized.remove(claim);
+    }
+
+    /// Makes arrivals of the queued requests.
+    pub(super) fn arrive(&mut self, composition: &Composition, out: &mut Intaken) {
+        let (weights, timeout) = (self.objects.weights(), self.objects.default_timeout());
+        for input in self.arriving.take() {
+            let request = &input.request;
+            let demands = match match_blocks(request, self.objects.candidates(), composition) {
+                Ok(demands) => demands,
+                Err(problem) => {
+                    out.notices
+                        .push(Notice::OutsideLedger(input.subject, invalid(problem)));
+                    continue;
+                }
+            };
+            let arrival = Arrival {
+                claim: input.subject.id(),
+                demands,
+                min_blocks: request.min_blocks(),
+                timeout: request.timeout.or(timeout),
+                priority: request.priority,
+                weight: weights.of(&input.subject.namespace),
+            };
+            if !are_enough(&arrival.demands, arrival.min_blocks) {
+                self.unmatched.push(input);
+            }
+            out.events.push(Event::Arrive(arrival).into());
+        }
+    }
+}

@@ -1,0 +1,310 @@
+//! The intake: turns objects and requests into engine events.
+//!
+//! It knows the dataset's objects and queues claim requests until they are in the ledger and matched. It writes nothing and
+//! reads no cluster: each [`Message`] becomes engine events, for the ledger's writer, and notices, for the publisher.
+//!
+//! Blocks are in [`blocks`], claims in [`claims`], `consume` and `release` of claim objects in [`requested_use`].
+
+mod blocks;
+mod claims;
+mod queue;
+mod requested_use;
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use privatekube_api::{ClaimReason, PrivateDataBlock, PrivateDataset, Subject};
+use privatekube_kubernetes::CurrentObjects;
+use privatekube_ledger::ApplyError;
+use privatekube_policy::{BlockId, ClaimId, DatasetRules, Engine, Event};
+use privatekube_view::{DatasetObjects, PhaseReason, too_large_for_an_entry};
+use tokio::sync::oneshot;
+
+use self::{queue::Queue, requested_use::Uses};
+use super::{
+    Message,
+    writer::{PendingEvent, Refused},
+};
+
+/// The intake of one dataset.
+#[derive(Debug)]
+pub(super) struct Intake {
+    /// The rules of a dataset without a PrivateDataset.
+    defaults: DatasetRules,
+    objects: DatasetObjects,
+    /// Whether blocks that exist may be missing in the ledger, or unmatched claims may match now.
+    blocks_changed: bool,
+    /// Requests that are not in the ledger yet, in the order in which they arrived.
+    arriving: Queue,
+    /// Why requests can't come to a ledger, as it was last published; `None` while there is a ledger.
+    held_by: Option<PhaseReason>,
+    /// Requests whose claims wait in the ledger for more blocks to match, in the order in which they arrived.
+    unmatched: Queue,
+    /// Those of them whose matching blocks take too much of an entry.
+    oversized: BTreeSet<ClaimId>,
+    /// What claim objects want consumed and released once their claims are granted.
+    uses: Uses,
+}
+
+/// What the intake makes of messages.
+#[derive(Default)]
+pub(super) struct Intaken {
+    /// Events for the ledger, in order.
+    pub(super) events: Vec<PendingEvent>,
+    /// Facts to publish that are not in the ledger, in order.
+    pub(super) notices: Vec<Notice>,
+    /// Answered when all of this is done.
+    pub(super) flushed: Vec<oneshot::Sender<()>>,
+}
+
+/// A fact to publish that is not in the ledger.
+#[derive(Debug)]
+pub(super) enum Notice {
+    /// A claim is not in the ledger, and why.
+    OutsideLedger(Subject, PhaseReason),
+    /// A claim was withdrawn before it came to the ledger.
+    ClaimForgotten(ClaimId),
+    /// A claim's matching blocks take too much of an entry.
+    Oversized(ClaimId, String),
+    /// A claim's matching blocks don't take too much of an entry any more.
+    NotOversized(ClaimId),
+    /// What a claim object wants consumed or released can't be, and why.
+    UseRefused(ClaimId, String),
+    /// A block can't be used; its object's problem says why.
+    BlockUnusable(BlockId),
+    /// A block's object was deleted.
+    BlockDeleted(String),
+    /// The dataset's object was changed.
+    DatasetApplied,
+}
+
+impl Intake {
+    /// An intake that knows no object yet. `defaults` are the rules of a dataset without a PrivateDataset.
+    pub(super) fn new(defaults: DatasetRules) -> Self {
+        Self {
+            defaults,
+            objects: DatasetObjects::default(),
+            blocks_changed: false,
+            arriving: Queue::default(),
+            held_by: None,
+            unmatched: Queue::default(),
+            oversized: BTreeSet::new(),
+            uses: Uses::default(),
+        }
+    }
+
+    /// The dataset's objects.
+    pub(super) const fn objects(&self) -> &DatasetObjects {
+        &self.objects
+    }
+
+    /// The rules that a ledger of the dataset begins with, or what is wrong with them.
+    pub(super) fn rules(&self) -> Result<DatasetRules, String> {
+        self.objects
+            .rules(&self.defaults)
+            .map_err(|error| error.to_string())
+    }
+
+    /// Sets the dataset's object to what the API server has now.
+    pub(super) fn set_dataset(&mut self, object: Option<Arc<PrivateDataset>>) {
+        self.objects.set_dataset(object);
+    }
+
+    /// Removes the dataset's object, unless it was created again.
+    pub(super) fn dataset_deleted(&mut self, deleted: &PrivateDataset) {
+        self.objects.remove_dataset(deleted);
+    }
+
+    /// The ledger was opened; `blocks` exist.
+    pub(super) fn ledger_opened(&mut self, blocks: Vec<Arc<PrivateDataBlock>>) {
+        self.held_by = None;
+        for block in blocks {
+            self.add_block(block);
+        }
+    }
+
+    /// The ledger was closed, to be opened with other rules, under which blocks may be usable that were not.
+    pub(super) fn ledger_closed(&mut self) {
+        self.blocks_changed |= self.objects.clear_problems();
+    }
+
+    /// Takes a message. `engine` is the ledger's, `None` while there is none; `exists` says whether a claim's pod or object
+    /// exists.
+    pub(super) fn take(
+        &mut self,
+        message: Message,
+        engine: Option<&Engine>,
+        exists: impl Fn(&ClaimId) -> bool,
+        out: &mut Intaken,
+    ) {
+        match message {
+            Message::BlockApplied(object) => self.add_block(object),
+            Message::BlockDeleted(last) => self.delete_block(&last, engine, out),
+            Message::DatasetApplied(object) => self.apply_dataset(object, out),
+            Message::DatasetDeleted(last) => self.dataset_deleted(&last),
+            Message::Requested(input) => self.request(input, engine, out),
+            Message::Withdrawn(claim) => self.withdraw(claim, engine, out),
+            Message::NeverRan(claim) => never_ran(claim, engine, out),
+            Message::Consume { claim, reply } => out.events.push(PendingEvent::consume(claim, reply)),
+            Message::UseRequested { claim, usage } => self.request_use(claim, usage, engine, out),
+            Message::AllListed => self.end_deleted(engine, exists, out),
+            Message::Flush(reply) => out.flushed.push(reply),
+        }
+    }
+
+    /// Replaces what the watches told by what the API server has now: a claim is matched and weighed by the objects that
+    /// existed when it arrived, and the watches may be behind.
+    pub(super) fn catch_up(&mut self, current: CurrentObjects, engine: Option<&Engine>, out: &mut Intaken) {
+        let deleted = self.objects.blocks_not_among(&current.blocks);
+        for block in current.blocks {
+            self.add_block(block);
+        }
+        match current.dataset {
+            None => self.objects.set_dataset(None),
+            Some(object) => self.apply_dataset(object, out),
+        }
+        for block in &deleted {
+            self.delete_block(block, engine, out);
+        }
+    }
+
+    /// Says why claims can't come to a ledger, while there is none and if that is another reason than before.
+    pub(super) fn publish_held(&mut self, has_ledger: bool, out: &mut Intaken) {
+        let why = (!has_ledger).then(|| self.why_held());
+        if why == self.held_by {
+            return;
+        }
+        if let Some(why) = &why {
+            let held = self.arriving.iter();
+            let notices = held.map(|input| Notice::OutsideLedger(input.subject.clone(), why.clone()));
+            out.notices.extend(notices);
+        }
+        self.held_by = why;
+    }
+
+    /// Adds events for new blocks, for claims that match enough blocks now, and for claims that arrive, in this order and
+    /// after the events that are in `out`.
+    pub(super) fn add_blocks_and_claims(&mut self, engine: &Engine, out: &mut Intaken) {
+        let composition = engine.rules().composition.clone();
+        if std::mem::take(&mut self.blocks_changed) {
+            self.add_new_blocks(engine, out);
+            self.match_again(&composition, out);
+        }
+        self.arrive(&composition, out);
+    }
+
+    /// The events that became possible with an entry: claims of `touched` that are granted now may be consumed and released
+    /// as their objects want.
+    pub(super) fn after_entry<'a>(
+        &mut self,
+        touched: impl Iterator<Item = &'a ClaimId>,
+        settled: impl Iterator<Item = &'a ClaimId>,
+        engine: &Engine,
+        out: &mut Intaken,
+    ) {
+        for claim in settled {
+            self.settle(claim);
+        }
+        for claim in touched {
+            for usage in self.uses.decided(claim, engine) {
+                self.request_use(claim.clone(), usage, Some(engine), out);
+            }
+        }
+    }
+
+    /// The engine, or the ledger for its size, refused an event. Says so where a user could have expected it to happen.
+    pub(super) fn refused(&mut self, refused: &Refused) -> Option<Notice> {
+        let Refused { event, error } = refused;
+        match (event, error) {
+            (Event::Match { claim, demands }, &ApplyError::TooLarge { bytes, most }) => {
+                let problem = too_large_for_an_entry(privatekube_api::block_count(demands), bytes, most);
+                self.oversized.insert(claim.clone());
+                Some(Notice::Oversized(claim.clone(), problem))
+            }
+            (Event::Arrive(arrival), _) => {
+                let problem = match *error {
+                    ApplyError::TooLarge { bytes, most } => {
+                        too_large_for_an_entry(privatekube_api::block_count(&arrival.demands), bytes, most)
+                    }
+                    _ => error.to_string(),
+                };
+                self.unmatched.remove(&arrival.claim);
+                let subject = Subject::of(&arrival.claim)?;
+                Some(Notice::OutsideLedger(subject, invalid(problem)))
+            }
+            (Event::Consume { claim, .. } | Event::Release { claim, .. }, _) => {
+                Some(Notice::UseRefused(claim.clone(), error.to_string()))
+            }
+            (Event::AddBlock { block, .. }, _) => {
+                self.objects.set_problem(block.as_str(), error.to_string());
+                Some(Notice::BlockUnusable(block.clone()))
+            }
+            (
+                Event::RetireBlock { .. }
+                | Event::Match { .. }
+                | Event::Withdraw { .. }
+                | Event::NeverRan { .. },
+                _,
+            ) => None,
+        }
+    }
+
+    fn apply_dataset(&mut self, object: Arc<PrivateDataset>, out: &mut Intaken) {
+        if self.objects.update_dataset(object) {
+            // Blocks without a budget of their own may have one now.
+            self.blocks_changed |= self.objects.clear_problems();
+            out.notices.push(Notice::DatasetApplied);
+        }
+    }
+
+    /// Why no claim can come to a ledger yet.
+    fn why_held(&self) -> PhaseReason {
+        let dataset = self.objects.dataset();
+        match dataset.and_then(|object| object.spec.rules().err()) {
+            None => PhaseReason {
+                reason: ClaimReason::DatasetUnknown,
+                message: "the dataset has no block and no PrivateDataset object yet".to_owned(),
+            },
+            Some(problem) => PhaseReason {
+                reason: ClaimReason::DatasetInvalid,
+                message: format!("the dataset can't be used: {problem}"),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+impl Intake {
+    /// Whether a claim waits for more blocks to match.
+    pub(super) fn is_unmatched(&self, claim: &ClaimId) -> bool {
+        self.unmatched.contains(claim)
+    }
+
+    /// Whether a claim's matching blocks take too much of an entry.
+    pub(super) fn is_oversized(&self, claim: &ClaimId) -> bool {
+        self.oversized.contains(claim)
+    }
+
+    /// Matches claims again with the next messages, as if blocks had changed.
+    pub(super) fn assume_blocks_changed(&mut self) {
+        self.blocks_changed = true;
+    }
+}
+
+/// Why a claim is denied that can't be used on its dataset.
+fn invalid(problem: String) -> PhaseReason {
+    PhaseReason {
+        reason: ClaimReason::Invalid,
+        message: problem,
+    }
+}
+
+/// The pod of a consumed claim, or of one whose consumption is among the events before, provably never ran: its budget is
+/// released.
+fn never_ran(claim: ClaimId, engine: Option<&Engine>, out: &mut Intaken) {
+    let phase = engine.and_then(|engine| engine.phase(&claim));
+    let consumed = phase == Some(privatekube_policy::Phase::Consumed)
+        || out.events.iter().any(|pending| pending.consumes(&claim));
+    if consumed {
+        out.events.push(Event::NeverRan { claim }.into());
+    }
+}

@@ -1,0 +1,247 @@
+//! The ledger's writer: turns events into committed entries.
+//!
+//! It owns the ledger and nothing else. Events that the engine or the ledger refuses are handed back; what was committed is
+//! handed on as a value that exists only once the entry is durable.
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+use privatekube_api::DatasetKey;
+use privatekube_kubernetes::KubernetesStore;
+use privatekube_ledger::{ApplyError, CommitError, Committed, Ledger, OpenError, Poisoned, Store};
+use privatekube_policy::{Amount, BlockId, ClaimId, DatasetRules, Engine, Event, Time};
+use privatekube_view::CommittedState;
+use thiserror::Error;
+use tracing::{debug, warn};
+
+use super::message::{ConsumeError, ConsumeReply};
+
+/// An event that is to be written, and who waits for that.
+#[derive(Debug)]
+pub(super) struct PendingEvent {
+    event: Event,
+    reply: Option<ConsumeReply>,
+}
+
+impl From<Event> for PendingEvent {
+    fn from(event: Event) -> Self {
+        Self { event, reply: None }
+    }
+}
+
+impl PendingEvent {
+    /// All of a claim is consumed, and `reply` waits until that is durable.
+    pub(super) const fn consume(claim: ClaimId, reply: ConsumeReply) -> Self {
+        let amount = Amount::All;
+        Self {
+            event: Event::Consume { claim, amount },
+            reply: Some(reply),
+        }
+    }
+
+    /// Whether it consumes a claim.
+    pub(super) fn consumes(&self, claim: &ClaimId) -> bool {
+        matches!(&self.event, Event::Consume { claim: consumed, .. } if consumed == claim)
+    }
+
+    /// The block that it retires.
+    pub(super) const fn retires(&self) -> Option<&BlockId> {
+        match &self.event {
+            Event::RetireBlock { block } => Some(block),
+            _ => None,
+        }
+    }
+}
+
+/// An event that is not in the ledger, since the engine or the ledger refused it.
+#[derive(Debug)]
+pub(super) struct Refused {
+    pub(super) event: Event,
+    pub(super) error: ApplyError,
+}
+
+/// An attempt to write an entry that has ended well.
+#[derive(Debug)]
+pub(super) struct Written {
+    /// The entry; `None` if nothing was to be written.
+    pub(super) committed: Option<Committed>,
+    /// The claims that were matched with their blocks in it.
+    pub(super) matched: Vec<ClaimId>,
+    /// Events that are not in it.
+    pub(super) refused: Vec<Refused>,
+    /// How long it took.
+    pub(super) took: Duration,
+    replies: Vec<ConsumeReply>,
+}
+
+impl Written {
+    /// Answers those who wait until their events are durable.
+    pub(super) fn answer(self) {
+        for reply in self.replies {
+            // Whoever waited may have given up.
+            let _ = reply.send(Ok(()));
+        }
+    }
+}
+
+/// Why a ledger can't be read or written any more. The process ends then, and the next one reads what is true.
+#[derive(Debug, Error)]
+pub enum WriterError {
+    /// It could not be read.
+    #[error("the ledger of {0} can't be opened: {1}")]
+    Open(DatasetKey, Box<OpenError>),
+    /// It could not be written.
+    #[error("the ledger of {0}: {1}")]
+    Commit(DatasetKey, Box<CommitError>),
+    /// Its last entry was deleted.
+    #[error("the ledger of {0} lacks its last entry, {1}: it was deleted")]
+    Lost(DatasetKey, u64),
+    /// It was abandoned in the middle of an entry.
+    #[error("the ledger of {0}: {1}")]
+    Poisoned(DatasetKey, Poisoned),
+}
+
+/// The writer of one dataset's ledger.
+#[derive(Debug)]
+pub(super) struct LedgerWriter {
+    dataset: DatasetKey,
+    store: KubernetesStore,
+    /// This process's name in the entries.
+    name: String,
+    /// `None` until there is anything to write or to read.
+    ledger: Option<Ledger<KubernetesStore>>,
+}
+
+impl LedgerWriter {
+    /// A writer whose ledger isn't open. `name` is that of this process.
+    pub(super) const fn new(dataset: DatasetKey, store: KubernetesStore, name: String) -> Self {
+        Self {
+            dataset,
+            store,
+            name,
+            ledger: None,
+        }
+    }
+
+    /// Reads and verifies the ledger. An empty one is opened with `rules`; it begins with its first entry. Returns the last
+    /// entry's sequence number, 0 if there is none.
+    pub(super) async fn open(&mut self, rules: DatasetRules) -> Result<u64, WriterError> {
+        let opened = Ledger::open(self.store.clone(), self.name.clone(), rules).await;
+        let ledger = opened.map_err(|error| WriterError::Open(self.dataset.clone(), Box::new(error)))?;
+        let sequence = ledger.head().sequence;
+        self.ledger = Some(ledger);
+        Ok(sequence)
+    }
+
+    /// Closes the ledger: it is to be opened with other rules, or there is nothing to write.
+    pub(super) fn close(&mut self) {
+        self.ledger = None;
+    }
+
+    /// Whether the ledger is open.
+    pub(super) const fn is_open(&self) -> bool {
+        self.ledger.is_some()
+    }
+
+    /// What is committed; `None` while there is no ledger.
+    pub(super) fn state(&self) -> Result<Option<CommittedState<'_>>, WriterError> {
+        let Some(ledger) = &self.ledger else {
+            return Ok(None);
+        };
+        let engine = ledger
+            .engine()
+            .map_err(|error| WriterError::Poisoned(self.dataset.clone(), error))?;
+        let sequence = ledger.head().sequence;
+        Ok(Some(CommittedState { engine, sequence }))
+    }
+
+    /// The engine; `None` while there is no ledger.
+    pub(super) fn engine(&self) -> Result<Option<&Engine>, WriterError> {
+        Ok(self.state()?.map(|state| state.engine))
+    }
+
+    /// The rules of an open ledger that has no entry yet.
+    pub(super) fn rules_before_first_entry(&self) -> Option<&DatasetRules> {
+        let ledger = self.ledger.as_ref()?;
+        (ledger.head().sequence == 0).then(|| ledger.rules())
+    }
+
+    /// Checks that the last entry still exists. Its absence is the only sign that a ledger was deleted and that nothing else
+    /// happens.
+    pub(super) async fn check_last_entry(&self) -> Result<(), WriterError> {
+        let sequence = self.ledger.as_ref().map_or(0, |ledger| ledger.head().sequence);
+        if sequence == 0 {
+            return Ok(());
+        }
+        match self.store.read(sequence).await {
+            Ok(None) => Err(WriterError::Lost(self.dataset.clone(), sequence)),
+            Ok(Some(_)) => Ok(()),
+            Err(error) => {
+                warn!(dataset = %self.dataset, %error, "whether the ledger still exists is unknown");
+                Ok(())
+            }
+        }
+    }
+
+    /// Writes one entry with as many of the `pending` events as it holds, and what the clock decides by `now`. Without a
+    /// ledger, drops them all and returns `None`.
+    pub(super) async fn write(
+        &mut self,
+        pending: &mut VecDeque<PendingEvent>,
+        now: Time,
+    ) -> Result<Option<Written>, WriterError> {
+        let Some(ledger) = &mut self.ledger else {
+            drop_all(&self.dataset, pending);
+            return Ok(None);
+        };
+        let began = Instant::now();
+        let mut draft = ledger
+            .draft(now)
+            .map_err(|error| WriterError::Poisoned(self.dataset.clone(), error))?;
+        let (mut replies, mut refused, mut matched) = (Vec::new(), Vec::new(), Vec::new());
+        while !draft.is_full() {
+            let Some(PendingEvent { event, reply }) = pending.pop_front() else {
+                break;
+            };
+            match (draft.apply(event.clone()), reply) {
+                (Ok(_), reply) => {
+                    replies.extend(reply);
+                    if let Event::Match { claim, .. } = event {
+                        matched.push(claim);
+                    }
+                }
+                (Err(ApplyError::Full), reply) => {
+                    pending.push_front(PendingEvent { event, reply });
+                    break;
+                }
+                (Err(error), Some(reply)) => {
+                    let _ = reply.send(Err(ConsumeError::Refused(error.to_string())));
+                }
+                (Err(error), None) => refused.push(Refused { event, error }),
+            }
+        }
+        let is_empty = draft.is_empty();
+        let committed = draft
+            .commit()
+            .await
+            .map_err(|error| WriterError::Commit(self.dataset.clone(), Box::new(error)))?;
+        Ok(Some(Written {
+            committed: (!is_empty).then_some(committed),
+            matched,
+            refused,
+            took: began.elapsed(),
+            replies,
+        }))
+    }
+}
+
+fn drop_all(dataset: &DatasetKey, pending: &mut VecDeque<PendingEvent>) {
+    for PendingEvent { event, reply } in pending.drain(..) {
+        debug!(%dataset, ?event, "dropped an event: the dataset has no ledger");
+        if let Some(reply) = reply {
+            let _ = reply.send(Err(ConsumeError::Closed));
+        }
+    }
+}

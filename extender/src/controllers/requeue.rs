@@ -1,0 +1,52 @@
+//! Requests claims again after their dataset's ledger was deleted with its namespace: pods and claim objects in other
+//! namespaces still exist and wait for the dataset.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{Api, Client};
+use privatekube_api::DatasetKey;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
+use tracing::{info, warn};
+
+/// How often a namespace that is being deleted is read.
+const READ_EVERY: Duration = Duration::from_secs(1);
+
+/// Sends each dataset whose ledger was `deleted` to the followers, once its namespace is gone.
+pub(super) async fn requeue(
+    client: Client,
+    mut deleted: UnboundedReceiver<DatasetKey>,
+    followers: [UnboundedSender<DatasetKey>; 2],
+) {
+    while let Some(dataset) = deleted.recv().await {
+        let (client, followers) = (client.clone(), followers.clone());
+        tokio::spawn(async move {
+            // No ledger can begin in a namespace that is being deleted.
+            until_gone(client, &dataset.namespace).await;
+            info!(%dataset, "claims of other namespaces are requested again");
+            for follower in followers {
+                // It ends with the process.
+                let _ = follower.send(dataset.clone());
+            }
+        });
+    }
+}
+
+/// Waits until a namespace is gone, or was created again.
+async fn until_gone(client: Client, namespace: &str) {
+    let api: Api<Namespace> = Api::all(client);
+    loop {
+        match api.get_opt(namespace).await {
+            Ok(found)
+                if found
+                    .as_ref()
+                    .is_none_or(|found| found.metadata.deletion_timestamp.is_none()) =>
+            {
+                return;
+            }
+            Ok(_) => {}
+            Err(error) => warn!(namespace, %error, "the namespace can't be read, trying again"),
+        }
+        tokio::time::sleep(READ_EVERY).await;
+    }
+}

@@ -1,0 +1,46 @@
+//! Handles to what all parts of the extender share: the API server, the view, the managed pods, the writers, the metrics.
+
+use std::{fmt, sync::Arc};
+
+use kube::Client;
+use privatekube_policy::DatasetRules;
+use privatekube_view::View;
+
+use crate::{
+    metrics::Metrics,
+    pods::Pods,
+    writers::{Events, Gates, Statuses},
+};
+
+/// Handles to what all parts share. Cheap to clone.
+#[derive(Clone)]
+pub struct Handles {
+    /// The API server.
+    pub client: Client,
+    /// What is committed.
+    pub view: Arc<View>,
+    /// The managed pods.
+    pub pods: Arc<Pods>,
+    /// Writes statuses.
+    pub statuses: Statuses,
+    /// Removes scheduling gates.
+    pub gates: Gates,
+    /// Writes Events.
+    pub events: Events,
+    /// The metrics.
+    pub metrics: Metrics,
+    /// The rules of datasets without a PrivateDataset.
+    pub defaults: DatasetRules,
+    /// This process's name in ledger entries.
+    pub writer: String,
+    /// How many blocks of a dataset have metrics of their own at most.
+    pub most_blocks_measured: usize,
+}
+
+impl fmt::Debug for Handles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handles")
+            .field("writer", &self.writer)
+            .finish_non_exhaustive()
+    }
+}

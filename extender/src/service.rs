@@ -1,0 +1,184 @@
+//! The extender as one process: puts all parts together, runs them, and ends in good order. Nothing is decided here.
+
+use std::{path::PathBuf, sync::Arc};
+
+use anyhow::{Context, Result, anyhow};
+use privatekube_kubernetes::{connect, datasets_with_ledger};
+use privatekube_policy::DatasetRules;
+use privatekube_view::View;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::{oneshot, watch},
+};
+use tracing::info;
+
+use crate::{
+    admission::{self, Admission},
+    bookkeeper::Message,
+    certificates::{self, Clients},
+    clock, controllers,
+    handles::Handles,
+    health,
+    listeners::{Addresses, Listeners},
+    metrics::Metrics,
+    pods::Pods,
+    registry::Registry,
+    scheduler, webhook_configuration,
+    writers::{Events, Gates, Statuses},
+};
+
+/// The extender's configuration.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// A kubeconfig; `None` for the one of the environment, or of the cluster that this runs in.
+    pub kubeconfig: Option<PathBuf>,
+    /// The directory with the certificates.
+    pub tls_dir: PathBuf,
+    /// The addresses to listen on.
+    pub addresses: Addresses,
+    /// Where the API server reaches the webhooks, in place of the Service.
+    pub webhook_url: Option<String>,
+    /// The schedulers that call the extender.
+    pub schedulers: Vec<String>,
+    /// The user that the extender is for the API server.
+    pub user: String,
+    /// The rules of datasets without a PrivateDataset.
+    pub defaults: DatasetRules,
+    /// How many blocks of a dataset have metrics of their own at most.
+    pub most_blocks_measured: usize,
+}
+
+/// Runs the extender until it gets SIGTERM or SIGINT, or until something fails that concerns everything.
+pub async fn serve(options: Options) -> Result<()> {
+    let client = connect(options.kubeconfig.as_deref()).await?;
+    let metrics = Metrics::new()?;
+    let view = Arc::new(View::default());
+    let pods = Arc::new(Pods::default());
+    let (statuses, status_queue) = Statuses::new();
+    let (gates, gate_queue) = Gates::new();
+    let (events, event_queue) = Events::new(metrics.clone());
+    let registry = Arc::new(Registry::new(Handles {
+        client: client.clone(),
+        view: Arc::clone(&view),
+        pods: Arc::clone(&pods),
+        statuses,
+        gates,
+        events: events.clone(),
+        metrics: metrics.clone(),
+        defaults: options.defaults.clone(),
+        writer: writer_name(),
+        most_blocks_measured: options.most_blocks_measured,
+    }));
+    let (configured, is_configured) = watch::channel(false);
+    let mut listeners = listen(&options, &registry, is_configured).await?;
+    let authority = certificates::authority(&options.tls_dir)?;
+
+    // None of these ends but with the process.
+    let writers = async {
+        tokio::join!(
+            Statuses::run(
+                client.clone(),
+                Arc::clone(&pods),
+                Arc::clone(&view),
+                metrics.clone(),
+                events.clone(),
+                status_queue
+            ),
+            Gates::run(
+                client.clone(),
+                Arc::clone(&pods),
+                Arc::clone(&view),
+                metrics.clone(),
+                gate_queue
+            ),
+            Events::run(client.clone(), event_queue, metrics.clone()),
+            webhook_configuration::keep(client.clone(), authority, options.webhook_url.clone(), configured),
+        )
+    };
+    let ended = tokio::select! {
+        ended = keep_books(&registry) => ended.and(Err(anyhow!("a bookkeeper ended"))),
+        _ = writers => Err(anyhow!("the writers ended")),
+        ended = listeners.ended() => ended.and(Err(anyhow!("a server ended"))),
+        signal = end_signal() => signal,
+    };
+    info!("ending: requests that have begun are finished");
+    listeners.end().await;
+    ended
+}
+
+/// Listens on all ports. Health is served first, and answers while the rest starts.
+async fn listen(
+    options: &Options,
+    registry: &Arc<Registry>,
+    webhooks_configured: watch::Receiver<bool>,
+) -> Result<Listeners> {
+    let handles = registry.handles();
+    let (tls, addresses) = (&options.tls_dir, options.addresses);
+    let mut listeners = Listeners::new();
+    let health = health::router(
+        Arc::clone(&handles.view),
+        webhooks_configured,
+        handles.metrics.clone(),
+    );
+    listeners
+        .serve_plain("health and metrics", addresses.health, health)
+        .await?;
+    let scheduler = scheduler::router(Arc::clone(registry));
+    let at = addresses.scheduler;
+    listeners
+        .serve_tls("the scheduler", at, tls, Clients::Proven, scheduler)
+        .await?;
+    let webhooks = admission::router(Admission {
+        registry: Arc::clone(registry),
+        schedulers: options.schedulers.clone().into(),
+        user: options.user.clone().into(),
+    });
+    let at = addresses.webhook;
+    listeners
+        .serve_tls("webhooks", at, tls, Clients::Anyone, webhooks)
+        .await?;
+    Ok(listeners)
+}
+
+/// Reads every ledger, follows all objects, and runs the bookkeepers until one fails.
+async fn keep_books(registry: &Arc<Registry>) -> Result<()> {
+    let handles = registry.handles();
+    let datasets = datasets_with_ledger(&handles.client).await;
+    registry
+        .open(datasets.context("list the ledgers' entries")?)
+        .await?;
+    let (listed, all_listed) = oneshot::channel();
+    let completed = async {
+        all_listed.await?;
+        registry.send_all(|| Message::AllListed);
+        registry.flush().await;
+        handles.view.set_complete();
+        handles.metrics.ready.set(1);
+        controllers::check_all_pods(registry);
+        info!("everything that is committed has been read");
+        Ok::<_, anyhow::Error>(())
+    };
+    tokio::select! {
+        ended = registry.run() => ended.map_err(anyhow::Error::from),
+        ((), completed) = async { tokio::join!(controllers::run(Arc::clone(registry), listed), completed) } => completed,
+    }
+}
+
+/// Waits for SIGTERM or SIGINT.
+async fn end_signal() -> Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+/// This process's name in ledger entries: its pod or machine, its process id, and when it started.
+fn writer_name() -> String {
+    let host = std::env::var("POD_NAME")
+        .or_else(|_| std::env::var("HOSTNAME"))
+        .unwrap_or_else(|_| "extender".into());
+    format!("{host}/{}/{}", std::process::id(), clock::now().micros())
+}

@@ -1,0 +1,95 @@
+//! A client of the API server whose requests all end. The client library sets no time limit of its own: on a connection
+//! whose other end vanished without closing it, a request would wait for ever.
+
+use std::{path::Path, time::Duration};
+
+use kube::{
+    Client, Config,
+    client::ClientBuilder,
+    config::{InferConfigError, KubeConfigOptions, Kubeconfig, KubeconfigError},
+};
+use thiserror::Error;
+use tower::timeout::TimeoutLayer;
+
+/// How long an answer may take to begin; that of a watch begins at once. The API server itself gives up after 60 s, and
+/// the webhooks' and scheduler's callers long before.
+const ANSWER_LIMIT: Duration = Duration::from_secs(30);
+/// How long an answer may pause. A watch may be silent until it ends, which is after 290 s.
+const PAUSE_LIMIT: Duration = Duration::from_secs(300);
+
+/// Why there is no client.
+#[derive(Debug, Error)]
+pub enum ConnectError {
+    /// The kubeconfig file can't be used.
+    #[error("kubeconfig {path}: {error}")]
+    Kubeconfig {
+        /// Its path.
+        path: String,
+        /// What is wrong.
+        error: Box<KubeconfigError>,
+    },
+    /// No kubeconfig was given, and none was found.
+    #[error("found neither a kubeconfig nor a cluster that this runs in: {0}")]
+    Infer(#[from] Box<InferConfigError>),
+    /// The configuration makes no client.
+    #[error("can't make a client of the API server: {0}")]
+    Client(#[from] Box<kube::Error>),
+}
+
+/// A client of the API server that `kubeconfig` names; without one, of `$KUBECONFIG`, `~/.kube/config` or the cluster that
+/// this process runs in.
+pub async fn connect(kubeconfig: Option<&Path>) -> Result<Client, ConnectError> {
+    let config = match kubeconfig {
+        Some(path) => {
+            let unusable = |error| ConnectError::Kubeconfig {
+                path: path.display().to_string(),
+                error: Box::new(error),
+            };
+            let kubeconfig = Kubeconfig::read_from(path).map_err(unusable)?;
+            Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
+                .await
+                .map_err(unusable)?
+        }
+        None => Config::infer().await.map_err(Box::new)?,
+    };
+    Ok(with_time_limits(config).map_err(Box::new)?)
+}
+
+/// A client that gives up a request whose answer doesn't begin within 30 s or pauses for more than 300 s.
+pub fn with_time_limits(mut config: Config) -> Result<Client, kube::Error> {
+    config.read_timeout = Some(PAUSE_LIMIT);
+    // The time that a connection was idle between two requests doesn't count.
+    config.reset_reader_on_write = true;
+    Ok(ClientBuilder::try_from(config)?
+        .with_layer(&TimeoutLayer::new(ANSWER_LIMIT))
+        .build())
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{net::TcpListener, time::timeout};
+
+    use super::*;
+
+    /// Tokio's paused clock jumps ahead whenever all tasks wait, so that this takes no time.
+    #[tokio::test(start_paused = true)]
+    async fn a_request_to_a_silent_server_ends() -> anyhow::Result<()> {
+        let silent = TcpListener::bind("127.0.0.1:0").await?;
+        let config = Config::new(format!("http://{}", silent.local_addr()?).parse()?);
+        let client = with_time_limits(config)?;
+        let answer = timeout(2 * ANSWER_LIMIT, client.apiserver_version()).await;
+        let error = answer?.err();
+        assert!(
+            matches!(&error, Some(kube::Error::Service(why)) if why.is::<tower::timeout::error::Elapsed>()),
+            "{error:?}"
+        );
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn a_kubeconfig_that_is_missing_is_named() {
+        let error = connect(Some(Path::new("no/such/file"))).await.err();
+        let error = error.map(|error| error.to_string()).unwrap_or_default();
+        assert!(error.starts_with("kubeconfig no/such/file: "), "{error}");
+    }
+}

@@ -1,0 +1,123 @@
+//! Reads a dataset's objects from the API server as they are now, for decisions for which a watch may be behind.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{Api, Client, api::ListParams};
+use privatekube_api::{DatasetKey, LABEL_DATASET, PrivacyLedgerEntry, PrivateDataBlock, PrivateDataset};
+use tracing::warn;
+
+/// The first wait before a read is repeated, doubled each time up to the longest.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// How many ledger entries are listed in one request.
+const PAGE: u32 = 500;
+
+/// A dataset's objects as the API server had them when it was asked.
+#[derive(Clone, Debug, Default)]
+pub struct CurrentObjects {
+    /// The PrivateDataset, if there is one.
+    pub dataset: Option<Arc<PrivateDataset>>,
+    /// Every block, in the order of names.
+    pub blocks: Vec<Arc<PrivateDataBlock>>,
+}
+
+impl CurrentObjects {
+    /// Whether the dataset has neither an object nor a block.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.dataset.is_none() && self.blocks.is_empty()
+    }
+}
+
+/// Reads the objects of one dataset. Each method repeats its request until the API server answers: nothing can be decided
+/// without the answer, and everything can wait for it.
+#[derive(Clone)]
+pub struct DatasetReader {
+    client: Client,
+    dataset: DatasetKey,
+}
+
+impl std::fmt::Debug for DatasetReader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("DatasetReader").field(&self.dataset).finish()
+    }
+}
+
+impl DatasetReader {
+    /// A reader of `dataset`'s objects.
+    #[must_use]
+    pub const fn new(client: Client, dataset: DatasetKey) -> Self {
+        Self { client, dataset }
+    }
+
+    /// The PrivateDataset and every block.
+    pub async fn read(&self) -> CurrentObjects {
+        let (dataset, blocks) = tokio::join!(self.dataset(), self.blocks());
+        CurrentObjects { dataset, blocks }
+    }
+
+    /// The PrivateDataset, if there is one.
+    pub async fn dataset(&self) -> Option<Arc<PrivateDataset>> {
+        let api: Api<PrivateDataset> = Api::namespaced(self.client.clone(), &self.dataset.namespace);
+        let object = self.until_answered("the dataset", || api.get_opt(&self.dataset.name));
+        object.await.map(Arc::new)
+    }
+
+    /// Every block.
+    pub async fn blocks(&self) -> Vec<Arc<PrivateDataBlock>> {
+        let api: Api<PrivateDataBlock> = Api::namespaced(self.client.clone(), &self.dataset.namespace);
+        let params = ListParams::default().fields(&format!("spec.dataset={}", self.dataset.name));
+        let blocks = self.until_answered("the blocks", || api.list(&params)).await;
+        blocks.items.into_iter().map(Arc::new).collect()
+    }
+
+    /// Whether the dataset's namespace is being deleted or is gone, and the ledger with it.
+    pub async fn is_namespace_ending(&self) -> bool {
+        let api: Api<Namespace> = Api::all(self.client.clone());
+        let namespace = self
+            .until_answered("the namespace", || api.get_opt(&self.dataset.namespace))
+            .await;
+        namespace.is_none_or(|namespace| namespace.metadata.deletion_timestamp.is_some())
+    }
+
+    async fn until_answered<T, F>(&self, what: &str, request: impl Fn() -> F) -> T
+    where
+        F: Future<Output = Result<T, kube::Error>>,
+    {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            match request().await {
+                Ok(answer) => return answer,
+                Err(error) => {
+                    warn!(dataset = %self.dataset, %error, ?pause, "{what} can't be read, trying again");
+                }
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+}
+
+/// The datasets that have a ledger, in order. Reads the metadata of every entry, in pages.
+pub async fn datasets_with_ledger(client: &Client) -> Result<Vec<DatasetKey>, kube::Error> {
+    let api: Api<PrivacyLedgerEntry> = Api::all(client.clone());
+    let mut datasets = BTreeSet::new();
+    let mut params = ListParams::default().limit(PAGE);
+    loop {
+        let page = api.list_metadata(&params).await?;
+        for entry in page.items {
+            let labels = entry.metadata.labels.unwrap_or_default();
+            if let (Some(namespace), Some(name)) = (entry.metadata.namespace, labels.get(LABEL_DATASET)) {
+                datasets.insert(DatasetKey {
+                    namespace,
+                    name: name.clone(),
+                });
+            }
+        }
+        match page.metadata.continue_ {
+            Some(token) if !token.is_empty() => params = params.continue_token(&token),
+            _ => return Ok(datasets.into_iter().collect()),
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! The ledger's store in Kubernetes: one immutable PrivacyLedgerEntry object for each entry. A name can be created once,
+//! which is what makes its creator the writer.
+
+use std::time::Duration;
+
+use kube::{
+    Api, Client, Error,
+    api::{ListParams, ObjectMeta, PostParams},
+    core::Status,
+};
+use privatekube_api::{
+    DatasetKey, LABEL_DATASET, PrivacyLedgerEntry, PrivacyLedgerEntrySpec, entry_name, rfc3339,
+};
+use privatekube_ledger::{CreateError, Entry, Store, StoreError};
+use privatekube_policy::Time;
+use tokio::time::{sleep, timeout};
+use tracing::warn;
+
+/// How long a request may take. After that whether an entry was written is found out by reading it.
+const REQUEST_LIMIT: Duration = Duration::from_secs(10);
+/// How many entries are read in one request.
+const PAGE: u32 = 200;
+/// The first wait before a request is repeated, doubled each time up to the longest.
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// The store of one dataset's ledger.
+#[derive(Clone, Debug)]
+pub struct KubernetesStore {
+    api: Api<PrivacyLedgerEntry>,
+    dataset: DatasetKey,
+}
+
+impl KubernetesStore {
+    /// The store of a dataset's ledger, which is in the dataset's namespace.
+    #[must_use]
+    pub fn new(client: Client, dataset: DatasetKey) -> Self {
+        Self {
+            api: Api::namespaced(client, &dataset.namespace),
+            dataset,
+        }
+    }
+
+    fn object(&self, entry: &Entry) -> Result<PrivacyLedgerEntry, serde_json::Error> {
+        let values = |list: serde_json::Value| match list {
+            serde_json::Value::Array(values) => values,
+            other => vec![other],
+        };
+        let spec = PrivacyLedgerEntrySpec {
+            dataset: self.dataset.name.clone(),
+            sequence: signed(entry.sequence),
+            previous: entry.previous.to_string(),
+            hash: entry.hash().to_string(),
+            writer: entry.writer.clone(),
+            time: rfc3339(entry.time),
+            time_micros: signed(entry.time.micros()),
+            rules: entry.rules.as_ref().map(serde_json::to_value).transpose()?,
+            events: values(serde_json::to_value(&entry.events)?),
+            records: values(serde_json::to_value(&entry.records)?),
+            omitted: entry.omitted.as_ref().map(serde_json::to_value).transpose()?,
+        };
+        let mut object = PrivacyLedgerEntry::new(&entry_name(&self.dataset.name, entry.sequence), spec);
+        object.metadata.labels = Some([(LABEL_DATASET.to_owned(), self.dataset.name.clone())].into());
+        Ok(object)
+    }
+}
+
+/// A number as Kubernetes stores it, in 63 bits. A sequence number or a time in microseconds that doesn't fit would be
+/// refused by the schema's maximum: the first takes longer than the universe is old, and the ledger bounds the second.
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// Reads an entry from its object. The hash that the object states must be that of its content.
+fn entry(object: PrivacyLedgerEntry) -> Result<Entry, StoreError> {
+    let ObjectMeta { name, .. } = object.metadata;
+    let name = name.unwrap_or_default();
+    let spec = object.spec;
+    let unreadable =
+        |what: &str, why: String| StoreError::Corrupt(format!("ledger entry {name}: {what}: {why}"));
+    let parse =
+        |what: &str, values: Vec<serde_json::Value>| (what.to_owned(), serde_json::Value::Array(values));
+    let (events, records) = (parse("events", spec.events), parse("records", spec.records));
+    let entry = Entry {
+        sequence: u64::try_from(spec.sequence).map_err(|error| unreadable("sequence", error.to_string()))?,
+        previous: spec
+            .previous
+            .parse()
+            .map_err(|_| unreadable("previous", spec.previous.clone()))?,
+        writer: spec.writer,
+        time: u64::try_from(spec.time_micros)
+            .map(Time::from_micros)
+            .map_err(|error| unreadable("timeMicros", error.to_string()))?,
+        rules: spec
+            .rules
+            .map(serde_json::from_value)
+            .transpose()
+            .map_err(|error| unreadable("setting", error.to_string()))?,
+        omitted: spec
+            .omitted
+            .map(serde_json::from_value)
+            .transpose()
+            .map_err(|error| unreadable("omitted", error.to_string()))?,
+        events: serde_json::from_value(events.1).map_err(|error| unreadable(&events.0, error.to_string()))?,
+        records: serde_json::from_value(records.1)
+            .map_err(|error| unreadable(&records.0, error.to_string()))?,
+    };
+    let hash = entry.hash().to_string();
+    if hash == spec.hash {
+        Ok(entry)
+    } else {
+        Err(unreadable(
+            "hash",
+            format!("it says {}, its content's is {hash}: it was changed", spec.hash),
+        ))
+    }
+}
+
+impl Store for KubernetesStore {
+    async fn create(&self, entry: &Entry) -> Result<(), CreateError> {
+        let object = self
+            .object(entry)
+            .map_err(|error| CreateError::Refused(error.to_string()))?;
+        let error = match timeout(REQUEST_LIMIT, self.api.create(&PostParams::default(), &object)).await {
+            Ok(Ok(_)) => return Ok(()),
+            Ok(Err(Error::Api(status))) => create_error(&status),
+            Ok(Err(error)) => CreateError::Unknown(error.to_string()),
+            Err(_) => CreateError::Unknown(format!("no answer within {REQUEST_LIMIT:?}")),
+        };
+        if let CreateError::Unknown(error) = &error {
+            warn!(dataset = %self.dataset, sequence = entry.sequence, error, "whether an entry was written is unknown");
+        }
+        Err(error)
+    }
+
+    async fn read(&self, sequence: u64) -> Result<Option<Entry>, StoreError> {
+        let name = entry_name(&self.dataset.name, sequence);
+        let answer = match timeout(REQUEST_LIMIT, self.api.get_opt(&name)).await {
+            Ok(Ok(object)) => object.map(self::entry).transpose(),
+            Ok(Err(error)) => Err(StoreError::Unreachable(error.to_string())),
+            Err(_) => Err(StoreError::Unreachable(format!(
+                "no answer within {REQUEST_LIMIT:?}"
+            ))),
+        };
+        if let Err(error) = &answer {
+            warn!(dataset = %self.dataset, sequence, %error, "an entry can't be read");
+        }
+        answer
+    }
+
+    async fn read_after(&self, after: u64) -> Result<Vec<Entry>, StoreError> {
+        let mut entries = Vec::new();
+        let label = format!("{LABEL_DATASET}={}", self.dataset.name);
+        let mut params = ListParams::default().labels(&label).limit(PAGE);
+        loop {
+            let page = timeout(REQUEST_LIMIT, self.api.list(&params))
+                .await
+                .map_err(|_| StoreError::Unreachable(format!("no answer within {REQUEST_LIMIT:?}")))?
+                .map_err(|error| StoreError::Unreachable(error.to_string()))?;
+            for object in page.items {
+                if u64::try_from(object.spec.sequence).is_ok_and(|sequence| sequence > after) {
+                    entries.push(entry(object)?);
+                }
+            }
+            match page.metadata.continue_ {
+                Some(token) if !token.is_empty() => params = params.continue_token(&token),
+                _ => break,
+            }
+        }
+        entries.sort_by_key(|entry| entry.sequence);
+        Ok(entries)
+    }
+
+    async fn pause(&self, attempt: u32) {
+        let pause = FIRST_PAUSE
+            .saturating_mul(2_u32.saturating_pow(attempt.min(16)))
+            .min(LONGEST_PAUSE);
+        warn!(dataset = %self.dataset, attempt, ?pause, "the ledger's store gave no clear answer, trying again");
+        sleep(pause).await;
+    }
+}
+
+/// What an error of the API server means for the entry: only a clear refusal says that it was not written.
+fn create_error(status: &Status) -> CreateError {
+    let says = format!("{} ({})", status.message, status.code);
+    match status.code {
+        409 if status.reason == "AlreadyExists" => CreateError::Exists,
+        400..=408 | 410..=428 | 430..=499 => CreateError::Refused(says),
+        _ => CreateError::Unknown(says),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_clear_refusal_counts_as_not_written() {
+        let status = |code, reason: &str| Status {
+            code,
+            reason: reason.into(),
+            ..Status::default()
+        };
+        assert_eq!(create_error(&status(409, "AlreadyExists")), CreateError::Exists);
+        for code in [400, 403, 413, 422] {
+            assert!(
+                matches!(create_error(&status(code, "")), CreateError::Refused(_)),
+                "{code}"
+            );
+        }
+        for code in [409, 429, 500, 503, 504] {
+            assert!(
+                matches!(create_error(&status(code, "Conflict")), CreateError::Unknown(_)),
+                "{code}"
+            );
+        }
+    }
+}

@@ -1,0 +1,384 @@
+//! Why a claim is in its phase, in a sentence: what it lacks on which block, what would change that, or why it ended.
+
+use privatekube_api::{ClaimReason, rfc3339};
+use privatekube_policy::{
+    ClaimState, Composition, DatasetRules, Denial, Explanation, Lack, Phase, Policy, Span, Time, Unlocks,
+};
+
+/// Why a claim is in its phase.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PhaseReason {
+    /// The reason of the claim's conditions.
+    pub reason: ClaimReason,
+    /// The sentence.
+    pub message: String,
+}
+
+impl PhaseReason {
+    /// A reason with a fixed message.
+    pub(crate) fn new(reason: ClaimReason, message: &str) -> Self {
+        Self {
+            reason,
+            message: message.to_owned(),
+        }
+    }
+}
+
+/// Why a claim that doesn't wait is in its phase.
+pub(crate) fn decided(claim: &ClaimState<'_>, composition: &Composition) -> PhaseReason {
+    match (claim.phase, claim.denial, claim.decided) {
+        (Phase::Waiting, ..) => undecided(),
+        (Phase::Granted, ..) => {
+            PhaseReason::new(ClaimReason::Granted, "its budget is allocated on all its blocks")
+        }
+        (Phase::Consumed, ..) => PhaseReason::new(ClaimReason::Consumed, "its budget is spent"),
+        (Phase::Released, ..) => PhaseReason::new(
+            ClaimReason::Released,
+            "its budget was given back without being spent",
+        ),
+        (Phase::Withdrawn, ..) => {
+            PhaseReason::new(ClaimReason::Withdrawn, "it was taken back while it waited")
+        }
+        (Phase::Denied, Some(denial), _) => denied(denial, composition),
+        (Phase::Denied, None, _) => PhaseReason::new(ClaimReason::Denied, "it can never be granted"),
+        (Phase::Expired, _, at) => expired(claim.arrival.timeout, at.unwrap_or_default()),
+    }
+}
+
+/// Why a claim waits that the policy is about to decide.
+pub(crate) fn undecided() -> PhaseReason {
+    PhaseReason::new(ClaimReason::Undecided, "it is about to be decided")
+}
+
+/// Why a claim waits. `ahead`: how many waiting claims go before it, if there is an order and it is known.
+pub(crate) fn waits(explanation: &Explanation, ahead: Option<usize>, rules: &DatasetRules) -> PhaseReason {
+    let composition = &rules.composition;
+    let mut why = if let Some((found, needed)) = explanation.unmatched {
+        PhaseReason {
+            reason: ClaimReason::TooFewBlocks,
+            message: format!(
+                "{found} of the {needed} blocks that it needs at least match; it is matched again when a block comes"
+            ),
+        }
+    } else if let Some(lack) = explanation.lacks.first() {
+        let others = match explanation.lacks.len() - 1 {
+            0 => String::new(),
+            1 => "; one more of its blocks lacks budget".to_owned(),
+            others => format!("; {others} more of its blocks lack budget"),
+        };
+        let (reason, message) = match rules.policy {
+            Policy::RoundRobin => (ClaimReason::Gathering, gathers(lack, composition)),
+            Policy::Dpf | Policy::Fcfs { .. } | Policy::Dpack { .. } | Policy::Blend { .. } => {
+                (ClaimReason::TooLittleUnlocked, lacks(lack, composition))
+            }
+        };
+        PhaseReason {
+            reason,
+            message: format!("{message}{others}"),
+        }
+    } else {
+        undecided()
+    };
+    match ahead {
+        None => {}
+        Some(0) => why.message.push_str("; no waiting claim goes before it"),
+        Some(1) => why.message.push_str("; one waiting claim goes before it"),
+        Some(ahead) => why.message = format!("{}; {ahead} waiting claims go before it", why.message),
+    }
+    expiring(why, explanation)
+}
+
+/// Says that a claim with `blocks` matching blocks takes `bytes` in a ledger entry, where `most` are allowed.
+#[must_use]
+pub fn too_large_for_an_entry(blocks: usize, bytes: usize, most: usize) -> String {
+    format!(
+        "with the {blocks} blocks that it matches it takes {bytes} bytes in the ledger, where a claim may take {most}: \
+         ask for fewer blocks at a time"
+    )
+}
+
+/// Why a claim waits whose matching blocks take too much of a ledger entry. `problem` is [`too_large_for_an_entry`].
+pub(crate) fn oversized(problem: &str, explanation: &Explanation) -> PhaseReason {
+    let why = PhaseReason {
+        reason: ClaimReason::TooManyBlocks,
+        message: format!("{problem}; it is matched again when a block comes or goes"),
+    };
+    expiring(why, explanation)
+}
+
+/// Adds the time at which the claim expires, if it does.
+fn expiring(mut why: PhaseReason, explanation: &Explanation) -> PhaseReason {
+    if let Some(expires) = explanation.expires {
+        why.message = format!("{}; it expires at {}", why.message, rfc3339(expires));
+    }
+    why
+}
+
+/// What a block lacks for a claim, under a policy that allocates available budget at once.
+fn lacks(lack: &Lack, composition: &Composition) -> String {
+    let amount = |units: i128| composition.display_units(lack.coordinate, units);
+    let what = composition.coordinate_name(lack.coordinate);
+    let remedy = match lack.unlocks {
+        Unlocks::Arrivals(1) => "the next claim that arrives for the block unlocks that".to_owned(),
+        Unlocks::Arrivals(arrivals) => {
+            format!("{arrivals} more claims that arrive for the block unlock that")
+        }
+        Unlocks::At(time) => format!("that is unlocked at {}", rfc3339(time)),
+        Unlocks::OnlyReturned => "only budget that other claims release can fill that".to_owned(),
+    };
+    format!(
+        "block {} has {} of the {} {what} asked: {} is missing, {remedy}",
+        lack.block,
+        amount(lack.available),
+        amount(i128::from(lack.asked)),
+        amount(lack.missing),
+    )
+}
+
+/// What a claim still lacks on a block under round robin, which divides unlocked budget among the waiting claims.
+fn gathers(lack: &Lack, composition: &Composition) -> String {
+    let amount = |units: i128| composition.display_units(lack.coordinate, units);
+    let what = composition.coordinate_name(lack.coordinate);
+    let divided = "divided among all that wait for the block";
+    let remedy = match lack.unlocks {
+        Unlocks::Arrivals(1) => {
+            format!("the next claim that arrives for the block unlocks that, to be {divided}")
+        }
+        Unlocks::Arrivals(arrivals) => {
+            format!("{arrivals} more claims that arrive for the block unlock that, to be {divided}")
+        }
+        Unlocks::At(time) => format!("that is unlocked by {}, to be {divided}", rfc3339(time)),
+        Unlocks::OnlyReturned => {
+            "which is more than is left to be divided: only budget that other claims release can fill that"
+                .to_owned()
+        }
+    };
+    format!(
+        "it has gathered {} of the {} {what} that it asks of block {}: {} is missing, {remedy}",
+        amount(lack.available),
+        amount(i128::from(lack.asked)),
+        lack.block,
+        amount(lack.missing),
+    )
+}
+
+/// Why a claim was denied.
+pub(crate) fn denied(denial: &Denial, composition: &Composition) -> PhaseReason {
+    match denial {
+        Denial::TooLarge {
+            block,
+            coordinate,
+            asked,
+            left,
+        } => {
+            let coordinate = usize::try_from(*coordinate).unwrap_or(usize::MAX);
+            let amount = |units: i64| composition.display_units(coordinate, i128::from(units));
+            PhaseReason {
+                reason: ClaimReason::TooLarge,
+                message: format!(
+                    "block {block} can never give the {} {} asked: {} is all that is not spent",
+                    amount(*asked),
+                    composition.coordinate_name(coordinate),
+                    amount((*left).max(0)),
+                ),
+            }
+        }
+        Denial::BlockRetired { block } => PhaseReason {
+            reason: ClaimReason::BlockGone,
+            message: format!("block {block} was deleted"),
+        },
+        Denial::DoesNotFit {
+            block,
+            coordinate,
+            asked,
+            unlocked,
+        } => {
+            let coordinate = usize::try_from(*coordinate).unwrap_or(usize::MAX);
+            let amount = |units: i64| composition.display_units(coordinate, i128::from(units));
+            PhaseReason {
+                reason: ClaimReason::DoesNotFit,
+                message: format!(
+                    "block {block} had {} of the {} {} asked, and under the dataset's policy (FCFS, refusing) nothing \
+                     waits: ask again when more is available",
+                    amount((*unlocked).max(0)),
+                    amount(*asked),
+                    composition.coordinate_name(coordinate),
+                ),
+            }
+        }
+        Denial::DividedUp { block } => PhaseReason {
+            reason: ClaimReason::DividedUp,
+            message: format!(
+                "block {block} is unlocked and divided completely among the claims that asked for it (policy \
+                 RoundRobin): nothing is left to make up what this one lacks there"
+            ),
+        },
+    }
+}
+
+/// Why a claim expired.
+pub(crate) fn expired(timeout: Option<Span>, at: Time) -> PhaseReason {
+    let timeout = timeout
+        .map(|timeout| format!(" of {timeout}"))
+        .unwrap_or_default();
+    PhaseReason {
+        reason: ClaimReason::TimedOut,
+        message: format!(
+            "it was not granted within its timeout{timeout}, which was over at {}",
+            rfc3339(at)
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use privatekube_policy::{BlockId, Unlocking};
+
+    use super::*;
+
+    const UNIT: i64 = 1_000_000_000_000;
+
+    fn rules(policy: Policy) -> DatasetRules {
+        DatasetRules {
+            policy,
+            unlocking: Unlocking::Arrivals(4),
+            composition: Composition::Basic,
+        }
+    }
+
+    /// Of 1.5 epsilon, 1 is there.
+    fn explanation(unlocks: Unlocks) -> Explanation {
+        Explanation {
+            unmatched: None,
+            lacks: vec![Lack {
+                block: BlockId::from("b2"),
+                coordinate: 0,
+                asked: 3 * UNIT / 2,
+                available: i128::from(UNIT),
+                missing: i128::from(UNIT / 2),
+                locked: i128::from(3 * UNIT),
+                unlocks,
+            }],
+            dominant_share: None,
+            expires: None,
+        }
+    }
+
+    #[test]
+    fn a_waiting_claim_says_which_block_lacks_how_much_and_what_would_help() {
+        let next = explanation(Unlocks::Arrivals(1));
+        for policy in [
+            Policy::Dpf,
+            Policy::Fcfs { refusing: false },
+            Policy::Dpack { recompute_after: 1 },
+            Policy::Blend {
+                fairness: 500,
+                recompute_after: 1,
+            },
+        ] {
+            let why = waits(&next, None, &rules(policy));
+            assert_eq!(why.reason, ClaimReason::TooLittleUnlocked);
+            assert_eq!(
+                why.message,
+                "block b2 has 1 of the 1.5 epsilon asked: 0.5 is missing, the next claim that arrives for the block \
+                 unlocks that"
+            );
+        }
+        let unmatched = Explanation {
+            unmatched: Some((1, 3)),
+            lacks: vec![],
+            ..next
+        };
+        assert_eq!(
+            waits(&unmatched, None, &rules(Policy::Dpf)).reason,
+            ClaimReason::TooFewBlocks
+        );
+    }
+
+    #[test]
+    fn a_waiting_claim_says_how_many_go_before_it() {
+        let said = |ahead| {
+            let why = waits(
+                &explanation(Unlocks::OnlyReturned),
+                Some(ahead),
+                &rules(Policy::Dpack { recompute_after: 1 }),
+            );
+            why.message.split_once("; ").unwrap().1.to_owned()
+        };
+        assert_eq!(said(0), "no waiting claim goes before it");
+        assert_eq!(said(1), "one waiting claim goes before it");
+        assert_eq!(said(17), "17 waiting claims go before it");
+    }
+
+    #[test]
+    fn under_round_robin_a_claim_says_what_it_has_gathered_and_that_it_shares() {
+        let said = |unlocks| {
+            let why = waits(&explanation(unlocks), None, &rules(Policy::RoundRobin));
+            assert_eq!(why.reason, ClaimReason::Gathering);
+            let gathered = "it has gathered 1 of the 1.5 epsilon that it asks of block b2: 0.5 is missing, ";
+            why.message.strip_prefix(gathered).unwrap().to_owned()
+        };
+        assert_eq!(
+            said(Unlocks::Arrivals(1)),
+            "the next claim that arrives for the block unlocks that, to be divided among all that wait for the block"
+        );
+        assert_eq!(
+            said(Unlocks::Arrivals(2)),
+            "2 more claims that arrive for the block unlock that, to be divided among all that wait for the block"
+        );
+        assert_eq!(
+            said(Unlocks::At(Time::from_micros(0))),
+            "that is unlocked by 1970-01-01T00:00:00.000000Z, to be divided among all that wait for the block"
+        );
+        assert_eq!(
+            said(Unlocks::OnlyReturned),
+            "which is more than is left to be divided: only budget that other claims release can fill that"
+        );
+    }
+
+    #[test]
+    fn a_denied_claim_says_what_is_left_or_by_which_policy_it_is_denied() {
+        let said = |denial| {
+            let why = denied(&denial, &Composition::Basic);
+            (why.reason, why.message)
+        };
+        let block = || BlockId::from("b1");
+        let too_large = Denial::TooLarge {
+            block: block(),
+            coordinate: 0,
+            asked: 20 * UNIT,
+            left: 10 * UNIT,
+        };
+        assert_eq!(
+            said(too_large),
+            (
+                ClaimReason::TooLarge,
+                "block b1 can never give the 20 epsilon asked: 10 is all that is not spent".to_owned()
+            )
+        );
+        let does_not_fit = Denial::DoesNotFit {
+            block: block(),
+            coordinate: 0,
+            asked: 5 * UNIT,
+            unlocked: 4 * UNIT,
+        };
+        assert_eq!(
+            said(does_not_fit),
+            (
+                ClaimReason::DoesNotFit,
+                "block b1 had 4 of the 5 epsilon asked, and under the dataset's policy (FCFS, refusing) nothing waits: \
+                 ask again when more is available"
+                    .to_owned()
+            )
+        );
+        assert_eq!(
+            said(Denial::DividedUp { block: block() }),
+            (
+                ClaimReason::DividedUp,
+                "block b1 is unlocked and divided completely among the claims that asked for it (policy RoundRobin): \
+                 nothing is left to make up what this one lacks there"
+                    .to_owned()
+            )
+        );
+    }
+}

@@ -1,0 +1,26 @@
+//! What PrivateKube's ledgers say, as people and the scheduler see it.
+//!
+//! The [`Publisher`] turns committed ledger entries into the [`View`], an in-memory read model of claims, blocks and
+//! datasets, and says what changed. Statuses, the [explanation](PhaseReason) of a claim in a sentence and the [`Verdict`] on
+//! a pod are functions of what is committed. The extender publishes its own entries; a replica, a command-line tool or a
+//! status page can follow a ledger and publish it in the same way.
+//!
+//! No I/O and no clock live here: objects and entries come in as values. How a request is matched with blocks is in
+//! `privatekube-api`, how a claim is decided in `privatekube-policy`.
+//!
+//! Begin reading at [`Publisher`], then [`View`], then [`Verdict`].
+#![forbid(unsafe_code)]
+
+mod explain;
+mod objects;
+mod publisher;
+mod status;
+mod verdict;
+mod view;
+
+pub use explain::{PhaseReason, too_large_for_an_entry};
+pub use objects::{BlockObject, DatasetObjects};
+pub use publisher::{Change, CommittedState, PhaseChange, Publisher, Touched};
+pub use status::condition;
+pub use verdict::Verdict;
+pub use view::{BlockKey, BlockView, ClaimView, DatasetView, View};

@@ -1,0 +1,176 @@
+//! A dataset's objects as they were last seen: what they give to blocks and claims that state nothing of their own.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use privatekube_api::{Candidate, Dimensions, FieldError, PrivateDataBlock, PrivateDataset, Weights};
+use privatekube_policy::{DatasetRules, Delta, Epsilon, Span};
+
+/// A block's object.
+#[derive(Clone, Debug)]
+pub struct BlockObject {
+    /// The object.
+    pub object: Arc<PrivateDataBlock>,
+    /// What selectors read of it.
+    pub dimensions: Dimensions,
+    /// Why the block can't be in the ledger, if it can't.
+    pub problem: Option<String>,
+}
+
+/// The PrivateDataset and the PrivateDataBlocks of one dataset.
+#[derive(Clone, Debug, Default)]
+pub struct DatasetObjects {
+    dataset: Option<Arc<PrivateDataset>>,
+    blocks: BTreeMap<String, BlockObject>,
+}
+
+impl DatasetObjects {
+    /// The PrivateDataset, if there is one.
+    #[must_use]
+    pub const fn dataset(&self) -> Option<&Arc<PrivateDataset>> {
+        self.dataset.as_ref()
+    }
+
+    /// Whether the dataset has neither an object nor a block.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.dataset.is_none() && self.blocks.is_empty()
+    }
+
+    /// Sets the PrivateDataset, whichever was there.
+    pub fn set_dataset(&mut self, object: Option<Arc<PrivateDataset>>) {
+        self.dataset = object;
+    }
+
+    /// Replaces the PrivateDataset by a newer one; says whether it was newer. A watch may be behind what was read.
+    pub fn update_dataset(&mut self, object: Arc<PrivateDataset>) -> bool {
+        let known = self.dataset.as_ref().map(|known| &known.metadata);
+        let known = known.filter(|known| known.uid == object.metadata.uid);
+        if known.is_some_and(|known| known.generation >= object.metadata.generation) {
+            return false;
+        }
+        self.dataset = Some(object);
+        true
+    }
+
+    /// Removes the PrivateDataset, unless another one was created under its name since.
+    pub fn remove_dataset(&mut self, deleted: &PrivateDataset) {
+        let is_other = |known: &Arc<PrivateDataset>| known.metadata.uid != deleted.metadata.uid;
+        self.dataset = self.dataset.take().filter(is_other);
+    }
+
+    /// A block by name.
+    #[must_use]
+    pub fn block(&self, name: &str) -> Option<&BlockObject> {
+        self.blocks.get(name)
+    }
+
+    /// Every block, in the order of names.
+    pub fn blocks(&self) -> impl Iterator<Item = (&String, &BlockObject)> {
+        self.blocks.iter()
+    }
+
+    /// How many blocks there are.
+    #[must_use]
+    pub fn block_count(&self) -> usize {
+        self.blocks.len()
+    }
+
+    /// The blocks that are in the ledger or can be, in the order of names.
+    pub fn usable_blocks(&self) -> impl Iterator<Item = (&String, &BlockObject)> {
+        self.blocks.iter().filter(|(_, block)| block.problem.is_none())
+    }
+
+    /// The usable blocks as matching needs them.
+    pub fn candidates(&self) -> impl Iterator<Item = Candidate<'_>> {
+        self.usable_blocks().map(|(name, block)| Candidate {
+            name,
+            dimensions: &block.dimensions,
+            created: block.object.metadata.creation_timestamp.as_ref(),
+        })
+    }
+
+    /// Adds a block's object; says whether it is new. One that is being deleted is not added.
+    pub fn add_block(&mut self, object: Arc<PrivateDataBlock>) -> bool {
+        let name = object.metadata.name.clone().unwrap_or_default();
+        let known = self.blocks.get(&name).map(|known| &known.object.metadata.uid);
+        if known == Some(&object.metadata.uid) || object.metadata.deletion_timestamp.is_some() {
+            return false;
+        }
+        let block = BlockObject {
+            dimensions: object.spec.dimensions(),
+            object,
+            problem: None,
+        };
+        self.blocks.insert(name, block);
+        true
+    }
+
+    /// Removes a block's object, unless another one was created under its name since; says whether it was removed.
+    pub fn remove_block(&mut self, deleted: &PrivateDataBlock) -> bool {
+        let name = deleted.metadata.name.as_deref().unwrap_or_default();
+        let known = self.blocks.get(name).map(|known| &known.object.metadata.uid);
+        if known != Some(&deleted.metadata.uid) {
+            return false;
+        }
+        self.blocks.remove(name).is_some()
+    }
+
+    /// The blocks that are known and not among `current`.
+    #[must_use]
+    pub fn blocks_not_among(&self, current: &[Arc<PrivateDataBlock>]) -> Vec<Arc<PrivateDataBlock>> {
+        let names: BTreeSet<_> = current.iter().map(|block| &block.metadata.name).collect();
+        let known = self.blocks.values().map(|known| &known.object);
+        known
+            .filter(|block| !names.contains(&block.metadata.name))
+            .map(Arc::clone)
+            .collect()
+    }
+
+    /// Remembers why a block can't be used.
+    pub fn set_problem(&mut self, block: &str, problem: String) {
+        if let Some(known) = self.blocks.get_mut(block) {
+            known.problem = Some(problem);
+        }
+    }
+
+    /// Forgets why blocks couldn't be used, since that may have ended; says whether there were such blocks.
+    pub fn clear_problems(&mut self) -> bool {
+        let mut any = false;
+        for block in self.blocks.values_mut() {
+            any |= block.problem.take().is_some();
+        }
+        any
+    }
+
+    /// The rules that a ledger of the dataset begins with: its object's, or `defaults` if it has none.
+    pub fn rules(&self, defaults: &DatasetRules) -> Result<DatasetRules, FieldError> {
+        match &self.dataset {
+            Some(object) => object.spec.rules(),
+            None => Ok(defaults.clone()),
+        }
+    }
+
+    // Admission refuses objects in which one of the following is invalid. Should one exist, it counts as not stated.
+
+    /// The budget of blocks that state none.
+    #[must_use]
+    pub fn default_guarantee(&self) -> Option<(Epsilon, Delta)> {
+        self.dataset.as_ref()?.spec.guarantee().ok().flatten()
+    }
+
+    /// The timeout of claims that state none.
+    #[must_use]
+    pub fn default_timeout(&self) -> Option<Span> {
+        self.dataset.as_ref()?.spec.timeout().ok().flatten()
+    }
+
+    /// The weights of the namespaces that claim.
+    #[must_use]
+    pub fn weights(&self) -> Weights {
+        let weights = self.dataset.as_ref().map(|object| object.spec.weights());
+        weights.and_then(Result::ok).unwrap_or_default()
+    }
+}

@@ -1,0 +1,457 @@
+//! The publisher: turns committed ledger entries into the view, and says what changed.
+//!
+//! It only reads what is committed. Whoever calls it carries the changes out: the extender writes statuses and Events and
+//! removes gates, a tool may print them, a replica ignores them.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    ops::Bound,
+    sync::Arc,
+};
+
+use privatekube_api::{ClaimPhase, ClaimReason, DatasetKey, Subject, are_enough, meta_time};
+use privatekube_ledger::Committed;
+use privatekube_policy::{BlockId, ClaimId, Engine, Phase, Policy, Record, Span, Time, Unlocking};
+
+use crate::{
+    BlockKey, DatasetView, View,
+    explain::{self, PhaseReason},
+    objects::DatasetObjects,
+    status::{self, ClaimPosition, Readiness},
+};
+
+/// How many waiting claims are explained again in one call of [`Publisher::refresh_waiting`].
+const MOST_EXPLAINED: usize = 200;
+
+/// What a ledger says after its last committed entry.
+#[derive(Clone, Copy, Debug)]
+pub struct CommittedState<'a> {
+    /// The engine, which has replayed every entry.
+    pub engine: &'a Engine,
+    /// The last entry's sequence number; 0 if there is none yet.
+    pub sequence: u64,
+}
+
+/// The claims and blocks that an entry concerns.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Touched {
+    /// Claims that were matched or decided, or whose budget was consumed or released.
+    pub claims: BTreeSet<ClaimId>,
+    /// Blocks that were added, retired or unlocked, and those of the claims above that were ever granted.
+    pub blocks: BTreeSet<BlockId>,
+}
+
+impl Touched {
+    /// What a committed entry touches; `matched` are the claims that were matched in it.
+    #[must_use]
+    pub fn by(committed: &Committed, matched: &[ClaimId], engine: &Engine) -> Self {
+        let mut touched = Self {
+            claims: matched.iter().cloned().collect(),
+            blocks: BTreeSet::new(),
+        };
+        for record in committed.records() {
+            match record {
+                Record::BlockAdded { block } | Record::BlockRetired { block } => {
+                    touched.blocks.insert(block.clone());
+                }
+                Record::Unlocked { blocks } => touched.blocks.extend(blocks.iter().cloned()),
+                Record::Waits { claim }
+                | Record::Granted { claim, .. }
+                | Record::Denied { claim, .. }
+                | Record::Expired { claim, .. }
+                | Record::Withdrawn { claim }
+                | Record::Consumed { claim, .. }
+                | Record::Released { claim, .. } => {
+                    touched.claims.insert(claim.clone());
+                }
+            }
+        }
+        for claim in &touched.claims {
+            if engine
+                .phase(claim)
+                .is_some_and(|phase| ClaimPhase::from(phase).is_granted())
+            {
+                touched.blocks.extend(engine.blocks_of(claim).cloned());
+            }
+        }
+        touched
+    }
+
+    /// The touched claims that have their blocks now, or have ended: they need not be matched again.
+    pub fn settled(&self, engine: &Engine) -> impl Iterator<Item = &ClaimId> {
+        self.claims.iter().filter(|id| {
+            engine.claim(id).is_none_or(|claim| {
+                claim.phase != Phase::Waiting || are_enough(&claim.arrival.demands, claim.arrival.min_blocks)
+            })
+        })
+    }
+}
+
+/// Something that the view says now and didn't say before.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Change {
+    /// A claim in the ledger reached another phase.
+    Phase(PhaseChange),
+    /// A claim waits because its matching blocks take too much of an entry. Its status says so.
+    Oversized(PhaseChange),
+    /// A claim that is not in the ledger says why.
+    NotInLedger(PhaseChange),
+    /// A claim's status says something else in the same phase.
+    Claim(ClaimId),
+    /// A block's status.
+    Block(String),
+    /// The dataset's status.
+    Dataset,
+}
+
+/// The phase that a claim has reached.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PhaseChange {
+    /// The claim.
+    pub id: ClaimId,
+    /// What it is made for.
+    pub subject: Subject,
+    /// The phase.
+    pub phase: ClaimPhase,
+    /// Why, as its status says.
+    pub why: PhaseReason,
+    /// How long it waited until it was decided, if it was.
+    pub waited: Option<Span>,
+}
+
+/// The publisher of one dataset's ledger.
+#[derive(Debug)]
+pub struct Publisher {
+    dataset: DatasetKey,
+    view: Arc<View>,
+    /// The phase of each claim as it was published last.
+    phases: HashMap<ClaimId, ClaimPhase>,
+    /// How many claims are in each phase.
+    counts: BTreeMap<ClaimPhase, u64>,
+    /// The claims that wait.
+    waiting: BTreeSet<ClaimId>,
+    /// The claim after which [`Self::refresh_waiting`] goes on.
+    refreshed: Option<ClaimId>,
+    /// Claims whose matching blocks take too much of an entry, and the message that says so.
+    oversized: HashMap<ClaimId, String>,
+}
+
+impl Publisher {
+    /// A publisher that has published nothing yet.
+    #[must_use]
+    pub fn new(dataset: DatasetKey, view: Arc<View>) -> Self {
+        Self {
+            dataset,
+            view,
+            phases: HashMap::new(),
+            counts: BTreeMap::new(),
+            waiting: BTreeSet::new(),
+            refreshed: None,
+            oversized: HashMap::new(),
+        }
+    }
+
+    /// How many claims are in each phase that a claim was ever in.
+    #[must_use]
+    pub const fn counts(&self) -> &BTreeMap<ClaimPhase, u64> {
+        &self.counts
+    }
+
+    /// Publishes everything that a ledger says, after it was replayed. Claims are not among the changes: whoever sees an
+    /// object whose status says something else than the view writes it then.
+    pub fn publish_all(
+        &mut self,
+        state: CommittedState<'_>,
+        objects: &DatasetObjects,
+        now: Time,
+    ) -> Vec<Change> {
+        let engine = state.engine;
+        for id in engine.claims() {
+            if let Some(phase) = engine.phase(id) {
+                self.count(id, phase.into());
+            }
+        }
+        for id in engine.claims() {
+            let position = ClaimPosition::default();
+            if let Some(why) = self.why(engine, id)
+                && let Some(view) = status::claim_view(&self.dataset, engine, objects, id, why, position)
+            {
+                self.view.put_claim(id.clone(), view);
+            }
+        }
+        let mut changes = Vec::new();
+        for block in engine.blocks() {
+            changes.extend(self.publish_block(state, objects, block, now));
+        }
+        changes.extend(self.publish_dataset(Some(state), objects, now));
+        changes
+    }
+
+    /// Publishes what an entry changed. `state` is that after the entry, `committed` its position.
+    pub fn publish_entry(
+        &mut self,
+        state: CommittedState<'_>,
+        objects: &DatasetObjects,
+        committed: &Committed,
+        touched: &Touched,
+    ) -> Vec<Change> {
+        let position = ClaimPosition {
+            sequence: Some(committed.sequence),
+            at: Some(committed.time),
+        };
+        for id in touched.settled(state.engine) {
+            self.oversized.remove(id);
+        }
+        let mut changes = Vec::new();
+        for id in &touched.claims {
+            changes.extend(self.publish_claim(state.engine, objects, id, position));
+        }
+        for block in &touched.blocks {
+            changes.extend(self.publish_block(state, objects, block, committed.time));
+        }
+        changes.extend(self.publish_dataset(Some(state), objects, committed.time));
+        changes
+    }
+
+    /// Publishes a block: its budget, or why it can't be used.
+    #[must_use = "changes have to be carried out"]
+    pub fn publish_block(
+        &self,
+        state: CommittedState<'_>,
+        objects: &DatasetObjects,
+        block: &BlockId,
+        now: Time,
+    ) -> Option<Change> {
+        let object = objects.block(block.as_str())?;
+        let view = status::block_view(state, block, object, &meta_time(now));
+        let changed = self.view.put_block(self.block_key(block.as_str()), view);
+        changed.then(|| Change::Block(block.as_str().to_owned()))
+    }
+
+    /// Publishes how many blocks and claims the dataset has, and whether its object's rules are its ledger's. While there is
+    /// no ledger, only what keeps one from beginning is published.
+    #[must_use = "changes have to be carried out"]
+    pub fn publish_dataset(
+        &self,
+        state: Option<CommittedState<'_>>,
+        objects: &DatasetObjects,
+        now: Time,
+    ) -> Option<Change> {
+        let rules = state.map(|state| state.engine.rules());
+        let ready = Readiness::of(objects.dataset().map(|object| &**object), rules);
+        if state.is_none() && ready.is_true() {
+            return None;
+        }
+        let count = |phase| self.counts.get(&phase).copied().unwrap_or_default();
+        let view = DatasetView {
+            composition: rules.map(|rules| rules.composition.clone()),
+            status: status::dataset_status(
+                objects,
+                &ready,
+                state.map(|state| state.sequence),
+                count,
+                meta_time(now),
+            ),
+        };
+        let changed = self.view.put_dataset(self.dataset.clone(), view);
+        changed.then_some(Change::Dataset)
+    }
+
+    /// Publishes a claim that is not in the ledger, because there is none yet or because the claim is invalid. `None` if
+    /// that is published already.
+    #[must_use = "changes have to be carried out"]
+    pub fn publish_outside_ledger(&self, subject: Subject, why: PhaseReason, now: Time) -> Option<Change> {
+        let (id, phase) = (subject.id(), why.reason.phase());
+        let published = self.view.claim(&id);
+        if published.is_some_and(|published| {
+            let status = &published.status;
+            published.phase == phase
+                && status.reason.as_deref() == Some(why.reason.as_str())
+                && status.message.as_deref() == Some(&why.message)
+        }) {
+            return None;
+        }
+        let view = status::not_in_ledger(&self.dataset, subject.clone(), &why, &meta_time(now));
+        self.view.put_claim(id.clone(), view);
+        Some(Change::NotInLedger(PhaseChange {
+            id,
+            subject,
+            phase,
+            why,
+            waited: None,
+        }))
+    }
+
+    /// Publishes that a waiting claim's matching blocks take too much of an entry, as `problem` says.
+    pub fn publish_oversized(&mut self, engine: &Engine, claim: &ClaimId, problem: &str) -> Vec<Change> {
+        let before = self.oversized.insert(claim.clone(), problem.to_owned());
+        if before.as_deref() == Some(problem) {
+            return Vec::new();
+        }
+        let changed = self.refresh(engine, claim);
+        let announced = Subject::of(claim).filter(|_| before.is_none()).map(|subject| {
+            let why = PhaseReason::new(ClaimReason::TooManyBlocks, problem);
+            Change::Oversized(PhaseChange {
+                id: claim.clone(),
+                subject,
+                phase: ClaimPhase::Waiting,
+                why,
+                waited: None,
+            })
+        });
+        changed.into_iter().chain(announced).collect()
+    }
+
+    /// Forgets that a claim's matching blocks took too much of an entry: it matches fewer now.
+    pub fn forget_oversized(&mut self, claim: &ClaimId) {
+        self.oversized.remove(claim);
+    }
+
+    /// Explains some of the waiting claims again, since what others do changes what each of them lacks, and publishes the
+    /// blocks that the clock unlocks. Each call goes on where the last one ended.
+    pub fn refresh_waiting(
+        &mut self,
+        state: CommittedState<'_>,
+        objects: &DatasetObjects,
+        now: Time,
+    ) -> Vec<Change> {
+        let after = self.refreshed.take();
+        let after = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let waiting = self.waiting.range((after, Bound::Unbounded));
+        let next: Vec<ClaimId> = waiting.take(MOST_EXPLAINED).cloned().collect();
+        let mut changes: Vec<Change> = next
+            .iter()
+            .filter_map(|id| self.refresh(state.engine, id))
+            .collect();
+        if next.len() == MOST_EXPLAINED {
+            self.refreshed = next.last().cloned();
+        }
+        if matches!(state.engine.rules().unlocking, Unlocking::Lifetime { .. }) {
+            for (name, _) in objects.blocks() {
+                let block = BlockId::from(name.as_str());
+                changes.extend(self.publish_block(state, objects, &block, now));
+            }
+        }
+        changes
+    }
+
+    /// Removes a claim from the view that never came to the ledger.
+    pub fn forget_claim(&self, claim: &ClaimId) {
+        self.view.forget_claim(claim);
+    }
+
+    /// Removes a block whose object was deleted from the view.
+    pub fn forget_block(&self, name: &str) {
+        self.view.forget_block(&self.block_key(name));
+    }
+
+    /// Removes the dataset from the view, while it has no ledger.
+    pub fn forget_dataset(&self) {
+        self.view.forget_dataset(&self.dataset);
+    }
+
+    /// Removes everything that was published from the view: the ledger was deleted.
+    pub fn forget_all(&mut self, objects: &DatasetObjects) {
+        for claim in self.phases.keys() {
+            self.view.forget_claim(claim);
+        }
+        for (name, _) in objects.blocks() {
+            self.forget_block(name);
+        }
+        self.forget_dataset();
+    }
+
+    fn publish_claim(
+        &mut self,
+        engine: &Engine,
+        objects: &DatasetObjects,
+        id: &ClaimId,
+        position: ClaimPosition,
+    ) -> Option<Change> {
+        let why = self.why(engine, id)?;
+        let view = status::claim_view(&self.dataset, engine, objects, id, why.clone(), position)?;
+        let claim = engine.claim(id)?;
+        let waited = claim
+            .decided
+            .map(|decided| Span::from_micros(decided.micros().saturating_sub(claim.arrived.micros())));
+        let (phase, subject) = (view.phase, view.subject.clone());
+        let before = self.count(id, phase);
+        let changed = self.view.put_claim(id.clone(), view);
+        if before == Some(phase) {
+            return changed.then(|| Change::Claim(id.clone()));
+        }
+        Some(Change::Phase(PhaseChange {
+            id: id.clone(),
+            subject,
+            phase,
+            why,
+            waited,
+        }))
+    }
+
+    /// Publishes why a claim waits, if that has changed.
+    fn refresh(&self, engine: &Engine, id: &ClaimId) -> Option<Change> {
+        let mut view = (*self.view.claim(id)?).clone();
+        let why = self.why_it_waits(engine, id)?;
+        for condition in &mut view.status.conditions {
+            why.reason.as_str().clone_into(&mut condition.reason);
+            condition.message.clone_from(&why.message);
+        }
+        view.status.reason = Some(why.reason.to_string());
+        view.status.message = Some(why.message);
+        let changed = self.view.put_claim(id.clone(), view);
+        changed.then(|| Change::Claim(id.clone()))
+    }
+
+    /// Why a claim is in its phase.
+    fn why(&self, engine: &Engine, id: &ClaimId) -> Option<PhaseReason> {
+        let claim = engine.claim(id)?;
+        Some(if claim.phase == Phase::Waiting {
+            self.why_it_waits(engine, id).unwrap_or_else(explain::undecided)
+        } else {
+            explain::decided(&claim, &engine.rules().composition)
+        })
+    }
+
+    /// Why a claim waits; `None` if it doesn't.
+    fn why_it_waits(&self, engine: &Engine, id: &ClaimId) -> Option<PhaseReason> {
+        let explanation = engine.explain(id)?;
+        if let Some(problem) = self.oversized.get(id) {
+            return Some(explain::oversized(problem, &explanation));
+        }
+        let few = self.waiting.len() <= most_placed(engine.rules().policy);
+        let standing = few.then(|| engine.standing(id)).flatten();
+        let ahead = standing.and_then(|standing| standing.ahead);
+        Some(explain::waits(&explanation, ahead, engine.rules()))
+    }
+
+    /// Counts a claim in its phase; returns the phase that it was in before.
+    fn count(&mut self, id: &ClaimId, phase: ClaimPhase) -> Option<ClaimPhase> {
+        let before = self.phases.insert(id.clone(), phase);
+        if phase == ClaimPhase::Waiting {
+            self.waiting.insert(id.clone());
+        } else {
+            self.waiting.remove(id);
+        }
+        if before != Some(phase) {
+            if let Some(count) = before.and_then(|before| self.counts.get_mut(&before)) {
+                *count = count.saturating_sub(1);
+            }
+            *self.counts.entry(phase).or_default() += 1;
+        }
+        before
+    }
+
+    fn block_key(&self, name: &str) -> BlockKey {
+        (self.dataset.clone(), name.to_owned())
+    }
+}
+
+/// How many claims may wait for their places in the order to be explained. A place costs a look at every waiting claim, and
+/// under DPack at each of their blocks and orders: for 50 claims on 10 blocks each some 20 ms in all.
+const fn most_placed(policy: Policy) -> usize {
+    match policy {
+        Policy::Dpack { .. } => 50,
+        Policy::Dpf | Policy::Fcfs { .. } | Policy::RoundRobin | Policy::Blend { .. } => MOST_EXPLAINED,
+    }
+}

@@ -1,0 +1,12 @@
+//! The statuses of claims, blocks and datasets, made from what is committed and from the dataset's objects.
+
+mod amounts;
+mod block;
+mod claim;
+mod condition;
+mod dataset;
+
+pub(crate) use block::block_view;
+pub(crate) use claim::{ClaimPosition, claim_view, not_in_ledger};
+pub use condition::condition;
+pub(crate) use dataset::{Readiness, dataset_status};

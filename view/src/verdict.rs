@@ -1,0 +1,104 @@
+//! Whether a pod may run, from what is committed. The scheduler's answer, the metric's label and the log line are functions
+//! of this one value.
+
+use std::fmt;
+
+use privatekube_api::{BudgetSource, ClaimPhase, GrantedClaim};
+use privatekube_policy::ClaimId;
+
+use crate::View;
+
+/// Whether a pod may run.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Verdict {
+    /// All its claims are granted.
+    Granted(Vec<(ClaimId, GrantedClaim)>),
+    /// A claim of its is not granted (yet, or ever).
+    Held {
+        /// `namespace/name` of the claim object.
+        claim: String,
+        /// That claim's phase.
+        phase: ClaimPhase,
+    },
+    /// A claim of its was not seen yet, or is not in a ledger yet.
+    Unknown {
+        /// `namespace/name` of the claim object.
+        claim: String,
+    },
+    /// Its annotations can't be read, and why.
+    Malformed(String),
+    /// The view isn't complete yet.
+    Starting,
+}
+
+impl Verdict {
+    /// The verdict on a pod in `namespace` whose budget comes from `source`.
+    #[must_use]
+    pub fn of(source: &BudgetSource, namespace: &str, view: &View) -> Self {
+        if !view.is_complete() {
+            return Self::Starting;
+        }
+        let ids: Vec<(String, Option<ClaimId>)> = match source {
+            BudgetSource::Unreadable(problem) => return Self::Malformed(problem.clone()),
+            BudgetSource::Own { subject, .. } => vec![(subject.claim_name(), Some(subject.id()))],
+            BudgetSource::Claims(names) => names
+                .iter()
+                .map(|name| (name.clone(), view.named(namespace, name)))
+                .collect(),
+        };
+        let mut grants = Vec::with_capacity(ids.len());
+        for (name, id) in ids {
+            let claim = format!("{namespace}/{name}");
+            let Some((id, seen)) = id.and_then(|id| view.claim(&id).map(|seen| (id, seen))) else {
+                return Self::Unknown { claim };
+            };
+            match (seen.phase, &seen.grant) {
+                (ClaimPhase::Granted | ClaimPhase::Consumed, Some(grant)) => grants.push((id, grant.clone())),
+                (phase, _) => return Self::Held { claim, phase },
+            }
+        }
+        Self::Granted(grants)
+    }
+
+    /// The label of the scheduler's metrics.
+    #[must_use]
+    pub const fn label(&self) -> &'static str {
+        match self {
+            Self::Granted(_) => "granted",
+            // A granted or consumed claim holds nothing back: what is left here was released.
+            Self::Held { phase, .. } if phase.is_granted() => "released",
+            Self::Held { phase, .. } => phase.lower_case(),
+            Self::Unknown { .. } => "unknown",
+            Self::Malformed(_) => "malformed",
+            Self::Starting => "starting",
+        }
+    }
+}
+
+/// The message for the scheduler. It consists of the same bytes for as long as the claim's phase is the same: the scheduler
+/// writes it to the pod's status, and each change of that makes it try the pod again at once.
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Granted(_) => f.write_str("privacy budget is granted"),
+            Self::Held { claim, phase } => {
+                let says = match phase {
+                    ClaimPhase::Waiting => "waits for privacy budget",
+                    ClaimPhase::Denied => "can never be granted",
+                    ClaimPhase::Expired => "waited for privacy budget until its timeout",
+                    ClaimPhase::Withdrawn => "was taken back",
+                    ClaimPhase::Granted | ClaimPhase::Consumed | ClaimPhase::Released => {
+                        "has given its privacy budget back"
+                    }
+                };
+                write!(
+                    f,
+                    "privacy budget claim {claim} {says} (kubectl describe pbc tells more)"
+                )
+            }
+            Self::Unknown { claim } => write!(f, "privacy budget claim {claim} does not exist yet"),
+            Self::Malformed(problem) => write!(f, "the pod can't be given privacy budget: {problem}"),
+            Self::Starting => f.write_str("the privacy budget ledger is being read, try again"),
+        }
+    }
+}

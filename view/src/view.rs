@@ -1,0 +1,174 @@
+//! The read model of what is committed: claims, blocks and datasets. Reading takes no lock.
+//!
+//! Only publishers write here, and only after an entry is durable: what is read here is never taken back.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use papaya::HashMap;
+use privatekube_api::{
+    ClaimPhase, DatasetKey, Dimensions, GrantedClaim, PrivacyBudgetClaimStatus, PrivateDataBlockStatus,
+    PrivateDatasetStatus, Subject,
+};
+use privatekube_policy::{ClaimId, Composition};
+
+/// A claim as it is committed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClaimView {
+    /// What it is made for.
+    pub subject: Subject,
+    /// The dataset whose budget it requests.
+    pub dataset: DatasetKey,
+    /// Its phase.
+    pub phase: ClaimPhase,
+    /// Its object's status.
+    pub status: PrivacyBudgetClaimStatus,
+    /// What its pods are given; present once it is granted.
+    pub grant: Option<GrantedClaim>,
+}
+
+/// A block as it is committed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BlockView {
+    /// Its object's status.
+    pub status: PrivateDataBlockStatus,
+    /// What selectors read of it.
+    pub dimensions: Dimensions,
+}
+
+/// A dataset as it is committed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DatasetView {
+    /// How its budgets add up; `None` while it has no ledger.
+    pub composition: Option<Composition>,
+    /// Its object's status.
+    pub status: PrivateDatasetStatus,
+}
+
+/// A block's dataset and name.
+pub type BlockKey = (DatasetKey, String);
+
+/// What is committed, of all datasets.
+#[derive(Debug, Default)]
+pub struct View {
+    claims: HashMap<ClaimId, Arc<ClaimView>>,
+    /// The claim object that exists under a namespace and name, of those that users wrote.
+    named: HashMap<(String, String), ClaimId>,
+    blocks: HashMap<BlockKey, Arc<BlockView>>,
+    datasets: HashMap<DatasetKey, Arc<DatasetView>>,
+    complete: AtomicBool,
+}
+
+impl View {
+    /// Whether everything that was committed before the start is here, and every object was seen once. Before that, an
+    /// absent claim means nothing.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.complete.load(Ordering::Acquire)
+    }
+
+    /// Declares the view complete.
+    pub fn set_complete(&self) {
+        self.complete.store(true, Ordering::Release);
+    }
+
+    /// A claim, by its name in the ledger.
+    #[must_use]
+    pub fn claim(&self, id: &ClaimId) -> Option<Arc<ClaimView>> {
+        self.claims.pin().get(id).cloned()
+    }
+
+    /// Sets a claim; says whether that changes anything.
+    pub fn put_claim(&self, id: ClaimId, claim: ClaimView) -> bool {
+        let claims = self.claims.pin();
+        let changed = claims.get(&id).is_none_or(|there| **there != claim);
+        if changed {
+            claims.insert(id, Arc::new(claim));
+        }
+        changed
+    }
+
+    /// Removes a claim.
+    pub fn forget_claim(&self, id: &ClaimId) {
+        self.claims.pin().remove(id);
+    }
+
+    /// The claim whose object exists under a namespace and name.
+    #[must_use]
+    pub fn named(&self, namespace: &str, name: &str) -> Option<ClaimId> {
+        self.named
+            .pin()
+            .get(&(namespace.to_owned(), name.to_owned()))
+            .cloned()
+    }
+
+    /// Sets which claim's object exists under a namespace and name.
+    pub fn set_named(&self, namespace: &str, name: &str, id: Option<ClaimId>) {
+        let key = (namespace.to_owned(), name.to_owned());
+        match id {
+            Some(id) => self.named.pin().insert(key, id),
+            None => self.named.pin().remove(&key),
+        };
+    }
+
+    /// A block.
+    #[must_use]
+    pub fn block(&self, key: &BlockKey) -> Option<Arc<BlockView>> {
+        self.blocks.pin().get(key).cloned()
+    }
+
+    /// Every block of a dataset.
+    #[must_use]
+    pub fn blocks_of(&self, dataset: &DatasetKey) -> Vec<Arc<BlockView>> {
+        let blocks = self.blocks.pin();
+        blocks
+            .iter()
+            .filter(|((of, _), _)| of == dataset)
+            .map(|(_, block)| Arc::clone(block))
+            .collect()
+    }
+
+    /// Sets a block; says whether that changes anything.
+    pub fn put_block(&self, key: BlockKey, block: BlockView) -> bool {
+        let blocks = self.blocks.pin();
+        let changed = blocks.get(&key).is_none_or(|there| **there != block);
+        if changed {
+            blocks.insert(key, Arc::new(block));
+        }
+        changed
+    }
+
+    /// Removes a block.
+    pub fn forget_block(&self, key: &BlockKey) {
+        self.blocks.pin().remove(key);
+    }
+
+    /// A dataset.
+    #[must_use]
+    pub fn dataset(&self, key: &DatasetKey) -> Option<Arc<DatasetView>> {
+        self.datasets.pin().get(key).cloned()
+    }
+
+    /// How a dataset's budgets add up, if it has a ledger.
+    #[must_use]
+    pub fn composition(&self, key: &DatasetKey) -> Option<Composition> {
+        self.dataset(key)?.composition.clone()
+    }
+
+    /// Removes a dataset.
+    pub fn forget_dataset(&self, key: &DatasetKey) {
+        self.datasets.pin().remove(key);
+    }
+
+    /// Sets a dataset; says whether that changes anything.
+    pub fn put_dataset(&self, key: DatasetKey, dataset: DatasetView) -> bool {
+        let datasets = self.datasets.pin();
+        let changed = datasets.get(&key).is_none_or(|there| **there != dataset);
+        if changed {
+            datasets.insert(key, Arc::new(dataset));
+        }
+        changed
+    }
+}
