@@ -5,15 +5,16 @@ use std::collections::HashSet;
 use super::{
     Engine, Phase, Refusal,
     claims::Terms,
-    policies::{By, Cause},
+    decisions::{By, Cause, PolicyContext},
+    state::State,
 };
 use crate::{Arrival, BlockId, Budget, ClaimId, Demand, Denial, Record};
 
 impl Engine {
     pub(super) fn add_block(&mut self, name: &BlockId, capacity: &Budget) -> Result<Vec<Record>, Refusal> {
-        self.check_coordinates(capacity)?;
-        if let Some(number) = self.blocks.number(name) {
-            let block = self.blocks.get_mut(number);
+        self.state.check_coordinates(capacity)?;
+        if let Some(number) = self.state.blocks.number(name) {
+            let block = self.state.blocks.get_mut(number);
             if block.capacity != *capacity {
                 return Err(Refusal::BlockDiffers(name.clone()));
             }
@@ -23,26 +24,27 @@ impl Engine {
             // Nobody waits for a block that is gone, so there is nothing to grant.
             block.retired = false;
         } else {
-            self.blocks.add(name, capacity, self.rules.unlocking, self.now)?;
-            self.waiting.add_block();
-            self.gathering.add_block(capacity.units().len());
-            self.wake_of.push(None);
+            let unlocking = self.state.rules.unlocking;
+            let number = self.state.blocks.add(name, capacity, unlocking, self.state.now)?;
+            self.state.waiting.add_block();
+            self.policy.block_added(self.state.blocks.get(number));
+            self.state.wake_of.push(None);
         }
         Ok(vec![Record::BlockAdded { block: name.clone() }])
     }
 
     pub(super) fn retire_block(&mut self, name: &BlockId) -> Result<Vec<Record>, Refusal> {
-        let number = self.blocks.number(name);
+        let number = self.state.blocks.number(name);
         let number = number.ok_or_else(|| Refusal::UnknownBlock(name.clone()))?;
-        if self.blocks.get(number).retired {
+        if self.state.blocks.get(number).retired {
             return Ok(Vec::new());
         }
-        self.blocks.get_mut(number).retired = true;
+        self.state.blocks.get_mut(number).retired = true;
         let mut records = vec![Record::BlockRetired { block: name.clone() }];
         let mut claims = Vec::new();
-        let classes: Vec<u32> = self.waiting.at_block(number).collect();
+        let classes: Vec<u32> = self.state.waiting.at_block(number).collect();
         for class in classes {
-            claims.extend(self.waiting.dissolve(class, &self.asks));
+            claims.extend(self.state.dissolve(class));
         }
         claims.sort_unstable();
         for claim in claims {
@@ -54,17 +56,19 @@ impl Engine {
 
     pub(super) fn arrive(&mut self, arrival: &Arrival) -> Result<Vec<Record>, Refusal> {
         let name = &arrival.claim;
-        if self.claims.number(name).is_some() {
+        if self.state.claims.number(name).is_some() {
             return Err(Refusal::ClaimExists(name.clone()));
         }
         if arrival.min_blocks == 0 {
             return Err(malformed(name, "needs at least 0 blocks: it must be 1 or more"));
         }
-        let demands = self.check_demands(name, &arrival.demands)?;
-        let number = self.claims.next_number().ok_or(Refusal::Overflow)?;
-        let ask = self.asks.add(&demands).ok_or(Refusal::Overflow)?;
+        let demands = self.state.check_demands(name, &arrival.demands)?;
+        let number = self.state.claims.next_number().ok_or(Refusal::Overflow)?;
+        let ask = self.state.asks.add(&demands).ok_or(Refusal::Overflow)?;
         if let Some(timeout) = arrival.timeout {
-            self.timeouts.insert((self.now.after(timeout), number));
+            self.state
+                .timeouts
+                .insert((self.state.now.after(timeout), number));
         }
         let terms = Terms {
             min_blocks: arrival.min_blocks,
@@ -72,10 +76,12 @@ impl Engine {
             priority: arrival.priority,
             weight: arrival.weight,
         };
-        self.claims.add(number, name.clone(), ask, terms, self.now);
+        self.state
+            .claims
+            .add(number, name.clone(), ask, terms, self.state.now);
         let mut records = Vec::new();
         self.compete(number, &mut records);
-        if self.claims.get(number).phase == Phase::Waiting {
+        if self.state.claims.get(number).phase == Phase::Waiting {
             records.push(Record::Waits { claim: name.clone() });
         }
         Ok(records)
@@ -86,17 +92,17 @@ impl Engine {
         name: &ClaimId,
         demands: &[Demand],
     ) -> Result<Vec<Record>, Refusal> {
-        let number = self.number_of(name)?;
-        let claim = self.claims.get(number);
+        let number = self.state.number_of(name)?;
+        let claim = self.state.claims.get(number);
         if claim.phase != Phase::Waiting {
             return Err(wrong_phase(name, claim.phase));
         }
         if claim.matched {
             return Err(malformed(name, "is matched already"));
         }
-        let demands = self.check_demands(name, demands)?;
-        let ask = self.asks.add(&demands).ok_or(Refusal::Overflow)?;
-        self.claims.get_mut(number).ask = ask;
+        let demands = self.state.check_demands(name, demands)?;
+        let ask = self.state.asks.add(&demands).ok_or(Refusal::Overflow)?;
+        self.state.claims.get_mut(number).ask = ask;
         let mut records = Vec::new();
         self.compete(number, &mut records);
         Ok(records)
@@ -104,50 +110,65 @@ impl Engine {
 
     /// Lets a claim unlock and compete for its blocks, if these are enough.
     fn compete(&mut self, number: u32, records: &mut Vec<Record>) {
-        let claim = self.claims.get(number);
-        let (ask, terms) = (claim.ask, *self.claims.terms(claim));
-        let parts = self.asks.get(ask);
+        let claim = self.state.claims.get(number);
+        let (ask, terms) = (claim.ask, *self.state.claims.terms(claim));
+        let parts = self.state.asks.get(ask);
         if parts.len() < terms.min_blocks as usize {
             return;
         }
-        self.claims.get_mut(number).matched = true;
-        let retired = |block: &u32| self.blocks.get(*block).retired;
+        self.state.claims.get_mut(number).matched = true;
+        let retired = |block: &u32| self.state.blocks.get(*block).retired;
         let found = parts.blocks().find(retired);
         if let Some(block) = found {
-            let block = self.blocks.get(block).name.clone();
+            let block = self.state.blocks.get(block).name.clone();
             self.deny(number, Denial::BlockRetired { block }, records);
             return;
         }
         let mut raised = Vec::new();
         for block in parts.blocks() {
-            if self.blocks.get_mut(block).arrive() {
+            if self.state.blocks.get_mut(block).arrive() {
                 raised.push(block);
             }
         }
         if !raised.is_empty() {
-            let names = raised.iter().map(|block| self.blocks.get(*block).name.clone());
+            let names = raised
+                .iter()
+                .map(|block| self.state.blocks.get(*block).name.clone());
             records.push(Record::Unlocked {
                 blocks: names.collect(),
             });
         }
         let mut new = None;
-        let too_large = self.too_large(number);
-        if let Some(reason) = too_large.or_else(|| self.policy.turns_away(self, number)) {
+        let denial = self.state.too_large(number);
+        let context = PolicyContext::new(&self.state);
+        let denial = denial.or_else(|| self.policy.denies_arrival(context, number));
+        if let Some(reason) = denial {
             self.deny(number, reason, records);
         } else {
-            let shares = || self.policy.shares(self.asks.get(ask), self.blocks.list());
+            let shares = || {
+                self.policy
+                    .shares(self.state.asks.get(ask), self.state.blocks.list())
+            };
             let standing = (terms.priority, terms.weight);
-            let class = self.waiting.join(number, standing, ask, shares, &self.asks);
-            self.claims.get_mut(number).class = Some(class);
-            new = self.may_fit(class).then_some(class);
+            let class = self
+                .state
+                .waiting
+                .join(number, standing, ask, shares, &self.state.asks);
+            self.state.claims.get_mut(number).class = Some(class);
+            new = self.state.may_fit(class).then_some(class);
+            self.policy.claim_joined(number, self.state.asks.get(ask));
         }
         let by = By::Arrival(number);
         self.pass(&Cause { raised, new, by }, records);
-        if let Some(class) = self.claims.get(number).class {
-            self.waiting.hope(class, self.blocks.list(), &self.asks);
+        if let Some(class) = self.state.claims.get(number).class {
+            self.state
+                .waiting
+                .hope(class, self.state.blocks.list(), &self.state.asks);
         }
     }
+}
 
+impl State {
     /// The numbers of the blocks of each demand, and what it asks.
     fn check_demands<'a>(
         &self,

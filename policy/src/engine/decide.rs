@@ -1,52 +1,62 @@
 //! Who is granted, denied or expires, and when.
 
-use std::sync::Arc;
-
 use super::{
     Engine, Phase,
     books::Move,
     claims::Claim,
-    policies::{By, Cause},
+    decisions::{By, Cause, Decisions, NextWake, PolicyContext},
+    state::State,
 };
 use crate::{Denial, Record, Time, Unlocking};
 
-impl Engine {
-    /// Grants a claim, which must have all it asks; its class is not left by that.
-    pub(super) fn grant(&mut self, number: u32, records: &mut Vec<Record>) {
+impl State {
+    /// Grants a waiting claim, which must have all it asks. Returns whether others of its class still wait.
+    pub(super) fn grant(&mut self, number: u32, records: &mut Vec<Record>) -> bool {
         let at = self.now;
-        let claim = self.claims.get_mut(number);
-        claim.decide(Phase::Granted, at);
-        let claim = claim.name.clone();
         let parts = self.claims.get(number).parts(&self.asks);
         for part in parts.iter() {
             self.blocks.get_mut(part.block).shift(part.asked, Move::Grant);
         }
         self.waiting.touched.extend(parts.blocks());
-        self.wait_no_longer(number);
+        let others_wait = self.leave(number);
+        let claim = self.decided(number, Phase::Granted).name.clone();
         records.push(Record::Granted { claim, at });
+        others_wait
     }
 
-    /// Ends the wait of a claim that isn't granted; its class must have been left already.
-    pub(super) fn end(&mut self, number: u32, phase: Phase) -> &mut Claim {
-        self.claims.get_mut(number).decide(phase, self.now);
-        self.wait_no_longer(number);
-        self.claims.get_mut(number)
-    }
-
-    fn wait_no_longer(&mut self, number: u32) {
-        let claim = self.claims.get(number);
-        self.gathering.forget(number, claim.parts(&self.asks));
-        if let Some(expires) = self.claims.expires(claim) {
-            self.timeouts.remove(&(expires, number));
-        }
-    }
-
+    /// Denies a waiting claim.
     pub(super) fn deny(&mut self, number: u32, reason: Denial, records: &mut Vec<Record>) {
         let at = self.now;
-        let claim = self.end(number, Phase::Denied);
+        self.leave(number);
+        let claim = self.decided(number, Phase::Denied);
         claim.deny(reason.clone());
         let claim = claim.name.clone();
         records.push(Record::Denied { claim, reason, at });
+    }
+
+    /// Takes all claims out of a class. Returns them by arrival.
+    pub(super) fn dissolve(&mut self, class: u32) -> Vec<u32> {
+        let claims = self.waiting.dissolve(class, &self.asks);
+        for claim in &claims {
+            self.claims.get_mut(*claim).class = None;
+        }
+        claims
+    }
+
+    /// Takes a claim out of its class, if it is in one. Returns whether others are left there.
+    pub(super) fn leave(&mut self, number: u32) -> bool {
+        let class = self.claims.get(number).class;
+        class.is_some_and(|class| self.waiting.leave(number, class, &self.asks))
+    }
+
+    /// Moves a claim, which has left its class, from waiting to `phase`.
+    pub(super) fn decided(&mut self, number: u32, phase: Phase) -> &mut Claim {
+        if let Some(expires) = self.claims.expires(self.claims.get(number)) {
+            self.timeouts.remove(&(expires, number));
+        }
+        let claim = self.claims.get_mut(number);
+        claim.decide(phase, self.now);
+        claim
     }
 
     /// Why a claim can never be granted; none if it still can.
@@ -68,18 +78,52 @@ impl Engine {
         })
     }
 
+    /// When the clock unlocks so much of a block that a class that watches it may fit.
+    pub(super) fn next_fit(&mut self, number: u32) -> Option<Time> {
+        let block = self.blocks.get(number);
+        if block.meter.is_complete() {
+            return None;
+        }
+        let least = self.waiting.least_watched(number, &self.asks);
+        let steps = least.filter_map(|(coordinate, asked)| block.step_for(coordinate, asked, self.rule));
+        steps.min().and_then(|step| block.meter.time_of(step))
+    }
+}
+
+impl Engine {
+    /// Lets the policy grant what can be granted now.
+    pub(super) fn pass(&mut self, cause: &Cause, records: &mut Vec<Record>) {
+        self.state.waiting.touched.extend(&cause.raised);
+        self.policy
+            .decide(&mut Decisions::new(&mut self.state, records), cause);
+        self.state.watch_again();
+    }
+
+    /// Denies a waiting claim.
+    pub(super) fn deny(&mut self, number: u32, reason: Denial, records: &mut Vec<Record>) {
+        self.policy.claim_left(number, self.state.parts(number));
+        self.state.deny(number, reason, records);
+    }
+
+    /// Ends the wait of a claim that is neither granted nor denied.
+    pub(super) fn end(&mut self, number: u32, phase: Phase) -> &Claim {
+        self.policy.claim_left(number, self.state.parts(number));
+        self.state.leave(number);
+        self.state.decided(number, phase)
+    }
+
     /// Denies the waiting claims that the budget left of these blocks can never satisfy.
     pub(super) fn deny_hopeless(&mut self, blocks: &[u32], records: &mut Vec<Record>) {
         let mut claims = Vec::new();
         for number in blocks {
-            let block = self.blocks.get(*number);
-            for class in self.waiting.hopeless(block, &self.asks) {
-                claims.extend(self.waiting.dissolve(class, &self.asks));
+            let block = self.state.blocks.get(*number);
+            for class in self.state.waiting.hopeless(block, &self.state.asks) {
+                claims.extend(self.state.dissolve(class));
             }
         }
         claims.sort_unstable();
         for number in claims {
-            if let Some(reason) = self.too_large(number) {
+            if let Some(reason) = self.state.too_large(number) {
                 self.deny(number, reason, records);
             }
         }
@@ -88,12 +132,12 @@ impl Engine {
     /// Takes the steps of the clock at `at` that may let a claim fit.
     pub(super) fn wake(&mut self, at: Time, records: &mut Vec<Record>) {
         let mut raised = Vec::new();
-        while let Some((time, number)) = self.wakes.first().copied()
+        while let Some((time, number)) = self.state.wakes.first().copied()
             && time <= at
         {
-            self.wakes.pop_first();
-            self.wake_of[number as usize] = None;
-            self.blocks.get_mut(number).settle(at);
+            self.state.wakes.pop_first();
+            self.state.wake_of[number as usize] = None;
+            self.state.blocks.get_mut(number).settle(at);
             raised.push(number);
         }
         if !raised.is_empty() {
@@ -109,14 +153,10 @@ impl Engine {
 
     /// Ends the wait of claims whose timeout is over, by arrival.
     pub(super) fn expire(&mut self, at: Time, records: &mut Vec<Record>) {
-        while let Some((time, number)) = self.timeouts.first().copied()
+        while let Some((time, number)) = self.state.timeouts.first().copied()
             && time <= at
         {
-            if let Some(class) = self.claims.get(number).class {
-                self.leave(number, class);
-            }
-            let claim = self.end(number, Phase::Expired);
-            let claim = claim.name.clone();
+            let claim = self.end(number, Phase::Expired).name.clone();
             records.push(Record::Expired { claim, at: time });
         }
         self.plan_wakes();
@@ -124,37 +164,29 @@ impl Engine {
 
     /// Works out anew when the clock next matters at the blocks where something has changed.
     pub(super) fn plan_wakes(&mut self) {
-        let mut touched = std::mem::take(&mut self.waiting.touched);
-        if !matches!(self.rules.unlocking, Unlocking::Lifetime { .. }) {
+        let mut touched = std::mem::take(&mut self.state.waiting.touched);
+        if !matches!(self.state.rules.unlocking, Unlocking::Lifetime { .. }) {
             touched.clear();
         }
         touched.sort_unstable();
         touched.dedup();
-        let policy = Arc::clone(&self.policy);
         for number in touched.drain(..) {
-            let next = policy.next_wake(self, number);
-            let before = std::mem::replace(&mut self.wake_of[number as usize], next);
+            let next = match self.policy.next_wake(PolicyContext::new(&self.state), number) {
+                NextWake::FirstFit => self.state.next_fit(number),
+                NextWake::NextTick => self.state.blocks.get(number).meter.tick_after(self.state.now),
+                NextWake::Never => None,
+            };
+            let before = std::mem::replace(&mut self.state.wake_of[number as usize], next);
             if before != next {
                 if let Some(before) = before {
-                    self.wakes.remove(&(before, number));
+                    self.state.wakes.remove(&(before, number));
                 }
                 if let Some(next) = next {
-                    self.wakes.insert((next, number));
+                    self.state.wakes.insert((next, number));
                 }
             }
         }
         // Keeps what was reserved.
-        self.waiting.touched = touched;
-    }
-
-    /// When the clock unlocks so much of a block that a class that watches it may fit.
-    pub(super) fn next_fit(&mut self, number: u32) -> Option<Time> {
-        let block = self.blocks.get(number);
-        if block.meter.is_complete() {
-            return None;
-        }
-        let least = self.waiting.least_watched(number, &self.asks);
-        let steps = least.filter_map(|(coordinate, asked)| block.step_for(coordinate, asked, self.rule));
-        steps.min().and_then(|step| block.meter.time_of(step))
+        self.state.waiting.touched = touched;
     }
 }

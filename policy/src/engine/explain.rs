@@ -6,72 +6,60 @@ use super::{
     Engine, Explanation, Lack, Standing, Unlocks,
     asks::Part,
     books::{Block, Rule},
+    decisions::{PolicyContext, SetAside},
     order::dominant_share,
+    state::State,
     waiting::Class,
 };
 
 impl Engine {
+    /// Why a waiting claim waits.
     pub(super) fn why(&self, number: u32) -> Explanation {
-        let claim = self.claims.get(number);
-        let parts = self.parts(number);
+        let claim = self.state.claims.get(number);
+        let parts = self.state.parts(number);
         let unmatched = (!claim.matched).then(|| {
-            let matched = u32::try_from(self.asks.get(claim.ask).len()).unwrap_or(u32::MAX);
-            (matched, self.claims.terms(claim).min_blocks)
+            let matched = u32::try_from(self.state.asks.get(claim.ask).len()).unwrap_or(u32::MAX);
+            (matched, self.state.claims.terms(claim).min_blocks)
+        });
+        let lacks = parts.iter().flat_map(|part| {
+            let Some(set_aside) = self.set_aside(number, part) else {
+                return self.state.lacks(part);
+            };
+            let lacks = self.state.needs_beside(part, &set_aside).into_iter();
+            lacks.filter(|lack| lack.missing > 0).collect()
         });
         Explanation {
             unmatched,
-            lacks: parts
-                .iter()
-                .flat_map(|part| {
-                    let gathered = self.gathering.of(number, part);
-                    gathered.map_or_else(|| self.lacks(part), |gathered| self.to_gather(part, &gathered))
-                })
-                .collect(),
-            dominant_share: dominant_share(parts, self.blocks.list()).map(|share| (share.asked, share.of)),
-            expires: self.claims.expires(claim),
+            lacks: lacks.collect(),
+            dominant_share: dominant_share(parts, self.state.blocks.list())
+                .map(|share| (share.asked, share.of)),
+            expires: self.state.claims.expires(claim),
         }
     }
 
+    /// What each block has for a waiting claim, and the claim's place in the order.
     pub(super) fn stands(&self, number: u32) -> Standing {
-        let claim = self.claims.get(number);
-        let needs = self.parts(number).iter().flat_map(|part| {
-            let mut block = self.blocks.get(part.block).clone();
-            block.settle(self.now);
-            let gathered = self.gathering.of(number, part);
-            let gathering = gathered.map(|gathered| self.to_gather(part, &gathered));
-            let amounts = part.asked.iter().zip(&block.accounts).enumerate();
-            let counted = amounts.filter(|(_, (_, account))| self.rule == Rule::All || account.capacity > 0);
-            let needs = counted.map(|(coordinate, (asked, account))| {
-                let to_gather = gathering
-                    .iter()
-                    .flatten()
-                    .find(|lack| lack.coordinate == coordinate);
-                to_gather.cloned().unwrap_or_else(|| {
-                    // Under round robin, what does not lack has been gathered.
-                    let unlocked = gathering
-                        .as_ref()
-                        .map_or(account.available, |_| i128::from(*asked));
-                    Lack {
-                        block: block.name.clone(),
-                        coordinate,
-                        asked: *asked,
-                        available: unlocked,
-                        missing: i128::from(*asked) - unlocked,
-                        locked: account.locked,
-                        unlocks: unlocks(&block, block.step_for(coordinate, *asked, self.rule)),
-                    }
-                })
-            });
-            needs.collect::<Vec<_>>()
+        let needs = self.state.parts(number).iter().flat_map(|part| {
+            let set_aside = self.set_aside(number, part);
+            set_aside.map_or_else(
+                || self.state.needs(part),
+                |set_aside| self.state.needs_beside(part, &set_aside),
+            )
         });
-        Standing {
-            needs: needs.collect(),
-            ahead: claim
-                .class
-                .and_then(|class| self.policy.ahead(self, number, class)),
-        }
+        let needs = needs.collect();
+        let class = self.state.claims.get(number).class;
+        let context = PolicyContext::new(&self.state);
+        let ahead = class.and_then(|class| self.policy.ahead(context, number, class));
+        Standing { needs, ahead }
     }
 
+    fn set_aside(&self, claim: u32, part: Part<'_>) -> Option<Vec<SetAside>> {
+        self.policy
+            .set_aside(PolicyContext::new(&self.state), claim, part)
+    }
+}
+
+impl State {
     /// How many waiting claims go before one: those of classes that go before its class, and those of equal ones that
     /// came before it.
     pub(super) fn count_ahead(&self, claim: u32, compare: impl Fn(&Class) -> Ordering) -> usize {
@@ -83,31 +71,38 @@ impl Engine {
         counts.sum()
     }
 
-    /// What a claim has still to gather at a block, under round robin.
-    fn to_gather(&self, part: Part<'_>, gathered: &[i64]) -> Vec<Lack> {
+    /// What a block has for a part at each coordinate that counts, whether it lacks anything there or not.
+    fn needs(&self, part: Part<'_>) -> Vec<Lack> {
         let mut block = self.blocks.get(part.block).clone();
         block.settle(self.now);
-        let amounts = part.asked.iter().zip(gathered).enumerate();
-        let lacking = amounts.filter(|(_, (asked, gathered))| asked > gathered);
-        lacking
-            .map(|(coordinate, (asked, gathered))| {
-                let account = &block.accounts[coordinate];
-                let missing = i128::from(*asked) - i128::from(*gathered);
-                let total = self.gathering.divided(part.block, coordinate) + missing;
-                let step = block.meter.step_for(account.capacity, total);
-                // What is unlocked is divided at the next step.
-                let step = step.map(|step| step.max(block.meter.done() + 1));
-                Lack {
-                    block: block.name.clone(),
-                    coordinate,
-                    asked: *asked,
-                    available: i128::from(*gathered),
-                    missing,
-                    locked: account.locked,
-                    unlocks: unlocks(&block, step),
-                }
-            })
-            .collect()
+        let amounts = part.asked.iter().zip(&block.accounts).enumerate();
+        let counted = amounts.filter(|(_, (_, account))| self.rule == Rule::All || account.capacity > 0);
+        let needs = counted.map(|(coordinate, (asked, account))| Lack {
+            block: block.name.clone(),
+            coordinate,
+            asked: *asked,
+            available: account.available,
+            missing: i128::from(*asked) - account.available,
+            locked: account.locked,
+            unlocks: unlocks(&block, block.step_for(coordinate, *asked, self.rule)),
+        });
+        needs.collect()
+    }
+
+    /// The same, where what the policy has set aside for the claim counts and not what is available.
+    fn needs_beside(&self, part: Part<'_>, set_aside: &[SetAside]) -> Vec<Lack> {
+        let mut block = self.blocks.get(part.block).clone();
+        block.settle(self.now);
+        let mut needs = self.needs(part);
+        for need in &mut needs {
+            let set_aside = set_aside[need.coordinate];
+            need.available = i128::from(set_aside.amount);
+            need.missing = i128::from(need.asked) - need.available;
+            if need.missing > 0 {
+                need.unlocks = unlocks(&block, set_aside.complete_after);
+            }
+        }
+        needs
     }
 
     /// What a block lacks: at each coordinate that lacks (basic), or at the order that lacks least of those at which

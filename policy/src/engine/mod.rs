@@ -10,11 +10,13 @@ mod asks;
 mod books;
 mod claims;
 mod decide;
+mod decisions;
 mod explain;
 mod order;
 mod policies;
 mod refusal;
 mod spend;
+mod state;
 #[cfg(test)]
 mod tests;
 mod unlocking;
@@ -22,19 +24,13 @@ mod view;
 mod waiting;
 mod walk;
 
-use std::{collections::BTreeSet, sync::Arc};
-
 pub use refusal::Refusal;
 pub use view::{BlockState, ClaimState, Explanation, Lack, Outlook, Phase, Standing, Unlocks};
 
-use crate::{
-    Arrival, BlockId, Budget, ClaimId, DatasetRules, DatasetRulesError, Demand, Event, Record, Time,
-};
-use asks::{Asks, Parts};
-use books::{Blocks, Rule};
-use claims::{Claim, Claims, Tally};
-use policies::{Decide, Gathering};
-use waiting::{Class, Waiting};
+use crate::{Arrival, BlockId, ClaimId, DatasetRules, DatasetRulesError, Event, Record, Time};
+use claims::Tally;
+use policies::PolicyHooks;
+use state::State;
 
 /// One dataset's blocks and claims, and the policy that decides between them.
 ///
@@ -86,56 +82,30 @@ use waiting::{Class, Waiting};
 /// ```
 #[derive(Clone, Debug)]
 pub struct Engine {
-    rules: DatasetRules,
-    rule: Rule,
-    now: Time,
-    blocks: Blocks,
-    claims: Claims,
-    asks: Asks,
-    waiting: Waiting,
-    policy: Arc<dyn Decide>,
-    /// Of round robin alone.
-    gathering: Gathering,
-    /// When each waiting claim's timeout is over.
-    timeouts: BTreeSet<(Time, u32)>,
-    /// When the clock next unlocks a block so far that a claim that watches it may fit.
-    wakes: BTreeSet<(Time, u32)>,
-    /// Each block's entry in `wakes`.
-    wake_of: Vec<Option<Time>>,
+    state: State,
+    policy: Box<dyn PolicyHooks>,
 }
 
 impl Engine {
     /// An engine without blocks and claims, at the start of time.
     pub fn new(rules: DatasetRules) -> Result<Self, DatasetRulesError> {
         rules.check()?;
-        let rule = Rule::of(&rules.composition);
-        let coordinates = rules.composition.coordinates();
         Ok(Self {
-            policy: policies::of(rules.policy),
-            waiting: Waiting::new(rule, coordinates),
-            rules,
-            rule,
-            gathering: Gathering::default(),
-            now: Time::default(),
-            blocks: Blocks::default(),
-            claims: Claims::default(),
-            asks: Asks::new(coordinates),
-            timeouts: BTreeSet::new(),
-            wakes: BTreeSet::new(),
-            wake_of: Vec::new(),
+            policy: policies::of(&rules),
+            state: State::new(rules),
         })
     }
 
     /// Its rules.
     #[must_use]
     pub const fn rules(&self) -> &DatasetRules {
-        &self.rules
+        &self.state.rules
     }
 
     /// The latest time it was told.
     #[must_use]
     pub const fn now(&self) -> Time {
-        self.now
+        self.state.now
     }
 
     /// Lets time pass until `now`: steps of the clock and timeouts take effect each at its own time, in order
@@ -144,11 +114,11 @@ impl Engine {
     pub fn advance(&mut self, now: Time) -> Vec<Record> {
         let mut records = Vec::new();
         while let Some(at) = self.next_step().filter(|at| *at <= now) {
-            self.now = self.now.max(at);
+            self.state.now = self.state.now.max(at);
             self.wake(at, &mut records);
             self.expire(at, &mut records);
         }
-        self.now = self.now.max(now);
+        self.state.now = self.state.now.max(now);
         records
     }
 
@@ -182,8 +152,8 @@ impl Engine {
     /// [`next_unlock`](Self::next_unlock).
     #[must_use]
     pub fn next_step(&self) -> Option<Time> {
-        let wake = self.wakes.first().map(|(at, _)| *at);
-        let timeout = self.timeouts.first().map(|(at, _)| *at);
+        let wake = self.state.wakes.first().map(|(at, _)| *at);
+        let timeout = self.state.timeouts.first().map(|(at, _)| *at);
         match (wake, timeout) {
             (Some(wake), Some(timeout)) => Some(wake.min(timeout)),
             (wake, timeout) => wake.or(timeout),
@@ -193,34 +163,35 @@ impl Engine {
     /// The next time at which the clock unlocks budget of any block, whether a claim waits for it or not.
     #[must_use]
     pub fn next_unlock(&self) -> Option<Time> {
-        let live = self.blocks.list().iter().filter(|block| !block.retired);
-        live.filter_map(|block| block.meter.next_after(self.now)).min()
+        let live = self.state.blocks.list().iter().filter(|block| !block.retired);
+        live.filter_map(|block| block.meter.next_after(self.state.now))
+            .min()
     }
 
     /// A block's budget.
     #[must_use]
     pub fn block(&self, block: &BlockId) -> Option<BlockState> {
-        let number = self.blocks.number(block)?;
-        Some(self.blocks.get(number).books(self.now))
+        let number = self.state.blocks.number(block)?;
+        Some(self.state.blocks.get(number).books(self.state.now))
     }
 
     /// Every block, in the order in which they were added.
     pub fn blocks(&self) -> impl Iterator<Item = &BlockId> + '_ {
-        self.blocks.list().iter().map(|block| &block.name)
+        self.state.blocks.list().iter().map(|block| &block.name)
     }
 
     /// A claim.
     #[must_use]
     pub fn claim(&self, claim: &ClaimId) -> Option<ClaimState<'_>> {
-        let claim = self.claims.get(self.claims.number(claim)?);
-        let name = |block: u32| &self.blocks.get(block).name;
+        let claim = self.state.claims.get(self.state.claims.number(claim)?);
+        let name = |block: u32| &self.state.blocks.get(block).name;
         let of_each = |tally: &Tally| {
-            let parts = claim.parts(&self.asks).iter().enumerate();
+            let parts = claim.parts(&self.state.asks).iter().enumerate();
             let amounts = parts.map(|(at, part)| (name(part.block), tally.budget(at, part.asked)));
             amounts.collect()
         };
         Some(ClaimState {
-            arrival: self.arrival(claim),
+            arrival: self.state.arrival(claim),
             phase: claim.phase,
             arrived: claim.arrived,
             decided: claim.decided(),
@@ -233,56 +204,41 @@ impl Engine {
     /// Where a claim is in its life. Costs less than all about it.
     #[must_use]
     pub fn phase(&self, claim: &ClaimId) -> Option<Phase> {
-        self.claims
+        self.state
+            .claims
             .number(claim)
-            .map(|number| self.claims.get(number).phase)
+            .map(|number| self.state.claims.get(number).phase)
     }
 
     /// The blocks that a claim demands, in the order of its demands. None of a claim that never arrived.
     pub fn blocks_of(&self, claim: &ClaimId) -> impl Iterator<Item = &BlockId> + '_ {
         let ask = self
+            .state
             .claims
             .number(claim)
-            .map(|number| self.claims.get(number).ask);
-        let blocks = ask.into_iter().flat_map(|ask| self.asks.get(ask).blocks());
-        blocks.map(|block| &self.blocks.get(block).name)
-    }
-
-    /// As it arrived, or was matched.
-    fn arrival(&self, claim: &Claim) -> Arrival {
-        let demands = self.asks.get(claim.ask).demands().map(|(blocks, asked)| Demand {
-            blocks: blocks.map(|block| self.blocks.get(block).name.clone()).collect(),
-            budget: Budget::from_computed(asked.iter().copied()),
-        });
-        let terms = self.claims.terms(claim);
-        Arrival {
-            claim: claim.name.clone(),
-            demands: demands.collect(),
-            min_blocks: terms.min_blocks,
-            timeout: terms.timeout,
-            priority: terms.priority,
-            weight: terms.weight,
-        }
+            .map(|number| self.state.claims.get(number).ask);
+        let blocks = ask.into_iter().flat_map(|ask| self.state.asks.get(ask).blocks());
+        blocks.map(|block| &self.state.blocks.get(block).name)
     }
 
     /// Every claim that ever arrived, in the order of arrival.
     pub fn claims(&self) -> impl Iterator<Item = &ClaimId> + '_ {
-        self.claims.list().iter().map(|claim| &claim.name)
+        self.state.claims.list().iter().map(|claim| &claim.name)
     }
 
     /// Why a waiting claim waits; none for any other. Changes nothing.
     #[must_use]
     pub fn explain(&self, claim: &ClaimId) -> Option<Explanation> {
-        let number = self.claims.number(claim)?;
-        (self.claims.get(number).phase == Phase::Waiting).then(|| self.why(number))
+        let number = self.state.claims.number(claim)?;
+        (self.state.claims.get(number).phase == Phase::Waiting).then(|| self.why(number))
     }
 
     /// What each block has for a waiting claim, and the claim's place in the order; none for any other. Changes nothing.
     /// Costs a look at every claim that waits.
     #[must_use]
     pub fn standing(&self, claim: &ClaimId) -> Option<Standing> {
-        let number = self.claims.number(claim)?;
-        (self.claims.get(number).phase == Phase::Waiting).then(|| self.stands(number))
+        let number = self.state.claims.number(claim)?;
+        (self.state.claims.get(number).phase == Phase::Waiting).then(|| self.stands(number))
     }
 
     /// What would come of `event` if it happened now. Changes nothing: it happens to a copy, so it costs as much as
@@ -300,34 +256,5 @@ impl Engine {
             Event::AddBlock { .. } | Event::RetireBlock { .. } => None,
         };
         Ok(Outlook { records, waits })
-    }
-
-    fn check_coordinates(&self, budget: &Budget) -> Result<(), Refusal> {
-        let (given, expected) = (budget.units().len(), self.rules.composition.coordinates());
-        if given == expected {
-            Ok(())
-        } else {
-            Err(Refusal::WrongCoordinates { given, expected })
-        }
-    }
-
-    /// What a claim asks of each of its blocks. Nothing while it matches too few.
-    fn parts(&self, number: u32) -> Parts<'_> {
-        self.claims.get(number).parts(&self.asks)
-    }
-
-    /// What each claim of a waiting class asks of each of its blocks.
-    fn parts_of(&self, class: &Class) -> Parts<'_> {
-        self.asks.get(class.ask)
-    }
-
-    /// Takes a claim out of its class. Whether others are left there.
-    fn leave(&mut self, claim: u32, class: u32) -> bool {
-        self.waiting.leave(claim, class, &self.asks)
-    }
-
-    fn number_of(&self, claim: &ClaimId) -> Result<u32, Refusal> {
-        let number = self.claims.number(claim);
-        number.ok_or_else(|| Refusal::UnknownClaim(claim.clone()))
     }
 }

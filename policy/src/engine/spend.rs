@@ -5,13 +5,13 @@ use super::{
     arrive::{malformed, wrong_phase},
     books::Move,
     claims::Claim,
-    policies::{By, Cause},
+    decisions::{By, Cause},
 };
 use crate::{Amount, ClaimId, Demand, Record};
 
 impl Engine {
     pub(super) fn consume(&mut self, name: &ClaimId, amount: &Amount) -> Result<Vec<Record>, Refusal> {
-        let number = self.number_of(name)?;
+        let number = self.state.number_of(name)?;
         let Some(increase) = self.increase(number, amount, Phase::Consumed)? else {
             return Ok(Vec::new());
         };
@@ -20,13 +20,13 @@ impl Engine {
             claim: name.clone(),
             entirely,
         }];
-        let blocks: Vec<u32> = self.parts(number).blocks().collect();
+        let blocks: Vec<u32> = self.state.parts(number).blocks().collect();
         self.deny_hopeless(&blocks, &mut records);
         Ok(records)
     }
 
     pub(super) fn release(&mut self, name: &ClaimId, amount: &Amount) -> Result<Vec<Record>, Refusal> {
-        let number = self.number_of(name)?;
+        let number = self.state.number_of(name)?;
         let Some(increase) = self.increase(number, amount, Phase::Released)? else {
             return Ok(Vec::new());
         };
@@ -34,18 +34,15 @@ impl Engine {
     }
 
     pub(super) fn withdraw(&mut self, name: &ClaimId) -> Result<Vec<Record>, Refusal> {
-        let number = self.number_of(name)?;
-        let claim = self.claims.get(number);
+        let number = self.state.number_of(name)?;
+        let claim = self.state.claims.get(number);
         match claim.phase {
             Phase::Waiting => {
-                if let Some(class) = claim.class {
-                    self.leave(number, class);
-                }
                 self.end(number, Phase::Withdrawn);
                 Ok(vec![Record::Withdrawn { claim: name.clone() }])
             }
             Phase::Granted => {
-                let all = claim.all_allocated(self.parts(number));
+                let all = claim.all_allocated(self.state.parts(number));
                 Ok(self.give_back(number, &all))
             }
             _ => Ok(Vec::new()),
@@ -54,73 +51,81 @@ impl Engine {
 
     /// All of the claim returns, what was consumed and what is still allocated.
     pub(super) fn never_ran(&mut self, name: &ClaimId) -> Result<Vec<Record>, Refusal> {
-        let number = self.number_of(name)?;
-        let claim = self.claims.get(number);
+        let number = self.state.number_of(name)?;
+        let claim = self.state.claims.get(number);
         match claim.phase {
             Phase::Consumed | Phase::Granted if !claim.consumed().is_nothing() => {}
             Phase::Granted | Phase::Released => return Ok(Vec::new()),
             phase => return Err(wrong_phase(name, phase)),
         }
-        let parts = claim.parts(&self.asks);
+        let parts = claim.parts(&self.state.asks);
         let allocated = claim.all_allocated(parts);
         for (at, (part, allocated)) in parts.iter().zip(self.by_part(&allocated)).enumerate() {
             let consumed = claim.consumed().budget(at, part.asked);
-            let block = self.blocks.get_mut(part.block);
-            block.settle(self.now);
+            let block = self.state.blocks.get_mut(part.block);
+            block.settle(self.state.now);
             block.shift(consumed.units(), Move::Return);
             block.shift(allocated, Move::Release);
-            self.gathering.give_back(part.block, consumed.units());
-            self.gathering.give_back(part.block, allocated);
+            self.policy.budget_returned(part.block, consumed.units());
+            self.policy.budget_returned(part.block, allocated);
         }
-        self.claims.get_mut(number).undo();
+        self.state.claims.get_mut(number).undo();
         let mut records = vec![Record::Released {
             claim: name.clone(),
             entirely: true,
         }];
-        self.pass(&returned_to(self.parts(number).blocks().collect()), &mut records);
+        self.pass(
+            &returned_to(self.state.parts(number).blocks().collect()),
+            &mut records,
+        );
         Ok(records)
     }
 
     fn give_back(&mut self, number: u32, increase: &[i64]) -> Vec<Record> {
         let entirely = self.spend(number, increase, Move::Release);
-        let claim = self.claims.get(number).name.clone();
+        let claim = self.state.claims.get(number).name.clone();
         let mut records = vec![Record::Released { claim, entirely }];
-        self.pass(&returned_to(self.parts(number).blocks().collect()), &mut records);
+        self.pass(
+            &returned_to(self.state.parts(number).blocks().collect()),
+            &mut records,
+        );
         records
     }
 
     /// Moves a checked increase in the books and in the claim. Whether nothing of the claim is left allocated.
     fn spend(&mut self, number: u32, increase: &[i64], direction: Move) -> bool {
-        let parts = self.claims.get(number).parts(&self.asks);
+        let parts = self.state.claims.get(number).parts(&self.state.asks);
         for (part, increase) in parts.iter().zip(self.by_part(increase)) {
-            let block = self.blocks.get_mut(part.block);
-            block.settle(self.now);
+            let block = self.state.blocks.get_mut(part.block);
+            block.settle(self.state.now);
             block.shift(increase, direction);
             if direction == Move::Release {
-                self.gathering.give_back(part.block, increase);
+                self.policy.budget_returned(part.block, increase);
             }
         }
-        let claim = self.claims.get_mut(number);
-        let parts = claim.parts(&self.asks);
+        let claim = self.state.claims.get_mut(number);
+        let parts = claim.parts(&self.state.asks);
         claim.spend(increase, parts, direction == Move::Consume)
     }
 
     /// `amounts` cut into those of each part.
     fn by_part<'a>(&self, amounts: &'a [i64]) -> impl Iterator<Item = &'a [i64]> + use<'a> {
-        amounts.chunks(self.rules.composition.coordinates().max(1))
+        amounts.chunks(self.state.rules.composition.coordinates().max(1))
     }
 
     /// By how much `amount` raises what was consumed or released (`end` says which), at each coordinate of each
     /// part; none if by nothing.
     fn increase(&self, number: u32, amount: &Amount, end: Phase) -> Result<Option<Vec<i64>>, Refusal> {
-        let claim = self.claims.get(number);
+        let claim = self.state.claims.get(number);
         let name = &claim.name;
         match claim.phase {
             Phase::Granted | Phase::Consumed | Phase::Released => {}
             phase => return Err(wrong_phase(name, phase)),
         }
         match amount {
-            Amount::All if claim.phase == Phase::Granted => Ok(Some(claim.all_allocated(self.parts(number)))),
+            Amount::All if claim.phase == Phase::Granted => {
+                Ok(Some(claim.all_allocated(self.state.parts(number))))
+            }
             Amount::All if claim.phase == end => Ok(None),
             Amount::All => Err(wrong_phase(name, claim.phase)),
             Amount::InAll(demands) => {
@@ -132,19 +137,19 @@ impl Engine {
 
     fn increase_to(&self, claim: &Claim, demands: &[Demand], consumed: bool) -> Result<Vec<i64>, Refusal> {
         let name = &claim.name;
-        let parts = claim.parts(&self.asks);
+        let parts = claim.parts(&self.state.asks);
         let tally = if consumed {
             claim.consumed()
         } else {
             claim.released()
         };
-        let coordinates = self.rules.composition.coordinates();
+        let coordinates = self.state.rules.composition.coordinates();
         let mut increase = vec![0; parts.len() * coordinates];
         let mut seen = vec![false; parts.len()];
         for demand in demands {
-            self.check_coordinates(&demand.budget)?;
+            self.state.check_coordinates(&demand.budget)?;
             for block in &demand.blocks {
-                let number = self.blocks.number(block);
+                let number = self.state.blocks.number(block);
                 let part = number.and_then(|number| parts.at(number));
                 let part = part.ok_or_else(|| malformed(name, "has nothing of a block that is named"))?;
                 if std::mem::replace(&mut seen[part], true) {

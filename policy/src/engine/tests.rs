@@ -30,24 +30,30 @@ fn engine(policy: Policy, renyi: bool, unlocking: Unlocking) -> Engine {
 /// Each waiting class is where it says, and nothing else is anywhere.
 fn check(engine: &Engine) {
     let mut kept: Vec<_> = Vec::new();
-    let waiting = engine.claims.list().iter().enumerate();
+    let waiting = engine.state.claims.list().iter().enumerate();
     let waiting = waiting.filter(|(_, claim)| claim.phase == Phase::Waiting && claim.matched);
     let mut classes = BTreeSet::new();
     for (number, claim) in waiting {
         let class = claim.class.unwrap();
-        assert!(engine.waiting.has_member(class, u32::try_from(number).unwrap()));
+        assert!(
+            engine
+                .state
+                .waiting
+                .has_member(class, u32::try_from(number).unwrap())
+        );
         classes.insert(class);
     }
     for class in &classes {
-        let watch = engine.waiting.watched_by(*class, &engine.asks);
+        let watch = engine.state.waiting.watched_by(*class, &engine.state.asks);
         let hopes = engine
+            .state
             .waiting
-            .hopes_of(*class, engine.blocks.list(), &engine.asks);
-        let mut block = engine.blocks.get(watch.0).clone();
-        block.settle(engine.now);
-        let parts = engine.parts_of(engine.waiting.class(*class).unwrap());
+            .hopes_of(*class, engine.state.blocks.list(), &engine.state.asks);
+        let mut block = engine.state.blocks.get(watch.0).clone();
+        block.settle(engine.state.now);
+        let parts = engine.state.parts_of(engine.state.waiting.class(*class).unwrap());
         let part = parts.get(parts.at(watch.0).unwrap());
-        assert!(block.lacking(part.asked, engine.rule).is_some());
+        assert!(block.lacking(part.asked, engine.state.rule).is_some());
         for coordinate in &watch.1 {
             let asked = part.asked[*coordinate];
             assert!(
@@ -60,17 +66,24 @@ fn check(engine: &Engine) {
             let part = parts.get(parts.at(number).unwrap());
             let (asked, account) = (
                 part.asked[coordinate],
-                &engine.blocks.get(number).accounts[coordinate],
+                &engine.state.blocks.get(number).accounts[coordinate],
             );
             assert!(
-                i128::from(asked) <= account.left() && (engine.rule == Rule::All || account.capacity > 0)
+                i128::from(asked) <= account.left()
+                    && (engine.state.rule == Rule::All || account.capacity > 0)
             );
             kept.push((number, "hoping", coordinate, asked, *class));
         }
     }
     kept.sort_unstable();
-    assert_eq!(engine.waiting.all_kept(engine.blocks.list(), &engine.asks), kept);
-    assert_eq!(engine.waiting.count(), classes.len());
+    assert_eq!(
+        engine
+            .state
+            .waiting
+            .all_kept(engine.state.blocks.list(), &engine.state.asks),
+        kept
+    );
+    assert_eq!(engine.state.waiting.count(), classes.len());
 }
 
 proptest! {
@@ -133,8 +146,8 @@ proptest! {
             engine.apply(&Event::Withdraw { claim }).unwrap();
         }
         check(&engine);
-        prop_assert_eq!(engine.waiting.count(), 0);
-        prop_assert!(engine.timeouts.is_empty() && engine.wakes.is_empty());
+        prop_assert_eq!(engine.state.waiting.count(), 0);
+        prop_assert!(engine.state.timeouts.is_empty() && engine.state.wakes.is_empty());
     }
 }
 

@@ -89,7 +89,7 @@ pub struct Lack {
     pub coordinate: usize,
     /// What the claim asks there.
     pub asked: i64,
-    /// What is available there; under round robin, what the claim has gathered.
+    /// What is available there; what is set aside for the claim, under a policy that sets budget aside.
     pub available: i128,
     /// `asked - available`. Not above 0 where nothing is missing.
     pub missing: i128,
@@ -106,7 +106,7 @@ pub struct Standing {
     /// whether it lacks anything there or not.
     pub needs: Vec<Lack>,
     /// How many waiting claims go before it if all fit: under DPack, as costs are now. None while it matches too few
-    /// blocks, and under round robin, which has no order.
+    /// blocks, and under a policy that has no order.
     pub ahead: Option<usize>,
 }
 

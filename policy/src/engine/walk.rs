@@ -7,15 +7,14 @@
 use std::{
     cmp::Reverse,
     collections::{BinaryHeap, HashMap},
-    sync::Arc,
 };
 
 use super::{
-    Engine,
     asks::Parts,
     books::{Blocks, Rule},
+    decisions::Cause,
     order::Rank,
-    policies::Cause,
+    state::State,
     waiting::Watch,
 };
 use crate::Record;
@@ -30,13 +29,9 @@ struct Candidate {
     awakened_at: Option<u32>,
 }
 
-impl Engine {
-    /// Lets the policy grant what can be granted now.
-    pub(super) fn pass(&mut self, cause: &Cause, records: &mut Vec<Record>) {
-        let policy = Arc::clone(&self.policy);
-        self.waiting.touched.extend(&cause.raised);
-        policy.decide(self, cause, records);
-        // What fits no more, or never did, waits again.
+impl State {
+    /// Lets the families that the policy decided about, and that still wait, watch a block again.
+    pub(super) fn watch_again(&mut self) {
         for family in std::mem::take(&mut self.waiting.in_hand) {
             if self.waiting.watched(family).is_none() {
                 self.first_fitting(family);
@@ -48,7 +43,7 @@ impl Engine {
     ///
     /// A block's awakened families come in the order of their first classes, which may not fit even if a later one does.
     /// So a family is in the queue with its first class until that is its turn, and then with the first one that fits.
-    pub(super) fn walk_awakened(&mut self, cause: &Cause, records: &mut Vec<Record>) {
+    pub(super) fn grant_in_order(&mut self, cause: &Cause, records: &mut Vec<Record>) {
         let mut queue = BinaryHeap::new();
         if let Some(class) = cause.new.and_then(|class| self.waiting.class(class)) {
             let family = class.family;
@@ -73,7 +68,6 @@ impl Engine {
             } else {
                 if self.fits(class) {
                     self.grant(claim, records);
-                    self.leave(claim, class);
                 }
                 queue.extend(self.fitting(family));
             }
@@ -132,7 +126,7 @@ impl Engine {
 
     /// Takes the families that may fit after `cause` in hand until the end of the pass. All their classes that fit, each
     /// once, in no order.
-    pub(super) fn stirred(&mut self, cause: &Cause) -> Vec<u32> {
+    pub(super) fn all_fitting(&mut self, cause: &Cause) -> Vec<u32> {
         let mut families = Vec::new();
         families.extend(
             cause
@@ -165,7 +159,7 @@ impl Engine {
     pub(super) fn walk(
         &mut self,
         classes: Vec<u32>,
-        mut admits: impl FnMut(&mut Self, u32) -> bool,
+        admits: impl Fn(&Self, u32) -> bool,
         records: &mut Vec<Record>,
     ) {
         let candidates = classes
@@ -173,11 +167,8 @@ impl Engine {
             .filter_map(|class| self.candidate(class, None));
         let mut queue: BinaryHeap<_> = candidates.collect();
         while let Some(Reverse(Candidate { claim, class, .. })) = queue.pop() {
-            if admits(self, class) {
-                self.grant(claim, records);
-                if self.leave(claim, class) {
-                    queue.extend(self.candidate(class, None));
-                }
+            if admits(self, class) && self.grant(claim, records) {
+                queue.extend(self.candidate(class, None));
             }
         }
     }

@@ -8,49 +8,46 @@
 
 use std::collections::HashMap;
 
-use super::{Cause, Decide, dpack::pack};
-use crate::{
-    Record,
-    engine::{
-        Engine,
-        asks::Parts,
-        books::Block,
-        order::{Shares, dominant_shares},
-    },
-};
+use super::{Block, Cause, Decisions, Parts, PolicyContext, PolicyHooks, Shares, dpack::pack};
+use crate::engine::order::dominant_shares;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Blend {
     /// In thousandths.
     pub(super) fairness: u16,
     pub(super) recompute_after: u32,
 }
 
-impl Decide for Blend {
+impl PolicyHooks for Blend {
+    fn clone_box(&self) -> Box<dyn PolicyHooks> {
+        Box::new(self.clone())
+    }
+
     fn shares(&self, parts: Parts<'_>, blocks: &[Block]) -> Shares {
         dominant_shares(parts, blocks)
     }
 
-    fn decide(&self, engine: &mut Engine, cause: &Cause, records: &mut Vec<Record>) {
-        let mut classes = engine.stirred(cause);
-        classes.retain(|class| engine.fits(*class));
+    fn decide(&mut self, decisions: &mut Decisions<'_>, cause: &Cause) {
+        let mut classes = decisions.fitting(cause);
+        classes.retain(|class| decisions.context().fits(*class));
         if self.fairness > 0 {
-            let reserves = self.reserves(engine, &classes);
-            let admits = |engine: &mut Engine, class: u32| engine.fits_beside(class, &reserves);
-            engine.walk(classes.clone(), admits, records);
+            let reserves = self.reserves(decisions.context(), &classes);
+            decisions.walk(classes.clone(), |context, class| {
+                context.fits_beside(class, &reserves)
+            });
         }
-        pack(engine, classes, self.recompute_after, records);
+        pack(decisions, classes, self.recompute_after);
     }
 }
 
 impl Blend {
     /// What DPF leaves to DPack of each block that `classes` ask for, at each coordinate.
-    fn reserves(&self, engine: &Engine, classes: &[u32]) -> HashMap<u32, Vec<i128>> {
+    fn reserves(&self, context: PolicyContext<'_>, classes: &[u32]) -> HashMap<u32, Vec<i128>> {
         let rest = i128::from(1000_u16.saturating_sub(self.fairness));
-        let classes = classes.iter().filter_map(|class| engine.waiting.class(*class));
-        let blocks = classes.flat_map(|class| engine.parts_of(class).blocks());
+        let classes = classes.iter().filter_map(|class| context.class(*class));
+        let blocks = classes.flat_map(|class| context.parts_of(class).blocks());
         let reserve = |block: u32| {
-            let accounts = engine.blocks.get(block).accounts.iter();
+            let accounts = context.block(block).accounts.iter();
             let reserve = accounts.map(|account| account.available.max(0) * rest / 1000);
             (block, reserve.collect())
         };

@@ -17,38 +17,33 @@ use std::{
     collections::{BTreeSet, BinaryHeap, HashMap},
 };
 
-use super::{Cause, Decide};
-use crate::{
-    Record,
-    engine::{
-        Engine,
-        asks::Part,
-        books::{Block, Rule},
-        order::compare_products,
-        waiting::Class,
-    },
-};
+use super::{Block, Cause, Decisions, Part, PolicyContext, PolicyHooks};
+use crate::engine::{books::Rule, order::compare_products, waiting::Class};
 use shelf::Shelf;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Dpack {
     pub(super) recompute_after: u32,
 }
 
-impl Decide for Dpack {
-    fn decide(&self, engine: &mut Engine, cause: &Cause, records: &mut Vec<Record>) {
-        let classes = engine.stirred(cause);
-        pack(engine, classes, self.recompute_after, records);
+impl PolicyHooks for Dpack {
+    fn clone_box(&self) -> Box<dyn PolicyHooks> {
+        Box::new(self.clone())
     }
 
-    fn ahead(&self, engine: &Engine, claim: u32, class: u32) -> Option<usize> {
-        let numbers: Vec<u32> = engine.waiting.classes().map(|(number, _)| number).collect();
-        let shelves = Shelf::of(engine, &numbers).into_iter();
-        let best = shelves.map(|(block, shelf)| (block, shelf.best_order(engine, block)));
+    fn decide(&mut self, decisions: &mut Decisions<'_>, cause: &Cause) {
+        let classes = decisions.fitting(cause);
+        pack(decisions, classes, self.recompute_after);
+    }
+
+    fn ahead(&self, context: PolicyContext<'_>, claim: u32, class: u32) -> Option<usize> {
+        let numbers: Vec<u32> = context.classes().map(|(number, _)| number).collect();
+        let shelves = Shelf::of(context, &numbers).into_iter();
+        let best = shelves.map(|(block, shelf)| (block, shelf.best_order(context, block)));
         let best = best.collect();
-        let standing = |class: &Class| (Reverse(class.priority()), price(engine, class, &best));
-        let mine = standing(engine.waiting.class(class)?);
-        Some(engine.count_ahead(claim, |other| standing(other).cmp(&mine)))
+        let standing = |class: &Class| (Reverse(class.priority()), price(context, class, &best));
+        let mine = standing(context.class(class)?);
+        Some(context.count_ahead(claim, |other| standing(other).cmp(&mine)))
     }
 }
 
@@ -76,49 +71,44 @@ struct Pass {
 type Candidate = Reverse<(Reverse<i32>, Price, u32, u32)>;
 
 /// Grants those of `classes` that fit, the most efficient first; costs are worked out anew after so many grants.
-pub(super) fn pack(
-    engine: &mut Engine,
-    mut classes: Vec<u32>,
-    recompute_after: u32,
-    records: &mut Vec<Record>,
-) {
-    classes.retain(|class| engine.waiting.class(*class).is_some() && engine.fits(*class));
+pub(super) fn pack(decisions: &mut Decisions<'_>, mut classes: Vec<u32>, recompute_after: u32) {
+    let context = decisions.context();
+    classes.retain(|class| context.class(*class).is_some() && context.fits(*class));
     if classes.is_empty() {
         return;
     }
-    let mut pass = Pass::new(engine, &classes);
+    let mut pass = Pass::new(context, &classes);
     let mut granted = 0;
-    while let Some((claim, class)) = pass.next(engine) {
+    while let Some((claim, class)) = pass.next(decisions.context()) {
         // Within a pass budgets only fall: what does not fit now is not looked at again.
-        if !engine.fits(class) {
+        if !decisions.context().fits(class) {
             pass.prices.remove(&class);
             continue;
         }
-        pass.touched.extend(engine.parts(claim).blocks());
-        engine.grant(claim, records);
-        if engine.leave(claim, class) {
-            pass.push(engine, class);
+        pass.touched.extend(decisions.context().parts(claim).blocks());
+        if decisions.grant(claim) {
+            pass.push(decisions.context(), class);
         } else {
             pass.prices.remove(&class);
         }
         granted += 1;
         if granted == recompute_after {
             granted = 0;
-            pass.work_out(engine);
+            pass.work_out(decisions.context());
         }
     }
 }
 
 impl Pass {
-    fn new(engine: &Engine, classes: &[u32]) -> Self {
+    fn new(context: PolicyContext<'_>, classes: &[u32]) -> Self {
         let shelves = match classes {
             // Nothing is chosen, so nothing has to be worked out.
             [_] => HashMap::new(),
-            _ => Shelf::of(engine, classes),
+            _ => Shelf::of(context, classes),
         };
         let best = shelves
             .iter()
-            .map(|(block, shelf)| (*block, shelf.best_order(engine, *block)));
+            .map(|(block, shelf)| (*block, shelf.best_order(context, *block)));
         let mut pass = Self {
             best: best.collect(),
             shelves,
@@ -127,16 +117,16 @@ impl Pass {
             touched: BTreeSet::new(),
         };
         for number in classes {
-            if let Some(class) = engine.waiting.class(*number) {
-                pass.prices.insert(*number, price(engine, class, &pass.best));
-                pass.push(engine, *number);
+            if let Some(class) = context.class(*number) {
+                pass.prices.insert(*number, price(context, class, &pass.best));
+                pass.push(context, *number);
             }
         }
         pass
     }
 
-    fn push(&mut self, engine: &Engine, number: u32) {
-        let class = engine.waiting.class(number);
+    fn push(&mut self, context: PolicyContext<'_>, number: u32) {
+        let class = context.class(number);
         if let (Some(class), Some(price)) = (class, self.prices.get(&number))
             && let Some(head) = class.head()
         {
@@ -146,9 +136,9 @@ impl Pass {
     }
 
     /// The claim that goes first, and its class.
-    fn next(&mut self, engine: &Engine) -> Option<(u32, u32)> {
+    fn next(&mut self, context: PolicyContext<'_>) -> Option<(u32, u32)> {
         while let Some(Reverse((_, price, claim, number))) = self.queue.pop() {
-            let head = engine.waiting.class(number).and_then(Class::head);
+            let head = context.class(number).and_then(Class::head);
             if head == Some(claim) && self.prices.get(&number) == Some(&price) {
                 return Some((claim, number));
             }
@@ -157,34 +147,34 @@ impl Pass {
     }
 
     /// Works costs out anew. They change where a block's best order does, and that where something was granted.
-    fn work_out(&mut self, engine: &Engine) {
+    fn work_out(&mut self, context: PolicyContext<'_>) {
         let mut changed = BTreeSet::new();
         for block in std::mem::take(&mut self.touched) {
             let Some(waiting) = self.shelves.get(&block) else {
                 continue;
             };
-            let best = waiting.best_order(engine, block);
+            let best = waiting.best_order(context, block);
             if self.best.insert(block, best) != Some(best) {
                 changed.extend(waiting.classes());
             }
         }
         for number in changed {
             if self.prices.contains_key(&number)
-                && let Some(class) = engine.waiting.class(number)
+                && let Some(class) = context.class(number)
             {
-                let price = price(engine, class, &self.best);
+                let price = price(context, class, &self.best);
                 if self.prices.insert(number, price) != Some(price) {
-                    self.push(engine, number);
+                    self.push(context, number);
                 }
             }
         }
     }
 }
 
-fn price(engine: &Engine, class: &Class, best: &HashMap<u32, Option<usize>>) -> Price {
-    let cost = engine.parts_of(class).iter().map(|part| {
-        let block = engine.blocks.get(part.block);
-        match engine.rule {
+fn price(context: PolicyContext<'_>, class: &Class, best: &HashMap<u32, Option<usize>>) -> Price {
+    let cost = context.parts_of(class).iter().map(|part| {
+        let block = context.block(part.block);
+        match context.rule() {
             Rule::All => (0..block.accounts.len()).map(|at| share(part, block, at)).sum(),
             Rule::Any => {
                 let at = best.get(&part.block).copied().flatten();

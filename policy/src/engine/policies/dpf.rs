@@ -1,25 +1,21 @@
 //! Dominant Private Block Fairness: the smallest dominant share first (OSDI'21, Algorithms 1 to 3).
 
-use super::{Cause, Decide};
-use crate::{
-    Record,
-    engine::{
-        Engine,
-        asks::Parts,
-        books::Block,
-        order::{Shares, dominant_shares},
-    },
-};
+use super::{Block, Cause, Decisions, Parts, PolicyHooks, Shares};
+use crate::engine::order::dominant_shares;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Dpf;
 
-impl Decide for Dpf {
+impl PolicyHooks for Dpf {
+    fn clone_box(&self) -> Box<dyn PolicyHooks> {
+        Box::new(self.clone())
+    }
+
     fn shares(&self, parts: Parts<'_>, blocks: &[Block]) -> Shares {
         dominant_shares(parts, blocks)
     }
 
-    fn decide(&self, engine: &mut Engine, cause: &Cause, records: &mut Vec<Record>) {
-        engine.walk_awakened(cause, records);
+    fn decide(&mut self, decisions: &mut Decisions<'_>, cause: &Cause) {
+        decisions.grant_in_order(cause);
     }
 }

@@ -1,31 +1,37 @@
-//! First come, first served. What does not fit waits and is skipped, or is refused.
+//! First come, first served. A claim that does not fit waits and is skipped, or is denied when it arrives.
 
-use super::{Cause, Decide};
-use crate::{Denial, Record, engine::Engine};
+use super::{Cause, Decisions, PolicyContext, PolicyHooks};
+use crate::{Denial, engine::waiting::Class};
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Fcfs {
+    /// Whether a claim that does not fit is denied when it arrives.
     pub(super) refusing: bool,
 }
 
-impl Decide for Fcfs {
-    fn decide(&self, engine: &mut Engine, cause: &Cause, records: &mut Vec<Record>) {
-        engine.walk_awakened(cause, records);
+impl PolicyHooks for Fcfs {
+    fn clone_box(&self) -> Box<dyn PolicyHooks> {
+        Box::new(self.clone())
+    }
+
+    fn decide(&mut self, decisions: &mut Decisions<'_>, cause: &Cause) {
+        decisions.grant_in_order(cause);
         if let Some(class) = cause.new.filter(|_| self.refusing) {
-            for claim in engine.waiting.dissolve(class, &engine.asks) {
-                if let Some(reason) = lacks(engine, claim) {
-                    engine.deny(claim, reason, records);
+            let claims = decisions.context().class(class).map(Class::claims);
+            for claim in claims.unwrap_or_default() {
+                if let Some(reason) = does_not_fit(decisions.context(), claim) {
+                    decisions.deny(claim, reason);
                 }
             }
         }
     }
 }
 
-/// The first block at which a claim does not fit.
-fn lacks(engine: &Engine, claim: u32) -> Option<Denial> {
-    engine.parts(claim).iter().find_map(|part| {
-        let block = engine.blocks.get(part.block);
-        let coordinate = block.lacks_least(part.asked, engine.rule)?;
+/// The denial for the first block at which a claim does not fit.
+fn does_not_fit(context: PolicyContext<'_>, claim: u32) -> Option<Denial> {
+    context.parts(claim).iter().find_map(|part| {
+        let block = context.block(part.block);
+        let coordinate = block.lacks_least(part.asked, context.rule())?;
         let unlocked = block.accounts.get(coordinate)?.available;
         Some(Denial::DoesNotFit {
             block: block.name.clone(),

@@ -1,8 +1,9 @@
-//! The policies: who goes first, and how what is unlocked comes to claims. Each is one file here and one line in [`of`].
+//! The policies: in which order claims are granted, and which are denied. Each is one file here and one line in [`of`].
 //!
-//! A policy knows nothing of how blocks unlock, of timeouts or of what becomes of a grant. It says in which order
-//! classes of equal claims stand ([`Decide::shares`]) and decides when something has changed ([`Decide::decide`]), with
-//! what `decide` offers: which classes may fit now, whether one does, a walk in order, a grant, a denial.
+//! A policy is a value that owns its state. The engine calls its hooks ([`PolicyHooks`]) when blocks and claims arrive, when
+//! claims leave the queue, when budget returns, and when something has changed that may let a claim fit
+//! ([`PolicyHooks::decide`]). A policy reads the engine through a [`PolicyContext`] and acts through [`Decisions`]. It knows
+//! nothing of timeouts, or of what becomes of a grant.
 
 mod blend;
 mod dpack;
@@ -10,72 +11,84 @@ mod dpf;
 mod fcfs;
 mod round_robin;
 
-use std::{fmt::Debug, sync::Arc};
+use std::fmt::Debug;
 
-pub(super) use round_robin::Gathering;
+use super::{
+    asks::{Part, Parts},
+    books::Block,
+    decisions::{By, Cause, Decisions, NextWake, PolicyContext, SetAside},
+    order::Shares,
+};
+use crate::{DatasetRules, Denial, Policy};
 
-use super::{Engine, asks::Parts, books::Block, order::Shares};
-use crate::{Denial, Policy, Record, Time};
+/// What the engine calls a policy for. Only [`decide`](Self::decide) must be there; what the others do by default suits a
+/// policy that keeps no state.
+pub(super) trait PolicyHooks: Debug + Send + Sync {
+    /// A copy of the policy with its state: a copy of an engine tries out events.
+    fn clone_box(&self) -> Box<dyn PolicyHooks>;
 
-/// How claims are ordered and granted.
-pub(super) trait Decide: Debug + Send + Sync {
-    /// What claims that ask `parts` are ordered by: the smallest first share first, then the next. Above it stands the
-    /// priority, below it the arrival.
+    /// A block was added. Blocks are numbered in this order, from 0.
+    fn block_added(&mut self, _block: &Block) {}
+
+    /// What claims that demand `parts` are ordered by: the smallest first share first, then the next. The priority goes
+    /// before it, the arrival after it.
     fn shares(&self, _parts: Parts<'_>, _blocks: &[Block]) -> Shares {
         Shares::NONE
     }
 
-    /// Why a claim that has just come, and could be granted some day, is denied all the same.
-    fn turns_away(&self, _engine: &Engine, _claim: u32) -> Option<Denial> {
+    /// Why a claim that has just arrived, and is not too large for its blocks, is denied at once.
+    fn denies_arrival(&self, _context: PolicyContext<'_>, _claim: u32) -> Option<Denial> {
         None
     }
 
-    /// Grants what can be granted after `cause`.
-    fn decide(&self, engine: &mut Engine, cause: &Cause, records: &mut Vec<Record>);
+    /// A claim has joined the queue. [`decide`](Self::decide) follows.
+    fn claim_joined(&mut self, _claim: u32, _parts: Parts<'_>) {}
+
+    /// Decides after `cause`. Where it grants as much as it can, no claim that fits may be left.
+    fn decide(&mut self, decisions: &mut Decisions<'_>, cause: &Cause);
+
+    /// A claim ended that the policy did not grant or deny itself: it was withdrawn, its timeout is over, or it can never
+    /// be granted any more. It may be one that never joined.
+    fn claim_left(&mut self, _claim: u32, _parts: Parts<'_>) {}
+
+    /// These `amounts` of a block, one for each coordinate, were allocated or consumed and are available again.
+    fn budget_returned(&mut self, _block: u32, _amounts: &[i64]) {}
+
+    /// What the policy holds back for a waiting claim at a part, at each coordinate; none if it holds nothing back for
+    /// claims, so that what counts is what is available.
+    fn set_aside(&self, _context: PolicyContext<'_>, _claim: u32, _part: Part<'_>) -> Option<Vec<SetAside>> {
+        None
+    }
 
     /// How many waiting claims go before this one of `class`; none if there is no order.
-    fn ahead(&self, engine: &Engine, claim: u32, class: u32) -> Option<usize> {
-        let rank = &engine.waiting.class(class)?.rank;
-        Some(engine.count_ahead(claim, |other| other.rank.cmp(rank)))
+    fn ahead(&self, context: PolicyContext<'_>, claim: u32, class: u32) -> Option<usize> {
+        let rank = &context.class(class)?.rank;
+        Some(context.count_ahead(claim, |other| other.rank.cmp(rank)))
     }
 
-    /// When the clock next matters at a block, where something has changed.
-    fn next_wake(&self, engine: &mut Engine, block: u32) -> Option<Time> {
-        engine.next_fit(block)
+    /// When the clock next matters at a block. Called where something has changed, after each event.
+    fn next_wake(&mut self, _context: PolicyContext<'_>, _block: u32) -> NextWake {
+        NextWake::FirstFit
     }
 }
 
-/// What has changed since nothing more could be granted.
-#[derive(Debug)]
-pub(super) struct Cause {
-    /// The blocks that have got more unlocked budget.
-    pub(super) raised: Vec<u32>,
-    /// The class that has come.
-    pub(super) new: Option<u32>,
-    pub(super) by: By,
-}
-
-/// Through what.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum By {
-    /// This claim came, whatever became of it.
-    Arrival(u32),
-    Clock,
-    /// A claim gave budget back.
-    Return,
+impl Clone for Box<dyn PolicyHooks> {
+    fn clone(&self) -> Self {
+        self.as_ref().clone_box()
+    }
 }
 
 /// The list of policies.
-pub(super) fn of(policy: Policy) -> Arc<dyn Decide> {
-    match policy {
-        Policy::Dpf => Arc::new(dpf::Dpf),
-        Policy::Fcfs { refusing } => Arc::new(fcfs::Fcfs { refusing }),
-        Policy::RoundRobin => Arc::new(round_robin::RoundRobin),
-        Policy::Dpack { recompute_after } => Arc::new(dpack::Dpack { recompute_after }),
+pub(super) fn of(rules: &DatasetRules) -> Box<dyn PolicyHooks> {
+    match rules.policy {
+        Policy::Dpf => Box::new(dpf::Dpf),
+        Policy::Fcfs { refusing } => Box::new(fcfs::Fcfs { refusing }),
+        Policy::RoundRobin => Box::new(round_robin::RoundRobin::new(rules.unlocking)),
+        Policy::Dpack { recompute_after } => Box::new(dpack::Dpack { recompute_after }),
         Policy::Blend {
             fairness,
             recompute_after,
-        } => Arc::new(blend::Blend {
+        } => Box::new(blend::Blend {
             fairness,
             recompute_after,
         }),

@@ -1,49 +1,45 @@
 //! Round robin: each unlocked amount is divided among the claims that wait for the block, by max-min fairness.
 //!
-//! A claim gathers at each of its blocks until it has all it asks there, and is granted when it has it everywhere. What
-//! nobody lacks stays to be divided the next time. What a claim gathered that ends without a grant is wasted: it stays
-//! unlocked and is not divided again. Amounts are divided when they are unlocked: by the clock, at its ticks alone; else
-//! at each arrival for the block and each return. Who still lacks when nothing is left to divide, and nothing locked, is
-//! denied: by the clock, at that tick; else at the next arrival for the block (as in the simulator of the OSDI'21 paper).
+//! A claim gathers at each of its blocks until it has all that it demands there, and is granted when it has it everywhere.
+//! What no claim lacks is divided the next time. What a claim gathered that ends without a grant is wasted: it stays
+//! available and is not divided again. Amounts are divided when they are unlocked: by the clock, at its ticks alone; else
+//! at each arrival for the block and each return. A claim that still lacks something when nothing is left to divide, and
+//! nothing locked, is denied: by the clock, at that tick; else at the next arrival for the block (as in the simulator of
+//! the OSDI'21 paper).
+//!
+//! A [`Pool`] for each coordinate of each block holds what each claim still lacks there, in a sorted list. Dividing costs a
+//! look at every claim that lacks something.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{By, Cause, Decide};
-use crate::{
-    Denial, Record, Time, Unlocking,
-    engine::{
-        Engine,
-        asks::{Part, Parts},
-    },
-};
+use super::{Block, By, Cause, Decisions, NextWake, Part, Parts, PolicyContext, PolicyHooks, SetAside};
+use crate::{Denial, Unlocking};
 
-#[derive(Debug)]
-pub(super) struct RoundRobin;
-
-/// What is divided, and what is gathered.
-#[derive(Clone, Debug, Default)]
-pub(in crate::engine) struct Gathering {
+#[derive(Clone, Debug)]
+pub(super) struct RoundRobin {
+    /// Whether the ticks of the clock unlock.
+    by_clock: bool,
     /// Of each block, one for each coordinate.
-    pots: Vec<Box<[Pot]>>,
+    pools: Vec<Box<[Pool]>>,
     /// At how many coordinates of all its blocks each waiting claim lacks something.
     claims: BTreeMap<u32, u32>,
 }
 
 /// What is divided at a coordinate of a block.
 #[derive(Clone, Debug, Default)]
-struct Pot {
+struct Pool {
     /// What was ever given to a claim and has not returned.
     divided: i128,
     /// Whether it was found empty for good.
     closed: bool,
-    /// Who lacks something: the least need first, equal ones by arrival, but for those that have come since something
-    /// was divided.
+    /// Claims that lack something: the least need first, equal ones by arrival, but for those that have arrived since
+    /// something was divided.
     lacking: Vec<Lacking>,
     /// Whether some of them wait no longer.
     is_stale: bool,
 }
 
-/// What a claim lacks in a pot.
+/// What a claim lacks in a pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Lacking {
     /// Above 0.
@@ -51,84 +47,216 @@ struct Lacking {
     claim: u32,
 }
 
-impl Gathering {
-    pub(in crate::engine) fn add_block(&mut self, coordinates: usize) {
-        self.pots.push(vec![Pot::default(); coordinates].into());
+impl RoundRobin {
+    pub(super) const fn new(unlocking: Unlocking) -> Self {
+        Self {
+            by_clock: matches!(unlocking, Unlocking::Lifetime { .. }),
+            pools: Vec::new(),
+            claims: BTreeMap::new(),
+        }
     }
 
-    /// What a waiting claim has gathered at a part, at each coordinate; none under other policies.
-    pub(in crate::engine) fn of(&self, claim: u32, part: Part<'_>) -> Option<Vec<i64>> {
-        self.claims.get(&claim)?;
-        let pots = part.asked.iter().zip(&self.pots[part.block as usize]);
-        Some(pots.map(|(asked, pot)| asked - pot.need(claim)).collect())
+    fn pool(&self, block: u32, coordinate: usize) -> &Pool {
+        &self.pools[block as usize][coordinate]
     }
 
-    /// A claim does not wait any longer.
-    pub(in crate::engine) fn forget(&mut self, claim: u32, parts: Parts<'_>) {
-        if self.claims.remove(&claim).is_some() {
-            for block in parts.blocks() {
-                for pot in &mut self.pots[block as usize] {
-                    pot.is_stale = true;
+    /// The claims that wait and lack something at a coordinate of a block.
+    fn lacking(&mut self, block: u32, coordinate: usize) -> &mut Vec<Lacking> {
+        let pool = &mut self.pools[block as usize][coordinate];
+        if std::mem::take(&mut pool.is_stale) {
+            let waits = |lacking: &Lacking| self.claims.contains_key(&lacking.claim);
+            pool.lacking.retain(waits);
+        }
+        &mut pool.lacking
+    }
+
+    /// Divides what can be divided at a coordinate of a block. Adds the claims that now lack nothing anywhere to
+    /// `complete`.
+    fn divide(&mut self, block: &Block, coordinate: usize, complete: &mut BTreeSet<u32>) {
+        let account = &block.accounts[coordinate];
+        let rest =
+            i128::from(account.capacity) - account.locked - self.pool(block.number, coordinate).divided;
+        let (given, full) = divide(self.lacking(block.number, coordinate), rest);
+        self.pools[block.number as usize][coordinate].divided += given;
+        for claim in full {
+            if let Some(lacks) = self.claims.get_mut(&claim) {
+                *lacks -= 1;
+                if *lacks == 0 {
+                    complete.insert(claim);
                 }
             }
         }
     }
 
-    /// What was granted returned.
-    pub(in crate::engine) fn give_back(&mut self, block: u32, amounts: &[i64]) {
-        let pots = self.pots[block as usize].iter_mut().zip(amounts);
-        for (pot, amount) in pots.filter(|(_, amount)| **amount > 0) {
-            pot.divided -= i128::from(*amount);
-            pot.closed = false;
+    /// Whether nothing is left to divide at a coordinate, and nothing locked.
+    fn is_empty(&self, context: PolicyContext<'_>, block: u32, coordinate: usize) -> bool {
+        let divided = self.pool(block, coordinate).divided;
+        let block = context.block(block);
+        let mut meter = block.meter.clone();
+        meter.settle(context.now());
+        meter.is_complete() && i128::from(block.accounts[coordinate].capacity) <= divided
+    }
+
+    /// Denies, by arrival, the claims that lack something at a coordinate where nothing more will be divided.
+    fn deny_lacking(&mut self, decisions: &mut Decisions<'_>, emptied: &BTreeSet<(u32, usize)>) {
+        let mut lacking: BTreeMap<u32, BTreeSet<u32>> = BTreeMap::new();
+        for (block, at) in emptied {
+            for Lacking { claim, .. } in self.lacking(*block, *at) {
+                lacking.entry(*claim).or_default().insert(*block);
+            }
+        }
+        for (claim, blocks) in lacking {
+            let parts = decisions.context().parts(claim);
+            let Some(block) = parts.blocks().find(|block| blocks.contains(block)) else {
+                continue;
+            };
+            let block = decisions.context().block(block).name.clone();
+            self.claim_left(claim, parts);
+            decisions.deny(claim, Denial::DividedUp { block });
         }
     }
+}
 
-    /// What was ever given to claims at a coordinate of a block and has not returned.
-    pub(in crate::engine) fn divided(&self, block: u32, coordinate: usize) -> i128 {
-        self.pots[block as usize][coordinate].divided
+impl Pool {
+    fn need(&self, claim: u32) -> i64 {
+        let lacking = self.lacking.iter().find(|lacking| lacking.claim == claim);
+        lacking.map_or(0, |lacking| lacking.need)
+    }
+}
+
+impl PolicyHooks for RoundRobin {
+    fn clone_box(&self) -> Box<dyn PolicyHooks> {
+        Box::new(self.clone())
     }
 
-    fn join(&mut self, claim: u32, parts: Parts<'_>) {
+    fn block_added(&mut self, block: &Block) {
+        let pools = vec![Pool::default(); block.accounts.len()];
+        self.pools.push(pools.into());
+    }
+
+    fn denies_arrival(&self, context: PolicyContext<'_>, claim: u32) -> Option<Denial> {
+        let closed = context.parts(claim).iter().find(|part| {
+            let mut coordinates = (0..part.asked.len()).filter(|at| part.asked[*at] > 0);
+            coordinates.any(|at| {
+                self.pool(part.block, at).closed || self.by_clock && self.is_empty(context, part.block, at)
+            })
+        });
+        closed.map(|part| Denial::DividedUp {
+            block: context.block(part.block).name.clone(),
+        })
+    }
+
+    fn claim_joined(&mut self, claim: u32, parts: Parts<'_>) {
         let mut lacks = 0;
         for part in parts.iter() {
-            let pots = part.asked.iter().zip(&mut self.pots[part.block as usize]);
-            for (need, pot) in pots.filter(|(need, _)| **need > 0) {
-                pot.lacking.push(Lacking { need: *need, claim });
+            let pools = part.asked.iter().zip(&mut self.pools[part.block as usize]);
+            for (need, pool) in pools.filter(|(need, _)| **need > 0) {
+                pool.lacking.push(Lacking { need: *need, claim });
                 lacks += 1;
             }
         }
         self.claims.insert(claim, lacks);
     }
 
-    /// Those who wait and lack something at a coordinate of a block.
-    fn lacking(&mut self, block: u32, coordinate: usize) -> &mut Vec<Lacking> {
-        let pot = &mut self.pots[block as usize][coordinate];
-        if std::mem::take(&mut pot.is_stale) {
-            pot.lacking
-                .retain(|lacking| self.claims.contains_key(&lacking.claim));
+    fn decide(&mut self, decisions: &mut Decisions<'_>, cause: &Cause) {
+        let mut blocks = cause.raised.clone();
+        let mut emptied = BTreeSet::new();
+        if let By::Arrival(claim) = cause.by {
+            let context = decisions.context();
+            let parts = context.parts(claim);
+            blocks = parts.blocks().collect();
+            if !self.by_clock {
+                for part in parts.iter().filter(|part| !cause.raised.contains(&part.block)) {
+                    for (at, asked) in part.asked.iter().enumerate() {
+                        if *asked > 0 && self.is_empty(context, part.block, at) {
+                            emptied.insert((part.block, at));
+                        }
+                    }
+                }
+            }
         }
-        &mut pot.lacking
+        for block in &blocks {
+            decisions.plan_wake(*block);
+        }
+        if self.by_clock != (cause.by == By::Clock) {
+            return;
+        }
+        let mut complete = BTreeSet::new();
+        for number in &blocks {
+            decisions.settle(*number);
+            let block = decisions.context().block(*number);
+            for at in 0..block.accounts.len() {
+                self.divide(block, at, &mut complete);
+            }
+        }
+        for claim in complete {
+            self.claim_left(claim, decisions.context().parts(claim));
+            decisions.grant(claim);
+        }
+        if self.by_clock {
+            for number in blocks {
+                let context = decisions.context();
+                let coordinates = 0..context.block(number).accounts.len();
+                let empty = coordinates.filter(|at| self.is_empty(context, number, *at));
+                emptied.extend(empty.map(|at| (number, at)));
+            }
+        } else {
+            for (block, at) in &emptied {
+                self.pools[*block as usize][*at].closed = true;
+            }
+        }
+        self.deny_lacking(decisions, &emptied);
     }
 
-    /// Divides `rest` at a coordinate of a block. Adds to `gathered` who now lacks nothing anywhere.
-    fn divide(&mut self, block: u32, coordinate: usize, rest: i128, gathered: &mut BTreeSet<u32>) {
-        let (given, served) = divide(self.lacking(block, coordinate), rest);
-        self.pots[block as usize][coordinate].divided += given;
-        for claim in served {
-            if let Some(lacks) = self.claims.get_mut(&claim) {
-                *lacks -= 1;
-                if *lacks == 0 {
-                    gathered.insert(claim);
+    fn claim_left(&mut self, claim: u32, parts: Parts<'_>) {
+        if self.claims.remove(&claim).is_some() {
+            for block in parts.blocks() {
+                for pool in &mut self.pools[block as usize] {
+                    pool.is_stale = true;
                 }
             }
         }
     }
-}
 
-impl Pot {
-    fn need(&self, claim: u32) -> i64 {
-        let lacking = self.lacking.iter().find(|lacking| lacking.claim == claim);
-        lacking.map_or(0, |lacking| lacking.need)
+    fn budget_returned(&mut self, block: u32, amounts: &[i64]) {
+        let pools = self.pools[block as usize].iter_mut().zip(amounts);
+        for (pool, amount) in pools.filter(|(_, amount)| **amount > 0) {
+            pool.divided -= i128::from(*amount);
+            pool.closed = false;
+        }
+    }
+
+    /// What the claim has gathered.
+    fn set_aside(&self, context: PolicyContext<'_>, claim: u32, part: Part<'_>) -> Option<Vec<SetAside>> {
+        self.claims.get(&claim)?;
+        let block = context.settled_block(part.block);
+        let pools = self.pools[part.block as usize].iter().zip(&block.accounts);
+        let gathered = pools.zip(part.asked).map(|((pool, account), asked)| {
+            let missing = pool.need(claim);
+            let step = block
+                .meter
+                .step_for(account.capacity, pool.divided + i128::from(missing));
+            SetAside {
+                amount: asked - missing,
+                // What is unlocked already is divided at the next step.
+                complete_after: step.map(|step| step.max(block.meter.done() + 1)),
+            }
+        });
+        Some(gathered.collect())
+    }
+
+    fn ahead(&self, _context: PolicyContext<'_>, _claim: u32, _class: u32) -> Option<usize> {
+        None
+    }
+
+    /// At each tick while a claim lacks something.
+    fn next_wake(&mut self, _context: PolicyContext<'_>, block: u32) -> NextWake {
+        let mut coordinates = 0..self.pools[block as usize].len();
+        if coordinates.any(|at| !self.lacking(block, at).is_empty()) {
+            NextWake::NextTick
+        } else {
+            NextWake::Never
+        }
     }
 }
 
@@ -171,126 +299,6 @@ fn divide(lacking: &mut Vec<Lacking>, rest: i128) -> (i128, Vec<u32>) {
         lacking.retain(|lacking| !is_full(lacking));
     }
     (rest, full)
-}
-
-impl Decide for RoundRobin {
-    fn turns_away(&self, engine: &Engine, claim: u32) -> Option<Denial> {
-        let by_clock = is_by_clock(engine);
-        let closed = engine.parts(claim).iter().find(|part| {
-            let mut coordinates = 0..part.asked.len();
-            coordinates.any(|at| {
-                let closed = engine.gathering.pots[part.block as usize][at].closed;
-                part.asked[at] > 0 && (closed || by_clock && is_empty(engine, part.block, at))
-            })
-        });
-        closed.map(|part| Denial::DividedUp {
-            block: engine.blocks.get(part.block).name.clone(),
-        })
-    }
-
-    fn decide(&self, engine: &mut Engine, cause: &Cause, records: &mut Vec<Record>) {
-        let by_clock = is_by_clock(engine);
-        let mut blocks = cause.raised.clone();
-        let mut emptied = BTreeSet::new();
-        if let By::Arrival(number) = cause.by {
-            let claim = engine.claims.get(number);
-            let parts = claim.parts(&engine.asks);
-            if claim.class.is_some() {
-                engine.gathering.join(number, parts);
-                engine.waiting.touched.extend(parts.blocks());
-            }
-            blocks = parts.blocks().collect();
-            if !by_clock {
-                for part in parts.iter().filter(|part| !cause.raised.contains(&part.block)) {
-                    for (at, asked) in part.asked.iter().enumerate() {
-                        if *asked > 0 && is_empty(engine, part.block, at) {
-                            emptied.insert((part.block, at));
-                        }
-                    }
-                }
-            }
-        }
-        if by_clock != (cause.by == By::Clock) {
-            return;
-        }
-        let mut gathered = BTreeSet::new();
-        for block in &blocks {
-            engine.blocks.get_mut(*block).settle(engine.now);
-            for at in 0..engine.blocks.get(*block).accounts.len() {
-                let rest = pot(engine, *block, at);
-                engine.gathering.divide(*block, at, rest, &mut gathered);
-            }
-            engine.waiting.touched.push(*block);
-        }
-        for claim in gathered {
-            if let Some(class) = engine.claims.get(claim).class {
-                engine.leave(claim, class);
-            }
-            engine.grant(claim, records);
-        }
-        if by_clock {
-            for block in blocks {
-                let coordinates = 0..engine.blocks.get(block).accounts.len();
-                let empty = coordinates.filter(|at| is_empty(engine, block, *at));
-                emptied.extend(empty.map(|at| (block, at)));
-            }
-        } else {
-            for (block, at) in &emptied {
-                engine.gathering.pots[*block as usize][*at].closed = true;
-            }
-        }
-        deny_who_lacks(engine, &emptied, records);
-    }
-
-    fn ahead(&self, _engine: &Engine, _claim: u32, _class: u32) -> Option<usize> {
-        None
-    }
-
-    /// At each tick while somebody lacks something.
-    fn next_wake(&self, engine: &mut Engine, block: u32) -> Option<Time> {
-        let mut coordinates = 0..engine.blocks.get(block).accounts.len();
-        let somebody_lacks = coordinates.any(|at| !engine.gathering.lacking(block, at).is_empty());
-        let next = || engine.blocks.get(block).meter.tick_after(engine.now);
-        somebody_lacks.then(next).flatten()
-    }
-}
-
-fn is_by_clock(engine: &Engine) -> bool {
-    matches!(engine.rules.unlocking, Unlocking::Lifetime { .. })
-}
-
-/// What is there to be divided at a coordinate.
-fn pot(engine: &Engine, block: u32, coordinate: usize) -> i128 {
-    let account = &engine.blocks.get(block).accounts[coordinate];
-    i128::from(account.capacity) - account.locked - engine.gathering.divided(block, coordinate)
-}
-
-/// Whether there is nothing to divide, and nothing locked.
-fn is_empty(engine: &Engine, block: u32, coordinate: usize) -> bool {
-    let mut settled = engine.blocks.get(block).meter.clone();
-    settled.settle(engine.now);
-    let capacity = i128::from(engine.blocks.get(block).accounts[coordinate].capacity);
-    settled.is_complete() && capacity <= engine.gathering.divided(block, coordinate)
-}
-
-/// Denies, by arrival, who lacks something where nothing comes any more.
-fn deny_who_lacks(engine: &mut Engine, emptied: &BTreeSet<(u32, usize)>, records: &mut Vec<Record>) {
-    let mut lacking: BTreeMap<u32, BTreeSet<u32>> = BTreeMap::new();
-    for (block, at) in emptied {
-        for Lacking { claim, .. } in engine.gathering.lacking(*block, *at) {
-            lacking.entry(*claim).or_default().insert(*block);
-        }
-    }
-    for (claim, blocks) in lacking {
-        let Some(block) = engine.parts(claim).blocks().find(|block| blocks.contains(block)) else {
-            continue;
-        };
-        let block = engine.blocks.get(block).name.clone();
-        if let Some(class) = engine.claims.get(claim).class {
-            engine.leave(claim, class);
-        }
-        engine.deny(claim, Denial::DividedUp { block }, records);
-    }
 }
 
 #[cfg(test)]

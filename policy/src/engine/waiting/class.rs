@@ -69,6 +69,11 @@ impl Class {
         }
     }
 
+    /// Its claims, by arrival.
+    pub(in crate::engine) fn claims(&self) -> Vec<u32> {
+        self.claims.clone().into_list()
+    }
+
     /// The claim that goes first.
     pub(in crate::engine) fn head(&self) -> Option<u32> {
         match &self.claims {

@@ -3,8 +3,8 @@
 use std::collections::{BTreeSet, HashMap};
 
 use crate::engine::{
-    Engine,
     books::{Account, Rule},
+    decisions::PolicyContext,
     waiting::Class,
 };
 
@@ -27,31 +27,31 @@ struct Item {
 
 impl Shelf {
     /// All that waits for the blocks that `classes` ask for, by block.
-    pub(super) fn of(engine: &Engine, classes: &[u32]) -> HashMap<u32, Self> {
+    pub(super) fn of(context: PolicyContext<'_>, classes: &[u32]) -> HashMap<u32, Self> {
         let mut at_block: HashMap<u32, BTreeSet<u32>> = HashMap::new();
         for number in classes {
-            let class = engine.waiting.class(*number);
-            for part in class.into_iter().flat_map(|class| engine.parts_of(class).iter()) {
+            let class = context.class(*number);
+            for part in class.into_iter().flat_map(|class| context.parts_of(class).iter()) {
                 // Those that have just come are not in the index yet.
-                let waiting = || engine.waiting.at_block(part.block).collect();
+                let waiting = || context.classes_at(part.block).collect();
                 at_block.entry(part.block).or_insert_with(waiting).insert(*number);
             }
         }
-        let shelf = |(block, classes)| match engine.rule {
+        let shelf = |(block, classes)| match context.rule() {
             Rule::All => (block, Self::default()),
-            Rule::Any => (block, Self::new(engine, block, &classes)),
+            Rule::Any => (block, Self::new(context, block, &classes)),
         };
         at_block.into_iter().map(shelf).collect()
     }
 
-    fn new(engine: &Engine, block: u32, classes: &BTreeSet<u32>) -> Self {
+    fn new(context: PolicyContext<'_>, block: u32, classes: &BTreeSet<u32>) -> Self {
         let asking = classes.iter().filter_map(|number| {
-            let class = engine.waiting.class(*number)?;
-            let parts = engine.parts_of(class);
+            let class = context.class(*number)?;
+            let parts = context.parts_of(class);
             Some((parts.get(parts.at(block)?).asked, class.weight(), *number))
         });
         let asking: Vec<(&[i64], u32, u32)> = asking.collect();
-        let coordinates = 0..engine.blocks.get(block).accounts.len();
+        let coordinates = 0..context.block(block).accounts.len();
         let sorted = coordinates.map(|at| {
             let items = asking.iter().map(|(units, weight, class)| Item {
                 asked: units[at],
@@ -88,15 +88,14 @@ impl Shelf {
     }
 
     /// The order at which most could be packed now.
-    pub(super) fn best_order(&self, engine: &Engine, block: u32) -> Option<usize> {
-        let mut block = engine.blocks.get(block).clone();
-        block.settle(engine.now);
+    pub(super) fn best_order(&self, context: PolicyContext<'_>, block: u32) -> Option<usize> {
+        let block = context.settled_block(block);
         let mut best: Option<(usize, u128)> = None;
         for (at, (account, items)) in block.accounts.iter().zip(&self.coordinates).enumerate() {
             if account.capacity == 0 || account.available <= 0 {
                 continue;
             }
-            let packed = pack(engine, account, items);
+            let packed = pack(context, account, items);
             if best.is_none_or(|(_, most)| packed > most) {
                 best = Some((at, packed));
             }
@@ -106,7 +105,7 @@ impl Shelf {
 }
 
 /// The weight of what fits, greedily.
-fn pack(engine: &Engine, account: &Account, items: &[Item]) -> u128 {
+fn pack(context: PolicyContext<'_>, account: &Account, items: &[Item]) -> u128 {
     let mut rest = account.available;
     let mut packed: u128 = 0;
     for item in items {
@@ -117,7 +116,7 @@ fn pack(engine: &Engine, account: &Account, items: &[Item]) -> u128 {
         if asked > rest {
             continue;
         }
-        let members = engine.waiting.class(item.class).map_or(0, Class::size);
+        let members = context.class(item.class).map_or(0, Class::size);
         let members = i128::try_from(members).unwrap_or(i128::MAX);
         let fit = rest.checked_div(asked).map_or(members, |fit| members.min(fit));
         rest -= fit * asked;

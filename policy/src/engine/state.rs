@@ -1,0 +1,90 @@
+//! All that an engine knows but what its policy keeps for itself: the rules, the time, the blocks, the claims and the
+//! index of the waiting ones.
+
+use std::collections::BTreeSet;
+
+use super::{
+    Refusal,
+    asks::{Asks, Parts},
+    books::{Blocks, Rule},
+    claims::{Claim, Claims},
+    waiting::{Class, Waiting},
+};
+use crate::{Arrival, Budget, ClaimId, DatasetRules, Demand, Time};
+
+#[derive(Clone, Debug)]
+pub(super) struct State {
+    pub(super) rules: DatasetRules,
+    pub(super) rule: Rule,
+    pub(super) now: Time,
+    pub(super) blocks: Blocks,
+    pub(super) claims: Claims,
+    pub(super) asks: Asks,
+    pub(super) waiting: Waiting,
+    /// When each waiting claim's timeout is over.
+    pub(super) timeouts: BTreeSet<(Time, u32)>,
+    /// When the clock next unlocks a block so far that a claim that watches it may fit.
+    pub(super) wakes: BTreeSet<(Time, u32)>,
+    /// Each block's entry in `wakes`.
+    pub(super) wake_of: Vec<Option<Time>>,
+}
+
+impl State {
+    pub(super) fn new(rules: DatasetRules) -> Self {
+        let rule = Rule::of(&rules.composition);
+        let coordinates = rules.composition.coordinates();
+        Self {
+            waiting: Waiting::new(rule, coordinates),
+            rules,
+            rule,
+            now: Time::default(),
+            blocks: Blocks::default(),
+            claims: Claims::default(),
+            asks: Asks::new(coordinates),
+            timeouts: BTreeSet::new(),
+            wakes: BTreeSet::new(),
+            wake_of: Vec::new(),
+        }
+    }
+
+    pub(super) fn check_coordinates(&self, budget: &Budget) -> Result<(), Refusal> {
+        let (given, expected) = (budget.units().len(), self.rules.composition.coordinates());
+        if given == expected {
+            Ok(())
+        } else {
+            Err(Refusal::WrongCoordinates { given, expected })
+        }
+    }
+
+    pub(super) fn number_of(&self, claim: &ClaimId) -> Result<u32, Refusal> {
+        let number = self.claims.number(claim);
+        number.ok_or_else(|| Refusal::UnknownClaim(claim.clone()))
+    }
+
+    /// The arrival of a claim, with the demands of its match if it was matched later.
+    pub(super) fn arrival(&self, claim: &Claim) -> Arrival {
+        let demands = self.asks.get(claim.ask).demands().map(|(blocks, asked)| Demand {
+            blocks: blocks.map(|block| self.blocks.get(block).name.clone()).collect(),
+            budget: Budget::from_computed(asked.iter().copied()),
+        });
+        let terms = self.claims.terms(claim);
+        Arrival {
+            claim: claim.name.clone(),
+            demands: demands.collect(),
+            min_blocks: terms.min_blocks,
+            timeout: terms.timeout,
+            priority: terms.priority,
+            weight: terms.weight,
+        }
+    }
+
+    /// What a claim asks of each of its blocks. Nothing while it matches too few.
+    pub(super) fn parts(&self, number: u32) -> Parts<'_> {
+        self.claims.get(number).parts(&self.asks)
+    }
+
+    /// What each claim of a waiting class asks of each of its blocks.
+    pub(super) fn parts_of(&self, class: &Class) -> Parts<'_> {
+        self.asks.get(class.ask)
+    }
+}
