@@ -3,7 +3,7 @@
 
 use std::{cmp::Ordering, collections::BTreeSet};
 
-use super::{Slots, ladder::Rungs};
+use super::{Slots, min_tree::EntryOrder};
 use crate::engine::{
     asks::{Asks, Parts},
     order::Rank,
@@ -125,7 +125,7 @@ impl<'a> Classes<'a> {
     }
 }
 
-impl Rungs<Member> for Classes<'_> {
+impl EntryOrder<Member> for Classes<'_> {
     fn compare(&self, one: &Member, other: &Member) -> Ordering {
         one.key.cmp(&other.key).then_with(|| {
             let (one, other) = (self.slots.get(one.number), self.slots.get(other.number));

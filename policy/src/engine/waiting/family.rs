@@ -5,7 +5,7 @@
 
 use super::{
     class::{Classes, Member},
-    ladder::Ladder,
+    min_tree::MinTree,
 };
 
 #[derive(Clone, Debug)]
@@ -30,7 +30,7 @@ pub(in crate::engine) struct Watch {
 enum Members {
     None,
     One(u32),
-    Many(Box<Ladder<Member>>),
+    Many(Box<MinTree<Member>>),
 }
 
 impl Family {
@@ -47,7 +47,7 @@ impl Family {
         match &self.members {
             Members::None => None,
             Members::One(only) => Some(*only),
-            Members::Many(ladder) => ladder.head().map(|member| member.number),
+            Members::Many(tree) => tree.head().map(|member| member.number),
         }
     }
 
@@ -55,14 +55,14 @@ impl Family {
         match &mut self.members {
             Members::None => self.members = Members::One(member.number),
             Members::One(only) => {
-                let mut ladder = Ladder::new(classes.parts(member.number).rows().len());
+                let mut tree = MinTree::new(classes.parts(member.number).rows().len());
                 let other = classes.slots.get(*only).map(|class| class.member(*only));
                 for member in other.into_iter().chain([member]) {
-                    ladder.insert(member, &classes);
+                    tree.insert(member, &classes);
                 }
-                self.members = Members::Many(Box::new(ladder));
+                self.members = Members::Many(Box::new(tree));
             }
-            Members::Many(ladder) => ladder.insert(member, &classes),
+            Members::Many(tree) => tree.insert(member, &classes),
         }
     }
 
@@ -70,9 +70,9 @@ impl Family {
         match &mut self.members {
             Members::None => {}
             Members::One(_) => self.members = Members::None,
-            Members::Many(ladder) => {
-                ladder.remove(member, &classes);
-                if let Some(only) = ladder.only() {
+            Members::Many(tree) => {
+                tree.remove(member, &classes);
+                if let Some(only) = tree.only() {
                     self.members = Members::One(only.number);
                 }
             }
@@ -84,7 +84,7 @@ impl Family {
         match &mut self.members {
             Members::None => &[],
             Members::One(only) => classes.parts(*only).rows(),
-            Members::Many(ladder) => ladder.least(&classes),
+            Members::Many(tree) => tree.least(&classes),
         }
     }
 
@@ -93,7 +93,7 @@ impl Family {
         match &self.members {
             Members::None => &[],
             Members::One(only) => classes.parts(*only).rows(),
-            Members::Many(ladder) => ladder.known_least(),
+            Members::Many(tree) => tree.known_least(),
         }
     }
 
@@ -102,7 +102,7 @@ impl Family {
         match &mut self.members {
             Members::None => None,
             Members::One(only) => condition(classes.parts(*only).rows()).then_some(*only),
-            Members::Many(ladder) => ladder.first(condition, &classes).map(|member| member.number),
+            Members::Many(tree) => tree.first(condition, &classes).map(|member| member.number),
         }
     }
 
@@ -111,8 +111,8 @@ impl Family {
         match &mut self.members {
             Members::None => Vec::new(),
             Members::One(only) => Vec::from_iter(condition(classes.parts(*only).rows()).then_some(*only)),
-            Members::Many(ladder) => {
-                let all = ladder.all(condition, &classes).into_iter();
+            Members::Many(tree) => {
+                let all = tree.all(condition, &classes).into_iter();
                 all.map(|member| member.number).collect()
             }
         }

@@ -12,7 +12,7 @@ use std::cmp::Ordering;
 use super::{
     Waiting,
     class::Classes,
-    ladder::{Ladder, Rungs},
+    min_tree::{EntryOrder, MinTree},
 };
 use crate::engine::{
     asks::{Asks, Part},
@@ -22,7 +22,7 @@ use crate::engine::{
 /// The classes that hope at a block.
 #[derive(Clone, Debug)]
 pub(super) struct Hoping {
-    ordered: Ladder<Hope>,
+    ordered: MinTree<Hope>,
     /// Those that came last.
     fresh: Vec<u32>,
     /// What they ask at most, or more, at each coordinate.
@@ -65,7 +65,7 @@ impl Hopes<'_> {
     }
 }
 
-impl Rungs<Hope> for Hopes<'_> {
+impl EntryOrder<Hope> for Hopes<'_> {
     fn compare(&self, one: &Hope, other: &Hope) -> Ordering {
         one.class.cmp(&other.class)
     }
@@ -83,7 +83,7 @@ impl Rungs<Hope> for Hopes<'_> {
 impl Hoping {
     pub(super) fn new(coordinates: usize) -> Self {
         Self {
-            ordered: Ladder::new(coordinates),
+            ordered: MinTree::new(coordinates),
             fresh: Vec::new(),
             most: vec![0; coordinates].into(),
         }

@@ -2,7 +2,7 @@
 //!
 //! Claims that ask the same of the same blocks with the same priority and weight form a class: they fit or don't fit together,
 //! and the one that arrived first goes first. Classes that ask for the same blocks form a family, in which they are kept in
-//! the order in which they go ([`Ladder`]). At blocks are kept
+//! the order in which they go ([`MinTree`]). At blocks are kept
 //!
 //! - *watching*: each family, at one block that keeps all its classes waiting, as a clause watches a literal. While that
 //!   block's unlocked budget doesn't reach the least that they ask there, none of their claims can be granted, whatever
@@ -17,7 +17,7 @@
 mod class;
 mod family;
 mod hoping;
-mod ladder;
+mod min_tree;
 mod slots;
 mod watching;
 
@@ -36,14 +36,14 @@ use class::{Crowd, Member};
 use family::Family;
 pub(super) use family::Watch;
 use hoping::Hoping;
-use ladder::Ladder;
+use min_tree::MinTree;
 use slots::Slots;
 
 /// What is kept at a block.
 #[derive(Clone, Debug)]
 struct Station {
     /// Families.
-    watching: Ladder<Member>,
+    watching: MinTree<Member>,
     hoping: Hoping,
 }
 
@@ -84,7 +84,7 @@ impl Waiting {
     /// Makes room for the next block.
     pub(super) fn add_block(&mut self) {
         self.stations.push(Station {
-            watching: Ladder::new(self.coordinates),
+            watching: MinTree::new(self.coordinates),
             hoping: Hoping::new(self.coordinates),
         });
     }

@@ -6,7 +6,7 @@ use super::{
     Class, Slots, Waiting,
     class::{Classes, Member},
     family::{Family, Watch},
-    ladder::{Ladder, NO_AMOUNT, Rungs},
+    min_tree::{EntryOrder, MinTree, NO_AMOUNT},
 };
 use crate::engine::{
     asks::{Asks, Parts},
@@ -200,7 +200,7 @@ impl Waiting {
         least.map(|(at, amount)| (at, amount + i64::MAX))
     }
 
-    fn at<'a>(&'a mut self, block: u32, asks: &'a Asks) -> (&'a mut Ladder<Member>, Watchers<'a>) {
+    fn at<'a>(&'a mut self, block: u32, asks: &'a Asks) -> (&'a mut MinTree<Member>, Watchers<'a>) {
         let classes = Classes {
             slots: &self.classes,
             asks,
@@ -293,7 +293,7 @@ impl Watchers<'_> {
     }
 }
 
-impl Rungs<Member> for Watchers<'_> {
+impl EntryOrder<Member> for Watchers<'_> {
     fn compare(&self, one: &Member, other: &Member) -> Ordering {
         one.key
             .cmp(&other.key)

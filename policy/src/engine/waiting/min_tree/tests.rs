@@ -1,10 +1,10 @@
-//! A ladder against a sorted list that is looked through.
+//! A tree against a sorted list that is looked through.
 
 use std::cmp::Ordering;
 
 use proptest::{collection::vec, prelude::*};
 
-use super::{Ladder, NO_AMOUNT, Rungs};
+use super::{EntryOrder, MinTree, NO_AMOUNT};
 
 const COORDINATES: usize = 3;
 
@@ -22,7 +22,7 @@ const fn wide(place: u32) -> Wide {
     Wide { place, fill: [0; 3] }
 }
 
-impl Rungs<Wide> for List {
+impl EntryOrder<Wide> for List {
     fn compare(&self, one: &Wide, other: &Wide) -> Ordering {
         // Not the order of any amount.
         let order = |entry: &Wide| (entry.place % 7, entry.place);
@@ -62,27 +62,27 @@ fn op() -> impl Strategy<Value = Op> {
 
 proptest! {
     #[test]
-    fn a_ladder_finds_what_a_look_at_all_finds(
+    fn a_tree_finds_what_a_look_at_all_finds(
         amounts in vec([amount(), amount(), amount()], 1000),
         ops in vec(op(), 0..1500),
     ) {
         let list = List(amounts);
-        let mut ladder = Ladder::new(COORDINATES);
+        let mut tree = MinTree::new(COORDINATES);
         let (mut kept, mut next) = (Vec::new(), 0_u32);
         for op in ops {
             match op {
                 Op::Add if (next as usize) < list.0.len() => {
-                    ladder.insert(wide(next), &list);
+                    tree.insert(wide(next), &list);
                     kept.push(wide(next));
                     kept.sort_by(|one, other| list.compare(one, other));
                     next += 1;
                 }
                 Op::Remove(index) if !kept.is_empty() => {
-                    ladder.remove(kept.remove(index.index(kept.len())), &list);
+                    tree.remove(kept.remove(index.index(kept.len())), &list);
                 }
                 Op::RemoveSome(rest) => {
                     for entry in kept.iter().filter(|entry| entry.place % 7 == rest) {
-                        ladder.remove(*entry, &list);
+                        tree.remove(*entry, &list);
                     }
                     kept.retain(|entry| entry.place % 7 != rest);
                 }
@@ -97,19 +97,19 @@ proptest! {
                     };
                     let low: Vec<Wide> =
                         kept.iter().copied().filter(|entry| condition(&list.0[entry.place as usize])).collect();
-                    prop_assert_eq!(ladder.first(condition, &list), low.first().copied());
-                    prop_assert_eq!(ladder.all(condition, &list), low);
+                    prop_assert_eq!(tree.first(condition, &list), low.first().copied());
+                    prop_assert_eq!(tree.all(condition, &list), low);
                     let mut least = [NO_AMOUNT; COORDINATES];
                     for entry in &kept {
                         list.lower(entry, &mut least);
                     }
-                    prop_assert_eq!(ladder.least(&list), least);
+                    prop_assert_eq!(tree.least(&list), least);
                 }
                 _ => {}
             }
             let only = kept.first().filter(|_| kept.len() == 1);
-            prop_assert_eq!((ladder.head(), ladder.only()), (kept.first().copied(), only.copied()));
-            prop_assert_eq!(&ladder.iter().collect::<Vec<_>>(), &kept);
+            prop_assert_eq!((tree.head(), tree.only()), (kept.first().copied(), only.copied()));
+            prop_assert_eq!(&tree.iter().collect::<Vec<_>>(), &kept);
         }
     }
 }
@@ -117,9 +117,9 @@ proptest! {
 #[test]
 fn who_comes_last_leaves_full_leaves_behind() {
     let list = List(vec![[0; COORDINATES]; 7 * 16]);
-    let mut ladder = Ladder::new(COORDINATES);
+    let mut tree = MinTree::new(COORDINATES);
     for entry in (0..7 * 16).step_by(7) {
-        ladder.insert(wide(entry), &list);
+        tree.insert(wide(entry), &list);
     }
-    assert_eq!(ladder.leaves(), [4, 4, 4, 4]);
+    assert_eq!(tree.leaves(), [4, 4, 4, 4]);
 }

@@ -1,7 +1,7 @@
 //! A sequence of entries that are kept in an order of their own, of which the first that asks little enough is found
 //! without a look at those before it.
 //!
-//! Each entry has a row of amounts. A ladder is a B-tree that knows, of each stretch of entries, the least amount at each
+//! Each entry has a row of amounts. A tree is a B-tree that knows, of each stretch of entries, the least amount at each
 //! coordinate. A question is a condition on rows that lower amounts meet too: a stretch whose least amounts don't meet it
 //! has no entry that does. Where any one coordinate decides ("some order fits"), the converse holds as well, and the
 //! answer costs one way down; where several must hold at once, a stretch may be entered in vain.
@@ -9,8 +9,8 @@
 //! An entry that goes leaves the least amounts as they are, which is too low at worst; they are worked out anew when they
 //! matter: one leaf for each entry that went.
 //!
-//! What the order is and what an entry's amounts are is told by [`Rungs`]. Both must stay the same while an entry is in a
-//! ladder.
+//! What the order is and what an entry's amounts are is told by [`EntryOrder`]. Both must stay the same while an entry is in a
+//! tree.
 
 #[cfg(test)]
 mod tests;
@@ -26,8 +26,8 @@ const LEAF: usize = if cfg!(test) { 64 } else { 512 };
 /// As many nodes below a node, at most.
 const NODES: usize = if cfg!(test) { 4 } else { 32 };
 
-/// What a ladder asks about its entries.
-pub(super) trait Rungs<E> {
+/// What a tree asks about its entries.
+pub(super) trait EntryOrder<E> {
     /// Which of two goes first. Equal are only an entry and itself.
     fn compare(&self, one: &E, other: &E) -> Ordering;
 
@@ -36,7 +36,7 @@ pub(super) trait Rungs<E> {
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct Ladder<E> {
+pub(super) struct MinTree<E> {
     root: Node<E>,
     /// The least amount at each coordinate, or less.
     least: Box<[i64]>,
@@ -54,12 +54,12 @@ enum Node<E> {
 struct Inner<E> {
     /// None is empty.
     nodes: Vec<Node<E>>,
-    /// As in [`Ladder`]: all coordinates of the first node, then of the second, ...
+    /// As in [`MinTree`]: all coordinates of the first node, then of the second, ...
     least: Vec<i64>,
     stale: Vec<bool>,
 }
 
-impl<E: Copy> Ladder<E> {
+impl<E: Copy> MinTree<E> {
     pub(super) fn new(coordinates: usize) -> Self {
         Self {
             root: Node::Leaf(Vec::new()),
@@ -69,9 +69,9 @@ impl<E: Copy> Ladder<E> {
     }
 
     /// Adds an entry that isn't there.
-    pub(super) fn insert(&mut self, entry: E, rungs: &impl Rungs<E>) {
-        rungs.lower(&entry, &mut self.least);
-        if let Some(right) = self.root.insert(entry, self.least.len(), true, rungs) {
+    pub(super) fn insert(&mut self, entry: E, order: &impl EntryOrder<E>) {
+        order.lower(&entry, &mut self.least);
+        if let Some(right) = self.root.insert(entry, self.least.len(), true, order) {
             let left = std::mem::replace(&mut self.root, Node::Leaf(Vec::new()));
             self.root = Node::Inner(Box::new(Inner {
                 nodes: vec![left, right],
@@ -82,8 +82,8 @@ impl<E: Copy> Ladder<E> {
     }
 
     /// Removes an entry that is there.
-    pub(super) fn remove(&mut self, entry: E, rungs: &impl Rungs<E>) {
-        self.root.remove(&entry, self.least.len(), rungs);
+    pub(super) fn remove(&mut self, entry: E, order: &impl EntryOrder<E>) {
+        self.root.remove(&entry, self.least.len(), order);
         self.stale = true;
         if let Node::Inner(inner) = &mut self.root
             && inner.nodes.len() == 1
@@ -117,9 +117,13 @@ impl<E: Copy> Ladder<E> {
     }
 
     /// The first entry whose row meets `condition`, which any lower row would meet too.
-    pub(super) fn first(&mut self, condition: impl Fn(&[i64]) -> bool, rungs: &impl Rungs<E>) -> Option<E> {
+    pub(super) fn first(
+        &mut self,
+        condition: impl Fn(&[i64]) -> bool,
+        order: &impl EntryOrder<E>,
+    ) -> Option<E> {
         let mut first = None;
-        self.visit(&condition, rungs, &mut |entry| {
+        self.visit(&condition, order, &mut |entry| {
             first = Some(entry);
             false
         });
@@ -127,9 +131,9 @@ impl<E: Copy> Ladder<E> {
     }
 
     /// Every entry whose row meets `condition`, in order.
-    pub(super) fn all(&mut self, condition: impl Fn(&[i64]) -> bool, rungs: &impl Rungs<E>) -> Vec<E> {
+    pub(super) fn all(&mut self, condition: impl Fn(&[i64]) -> bool, order: &impl EntryOrder<E>) -> Vec<E> {
         let mut all = Vec::new();
-        self.visit(&condition, rungs, &mut |entry| {
+        self.visit(&condition, order, &mut |entry| {
             all.push(entry);
             true
         });
@@ -140,19 +144,19 @@ impl<E: Copy> Ladder<E> {
     fn visit(
         &mut self,
         condition: &impl Fn(&[i64]) -> bool,
-        rungs: &impl Rungs<E>,
+        order: &impl EntryOrder<E>,
         found: &mut impl FnMut(E) -> bool,
     ) {
-        if condition(&self.least) && condition(self.least(rungs)) {
+        if condition(&self.least) && condition(self.least(order)) {
             let mut row = vec![NO_AMOUNT; self.least.len()];
-            self.root.visit(condition, rungs, &mut row, found);
+            self.root.visit(condition, order, &mut row, found);
         }
     }
 
     /// The least amount at each coordinate.
-    pub(super) fn least(&mut self, rungs: &impl Rungs<E>) -> &[i64] {
+    pub(super) fn least(&mut self, order: &impl EntryOrder<E>) -> &[i64] {
         if std::mem::replace(&mut self.stale, false) {
-            self.root.refresh(&mut self.least, rungs);
+            self.root.refresh(&mut self.least, order);
         }
         &self.least
     }
@@ -160,7 +164,7 @@ impl<E: Copy> Ladder<E> {
 
 /// What the tests look at.
 #[cfg(test)]
-impl<E: Copy> Ladder<E> {
+impl<E: Copy> MinTree<E> {
     fn leaves(&self) -> Vec<usize> {
         self.root.leaves().into_iter().map(Vec::len).collect()
     }
@@ -206,10 +210,16 @@ impl<E: Copy> Node<E> {
 
     /// Adds an entry. What no longer has room comes back as a node to the right, of which nothing is known. `is_last`
     /// says that no node is to the right yet.
-    fn insert(&mut self, entry: E, coordinates: usize, is_last: bool, rungs: &impl Rungs<E>) -> Option<Self> {
+    fn insert(
+        &mut self,
+        entry: E,
+        coordinates: usize,
+        is_last: bool,
+        order: &impl EntryOrder<E>,
+    ) -> Option<Self> {
         match self {
             Self::Leaf(entries) => {
-                let at = entries.partition_point(|other| rungs.compare(other, &entry).is_lt());
+                let at = entries.partition_point(|other| order.compare(other, &entry).is_lt());
                 if entries.len() < Self::ENTRIES {
                     entries.insert(at, entry);
                     return None;
@@ -228,11 +238,11 @@ impl<E: Copy> Node<E> {
                 Some(Self::Leaf(right))
             }
             Self::Inner(inner) => {
-                let at = inner.place_of(&entry, rungs);
+                let at = inner.place_of(&entry, order);
                 let row = at * coordinates..(at + 1) * coordinates;
-                rungs.lower(&entry, &mut inner.least[row.clone()]);
+                order.lower(&entry, &mut inner.least[row.clone()]);
                 let is_last = is_last && at + 1 == inner.nodes.len();
-                let right = inner.nodes[at].insert(entry, coordinates, is_last, rungs)?;
+                let right = inner.nodes[at].insert(entry, coordinates, is_last, order)?;
                 inner.stale[at] = true;
                 inner.nodes.insert(at + 1, right);
                 inner.stale.insert(at + 1, true);
@@ -243,16 +253,16 @@ impl<E: Copy> Node<E> {
         }
     }
 
-    fn remove(&mut self, entry: &E, coordinates: usize, rungs: &impl Rungs<E>) {
+    fn remove(&mut self, entry: &E, coordinates: usize, order: &impl EntryOrder<E>) {
         match self {
             Self::Leaf(entries) => {
-                if let Ok(at) = entries.binary_search_by(|other| rungs.compare(other, entry)) {
+                if let Ok(at) = entries.binary_search_by(|other| order.compare(other, entry)) {
                     entries.remove(at);
                 }
             }
             Self::Inner(inner) => {
-                let at = inner.place_of(entry, rungs);
-                inner.nodes[at].remove(entry, coordinates, rungs);
+                let at = inner.place_of(entry, order);
+                inner.nodes[at].remove(entry, coordinates, order);
                 inner.stale[at] = true;
                 if inner.nodes[at].len() == 0 {
                     inner.take(at, coordinates);
@@ -265,38 +275,38 @@ impl<E: Copy> Node<E> {
         }
     }
 
-    /// As of a ladder. `row` is room for one.
+    /// As of a tree. `row` is room for one.
     fn visit(
         &self,
         condition: &impl Fn(&[i64]) -> bool,
-        rungs: &impl Rungs<E>,
+        order: &impl EntryOrder<E>,
         row: &mut [i64],
         found: &mut impl FnMut(E) -> bool,
     ) -> bool {
         match self {
             Self::Leaf(entries) => entries.iter().all(|entry| {
                 row.fill(NO_AMOUNT);
-                rungs.lower(entry, row);
+                order.lower(entry, row);
                 !condition(row) || found(*entry)
             }),
             Self::Inner(inner) => {
                 let rows = inner.least.chunks(row.len().max(1));
                 let mut nodes = inner.nodes.iter().zip(rows);
-                nodes.all(|(node, least)| !condition(least) || node.visit(condition, rungs, row, found))
+                nodes.all(|(node, least)| !condition(least) || node.visit(condition, order, row, found))
             }
         }
     }
 
     /// Works out the least amounts.
-    fn refresh(&mut self, least: &mut [i64], rungs: &impl Rungs<E>) {
+    fn refresh(&mut self, least: &mut [i64], order: &impl EntryOrder<E>) {
         least.fill(NO_AMOUNT);
         match self {
-            Self::Leaf(entries) => entries.iter().for_each(|entry| rungs.lower(entry, least)),
+            Self::Leaf(entries) => entries.iter().for_each(|entry| order.lower(entry, least)),
             Self::Inner(inner) => {
                 let rows = inner.least.chunks_mut(least.len().max(1));
                 for ((node, row), stale) in inner.nodes.iter_mut().zip(rows).zip(&mut inner.stale) {
                     if std::mem::replace(stale, false) {
-                        node.refresh(row, rungs);
+                        node.refresh(row, order);
                     }
                     for (least, amount) in least.iter_mut().zip(row) {
                         *least = (*least).min(*amount);
@@ -309,8 +319,8 @@ impl<E: Copy> Node<E> {
 
 impl<E: Copy> Inner<E> {
     /// Below which node an entry is or would be.
-    fn place_of(&self, entry: &E, rungs: &impl Rungs<E>) -> usize {
-        let later = |node: &Node<E>| node.head().is_some_and(|head| rungs.compare(head, entry).is_gt());
+    fn place_of(&self, entry: &E, order: &impl EntryOrder<E>) -> usize {
+        let later = |node: &Node<E>| node.head().is_some_and(|head| order.compare(head, entry).is_gt());
         self.nodes.partition_point(|node| !later(node)).saturating_sub(1)
     }
 
