@@ -3,7 +3,7 @@
 
 use std::{cmp::Ordering, collections::BTreeSet};
 
-use super::{Slots, min_tree::EntryOrder};
+use super::{Slab, min_tree::EntryOrder};
 use crate::engine::{
     asks::{Asks, Parts},
     order::Rank,
@@ -40,7 +40,7 @@ pub(super) struct Member {
 /// The order of classes, and what each asks: all its rows, one after the other.
 #[derive(Clone, Copy)]
 pub(super) struct Classes<'a> {
-    pub(super) slots: &'a Slots<Class>,
+    pub(super) slab: &'a Slab<Class>,
     pub(super) asks: &'a Asks,
 }
 
@@ -120,7 +120,7 @@ impl Crowd {
 
 impl<'a> Classes<'a> {
     pub(super) fn parts(&self, number: u32) -> Parts<'a> {
-        let class = self.slots.get(number);
+        let class = self.slab.get(number);
         class.map_or_else(Parts::default, |class| self.asks.get(class.ask))
     }
 }
@@ -128,7 +128,7 @@ impl<'a> Classes<'a> {
 impl EntryOrder<Member> for Classes<'_> {
     fn compare(&self, one: &Member, other: &Member) -> Ordering {
         one.key.cmp(&other.key).then_with(|| {
-            let (one, other) = (self.slots.get(one.number), self.slots.get(other.number));
+            let (one, other) = (self.slab.get(one.number), self.slab.get(other.number));
             let ranks = one.map(|class| &class.rank).cmp(&other.map(|class| &class.rank));
             ranks.then_with(|| one.and_then(Class::head).cmp(&other.and_then(Class::head)))
         })

@@ -56,7 +56,7 @@ impl Family {
             Members::None => self.members = Members::One(member.number),
             Members::One(only) => {
                 let mut tree = MinTree::new(classes.parts(member.number).rows().len());
-                let other = classes.slots.get(*only).map(|class| class.member(*only));
+                let other = classes.slab.get(*only).map(|class| class.member(*only));
                 for member in other.into_iter().chain([member]) {
                     tree.insert(member, &classes);
                 }

@@ -202,7 +202,7 @@ impl Waiting {
 
     fn hopes<'a>(&'a mut self, block: u32, asks: &'a Asks) -> (&'a mut Hoping, Hopes<'a>) {
         let classes = Classes {
-            slots: &self.classes,
+            slab: &self.classes,
             asks,
         };
         let hopes = Hopes {

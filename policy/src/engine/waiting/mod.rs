@@ -18,7 +18,7 @@ mod class;
 mod family;
 mod hoping;
 mod min_tree;
-mod slots;
+mod slab;
 mod watching;
 
 use std::hash::{BuildHasher, RandomState};
@@ -37,7 +37,7 @@ use family::Family;
 pub(super) use family::Watch;
 use hoping::Hoping;
 use min_tree::MinTree;
-use slots::Slots;
+use slab::Slab;
 
 /// What is kept at a block.
 #[derive(Clone, Debug)]
@@ -52,8 +52,8 @@ pub(super) struct Waiting {
     rule: Rule,
     coordinates: usize,
     stations: Vec<Station>,
-    classes: Slots<Class>,
-    families: Slots<Family>,
+    classes: Slab<Class>,
+    families: Slab<Family>,
     /// Classes by what they are.
     numbers: HashTable<u32>,
     /// Families by their blocks: the ones that new classes join.
@@ -71,8 +71,8 @@ impl Waiting {
             rule,
             coordinates,
             stations: Vec::new(),
-            classes: Slots::new(),
-            families: Slots::new(),
+            classes: Slab::new(),
+            families: Slab::new(),
             numbers: HashTable::new(),
             joined: HashTable::new(),
             hasher: RandomState::new(),
@@ -179,7 +179,7 @@ impl Waiting {
 }
 
 /// What a class is.
-fn key_of<'a>(classes: &Slots<Class>, number: u32, asks: &'a Asks) -> Option<(i32, Weight, Parts<'a>)> {
+fn key_of<'a>(classes: &Slab<Class>, number: u32, asks: &'a Asks) -> Option<(i32, Weight, Parts<'a>)> {
     let class = classes.get(number)?;
     Some((class.rank.priority, class.rank.weight, asks.get(class.ask)))
 }

@@ -3,7 +3,7 @@
 use std::{cmp::Ordering, hash::BuildHasher};
 
 use super::{
-    Class, Slots, Waiting,
+    Class, Slab, Waiting,
     class::{Classes, Member},
     family::{Family, Watch},
     min_tree::{EntryOrder, MinTree, NO_AMOUNT},
@@ -17,7 +17,7 @@ use crate::engine::{
 /// coordinate that lacks (basic composition), or at each order (Renyi), since any may be the one that fits first.
 struct Watchers<'a> {
     classes: Classes<'a>,
-    families: &'a Slots<Family>,
+    families: &'a Slab<Family>,
     rule: Rule,
 }
 
@@ -78,7 +78,7 @@ impl Waiting {
             return;
         };
         let classes = Classes {
-            slots: &self.classes,
+            slab: &self.classes,
             asks,
         };
         if add {
@@ -94,7 +94,7 @@ impl Waiting {
         let family = self.families.get_mut(class.family)?;
         let watch = family.watch?;
         let classes = Classes {
-            slots: &self.classes,
+            slab: &self.classes,
             asks,
         };
         let head = family
@@ -128,7 +128,7 @@ impl Waiting {
         };
         // Lets it be exact, and stay so: what changes it takes the family in hand.
         family.least(Classes {
-            slots: &self.classes,
+            slab: &self.classes,
             asks,
         });
         family.watch = Some(watch);
@@ -202,7 +202,7 @@ impl Waiting {
 
     fn at<'a>(&'a mut self, block: u32, asks: &'a Asks) -> (&'a mut MinTree<Member>, Watchers<'a>) {
         let classes = Classes {
-            slots: &self.classes,
+            slab: &self.classes,
             asks,
         };
         let watchers = Watchers {
@@ -221,7 +221,7 @@ impl Waiting {
     /// The least that a family's classes ask, row by row.
     pub(in crate::engine) fn least<'a>(&'a mut self, number: u32, asks: &'a Asks) -> &'a [i64] {
         let classes = Classes {
-            slots: &self.classes,
+            slab: &self.classes,
             asks,
         };
         let family = self.families.get_mut(number);
@@ -236,7 +236,7 @@ impl Waiting {
         asks: &Asks,
     ) -> Option<u32> {
         let classes = Classes {
-            slots: &self.classes,
+            slab: &self.classes,
             asks,
         };
         self.families.get_mut(number)?.first(condition, classes)
@@ -250,7 +250,7 @@ impl Waiting {
         asks: &Asks,
     ) -> Vec<u32> {
         let classes = Classes {
-            slots: &self.classes,
+            slab: &self.classes,
             asks,
         };
         let family = self.families.get_mut(number);
@@ -287,7 +287,7 @@ impl Watchers<'_> {
     fn head(&self, family: &Member) -> Option<Member> {
         let head = self.families.get(family.number)?.head()?;
         self.classes
-            .slots
+            .slab
             .get(head)
             .map(|class: &Class| class.member(head))
     }

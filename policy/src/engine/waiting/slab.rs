@@ -1,12 +1,12 @@
 //! Values by number. Numbers are used again.
 
 #[derive(Clone, Debug)]
-pub(super) struct Slots<T> {
+pub(super) struct Slab<T> {
     values: Vec<Option<T>>,
     free: Vec<u32>,
 }
 
-impl<T> Slots<T> {
+impl<T> Slab<T> {
     pub(super) const fn new() -> Self {
         Self {
             values: Vec::new(),
