@@ -15,7 +15,7 @@ pub(in crate::engine) struct Class {
     /// What each of its claims asks.
     pub(in crate::engine) ask: u32,
     pub(in crate::engine) family: u32,
-    pub(super) claims: Crowd,
+    pub(super) claims: ClaimSet,
     /// Whether it is kept where it hopes: not while it is new.
     pub(super) hopes: bool,
 }
@@ -23,7 +23,7 @@ pub(in crate::engine) struct Class {
 /// The numbers of one claim or more.
 #[derive(Clone, Debug)]
 #[expect(clippy::box_collection, reason = "most have one claim, and are to be small")]
-pub(super) enum Crowd {
+pub(super) enum ClaimSet {
     One(u32),
     Many(Box<BTreeSet<u32>>),
 }
@@ -56,16 +56,16 @@ impl Class {
     /// How many of its claims came before `claim`.
     pub(in crate::engine) fn before(&self, claim: u32) -> usize {
         match &self.claims {
-            Crowd::One(only) => usize::from(*only < claim),
-            Crowd::Many(claims) => claims.range(..claim).count(),
+            ClaimSet::One(only) => usize::from(*only < claim),
+            ClaimSet::Many(claims) => claims.range(..claim).count(),
         }
     }
 
     /// How many claims it has.
     pub(in crate::engine) fn size(&self) -> usize {
         match &self.claims {
-            Crowd::One(_) => 1,
-            Crowd::Many(claims) => claims.len(),
+            ClaimSet::One(_) => 1,
+            ClaimSet::Many(claims) => claims.len(),
         }
     }
 
@@ -77,8 +77,8 @@ impl Class {
     /// The claim that goes first.
     pub(in crate::engine) fn head(&self) -> Option<u32> {
         match &self.claims {
-            Crowd::One(only) => Some(*only),
-            Crowd::Many(claims) => claims.first().copied(),
+            ClaimSet::One(only) => Some(*only),
+            ClaimSet::Many(claims) => claims.first().copied(),
         }
     }
 
@@ -90,7 +90,7 @@ impl Class {
     }
 }
 
-impl Crowd {
+impl ClaimSet {
     pub(super) fn insert(&mut self, claim: u32) {
         match self {
             Self::One(only) => *self = Self::Many(Box::new(BTreeSet::from([*only, claim]))),

@@ -32,7 +32,7 @@ use super::{
 };
 use crate::Weight;
 pub(super) use class::Class;
-use class::{Crowd, Member};
+use class::{ClaimSet, Member};
 use family::Family;
 pub(super) use family::Watch;
 use hoping::Hoping;
@@ -119,7 +119,7 @@ impl Waiting {
             rank: Rank::new(priority, weight, shares()),
             ask,
             family,
-            claims: Crowd::One(claim),
+            claims: ClaimSet::One(claim),
             hopes: false,
         });
         let (classes, hasher) = (&self.classes, &self.hasher);
@@ -156,7 +156,7 @@ impl Waiting {
     }
 
     /// Changes the claims of a class. If it changes which goes first of them, it changes where the class stands.
-    fn change_claims(&mut self, number: u32, first: bool, asks: &Asks, change: impl FnOnce(&mut Crowd)) {
+    fn change_claims(&mut self, number: u32, first: bool, asks: &Asks, change: impl FnOnce(&mut ClaimSet)) {
         let watch = if first {
             self.unwatch_for(number, asks)
         } else {
