@@ -163,7 +163,7 @@ impl Engine {
         if let Some(class) = self.state.claims.get(number).class {
             self.state
                 .waiting
-                .hope(class, self.state.blocks.list(), &self.state.asks);
+                .add_feasible(class, self.state.blocks.list(), &self.state.asks);
         }
     }
 }

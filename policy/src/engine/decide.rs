@@ -113,11 +113,11 @@ impl Engine {
     }
 
     /// Denies the waiting claims that the budget left of these blocks can never satisfy.
-    pub(super) fn deny_hopeless(&mut self, blocks: &[u32], records: &mut Vec<Record>) {
+    pub(super) fn deny_infeasible(&mut self, blocks: &[u32], records: &mut Vec<Record>) {
         let mut claims = Vec::new();
         for number in blocks {
             let block = self.state.blocks.get(*number);
-            for class in self.state.waiting.hopeless(block, &self.state.asks) {
+            for class in self.state.waiting.infeasible(block, &self.state.asks) {
                 claims.extend(self.state.dissolve(class));
             }
         }

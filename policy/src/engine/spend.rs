@@ -21,7 +21,7 @@ impl Engine {
             entirely,
         }];
         let blocks: Vec<u32> = self.state.parts(number).blocks().collect();
-        self.deny_hopeless(&blocks, &mut records);
+        self.deny_infeasible(&blocks, &mut records);
         Ok(records)
     }
 

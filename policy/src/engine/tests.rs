@@ -45,10 +45,11 @@ fn check(engine: &Engine) {
     }
     for class in &classes {
         let watch = engine.state.waiting.watched_by(*class, &engine.state.asks);
-        let hopes = engine
-            .state
-            .waiting
-            .hopes_of(*class, engine.state.blocks.list(), &engine.state.asks);
+        let entries =
+            engine
+                .state
+                .waiting
+                .feasible_at(*class, engine.state.blocks.list(), &engine.state.asks);
         let mut block = engine.state.blocks.get(watch.0).clone();
         block.settle(engine.state.now);
         let parts = engine.state.parts_of(engine.state.waiting.class(*class).unwrap());
@@ -62,7 +63,7 @@ fn check(engine: &Engine) {
             );
             kept.push((watch.0, "watching", *coordinate, asked, *class));
         }
-        for (number, coordinate) in hopes {
+        for (number, coordinate) in entries {
             let part = parts.get(parts.at(number).unwrap());
             let (asked, account) = (
                 part.asked[coordinate],
@@ -72,7 +73,7 @@ fn check(engine: &Engine) {
                 i128::from(asked) <= account.left()
                     && (engine.state.rule == Rule::All || account.capacity > 0)
             );
-            kept.push((number, "hoping", coordinate, asked, *class));
+            kept.push((number, "feasible", coordinate, asked, *class));
         }
     }
     kept.sort_unstable();

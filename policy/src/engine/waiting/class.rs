@@ -17,7 +17,7 @@ pub(in crate::engine) struct Class {
     pub(in crate::engine) family: u32,
     pub(super) claims: ClaimSet,
     /// Whether it is kept where it hopes: not while it is new.
-    pub(super) hopes: bool,
+    pub(super) is_feasible_kept: bool,
 }
 
 /// The numbers of one claim or more.

@@ -8,15 +8,15 @@
 //!   block's unlocked budget doesn't reach the least that they ask there, none of their claims can be granted, whatever
 //!   other blocks do. Those that watch a block are kept in the order of their first classes, so that the best of those that
 //!   it no longer keeps waiting is found without the others (`watching`).
-//! - *hoping*: each class, at each of its blocks, where it can still ever fit. What a consumption leaves too little for is
-//!   found there (`hoping`).
+//! - *feasible*: each class, at each of its blocks, where it can still ever fit. What a consumption leaves too little for is
+//!   found there (`feasible`).
 //!
 //! A family that watches nothing is in hand: while a policy decides, or when it is new. Who has it in hand lets it watch
 //! again.
 
 mod class;
 mod family;
-mod hoping;
+mod feasible;
 mod min_tree;
 mod slab;
 mod watching;
@@ -35,7 +35,7 @@ pub(super) use class::Class;
 use class::{ClaimSet, Member};
 use family::Family;
 pub(super) use family::Watch;
-use hoping::Hoping;
+use feasible::FeasibleClasses;
 use min_tree::MinTree;
 use slab::Slab;
 
@@ -44,7 +44,7 @@ use slab::Slab;
 struct Station {
     /// Families.
     watching: MinTree<Member>,
-    hoping: Hoping,
+    feasible: FeasibleClasses,
 }
 
 #[derive(Clone, Debug)]
@@ -85,7 +85,7 @@ impl Waiting {
     pub(super) fn add_block(&mut self) {
         self.stations.push(Station {
             watching: MinTree::new(self.coordinates),
-            hoping: Hoping::new(self.coordinates),
+            feasible: FeasibleClasses::new(self.coordinates),
         });
     }
 
@@ -97,7 +97,7 @@ impl Waiting {
         self.classes.iter()
     }
 
-    /// Adds a claim to its class, and that to its family. A new family is in hand, and a new class hopes nowhere yet.
+    /// Adds a claim to its class, and that to its family. A new family is in hand, and a new class entries nowhere yet.
     pub(super) fn join(
         &mut self,
         claim: u32,
@@ -120,7 +120,7 @@ impl Waiting {
             ask,
             family,
             claims: ClaimSet::One(claim),
-            hopes: false,
+            is_feasible_kept: false,
         });
         let (classes, hasher) = (&self.classes, &self.hasher);
         let hash_of = |number: &u32| hasher.hash_one(key_of(classes, *number, asks));
@@ -145,7 +145,7 @@ impl Waiting {
 
     /// Takes all claims out of a class, and gives them by arrival.
     pub(super) fn dissolve(&mut self, number: u32, asks: &Asks) -> Vec<u32> {
-        self.give_up_hopes(number, asks);
+        self.remove_feasible(number, asks);
         self.change_family(number, false, asks);
         let hash = self.hasher.hash_one(key_of(&self.classes, number, asks));
         if let Ok(entry) = self.numbers.find_entry(hash, |other| *other == number) {
@@ -213,21 +213,21 @@ impl Waiting {
         (asks.get(family.ask).block(watch.part as usize), coordinates)
     }
 
-    /// The blocks and coordinates at which a class hopes.
-    pub(super) fn hopes_of(
+    /// The blocks and coordinates at which a class entries.
+    pub(super) fn feasible_at(
         &self,
         class: u32,
         blocks: &[super::books::Block],
         asks: &Asks,
     ) -> Vec<(u32, usize)> {
         let asked = asks.get(self.class(class).unwrap().ask).blocks();
-        let hopes = asked.flat_map(|block| {
-            let hopes = self.all_hopes(&blocks[block as usize], asks).into_iter();
-            hopes
-                .filter(move |hope| hope.0 == class)
-                .map(move |hope| (block, hope.1))
+        let entries = asked.flat_map(|block| {
+            let entries = self.all_feasible(&blocks[block as usize], asks).into_iter();
+            entries
+                .filter(move |entry| entry.0 == class)
+                .map(move |entry| (block, entry.1))
         });
-        hopes.collect()
+        entries.collect()
     }
 
     pub(super) fn all_kept(
@@ -250,8 +250,8 @@ impl Waiting {
                         .map(|at| (block, "watching", at, asked[at], class)),
                 );
             }
-            let hopes = self.all_hopes(&blocks[block as usize], asks).into_iter();
-            kept.extend(hopes.map(|(class, at, asked)| (block, "hoping", at, asked, class)));
+            let entries = self.all_feasible(&blocks[block as usize], asks).into_iter();
+            kept.extend(entries.map(|(class, at, asked)| (block, "feasible", at, asked, class)));
         }
         kept.sort_unstable();
         kept

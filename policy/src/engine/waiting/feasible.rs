@@ -1,8 +1,8 @@
 //! Where waiting classes can still ever fit.
 //!
-//! At each of its blocks a class hopes: at all coordinates that it asks of (basic composition), or at one order at which
+//! At each of its blocks a class by_class: at all coordinates that it asks of (basic composition), or at one order at which
 //! enough is left for it (Renyi). What is left falls with each consumption; a class for which too little is left where it
-//! hopes finds another order, or is hopeless. As less and less is left, there are few such moves for each class.
+//! by_class finds another order, or is hopeless. As less and less is left, there are few such moves for each class.
 //!
 //! Usually much more is left than any class asks. So those that come are put on a short list first, of which only the most
 //! that they ask is known. They go into the order when that may be too much, or when the list is full.
@@ -19,40 +19,40 @@ use crate::engine::{
     books::{Account, Block, Rule},
 };
 
-/// The classes that hope at a block.
+/// The classes that entry at a block.
 #[derive(Clone, Debug)]
-pub(super) struct Hoping {
-    ordered: MinTree<Hope>,
+pub(super) struct FeasibleClasses {
+    ordered: MinTree<FeasibleEntry>,
     /// Those that came last.
-    fresh: Vec<u32>,
+    recent: Vec<u32>,
     /// What they ask at most, or more, at each coordinate.
     most: Box<[i64]>,
 }
 
-/// As many fresh classes at a block, at most.
-const FRESH: usize = if cfg!(test) { 2 } else { 128 };
+/// As many recent classes at a block, at most.
+const MAX_RECENT: usize = if cfg!(test) { 2 } else { 128 };
 
-/// A class in the order of those that hope at a block.
+/// A class in the order of those that entry at a block.
 #[derive(Clone, Copy, Debug)]
-struct Hope {
+struct FeasibleEntry {
     class: u32,
     /// The number of the part, times the number of coordinates; and more by the order (Renyi).
     cell: u32,
 }
 
 /// The order of classes by their numbers, and what they ask, negative: the least is what is largest.
-struct Hopes<'a> {
+struct FeasibleOrder<'a> {
     classes: Classes<'a>,
     rule: Rule,
     coordinates: usize,
 }
 
-impl Hopes<'_> {
+impl FeasibleOrder<'_> {
     /// What is asked, and at which coordinate alone it counts (Renyi).
-    fn part(&self, hope: Hope) -> (Part<'_>, usize) {
-        let cell = hope.cell as usize;
+    fn part(&self, entry: FeasibleEntry) -> (Part<'_>, usize) {
+        let cell = entry.cell as usize;
         let (part, order) = (cell / self.coordinates, cell % self.coordinates);
-        (self.classes.parts(hope.class).get(part), order)
+        (self.classes.parts(entry.class).get(part), order)
     }
 
     /// An order at which enough is left of the block. Under basic composition, none is chosen.
@@ -65,13 +65,13 @@ impl Hopes<'_> {
     }
 }
 
-impl EntryOrder<Hope> for Hopes<'_> {
-    fn compare(&self, one: &Hope, other: &Hope) -> Ordering {
+impl EntryOrder<FeasibleEntry> for FeasibleOrder<'_> {
+    fn compare(&self, one: &FeasibleEntry, other: &FeasibleEntry) -> Ordering {
         one.class.cmp(&other.class)
     }
 
-    fn lower(&self, hope: &Hope, least: &mut [i64]) {
-        let (part, order) = self.part(*hope);
+    fn lower(&self, entry: &FeasibleEntry, least: &mut [i64]) {
+        let (part, order) = self.part(*entry);
         for (at, (least, asked)) in least.iter_mut().zip(part.asked).enumerate() {
             if self.rule == Rule::All || at == order {
                 *least = (*least).min(-asked);
@@ -80,56 +80,56 @@ impl EntryOrder<Hope> for Hopes<'_> {
     }
 }
 
-impl Hoping {
+impl FeasibleClasses {
     pub(super) fn new(coordinates: usize) -> Self {
         Self {
             ordered: MinTree::new(coordinates),
-            fresh: Vec::new(),
+            recent: Vec::new(),
             most: vec![0; coordinates].into(),
         }
     }
 
     fn iter(&self) -> impl Iterator<Item = u32> + '_ {
-        let ordered = self.ordered.iter().map(|hope| hope.class);
-        ordered.chain(self.fresh.iter().copied())
+        let ordered = self.ordered.iter().map(|entry| entry.class);
+        ordered.chain(self.recent.iter().copied())
     }
 
     fn insert(&mut self, class: u32, part: Part<'_>) {
         for (most, asked) in self.most.iter_mut().zip(part.asked) {
             *most = (*most).max(*asked);
         }
-        self.fresh.push(class);
+        self.recent.push(class);
     }
 
-    /// Puts the fresh classes into the order.
-    fn sort(&mut self, block: &Block, hopes: &Hopes<'_>) {
+    /// Puts the recent classes into the order.
+    fn sort(&mut self, block: &Block, by_class: &FeasibleOrder<'_>) {
         self.most.fill(0);
-        self.fresh.sort_unstable();
-        for class in self.fresh.drain(..) {
-            let parts = hopes.classes.parts(class);
+        self.recent.sort_unstable();
+        for class in self.recent.drain(..) {
+            let parts = by_class.classes.parts(class);
             let Some(part) = parts.at(block.number) else {
                 continue;
             };
-            let order = hopes.order_at(parts.get(part), block);
+            let order = by_class.order_at(parts.get(part), block);
             // Who is hopeless already lacks wherever the block has any budget.
             let order = order.or_else(|| block.accounts.iter().position(|account| account.capacity > 0));
             let order = order.unwrap_or(0);
             self.ordered
-                .insert(hope_of(class, part, order, hopes.coordinates), hopes);
+                .insert(entry_of(class, part, order, by_class.coordinates), by_class);
         }
     }
 
-    fn remove(&mut self, class: u32, hopes: &Hopes<'_>) {
+    fn remove(&mut self, class: u32, by_class: &FeasibleOrder<'_>) {
         // Who goes soon is at the end.
-        if let Some(at) = self.fresh.iter().rposition(|other| *other == class) {
-            self.fresh.swap_remove(at);
+        if let Some(at) = self.recent.iter().rposition(|other| *other == class) {
+            self.recent.swap_remove(at);
         } else {
-            self.ordered.remove(hope_of(class, 0, 0, 1), hopes);
+            self.ordered.remove(entry_of(class, 0, 0, 1), by_class);
         }
     }
 
-    /// Whether too little may be left for a fresh class.
-    fn may_be_lost(&self, block: &Block, rule: Rule) -> bool {
+    /// Whether too little may be left for a recent class.
+    fn may_be_infeasible(&self, block: &Block, rule: Rule) -> bool {
         let mut pairs = self.most.iter().zip(&block.accounts);
         let enough = |(most, account): (&i64, &Account)| i128::from(*most) <= account.left();
         match rule {
@@ -140,110 +140,114 @@ impl Hoping {
 }
 
 impl Waiting {
-    /// Lets a class hope, if it does not yet.
-    pub(in crate::engine) fn hope(&mut self, number: u32, blocks: &[Block], asks: &Asks) {
+    /// Lets a class entry, if it does not yet.
+    pub(in crate::engine) fn add_feasible(&mut self, number: u32, blocks: &[Block], asks: &Asks) {
         let Some(class) = self.classes.get_mut(number) else {
             return;
         };
-        if std::mem::replace(&mut class.hopes, true) {
+        if std::mem::replace(&mut class.is_feasible_kept, true) {
             return;
         }
         for part in asks.get(class.ask).iter() {
-            let (hoping, hopes) = self.hopes(part.block, asks);
-            if hoping.fresh.len() == FRESH {
-                hoping.sort(&blocks[part.block as usize], &hopes);
+            let (feasible, by_class) = self.feasible(part.block, asks);
+            if feasible.recent.len() == MAX_RECENT {
+                feasible.sort(&blocks[part.block as usize], &by_class);
             }
-            hoping.insert(number, part);
+            feasible.insert(number, part);
         }
     }
 
-    pub(super) fn give_up_hopes(&mut self, number: u32, asks: &Asks) {
+    pub(super) fn remove_feasible(&mut self, number: u32, asks: &Asks) {
         let Some(class) = self.classes.get_mut(number) else {
             return;
         };
-        if std::mem::replace(&mut class.hopes, false) {
+        if std::mem::replace(&mut class.is_feasible_kept, false) {
             for block in asks.get(class.ask).blocks() {
-                let (hoping, hopes) = self.hopes(block, asks);
-                hoping.remove(number, &hopes);
+                let (feasible, by_class) = self.feasible(block, asks);
+                feasible.remove(number, &by_class);
             }
         }
     }
 
     /// The classes that can never fit this block again, now that less is left of it.
-    pub(in crate::engine) fn hopeless(&mut self, block: &Block, asks: &Asks) -> Vec<u32> {
-        let (hoping, hopes) = self.hopes(block.number, asks);
-        if hoping.may_be_lost(block, hopes.rule) {
-            hoping.sort(block, &hopes);
+    pub(in crate::engine) fn infeasible(&mut self, block: &Block, asks: &Asks) -> Vec<u32> {
+        let (feasible, by_class) = self.feasible(block.number, asks);
+        if feasible.may_be_infeasible(block, by_class.rule) {
+            feasible.sort(block, &by_class);
         }
-        let lost = |row: &[i64]| {
+        let infeasible = |row: &[i64]| {
             let mut pairs = row.iter().zip(&block.accounts);
             pairs.any(|(amount, account)| *amount <= 0 && -i128::from(*amount) > account.left())
         };
-        let mut lost = hoping.ordered.all(lost, &hopes);
-        if hopes.rule == Rule::Any {
-            lost.retain(|lost| {
-                let next = hopes.order_at(hopes.part(*lost).0, block);
+        let mut infeasible = feasible.ordered.all(infeasible, &by_class);
+        if by_class.rule == Rule::Any {
+            infeasible.retain(|infeasible| {
+                let next = by_class.order_at(by_class.part(*infeasible).0, block);
                 if let Some(order) = next {
-                    let part = lost.cell as usize / hopes.coordinates;
-                    hoping.ordered.remove(*lost, &hopes);
-                    let hope = hope_of(lost.class, part, order, hopes.coordinates);
-                    hoping.ordered.insert(hope, &hopes);
+                    let part = infeasible.cell as usize / by_class.coordinates;
+                    feasible.ordered.remove(*infeasible, &by_class);
+                    let entry = entry_of(infeasible.class, part, order, by_class.coordinates);
+                    feasible.ordered.insert(entry, &by_class);
                 }
                 next.is_none()
             });
         }
-        lost.into_iter().map(|hope| hope.class).collect()
+        infeasible.into_iter().map(|entry| entry.class).collect()
     }
 
     /// Every class that asks for this block, but for new ones.
     pub(in crate::engine) fn at_block(&self, number: u32) -> impl Iterator<Item = u32> + '_ {
-        self.stations[number as usize].hoping.iter()
+        self.stations[number as usize].feasible.iter()
     }
 
-    fn hopes<'a>(&'a mut self, block: u32, asks: &'a Asks) -> (&'a mut Hoping, Hopes<'a>) {
+    fn feasible<'a>(
+        &'a mut self,
+        block: u32,
+        asks: &'a Asks,
+    ) -> (&'a mut FeasibleClasses, FeasibleOrder<'a>) {
         let classes = Classes {
             slab: &self.classes,
             asks,
         };
-        let hopes = Hopes {
+        let by_class = FeasibleOrder {
             classes,
             rule: self.rule,
             coordinates: self.coordinates,
         };
-        (&mut self.stations[block as usize].hoping, hopes)
+        (&mut self.stations[block as usize].feasible, by_class)
     }
 
-    /// The coordinates at which classes hope at a block, and what they ask there.
+    /// The coordinates at which classes entry at a block, and what they ask there.
     #[cfg(test)]
-    pub(super) fn all_hopes(&self, block: &Block, asks: &Asks) -> Vec<(u32, usize, i64)> {
+    pub(super) fn all_feasible(&self, block: &Block, asks: &Asks) -> Vec<(u32, usize, i64)> {
         let mut copy = self.clone();
-        let (hoping, hopes) = copy.hopes(block.number, asks);
-        for class in &hoping.fresh {
-            let parts = hopes.classes.parts(*class);
+        let (feasible, by_class) = copy.feasible(block.number, asks);
+        for class in &feasible.recent {
+            let parts = by_class.classes.parts(*class);
             let part = parts.get(parts.at(block.number).unwrap());
             assert!(
-                hoping
+                feasible
                     .most
                     .iter()
                     .zip(part.asked)
                     .all(|(most, asked)| most >= asked)
             );
         }
-        hoping.sort(block, &hopes);
+        feasible.sort(block, &by_class);
         let mut all = Vec::new();
-        for hope in hoping.ordered.iter() {
-            let (part, order) = hopes.part(hope);
+        for entry in feasible.ordered.iter() {
+            let (part, order) = by_class.part(entry);
             assert_eq!(part.block, block.number);
             let asked = part.asked.iter().enumerate();
-            let counted = asked.filter(|(at, _)| hopes.rule == Rule::All || *at == order);
-            all.extend(counted.map(|(at, asked)| (hope.class, at, *asked)));
+            let counted = asked.filter(|(at, _)| by_class.rule == Rule::All || *at == order);
+            all.extend(counted.map(|(at, asked)| (entry.class, at, *asked)));
         }
         all
     }
 }
 
-fn hope_of(class: u32, part: usize, order: usize, coordinates: usize) -> Hope {
-    Hope {
+fn entry_of(class: u32, part: usize, order: usize, coordinates: usize) -> FeasibleEntry {
+    FeasibleEntry {
         class,
         // The list of asks takes nothing with more.
         cell: u32::try_from(part * coordinates + order).unwrap_or(u32::MAX),
