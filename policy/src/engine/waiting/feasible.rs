@@ -197,7 +197,7 @@ impl Waiting {
 
     /// Every class that asks for this block, but for new ones.
     pub(in crate::engine) fn at_block(&self, number: u32) -> impl Iterator<Item = u32> + '_ {
-        self.stations[number as usize].feasible.iter()
+        self.at_blocks[number as usize].feasible.iter()
     }
 
     fn feasible<'a>(
@@ -214,7 +214,7 @@ impl Waiting {
             rule: self.rule,
             coordinates: self.coordinates,
         };
-        (&mut self.stations[block as usize].feasible, by_class)
+        (&mut self.at_blocks[block as usize].feasible, by_class)
     }
 
     /// The coordinates at which classes entry at a block, and what they ask there.

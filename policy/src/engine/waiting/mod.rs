@@ -41,7 +41,7 @@ use slab::Slab;
 
 /// What is kept at a block.
 #[derive(Clone, Debug)]
-struct Station {
+struct BlockIndex {
     /// Families.
     watching: MinTree<Member>,
     feasible: FeasibleClasses,
@@ -51,7 +51,7 @@ struct Station {
 pub(super) struct Waiting {
     rule: Rule,
     coordinates: usize,
-    stations: Vec<Station>,
+    at_blocks: Vec<BlockIndex>,
     classes: Slab<Class>,
     families: Slab<Family>,
     /// Classes by what they are.
@@ -70,7 +70,7 @@ impl Waiting {
         Self {
             rule,
             coordinates,
-            stations: Vec::new(),
+            at_blocks: Vec::new(),
             classes: Slab::new(),
             families: Slab::new(),
             numbers: HashTable::new(),
@@ -83,7 +83,7 @@ impl Waiting {
 
     /// Makes room for the next block.
     pub(super) fn add_block(&mut self) {
-        self.stations.push(Station {
+        self.at_blocks.push(BlockIndex {
             watching: MinTree::new(self.coordinates),
             feasible: FeasibleClasses::new(self.coordinates),
         });
@@ -236,9 +236,9 @@ impl Waiting {
         asks: &Asks,
     ) -> Vec<(u32, &'static str, usize, i64, u32)> {
         let mut kept = Vec::new();
-        for block in (0..).take(self.stations.len()) {
+        for block in (0..).take(self.at_blocks.len()) {
             let mut copy = self.clone();
-            let families = self.stations[block as usize].watching.iter();
+            let families = self.at_blocks[block as usize].watching.iter();
             for class in families.flat_map(|family| copy.all_of(family.number, |_| true, asks)) {
                 let (watched, coordinates) = self.watched_by(class, asks);
                 assert_eq!(watched, block);

@@ -210,7 +210,7 @@ impl Waiting {
             families: &self.families,
             rule: self.rule,
         };
-        (&mut self.stations[block as usize].watching, watchers)
+        (&mut self.at_blocks[block as usize].watching, watchers)
     }
 
     /// The first class of a family.
