@@ -2,7 +2,7 @@
 
 use super::{
     Engine, Phase,
-    books::Move,
+    blocks::Move,
     claims::Claim,
     decisions::{By, Cause, Decisions, NextWake, PolicyContext},
     state::State,
@@ -68,7 +68,7 @@ impl State {
             let left = block
                 .accounts
                 .get(coordinate)
-                .map_or(0, super::books::Account::left);
+                .map_or(0, super::blocks::Account::left);
             Some(Denial::TooLarge {
                 block: block.name.clone(),
                 coordinate: u32::try_from(coordinate).unwrap_or(u32::MAX),

@@ -6,7 +6,7 @@ use std::{cmp::Ordering, collections::HashMap};
 
 use super::{
     asks::Parts,
-    books::{Block, Rule},
+    blocks::{Block, Rule},
     state::State,
     waiting::Class,
 };

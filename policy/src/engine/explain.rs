@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use super::{
     Engine, Explanation, Lack, Standing, Unlocks,
     asks::Part,
-    books::{Block, Rule},
+    blocks::{Block, Rule},
     decisions::{PolicyContext, SetAside},
     order::dominant_share,
     state::State,

@@ -7,7 +7,7 @@
 
 mod arrive;
 mod asks;
-mod books;
+mod blocks;
 mod claims;
 mod decide;
 mod decisions;
@@ -172,7 +172,7 @@ impl Engine {
     #[must_use]
     pub fn block(&self, block: &BlockId) -> Option<BlockState> {
         let number = self.state.blocks.number(block)?;
-        Some(self.state.blocks.get(number).books(self.state.now))
+        Some(self.state.blocks.get(number).state(self.state.now))
     }
 
     /// Every block, in the order in which they were added.

@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 
 use super::{
     asks::{Part, Parts},
-    books::Block,
+    blocks::Block,
 };
 use crate::Weight;
 

@@ -3,7 +3,7 @@
 use super::{
     Engine, Phase, Refusal,
     arrive::{malformed, wrong_phase},
-    books::Move,
+    blocks::Move,
     claims::Claim,
     decisions::{By, Cause},
 };

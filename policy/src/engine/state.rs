@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use super::{
     Refusal,
     asks::{Asks, Parts},
-    books::{Blocks, Rule},
+    blocks::{Blocks, Rule},
     claims::{Claim, Claims},
     waiting::{Class, Waiting},
 };

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use proptest::{collection::vec, prelude::*, sample::Index};
 
-use super::{Engine, Phase, books::Rule};
+use super::{Engine, Phase, blocks::Rule};
 use crate::{
     Amount, Arrival, BlockId, Budget, Composition, DatasetRules, Demand, Event, Orders, Policy, Span, Time,
     Unlocking, Weight,

@@ -11,7 +11,7 @@ use std::{
 
 use super::{
     asks::Parts,
-    books::{Blocks, Rule},
+    blocks::{Blocks, Rule},
     decisions::Cause,
     order::Rank,
     state::State,

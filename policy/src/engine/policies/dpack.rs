@@ -18,7 +18,7 @@ use std::{
 };
 
 use super::{Block, Cause, Decisions, Part, PolicyContext, PolicyHooks};
-use crate::engine::{books::Rule, order::compare_products, waiting::Class};
+use crate::engine::{blocks::Rule, order::compare_products, waiting::Class};
 use shelf::Shelf;
 
 #[derive(Clone, Debug)]

@@ -15,7 +15,7 @@ use std::fmt::Debug;
 
 use super::{
     asks::{Part, Parts},
-    books::Block,
+    blocks::Block,
     decisions::{By, Cause, Decisions, NextWake, PolicyContext, SetAside},
     order::Shares,
 };

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::engine::{
     asks::{Asks, Part},
-    books::{Account, Block, Rule},
+    blocks::{Account, Block, Rule},
 };
 
 /// The classes that entry at a block.

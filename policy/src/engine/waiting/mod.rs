@@ -27,7 +27,7 @@ use hashbrown::HashTable;
 
 use super::{
     asks::{Asks, Parts},
-    books::Rule,
+    blocks::Rule,
     order::{Rank, Shares},
 };
 use crate::Weight;
@@ -217,7 +217,7 @@ impl Waiting {
     pub(super) fn feasible_at(
         &self,
         class: u32,
-        blocks: &[super::books::Block],
+        blocks: &[super::blocks::Block],
         asks: &Asks,
     ) -> Vec<(u32, usize)> {
         let asked = asks.get(self.class(class).unwrap().ask).blocks();
@@ -232,7 +232,7 @@ impl Waiting {
 
     pub(super) fn all_kept(
         &self,
-        blocks: &[super::books::Block],
+        blocks: &[super::blocks::Block],
         asks: &Asks,
     ) -> Vec<(u32, &'static str, usize, i64, u32)> {
         let mut kept = Vec::new();

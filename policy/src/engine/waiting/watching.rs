@@ -10,7 +10,7 @@ use super::{
 };
 use crate::engine::{
     asks::{Asks, Parts},
-    books::{Block, Rule},
+    blocks::{Block, Rule},
 };
 
 /// The order of the families that watch a block, by their first classes, and the least that each asks there: at the

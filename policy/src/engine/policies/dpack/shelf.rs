@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use crate::engine::{
-    books::{Account, Rule},
+    blocks::{Account, Rule},
     decisions::PolicyContext,
     waiting::Class,
 };

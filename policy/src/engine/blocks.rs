@@ -230,7 +230,7 @@ impl Block {
         }
     }
 
-    pub(super) fn books(&self, now: Time) -> BlockState {
+    pub(super) fn state(&self, now: Time) -> BlockState {
         let mut settled = self.clone();
         settled.settle(now);
         let column = |of: fn(&Account) -> i128| -> Vec<i128> { settled.accounts.iter().map(of).collect() };
