@@ -11,11 +11,11 @@ use crate::{BlockId, Budget, Composition, Time, Unlocking};
 
 /// At how many coordinates a demand has to fit a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Rule {
+pub(super) enum FitRule {
     /// At all of them (basic composition).
-    All,
+    EveryCoordinate,
     /// At one at which the block has any budget at all (Renyi: any order gives the guarantee).
-    Any,
+    SomeOrder,
 }
 
 /// One coordinate of a block.
@@ -61,11 +61,11 @@ pub(super) enum Move {
     Return,
 }
 
-impl Rule {
+impl FitRule {
     pub(super) const fn of(composition: &Composition) -> Self {
         match composition {
-            Composition::Basic => Self::All,
-            Composition::Renyi(_) => Self::Any,
+            Composition::Basic => Self::EveryCoordinate,
+            Composition::Renyi(_) => Self::SomeOrder,
         }
     }
 }
@@ -142,11 +142,13 @@ impl Block {
     }
 
     /// A coordinate at which `asked` is more than what is unlocked and that keeps it from fitting; none if it fits.
-    pub(super) fn lacking(&self, asked: &[i64], rule: Rule) -> Option<usize> {
+    pub(super) fn lacking(&self, asked: &[i64], fit_rule: FitRule) -> Option<usize> {
         let mut pairs = asked.iter().zip(&self.accounts);
-        match rule {
-            Rule::All => pairs.position(|(asked, account)| i128::from(*asked) > account.available),
-            Rule::Any => {
+        match fit_rule {
+            FitRule::EveryCoordinate => {
+                pairs.position(|(asked, account)| i128::from(*asked) > account.available)
+            }
+            FitRule::SomeOrder => {
                 let fits = pairs
                     .any(|(asked, account)| account.capacity > 0 && i128::from(*asked) <= account.available);
                 if fits { None } else { Some(0) }
@@ -156,36 +158,38 @@ impl Block {
 
     /// How far `asked` is from fitting, as a part of the capacity. A guess: no decision depends on it.
     #[expect(clippy::cast_precision_loss, reason = "a guess")]
-    pub(super) fn lack(&self, asked: &[i64], rule: Rule) -> f64 {
+    pub(super) fn lack(&self, asked: &[i64], fit_rule: FitRule) -> f64 {
         let pairs = asked.iter().zip(&self.accounts);
         let lacks = pairs
             .map(|(asked, account)| (*asked as f64 - account.available as f64) / account.capacity as f64);
-        match rule {
-            Rule::All => lacks.fold(0.0, f64::max),
-            Rule::Any => lacks.fold(f64::INFINITY, f64::min),
+        match fit_rule {
+            FitRule::EveryCoordinate => lacks.fold(0.0, f64::max),
+            FitRule::SomeOrder => lacks.fold(f64::INFINITY, f64::min),
         }
     }
 
     /// Whether `asked` fits and leaves `reserve`.
-    pub(super) fn fits_beside(&self, asked: &[i64], rule: Rule, reserve: &[i128]) -> bool {
+    pub(super) fn fits_beside(&self, asked: &[i64], fit_rule: FitRule, reserve: &[i128]) -> bool {
         let mut pairs = asked.iter().zip(&self.accounts).zip(reserve);
         let enough =
             |asked: i64, account: &Account, reserve: i128| i128::from(asked) <= account.available - reserve;
-        match rule {
-            Rule::All => pairs.all(|((asked, account), reserve)| enough(*asked, account, *reserve)),
-            Rule::Any => pairs
+        match fit_rule {
+            FitRule::EveryCoordinate => {
+                pairs.all(|((asked, account), reserve)| enough(*asked, account, *reserve))
+            }
+            FitRule::SomeOrder => pairs
                 .any(|((asked, account), reserve)| account.capacity > 0 && enough(*asked, account, *reserve)),
         }
     }
 
     /// The coordinate that lacks least of those at which the block has any budget (Renyi), or the first that lacks; none
     /// if `asked` fits.
-    pub(super) fn lacks_least(&self, asked: &[i64], rule: Rule) -> Option<usize> {
-        let first = self.lacking(asked, rule)?;
+    pub(super) fn lacks_least(&self, asked: &[i64], fit_rule: FitRule) -> Option<usize> {
+        let first = self.lacking(asked, fit_rule)?;
         let pairs = asked.iter().zip(&self.accounts).enumerate();
-        match rule {
-            Rule::All => Some(first),
-            Rule::Any => pairs
+        match fit_rule {
+            FitRule::EveryCoordinate => Some(first),
+            FitRule::SomeOrder => pairs
                 .filter(|(_, (_, account))| account.capacity > 0)
                 .min_by_key(|(_, (asked, account))| i128::from(**asked) - account.available)
                 .map(|(at, _)| at),
@@ -193,14 +197,14 @@ impl Block {
     }
 
     /// The coordinate that shows that `asked` can never fit any more; none if it still can.
-    pub(super) fn never(&self, asked: &[i64], rule: Rule) -> Option<usize> {
+    pub(super) fn never(&self, asked: &[i64], fit_rule: FitRule) -> Option<usize> {
         let excess = || {
             let pairs = asked.iter().zip(&self.accounts).enumerate();
             pairs.map(|(at, (asked, account))| (at, account, i128::from(*asked) - account.left()))
         };
-        match rule {
-            Rule::All => excess().find_map(|(at, _, excess)| (excess > 0).then_some(at)),
-            Rule::Any => {
+        match fit_rule {
+            FitRule::EveryCoordinate => excess().find_map(|(at, _, excess)| (excess > 0).then_some(at)),
+            FitRule::SomeOrder => {
                 let least = excess()
                     .filter(|(_, account, _)| account.capacity > 0)
                     .min_by_key(|(_, _, excess)| *excess);
@@ -214,9 +218,9 @@ impl Block {
     }
 
     /// The step that unlocks enough for `asked` at a coordinate, if nobody takes any; none if there is no such step.
-    pub(super) fn step_for(&self, coordinate: usize, asked: i64, rule: Rule) -> Option<u64> {
+    pub(super) fn step_for(&self, coordinate: usize, asked: i64, fit_rule: FitRule) -> Option<u64> {
         let account = self.accounts.get(coordinate)?;
-        if rule == Rule::Any && account.capacity == 0 {
+        if fit_rule == FitRule::SomeOrder && account.capacity == 0 {
             return None;
         }
         let so_far = i128::from(account.capacity) - account.locked;

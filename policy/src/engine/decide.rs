@@ -63,7 +63,7 @@ impl State {
     pub(super) fn too_large(&self, number: u32) -> Option<Denial> {
         self.parts(number).iter().find_map(|part| {
             let block = self.blocks.get(part.block);
-            let coordinate = block.never(part.asked, self.rule)?;
+            let coordinate = block.never(part.asked, self.fit_rule)?;
             // An amount beyond 64 bits can only be overdrawn that far.
             let left = block
                 .accounts
@@ -85,7 +85,7 @@ impl State {
             return None;
         }
         let least = self.waiting.least_watched(number, &self.asks);
-        let steps = least.filter_map(|(coordinate, asked)| block.step_for(coordinate, asked, self.rule));
+        let steps = least.filter_map(|(coordinate, asked)| block.step_for(coordinate, asked, self.fit_rule));
         steps.min().and_then(|step| block.meter.time_of(step))
     }
 }

@@ -6,7 +6,7 @@ use std::{cmp::Ordering, collections::HashMap};
 
 use super::{
     asks::Parts,
-    blocks::{Block, Rule},
+    blocks::{Block, FitRule},
     state::State,
     waiting::Class,
 };
@@ -70,8 +70,8 @@ impl<'a> PolicyContext<'a> {
         Self { state }
     }
 
-    pub(super) const fn rule(self) -> Rule {
-        self.state.rule
+    pub(super) const fn fit_rule(self) -> FitRule {
+        self.state.fit_rule
     }
 
     pub(super) const fn now(self) -> Time {

@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use super::{
     Engine, Explanation, Lack, Standing, Unlocks,
     asks::Part,
-    blocks::{Block, Rule},
+    blocks::{Block, FitRule},
     decisions::{PolicyContext, SetAside},
     order::dominant_share,
     state::State,
@@ -76,7 +76,8 @@ impl State {
         let mut block = self.blocks.get(part.block).clone();
         block.settle(self.now);
         let amounts = part.asked.iter().zip(&block.accounts).enumerate();
-        let counted = amounts.filter(|(_, (_, account))| self.rule == Rule::All || account.capacity > 0);
+        let counted = amounts
+            .filter(|(_, (_, account))| self.fit_rule == FitRule::EveryCoordinate || account.capacity > 0);
         let needs = counted.map(|(coordinate, (asked, account))| Lack {
             block: block.name.clone(),
             coordinate,
@@ -84,7 +85,7 @@ impl State {
             available: account.available,
             missing: i128::from(*asked) - account.available,
             locked: account.locked,
-            unlocks: unlocks(&block, block.step_for(coordinate, *asked, self.rule)),
+            unlocks: unlocks(&block, block.step_for(coordinate, *asked, self.fit_rule)),
         });
         needs.collect()
     }
@@ -110,7 +111,7 @@ impl State {
     fn lacks(&self, part: Part<'_>) -> Vec<Lack> {
         let mut block = self.blocks.get(part.block).clone();
         block.settle(self.now);
-        if block.lacking(part.asked, self.rule).is_none() {
+        if block.lacking(part.asked, self.fit_rule).is_none() {
             return Vec::new();
         }
         let lacks = part.asked.iter().zip(&block.accounts).enumerate();
@@ -123,18 +124,18 @@ impl State {
             locked: account.locked,
             unlocks: Unlocks::OnlyReturned,
         });
-        match self.rule {
-            Rule::All => lacks
+        match self.fit_rule {
+            FitRule::EveryCoordinate => lacks
                 .filter(|lack| lack.missing > 0)
                 .map(|lack| Lack {
-                    unlocks: unlocks(&block, block.step_for(lack.coordinate, lack.asked, self.rule)),
+                    unlocks: unlocks(&block, block.step_for(lack.coordinate, lack.asked, self.fit_rule)),
                     ..lack
                 })
                 .collect(),
-            Rule::Any => {
+            FitRule::SomeOrder => {
                 let asked = part.asked.iter().enumerate();
                 let step = asked
-                    .filter_map(|(at, asked)| block.step_for(at, *asked, self.rule))
+                    .filter_map(|(at, asked)| block.step_for(at, *asked, self.fit_rule))
                     .min();
                 let possible = lacks.filter(|lack| {
                     let account = &block.accounts[lack.coordinate];

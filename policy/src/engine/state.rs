@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use super::{
     Refusal,
     asks::{Asks, Parts},
-    blocks::{Blocks, Rule},
+    blocks::{Blocks, FitRule},
     claims::{Claim, Claims},
     waiting::{Class, Waiting},
 };
@@ -15,7 +15,7 @@ use crate::{Arrival, Budget, ClaimId, DatasetRules, Demand, Time};
 #[derive(Clone, Debug)]
 pub(super) struct State {
     pub(super) rules: DatasetRules,
-    pub(super) rule: Rule,
+    pub(super) fit_rule: FitRule,
     pub(super) now: Time,
     pub(super) blocks: Blocks,
     pub(super) claims: Claims,
@@ -31,12 +31,12 @@ pub(super) struct State {
 
 impl State {
     pub(super) fn new(rules: DatasetRules) -> Self {
-        let rule = Rule::of(&rules.composition);
+        let fit_rule = FitRule::of(&rules.composition);
         let coordinates = rules.composition.coordinates();
         Self {
-            waiting: Waiting::new(rule, coordinates),
+            waiting: Waiting::new(fit_rule, coordinates),
             rules,
-            rule,
+            fit_rule,
             now: Time::default(),
             blocks: Blocks::default(),
             claims: Claims::default(),

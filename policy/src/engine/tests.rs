@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use proptest::{collection::vec, prelude::*, sample::Index};
 
-use super::{Engine, Phase, blocks::Rule};
+use super::{Engine, Phase, blocks::FitRule};
 use crate::{
     Amount, Arrival, BlockId, Budget, Composition, DatasetRules, Demand, Event, Orders, Policy, Span, Time,
     Unlocking, Weight,
@@ -54,7 +54,7 @@ fn check(engine: &Engine) {
         block.settle(engine.state.now);
         let parts = engine.state.parts_of(engine.state.waiting.class(*class).unwrap());
         let part = parts.get(parts.at(watch.0).unwrap());
-        assert!(block.lacking(part.asked, engine.state.rule).is_some());
+        assert!(block.lacking(part.asked, engine.state.fit_rule).is_some());
         for coordinate in &watch.1 {
             let asked = part.asked[*coordinate];
             assert!(
@@ -71,7 +71,7 @@ fn check(engine: &Engine) {
             );
             assert!(
                 i128::from(asked) <= account.left()
-                    && (engine.state.rule == Rule::All || account.capacity > 0)
+                    && (engine.state.fit_rule == FitRule::EveryCoordinate || account.capacity > 0)
             );
             kept.push((number, "feasible", coordinate, asked, *class));
         }

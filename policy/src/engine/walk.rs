@@ -11,7 +11,7 @@ use std::{
 
 use super::{
     asks::Parts,
-    blocks::{Blocks, Rule},
+    blocks::{Blocks, FitRule},
     decisions::Cause,
     order::Rank,
     state::State,
@@ -106,18 +106,23 @@ impl State {
         }
         loop {
             let least = self.waiting.least(family, &self.asks);
-            if let Some(watch) = blocking(&self.blocks, layout, least, self.rule) {
+            if let Some(watch) = blocking(&self.blocks, layout, least, self.fit_rule) {
                 self.waiting.watch(family, watch, &self.asks);
                 return None;
             }
-            let fit = |rows: &[i64]| fits(&self.blocks, layout, rows, self.rule);
+            let fit = |rows: &[i64]| fits(&self.blocks, layout, rows, self.fit_rule);
             if let Some(class) = self.waiting.first_of(family, fit, &self.asks) {
                 return Some(class);
             }
             // No block keeps all of them waiting, but one does keep the first; and so it does all that it keeps.
             let class = self.waiting.class(self.waiting.head(family)?)?;
-            let watch = blocking(&self.blocks, layout, self.asks.get(class.ask).rows(), self.rule)?;
-            let stays = |parts: Parts<'_>| self.blocks.is_blocked(watch, parts, self.rule);
+            let watch = blocking(
+                &self.blocks,
+                layout,
+                self.asks.get(class.ask).rows(),
+                self.fit_rule,
+            )?;
+            let stays = |parts: Parts<'_>| self.blocks.is_blocked(watch, parts, self.fit_rule);
             let rest = self.waiting.split(family, stays, &self.asks)?;
             self.waiting.watch(family, watch, &self.asks);
             family = rest;
@@ -148,7 +153,7 @@ impl State {
             for block in layout.blocks() {
                 self.blocks.get_mut(block).settle(self.now);
             }
-            let fit = |rows: &[i64]| fits(&self.blocks, layout, rows, self.rule);
+            let fit = |rows: &[i64]| fits(&self.blocks, layout, rows, self.fit_rule);
             classes.extend(self.waiting.all_of(family, fit, &self.asks));
         }
         classes.sort_unstable();
@@ -178,7 +183,7 @@ impl State {
         let class = self.waiting.class(class);
         class.is_some_and(|class| {
             let parts = self.parts_of(class);
-            fits(&self.blocks, parts, parts.rows(), self.rule)
+            fits(&self.blocks, parts, parts.rows(), self.fit_rule)
         })
     }
 
@@ -189,7 +194,7 @@ impl State {
             self.parts_of(class).iter().all(|part| {
                 let reserve = reserves.get(&part.block);
                 let block = self.blocks.get(part.block);
-                reserve.is_some_and(|reserve| block.fits_beside(part.asked, self.rule, reserve))
+                reserve.is_some_and(|reserve| block.fits_beside(part.asked, self.fit_rule, reserve))
             })
         })
     }
@@ -206,7 +211,7 @@ impl State {
             self.blocks
                 .get_mut(parts.block(watch.part as usize))
                 .settle(self.now);
-            if self.blocks.is_blocked(watch, parts, self.rule) {
+            if self.blocks.is_blocked(watch, parts, self.fit_rule) {
                 return false;
             }
             self.waiting.unwatch(family, &self.asks);
@@ -217,13 +222,15 @@ impl State {
 
 impl Blocks {
     /// Whether what is watched keeps a claim waiting.
-    fn is_blocked(&self, watch: Watch, parts: Parts<'_>, rule: Rule) -> bool {
+    fn is_blocked(&self, watch: Watch, parts: Parts<'_>, fit_rule: FitRule) -> bool {
         let part = parts.get(watch.part as usize);
         let block = self.get(part.block);
         let coordinate = watch.coordinate as usize;
-        match rule {
-            Rule::All => i128::from(part.asked[coordinate]) > block.accounts[coordinate].available,
-            Rule::Any => block.lacking(part.asked, rule).is_some(),
+        match fit_rule {
+            FitRule::EveryCoordinate => {
+                i128::from(part.asked[coordinate]) > block.accounts[coordinate].available
+            }
+            FitRule::SomeOrder => block.lacking(part.asked, fit_rule).is_some(),
         }
     }
 }
@@ -239,19 +246,19 @@ fn each<'a>(
 }
 
 /// Whether what `rows` ask fits all blocks.
-fn fits(blocks: &Blocks, layout: Parts<'_>, rows: &[i64], rule: Rule) -> bool {
+fn fits(blocks: &Blocks, layout: Parts<'_>, rows: &[i64], fit_rule: FitRule) -> bool {
     let mut parts = each(layout, rows, layout.coordinates());
-    parts.all(|(block, asked)| blocks.get(block).lacking(asked, rule).is_none())
+    parts.all(|(block, asked)| blocks.get(block).lacking(asked, fit_rule).is_none())
 }
 
 /// What keeps `rows` waiting; none if they fit all blocks. Of several, it is what lacks most: who would wait there for
 /// longest is looked at least often.
-fn blocking(blocks: &Blocks, layout: Parts<'_>, rows: &[i64], rule: Rule) -> Option<Watch> {
+fn blocking(blocks: &Blocks, layout: Parts<'_>, rows: &[i64], fit_rule: FitRule) -> Option<Watch> {
     let mut most: Option<(f64, Watch)> = None;
     for (part, (block, asked)) in (0..).zip(each(layout, rows, layout.coordinates())) {
         let block = blocks.get(block);
-        if let Some(coordinate) = block.lacking(asked, rule) {
-            let lack = block.lack(asked, rule);
+        if let Some(coordinate) = block.lacking(asked, fit_rule) {
+            let lack = block.lack(asked, fit_rule);
             if most.is_none_or(|(most, _)| lack > most) {
                 let coordinate = u32::try_from(coordinate).unwrap_or(u32::MAX);
                 most = Some((lack, Watch { part, coordinate }));

@@ -18,7 +18,7 @@ use std::{
 };
 
 use super::{Block, Cause, Decisions, Part, PolicyContext, PolicyHooks};
-use crate::engine::{blocks::Rule, order::compare_products, waiting::Class};
+use crate::engine::{blocks::FitRule, order::compare_products, waiting::Class};
 use shelf::Shelf;
 
 #[derive(Clone, Debug)]
@@ -174,9 +174,9 @@ impl Pass {
 fn price(context: PolicyContext<'_>, class: &Class, best: &HashMap<u32, Option<usize>>) -> Price {
     let cost = context.parts_of(class).iter().map(|part| {
         let block = context.block(part.block);
-        match context.rule() {
-            Rule::All => (0..block.accounts.len()).map(|at| share(part, block, at)).sum(),
-            Rule::Any => {
+        match context.fit_rule() {
+            FitRule::EveryCoordinate => (0..block.accounts.len()).map(|at| share(part, block, at)).sum(),
+            FitRule::SomeOrder => {
                 let at = best.get(&part.block).copied().flatten();
                 at.map_or(0, |at| share(part, block, at))
             }

@@ -31,7 +31,7 @@ impl PolicyHooks for Fcfs {
 fn does_not_fit(context: PolicyContext<'_>, claim: u32) -> Option<Denial> {
     context.parts(claim).iter().find_map(|part| {
         let block = context.block(part.block);
-        let coordinate = block.lacks_least(part.asked, context.rule())?;
+        let coordinate = block.lacks_least(part.asked, context.fit_rule())?;
         let unlocked = block.accounts.get(coordinate)?.available;
         Some(Denial::DoesNotFit {
             block: block.name.clone(),

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::engine::{
     asks::{Asks, Part},
-    blocks::{Account, Block, Rule},
+    blocks::{Account, Block, FitRule},
 };
 
 /// The classes that entry at a block.
@@ -43,7 +43,7 @@ struct FeasibleEntry {
 /// The order of classes by their numbers, and what they ask, negative: the least is what is largest.
 struct FeasibleOrder<'a> {
     classes: Classes<'a>,
-    rule: Rule,
+    fit_rule: FitRule,
     coordinates: usize,
 }
 
@@ -57,7 +57,7 @@ impl FeasibleOrder<'_> {
 
     /// An order at which enough is left of the block. Under basic composition, none is chosen.
     fn order_at(&self, part: Part<'_>, block: &Block) -> Option<usize> {
-        if self.rule == Rule::All {
+        if self.fit_rule == FitRule::EveryCoordinate {
             return None;
         }
         let mut pairs = part.asked.iter().zip(&block.accounts);
@@ -73,7 +73,7 @@ impl EntryOrder<FeasibleEntry> for FeasibleOrder<'_> {
     fn lower(&self, entry: &FeasibleEntry, least: &mut [i64]) {
         let (part, order) = self.part(*entry);
         for (at, (least, asked)) in least.iter_mut().zip(part.asked).enumerate() {
-            if self.rule == Rule::All || at == order {
+            if self.fit_rule == FitRule::EveryCoordinate || at == order {
                 *least = (*least).min(-asked);
             }
         }
@@ -129,12 +129,12 @@ impl FeasibleClasses {
     }
 
     /// Whether too little may be left for a recent class.
-    fn may_be_infeasible(&self, block: &Block, rule: Rule) -> bool {
+    fn may_be_infeasible(&self, block: &Block, fit_rule: FitRule) -> bool {
         let mut pairs = self.most.iter().zip(&block.accounts);
         let enough = |(most, account): (&i64, &Account)| i128::from(*most) <= account.left();
-        match rule {
-            Rule::All => !pairs.all(enough),
-            Rule::Any => !pairs.any(|pair| pair.1.capacity > 0 && enough(pair)),
+        match fit_rule {
+            FitRule::EveryCoordinate => !pairs.all(enough),
+            FitRule::SomeOrder => !pairs.any(|pair| pair.1.capacity > 0 && enough(pair)),
         }
     }
 }
@@ -172,7 +172,7 @@ impl Waiting {
     /// The classes that can never fit this block again, now that less is left of it.
     pub(in crate::engine) fn infeasible(&mut self, block: &Block, asks: &Asks) -> Vec<u32> {
         let (feasible, by_class) = self.feasible(block.number, asks);
-        if feasible.may_be_infeasible(block, by_class.rule) {
+        if feasible.may_be_infeasible(block, by_class.fit_rule) {
             feasible.sort(block, &by_class);
         }
         let infeasible = |row: &[i64]| {
@@ -180,7 +180,7 @@ impl Waiting {
             pairs.any(|(amount, account)| *amount <= 0 && -i128::from(*amount) > account.left())
         };
         let mut infeasible = feasible.ordered.all(infeasible, &by_class);
-        if by_class.rule == Rule::Any {
+        if by_class.fit_rule == FitRule::SomeOrder {
             infeasible.retain(|infeasible| {
                 let next = by_class.order_at(by_class.part(*infeasible).0, block);
                 if let Some(order) = next {
@@ -211,7 +211,7 @@ impl Waiting {
         };
         let by_class = FeasibleOrder {
             classes,
-            rule: self.rule,
+            fit_rule: self.fit_rule,
             coordinates: self.coordinates,
         };
         (&mut self.at_blocks[block as usize].feasible, by_class)
@@ -239,7 +239,8 @@ impl Waiting {
             let (part, order) = by_class.part(entry);
             assert_eq!(part.block, block.number);
             let asked = part.asked.iter().enumerate();
-            let counted = asked.filter(|(at, _)| by_class.rule == Rule::All || *at == order);
+            let counted =
+                asked.filter(|(at, _)| by_class.fit_rule == FitRule::EveryCoordinate || *at == order);
             all.extend(counted.map(|(at, asked)| (entry.class, at, *asked)));
         }
         all

@@ -27,7 +27,7 @@ use hashbrown::HashTable;
 
 use super::{
     asks::{Asks, Parts},
-    blocks::Rule,
+    blocks::FitRule,
     order::{Rank, Shares},
 };
 use crate::Weight;
@@ -49,7 +49,7 @@ struct BlockIndex {
 
 #[derive(Clone, Debug)]
 pub(super) struct Waiting {
-    rule: Rule,
+    fit_rule: FitRule,
     coordinates: usize,
     at_blocks: Vec<BlockIndex>,
     classes: Slab<Class>,
@@ -66,9 +66,9 @@ pub(super) struct Waiting {
 }
 
 impl Waiting {
-    pub(super) fn new(rule: Rule, coordinates: usize) -> Self {
+    pub(super) fn new(fit_rule: FitRule, coordinates: usize) -> Self {
         Self {
-            rule,
+            fit_rule,
             coordinates,
             at_blocks: Vec::new(),
             classes: Slab::new(),
@@ -206,9 +206,9 @@ impl Waiting {
     pub(super) fn watched_by(&self, class: u32, asks: &Asks) -> (u32, Vec<usize>) {
         let family = self.families.get(self.class(class).unwrap().family).unwrap();
         let watch = family.watch.unwrap();
-        let coordinates = match self.rule {
-            Rule::All => vec![watch.coordinate as usize],
-            Rule::Any => (0..self.coordinates).collect(),
+        let coordinates = match self.fit_rule {
+            FitRule::EveryCoordinate => vec![watch.coordinate as usize],
+            FitRule::SomeOrder => (0..self.coordinates).collect(),
         };
         (asks.get(family.ask).block(watch.part as usize), coordinates)
     }

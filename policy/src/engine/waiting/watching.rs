@@ -10,7 +10,7 @@ use super::{
 };
 use crate::engine::{
     asks::{Asks, Parts},
-    blocks::{Block, Rule},
+    blocks::{Block, FitRule},
 };
 
 /// The order of the families that watch a block, by their first classes, and the least that each asks there: at the
@@ -18,7 +18,7 @@ use crate::engine::{
 struct Watchers<'a> {
     classes: Classes<'a>,
     families: &'a Slab<Family>,
-    rule: Rule,
+    fit_rule: FitRule,
 }
 
 impl Waiting {
@@ -109,7 +109,7 @@ impl Waiting {
             let least = &family.least(classes)[row..][..self.coordinates];
             let mut pairs = parts.rows()[row..].iter().zip(least).enumerate();
             let asks_least = pairs.any(|(at, (asked, least))| {
-                (self.rule == Rule::Any || at == watch.coordinate as usize) && asked <= least
+                (self.fit_rule == FitRule::SomeOrder || at == watch.coordinate as usize) && asked <= least
             });
             if !asks_least {
                 return None;
@@ -174,17 +174,17 @@ impl Waiting {
         block: &Block,
         asks: &Asks,
     ) -> Option<u32> {
-        let rule = self.rule;
+        let fit_rule = self.fit_rule;
         let (watching, watchers) = self.at(number, asks);
-        let first = watching.first(|row| is_awake(row, block, rule), &watchers);
+        let first = watching.first(|row| is_awake(row, block, fit_rule), &watchers);
         first.map(|family| family.number)
     }
 
     /// All of them.
     pub(in crate::engine) fn all_awakened(&mut self, number: u32, block: &Block, asks: &Asks) -> Vec<u32> {
-        let rule = self.rule;
+        let fit_rule = self.fit_rule;
         let (watching, watchers) = self.at(number, asks);
-        let all = watching.all(|row| is_awake(row, block, rule), &watchers);
+        let all = watching.all(|row| is_awake(row, block, fit_rule), &watchers);
         all.into_iter().map(|family| family.number).collect()
     }
 
@@ -208,7 +208,7 @@ impl Waiting {
         let watchers = Watchers {
             classes,
             families: &self.families,
-            rule: self.rule,
+            fit_rule: self.fit_rule,
         };
         (&mut self.at_blocks[block as usize].watching, watchers)
     }
@@ -310,9 +310,9 @@ impl EntryOrder<Member> for Watchers<'_> {
         let Some(watch) = family.watch else { return };
         let row = self.classes.asks.get(family.ask).row_of(watch.part as usize);
         let asked = &family.known_least(self.classes)[row * least.len()..][..least.len()];
-        let counted = match self.rule {
-            Rule::All => watch.coordinate as usize..watch.coordinate as usize + 1,
-            Rule::Any => 0..least.len(),
+        let counted = match self.fit_rule {
+            FitRule::EveryCoordinate => watch.coordinate as usize..watch.coordinate as usize + 1,
+            FitRule::SomeOrder => 0..least.len(),
         };
         for (least, asked) in least[counted.clone()].iter_mut().zip(&asked[counted]) {
             *least = (*least).min(below_all(*asked));
@@ -326,10 +326,10 @@ const fn below_all(units: i64) -> i64 {
 }
 
 /// Whether what is unlocked at a block no longer keeps waiting who asks this there.
-fn is_awake(row: &[i64], block: &Block, rule: Rule) -> bool {
+fn is_awake(row: &[i64], block: &Block, fit_rule: FitRule) -> bool {
     let mut pairs = row.iter().zip(&block.accounts);
     pairs.any(|(amount, account)| {
         let enough = i128::from(*amount) <= account.available - i128::from(i64::MAX);
-        enough && *amount != NO_AMOUNT && (rule == Rule::All || account.capacity > 0)
+        enough && *amount != NO_AMOUNT && (fit_rule == FitRule::EveryCoordinate || account.capacity > 0)
     })
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use crate::engine::{
-    blocks::{Account, Rule},
+    blocks::{Account, FitRule},
     decisions::PolicyContext,
     waiting::Class,
 };
@@ -37,9 +37,9 @@ impl Shelf {
                 at_block.entry(part.block).or_insert_with(waiting).insert(*number);
             }
         }
-        let shelf = |(block, classes)| match context.rule() {
-            Rule::All => (block, Self::default()),
-            Rule::Any => (block, Self::new(context, block, &classes)),
+        let shelf = |(block, classes)| match context.fit_rule() {
+            FitRule::EveryCoordinate => (block, Self::default()),
+            FitRule::SomeOrder => (block, Self::new(context, block, &classes)),
         };
         at_block.into_iter().map(shelf).collect()
     }
