@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use super::{BlockState, Refusal, unlocking::Meter};
+use super::{BlockState, Refusal, unlocking::UnlockSchedule};
 use crate::{BlockId, Budget, Composition, Time, Unlocking};
 
 /// At how many coordinates a demand has to fit a block.
@@ -38,7 +38,7 @@ pub(super) struct Block {
     pub(super) arrivals: u64,
     pub(super) retired: bool,
     /// The clock's steps may lag behind the time: a block is [settled](Self::settle) before it is looked at.
-    pub(super) meter: Meter,
+    pub(super) schedule: UnlockSchedule,
 }
 
 /// All blocks, by name and by number.
@@ -110,7 +110,7 @@ impl Block {
             capacity,
             arrivals: 0,
             retired: false,
-            meter: Meter::new(unlocking, now),
+            schedule: UnlockSchedule::new(unlocking, now),
         };
         block.settle(now);
         block
@@ -118,7 +118,7 @@ impl Block {
 
     /// Takes the clock's steps until `now`.
     pub(super) fn settle(&mut self, now: Time) {
-        if self.meter.settle(now) {
+        if self.schedule.settle(now) {
             self.unlock();
         }
     }
@@ -126,7 +126,7 @@ impl Block {
     /// Counts an arrival. Whether it unlocked a step.
     pub(super) fn arrive(&mut self) -> bool {
         self.arrivals = self.arrivals.saturating_add(1);
-        let steps = self.meter.arrive();
+        let steps = self.schedule.arrive();
         if steps {
             self.unlock();
         }
@@ -135,7 +135,7 @@ impl Block {
 
     fn unlock(&mut self) {
         for account in &mut self.accounts {
-            let locked = i128::from(account.capacity) - self.meter.unlocked(account.capacity);
+            let locked = i128::from(account.capacity) - self.schedule.unlocked(account.capacity);
             account.available += account.locked - locked;
             account.locked = locked;
         }
@@ -225,7 +225,7 @@ impl Block {
         }
         let so_far = i128::from(account.capacity) - account.locked;
         let missing = i128::from(asked) - account.available;
-        self.meter.step_for(account.capacity, so_far + missing)
+        self.schedule.step_for(account.capacity, so_far + missing)
     }
 
     pub(super) fn shift(&mut self, amounts: &[i64], direction: Move) {

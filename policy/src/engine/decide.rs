@@ -81,12 +81,12 @@ impl State {
     /// When the clock unlocks so much of a block that a class that watches it may fit.
     pub(super) fn next_fit(&mut self, number: u32) -> Option<Time> {
         let block = self.blocks.get(number);
-        if block.meter.is_complete() {
+        if block.schedule.is_complete() {
             return None;
         }
         let least = self.waiting.least_watched(number, &self.asks);
         let steps = least.filter_map(|(coordinate, asked)| block.step_for(coordinate, asked, self.fit_rule));
-        steps.min().and_then(|step| block.meter.time_of(step))
+        steps.min().and_then(|step| block.schedule.time_of(step))
     }
 }
 
@@ -173,7 +173,7 @@ impl Engine {
         for number in touched.drain(..) {
             let next = match self.policy.next_wake(PolicyContext::new(&self.state), number) {
                 NextWake::FirstFit => self.state.next_fit(number),
-                NextWake::NextTick => self.state.blocks.get(number).meter.tick_after(self.state.now),
+                NextWake::NextTick => self.state.blocks.get(number).schedule.tick_after(self.state.now),
                 NextWake::Never => None,
             };
             let before = std::mem::replace(&mut self.state.wake_of[number as usize], next);

@@ -158,6 +158,6 @@ fn unlocks(block: &Block, step: Option<u64>) -> Unlocks {
     let Some(step) = step else {
         return Unlocks::OnlyReturned;
     };
-    let arrivals = Unlocks::Arrivals(step.saturating_sub(block.meter.done()));
-    block.meter.time_of(step).map_or(arrivals, Unlocks::At)
+    let arrivals = Unlocks::Arrivals(step.saturating_sub(block.schedule.done()));
+    block.schedule.time_of(step).map_or(arrivals, Unlocks::At)
 }

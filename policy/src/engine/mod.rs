@@ -164,7 +164,7 @@ impl Engine {
     #[must_use]
     pub fn next_unlock(&self) -> Option<Time> {
         let live = self.state.blocks.list().iter().filter(|block| !block.retired);
-        live.filter_map(|block| block.meter.next_after(self.state.now))
+        live.filter_map(|block| block.schedule.next_after(self.state.now))
             .min()
     }
 

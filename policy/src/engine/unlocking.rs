@@ -4,7 +4,7 @@ use crate::{Time, Unlocking};
 
 /// A block's steps.
 #[derive(Clone, Debug)]
-pub(super) struct Meter {
+pub(super) struct UnlockSchedule {
     /// At least 1.
     steps: u64,
     done: u64,
@@ -18,7 +18,7 @@ struct Clock {
     tick: u64,
 }
 
-impl Meter {
+impl UnlockSchedule {
     /// Of a block that is added at `now`: what unlocks at once is not done yet.
     pub(super) fn new(unlocking: Unlocking, now: Time) -> Self {
         match unlocking {
@@ -119,12 +119,12 @@ impl Meter {
 
     /// When the clock takes its first step after `now`.
     pub(super) fn next_after(&self, now: Time) -> Option<Time> {
-        let mut meter = self.clone();
-        meter.settle(now);
-        if meter.is_complete() {
+        let mut schedule = self.clone();
+        schedule.settle(now);
+        if schedule.is_complete() {
             None
         } else {
-            meter.time_of(meter.done + 1)
+            schedule.time_of(schedule.done + 1)
         }
     }
 }

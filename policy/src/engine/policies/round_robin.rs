@@ -92,9 +92,9 @@ impl RoundRobin {
     fn is_empty(&self, context: PolicyContext<'_>, block: u32, coordinate: usize) -> bool {
         let divided = self.pool(block, coordinate).divided;
         let block = context.block(block);
-        let mut meter = block.meter.clone();
-        meter.settle(context.now());
-        meter.is_complete() && i128::from(block.accounts[coordinate].capacity) <= divided
+        let mut schedule = block.schedule.clone();
+        schedule.settle(context.now());
+        schedule.is_complete() && i128::from(block.accounts[coordinate].capacity) <= divided
     }
 
     /// Denies, by arrival, the claims that lack something at a coordinate where nothing more will be divided.
@@ -234,12 +234,12 @@ impl PolicyHooks for RoundRobin {
         let gathered = pools.zip(part.asked).map(|((pool, account), asked)| {
             let missing = pool.need(claim);
             let step = block
-                .meter
+                .schedule
                 .step_for(account.capacity, pool.divided + i128::from(missing));
             SetAside {
                 amount: asked - missing,
                 // What is unlocked already is divided at the next step.
-                complete_after: step.map(|step| step.max(block.meter.done() + 1)),
+                complete_after: step.map(|step| step.max(block.schedule.done() + 1)),
             }
         });
         Some(gathered.collect())
