@@ -55,13 +55,13 @@ enum Fate {
 
 #[derive(Clone, Debug)]
 struct Spent {
-    consumed: Tally,
-    released: Tally,
+    consumed: Totals,
+    released: Totals,
 }
 
 /// How much of what a claim asked, at each coordinate of each part.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) enum Tally {
+pub(super) enum Totals {
     #[default]
     Nothing,
     Everything,
@@ -80,7 +80,7 @@ pub(super) struct Claims {
     known_terms: HashMap<Terms, u32>,
 }
 
-impl Tally {
+impl Totals {
     pub(super) fn of(&self, part: usize, asked: &[i64], coordinate: usize) -> i64 {
         match self {
             Self::Nothing => 0,
@@ -142,19 +142,19 @@ impl Claim {
         }
     }
 
-    pub(super) fn consumed(&self) -> &Tally {
+    pub(super) fn consumed(&self) -> &Totals {
         match &self.fate {
-            Fate::Consumed => &Tally::Everything,
+            Fate::Consumed => &Totals::Everything,
             Fate::Spent(spent) => &spent.consumed,
-            _ => &Tally::Nothing,
+            _ => &Totals::Nothing,
         }
     }
 
-    pub(super) fn released(&self) -> &Tally {
+    pub(super) fn released(&self) -> &Totals {
         match &self.fate {
-            Fate::Released => &Tally::Everything,
+            Fate::Released => &Totals::Everything,
             Fate::Spent(spent) => &spent.released,
-            _ => &Tally::Nothing,
+            _ => &Totals::Nothing,
         }
     }
 
@@ -185,11 +185,11 @@ impl Claim {
     /// Moves `increase` of what is allocated to what was consumed or released. Whether nothing is left allocated.
     pub(super) fn spend(&mut self, increase: &[i64], parts: Parts<'_>, is_use: bool) -> bool {
         let (mut consumed, mut released) = (self.consumed().clone(), self.released().clone());
-        let tally = if is_use { &mut consumed } else { &mut released };
-        *tally = tally.and(increase, parts);
+        let totals = if is_use { &mut consumed } else { &mut released };
+        *totals = totals.and(increase, parts);
         self.fate = match (consumed, released) {
-            (Tally::Everything, Tally::Nothing) => Fate::Consumed,
-            (Tally::Nothing, Tally::Everything) => Fate::Released,
+            (Totals::Everything, Totals::Nothing) => Fate::Consumed,
+            (Totals::Nothing, Totals::Everything) => Fate::Released,
             (consumed, released) => Fate::Spent(Box::new(Spent { consumed, released })),
         };
         let ended = match self.fate {

@@ -28,7 +28,7 @@ pub use refusal::Refusal;
 pub use view::{BlockState, ClaimState, Explanation, Lack, Outlook, Phase, Standing, Unlocks};
 
 use crate::{Arrival, BlockId, ClaimId, DatasetRules, DatasetRulesError, Event, Record, Time};
-use claims::Tally;
+use claims::Totals;
 use policies::PolicyHooks;
 use state::State;
 
@@ -185,9 +185,9 @@ impl Engine {
     pub fn claim(&self, claim: &ClaimId) -> Option<ClaimState<'_>> {
         let claim = self.state.claims.get(self.state.claims.number(claim)?);
         let name = |block: u32| &self.state.blocks.get(block).name;
-        let of_each = |tally: &Tally| {
+        let of_each = |totals: &Totals| {
             let parts = claim.parts(&self.state.asks).iter().enumerate();
-            let amounts = parts.map(|(at, part)| (name(part.block), tally.budget(at, part.asked)));
+            let amounts = parts.map(|(at, part)| (name(part.block), totals.budget(at, part.asked)));
             amounts.collect()
         };
         Some(ClaimState {

@@ -138,7 +138,7 @@ impl Engine {
     fn increase_to(&self, claim: &Claim, demands: &[Demand], consumed: bool) -> Result<Vec<i64>, Refusal> {
         let name = &claim.name;
         let parts = claim.parts(&self.state.asks);
-        let tally = if consumed {
+        let totals = if consumed {
             claim.consumed()
         } else {
             claim.released()
@@ -157,7 +157,7 @@ impl Engine {
                 }
                 for (coordinate, total) in demand.budget.units().iter().enumerate() {
                     let asked = parts.get(part).asked;
-                    let before = tally.of(part, asked, coordinate);
+                    let before = totals.of(part, asked, coordinate);
                     let more = total.saturating_sub(before).max(0);
                     if more > claim.allocated(part, asked, coordinate) {
                         return Err(Refusal::TooMuch {
