@@ -23,7 +23,7 @@ pub(super) struct Claim {
     pub(super) arrived: Time,
     /// Unless it waits.
     decided: Time,
-    fate: Fate,
+    outcome: Outcome,
     /// Where its demands stand while it waits and is matched.
     pub(super) class: Option<u32>,
     pub(super) phase: Phase,
@@ -42,7 +42,7 @@ pub(super) struct Terms {
 
 /// What became of a claim that was decided.
 #[derive(Clone, Debug)]
-enum Fate {
+enum Outcome {
     /// It waits, or nothing was spent.
     Open,
     Denied(Box<Denial>),
@@ -50,11 +50,11 @@ enum Fate {
     Consumed,
     /// All of it.
     Released,
-    Spent(Box<Spent>),
+    InPart(Box<InPart>),
 }
 
 #[derive(Clone, Debug)]
-struct Spent {
+struct InPart {
     consumed: Totals,
     released: Totals,
 }
@@ -128,7 +128,7 @@ impl Claim {
     }
 
     pub(super) fn deny(&mut self, reason: Denial) {
-        self.fate = Fate::Denied(Box::new(reason));
+        self.outcome = Outcome::Denied(Box::new(reason));
     }
 
     pub(super) fn decided(&self) -> Option<Time> {
@@ -136,24 +136,24 @@ impl Claim {
     }
 
     pub(super) fn denial(&self) -> Option<&Denial> {
-        match &self.fate {
-            Fate::Denied(reason) => Some(reason),
+        match &self.outcome {
+            Outcome::Denied(reason) => Some(reason),
             _ => None,
         }
     }
 
     pub(super) fn consumed(&self) -> &Totals {
-        match &self.fate {
-            Fate::Consumed => &Totals::Everything,
-            Fate::Spent(spent) => &spent.consumed,
+        match &self.outcome {
+            Outcome::Consumed => &Totals::Everything,
+            Outcome::InPart(spent) => &spent.consumed,
             _ => &Totals::Nothing,
         }
     }
 
     pub(super) fn released(&self) -> &Totals {
-        match &self.fate {
-            Fate::Released => &Totals::Everything,
-            Fate::Spent(spent) => &spent.released,
+        match &self.outcome {
+            Outcome::Released => &Totals::Everything,
+            Outcome::InPart(spent) => &spent.released,
             _ => &Totals::Nothing,
         }
     }
@@ -187,13 +187,13 @@ impl Claim {
         let (mut consumed, mut released) = (self.consumed().clone(), self.released().clone());
         let totals = if is_use { &mut consumed } else { &mut released };
         *totals = totals.and(increase, parts);
-        self.fate = match (consumed, released) {
-            (Totals::Everything, Totals::Nothing) => Fate::Consumed,
-            (Totals::Nothing, Totals::Everything) => Fate::Released,
-            (consumed, released) => Fate::Spent(Box::new(Spent { consumed, released })),
+        self.outcome = match (consumed, released) {
+            (Totals::Everything, Totals::Nothing) => Outcome::Consumed,
+            (Totals::Nothing, Totals::Everything) => Outcome::Released,
+            (consumed, released) => Outcome::InPart(Box::new(InPart { consumed, released })),
         };
-        let ended = match self.fate {
-            Fate::Spent(_) => self.all_allocated(parts).iter().all(|left| *left == 0),
+        let ended = match self.outcome {
+            Outcome::InPart(_) => self.all_allocated(parts).iter().all(|left| *left == 0),
             _ => true,
         };
         if ended {
@@ -208,7 +208,7 @@ impl Claim {
 
     /// Nothing of it was spent after all.
     pub(super) fn undo(&mut self) {
-        self.fate = Fate::Released;
+        self.outcome = Outcome::Released;
         self.phase = Phase::Released;
     }
 }
@@ -264,7 +264,7 @@ impl Claims {
             terms: known,
             arrived,
             decided: arrived,
-            fate: Fate::Open,
+            outcome: Outcome::Open,
             class: None,
             phase: Phase::Waiting,
             matched: false,

@@ -37,7 +37,7 @@ pub struct BlockState {
     pub available: Vec<i128>,
     /// Granted, neither consumed nor released.
     pub allocated: Vec<i128>,
-    /// Spent.
+    /// InPart.
     pub consumed: Vec<i128>,
     /// Claims that arrived for it.
     pub arrivals: u64,
