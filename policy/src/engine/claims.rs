@@ -183,9 +183,13 @@ impl Claim {
     }
 
     /// Moves `increase` of what is allocated to what was consumed or released. Whether nothing is left allocated.
-    pub(super) fn spend(&mut self, increase: &[i64], parts: Parts<'_>, is_use: bool) -> bool {
+    pub(super) fn add_to_totals(&mut self, increase: &[i64], parts: Parts<'_>, is_consumption: bool) -> bool {
         let (mut consumed, mut released) = (self.consumed().clone(), self.released().clone());
-        let totals = if is_use { &mut consumed } else { &mut released };
+        let totals = if is_consumption {
+            &mut consumed
+        } else {
+            &mut released
+        };
         *totals = totals.and(increase, parts);
         self.outcome = match (consumed, released) {
             (Totals::Everything, Totals::Nothing) => Outcome::Consumed,

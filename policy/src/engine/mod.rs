@@ -9,13 +9,13 @@ mod arrive;
 mod asks;
 mod blocks;
 mod claims;
+mod consume;
 mod decide;
 mod decisions;
 mod explain;
 mod order;
 mod policies;
 mod refusal;
-mod spend;
 mod state;
 #[cfg(test)]
 mod tests;

@@ -15,7 +15,7 @@ impl Engine {
         let Some(increase) = self.increase(number, amount, Phase::Consumed)? else {
             return Ok(Vec::new());
         };
-        let entirely = self.spend(number, &increase, Move::Consume);
+        let entirely = self.move_allocated(number, &increase, Move::Consume);
         let mut records = vec![Record::Consumed {
             claim: name.clone(),
             entirely,
@@ -30,7 +30,7 @@ impl Engine {
         let Some(increase) = self.increase(number, amount, Phase::Released)? else {
             return Ok(Vec::new());
         };
-        Ok(self.give_back(number, &increase))
+        Ok(self.return_budget(number, &increase))
     }
 
     pub(super) fn withdraw(&mut self, name: &ClaimId) -> Result<Vec<Record>, Refusal> {
@@ -43,7 +43,7 @@ impl Engine {
             }
             Phase::Granted => {
                 let all = claim.all_allocated(self.state.parts(number));
-                Ok(self.give_back(number, &all))
+                Ok(self.return_budget(number, &all))
             }
             _ => Ok(Vec::new()),
         }
@@ -81,8 +81,8 @@ impl Engine {
         Ok(records)
     }
 
-    fn give_back(&mut self, number: u32, increase: &[i64]) -> Vec<Record> {
-        let entirely = self.spend(number, increase, Move::Release);
+    fn return_budget(&mut self, number: u32, increase: &[i64]) -> Vec<Record> {
+        let entirely = self.move_allocated(number, increase, Move::Release);
         let claim = self.state.claims.get(number).name.clone();
         let mut records = vec![Record::Released { claim, entirely }];
         self.pass(
@@ -93,7 +93,7 @@ impl Engine {
     }
 
     /// Moves a checked increase in the books and in the claim. Whether nothing of the claim is left allocated.
-    fn spend(&mut self, number: u32, increase: &[i64], direction: Move) -> bool {
+    fn move_allocated(&mut self, number: u32, increase: &[i64], direction: Move) -> bool {
         let parts = self.state.claims.get(number).parts(&self.state.asks);
         for (part, increase) in parts.iter().zip(self.by_part(increase)) {
             let block = self.state.blocks.get_mut(part.block);
@@ -105,7 +105,7 @@ impl Engine {
         }
         let claim = self.state.claims.get_mut(number);
         let parts = claim.parts(&self.state.asks);
-        claim.spend(increase, parts, direction == Move::Consume)
+        claim.add_to_totals(increase, parts, direction == Move::Consume)
     }
 
     /// `amounts` cut into those of each part.
