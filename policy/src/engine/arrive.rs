@@ -44,7 +44,7 @@ impl Engine {
         let mut claims = Vec::new();
         let classes: Vec<u32> = self.state.waiting.at_block(number).collect();
         for class in classes {
-            claims.extend(self.state.dissolve(class));
+            claims.extend(self.state.remove_class(class));
         }
         claims.sort_unstable();
         for claim in claims {

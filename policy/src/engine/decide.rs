@@ -35,8 +35,8 @@ impl State {
     }
 
     /// Takes all claims out of a class. Returns them by arrival.
-    pub(super) fn dissolve(&mut self, class: u32) -> Vec<u32> {
-        let claims = self.waiting.dissolve(class, &self.asks);
+    pub(super) fn remove_class(&mut self, class: u32) -> Vec<u32> {
+        let claims = self.waiting.remove_class(class, &self.asks);
         for claim in &claims {
             self.claims.get_mut(*claim).class = None;
         }
@@ -118,7 +118,7 @@ impl Engine {
         for number in blocks {
             let block = self.state.blocks.get(*number);
             for class in self.state.waiting.infeasible(block, &self.state.asks) {
-                claims.extend(self.state.dissolve(class));
+                claims.extend(self.state.remove_class(class));
             }
         }
         claims.sort_unstable();

@@ -139,12 +139,12 @@ impl Waiting {
             self.change_claims(number, goes_first, asks, |claims| claims.remove(claim));
             return true;
         }
-        self.dissolve(number, asks);
+        self.remove_class(number, asks);
         false
     }
 
     /// Takes all claims out of a class, and gives them by arrival.
-    pub(super) fn dissolve(&mut self, number: u32, asks: &Asks) -> Vec<u32> {
+    pub(super) fn remove_class(&mut self, number: u32, asks: &Asks) -> Vec<u32> {
         self.remove_feasible(number, asks);
         self.change_family(number, false, asks);
         let hash = self.hasher.hash_one(key_of(&self.classes, number, asks));
