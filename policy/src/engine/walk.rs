@@ -26,13 +26,13 @@ struct Candidate {
     claim: u32,
     class: u32,
     /// The block that no longer keeps its family waiting, while nobody knows whether the class fits.
-    awakened_at: Option<u32>,
+    unblocked_at: Option<u32>,
 }
 
 impl State {
     /// Lets the families that the policy decided about, and that still wait, watch a block again.
     pub(super) fn watch_again(&mut self) {
-        for family in std::mem::take(&mut self.waiting.in_hand) {
+        for family in std::mem::take(&mut self.waiting.unwatched) {
             if self.waiting.watched(family).is_none() {
                 self.first_fitting(family);
             }
@@ -41,7 +41,7 @@ impl State {
 
     /// Grants what fits after `cause`, in the order of ranks: the best of all that fit, again and again.
     ///
-    /// A block's awakened families come in the order of their first classes, which may not fit even if a later one does.
+    /// A block's unblocked families come in the order of their first classes, which may not fit even if a later one does.
     /// So a family is in the queue with its first class until that is its turn, and then with the first one that fits.
     pub(super) fn grant_in_order(&mut self, cause: &Cause, records: &mut Vec<Record>) {
         let mut queue = BinaryHeap::new();
@@ -50,21 +50,21 @@ impl State {
             queue.extend(self.fitting(family));
         }
         for block in &cause.raised {
-            queue.extend(self.awakened(*block));
+            queue.extend(self.unblocked(*block));
         }
         while let Some(Reverse(candidate)) = queue.pop() {
             let Candidate { claim, class, .. } = candidate;
             let Some(family) = self.waiting.class(class).map(|class| class.family) else {
                 continue;
             };
-            if let Some(block) = candidate.awakened_at {
+            if let Some(block) = candidate.unblocked_at {
                 // What was granted since may keep it waiting again.
-                let first = self.awakened(block);
+                let first = self.unblocked(block);
                 if first.is_some_and(|Reverse(first)| first == candidate) {
                     self.waiting.unwatch(family, &self.asks);
                     queue.extend(self.fitting(family));
                 }
-                queue.extend(self.awakened(block));
+                queue.extend(self.unblocked(block));
             } else {
                 if self.fits(class) {
                     self.grant(claim, records);
@@ -75,10 +75,10 @@ impl State {
     }
 
     /// The first of the families that a block no longer keeps waiting, by its first class.
-    fn awakened(&mut self, block: u32) -> Option<Reverse<Candidate>> {
+    fn unblocked(&mut self, block: u32) -> Option<Reverse<Candidate>> {
         let family = self
             .waiting
-            .first_awakened(block, self.blocks.get(block), &self.asks)?;
+            .first_unblocked(block, self.blocks.get(block), &self.asks)?;
         self.candidate(self.waiting.head(family)?, Some(block))
     }
 
@@ -88,13 +88,13 @@ impl State {
         self.candidate(class, None)
     }
 
-    fn candidate(&self, number: u32, awakened_at: Option<u32>) -> Option<Reverse<Candidate>> {
+    fn candidate(&self, number: u32, unblocked_at: Option<u32>) -> Option<Reverse<Candidate>> {
         let class = self.waiting.class(number)?;
         Some(Reverse(Candidate {
             rank: class.rank.clone(),
             claim: class.head()?,
             class: number,
-            awakened_at,
+            unblocked_at,
         }))
     }
 
@@ -141,12 +141,12 @@ impl State {
         );
         for number in &cause.raised {
             let block = self.blocks.get(*number);
-            families.extend(self.waiting.all_awakened(*number, block, &self.asks));
+            families.extend(self.waiting.all_unblocked(*number, block, &self.asks));
         }
         let mut classes = Vec::new();
         for family in families {
             self.waiting.unwatch(family, &self.asks);
-            self.waiting.in_hand.push(family);
+            self.waiting.unwatched.push(family);
             let Some(layout) = self.waiting.layout(family, &self.asks) else {
                 continue;
             };

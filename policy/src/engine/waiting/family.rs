@@ -1,7 +1,7 @@
 //! Classes that ask for the same blocks, and watch one of these together.
 //!
 //! A family watches a block that does not have the least that its classes ask there, so none of them fits. When
-//! several are awakened at once and the next block is what keeps them waiting, one place changes and not theirs.
+//! several are unblocked at once and the next block is what keeps them waiting, one place changes and not theirs.
 
 use super::{
     class::{Classes, Member},

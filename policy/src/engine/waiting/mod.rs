@@ -60,7 +60,7 @@ pub(super) struct Waiting {
     joined: HashTable<u32>,
     hasher: RandomState,
     /// Families that a policy was given to decide about.
-    pub(super) in_hand: Vec<u32>,
+    pub(super) unwatched: Vec<u32>,
     /// Blocks at which the watching families have changed.
     pub(super) touched: Vec<u32>,
 }
@@ -76,7 +76,7 @@ impl Waiting {
             numbers: HashTable::new(),
             joined: HashTable::new(),
             hasher: RandomState::new(),
-            in_hand: Vec::new(),
+            unwatched: Vec::new(),
             touched: Vec::new(),
         }
     }

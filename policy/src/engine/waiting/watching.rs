@@ -168,7 +168,7 @@ impl Waiting {
     }
 
     /// The first of the families that watch this block and that what is unlocked there no longer keeps waiting.
-    pub(in crate::engine) fn first_awakened(
+    pub(in crate::engine) fn first_unblocked(
         &mut self,
         number: u32,
         block: &Block,
@@ -176,15 +176,15 @@ impl Waiting {
     ) -> Option<u32> {
         let fit_rule = self.fit_rule;
         let (watching, watchers) = self.at(number, asks);
-        let first = watching.first(|row| is_awake(row, block, fit_rule), &watchers);
+        let first = watching.first(|row| is_unblocked(row, block, fit_rule), &watchers);
         first.map(|family| family.number)
     }
 
     /// All of them.
-    pub(in crate::engine) fn all_awakened(&mut self, number: u32, block: &Block, asks: &Asks) -> Vec<u32> {
+    pub(in crate::engine) fn all_unblocked(&mut self, number: u32, block: &Block, asks: &Asks) -> Vec<u32> {
         let fit_rule = self.fit_rule;
         let (watching, watchers) = self.at(number, asks);
-        let all = watching.all(|row| is_awake(row, block, fit_rule), &watchers);
+        let all = watching.all(|row| is_unblocked(row, block, fit_rule), &watchers);
         all.into_iter().map(|family| family.number).collect()
     }
 
@@ -326,7 +326,7 @@ const fn below_all(units: i64) -> i64 {
 }
 
 /// Whether what is unlocked at a block no longer keeps waiting who asks this there.
-fn is_awake(row: &[i64], block: &Block, fit_rule: FitRule) -> bool {
+fn is_unblocked(row: &[i64], block: &Block, fit_rule: FitRule) -> bool {
     let mut pairs = row.iter().zip(&block.accounts);
     pairs.any(|(amount, account)| {
         let enough = i128::from(*amount) <= account.available - i128::from(i64::MAX);
