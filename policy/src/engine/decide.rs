@@ -17,7 +17,7 @@ impl State {
         for part in parts.iter() {
             self.blocks.get_mut(part.block).shift(part.asked, Move::Grant);
         }
-        self.waiting.touched.extend(parts.blocks());
+        self.waiting.changed.extend(parts.blocks());
         let others_wait = self.leave(number);
         let claim = self.decided(number, Phase::Granted).name.clone();
         records.push(Record::Granted { claim, at });
@@ -93,7 +93,7 @@ impl State {
 impl Engine {
     /// Lets the policy grant what can be granted now.
     pub(super) fn pass(&mut self, cause: &Cause, records: &mut Vec<Record>) {
-        self.state.waiting.touched.extend(&cause.raised);
+        self.state.waiting.changed.extend(&cause.raised);
         self.policy
             .decide(&mut Decisions::new(&mut self.state, records), cause);
         self.state.watch_again();
@@ -164,7 +164,7 @@ impl Engine {
 
     /// Works out anew when the clock next matters at the blocks where something has changed.
     pub(super) fn plan_wakes(&mut self) {
-        let mut touched = std::mem::take(&mut self.state.waiting.touched);
+        let mut touched = std::mem::take(&mut self.state.waiting.changed);
         if !matches!(self.state.rules.unlocking, Unlocking::Lifetime { .. }) {
             touched.clear();
         }
@@ -187,6 +187,6 @@ impl Engine {
             }
         }
         // Keeps what was reserved.
-        self.state.waiting.touched = touched;
+        self.state.waiting.changed = touched;
     }
 }

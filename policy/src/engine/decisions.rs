@@ -177,6 +177,6 @@ impl<'a> Decisions<'a> {
 
     /// Asks the policy again, after this event, when the clock next matters at a block.
     pub(super) fn plan_wake(&mut self, block: u32) {
-        self.state.waiting.touched.push(block);
+        self.state.waiting.changed.push(block);
     }
 }

@@ -62,7 +62,7 @@ pub(super) struct Waiting {
     /// Families that a policy was given to decide about.
     pub(super) unwatched: Vec<u32>,
     /// Blocks at which the watching families have changed.
-    pub(super) touched: Vec<u32>,
+    pub(super) changed: Vec<u32>,
 }
 
 impl Waiting {
@@ -77,7 +77,7 @@ impl Waiting {
             joined: HashTable::new(),
             hasher: RandomState::new(),
             unwatched: Vec::new(),
-            touched: Vec::new(),
+            changed: Vec::new(),
         }
     }
 

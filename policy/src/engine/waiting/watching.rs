@@ -159,7 +159,7 @@ impl Waiting {
         } else {
             watching.remove(watcher, &watchers);
         }
-        self.touched.push(block);
+        self.changed.push(block);
     }
 
     /// What a family watches; none if it is in hand.
