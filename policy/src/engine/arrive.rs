@@ -64,7 +64,7 @@ impl Engine {
         }
         let demands = self.state.check_demands(name, &arrival.demands)?;
         let number = self.state.claims.next_number().ok_or(Refusal::Overflow)?;
-        let ask = self.state.asks.add(&demands).ok_or(Refusal::Overflow)?;
+        let demands_id = self.state.demand_store.add(&demands).ok_or(Refusal::Overflow)?;
         if let Some(timeout) = arrival.timeout {
             self.state
                 .timeouts
@@ -78,7 +78,7 @@ impl Engine {
         };
         self.state
             .claims
-            .add(number, name.clone(), ask, terms, self.state.now);
+            .add(number, name.clone(), demands_id, terms, self.state.now);
         let mut records = Vec::new();
         self.compete(number, &mut records);
         if self.state.claims.get(number).phase == Phase::Waiting {
@@ -101,8 +101,8 @@ impl Engine {
             return Err(malformed(name, "is matched already"));
         }
         let demands = self.state.check_demands(name, demands)?;
-        let ask = self.state.asks.add(&demands).ok_or(Refusal::Overflow)?;
-        self.state.claims.get_mut(number).ask = ask;
+        let demands_id = self.state.demand_store.add(&demands).ok_or(Refusal::Overflow)?;
+        self.state.claims.get_mut(number).demands_id = demands_id;
         let mut records = Vec::new();
         self.compete(number, &mut records);
         Ok(records)
@@ -111,21 +111,21 @@ impl Engine {
     /// Lets a claim unlock and compete for its blocks, if these are enough.
     fn compete(&mut self, number: u32, records: &mut Vec<Record>) {
         let claim = self.state.claims.get(number);
-        let (ask, terms) = (claim.ask, *self.state.claims.terms(claim));
-        let parts = self.state.asks.get(ask);
-        if parts.len() < terms.min_blocks as usize {
+        let (demands_id, terms) = (claim.demands_id, *self.state.claims.terms(claim));
+        let demands = self.state.demand_store.get(demands_id);
+        if demands.len() < terms.min_blocks as usize {
             return;
         }
         self.state.claims.get_mut(number).matched = true;
         let retired = |block: &u32| self.state.blocks.get(*block).retired;
-        let found = parts.blocks().find(retired);
+        let found = demands.blocks().find(retired);
         if let Some(block) = found {
             let block = self.state.blocks.get(block).name.clone();
             self.deny(number, Denial::BlockRetired { block }, records);
             return;
         }
         let mut raised = Vec::new();
-        for block in parts.blocks() {
+        for block in demands.blocks() {
             if self.state.blocks.get_mut(block).arrive() {
                 raised.push(block);
             }
@@ -147,23 +147,24 @@ impl Engine {
         } else {
             let shares = || {
                 self.policy
-                    .shares(self.state.asks.get(ask), self.state.blocks.list())
+                    .shares(self.state.demand_store.get(demands_id), self.state.blocks.list())
             };
             let standing = (terms.priority, terms.weight);
-            let class = self
-                .state
-                .waiting
-                .join(number, standing, ask, shares, &self.state.asks);
+            let class =
+                self.state
+                    .waiting
+                    .join(number, standing, demands_id, shares, &self.state.demand_store);
             self.state.claims.get_mut(number).class = Some(class);
             new = self.state.may_fit(class).then_some(class);
-            self.policy.claim_joined(number, self.state.asks.get(ask));
+            self.policy
+                .claim_joined(number, self.state.demand_store.get(demands_id));
         }
         let by = By::Arrival(number);
         self.pass(&Cause { raised, new, by }, records);
         if let Some(class) = self.state.claims.get(number).class {
             self.state
                 .waiting
-                .add_feasible(class, self.state.blocks.list(), &self.state.asks);
+                .add_feasible(class, self.state.blocks.list(), &self.state.demand_store);
         }
     }
 }
@@ -180,7 +181,7 @@ impl State {
         for demand in demands {
             self.check_coordinates(&demand.budget)?;
             if demand.budget.is_zero() {
-                return Err(malformed(name, "asks nothing of a block"));
+                return Err(malformed(name, "demand_store nothing of a block"));
             }
             let mut numbers = Vec::with_capacity(demand.blocks.len());
             for block in &demand.blocks {

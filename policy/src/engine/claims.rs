@@ -10,7 +10,7 @@ use hashbrown::HashTable;
 
 use super::{
     Phase,
-    asks::{Asks, Parts},
+    demands::{BlockDemands, DemandStore},
 };
 use crate::{Budget, ClaimId, Denial, Span, Time, Weight};
 
@@ -18,7 +18,7 @@ use crate::{Budget, ClaimId, Denial, Span, Time, Weight};
 pub(super) struct Claim {
     pub(super) name: ClaimId,
     /// All that it demands.
-    pub(super) ask: u32,
+    pub(super) demands_id: u32,
     terms: u32,
     pub(super) arrived: Time,
     /// Unless it waits.
@@ -103,10 +103,10 @@ impl Totals {
     }
 
     /// `self` and `increase`, which is laid out the same way.
-    fn and(&self, increase: &[i64], parts: Parts<'_>) -> Self {
-        let asked = || parts.iter().flat_map(|part| part.asked);
-        let before = parts.iter().enumerate().flat_map(|(at, part)| {
-            (0..part.asked.len()).map(move |coordinate| self.of(at, part.asked, coordinate))
+    fn and(&self, increase: &[i64], demands: BlockDemands<'_>) -> Self {
+        let asked = || demands.iter().flat_map(|demand| demand.amounts);
+        let before = demands.iter().enumerate().flat_map(|(at, demand)| {
+            (0..demand.amounts.len()).map(move |coordinate| self.of(at, demand.amounts, coordinate))
         });
         let sums = before
             .zip(increase)
@@ -159,11 +159,11 @@ impl Claim {
     }
 
     /// What it asks of each of its blocks. Nothing while it matches too few.
-    pub(super) fn parts<'a>(&self, asks: &'a Asks) -> Parts<'a> {
+    pub(super) fn demands<'a>(&self, demand_store: &'a DemandStore) -> BlockDemands<'a> {
         if self.matched {
-            asks.get(self.ask)
+            demand_store.get(self.demands_id)
         } else {
-            Parts::default()
+            BlockDemands::default()
         }
     }
 
@@ -175,29 +175,34 @@ impl Claim {
     }
 
     /// Everything that is still allocated, part by part.
-    pub(super) fn all_allocated(&self, parts: Parts<'_>) -> Vec<i64> {
-        let all = parts.iter().enumerate().flat_map(|(at, part)| {
-            (0..part.asked.len()).map(move |coordinate| self.allocated(at, part.asked, coordinate))
+    pub(super) fn all_allocated(&self, demands: BlockDemands<'_>) -> Vec<i64> {
+        let all = demands.iter().enumerate().flat_map(|(at, demand)| {
+            (0..demand.amounts.len()).map(move |coordinate| self.allocated(at, demand.amounts, coordinate))
         });
         all.collect()
     }
 
     /// Moves `increase` of what is allocated to what was consumed or released. Whether nothing is left allocated.
-    pub(super) fn add_to_totals(&mut self, increase: &[i64], parts: Parts<'_>, is_consumption: bool) -> bool {
+    pub(super) fn add_to_totals(
+        &mut self,
+        increase: &[i64],
+        demands: BlockDemands<'_>,
+        is_consumption: bool,
+    ) -> bool {
         let (mut consumed, mut released) = (self.consumed().clone(), self.released().clone());
         let totals = if is_consumption {
             &mut consumed
         } else {
             &mut released
         };
-        *totals = totals.and(increase, parts);
+        *totals = totals.and(increase, demands);
         self.outcome = match (consumed, released) {
             (Totals::Everything, Totals::Nothing) => Outcome::Consumed,
             (Totals::Nothing, Totals::Everything) => Outcome::Released,
             (consumed, released) => Outcome::InPart(Box::new(InPart { consumed, released })),
         };
         let ended = match self.outcome {
-            Outcome::InPart(_) => self.all_allocated(parts).iter().all(|left| *left == 0),
+            Outcome::InPart(_) => self.all_allocated(demands).iter().all(|left| *left == 0),
             _ => true,
         };
         if ended {
@@ -250,7 +255,7 @@ impl Claims {
         u32::try_from(self.list.len()).ok()
     }
 
-    pub(super) fn add(&mut self, number: u32, name: ClaimId, ask: u32, terms: Terms, arrived: Time) {
+    pub(super) fn add(&mut self, number: u32, name: ClaimId, demands_id: u32, terms: Terms, arrived: Time) {
         let next = self.terms.len();
         // There are never more of them than claims.
         let next = u32::try_from(next).unwrap_or(u32::MAX);
@@ -264,7 +269,7 @@ impl Claims {
             .insert_unique(self.hasher.hash_one(&name), number, hash);
         self.list.push(Claim {
             name,
-            ask,
+            demands_id,
             terms: known,
             arrived,
             decided: arrived,

@@ -20,7 +20,7 @@ impl Engine {
             claim: name.clone(),
             entirely,
         }];
-        let blocks: Vec<u32> = self.state.parts(number).blocks().collect();
+        let blocks: Vec<u32> = self.state.demands(number).blocks().collect();
         self.deny_infeasible(&blocks, &mut records);
         Ok(records)
     }
@@ -42,7 +42,7 @@ impl Engine {
                 Ok(vec![Record::Withdrawn { claim: name.clone() }])
             }
             Phase::Granted => {
-                let all = claim.all_allocated(self.state.parts(number));
+                let all = claim.all_allocated(self.state.demands(number));
                 Ok(self.return_budget(number, &all))
             }
             _ => Ok(Vec::new()),
@@ -58,16 +58,16 @@ impl Engine {
             Phase::Granted | Phase::Released => return Ok(Vec::new()),
             phase => return Err(wrong_phase(name, phase)),
         }
-        let parts = claim.parts(&self.state.asks);
-        let allocated = claim.all_allocated(parts);
-        for (at, (part, allocated)) in parts.iter().zip(self.by_part(&allocated)).enumerate() {
-            let consumed = claim.consumed().budget(at, part.asked);
-            let block = self.state.blocks.get_mut(part.block);
+        let demands = claim.demands(&self.state.demand_store);
+        let allocated = claim.all_allocated(demands);
+        for (at, (demand, allocated)) in demands.iter().zip(self.by_part(&allocated)).enumerate() {
+            let consumed = claim.consumed().budget(at, demand.amounts);
+            let block = self.state.blocks.get_mut(demand.block);
             block.settle(self.state.now);
             block.shift(consumed.units(), Move::Return);
             block.shift(allocated, Move::Release);
-            self.policy.budget_returned(part.block, consumed.units());
-            self.policy.budget_returned(part.block, allocated);
+            self.policy.budget_returned(demand.block, consumed.units());
+            self.policy.budget_returned(demand.block, allocated);
         }
         self.state.claims.get_mut(number).undo();
         let mut records = vec![Record::Released {
@@ -75,7 +75,7 @@ impl Engine {
             entirely: true,
         }];
         self.pass(
-            &returned_to(self.state.parts(number).blocks().collect()),
+            &returned_to(self.state.demands(number).blocks().collect()),
             &mut records,
         );
         Ok(records)
@@ -86,7 +86,7 @@ impl Engine {
         let claim = self.state.claims.get(number).name.clone();
         let mut records = vec![Record::Released { claim, entirely }];
         self.pass(
-            &returned_to(self.state.parts(number).blocks().collect()),
+            &returned_to(self.state.demands(number).blocks().collect()),
             &mut records,
         );
         records
@@ -94,18 +94,18 @@ impl Engine {
 
     /// Moves a checked increase in the books and in the claim. Whether nothing of the claim is left allocated.
     fn move_allocated(&mut self, number: u32, increase: &[i64], direction: Move) -> bool {
-        let parts = self.state.claims.get(number).parts(&self.state.asks);
-        for (part, increase) in parts.iter().zip(self.by_part(increase)) {
-            let block = self.state.blocks.get_mut(part.block);
+        let demands = self.state.claims.get(number).demands(&self.state.demand_store);
+        for (demand, increase) in demands.iter().zip(self.by_part(increase)) {
+            let block = self.state.blocks.get_mut(demand.block);
             block.settle(self.state.now);
             block.shift(increase, direction);
             if direction == Move::Release {
-                self.policy.budget_returned(part.block, increase);
+                self.policy.budget_returned(demand.block, increase);
             }
         }
         let claim = self.state.claims.get_mut(number);
-        let parts = claim.parts(&self.state.asks);
-        claim.add_to_totals(increase, parts, direction == Move::Consume)
+        let demands = claim.demands(&self.state.demand_store);
+        claim.add_to_totals(increase, demands, direction == Move::Consume)
     }
 
     /// `amounts` cut into those of each part.
@@ -124,7 +124,7 @@ impl Engine {
         }
         match amount {
             Amount::All if claim.phase == Phase::Granted => {
-                Ok(Some(claim.all_allocated(self.state.parts(number))))
+                Ok(Some(claim.all_allocated(self.state.demands(number))))
             }
             Amount::All if claim.phase == end => Ok(None),
             Amount::All => Err(wrong_phase(name, claim.phase)),
@@ -135,28 +135,28 @@ impl Engine {
         }
     }
 
-    fn increase_to(&self, claim: &Claim, demands: &[Demand], consumed: bool) -> Result<Vec<i64>, Refusal> {
+    fn increase_to(&self, claim: &Claim, in_all: &[Demand], consumed: bool) -> Result<Vec<i64>, Refusal> {
         let name = &claim.name;
-        let parts = claim.parts(&self.state.asks);
+        let demands = claim.demands(&self.state.demand_store);
         let totals = if consumed {
             claim.consumed()
         } else {
             claim.released()
         };
         let coordinates = self.state.rules.composition.coordinates();
-        let mut increase = vec![0; parts.len() * coordinates];
-        let mut seen = vec![false; parts.len()];
-        for demand in demands {
+        let mut increase = vec![0; demands.len() * coordinates];
+        let mut seen = vec![false; demands.len()];
+        for demand in in_all {
             self.state.check_coordinates(&demand.budget)?;
             for block in &demand.blocks {
                 let number = self.state.blocks.number(block);
-                let part = number.and_then(|number| parts.at(number));
+                let part = number.and_then(|number| demands.at(number));
                 let part = part.ok_or_else(|| malformed(name, "has nothing of a block that is named"))?;
                 if std::mem::replace(&mut seen[part], true) {
                     return Err(malformed(name, "names a block twice"));
                 }
                 for (coordinate, total) in demand.budget.units().iter().enumerate() {
-                    let asked = parts.get(part).asked;
+                    let asked = demands.get(part).amounts;
                     let before = totals.of(part, asked, coordinate);
                     let more = total.saturating_sub(before).max(0);
                     if more > claim.allocated(part, asked, coordinate) {

@@ -13,11 +13,13 @@ impl State {
     /// Grants a waiting claim, which must have all it asks. Returns whether others of its class still wait.
     pub(super) fn grant(&mut self, number: u32, records: &mut Vec<Record>) -> bool {
         let at = self.now;
-        let parts = self.claims.get(number).parts(&self.asks);
-        for part in parts.iter() {
-            self.blocks.get_mut(part.block).shift(part.asked, Move::Grant);
+        let demands = self.claims.get(number).demands(&self.demand_store);
+        for demand in demands.iter() {
+            self.blocks
+                .get_mut(demand.block)
+                .shift(demand.amounts, Move::Grant);
         }
-        self.waiting.changed.extend(parts.blocks());
+        self.waiting.changed.extend(demands.blocks());
         let others_wait = self.leave(number);
         let claim = self.decided(number, Phase::Granted).name.clone();
         records.push(Record::Granted { claim, at });
@@ -36,7 +38,7 @@ impl State {
 
     /// Takes all claims out of a class. Returns them by arrival.
     pub(super) fn remove_class(&mut self, class: u32) -> Vec<u32> {
-        let claims = self.waiting.remove_class(class, &self.asks);
+        let claims = self.waiting.remove_class(class, &self.demand_store);
         for claim in &claims {
             self.claims.get_mut(*claim).class = None;
         }
@@ -46,7 +48,7 @@ impl State {
     /// Takes a claim out of its class, if it is in one. Returns whether others are left there.
     pub(super) fn leave(&mut self, number: u32) -> bool {
         let class = self.claims.get(number).class;
-        class.is_some_and(|class| self.waiting.leave(number, class, &self.asks))
+        class.is_some_and(|class| self.waiting.leave(number, class, &self.demand_store))
     }
 
     /// Moves a claim, which has left its class, from waiting to `phase`.
@@ -61,9 +63,9 @@ impl State {
 
     /// Why a claim can never be granted; none if it still can.
     pub(super) fn too_large(&self, number: u32) -> Option<Denial> {
-        self.parts(number).iter().find_map(|part| {
-            let block = self.blocks.get(part.block);
-            let coordinate = block.never(part.asked, self.fit_rule)?;
+        self.demands(number).iter().find_map(|demand| {
+            let block = self.blocks.get(demand.block);
+            let coordinate = block.never(demand.amounts, self.fit_rule)?;
             // An amount beyond 64 bits can only be overdrawn that far.
             let left = block
                 .accounts
@@ -72,7 +74,7 @@ impl State {
             Some(Denial::TooLarge {
                 block: block.name.clone(),
                 coordinate: u32::try_from(coordinate).unwrap_or(u32::MAX),
-                asked: part.asked.get(coordinate).copied().unwrap_or(0),
+                asked: demand.amounts.get(coordinate).copied().unwrap_or(0),
                 left: i64::try_from(left).unwrap_or(i64::MIN),
             })
         })
@@ -84,7 +86,7 @@ impl State {
         if block.schedule.is_complete() {
             return None;
         }
-        let least = self.waiting.least_watched(number, &self.asks);
+        let least = self.waiting.least_watched(number, &self.demand_store);
         let steps = least.filter_map(|(coordinate, asked)| block.step_for(coordinate, asked, self.fit_rule));
         steps.min().and_then(|step| block.schedule.time_of(step))
     }
@@ -101,13 +103,13 @@ impl Engine {
 
     /// Denies a waiting claim.
     pub(super) fn deny(&mut self, number: u32, reason: Denial, records: &mut Vec<Record>) {
-        self.policy.claim_left(number, self.state.parts(number));
+        self.policy.claim_left(number, self.state.demands(number));
         self.state.deny(number, reason, records);
     }
 
     /// Ends the wait of a claim that is neither granted nor denied.
     pub(super) fn end(&mut self, number: u32, phase: Phase) -> &Claim {
-        self.policy.claim_left(number, self.state.parts(number));
+        self.policy.claim_left(number, self.state.demands(number));
         self.state.leave(number);
         self.state.decided(number, phase)
     }
@@ -117,7 +119,7 @@ impl Engine {
         let mut claims = Vec::new();
         for number in blocks {
             let block = self.state.blocks.get(*number);
-            for class in self.state.waiting.infeasible(block, &self.state.asks) {
+            for class in self.state.waiting.infeasible(block, &self.state.demand_store) {
                 claims.extend(self.state.remove_class(class));
             }
         }

@@ -5,8 +5,8 @@
 use std::{cmp::Ordering, collections::HashMap};
 
 use super::{
-    asks::Parts,
     blocks::{Block, FitRule},
+    demands::BlockDemands,
     state::State,
     waiting::Class,
 };
@@ -106,13 +106,13 @@ impl<'a> PolicyContext<'a> {
     }
 
     /// What each claim of a class demands of each of its blocks.
-    pub(super) fn parts_of(self, class: &Class) -> Parts<'a> {
-        self.state.parts_of(class)
+    pub(super) fn demands_of(self, class: &Class) -> BlockDemands<'a> {
+        self.state.demands_of(class)
     }
 
     /// What a claim demands of each of its blocks. Empty while it matches too few.
-    pub(super) fn parts(self, claim: u32) -> Parts<'a> {
-        self.state.parts(claim)
+    pub(super) fn demands(self, claim: u32) -> BlockDemands<'a> {
+        self.state.demands(claim)
     }
 
     /// Whether a class fits all its blocks.
@@ -175,7 +175,7 @@ impl<'a> Decisions<'a> {
         self.state.deny(claim, reason, self.records);
     }
 
-    /// Asks the policy again, after this event, when the clock next matters at a block.
+    /// DemandStore the policy again, after this event, when the clock next matters at a block.
     pub(super) fn plan_wake(&mut self, block: u32) {
         self.state.waiting.changed.push(block);
     }

@@ -4,9 +4,9 @@ use std::cmp::Ordering;
 
 use super::{
     Engine, Explanation, Lack, Standing, Unlocks,
-    asks::Part,
     blocks::{Block, FitRule},
     decisions::{PolicyContext, SetAside},
+    demands::BlockDemand,
     order::dominant_share,
     state::State,
     waiting::Class,
@@ -16,22 +16,23 @@ impl Engine {
     /// Why a waiting claim waits.
     pub(super) fn why(&self, number: u32) -> Explanation {
         let claim = self.state.claims.get(number);
-        let parts = self.state.parts(number);
+        let demands = self.state.demands(number);
         let unmatched = (!claim.matched).then(|| {
-            let matched = u32::try_from(self.state.asks.get(claim.ask).len()).unwrap_or(u32::MAX);
+            let matched =
+                u32::try_from(self.state.demand_store.get(claim.demands_id).len()).unwrap_or(u32::MAX);
             (matched, self.state.claims.terms(claim).min_blocks)
         });
-        let lacks = parts.iter().flat_map(|part| {
-            let Some(set_aside) = self.set_aside(number, part) else {
-                return self.state.lacks(part);
+        let lacks = demands.iter().flat_map(|demand| {
+            let Some(set_aside) = self.set_aside(number, demand) else {
+                return self.state.lacks(demand);
             };
-            let lacks = self.state.needs_beside(part, &set_aside).into_iter();
+            let lacks = self.state.needs_beside(demand, &set_aside).into_iter();
             lacks.filter(|lack| lack.missing > 0).collect()
         });
         Explanation {
             unmatched,
             lacks: lacks.collect(),
-            dominant_share: dominant_share(parts, self.state.blocks.list())
+            dominant_share: dominant_share(demands, self.state.blocks.list())
                 .map(|share| (share.asked, share.of)),
             expires: self.state.claims.expires(claim),
         }
@@ -39,11 +40,11 @@ impl Engine {
 
     /// What each block has for a waiting claim, and the claim's place in the order.
     pub(super) fn stands(&self, number: u32) -> Standing {
-        let needs = self.state.parts(number).iter().flat_map(|part| {
-            let set_aside = self.set_aside(number, part);
+        let needs = self.state.demands(number).iter().flat_map(|demand| {
+            let set_aside = self.set_aside(number, demand);
             set_aside.map_or_else(
-                || self.state.needs(part),
-                |set_aside| self.state.needs_beside(part, &set_aside),
+                || self.state.needs(demand),
+                |set_aside| self.state.needs_beside(demand, &set_aside),
             )
         });
         let needs = needs.collect();
@@ -53,9 +54,9 @@ impl Engine {
         Standing { needs, ahead }
     }
 
-    fn set_aside(&self, claim: u32, part: Part<'_>) -> Option<Vec<SetAside>> {
+    fn set_aside(&self, claim: u32, demand: BlockDemand<'_>) -> Option<Vec<SetAside>> {
         self.policy
-            .set_aside(PolicyContext::new(&self.state), claim, part)
+            .set_aside(PolicyContext::new(&self.state), claim, demand)
     }
 }
 
@@ -72,10 +73,10 @@ impl State {
     }
 
     /// What a block has for a part at each coordinate that counts, whether it lacks anything there or not.
-    fn needs(&self, part: Part<'_>) -> Vec<Lack> {
-        let mut block = self.blocks.get(part.block).clone();
+    fn needs(&self, demand: BlockDemand<'_>) -> Vec<Lack> {
+        let mut block = self.blocks.get(demand.block).clone();
         block.settle(self.now);
-        let amounts = part.asked.iter().zip(&block.accounts).enumerate();
+        let amounts = demand.amounts.iter().zip(&block.accounts).enumerate();
         let counted = amounts
             .filter(|(_, (_, account))| self.fit_rule == FitRule::EveryCoordinate || account.capacity > 0);
         let needs = counted.map(|(coordinate, (asked, account))| Lack {
@@ -91,10 +92,10 @@ impl State {
     }
 
     /// The same, where what the policy has set aside for the claim counts and not what is available.
-    fn needs_beside(&self, part: Part<'_>, set_aside: &[SetAside]) -> Vec<Lack> {
-        let mut block = self.blocks.get(part.block).clone();
+    fn needs_beside(&self, demand: BlockDemand<'_>, set_aside: &[SetAside]) -> Vec<Lack> {
+        let mut block = self.blocks.get(demand.block).clone();
         block.settle(self.now);
-        let mut needs = self.needs(part);
+        let mut needs = self.needs(demand);
         for need in &mut needs {
             let set_aside = set_aside[need.coordinate];
             need.available = i128::from(set_aside.amount);
@@ -108,13 +109,13 @@ impl State {
 
     /// What a block lacks: at each coordinate that lacks (basic), or at the order that lacks least of those at which
     /// the block can still ever have enough (Renyi).
-    fn lacks(&self, part: Part<'_>) -> Vec<Lack> {
-        let mut block = self.blocks.get(part.block).clone();
+    fn lacks(&self, demand: BlockDemand<'_>) -> Vec<Lack> {
+        let mut block = self.blocks.get(demand.block).clone();
         block.settle(self.now);
-        if block.lacking(part.asked, self.fit_rule).is_none() {
+        if block.lacking(demand.amounts, self.fit_rule).is_none() {
             return Vec::new();
         }
-        let lacks = part.asked.iter().zip(&block.accounts).enumerate();
+        let lacks = demand.amounts.iter().zip(&block.accounts).enumerate();
         let lacks = lacks.map(|(coordinate, (asked, account))| Lack {
             block: block.name.clone(),
             coordinate,
@@ -133,7 +134,7 @@ impl State {
                 })
                 .collect(),
             FitRule::SomeOrder => {
-                let asked = part.asked.iter().enumerate();
+                let asked = demand.amounts.iter().enumerate();
                 let step = asked
                     .filter_map(|(at, asked)| block.step_for(at, *asked, self.fit_rule))
                     .min();

@@ -6,12 +6,12 @@
 //! (`order`) and the index of what waits where (`waiting`).
 
 mod arrive;
-mod asks;
 mod blocks;
 mod claims;
 mod consume;
 mod decide;
 mod decisions;
+mod demands;
 mod explain;
 mod order;
 mod policies;
@@ -186,8 +186,8 @@ impl Engine {
         let claim = self.state.claims.get(self.state.claims.number(claim)?);
         let name = |block: u32| &self.state.blocks.get(block).name;
         let of_each = |totals: &Totals| {
-            let parts = claim.parts(&self.state.asks).iter().enumerate();
-            let amounts = parts.map(|(at, part)| (name(part.block), totals.budget(at, part.asked)));
+            let demands = claim.demands(&self.state.demand_store).iter().enumerate();
+            let amounts = demands.map(|(at, part)| (name(part.block), totals.budget(at, part.amounts)));
             amounts.collect()
         };
         Some(ClaimState {
@@ -212,12 +212,14 @@ impl Engine {
 
     /// The blocks that a claim demands, in the order of its demands. None of a claim that never arrived.
     pub fn blocks_of(&self, claim: &ClaimId) -> impl Iterator<Item = &BlockId> + '_ {
-        let ask = self
+        let demands_id = self
             .state
             .claims
             .number(claim)
-            .map(|number| self.state.claims.get(number).ask);
-        let blocks = ask.into_iter().flat_map(|ask| self.state.asks.get(ask).blocks());
+            .map(|number| self.state.claims.get(number).demands_id);
+        let blocks = demands_id
+            .into_iter()
+            .flat_map(|demands_id| self.state.demand_store.get(demands_id).blocks());
         blocks.map(|block| &self.state.blocks.get(block).name)
     }
 

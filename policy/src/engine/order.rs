@@ -4,8 +4,8 @@
 use std::cmp::Ordering;
 
 use super::{
-    asks::{Part, Parts},
     blocks::Block,
+    demands::{BlockDemand, BlockDemands},
 };
 use crate::Weight;
 
@@ -37,8 +37,8 @@ pub(super) enum Shares {
 
 impl Share {
     /// The largest share of a block over the coordinates at which it has any budget.
-    fn of_block(part: Part<'_>, block: &Block) -> Option<Self> {
-        let asked = part.asked.iter();
+    fn of_block(demand: BlockDemand<'_>, block: &Block) -> Option<Self> {
+        let asked = demand.amounts.iter();
         let shares = asked
             .zip(&block.accounts)
             .filter(|(_, account)| account.capacity > 0);
@@ -138,10 +138,10 @@ impl Rank {
 }
 
 /// The share of each block, largest first: the dominant one, the second, ...
-pub(super) fn dominant_shares(parts: Parts<'_>, blocks: &[Block]) -> Shares {
-    let mut shares = parts
+pub(super) fn dominant_shares(demands: BlockDemands<'_>, blocks: &[Block]) -> Shares {
+    let mut shares = demands
         .iter()
-        .filter_map(|part| Share::of_block(part, &blocks[part.block as usize]))
+        .filter_map(|demand| Share::of_block(demand, &blocks[demand.block as usize]))
         .peekable();
     let Some(first) = shares.peek().copied() else {
         return Shares::NONE;
@@ -157,8 +157,8 @@ pub(super) fn dominant_shares(parts: Parts<'_>, blocks: &[Block]) -> Shares {
 }
 
 /// The largest of them.
-pub(super) fn dominant_share(parts: Parts<'_>, blocks: &[Block]) -> Option<Share> {
-    dominant_shares(parts, blocks).first().copied()
+pub(super) fn dominant_share(demands: BlockDemands<'_>, blocks: &[Block]) -> Option<Share> {
+    dominant_shares(demands, blocks).first().copied()
 }
 
 /// The priority in 8 bits, so far as it goes; then the first share over the weight, as how many bits it has (7) and the

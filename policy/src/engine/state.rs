@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 
 use super::{
     Refusal,
-    asks::{Asks, Parts},
     blocks::{Blocks, FitRule},
     claims::{Claim, Claims},
+    demands::{BlockDemands, DemandStore},
     waiting::{Class, Waiting},
 };
 use crate::{Arrival, Budget, ClaimId, DatasetRules, Demand, Time};
@@ -19,7 +19,7 @@ pub(super) struct State {
     pub(super) now: Time,
     pub(super) blocks: Blocks,
     pub(super) claims: Claims,
-    pub(super) asks: Asks,
+    pub(super) demand_store: DemandStore,
     pub(super) waiting: Waiting,
     /// When each waiting claim's timeout is over.
     pub(super) timeouts: BTreeSet<(Time, u32)>,
@@ -40,7 +40,7 @@ impl State {
             now: Time::default(),
             blocks: Blocks::default(),
             claims: Claims::default(),
-            asks: Asks::new(coordinates),
+            demand_store: DemandStore::new(coordinates),
             timeouts: BTreeSet::new(),
             wakes: BTreeSet::new(),
             wake_of: Vec::new(),
@@ -63,10 +63,14 @@ impl State {
 
     /// The arrival of a claim, with the demands of its match if it was matched later.
     pub(super) fn arrival(&self, claim: &Claim) -> Arrival {
-        let demands = self.asks.get(claim.ask).demands().map(|(blocks, asked)| Demand {
-            blocks: blocks.map(|block| self.blocks.get(block).name.clone()).collect(),
-            budget: Budget::from_computed(asked.iter().copied()),
-        });
+        let demands = self
+            .demand_store
+            .get(claim.demands_id)
+            .grouped()
+            .map(|(blocks, asked)| Demand {
+                blocks: blocks.map(|block| self.blocks.get(block).name.clone()).collect(),
+                budget: Budget::from_computed(asked.iter().copied()),
+            });
         let terms = self.claims.terms(claim);
         Arrival {
             claim: claim.name.clone(),
@@ -79,12 +83,12 @@ impl State {
     }
 
     /// What a claim asks of each of its blocks. Nothing while it matches too few.
-    pub(super) fn parts(&self, number: u32) -> Parts<'_> {
-        self.claims.get(number).parts(&self.asks)
+    pub(super) fn demands(&self, number: u32) -> BlockDemands<'_> {
+        self.claims.get(number).demands(&self.demand_store)
     }
 
     /// What each claim of a waiting class asks of each of its blocks.
-    pub(super) fn parts_of(&self, class: &Class) -> Parts<'_> {
-        self.asks.get(class.ask)
+    pub(super) fn demands_of(&self, class: &Class) -> BlockDemands<'_> {
+        self.demand_store.get(class.demands_id)
     }
 }

@@ -44,19 +44,24 @@ fn check(engine: &Engine) {
         classes.insert(class);
     }
     for class in &classes {
-        let watch = engine.state.waiting.watched_by(*class, &engine.state.asks);
+        let watch = engine
+            .state
+            .waiting
+            .watched_by(*class, &engine.state.demand_store);
         let entries =
             engine
                 .state
                 .waiting
-                .feasible_at(*class, engine.state.blocks.list(), &engine.state.asks);
+                .feasible_at(*class, engine.state.blocks.list(), &engine.state.demand_store);
         let mut block = engine.state.blocks.get(watch.0).clone();
         block.settle(engine.state.now);
-        let parts = engine.state.parts_of(engine.state.waiting.class(*class).unwrap());
-        let part = parts.get(parts.at(watch.0).unwrap());
-        assert!(block.lacking(part.asked, engine.state.fit_rule).is_some());
+        let demands = engine
+            .state
+            .demands_of(engine.state.waiting.class(*class).unwrap());
+        let demand = demands.get(demands.at(watch.0).unwrap());
+        assert!(block.lacking(demand.amounts, engine.state.fit_rule).is_some());
         for coordinate in &watch.1 {
-            let asked = part.asked[*coordinate];
+            let asked = demand.amounts[*coordinate];
             assert!(
                 i128::from(asked) > block.accounts[*coordinate].available
                     || block.accounts[*coordinate].capacity == 0
@@ -64,9 +69,9 @@ fn check(engine: &Engine) {
             kept.push((watch.0, "watching", *coordinate, asked, *class));
         }
         for (number, coordinate) in entries {
-            let part = parts.get(parts.at(number).unwrap());
+            let demand = demands.get(demands.at(number).unwrap());
             let (asked, account) = (
-                part.asked[coordinate],
+                demand.amounts[coordinate],
                 &engine.state.blocks.get(number).accounts[coordinate],
             );
             assert!(
@@ -81,7 +86,7 @@ fn check(engine: &Engine) {
         engine
             .state
             .waiting
-            .all_kept(engine.state.blocks.list(), &engine.state.asks),
+            .all_kept(engine.state.blocks.list(), &engine.state.demand_store),
         kept
     );
     assert_eq!(engine.state.waiting.count(), classes.len());

@@ -10,9 +10,9 @@ use std::{
 };
 
 use super::{
-    asks::Parts,
     blocks::{Blocks, FitRule},
     decisions::Cause,
+    demands::BlockDemands,
     order::Rank,
     state::State,
     waiting::Watch,
@@ -61,7 +61,7 @@ impl State {
                 // What was granted since may keep it waiting again.
                 let first = self.unblocked(block);
                 if first.is_some_and(|Reverse(first)| first == candidate) {
-                    self.waiting.unwatch(family, &self.asks);
+                    self.waiting.unwatch(family, &self.demand_store);
                     queue.extend(self.fitting(family));
                 }
                 queue.extend(self.unblocked(block));
@@ -78,7 +78,7 @@ impl State {
     fn unblocked(&mut self, block: u32) -> Option<Reverse<Candidate>> {
         let family = self
             .waiting
-            .first_unblocked(block, self.blocks.get(block), &self.asks)?;
+            .first_unblocked(block, self.blocks.get(block), &self.demand_store)?;
         self.candidate(self.waiting.head(family)?, Some(block))
     }
 
@@ -100,18 +100,18 @@ impl State {
 
     /// The first class that fits of a family in hand, if it is there. If none does, it watches a block.
     fn first_fitting(&mut self, mut family: u32) -> Option<u32> {
-        let layout = self.waiting.layout(family, &self.asks)?;
+        let layout = self.waiting.layout(family, &self.demand_store)?;
         for block in layout.blocks() {
             self.blocks.get_mut(block).settle(self.now);
         }
         loop {
-            let least = self.waiting.least(family, &self.asks);
+            let least = self.waiting.least(family, &self.demand_store);
             if let Some(watch) = blocking(&self.blocks, layout, least, self.fit_rule) {
-                self.waiting.watch(family, watch, &self.asks);
+                self.waiting.watch(family, watch, &self.demand_store);
                 return None;
             }
             let fit = |rows: &[i64]| fits(&self.blocks, layout, rows, self.fit_rule);
-            if let Some(class) = self.waiting.first_of(family, fit, &self.asks) {
+            if let Some(class) = self.waiting.first_of(family, fit, &self.demand_store) {
                 return Some(class);
             }
             // No block keeps all of them waiting, but one does keep the first; and so it does all that it keeps.
@@ -119,12 +119,12 @@ impl State {
             let watch = blocking(
                 &self.blocks,
                 layout,
-                self.asks.get(class.ask).rows(),
+                self.demand_store.get(class.demands_id).rows(),
                 self.fit_rule,
             )?;
-            let stays = |parts: Parts<'_>| self.blocks.is_blocked(watch, parts, self.fit_rule);
-            let rest = self.waiting.split(family, stays, &self.asks)?;
-            self.waiting.watch(family, watch, &self.asks);
+            let stays = |demands: BlockDemands<'_>| self.blocks.is_blocked(watch, demands, self.fit_rule);
+            let rest = self.waiting.split(family, stays, &self.demand_store)?;
+            self.waiting.watch(family, watch, &self.demand_store);
             family = rest;
         }
     }
@@ -141,20 +141,20 @@ impl State {
         );
         for number in &cause.raised {
             let block = self.blocks.get(*number);
-            families.extend(self.waiting.all_unblocked(*number, block, &self.asks));
+            families.extend(self.waiting.all_unblocked(*number, block, &self.demand_store));
         }
         let mut classes = Vec::new();
         for family in families {
-            self.waiting.unwatch(family, &self.asks);
+            self.waiting.unwatch(family, &self.demand_store);
             self.waiting.unwatched.push(family);
-            let Some(layout) = self.waiting.layout(family, &self.asks) else {
+            let Some(layout) = self.waiting.layout(family, &self.demand_store) else {
                 continue;
             };
             for block in layout.blocks() {
                 self.blocks.get_mut(block).settle(self.now);
             }
             let fit = |rows: &[i64]| fits(&self.blocks, layout, rows, self.fit_rule);
-            classes.extend(self.waiting.all_of(family, fit, &self.asks));
+            classes.extend(self.waiting.all_of(family, fit, &self.demand_store));
         }
         classes.sort_unstable();
         classes
@@ -182,8 +182,8 @@ impl State {
     pub(super) fn fits(&self, class: u32) -> bool {
         let class = self.waiting.class(class);
         class.is_some_and(|class| {
-            let parts = self.parts_of(class);
-            fits(&self.blocks, parts, parts.rows(), self.fit_rule)
+            let demands = self.demands_of(class);
+            fits(&self.blocks, demands, demands.rows(), self.fit_rule)
         })
     }
 
@@ -191,10 +191,10 @@ impl State {
     pub(super) fn fits_beside(&self, class: u32, reserves: &HashMap<u32, Vec<i128>>) -> bool {
         let class = self.waiting.class(class);
         class.is_some_and(|class| {
-            self.parts_of(class).iter().all(|part| {
-                let reserve = reserves.get(&part.block);
-                let block = self.blocks.get(part.block);
-                reserve.is_some_and(|reserve| block.fits_beside(part.asked, self.fit_rule, reserve))
+            self.demands_of(class).iter().all(|demand| {
+                let reserve = reserves.get(&demand.block);
+                let block = self.blocks.get(demand.block);
+                reserve.is_some_and(|reserve| block.fits_beside(demand.amounts, self.fit_rule, reserve))
             })
         })
     }
@@ -206,15 +206,15 @@ impl State {
             return false;
         };
         let family = class.family;
-        let parts = self.asks.get(class.ask);
+        let demands = self.demand_store.get(class.demands_id);
         if let Some(watch) = self.waiting.watched(family) {
             self.blocks
-                .get_mut(parts.block(watch.part as usize))
+                .get_mut(demands.block(watch.part as usize))
                 .settle(self.now);
-            if self.blocks.is_blocked(watch, parts, self.fit_rule) {
+            if self.blocks.is_blocked(watch, demands, self.fit_rule) {
                 return false;
             }
-            self.waiting.unwatch(family, &self.asks);
+            self.waiting.unwatch(family, &self.demand_store);
         }
         true
     }
@@ -222,22 +222,22 @@ impl State {
 
 impl Blocks {
     /// Whether what is watched keeps a claim waiting.
-    fn is_blocked(&self, watch: Watch, parts: Parts<'_>, fit_rule: FitRule) -> bool {
-        let part = parts.get(watch.part as usize);
-        let block = self.get(part.block);
+    fn is_blocked(&self, watch: Watch, demands: BlockDemands<'_>, fit_rule: FitRule) -> bool {
+        let demand = demands.get(watch.part as usize);
+        let block = self.get(demand.block);
         let coordinate = watch.coordinate as usize;
         match fit_rule {
             FitRule::EveryCoordinate => {
-                i128::from(part.asked[coordinate]) > block.accounts[coordinate].available
+                i128::from(demand.amounts[coordinate]) > block.accounts[coordinate].available
             }
-            FitRule::SomeOrder => block.lacking(part.asked, fit_rule).is_some(),
+            FitRule::SomeOrder => block.lacking(demand.amounts, fit_rule).is_some(),
         }
     }
 }
 
 /// Each part of a layout with its block's number, and what `rows` ask of it.
 fn each<'a>(
-    layout: Parts<'a>,
+    layout: BlockDemands<'a>,
     rows: &'a [i64],
     coordinates: usize,
 ) -> impl Iterator<Item = (u32, &'a [i64])> {
@@ -246,14 +246,14 @@ fn each<'a>(
 }
 
 /// Whether what `rows` ask fits all blocks.
-fn fits(blocks: &Blocks, layout: Parts<'_>, rows: &[i64], fit_rule: FitRule) -> bool {
-    let mut parts = each(layout, rows, layout.coordinates());
-    parts.all(|(block, asked)| blocks.get(block).lacking(asked, fit_rule).is_none())
+fn fits(blocks: &Blocks, layout: BlockDemands<'_>, rows: &[i64], fit_rule: FitRule) -> bool {
+    let mut demands = each(layout, rows, layout.coordinates());
+    demands.all(|(block, asked)| blocks.get(block).lacking(asked, fit_rule).is_none())
 }
 
 /// What keeps `rows` waiting; none if they fit all blocks. Of several, it is what lacks most: who would wait there for
 /// longest is looked at least often.
-fn blocking(blocks: &Blocks, layout: Parts<'_>, rows: &[i64], fit_rule: FitRule) -> Option<Watch> {
+fn blocking(blocks: &Blocks, layout: BlockDemands<'_>, rows: &[i64], fit_rule: FitRule) -> Option<Watch> {
     let mut most: Option<(f64, Watch)> = None;
     for (part, (block, asked)) in (0..).zip(each(layout, rows, layout.coordinates())) {
         let block = blocks.get(block);

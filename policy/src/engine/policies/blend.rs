@@ -8,7 +8,7 @@
 
 use std::collections::HashMap;
 
-use super::{Block, Cause, Decisions, Parts, PolicyContext, PolicyHooks, Shares, dpack::pack};
+use super::{Block, BlockDemands, Cause, Decisions, PolicyContext, PolicyHooks, Shares, dpack::pack};
 use crate::engine::order::dominant_shares;
 
 #[derive(Clone, Debug)]
@@ -23,8 +23,8 @@ impl PolicyHooks for Blend {
         Box::new(self.clone())
     }
 
-    fn shares(&self, parts: Parts<'_>, blocks: &[Block]) -> Shares {
-        dominant_shares(parts, blocks)
+    fn shares(&self, demands: BlockDemands<'_>, blocks: &[Block]) -> Shares {
+        dominant_shares(demands, blocks)
     }
 
     fn decide(&mut self, decisions: &mut Decisions<'_>, cause: &Cause) {
@@ -45,7 +45,7 @@ impl Blend {
     fn reserves(&self, context: PolicyContext<'_>, classes: &[u32]) -> HashMap<u32, Vec<i128>> {
         let rest = i128::from(1000_u16.saturating_sub(self.fairness));
         let classes = classes.iter().filter_map(|class| context.class(*class));
-        let blocks = classes.flat_map(|class| context.parts_of(class).blocks());
+        let blocks = classes.flat_map(|class| context.demands_of(class).blocks());
         let reserve = |block: u32| {
             let accounts = context.block(block).accounts.iter();
             let reserve = accounts.map(|account| account.available.max(0) * rest / 1000);

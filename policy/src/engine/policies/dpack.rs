@@ -17,7 +17,7 @@ use std::{
     collections::{BTreeSet, BinaryHeap, HashMap},
 };
 
-use super::{Block, Cause, Decisions, Part, PolicyContext, PolicyHooks};
+use super::{Block, BlockDemand, Cause, Decisions, PolicyContext, PolicyHooks};
 use crate::engine::{blocks::FitRule, order::compare_products, waiting::Class};
 use shelf::Shelf;
 
@@ -85,7 +85,7 @@ pub(super) fn pack(decisions: &mut Decisions<'_>, mut classes: Vec<u32>, recompu
             pass.prices.remove(&class);
             continue;
         }
-        pass.touched.extend(decisions.context().parts(claim).blocks());
+        pass.touched.extend(decisions.context().demands(claim).blocks());
         if decisions.grant(claim) {
             pass.push(decisions.context(), class);
         } else {
@@ -172,13 +172,13 @@ impl Pass {
 }
 
 fn price(context: PolicyContext<'_>, class: &Class, best: &HashMap<u32, Option<usize>>) -> Price {
-    let cost = context.parts_of(class).iter().map(|part| {
-        let block = context.block(part.block);
+    let cost = context.demands_of(class).iter().map(|demand| {
+        let block = context.block(demand.block);
         match context.fit_rule() {
-            FitRule::EveryCoordinate => (0..block.accounts.len()).map(|at| share(part, block, at)).sum(),
+            FitRule::EveryCoordinate => (0..block.accounts.len()).map(|at| share(demand, block, at)).sum(),
             FitRule::SomeOrder => {
-                let at = best.get(&part.block).copied().flatten();
-                at.map_or(0, |at| share(part, block, at))
+                let at = best.get(&demand.block).copied().flatten();
+                at.map_or(0, |at| share(demand, block, at))
             }
         }
     });
@@ -189,8 +189,8 @@ fn price(context: PolicyContext<'_>, class: &Class, best: &HashMap<u32, Option<u
 }
 
 /// What is asked over the capacity, in multiples of 2^-56.
-fn share(part: Part<'_>, block: &Block, coordinate: usize) -> u128 {
-    let asked = u128::from(part.asked[coordinate].unsigned_abs());
+fn share(demand: BlockDemand<'_>, block: &Block, coordinate: usize) -> u128 {
+    let asked = u128::from(demand.amounts[coordinate].unsigned_abs());
     let capacity = u128::from(block.accounts[coordinate].capacity.unsigned_abs());
     // 63 bits and 56 more.
     (asked << 56).checked_div(capacity).unwrap_or(0)

@@ -1,6 +1,6 @@
 //! Dominant Private Block Fairness: the smallest dominant share first (OSDI'21, Algorithms 1 to 3).
 
-use super::{Block, Cause, Decisions, Parts, PolicyHooks, Shares};
+use super::{Block, BlockDemands, Cause, Decisions, PolicyHooks, Shares};
 use crate::engine::order::dominant_shares;
 
 #[derive(Clone, Debug)]
@@ -11,8 +11,8 @@ impl PolicyHooks for Dpf {
         Box::new(self.clone())
     }
 
-    fn shares(&self, parts: Parts<'_>, blocks: &[Block]) -> Shares {
-        dominant_shares(parts, blocks)
+    fn shares(&self, demands: BlockDemands<'_>, blocks: &[Block]) -> Shares {
+        dominant_shares(demands, blocks)
     }
 
     fn decide(&mut self, decisions: &mut Decisions<'_>, cause: &Cause) {

@@ -29,14 +29,14 @@ impl PolicyHooks for Fcfs {
 
 /// The denial for the first block at which a claim does not fit.
 fn does_not_fit(context: PolicyContext<'_>, claim: u32) -> Option<Denial> {
-    context.parts(claim).iter().find_map(|part| {
-        let block = context.block(part.block);
-        let coordinate = block.lacks_least(part.asked, context.fit_rule())?;
+    context.demands(claim).iter().find_map(|demand| {
+        let block = context.block(demand.block);
+        let coordinate = block.lacks_least(demand.amounts, context.fit_rule())?;
         let unlocked = block.accounts.get(coordinate)?.available;
         Some(Denial::DoesNotFit {
             block: block.name.clone(),
             coordinate: u32::try_from(coordinate).unwrap_or(u32::MAX),
-            asked: part.asked.get(coordinate).copied()?,
+            asked: demand.amounts.get(coordinate).copied()?,
             // Below its capacity, and overdrawn by an amount beyond 64 bits at most.
             unlocked: i64::try_from(unlocked).unwrap_or(i64::MIN),
         })

@@ -14,9 +14,9 @@ mod round_robin;
 use std::fmt::Debug;
 
 use super::{
-    asks::{Part, Parts},
     blocks::Block,
     decisions::{By, Cause, Decisions, NextWake, PolicyContext, SetAside},
+    demands::{BlockDemand, BlockDemands},
     order::Shares,
 };
 use crate::{DatasetRules, Denial, Policy};
@@ -32,7 +32,7 @@ pub(super) trait PolicyHooks: Debug + Send + Sync {
 
     /// What claims that demand `parts` are ordered by: the smallest first share first, then the next. The priority goes
     /// before it, the arrival after it.
-    fn shares(&self, _parts: Parts<'_>, _blocks: &[Block]) -> Shares {
+    fn shares(&self, _parts: BlockDemands<'_>, _blocks: &[Block]) -> Shares {
         Shares::NONE
     }
 
@@ -42,21 +42,26 @@ pub(super) trait PolicyHooks: Debug + Send + Sync {
     }
 
     /// A claim has joined the queue. [`decide`](Self::decide) follows.
-    fn claim_joined(&mut self, _claim: u32, _parts: Parts<'_>) {}
+    fn claim_joined(&mut self, _claim: u32, _parts: BlockDemands<'_>) {}
 
     /// Decides after `cause`. Where it grants as much as it can, no claim that fits may be left.
     fn decide(&mut self, decisions: &mut Decisions<'_>, cause: &Cause);
 
     /// A claim ended that the policy did not grant or deny itself: it was withdrawn, its timeout is over, or it can never
     /// be granted any more. It may be one that never joined.
-    fn claim_left(&mut self, _claim: u32, _parts: Parts<'_>) {}
+    fn claim_left(&mut self, _claim: u32, _parts: BlockDemands<'_>) {}
 
     /// These `amounts` of a block, one for each coordinate, were allocated or consumed and are available again.
     fn budget_returned(&mut self, _block: u32, _amounts: &[i64]) {}
 
     /// What the policy holds back for a waiting claim at a part, at each coordinate; none if it holds nothing back for
     /// claims, so that what counts is what is available.
-    fn set_aside(&self, _context: PolicyContext<'_>, _claim: u32, _part: Part<'_>) -> Option<Vec<SetAside>> {
+    fn set_aside(
+        &self,
+        _context: PolicyContext<'_>,
+        _claim: u32,
+        _part: BlockDemand<'_>,
+    ) -> Option<Vec<SetAside>> {
         None
     }
 

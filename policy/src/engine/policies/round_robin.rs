@@ -12,7 +12,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Block, By, Cause, Decisions, NextWake, Part, Parts, PolicyContext, PolicyHooks, SetAside};
+use super::{
+    Block, BlockDemand, BlockDemands, By, Cause, Decisions, NextWake, PolicyContext, PolicyHooks, SetAside,
+};
 use crate::{Denial, Unlocking};
 
 #[derive(Clone, Debug)]
@@ -106,12 +108,12 @@ impl RoundRobin {
             }
         }
         for (claim, blocks) in lacking {
-            let parts = decisions.context().parts(claim);
-            let Some(block) = parts.blocks().find(|block| blocks.contains(block)) else {
+            let demands = decisions.context().demands(claim);
+            let Some(block) = demands.blocks().find(|block| blocks.contains(block)) else {
                 continue;
             };
             let block = decisions.context().block(block).name.clone();
-            self.claim_left(claim, parts);
+            self.claim_left(claim, demands);
             decisions.deny(claim, Denial::DividedUp { block });
         }
     }
@@ -135,21 +137,22 @@ impl PolicyHooks for RoundRobin {
     }
 
     fn denies_arrival(&self, context: PolicyContext<'_>, claim: u32) -> Option<Denial> {
-        let closed = context.parts(claim).iter().find(|part| {
-            let mut coordinates = (0..part.asked.len()).filter(|at| part.asked[*at] > 0);
+        let closed = context.demands(claim).iter().find(|demand| {
+            let mut coordinates = (0..demand.amounts.len()).filter(|at| demand.amounts[*at] > 0);
             coordinates.any(|at| {
-                self.pool(part.block, at).closed || self.by_clock && self.is_empty(context, part.block, at)
+                self.pool(demand.block, at).closed
+                    || self.by_clock && self.is_empty(context, demand.block, at)
             })
         });
-        closed.map(|part| Denial::DividedUp {
-            block: context.block(part.block).name.clone(),
+        closed.map(|demand| Denial::DividedUp {
+            block: context.block(demand.block).name.clone(),
         })
     }
 
-    fn claim_joined(&mut self, claim: u32, parts: Parts<'_>) {
+    fn claim_joined(&mut self, claim: u32, demands: BlockDemands<'_>) {
         let mut lacks = 0;
-        for part in parts.iter() {
-            let pools = part.asked.iter().zip(&mut self.pools[part.block as usize]);
+        for demand in demands.iter() {
+            let pools = demand.amounts.iter().zip(&mut self.pools[demand.block as usize]);
             for (need, pool) in pools.filter(|(need, _)| **need > 0) {
                 pool.lacking.push(Lacking { need: *need, claim });
                 lacks += 1;
@@ -163,13 +166,16 @@ impl PolicyHooks for RoundRobin {
         let mut emptied = BTreeSet::new();
         if let By::Arrival(claim) = cause.by {
             let context = decisions.context();
-            let parts = context.parts(claim);
-            blocks = parts.blocks().collect();
+            let demands = context.demands(claim);
+            blocks = demands.blocks().collect();
             if !self.by_clock {
-                for part in parts.iter().filter(|part| !cause.raised.contains(&part.block)) {
-                    for (at, asked) in part.asked.iter().enumerate() {
-                        if *asked > 0 && self.is_empty(context, part.block, at) {
-                            emptied.insert((part.block, at));
+                for demand in demands
+                    .iter()
+                    .filter(|demand| !cause.raised.contains(&demand.block))
+                {
+                    for (at, asked) in demand.amounts.iter().enumerate() {
+                        if *asked > 0 && self.is_empty(context, demand.block, at) {
+                            emptied.insert((demand.block, at));
                         }
                     }
                 }
@@ -190,7 +196,7 @@ impl PolicyHooks for RoundRobin {
             }
         }
         for claim in complete {
-            self.claim_left(claim, decisions.context().parts(claim));
+            self.claim_left(claim, decisions.context().demands(claim));
             decisions.grant(claim);
         }
         if self.by_clock {
@@ -208,9 +214,9 @@ impl PolicyHooks for RoundRobin {
         self.deny_lacking(decisions, &emptied);
     }
 
-    fn claim_left(&mut self, claim: u32, parts: Parts<'_>) {
+    fn claim_left(&mut self, claim: u32, demands: BlockDemands<'_>) {
         if self.claims.remove(&claim).is_some() {
-            for block in parts.blocks() {
+            for block in demands.blocks() {
                 for pool in &mut self.pools[block as usize] {
                     pool.is_stale = true;
                 }
@@ -227,11 +233,16 @@ impl PolicyHooks for RoundRobin {
     }
 
     /// What the claim has gathered.
-    fn set_aside(&self, context: PolicyContext<'_>, claim: u32, part: Part<'_>) -> Option<Vec<SetAside>> {
+    fn set_aside(
+        &self,
+        context: PolicyContext<'_>,
+        claim: u32,
+        demand: BlockDemand<'_>,
+    ) -> Option<Vec<SetAside>> {
         self.claims.get(&claim)?;
-        let block = context.settled_block(part.block);
-        let pools = self.pools[part.block as usize].iter().zip(&block.accounts);
-        let gathered = pools.zip(part.asked).map(|((pool, account), asked)| {
+        let block = context.settled_block(demand.block);
+        let pools = self.pools[demand.block as usize].iter().zip(&block.accounts);
+        let gathered = pools.zip(demand.amounts).map(|((pool, account), asked)| {
             let missing = pool.need(claim);
             let step = block
                 .schedule

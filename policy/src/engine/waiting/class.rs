@@ -5,7 +5,7 @@ use std::{cmp::Ordering, collections::BTreeSet};
 
 use super::{Slab, min_tree::EntryOrder};
 use crate::engine::{
-    asks::{Asks, Parts},
+    demands::{BlockDemands, DemandStore},
     order::Rank,
 };
 
@@ -13,7 +13,7 @@ use crate::engine::{
 pub(in crate::engine) struct Class {
     pub(in crate::engine) rank: Rank,
     /// What each of its claims asks.
-    pub(in crate::engine) ask: u32,
+    pub(in crate::engine) demands_id: u32,
     pub(in crate::engine) family: u32,
     pub(super) claims: ClaimSet,
     /// Whether it is kept where it hopes: not while it is new.
@@ -41,7 +41,7 @@ pub(super) struct Member {
 #[derive(Clone, Copy)]
 pub(super) struct Classes<'a> {
     pub(super) slab: &'a Slab<Class>,
-    pub(super) asks: &'a Asks,
+    pub(super) demand_store: &'a DemandStore,
 }
 
 impl Class {
@@ -119,9 +119,11 @@ impl ClaimSet {
 }
 
 impl<'a> Classes<'a> {
-    pub(super) fn parts(&self, number: u32) -> Parts<'a> {
+    pub(super) fn demands(&self, number: u32) -> BlockDemands<'a> {
         let class = self.slab.get(number);
-        class.map_or_else(Parts::default, |class| self.asks.get(class.ask))
+        class.map_or_else(BlockDemands::default, |class| {
+            self.demand_store.get(class.demands_id)
+        })
     }
 }
 
@@ -135,7 +137,7 @@ impl EntryOrder<Member> for Classes<'_> {
     }
 
     fn lower(&self, member: &Member, least: &mut [i64]) {
-        for (least, asked) in least.iter_mut().zip(self.parts(member.number).rows()) {
+        for (least, asked) in least.iter_mut().zip(self.demands(member.number).rows()) {
             *least = (*least).min(*asked);
         }
     }

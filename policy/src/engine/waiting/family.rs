@@ -11,7 +11,7 @@ use super::{
 #[derive(Clone, Debug)]
 pub(super) struct Family {
     /// What one of its classes asks, or asked: the blocks are those of all.
-    pub(super) ask: u32,
+    pub(super) demands_id: u32,
     /// None while it is in hand.
     pub(super) watch: Option<Watch>,
     members: Members,
@@ -34,9 +34,9 @@ enum Members {
 }
 
 impl Family {
-    pub(super) const fn new(ask: u32) -> Self {
+    pub(super) const fn new(demands_id: u32) -> Self {
         Self {
-            ask,
+            demands_id,
             watch: None,
             members: Members::None,
         }
@@ -55,7 +55,7 @@ impl Family {
         match &mut self.members {
             Members::None => self.members = Members::One(member.number),
             Members::One(only) => {
-                let mut tree = MinTree::new(classes.parts(member.number).rows().len());
+                let mut tree = MinTree::new(classes.demands(member.number).rows().len());
                 let other = classes.slab.get(*only).map(|class| class.member(*only));
                 for member in other.into_iter().chain([member]) {
                     tree.insert(member, &classes);
@@ -83,7 +83,7 @@ impl Family {
     pub(super) fn least<'a>(&'a mut self, classes: Classes<'a>) -> &'a [i64] {
         match &mut self.members {
             Members::None => &[],
-            Members::One(only) => classes.parts(*only).rows(),
+            Members::One(only) => classes.demands(*only).rows(),
             Members::Many(tree) => tree.least(&classes),
         }
     }
@@ -92,7 +92,7 @@ impl Family {
     pub(super) fn known_least<'a>(&'a self, classes: Classes<'a>) -> &'a [i64] {
         match &self.members {
             Members::None => &[],
-            Members::One(only) => classes.parts(*only).rows(),
+            Members::One(only) => classes.demands(*only).rows(),
             Members::Many(tree) => tree.known_least(),
         }
     }
@@ -101,7 +101,7 @@ impl Family {
     pub(super) fn first(&mut self, condition: impl Fn(&[i64]) -> bool, classes: Classes<'_>) -> Option<u32> {
         match &mut self.members {
             Members::None => None,
-            Members::One(only) => condition(classes.parts(*only).rows()).then_some(*only),
+            Members::One(only) => condition(classes.demands(*only).rows()).then_some(*only),
             Members::Many(tree) => tree.first(condition, &classes).map(|member| member.number),
         }
     }
@@ -110,7 +110,7 @@ impl Family {
     pub(super) fn all(&mut self, condition: impl Fn(&[i64]) -> bool, classes: Classes<'_>) -> Vec<u32> {
         match &mut self.members {
             Members::None => Vec::new(),
-            Members::One(only) => Vec::from_iter(condition(classes.parts(*only).rows()).then_some(*only)),
+            Members::One(only) => Vec::from_iter(condition(classes.demands(*only).rows()).then_some(*only)),
             Members::Many(tree) => {
                 let all = tree.all(condition, &classes).into_iter();
                 all.map(|member| member.number).collect()

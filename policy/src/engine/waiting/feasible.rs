@@ -15,8 +15,8 @@ use super::{
     min_tree::{EntryOrder, MinTree},
 };
 use crate::engine::{
-    asks::{Asks, Part},
     blocks::{Account, Block, FitRule},
+    demands::{BlockDemand, DemandStore},
 };
 
 /// The classes that entry at a block.
@@ -49,18 +49,18 @@ struct FeasibleOrder<'a> {
 
 impl FeasibleOrder<'_> {
     /// What is asked, and at which coordinate alone it counts (Renyi).
-    fn part(&self, entry: FeasibleEntry) -> (Part<'_>, usize) {
+    fn demand(&self, entry: FeasibleEntry) -> (BlockDemand<'_>, usize) {
         let cell = entry.cell as usize;
         let (part, order) = (cell / self.coordinates, cell % self.coordinates);
-        (self.classes.parts(entry.class).get(part), order)
+        (self.classes.demands(entry.class).get(part), order)
     }
 
     /// An order at which enough is left of the block. Under basic composition, none is chosen.
-    fn order_at(&self, part: Part<'_>, block: &Block) -> Option<usize> {
+    fn order_at(&self, demand: BlockDemand<'_>, block: &Block) -> Option<usize> {
         if self.fit_rule == FitRule::EveryCoordinate {
             return None;
         }
-        let mut pairs = part.asked.iter().zip(&block.accounts);
+        let mut pairs = demand.amounts.iter().zip(&block.accounts);
         pairs.position(|(asked, account)| account.capacity > 0 && i128::from(*asked) <= account.left())
     }
 }
@@ -71,8 +71,8 @@ impl EntryOrder<FeasibleEntry> for FeasibleOrder<'_> {
     }
 
     fn lower(&self, entry: &FeasibleEntry, least: &mut [i64]) {
-        let (part, order) = self.part(*entry);
-        for (at, (least, asked)) in least.iter_mut().zip(part.asked).enumerate() {
+        let (demand, order) = self.demand(*entry);
+        for (at, (least, asked)) in least.iter_mut().zip(demand.amounts).enumerate() {
             if self.fit_rule == FitRule::EveryCoordinate || at == order {
                 *least = (*least).min(-asked);
             }
@@ -94,8 +94,8 @@ impl FeasibleClasses {
         ordered.chain(self.recent.iter().copied())
     }
 
-    fn insert(&mut self, class: u32, part: Part<'_>) {
-        for (most, asked) in self.most.iter_mut().zip(part.asked) {
+    fn insert(&mut self, class: u32, demand: BlockDemand<'_>) {
+        for (most, asked) in self.most.iter_mut().zip(demand.amounts) {
             *most = (*most).max(*asked);
         }
         self.recent.push(class);
@@ -106,11 +106,11 @@ impl FeasibleClasses {
         self.most.fill(0);
         self.recent.sort_unstable();
         for class in self.recent.drain(..) {
-            let parts = by_class.classes.parts(class);
-            let Some(part) = parts.at(block.number) else {
+            let demands = by_class.classes.demands(class);
+            let Some(part) = demands.at(block.number) else {
                 continue;
             };
-            let order = by_class.order_at(parts.get(part), block);
+            let order = by_class.order_at(demands.get(part), block);
             // Who is hopeless already lacks wherever the block has any budget.
             let order = order.or_else(|| block.accounts.iter().position(|account| account.capacity > 0));
             let order = order.unwrap_or(0);
@@ -141,37 +141,42 @@ impl FeasibleClasses {
 
 impl Waiting {
     /// Lets a class entry, if it does not yet.
-    pub(in crate::engine) fn add_feasible(&mut self, number: u32, blocks: &[Block], asks: &Asks) {
+    pub(in crate::engine) fn add_feasible(
+        &mut self,
+        number: u32,
+        blocks: &[Block],
+        demand_store: &DemandStore,
+    ) {
         let Some(class) = self.classes.get_mut(number) else {
             return;
         };
         if std::mem::replace(&mut class.is_feasible_kept, true) {
             return;
         }
-        for part in asks.get(class.ask).iter() {
-            let (feasible, by_class) = self.feasible(part.block, asks);
+        for demand in demand_store.get(class.demands_id).iter() {
+            let (feasible, by_class) = self.feasible(demand.block, demand_store);
             if feasible.recent.len() == MAX_RECENT {
-                feasible.sort(&blocks[part.block as usize], &by_class);
+                feasible.sort(&blocks[demand.block as usize], &by_class);
             }
-            feasible.insert(number, part);
+            feasible.insert(number, demand);
         }
     }
 
-    pub(super) fn remove_feasible(&mut self, number: u32, asks: &Asks) {
+    pub(super) fn remove_feasible(&mut self, number: u32, demand_store: &DemandStore) {
         let Some(class) = self.classes.get_mut(number) else {
             return;
         };
         if std::mem::replace(&mut class.is_feasible_kept, false) {
-            for block in asks.get(class.ask).blocks() {
-                let (feasible, by_class) = self.feasible(block, asks);
+            for block in demand_store.get(class.demands_id).blocks() {
+                let (feasible, by_class) = self.feasible(block, demand_store);
                 feasible.remove(number, &by_class);
             }
         }
     }
 
     /// The classes that can never fit this block again, now that less is left of it.
-    pub(in crate::engine) fn infeasible(&mut self, block: &Block, asks: &Asks) -> Vec<u32> {
-        let (feasible, by_class) = self.feasible(block.number, asks);
+    pub(in crate::engine) fn infeasible(&mut self, block: &Block, demand_store: &DemandStore) -> Vec<u32> {
+        let (feasible, by_class) = self.feasible(block.number, demand_store);
         if feasible.may_be_infeasible(block, by_class.fit_rule) {
             feasible.sort(block, &by_class);
         }
@@ -182,7 +187,7 @@ impl Waiting {
         let mut infeasible = feasible.ordered.all(infeasible, &by_class);
         if by_class.fit_rule == FitRule::SomeOrder {
             infeasible.retain(|infeasible| {
-                let next = by_class.order_at(by_class.part(*infeasible).0, block);
+                let next = by_class.order_at(by_class.demand(*infeasible).0, block);
                 if let Some(order) = next {
                     let part = infeasible.cell as usize / by_class.coordinates;
                     feasible.ordered.remove(*infeasible, &by_class);
@@ -203,11 +208,11 @@ impl Waiting {
     fn feasible<'a>(
         &'a mut self,
         block: u32,
-        asks: &'a Asks,
+        demand_store: &'a DemandStore,
     ) -> (&'a mut FeasibleClasses, FeasibleOrder<'a>) {
         let classes = Classes {
             slab: &self.classes,
-            asks,
+            demand_store,
         };
         let by_class = FeasibleOrder {
             classes,
@@ -219,26 +224,26 @@ impl Waiting {
 
     /// The coordinates at which classes entry at a block, and what they ask there.
     #[cfg(test)]
-    pub(super) fn all_feasible(&self, block: &Block, asks: &Asks) -> Vec<(u32, usize, i64)> {
+    pub(super) fn all_feasible(&self, block: &Block, demand_store: &DemandStore) -> Vec<(u32, usize, i64)> {
         let mut copy = self.clone();
-        let (feasible, by_class) = copy.feasible(block.number, asks);
+        let (feasible, by_class) = copy.feasible(block.number, demand_store);
         for class in &feasible.recent {
-            let parts = by_class.classes.parts(*class);
-            let part = parts.get(parts.at(block.number).unwrap());
+            let demands = by_class.classes.demands(*class);
+            let demand = demands.get(demands.at(block.number).unwrap());
             assert!(
                 feasible
                     .most
                     .iter()
-                    .zip(part.asked)
+                    .zip(demand.amounts)
                     .all(|(most, asked)| most >= asked)
             );
         }
         feasible.sort(block, &by_class);
         let mut all = Vec::new();
         for entry in feasible.ordered.iter() {
-            let (part, order) = by_class.part(entry);
-            assert_eq!(part.block, block.number);
-            let asked = part.asked.iter().enumerate();
+            let (demand, order) = by_class.demand(entry);
+            assert_eq!(demand.block, block.number);
+            let asked = demand.amounts.iter().enumerate();
             let counted =
                 asked.filter(|(at, _)| by_class.fit_rule == FitRule::EveryCoordinate || *at == order);
             all.extend(counted.map(|(at, asked)| (entry.class, at, *asked)));

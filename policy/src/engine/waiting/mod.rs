@@ -26,8 +26,8 @@ use std::hash::{BuildHasher, RandomState};
 use hashbrown::HashTable;
 
 use super::{
-    asks::{Asks, Parts},
     blocks::FitRule,
+    demands::{BlockDemands, DemandStore},
     order::{Rank, Shares},
 };
 use crate::Weight;
@@ -102,52 +102,53 @@ impl Waiting {
         &mut self,
         claim: u32,
         (priority, weight): (i32, Weight),
-        ask: u32,
+        demands_id: u32,
         shares: impl FnOnce() -> Shares,
-        asks: &Asks,
+        demand_store: &DemandStore,
     ) -> u32 {
-        let key = (priority, weight, asks.get(ask));
+        let key = (priority, weight, demand_store.get(demands_id));
         let hash = self.hasher.hash_one(Some(key));
-        let same = |number: &u32| key_of(&self.classes, *number, asks).is_some_and(|other| other == key);
+        let same =
+            |number: &u32| key_of(&self.classes, *number, demand_store).is_some_and(|other| other == key);
         if let Some(number) = self.numbers.find(hash, same).copied() {
             let goes_first = self.class(number).and_then(Class::head) > Some(claim);
-            self.change_claims(number, goes_first, asks, |claims| claims.insert(claim));
+            self.change_claims(number, goes_first, demand_store, |claims| claims.insert(claim));
             return number;
         }
-        let family = self.family_for(ask, asks);
+        let family = self.family_for(demands_id, demand_store);
         let number = self.classes.add(Class {
             rank: Rank::new(priority, weight, shares()),
-            ask,
+            demands_id,
             family,
             claims: ClaimSet::One(claim),
             is_feasible_kept: false,
         });
         let (classes, hasher) = (&self.classes, &self.hasher);
-        let hash_of = |number: &u32| hasher.hash_one(key_of(classes, *number, asks));
+        let hash_of = |number: &u32| hasher.hash_one(key_of(classes, *number, demand_store));
         self.numbers.insert_unique(hash, number, hash_of);
-        self.change_family(number, true, asks);
+        self.change_family(number, true, demand_store);
         number
     }
 
     /// Takes a claim out of its class. Whether others are left.
-    pub(super) fn leave(&mut self, claim: u32, number: u32, asks: &Asks) -> bool {
+    pub(super) fn leave(&mut self, claim: u32, number: u32, demand_store: &DemandStore) -> bool {
         let Some(class) = self.class(number) else {
             return false;
         };
         if class.size() > 1 {
             let goes_first = class.head() == Some(claim);
-            self.change_claims(number, goes_first, asks, |claims| claims.remove(claim));
+            self.change_claims(number, goes_first, demand_store, |claims| claims.remove(claim));
             return true;
         }
-        self.remove_class(number, asks);
+        self.remove_class(number, demand_store);
         false
     }
 
     /// Takes all claims out of a class, and gives them by arrival.
-    pub(super) fn remove_class(&mut self, number: u32, asks: &Asks) -> Vec<u32> {
-        self.remove_feasible(number, asks);
-        self.change_family(number, false, asks);
-        let hash = self.hasher.hash_one(key_of(&self.classes, number, asks));
+    pub(super) fn remove_class(&mut self, number: u32, demand_store: &DemandStore) -> Vec<u32> {
+        self.remove_feasible(number, demand_store);
+        self.change_family(number, false, demand_store);
+        let hash = self.hasher.hash_one(key_of(&self.classes, number, demand_store));
         if let Ok(entry) = self.numbers.find_entry(hash, |other| *other == number) {
             entry.remove();
         }
@@ -156,32 +157,46 @@ impl Waiting {
     }
 
     /// Changes the claims of a class. If it changes which goes first of them, it changes where the class stands.
-    fn change_claims(&mut self, number: u32, first: bool, asks: &Asks, change: impl FnOnce(&mut ClaimSet)) {
+    fn change_claims(
+        &mut self,
+        number: u32,
+        first: bool,
+        demand_store: &DemandStore,
+        change: impl FnOnce(&mut ClaimSet),
+    ) {
         let watch = if first {
-            self.unwatch_for(number, asks)
+            self.unwatch_for(number, demand_store)
         } else {
             None
         };
         if first {
-            self.change_members(number, false, asks);
+            self.change_members(number, false, demand_store);
         }
         if let Some(class) = self.classes.get_mut(number) {
             change(&mut class.claims);
         }
         if first {
-            self.change_members(number, true, asks);
+            self.change_members(number, true, demand_store);
         }
         if let Some((watch, class)) = watch.zip(self.class(number)) {
             let family = class.family;
-            self.watch(family, watch, asks);
+            self.watch(family, watch, demand_store);
         }
     }
 }
 
 /// What a class is.
-fn key_of<'a>(classes: &Slab<Class>, number: u32, asks: &'a Asks) -> Option<(i32, Weight, Parts<'a>)> {
+fn key_of<'a>(
+    classes: &Slab<Class>,
+    number: u32,
+    demand_store: &'a DemandStore,
+) -> Option<(i32, Weight, BlockDemands<'a>)> {
     let class = classes.get(number)?;
-    Some((class.rank.priority, class.rank.weight, asks.get(class.ask)))
+    Some((
+        class.rank.priority,
+        class.rank.weight,
+        demand_store.get(class.demands_id),
+    ))
 }
 
 /// What the tests of the engine look at.
@@ -203,14 +218,17 @@ impl Waiting {
     }
 
     /// The block that a class watches, and at which coordinates.
-    pub(super) fn watched_by(&self, class: u32, asks: &Asks) -> (u32, Vec<usize>) {
+    pub(super) fn watched_by(&self, class: u32, demand_store: &DemandStore) -> (u32, Vec<usize>) {
         let family = self.families.get(self.class(class).unwrap().family).unwrap();
         let watch = family.watch.unwrap();
         let coordinates = match self.fit_rule {
             FitRule::EveryCoordinate => vec![watch.coordinate as usize],
             FitRule::SomeOrder => (0..self.coordinates).collect(),
         };
-        (asks.get(family.ask).block(watch.part as usize), coordinates)
+        (
+            demand_store.get(family.demands_id).block(watch.part as usize),
+            coordinates,
+        )
     }
 
     /// The blocks and coordinates at which a class entries.
@@ -218,11 +236,13 @@ impl Waiting {
         &self,
         class: u32,
         blocks: &[super::blocks::Block],
-        asks: &Asks,
+        demand_store: &DemandStore,
     ) -> Vec<(u32, usize)> {
-        let asked = asks.get(self.class(class).unwrap().ask).blocks();
+        let asked = demand_store.get(self.class(class).unwrap().demands_id).blocks();
         let entries = asked.flat_map(|block| {
-            let entries = self.all_feasible(&blocks[block as usize], asks).into_iter();
+            let entries = self
+                .all_feasible(&blocks[block as usize], demand_store)
+                .into_iter();
             entries
                 .filter(move |entry| entry.0 == class)
                 .map(move |entry| (block, entry.1))
@@ -233,24 +253,26 @@ impl Waiting {
     pub(super) fn all_kept(
         &self,
         blocks: &[super::blocks::Block],
-        asks: &Asks,
+        demand_store: &DemandStore,
     ) -> Vec<(u32, &'static str, usize, i64, u32)> {
         let mut kept = Vec::new();
         for block in (0..).take(self.at_blocks.len()) {
             let mut copy = self.clone();
             let families = self.at_blocks[block as usize].watching.iter();
-            for class in families.flat_map(|family| copy.all_of(family.number, |_| true, asks)) {
-                let (watched, coordinates) = self.watched_by(class, asks);
+            for class in families.flat_map(|family| copy.all_of(family.number, |_| true, demand_store)) {
+                let (watched, coordinates) = self.watched_by(class, demand_store);
                 assert_eq!(watched, block);
-                let parts = asks.get(self.class(class).unwrap().ask);
-                let asked = parts.get(parts.at(block).unwrap()).asked;
+                let demands = demand_store.get(self.class(class).unwrap().demands_id);
+                let asked = demands.get(demands.at(block).unwrap()).amounts;
                 kept.extend(
                     coordinates
                         .into_iter()
                         .map(|at| (block, "watching", at, asked[at], class)),
                 );
             }
-            let entries = self.all_feasible(&blocks[block as usize], asks).into_iter();
+            let entries = self
+                .all_feasible(&blocks[block as usize], demand_store)
+                .into_iter();
             kept.extend(entries.map(|(class, at, asked)| (block, "feasible", at, asked, class)));
         }
         kept.sort_unstable();

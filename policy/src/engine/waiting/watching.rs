@@ -9,8 +9,8 @@ use super::{
     min_tree::{EntryOrder, MinTree, NO_AMOUNT},
 };
 use crate::engine::{
-    asks::{Asks, Parts},
     blocks::{Block, FitRule},
+    demands::{BlockDemands, DemandStore},
 };
 
 /// The order of the families that watch a block, by their first classes, and the least that each asks there: at the
@@ -23,28 +23,34 @@ struct Watchers<'a> {
 
 impl Waiting {
     /// The family that a class joins which asks this, new if there is none.
-    pub(super) fn family_for(&mut self, ask: u32, asks: &Asks) -> u32 {
-        let layout = asks.get(ask).layout();
+    pub(super) fn family_for(&mut self, demands_id: u32, demand_store: &DemandStore) -> u32 {
+        let layout = demand_store.get(demands_id).layout();
         let families = &self.families;
-        let layout_of = |number: u32| families.get(number).map(|family| asks.get(family.ask).layout());
+        let layout_of = |number: u32| {
+            families
+                .get(number)
+                .map(|family| demand_store.get(family.demands_id).layout())
+        };
         let hash = self.hasher.hash_one(&layout);
         let same = |number: &u32| layout_of(*number).is_some_and(|other| other == layout);
         if let Some(number) = self.joined.find(hash, same) {
             return *number;
         }
-        let number = self.families.add(Family::new(ask));
+        let number = self.families.add(Family::new(demands_id));
         let families = &self.families;
         let hash_of = |number: &u32| {
             let family = families.get(*number);
-            family.map_or(0, |family| self.hasher.hash_one(asks.get(family.ask).layout()))
+            family.map_or(0, |family| {
+                self.hasher.hash_one(demand_store.get(family.demands_id).layout())
+            })
         };
         self.joined.insert_unique(hash, number, hash_of);
         number
     }
 
-    fn end_family(&mut self, number: u32, asks: &Asks) {
+    fn end_family(&mut self, number: u32, demand_store: &DemandStore) {
         if let Some(family) = self.families.take(number) {
-            let hash = self.hasher.hash_one(asks.get(family.ask).layout());
+            let hash = self.hasher.hash_one(demand_store.get(family.demands_id).layout());
             if let Ok(entry) = self.joined.find_entry(hash, |other| *other == number) {
                 entry.remove();
             }
@@ -52,25 +58,31 @@ impl Waiting {
     }
 
     /// What the classes of a family ask, but for how much.
-    pub(in crate::engine) fn layout<'a>(&self, family: u32, asks: &'a Asks) -> Option<Parts<'a>> {
-        self.families.get(family).map(|family| asks.get(family.ask))
+    pub(in crate::engine) fn layout<'a>(
+        &self,
+        family: u32,
+        demand_store: &'a DemandStore,
+    ) -> Option<BlockDemands<'a>> {
+        self.families
+            .get(family)
+            .map(|family| demand_store.get(family.demands_id))
     }
 
     /// Adds a class to its family, or takes it away. A family that has no other ends with it.
-    pub(super) fn change_family(&mut self, class: u32, add: bool, asks: &Asks) {
+    pub(super) fn change_family(&mut self, class: u32, add: bool, demand_store: &DemandStore) {
         let Some(number) = self.class(class).map(|class| class.family) else {
             return;
         };
-        let watch = self.unwatch_for(class, asks);
-        self.change_members(class, add, asks);
+        let watch = self.unwatch_for(class, demand_store);
+        self.change_members(class, add, demand_store);
         if self.head(number).is_none() {
-            self.end_family(number, asks);
+            self.end_family(number, demand_store);
         } else if let Some(watch) = watch {
-            self.watch(number, watch, asks);
+            self.watch(number, watch, demand_store);
         }
     }
 
-    pub(super) fn change_members(&mut self, number: u32, add: bool, asks: &Asks) {
+    pub(super) fn change_members(&mut self, number: u32, add: bool, demand_store: &DemandStore) {
         let Some(class) = self.classes.get(number) else {
             return;
         };
@@ -79,7 +91,7 @@ impl Waiting {
         };
         let classes = Classes {
             slab: &self.classes,
-            asks,
+            demand_store,
         };
         if add {
             family.insert(class.member(number), classes);
@@ -89,13 +101,13 @@ impl Waiting {
     }
 
     /// Takes a class's family in hand if where it stands may change with the class. What it watched, then.
-    pub(super) fn unwatch_for(&mut self, number: u32, asks: &Asks) -> Option<Watch> {
+    pub(super) fn unwatch_for(&mut self, number: u32, demand_store: &DemandStore) -> Option<Watch> {
         let class = self.classes.get(number)?;
         let family = self.families.get_mut(class.family)?;
         let watch = family.watch?;
         let classes = Classes {
             slab: &self.classes,
-            asks,
+            demand_store,
         };
         let head = family
             .head()
@@ -104,10 +116,10 @@ impl Waiting {
             head == number || classes.compare(&class.member(number), &member).is_lt()
         });
         if !goes_first {
-            let parts = asks.get(class.ask);
-            let row = parts.row_of(watch.part as usize) * self.coordinates;
+            let demands = demand_store.get(class.demands_id);
+            let row = demands.row_of(watch.part as usize) * self.coordinates;
             let least = &family.least(classes)[row..][..self.coordinates];
-            let mut pairs = parts.rows()[row..].iter().zip(least).enumerate();
+            let mut pairs = demands.rows()[row..].iter().zip(least).enumerate();
             let asks_least = pairs.any(|(at, (asked, least))| {
                 (self.fit_rule == FitRule::SomeOrder || at == watch.coordinate as usize) && asked <= least
             });
@@ -116,34 +128,34 @@ impl Waiting {
             }
         }
         let family = class.family;
-        self.unwatch(family, asks);
+        self.unwatch(family, demand_store);
         Some(watch)
     }
 
     /// Lets a family in hand watch the block of a part, at which no class of it fits (basic composition: at this
     /// coordinate).
-    pub(in crate::engine) fn watch(&mut self, number: u32, watch: Watch, asks: &Asks) {
+    pub(in crate::engine) fn watch(&mut self, number: u32, watch: Watch, demand_store: &DemandStore) {
         let Some(family) = self.families.get_mut(number) else {
             return;
         };
         // Lets it be exact, and stay so: what changes it takes the family in hand.
         family.least(Classes {
             slab: &self.classes,
-            asks,
+            demand_store,
         });
         family.watch = Some(watch);
-        self.change_watch(number, true, asks);
+        self.change_watch(number, true, demand_store);
     }
 
     /// Takes a family in hand.
-    pub(in crate::engine) fn unwatch(&mut self, number: u32, asks: &Asks) {
-        self.change_watch(number, false, asks);
+    pub(in crate::engine) fn unwatch(&mut self, number: u32, demand_store: &DemandStore) {
+        self.change_watch(number, false, demand_store);
         if let Some(family) = self.families.get_mut(number) {
             family.watch = None;
         }
     }
 
-    fn change_watch(&mut self, number: u32, add: bool, asks: &Asks) {
+    fn change_watch(&mut self, number: u32, add: bool, demand_store: &DemandStore) {
         let Some(family) = self.families.get(number) else {
             return;
         };
@@ -151,9 +163,9 @@ impl Waiting {
         let Some((watch, head)) = family.watch.zip(head) else {
             return;
         };
-        let block = asks.get(family.ask).block(watch.part as usize);
+        let block = demand_store.get(family.demands_id).block(watch.part as usize);
         let watcher = head.member(number);
-        let (watching, watchers) = self.at(block, asks);
+        let (watching, watchers) = self.at(block, demand_store);
         if add {
             watching.insert(watcher, &watchers);
         } else {
@@ -172,18 +184,23 @@ impl Waiting {
         &mut self,
         number: u32,
         block: &Block,
-        asks: &Asks,
+        demand_store: &DemandStore,
     ) -> Option<u32> {
         let fit_rule = self.fit_rule;
-        let (watching, watchers) = self.at(number, asks);
+        let (watching, watchers) = self.at(number, demand_store);
         let first = watching.first(|row| is_unblocked(row, block, fit_rule), &watchers);
         first.map(|family| family.number)
     }
 
     /// All of them.
-    pub(in crate::engine) fn all_unblocked(&mut self, number: u32, block: &Block, asks: &Asks) -> Vec<u32> {
+    pub(in crate::engine) fn all_unblocked(
+        &mut self,
+        number: u32,
+        block: &Block,
+        demand_store: &DemandStore,
+    ) -> Vec<u32> {
         let fit_rule = self.fit_rule;
-        let (watching, watchers) = self.at(number, asks);
+        let (watching, watchers) = self.at(number, demand_store);
         let all = watching.all(|row| is_unblocked(row, block, fit_rule), &watchers);
         all.into_iter().map(|family| family.number).collect()
     }
@@ -192,18 +209,22 @@ impl Waiting {
     pub(in crate::engine) fn least_watched<'a>(
         &'a mut self,
         number: u32,
-        asks: &'a Asks,
+        demand_store: &'a DemandStore,
     ) -> impl Iterator<Item = (usize, i64)> + 'a {
-        let (watching, watchers) = self.at(number, asks);
+        let (watching, watchers) = self.at(number, demand_store);
         let least = watching.least(&watchers).iter().enumerate();
         let least = least.filter(|(_, amount)| **amount != NO_AMOUNT);
         least.map(|(at, amount)| (at, amount + i64::MAX))
     }
 
-    fn at<'a>(&'a mut self, block: u32, asks: &'a Asks) -> (&'a mut MinTree<Member>, Watchers<'a>) {
+    fn at<'a>(
+        &'a mut self,
+        block: u32,
+        demand_store: &'a DemandStore,
+    ) -> (&'a mut MinTree<Member>, Watchers<'a>) {
         let classes = Classes {
             slab: &self.classes,
-            asks,
+            demand_store,
         };
         let watchers = Watchers {
             classes,
@@ -219,10 +240,14 @@ impl Waiting {
     }
 
     /// The least that a family's classes ask, row by row.
-    pub(in crate::engine) fn least<'a>(&'a mut self, number: u32, asks: &'a Asks) -> &'a [i64] {
+    pub(in crate::engine) fn least<'a>(
+        &'a mut self,
+        number: u32,
+        demand_store: &'a DemandStore,
+    ) -> &'a [i64] {
         let classes = Classes {
             slab: &self.classes,
-            asks,
+            demand_store,
         };
         let family = self.families.get_mut(number);
         family.map_or(&[], |family| family.least(classes))
@@ -233,11 +258,11 @@ impl Waiting {
         &mut self,
         number: u32,
         condition: impl Fn(&[i64]) -> bool,
-        asks: &Asks,
+        demand_store: &DemandStore,
     ) -> Option<u32> {
         let classes = Classes {
             slab: &self.classes,
-            asks,
+            demand_store,
         };
         self.families.get_mut(number)?.first(condition, classes)
     }
@@ -247,11 +272,11 @@ impl Waiting {
         &mut self,
         number: u32,
         condition: impl Fn(&[i64]) -> bool,
-        asks: &Asks,
+        demand_store: &DemandStore,
     ) -> Vec<u32> {
         let classes = Classes {
             slab: &self.classes,
-            asks,
+            demand_store,
         };
         let family = self.families.get_mut(number);
         family.map_or_else(Vec::new, |family| family.all(condition, classes))
@@ -261,23 +286,23 @@ impl Waiting {
     pub(in crate::engine) fn split(
         &mut self,
         number: u32,
-        stays: impl Fn(Parts<'_>) -> bool,
-        asks: &Asks,
+        stays: impl Fn(BlockDemands<'_>) -> bool,
+        demand_store: &DemandStore,
     ) -> Option<u32> {
-        let ask = self.families.get(number)?.ask;
-        let members = self.all_of(number, |_| true, asks).into_iter();
+        let demands_id = self.families.get(number)?.demands_id;
+        let members = self.all_of(number, |_| true, demand_store).into_iter();
         let leaving = members.filter(|class| {
             let class = self.classes.get(*class);
-            class.is_some_and(|class| !stays(asks.get(class.ask)))
+            class.is_some_and(|class| !stays(demand_store.get(class.demands_id)))
         });
         let leaving: Vec<u32> = leaving.collect();
-        let new = self.families.add(Family::new(ask));
+        let new = self.families.add(Family::new(demands_id));
         for class in leaving {
-            self.change_members(class, false, asks);
+            self.change_members(class, false, demand_store);
             if let Some(class) = self.classes.get_mut(class) {
                 class.family = new;
             }
-            self.change_members(class, true, asks);
+            self.change_members(class, true, demand_store);
         }
         Some(new)
     }
@@ -308,7 +333,11 @@ impl EntryOrder<Member> for Watchers<'_> {
             return;
         };
         let Some(watch) = family.watch else { return };
-        let row = self.classes.asks.get(family.ask).row_of(watch.part as usize);
+        let row = self
+            .classes
+            .demand_store
+            .get(family.demands_id)
+            .row_of(watch.part as usize);
         let asked = &family.known_least(self.classes)[row * least.len()..][..least.len()];
         let counted = match self.fit_rule {
             FitRule::EveryCoordinate => watch.coordinate as usize..watch.coordinate as usize + 1,

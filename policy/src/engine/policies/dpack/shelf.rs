@@ -31,10 +31,16 @@ impl Shelf {
         let mut at_block: HashMap<u32, BTreeSet<u32>> = HashMap::new();
         for number in classes {
             let class = context.class(*number);
-            for part in class.into_iter().flat_map(|class| context.parts_of(class).iter()) {
+            for demand in class
+                .into_iter()
+                .flat_map(|class| context.demands_of(class).iter())
+            {
                 // Those that have just come are not in the index yet.
-                let waiting = || context.classes_at(part.block).collect();
-                at_block.entry(part.block).or_insert_with(waiting).insert(*number);
+                let waiting = || context.classes_at(demand.block).collect();
+                at_block
+                    .entry(demand.block)
+                    .or_insert_with(waiting)
+                    .insert(*number);
             }
         }
         let shelf = |(block, classes)| match context.fit_rule() {
@@ -47,8 +53,8 @@ impl Shelf {
     fn new(context: PolicyContext<'_>, block: u32, classes: &BTreeSet<u32>) -> Self {
         let asking = classes.iter().filter_map(|number| {
             let class = context.class(*number)?;
-            let parts = context.parts_of(class);
-            Some((parts.get(parts.at(block)?).asked, class.weight(), *number))
+            let demands = context.demands_of(class);
+            Some((demands.get(demands.at(block)?).amounts, class.weight(), *number))
         });
         let asking: Vec<(&[i64], u32, u32)> = asking.collect();
         let coordinates = 0..context.block(block).accounts.len();

@@ -6,7 +6,7 @@ use crate::Budget;
 
 /// What was asked, by number.
 #[derive(Clone, Debug)]
-pub(super) struct Asks {
+pub(super) struct DemandStore {
     coordinates: usize,
     /// Of each: how many parts and how many demands it has; what each demand asks (its row); with several demands, where
     /// the parts of each end; the blocks of the parts, two to a word.
@@ -15,7 +15,7 @@ pub(super) struct Asks {
 
 /// What one claim asks of each of its blocks, in the order of its demands.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Parts<'a> {
+pub(super) struct BlockDemands<'a> {
     length: usize,
     coordinates: usize,
     rows: &'a [i64],
@@ -25,15 +25,15 @@ pub(super) struct Parts<'a> {
 
 /// What a claim asks of one of its blocks.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Part<'a> {
+pub(super) struct BlockDemand<'a> {
     pub(super) block: u32,
     /// At each coordinate.
-    pub(super) asked: &'a [i64],
+    pub(super) amounts: &'a [i64],
 }
 
 const HALF: u32 = u32::BITS;
 
-impl Asks {
+impl DemandStore {
     pub(super) const fn new(coordinates: usize) -> Self {
         Self {
             coordinates,
@@ -68,12 +68,12 @@ impl Asks {
         Some(number)
     }
 
-    pub(super) fn get(&self, number: u32) -> Parts<'_> {
+    pub(super) fn get(&self, number: u32) -> BlockDemands<'_> {
         let words = &self.words[number as usize..];
         let (length, demands) = (half(words[0], 0) as usize, half(words[0], 1) as usize);
         let (rows, rest) = words[1..].split_at(demands * self.coordinates);
         let (ends, rest) = rest.split_at(if demands > 1 { demands } else { 0 });
-        Parts {
+        BlockDemands {
             length,
             coordinates: self.coordinates,
             rows,
@@ -83,7 +83,7 @@ impl Asks {
     }
 }
 
-impl<'a> Parts<'a> {
+impl<'a> BlockDemands<'a> {
     pub(super) const fn len(&self) -> usize {
         self.length
     }
@@ -100,14 +100,14 @@ impl<'a> Parts<'a> {
         (0..self.length).map(move |part| self.block(part))
     }
 
-    pub(super) fn get(&self, part: usize) -> Part<'a> {
-        Part {
+    pub(super) fn get(&self, part: usize) -> BlockDemand<'a> {
+        BlockDemand {
             block: self.block(part),
-            asked: self.row(self.row_of(part)),
+            amounts: self.row(self.row_of(part)),
         }
     }
 
-    pub(super) fn iter(self) -> impl Iterator<Item = Part<'a>> + 'a {
+    pub(super) fn iter(self) -> impl Iterator<Item = BlockDemand<'a>> + 'a {
         (0..self.length).map(move |part| self.get(part))
     }
 
@@ -132,7 +132,7 @@ impl<'a> Parts<'a> {
     }
 
     /// The blocks of each demand, and what it asks.
-    pub(super) fn demands(self) -> impl Iterator<Item = (impl Iterator<Item = u32> + 'a, &'a [i64])> + 'a {
+    pub(super) fn grouped(self) -> impl Iterator<Item = (impl Iterator<Item = u32> + 'a, &'a [i64])> + 'a {
         let rows = self.rows.len().checked_div(self.coordinates).unwrap_or(0);
         (0..rows).map(move |row| {
             let end = |row: usize| self.ends.get(row).and_then(|end| usize::try_from(*end).ok());
@@ -148,13 +148,13 @@ impl<'a> Parts<'a> {
     }
 }
 
-impl PartialEq for Parts<'_> {
+impl PartialEq for BlockDemands<'_> {
     fn eq(&self, other: &Self) -> bool {
         self.layout() == other.layout() && self.rows == other.rows
     }
 }
 
-impl Hash for Parts<'_> {
+impl Hash for BlockDemands<'_> {
     fn hash<H: Hasher>(&self, state: &mut H) {
         (self.rows, self.layout()).hash(state);
     }
@@ -186,7 +186,7 @@ mod tests {
         fn what_was_asked_is_found_again(
             all in vec(vec((vec(any::<u32>(), 0..6), [0_i64..9, 0_i64..9]), 0..4), 1..20),
         ) {
-            let mut asks = Asks::new(2);
+            let mut demand_store = DemandStore::new(2);
             let budgets = |demands: &[(Vec<u32>, [i64; 2])]| -> Vec<Budget> {
                 demands.iter().map(|(_, units)| Budget::new(units.to_vec()).unwrap()).collect()
             };
@@ -195,23 +195,23 @@ mod tests {
             for (demands, budgets) in all.iter().zip(&budgets) {
                 let demands = demands.iter().zip(budgets);
                 let demands: Vec<_> = demands.map(|((blocks, _), budget)| (blocks.clone(), budget)).collect();
-                numbers.push(asks.add(&demands).unwrap());
+                numbers.push(demand_store.add(&demands).unwrap());
             }
             for (demands, number) in all.iter().zip(numbers) {
-                let parts = asks.get(number);
+                let parts = demand_store.get(number);
                 let expected: Vec<(u32, &[i64])> = demands
                     .iter()
                     .flat_map(|(blocks, units)| blocks.iter().map(move |block| (*block, units.as_slice())))
                     .collect();
-                let found: Vec<(u32, &[i64])> = parts.iter().map(|part| (part.block, part.asked)).collect();
+                let found: Vec<(u32, &[i64])> = parts.iter().map(|part| (part.block, part.amounts)).collect();
                 prop_assert_eq!(&found, &expected);
                 prop_assert_eq!(parts.len(), expected.len());
                 for (part, (block, _)) in expected.iter().enumerate() {
                     prop_assert_eq!(parts.at(*block), expected.iter().position(|(other, _)| other == block));
-                    prop_assert_eq!(parts.get(part).asked, &parts.rows()[parts.row_of(part) * 2..][..2]);
+                    prop_assert_eq!(parts.get(part).amounts, &parts.rows()[parts.row_of(part) * 2..][..2]);
                 }
                 let found: Vec<(Vec<u32>, Vec<i64>)> =
-                    parts.demands().map(|(blocks, asked)| (blocks.collect(), asked.to_vec())).collect();
+                    parts.grouped().map(|(blocks, asked)| (blocks.collect(), asked.to_vec())).collect();
                 let expected: Vec<(Vec<u32>, Vec<i64>)> =
                     demands.iter().map(|(blocks, units)| (blocks.clone(), units.to_vec())).collect();
                 prop_assert_eq!(found, expected);
