@@ -10,7 +10,7 @@
 //! All numbers are integers: an ask over a capacity is rounded down to a multiple of 2^-56, and sums and comparisons of
 //! those are exact.
 
-mod shelf;
+mod packing;
 
 use std::{
     cmp::{Ordering, Reverse},
@@ -19,7 +19,7 @@ use std::{
 
 use super::{Block, BlockDemand, Cause, Decisions, PolicyContext, PolicyHooks};
 use crate::engine::{blocks::FitRule, order::compare_products, waiting::Class};
-use shelf::Shelf;
+use packing::PackingList;
 
 #[derive(Clone, Debug)]
 pub(super) struct Dpack {
@@ -38,8 +38,8 @@ impl PolicyHooks for Dpack {
 
     fn ahead(&self, context: PolicyContext<'_>, claim: u32, class: u32) -> Option<usize> {
         let numbers: Vec<u32> = context.classes().map(|(number, _)| number).collect();
-        let shelves = Shelf::of(context, &numbers).into_iter();
-        let best = shelves.map(|(block, shelf)| (block, shelf.best_order(context, block)));
+        let lists = PackingList::of(context, &numbers).into_iter();
+        let best = lists.map(|(block, list)| (block, list.best_order(context, block)));
         let best = best.collect();
         let standing = |class: &Class| (Reverse(class.priority()), price(context, class, &best));
         let mine = standing(context.class(class)?);
@@ -56,7 +56,7 @@ struct Price {
 
 /// What the claims that may still be granted cost, as far as it was worked out.
 struct Pass {
-    shelves: HashMap<u32, Shelf>,
+    lists: HashMap<u32, PackingList>,
     /// Each block's best order.
     best: HashMap<u32, Option<usize>>,
     /// Of each class that may still fit.
@@ -101,17 +101,17 @@ pub(super) fn pack(decisions: &mut Decisions<'_>, mut classes: Vec<u32>, recompu
 
 impl Pass {
     fn new(context: PolicyContext<'_>, classes: &[u32]) -> Self {
-        let shelves = match classes {
+        let lists = match classes {
             // Nothing is chosen, so nothing has to be worked out.
             [_] => HashMap::new(),
-            _ => Shelf::of(context, classes),
+            _ => PackingList::of(context, classes),
         };
-        let best = shelves
+        let best = lists
             .iter()
-            .map(|(block, shelf)| (*block, shelf.best_order(context, *block)));
+            .map(|(block, list)| (*block, list.best_order(context, *block)));
         let mut pass = Self {
             best: best.collect(),
-            shelves,
+            lists,
             prices: HashMap::new(),
             queue: BinaryHeap::new(),
             touched: BTreeSet::new(),
@@ -150,7 +150,7 @@ impl Pass {
     fn work_out(&mut self, context: PolicyContext<'_>) {
         let mut changed = BTreeSet::new();
         for block in std::mem::take(&mut self.touched) {
-            let Some(waiting) = self.shelves.get(&block) else {
+            let Some(waiting) = self.lists.get(&block) else {
                 continue;
             };
             let best = waiting.best_order(context, block);

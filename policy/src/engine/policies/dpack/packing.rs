@@ -10,7 +10,7 @@ use crate::engine::{
 
 /// All that wait for a block, whether they fit or not.
 #[derive(Debug, Default)]
-pub(super) struct Shelf {
+pub(super) struct PackingList {
     /// At each coordinate, in the order in which they are packed; none under basic composition, where nothing is chosen.
     coordinates: Vec<Vec<Item>>,
 }
@@ -25,7 +25,7 @@ struct Item {
     least: i64,
 }
 
-impl Shelf {
+impl PackingList {
     /// All that waits for the blocks that `classes` ask for, by block.
     pub(super) fn of(context: PolicyContext<'_>, classes: &[u32]) -> HashMap<u32, Self> {
         let mut at_block: HashMap<u32, BTreeSet<u32>> = HashMap::new();
@@ -43,11 +43,11 @@ impl Shelf {
                     .insert(*number);
             }
         }
-        let shelf = |(block, classes)| match context.fit_rule() {
+        let list = |(block, classes)| match context.fit_rule() {
             FitRule::EveryCoordinate => (block, Self::default()),
             FitRule::SomeOrder => (block, Self::new(context, block, &classes)),
         };
-        at_block.into_iter().map(shelf).collect()
+        at_block.into_iter().map(list).collect()
     }
 
     fn new(context: PolicyContext<'_>, block: u32, classes: &BTreeSet<u32>) -> Self {
