@@ -14,7 +14,7 @@ use super::{
 
 impl Engine {
     /// Why a waiting claim waits.
-    pub(super) fn why(&self, number: u32) -> Explanation {
+    pub(super) fn explanation(&self, number: u32) -> Explanation {
         let claim = self.state.claims.get(number);
         let demands = self.state.demands(number);
         let unmatched = (!claim.matched).then(|| {
@@ -39,7 +39,7 @@ impl Engine {
     }
 
     /// What each block has for a waiting claim, and the claim's place in the order.
-    pub(super) fn stands(&self, number: u32) -> Standing {
+    pub(super) fn standing_of(&self, number: u32) -> Standing {
         let needs = self.state.demands(number).iter().flat_map(|demand| {
             let set_aside = self.set_aside(number, demand);
             set_aside.map_or_else(

@@ -232,7 +232,7 @@ impl Engine {
     #[must_use]
     pub fn explain(&self, claim: &ClaimId) -> Option<Explanation> {
         let number = self.state.claims.number(claim)?;
-        (self.state.claims.get(number).phase == Phase::Waiting).then(|| self.why(number))
+        (self.state.claims.get(number).phase == Phase::Waiting).then(|| self.explanation(number))
     }
 
     /// What each block has for a waiting claim, and the claim's place in the order; none for any other. Changes nothing.
@@ -240,7 +240,7 @@ impl Engine {
     #[must_use]
     pub fn standing(&self, claim: &ClaimId) -> Option<Standing> {
         let number = self.state.claims.number(claim)?;
-        (self.state.claims.get(number).phase == Phase::Waiting).then(|| self.stands(number))
+        (self.state.claims.get(number).phase == Phase::Waiting).then(|| self.standing_of(number))
     }
 
     /// What would come of `event` if it happened now. Changes nothing: it happens to a copy, so it costs as much as
