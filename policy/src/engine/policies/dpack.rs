@@ -41,7 +41,7 @@ impl PolicyHooks for Dpack {
         let lists = PackingList::of(context, &numbers).into_iter();
         let best = lists.map(|(block, list)| (block, list.best_order(context, block)));
         let best = best.collect();
-        let standing = |class: &Class| (Reverse(class.priority()), price(context, class, &best));
+        let standing = |class: &Class| (Reverse(class.priority()), efficiency(context, class, &best));
         let mine = standing(context.class(class)?);
         Some(context.count_ahead(claim, |other| standing(other).cmp(&mine)))
     }
@@ -49,7 +49,7 @@ impl PolicyHooks for Dpack {
 
 /// What a grant costs, and what it is worth. The least goes first.
 #[derive(Clone, Copy, Debug)]
-struct Price {
+struct Efficiency {
     cost: u128,
     weight: u32,
 }
@@ -60,15 +60,15 @@ struct Pass {
     /// Each block's best order.
     best: HashMap<u32, Option<usize>>,
     /// Of each class that may still fit.
-    prices: HashMap<u32, Price>,
-    /// The best first. A class whose price has changed is there again, and its old place does not count.
+    efficiencies: HashMap<u32, Efficiency>,
+    /// The best first. A class whose efficiency has changed is there again, and its old place does not count.
     queue: BinaryHeap<Candidate>,
     /// Blocks of what was granted since costs were worked out.
     touched: BTreeSet<u32>,
 }
 
 /// A class, ordered by the claim of it that goes first.
-type Candidate = Reverse<(Reverse<i32>, Price, u32, u32)>;
+type Candidate = Reverse<(Reverse<i32>, Efficiency, u32, u32)>;
 
 /// Grants those of `classes` that fit, the most efficient first; costs are worked out anew after so many grants.
 pub(super) fn pack(decisions: &mut Decisions<'_>, mut classes: Vec<u32>, recompute_after: u32) {
@@ -82,19 +82,19 @@ pub(super) fn pack(decisions: &mut Decisions<'_>, mut classes: Vec<u32>, recompu
     while let Some((claim, class)) = pass.next(decisions.context()) {
         // Within a pass budgets only fall: what does not fit now is not looked at again.
         if !decisions.context().fits(class) {
-            pass.prices.remove(&class);
+            pass.efficiencies.remove(&class);
             continue;
         }
         pass.touched.extend(decisions.context().demands(claim).blocks());
         if decisions.grant(claim) {
             pass.push(decisions.context(), class);
         } else {
-            pass.prices.remove(&class);
+            pass.efficiencies.remove(&class);
         }
         granted += 1;
         if granted == recompute_after {
             granted = 0;
-            pass.work_out(decisions.context());
+            pass.recompute(decisions.context());
         }
     }
 }
@@ -112,13 +112,14 @@ impl Pass {
         let mut pass = Self {
             best: best.collect(),
             lists,
-            prices: HashMap::new(),
+            efficiencies: HashMap::new(),
             queue: BinaryHeap::new(),
             touched: BTreeSet::new(),
         };
         for number in classes {
             if let Some(class) = context.class(*number) {
-                pass.prices.insert(*number, price(context, class, &pass.best));
+                pass.efficiencies
+                    .insert(*number, efficiency(context, class, &pass.best));
                 pass.push(context, *number);
             }
         }
@@ -127,19 +128,19 @@ impl Pass {
 
     fn push(&mut self, context: PolicyContext<'_>, number: u32) {
         let class = context.class(number);
-        if let (Some(class), Some(price)) = (class, self.prices.get(&number))
+        if let (Some(class), Some(efficiency)) = (class, self.efficiencies.get(&number))
             && let Some(head) = class.head()
         {
             self.queue
-                .push(Reverse((Reverse(class.priority()), *price, head, number)));
+                .push(Reverse((Reverse(class.priority()), *efficiency, head, number)));
         }
     }
 
     /// The claim that goes first, and its class.
     fn next(&mut self, context: PolicyContext<'_>) -> Option<(u32, u32)> {
-        while let Some(Reverse((_, price, claim, number))) = self.queue.pop() {
+        while let Some(Reverse((_, efficiency, claim, number))) = self.queue.pop() {
             let head = context.class(number).and_then(Class::head);
-            if head == Some(claim) && self.prices.get(&number) == Some(&price) {
+            if head == Some(claim) && self.efficiencies.get(&number) == Some(&efficiency) {
                 return Some((claim, number));
             }
         }
@@ -147,7 +148,7 @@ impl Pass {
     }
 
     /// Works costs out anew. They change where a block's best order does, and that where something was granted.
-    fn work_out(&mut self, context: PolicyContext<'_>) {
+    fn recompute(&mut self, context: PolicyContext<'_>) {
         let mut changed = BTreeSet::new();
         for block in std::mem::take(&mut self.touched) {
             let Some(waiting) = self.lists.get(&block) else {
@@ -159,11 +160,11 @@ impl Pass {
             }
         }
         for number in changed {
-            if self.prices.contains_key(&number)
+            if self.efficiencies.contains_key(&number)
                 && let Some(class) = context.class(number)
             {
-                let price = price(context, class, &self.best);
-                if self.prices.insert(number, price) != Some(price) {
+                let efficiency = efficiency(context, class, &self.best);
+                if self.efficiencies.insert(number, efficiency) != Some(efficiency) {
                     self.push(context, number);
                 }
             }
@@ -171,7 +172,7 @@ impl Pass {
     }
 }
 
-fn price(context: PolicyContext<'_>, class: &Class, best: &HashMap<u32, Option<usize>>) -> Price {
+fn efficiency(context: PolicyContext<'_>, class: &Class, best: &HashMap<u32, Option<usize>>) -> Efficiency {
     let cost = context.demands_of(class).iter().map(|demand| {
         let block = context.block(demand.block);
         match context.fit_rule() {
@@ -182,7 +183,7 @@ fn price(context: PolicyContext<'_>, class: &Class, best: &HashMap<u32, Option<u
             }
         }
     });
-    Price {
+    Efficiency {
         cost: cost.fold(0, u128::saturating_add),
         weight: class.weight(),
     }
@@ -196,22 +197,22 @@ fn share(demand: BlockDemand<'_>, block: &Block, coordinate: usize) -> u128 {
     (asked << 56).checked_div(capacity).unwrap_or(0)
 }
 
-impl Ord for Price {
+impl Ord for Efficiency {
     fn cmp(&self, other: &Self) -> Ordering {
         compare_products((self.cost, other.weight), (other.cost, self.weight))
     }
 }
 
-impl PartialOrd for Price {
+impl PartialOrd for Efficiency {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl PartialEq for Price {
+impl PartialEq for Efficiency {
     fn eq(&self, other: &Self) -> bool {
         self.cmp(other) == Ordering::Equal
     }
 }
 
-impl Eq for Price {}
+impl Eq for Efficiency {}
