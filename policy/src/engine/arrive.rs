@@ -1,4 +1,4 @@
-//! Blocks and claims come, and blocks go.
+//! Blocks are added and retired; claims arrive, and are matched with more blocks.
 
 use std::collections::HashSet;
 
@@ -21,7 +21,7 @@ impl Engine {
             if !block.retired {
                 return Err(Refusal::BlockExists(name.clone()));
             }
-            // Nobody waits for a block that is gone, so there is nothing to grant.
+            // No claim waits for a retired block, so there is nothing to grant.
             block.retired = false;
         } else {
             let unlocking = self.state.rules.unlocking;
@@ -108,7 +108,7 @@ impl Engine {
         Ok(records)
     }
 
-    /// Lets a claim unlock and compete for its blocks, if these are enough.
+    /// Lets a claim unlock budget and join the queue, if it has enough blocks.
     fn compete(&mut self, number: u32, records: &mut Vec<Record>) {
         let claim = self.state.claims.get(number);
         let (demands_id, terms) = (claim.demands_id, *self.state.claims.terms(claim));
@@ -170,7 +170,7 @@ impl Engine {
 }
 
 impl State {
-    /// The numbers of the blocks of each demand, and what it asks.
+    /// The numbers of the blocks of each demand, and its budget.
     fn check_demands<'a>(
         &self,
         name: &ClaimId,

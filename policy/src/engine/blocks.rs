@@ -1,29 +1,32 @@
-//! The books of the blocks. Amounts only ever move between the four columns of an account, so each account always
-//! sums up to its capacity.
+//! The blocks of a dataset and their accounts, and whether a demand fits a block.
 //!
-//! Balances can't overflow: each claim moves at most 2^63 at a coordinate of a block, there are at most 2^32 claims,
-//! and a balance has 127 bits.
+//! A block has one account for each coordinate. Amounts move between the four states of an account (locked, available,
+//! allocated, consumed), so their sum is always the capacity. Every operation on a block costs one pass over its
+//! coordinates.
+//!
+//! The amounts cannot overflow: each claim moves at most 2^63 at a coordinate of a block, there are at most 2^32 claims, and
+//! an amount has 127 bits.
 
 use std::collections::HashMap;
 
 use super::{BlockState, Refusal, unlocking::UnlockSchedule};
-use crate::{BlockId, Budget, Composition, Time, Unlocking};
+use crate::{BlockId, Budget, Composition, Time, Unlocking, budget::saturate};
 
-/// At how many coordinates a demand has to fit a block.
+/// At which coordinates a demand has to fit a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FitRule {
-    /// At all of them (basic composition).
+    /// At each of them (basic composition).
     EveryCoordinate,
-    /// At one at which the block has any budget at all (Renyi: any order gives the guarantee).
+    /// At one of those at which the block has any capacity (Renyi composition, where any order gives the guarantee).
     SomeOrder,
 }
 
-/// One coordinate of a block.
+/// A block's budget at one coordinate, in that coordinate's unit.
 #[derive(Clone, Debug)]
 pub(super) struct Account {
     pub(super) capacity: i64,
     pub(super) locked: i128,
-    /// Below 0 where a Renyi order is overdrawn.
+    /// Below 0 at a Renyi order at which more is granted than is unlocked.
     pub(super) available: i128,
     pub(super) allocated: i128,
     pub(super) consumed: i128,
@@ -37,28 +40,37 @@ pub(super) struct Block {
     pub(super) accounts: Box<[Account]>,
     pub(super) arrivals: u64,
     pub(super) retired: bool,
-    /// The clock's steps may lag behind the time: a block is [settled](Self::settle) before it is looked at.
+    /// Steps of the clock may be due that were not taken: [`settle`](Self::settle) takes them before a block is read.
     pub(super) schedule: UnlockSchedule,
 }
 
-/// All blocks, by name and by number.
+/// All blocks, by name (a hash map) and by number (a vector), in the order in which they were added.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Blocks {
     numbers: HashMap<BlockId, u32>,
     list: Vec<Block>,
 }
 
-/// From where to where an amount moves.
+/// A move of an amount between two states of an account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Move {
-    /// From unlocked to allocated.
+    /// From available to allocated.
     Grant,
     /// From allocated to consumed.
     Consume,
-    /// From allocated to unlocked.
+    /// From allocated to available.
     Release,
-    /// From consumed to unlocked.
+    /// From consumed to available.
     Return,
+}
+
+/// A coordinate at which a block is short of what a demand needs.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Shortfall<'a> {
+    pub(super) coordinate: u32,
+    pub(super) account: &'a Account,
+    /// What the demand needs there.
+    pub(super) amount: i64,
 }
 
 impl FitRule {
@@ -71,9 +83,20 @@ impl FitRule {
 }
 
 impl Account {
-    /// What can still ever be unlocked, or is already and not consumed.
+    /// All that is not consumed.
     pub(super) fn left(&self) -> i128 {
         i128::from(self.capacity) - self.consumed
+    }
+
+    /// [`left`](Self::left) for a message. It is at most the capacity, and is reported as `i64::MIN` where an order is
+    /// overdrawn beyond 64 bits.
+    pub(super) fn reported_left(&self) -> i64 {
+        saturate(self.left())
+    }
+
+    /// What is available, for a message: saturated as [`reported_left`](Self::reported_left) is.
+    pub(super) fn reported_available(&self) -> i64 {
+        saturate(self.available)
     }
 
     fn shift(&mut self, amount: i64, direction: Move) {
@@ -116,15 +139,16 @@ impl Block {
         block
     }
 
-    /// Takes the clock's steps until `now`.
+    /// Unlocks what the clock has unlocked until `now`.
     pub(super) fn settle(&mut self, now: Time) {
         if self.schedule.settle(now) {
             self.unlock();
         }
     }
 
-    /// Counts an arrival. Whether it unlocked a step.
+    /// Counts an arrival of a claim. Returns whether it unlocked a step.
     pub(super) fn arrive(&mut self) -> bool {
+        // A count of claims, of which there are at most 2^32, never gets there.
         self.arrivals = self.arrivals.saturating_add(1);
         let steps = self.schedule.arrive();
         if steps {
@@ -141,99 +165,111 @@ impl Block {
         }
     }
 
-    /// A coordinate at which `asked` is more than what is unlocked and that keeps it from fitting; none if it fits.
-    pub(super) fn lacking(&self, asked: &[i64], fit_rule: FitRule) -> Option<usize> {
-        let mut pairs = asked.iter().zip(&self.accounts);
+    /// A coordinate that keeps `amounts` from fitting what is available: the first that lacks (basic composition), or 0
+    /// (Renyi, where every order lacks). None if they fit.
+    pub(super) fn lacking(&self, amounts: &[i64], fit_rule: FitRule) -> Option<u32> {
+        let mut pairs = amounts.iter().zip(&self.accounts);
         match fit_rule {
             FitRule::EveryCoordinate => {
-                pairs.position(|(asked, account)| i128::from(*asked) > account.available)
+                let mut numbered = (0..).zip(pairs);
+                let lacks = numbered.find(|(_, (amount, account))| i128::from(**amount) > account.available);
+                lacks.map(|(coordinate, _)| coordinate)
             }
             FitRule::SomeOrder => {
-                let fits = pairs
-                    .any(|(asked, account)| account.capacity > 0 && i128::from(*asked) <= account.available);
+                let fits = pairs.any(|(amount, account)| {
+                    account.capacity > 0 && i128::from(*amount) <= account.available
+                });
                 if fits { None } else { Some(0) }
             }
         }
     }
 
-    /// How far `asked` is from fitting, as a part of the capacity. A guess: no decision depends on it.
-    #[expect(clippy::cast_precision_loss, reason = "a guess")]
-    pub(super) fn lack(&self, asked: &[i64], fit_rule: FitRule) -> f64 {
-        let pairs = asked.iter().zip(&self.accounts);
+    fn shortfalls<'a>(&'a self, amounts: &'a [i64]) -> impl Iterator<Item = Shortfall<'a>> + 'a {
+        let pairs = (0..).zip(amounts.iter().zip(&self.accounts));
+        pairs.map(|(coordinate, (amount, account))| Shortfall {
+            coordinate,
+            account,
+            amount: *amount,
+        })
+    }
+
+    /// How far `amounts` are from fitting, as a fraction of the capacity. An estimate: no decision depends on it.
+    #[expect(clippy::cast_precision_loss, reason = "an estimate")]
+    pub(super) fn lack(&self, amounts: &[i64], fit_rule: FitRule) -> f64 {
+        let pairs = amounts.iter().zip(&self.accounts);
         let lacks = pairs
-            .map(|(asked, account)| (*asked as f64 - account.available as f64) / account.capacity as f64);
+            .map(|(amount, account)| (*amount as f64 - account.available as f64) / account.capacity as f64);
         match fit_rule {
             FitRule::EveryCoordinate => lacks.fold(0.0, f64::max),
             FitRule::SomeOrder => lacks.fold(f64::INFINITY, f64::min),
         }
     }
 
-    /// Whether `asked` fits and leaves `reserve`.
-    pub(super) fn fits_beside(&self, asked: &[i64], fit_rule: FitRule, reserve: &[i128]) -> bool {
-        let mut pairs = asked.iter().zip(&self.accounts).zip(reserve);
+    /// Whether `amounts` fit what is available and leave `reserve` of it.
+    pub(super) fn fits_beside(&self, amounts: &[i64], fit_rule: FitRule, reserve: &[i128]) -> bool {
+        let mut pairs = amounts.iter().zip(&self.accounts).zip(reserve);
         let enough =
-            |asked: i64, account: &Account, reserve: i128| i128::from(asked) <= account.available - reserve;
+            |amount: i64, account: &Account, reserve: i128| i128::from(amount) <= account.available - reserve;
         match fit_rule {
             FitRule::EveryCoordinate => {
-                pairs.all(|((asked, account), reserve)| enough(*asked, account, *reserve))
+                pairs.all(|((amount, account), reserve)| enough(*amount, account, *reserve))
             }
-            FitRule::SomeOrder => pairs
-                .any(|((asked, account), reserve)| account.capacity > 0 && enough(*asked, account, *reserve)),
+            FitRule::SomeOrder => pairs.any(|((amount, account), reserve)| {
+                account.capacity > 0 && enough(*amount, account, *reserve)
+            }),
         }
     }
 
-    /// The coordinate that lacks least of those at which the block has any budget (Renyi), or the first that lacks; none
-    /// if `asked` fits.
-    pub(super) fn lacks_least(&self, asked: &[i64], fit_rule: FitRule) -> Option<usize> {
-        let first = self.lacking(asked, fit_rule)?;
-        let pairs = asked.iter().zip(&self.accounts).enumerate();
+    /// Why `amounts` do not fit what is available: the first coordinate that lacks (basic composition), or the order that
+    /// lacks least of those at which the block has any capacity (Renyi). None if they fit.
+    pub(super) fn lacks_least<'a>(&'a self, amounts: &'a [i64], fit_rule: FitRule) -> Option<Shortfall<'a>> {
+        let first = self.lacking(amounts, fit_rule)?;
+        let mut lacks = self.shortfalls(amounts);
         match fit_rule {
-            FitRule::EveryCoordinate => Some(first),
-            FitRule::SomeOrder => pairs
-                .filter(|(_, (_, account))| account.capacity > 0)
-                .min_by_key(|(_, (asked, account))| i128::from(**asked) - account.available)
-                .map(|(at, _)| at),
+            FitRule::EveryCoordinate => lacks.find(|lack| lack.coordinate == first),
+            FitRule::SomeOrder => lacks
+                .filter(|lack| lack.account.capacity > 0)
+                .min_by_key(|lack| i128::from(lack.amount) - lack.account.available),
         }
     }
 
-    /// The coordinate that shows that `asked` can never fit any more; none if it still can.
-    pub(super) fn never(&self, asked: &[i64], fit_rule: FitRule) -> Option<usize> {
-        let excess = || {
-            let pairs = asked.iter().zip(&self.accounts).enumerate();
-            pairs.map(|(at, (asked, account))| (at, account, i128::from(*asked) - account.left()))
-        };
+    /// Why `amounts` can never fit again: too little of the block is not consumed. Of several orders, the one that is
+    /// short by least. None if they still can.
+    pub(super) fn never<'a>(&'a self, amounts: &'a [i64], fit_rule: FitRule) -> Option<Shortfall<'a>> {
+        let excess = |lack: &Shortfall<'_>| i128::from(lack.amount) - lack.account.left();
         match fit_rule {
-            FitRule::EveryCoordinate => excess().find_map(|(at, _, excess)| (excess > 0).then_some(at)),
+            FitRule::EveryCoordinate => self.shortfalls(amounts).find(|lack| excess(lack) > 0),
             FitRule::SomeOrder => {
-                let least = excess()
-                    .filter(|(_, account, _)| account.capacity > 0)
-                    .min_by_key(|(_, _, excess)| *excess);
-                match least {
-                    Some((_, _, excess)) if excess <= 0 => None,
-                    Some((at, _, _)) => Some(at),
-                    None => Some(0),
+                let usable = self.shortfalls(amounts).filter(|lack| lack.account.capacity > 0);
+                match usable.min_by_key(excess) {
+                    Some(least) if excess(&least) <= 0 => None,
+                    Some(least) => Some(least),
+                    None => self.shortfalls(amounts).next(),
                 }
             }
         }
     }
 
-    /// The step that unlocks enough for `asked` at a coordinate, if nobody takes any; none if there is no such step.
-    pub(super) fn step_for(&self, coordinate: usize, asked: i64, fit_rule: FitRule) -> Option<u64> {
+    /// The step that makes enough for `amount` available at a coordinate, if nothing else is granted; none if there is no such
+    /// step.
+    pub(super) fn step_for(&self, coordinate: usize, amount: i64, fit_rule: FitRule) -> Option<u64> {
         let account = self.accounts.get(coordinate)?;
         if fit_rule == FitRule::SomeOrder && account.capacity == 0 {
             return None;
         }
         let so_far = i128::from(account.capacity) - account.locked;
-        let missing = i128::from(asked) - account.available;
+        let missing = i128::from(amount) - account.available;
         self.schedule.step_for(account.capacity, so_far + missing)
     }
 
+    /// Moves `amounts`, one for each coordinate.
     pub(super) fn shift(&mut self, amounts: &[i64], direction: Move) {
         for (account, amount) in self.accounts.iter_mut().zip(amounts) {
             account.shift(*amount, direction);
         }
     }
 
+    /// The block as users see it, as of `now`.
     pub(super) fn state(&self, now: Time) -> BlockState {
         let mut settled = self.clone();
         settled.settle(now);

@@ -1,5 +1,7 @@
-//! The claims: as they arrived, what became of them, and how much of each was consumed and released. They are kept for
-//! ever, and so they are small.
+//! All claims that ever arrived: what each arrival said, what became of it, and how much was consumed and released.
+//!
+//! Claims are kept for the life of the engine and may be millions, so each is small. They are found by number in a vector,
+//! and by name in a hash table of numbers.
 
 use std::{
     collections::HashMap,
@@ -17,21 +19,21 @@ use crate::{Budget, ClaimId, Denial, Span, Time, Weight};
 #[derive(Clone, Debug)]
 pub(super) struct Claim {
     pub(super) name: ClaimId,
-    /// All that it demands.
+    /// The number of its demands in the [`DemandStore`].
     pub(super) demands_id: u32,
     terms: u32,
     pub(super) arrived: Time,
-    /// Unless it waits.
+    /// When it was decided; of no meaning while it waits.
     decided: Time,
     outcome: Outcome,
-    /// Where its demands stand while it waits and is matched.
+    /// The class of equal claims that it is in, while it waits and is matched.
     pub(super) class: Option<u32>,
     pub(super) phase: Phase,
-    /// Whether it demands enough blocks to compete for them.
+    /// Whether it has as many blocks as it needs.
     pub(super) matched: bool,
 }
 
-/// What an arrival says besides its demands. Most claims share it with others.
+/// What an arrival says besides its demands. Most claims have the same terms as others, so each is kept once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Terms {
     pub(super) min_blocks: u32,
@@ -40,15 +42,15 @@ pub(super) struct Terms {
     pub(super) weight: Weight,
 }
 
-/// What became of a claim that was decided.
+/// What became of a claim, besides its phase.
 #[derive(Clone, Debug)]
 enum Outcome {
-    /// It waits, or nothing was spent.
+    /// Nothing: it waits, or ended without a grant, or all of its grant is still allocated.
     Open,
     Denied(Box<Denial>),
-    /// All of it.
+    /// All of it was consumed.
     Consumed,
-    /// All of it.
+    /// All of it was released.
     Released,
     InPart(Box<InPart>),
 }
@@ -59,21 +61,21 @@ struct InPart {
     released: Totals,
 }
 
-/// How much of what a claim asked, at each coordinate of each part.
+/// How much of a claim's demands was consumed, or released, in all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) enum Totals {
     #[default]
     Nothing,
     Everything,
-    /// All coordinates of the first part, then of the second, ...
+    /// An amount for each coordinate of its first block, then of the second, and so on.
     Partly(Box<[i64]>),
 }
 
-/// All claims, by name and by number. Numbers are the order of arrival.
+/// All claims, by name and by number. Claims are numbered from 0 as they arrive.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Claims {
     list: Vec<Claim>,
-    /// By name.
+    /// The numbers of claims, by name.
     numbers: HashTable<u32>,
     hasher: RandomState,
     terms: Vec<Terms>,
@@ -102,15 +104,14 @@ impl Totals {
         Budget::from_computed(amounts)
     }
 
-    /// `self` and `increase`, which is laid out the same way.
+    /// The sum of `self` and `increase`, which has an amount for each coordinate of each block.
     fn and(&self, increase: &[i64], demands: BlockDemands<'_>) -> Self {
         let asked = || demands.iter().flat_map(|demand| demand.amounts);
         let before = demands.iter().enumerate().flat_map(|(at, demand)| {
             (0..demand.amounts.len()).map(move |coordinate| self.of(at, demand.amounts, coordinate))
         });
-        let sums = before
-            .zip(increase)
-            .map(|(before, more)| before.saturating_add(*more));
+        // At most what is demanded: an increase is never more than what is allocated.
+        let sums = before.zip(increase).map(|(before, more)| before + *more);
         let sums: Box<[i64]> = sums.collect();
         if sums.iter().eq(asked()) {
             Self::Everything
@@ -145,7 +146,7 @@ impl Claim {
     pub(super) fn consumed(&self) -> &Totals {
         match &self.outcome {
             Outcome::Consumed => &Totals::Everything,
-            Outcome::InPart(spent) => &spent.consumed,
+            Outcome::InPart(in_part) => &in_part.consumed,
             _ => &Totals::Nothing,
         }
     }
@@ -153,12 +154,12 @@ impl Claim {
     pub(super) fn released(&self) -> &Totals {
         match &self.outcome {
             Outcome::Released => &Totals::Everything,
-            Outcome::InPart(spent) => &spent.released,
+            Outcome::InPart(in_part) => &in_part.released,
             _ => &Totals::Nothing,
         }
     }
 
-    /// What it asks of each of its blocks. Nothing while it matches too few.
+    /// What it demands of each of its blocks. Empty while it matches too few.
     pub(super) fn demands<'a>(&self, demand_store: &'a DemandStore) -> BlockDemands<'a> {
         if self.matched {
             demand_store.get(self.demands_id)
@@ -167,14 +168,14 @@ impl Claim {
         }
     }
 
-    /// What is still allocated at a coordinate of a part, once it is granted.
+    /// The amount that is still allocated at a coordinate of a part, once it is granted.
     pub(super) fn allocated(&self, part: usize, asked: &[i64], coordinate: usize) -> i64 {
         asked[coordinate]
             - self.consumed().of(part, asked, coordinate)
             - self.released().of(part, asked, coordinate)
     }
 
-    /// Everything that is still allocated, part by part.
+    /// All amounts that are still allocated, block by block.
     pub(super) fn all_allocated(&self, demands: BlockDemands<'_>) -> Vec<i64> {
         let all = demands.iter().enumerate().flat_map(|(at, demand)| {
             (0..demand.amounts.len()).map(move |coordinate| self.allocated(at, demand.amounts, coordinate))
@@ -182,7 +183,7 @@ impl Claim {
         all.collect()
     }
 
-    /// Moves `increase` of what is allocated to what was consumed or released. Whether nothing is left allocated.
+    /// Counts `increase` of what is allocated as consumed or released. Returns whether nothing is left allocated.
     pub(super) fn add_to_totals(
         &mut self,
         increase: &[i64],
@@ -215,7 +216,7 @@ impl Claim {
         ended
     }
 
-    /// Nothing of it was spent after all.
+    /// Counts all of it as released, also what was consumed.
     pub(super) fn undo(&mut self) {
         self.outcome = Outcome::Released;
         self.phase = Phase::Released;
@@ -257,7 +258,7 @@ impl Claims {
 
     pub(super) fn add(&mut self, number: u32, name: ClaimId, demands_id: u32, terms: Terms, arrived: Time) {
         let next = self.terms.len();
-        // There are never more of them than claims.
+        // There are at most as many terms as claims, which are numbered with 32 bits.
         let next = u32::try_from(next).unwrap_or(u32::MAX);
         let known = *self.known_terms.entry(terms).or_insert(next);
         if known == next {

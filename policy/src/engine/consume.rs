@@ -1,4 +1,5 @@
-//! What was granted is consumed, released, or returned.
+//! The end of a claim after its grant: consumed, released, withdrawn, or returned because what it was consumed for never
+//! ran. Each costs a look at the claim's blocks, and what the policy then decides.
 
 use super::{
     Engine, Phase, Refusal,
@@ -49,7 +50,7 @@ impl Engine {
         }
     }
 
-    /// All of the claim returns, what was consumed and what is still allocated.
+    /// Returns all of the claim's budget, both consumed and allocated.
     pub(super) fn never_ran(&mut self, name: &ClaimId) -> Result<Vec<Record>, Refusal> {
         let number = self.state.number_of(name)?;
         let claim = self.state.claims.get(number);
@@ -92,7 +93,8 @@ impl Engine {
         records
     }
 
-    /// Moves a checked increase in the books and in the claim. Whether nothing of the claim is left allocated.
+    /// Moves `increase`, which was checked, in the accounts of the blocks and in the claim. Returns whether nothing of the claim
+    /// is left allocated.
     fn move_allocated(&mut self, number: u32, increase: &[i64], direction: Move) -> bool {
         let demands = self.state.claims.get(number).demands(&self.state.demand_store);
         for (demand, increase) in demands.iter().zip(self.by_part(increase)) {
@@ -108,13 +110,13 @@ impl Engine {
         claim.add_to_totals(increase, demands, direction == Move::Consume)
     }
 
-    /// `amounts` cut into those of each part.
+    /// `amounts` cut into those of each block.
     fn by_part<'a>(&self, amounts: &'a [i64]) -> impl Iterator<Item = &'a [i64]> + use<'a> {
         amounts.chunks(self.state.rules.composition.coordinates().max(1))
     }
 
-    /// By how much `amount` raises what was consumed or released (`end` says which), at each coordinate of each
-    /// part; none if by nothing.
+    /// By how much `amount` raises the total that was consumed or released (`end` says which), at each coordinate of each
+    /// block; none if it raises nothing.
     fn increase(&self, number: u32, amount: &Amount, end: Phase) -> Result<Option<Vec<i64>>, Refusal> {
         let claim = self.state.claims.get(number);
         let name = &claim.name;
@@ -158,7 +160,7 @@ impl Engine {
                 for (coordinate, total) in demand.budget.units().iter().enumerate() {
                     let asked = demands.get(part).amounts;
                     let before = totals.of(part, asked, coordinate);
-                    let more = total.saturating_sub(before).max(0);
+                    let more = (total - before).max(0);
                     if more > claim.allocated(part, asked, coordinate) {
                         return Err(Refusal::TooMuch {
                             claim: name.clone(),

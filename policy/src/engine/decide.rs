@@ -1,4 +1,5 @@
-//! Who is granted, denied or expires, and when.
+//! The end of a claim's wait: it is granted, denied or withdrawn, or expires. And the clock: when it next may change
+//! anything, which is kept in a sorted set of times.
 
 use super::{
     Engine, Phase,
@@ -10,7 +11,7 @@ use super::{
 use crate::{Denial, Record, Time, Unlocking};
 
 impl State {
-    /// Grants a waiting claim, which must have all it asks. Returns whether others of its class still wait.
+    /// Grants a waiting claim, which must fit all its blocks. Returns whether others of its class still wait.
     pub(super) fn grant(&mut self, number: u32, records: &mut Vec<Record>) -> bool {
         let at = self.now;
         let demands = self.claims.get(number).demands(&self.demand_store);
@@ -65,22 +66,17 @@ impl State {
     pub(super) fn too_large(&self, number: u32) -> Option<Denial> {
         self.demands(number).iter().find_map(|demand| {
             let block = self.blocks.get(demand.block);
-            let coordinate = block.never(demand.amounts, self.fit_rule)?;
-            // An amount beyond 64 bits can only be overdrawn that far.
-            let left = block
-                .accounts
-                .get(coordinate)
-                .map_or(0, super::blocks::Account::left);
+            let lack = block.never(demand.amounts, self.fit_rule)?;
             Some(Denial::TooLarge {
                 block: block.name.clone(),
-                coordinate: u32::try_from(coordinate).unwrap_or(u32::MAX),
-                asked: demand.amounts.get(coordinate).copied().unwrap_or(0),
-                left: i64::try_from(left).unwrap_or(i64::MIN),
+                coordinate: lack.coordinate,
+                asked: lack.amount,
+                left: lack.account.reported_left(),
             })
         })
     }
 
-    /// When the clock unlocks so much of a block that a class that watches it may fit.
+    /// When the clock unlocks enough of a block for a class that watches it.
     pub(super) fn next_fit(&mut self, number: u32) -> Option<Time> {
         let block = self.blocks.get(number);
         if block.schedule.is_complete() {
@@ -114,7 +110,7 @@ impl Engine {
         self.state.decided(number, phase)
     }
 
-    /// Denies the waiting claims that the budget left of these blocks can never satisfy.
+    /// Denies the waiting claims that can never fit these blocks again, by arrival.
     pub(super) fn deny_infeasible(&mut self, blocks: &[u32], records: &mut Vec<Record>) {
         let mut claims = Vec::new();
         for number in blocks {
@@ -131,7 +127,7 @@ impl Engine {
         }
     }
 
-    /// Takes the steps of the clock at `at` that may let a claim fit.
+    /// Takes the steps of the clock up to `at` that may let a claim fit.
     pub(super) fn wake(&mut self, at: Time, records: &mut Vec<Record>) {
         let mut raised = Vec::new();
         while let Some((time, number)) = self.state.wakes.first().copied()
@@ -153,7 +149,7 @@ impl Engine {
         }
     }
 
-    /// Ends the wait of claims whose timeout is over, by arrival.
+    /// Ends the wait of the claims whose timeout is over at `at`, by time, then by arrival.
     pub(super) fn expire(&mut self, at: Time, records: &mut Vec<Record>) {
         while let Some((time, number)) = self.state.timeouts.first().copied()
             && time <= at
@@ -164,15 +160,15 @@ impl Engine {
         self.plan_wakes();
     }
 
-    /// Works out anew when the clock next matters at the blocks where something has changed.
+    /// Computes when the clock next matters at the blocks that have changed.
     pub(super) fn plan_wakes(&mut self) {
-        let mut touched = std::mem::take(&mut self.state.waiting.changed);
+        let mut changed = std::mem::take(&mut self.state.waiting.changed);
         if !matches!(self.state.rules.unlocking, Unlocking::Lifetime { .. }) {
-            touched.clear();
+            changed.clear();
         }
-        touched.sort_unstable();
-        touched.dedup();
-        for number in touched.drain(..) {
+        changed.sort_unstable();
+        changed.dedup();
+        for number in changed.drain(..) {
             let next = match self.policy.next_wake(PolicyContext::new(&self.state), number) {
                 NextWake::FirstFit => self.state.next_fit(number),
                 NextWake::NextTick => self.state.blocks.get(number).schedule.tick_after(self.state.now),
@@ -188,7 +184,7 @@ impl Engine {
                 }
             }
         }
-        // Keeps what was reserved.
-        self.state.waiting.changed = touched;
+        // Keeps the memory of the vector.
+        self.state.waiting.changed = changed;
     }
 }

@@ -1,37 +1,39 @@
-//! What the claims ask, kept for ever: one after the other in one list of words, since there may be millions.
+//! The demands of all claims, kept for the life of the engine.
+//!
+//! There may be millions of claims, so their demands lie one after the other in one vector of 64-bit words. A claim's
+//! demands are found by their offset, in constant time. Read as [`BlockDemands`], they are a list with one entry for each
+//! of the claim's blocks; all blocks of one demand share one row of amounts.
 
 use std::hash::{Hash, Hasher};
 
 use crate::Budget;
 
-/// What was asked, by number.
+/// The demands of all claims, by number.
 #[derive(Clone, Debug)]
 pub(super) struct DemandStore {
     coordinates: usize,
-    /// Of each: how many parts and how many demands it has; what each demand asks (its row); with several demands, where
-    /// the parts of each end; the blocks of the parts, two to a word.
+    /// For each claim: the numbers of its blocks and of its demands, as one word; the amounts of each demand (its row);
+    /// with several demands, how many blocks there are up to the end of each; the blocks, two to a word.
     words: Vec<i64>,
 }
 
-/// What one claim asks of each of its blocks, in the order of its demands.
+/// What one claim demands of each of its blocks, in the order of its demands. A `part` is a position in this list.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct BlockDemands<'a> {
-    length: usize,
+    blocks_in_all: u32,
     coordinates: usize,
     rows: &'a [i64],
     ends: &'a [i64],
     blocks: &'a [i64],
 }
 
-/// What a claim asks of one of its blocks.
+/// What a claim demands of one of its blocks.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct BlockDemand<'a> {
     pub(super) block: u32,
-    /// At each coordinate.
+    /// One for each coordinate.
     pub(super) amounts: &'a [i64],
 }
-
-const HALF: u32 = u32::BITS;
 
 impl DemandStore {
     pub(super) const fn new(coordinates: usize) -> Self {
@@ -41,11 +43,12 @@ impl DemandStore {
         }
     }
 
-    /// Keeps what demands ask of blocks. None if there is no number left for it.
+    /// Adds the demands of a claim, each as its blocks and its budget. Returns their number; none if there are too many to
+    /// be numbered with 32 bits.
     pub(super) fn add(&mut self, demands: &[(Vec<u32>, &Budget)]) -> Option<u32> {
         let number = u32::try_from(self.words.len()).ok()?;
         let blocks: Vec<u32> = demands.iter().flat_map(|(blocks, _)| blocks).copied().collect();
-        // A coordinate of a part has a number of 32 bits, too.
+        // Each coordinate of each block is numbered with 32 bits, too.
         u32::try_from(blocks.len().checked_mul(self.coordinates)?).ok()?;
         let (parts, rows) = (
             u32::try_from(blocks.len()).ok()?,
@@ -70,22 +73,28 @@ impl DemandStore {
 
     pub(super) fn get(&self, number: u32) -> BlockDemands<'_> {
         let words = &self.words[number as usize..];
-        let (length, demands) = (half(words[0], 0) as usize, half(words[0], 1) as usize);
+        let [blocks_in_all, demands] = halves(words[0]);
+        let demands = demands as usize;
         let (rows, rest) = words[1..].split_at(demands * self.coordinates);
         let (ends, rest) = rest.split_at(if demands > 1 { demands } else { 0 });
         BlockDemands {
-            length,
+            blocks_in_all,
             coordinates: self.coordinates,
             rows,
             ends,
-            blocks: &rest[..length.div_ceil(2)],
+            blocks: &rest[..blocks_in_all.div_ceil(2) as usize],
         }
     }
 }
 
 impl<'a> BlockDemands<'a> {
     pub(super) const fn len(&self) -> usize {
-        self.length
+        self.blocks_in_all as usize
+    }
+
+    /// [`len`](Self::len), as 32 bits.
+    pub(super) const fn count(&self) -> u32 {
+        self.blocks_in_all
     }
 
     pub(super) const fn coordinates(&self) -> usize {
@@ -93,11 +102,11 @@ impl<'a> BlockDemands<'a> {
     }
 
     pub(super) fn block(&self, part: usize) -> u32 {
-        half(self.blocks[part / 2], part % 2)
+        halves(self.blocks[part / 2])[part % 2]
     }
 
     pub(super) fn blocks(self) -> impl Iterator<Item = u32> + 'a {
-        (0..self.length).map(move |part| self.block(part))
+        (0..self.len()).map(move |part| self.block(part))
     }
 
     pub(super) fn get(&self, part: usize) -> BlockDemand<'a> {
@@ -108,20 +117,20 @@ impl<'a> BlockDemands<'a> {
     }
 
     pub(super) fn iter(self) -> impl Iterator<Item = BlockDemand<'a>> + 'a {
-        (0..self.length).map(move |part| self.get(part))
+        (0..self.len()).map(move |part| self.get(part))
     }
 
-    /// Which part asks for a block.
+    /// The part that demands a block.
     pub(super) fn at(self, block: u32) -> Option<usize> {
         self.blocks().position(|other| other == block)
     }
 
-    /// What all the demands ask, one after the other.
+    /// The amounts of all demands, one row after the other.
     pub(super) const fn rows(&self) -> &'a [i64] {
         self.rows
     }
 
-    /// Of which demand a part is.
+    /// The row, or the demand, of a part.
     pub(super) fn row_of(&self, part: usize) -> usize {
         self.ends
             .partition_point(|end| usize::try_from(*end).is_ok_and(|end| end <= part))
@@ -131,20 +140,22 @@ impl<'a> BlockDemands<'a> {
         &self.rows[row * self.coordinates..][..self.coordinates]
     }
 
-    /// The blocks of each demand, and what it asks.
+    /// The blocks and the amounts of each demand.
     pub(super) fn grouped(self) -> impl Iterator<Item = (impl Iterator<Item = u32> + 'a, &'a [i64])> + 'a {
+        // Only an empty list has no coordinates.
         let rows = self.rows.len().checked_div(self.coordinates).unwrap_or(0);
         (0..rows).map(move |row| {
+            // A claim with one demand keeps no ends: the demand has all blocks.
             let end = |row: usize| self.ends.get(row).and_then(|end| usize::try_from(*end).ok());
             let first = row.checked_sub(1).and_then(end).unwrap_or(0);
-            let parts = first..end(row).unwrap_or(self.length);
+            let parts = first..end(row).unwrap_or(self.len());
             (parts.map(move |part| self.block(part)), self.row(row))
         })
     }
 
-    /// What two claims have in common that ask for the same blocks, by equally many demands.
+    /// What is equal for two claims that demand the same blocks in the same order, whatever the amounts.
     pub(super) fn layout(&self) -> impl Hash + PartialEq + use<'a> {
-        (self.length, self.rows.len(), self.ends, self.blocks)
+        (self.blocks_in_all, self.rows.len(), self.ends, self.blocks)
     }
 }
 
@@ -161,18 +172,13 @@ impl Hash for BlockDemands<'_> {
 }
 
 fn pair(one: u32, other: u32) -> i64 {
-    (u64::from(one) | u64::from(other) << HALF).cast_signed()
+    (u64::from(one) | u64::from(other) << u32::BITS).cast_signed()
 }
 
-fn half(word: i64, which: usize) -> u32 {
-    let halves = word.cast_unsigned();
-    let half = if which == 0 {
-        halves & u64::from(u32::MAX)
-    } else {
-        halves >> HALF
-    };
-    // It has 32 bits.
-    u32::try_from(half).unwrap_or(u32::MAX)
+/// The two numbers of a [`pair`].
+const fn halves(word: i64) -> [u32; 2] {
+    let [a, b, c, d, e, f, g, h] = word.to_le_bytes();
+    [u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h])]
 }
 
 #[cfg(test)]
@@ -183,7 +189,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_was_asked_is_found_again(
+        fn demands_are_read_as_they_were_added(
             all in vec(vec((vec(any::<u32>(), 0..6), [0_i64..9, 0_i64..9]), 0..4), 1..20),
         ) {
             let mut demand_store = DemandStore::new(2);

@@ -1,4 +1,5 @@
-//! Why a claim waits, and what would change it.
+//! Why a claim waits, and what would change it. Changes nothing. An explanation costs a look at the claim's blocks, a
+//! standing also one at every waiting class.
 
 use std::cmp::Ordering;
 
@@ -18,8 +19,7 @@ impl Engine {
         let claim = self.state.claims.get(number);
         let demands = self.state.demands(number);
         let unmatched = (!claim.matched).then(|| {
-            let matched =
-                u32::try_from(self.state.demand_store.get(claim.demands_id).len()).unwrap_or(u32::MAX);
+            let matched = self.state.demand_store.get(claim.demands_id).count();
             (matched, self.state.claims.terms(claim).min_blocks)
         });
         let lacks = demands.iter().flat_map(|demand| {
@@ -61,8 +61,8 @@ impl Engine {
 }
 
 impl State {
-    /// How many waiting claims go before one: those of classes that go before its class, and those of equal ones that
-    /// came before it.
+    /// How many waiting claims go before one: those of classes that go before its own, and those of classes that are equal
+    /// in the order and that arrived before it.
     pub(super) fn count_ahead(&self, claim: u32, compare: impl Fn(&Class) -> Ordering) -> usize {
         let counts = self.waiting.classes().map(|(_, class)| match compare(class) {
             Ordering::Less => class.size(),
@@ -72,7 +72,7 @@ impl State {
         counts.sum()
     }
 
-    /// What a block has for a part at each coordinate that counts, whether it lacks anything there or not.
+    /// What a block has for a claim at each coordinate that counts, whether it lacks anything there or not.
     fn needs(&self, demand: BlockDemand<'_>) -> Vec<Lack> {
         let mut block = self.blocks.get(demand.block).clone();
         block.settle(self.now);
@@ -91,7 +91,7 @@ impl State {
         needs.collect()
     }
 
-    /// The same, where what the policy has set aside for the claim counts and not what is available.
+    /// [`needs`](Self::needs), where the amount that the policy has set aside for the claim counts as available.
     fn needs_beside(&self, demand: BlockDemand<'_>, set_aside: &[SetAside]) -> Vec<Lack> {
         let mut block = self.blocks.get(demand.block).clone();
         block.settle(self.now);
@@ -107,8 +107,8 @@ impl State {
         needs
     }
 
-    /// What a block lacks: at each coordinate that lacks (basic), or at the order that lacks least of those at which
-    /// the block can still ever have enough (Renyi).
+    /// What a block lacks for a claim: at each coordinate that lacks (basic composition), or at the order that lacks least
+    /// of those at which enough is not consumed (Renyi).
     fn lacks(&self, demand: BlockDemand<'_>) -> Vec<Lack> {
         let mut block = self.blocks.get(demand.block).clone();
         block.settle(self.now);
@@ -155,10 +155,12 @@ impl State {
     }
 }
 
+/// What would make enough available, if `step` does.
 fn unlocks(block: &Block, step: Option<u64>) -> Unlocks {
     let Some(step) = step else {
         return Unlocks::OnlyReturned;
     };
+    // A step that was taken needs no arrival.
     let arrivals = Unlocks::Arrivals(step.saturating_sub(block.schedule.done()));
     block.schedule.time_of(step).map_or(arrivals, Unlocks::At)
 }

@@ -1,5 +1,8 @@
-//! The order of waiting claims: priority, then the shares that the policy compares, the smallest first (OSDI'21,
-//! Algorithm 1), then the arrival.
+//! The order of waiting claims: the highest priority first, then the smallest shares (OSDI'21, Algorithm 1), then the first
+//! to arrive.
+//!
+//! Shares are exact fractions. Comparing two ranks costs a look at as many shares as are equal; a 64-bit key, which never
+//! contradicts the order, decides most comparisons without that.
 
 use std::cmp::Ordering;
 
@@ -9,34 +12,34 @@ use super::{
 };
 use crate::Weight;
 
-/// A fraction of a block's capacity, compared exactly.
+/// An amount as a fraction of a block's capacity, compared exactly.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Share {
     pub(super) asked: i64,
-    /// Above 0.
+    /// The capacity: above 0.
     pub(super) of: i64,
 }
 
-/// Where a claim stands among the waiting ones, but for its arrival. The least goes first.
+/// Everything that orders waiting claims but their arrival. The least goes first.
 #[derive(Clone, Debug)]
 pub(super) struct Rank {
     key: u64,
     pub(super) priority: i32,
-    /// Divides the shares.
+    /// Divides the shares in a comparison.
     pub(super) weight: Weight,
     shares: Shares,
 }
 
-/// What a policy compares, which is, under most, its share of each of its blocks, largest first.
+/// The shares that a policy compares: under DPF, a claim's share of each of its blocks, largest first.
 #[derive(Clone, Debug)]
 pub(super) enum Shares {
-    /// So many times the same.
+    /// The same share a number of times, which takes no memory of its own.
     Same(u32, Share),
     Several(Box<[Share]>),
 }
 
 impl Share {
-    /// The largest share of a block over the coordinates at which it has any budget.
+    /// The largest share of a block over the coordinates at which it has any capacity; none if it has none.
     fn of_block(demand: BlockDemand<'_>, block: &Block) -> Option<Self> {
         let asked = demand.amounts.iter();
         let shares = asked
@@ -101,12 +104,12 @@ impl Rank {
         }
     }
 
-    /// A number that is at most that of any rank that goes later. Equal ones say nothing.
+    /// A number that is at most that of every rank that goes later. Ranks with equal keys have to be compared.
     pub(super) const fn key(&self) -> u64 {
         self.key
     }
 
-    /// The paper breaks ties by the next share, and a missing one is smaller.
+    /// Compares share by share, as the paper does: a tie is broken by the next share, and a missing one is smaller.
     fn compare_shares(&self, other: &Self) -> Ordering {
         if self.weight == other.weight {
             if let (Shares::Same(times, share), Shares::Same(more, another)) = (&self.shares, &other.shares)
@@ -137,7 +140,7 @@ impl Rank {
     }
 }
 
-/// The share of each block, largest first: the dominant one, the second, ...
+/// The share of each block, largest first: the dominant share, the second largest, and so on.
 pub(super) fn dominant_shares(demands: BlockDemands<'_>, blocks: &[Block]) -> Shares {
     let mut shares = demands
         .iter()
@@ -156,13 +159,13 @@ pub(super) fn dominant_shares(demands: BlockDemands<'_>, blocks: &[Block]) -> Sh
     Shares::Several(several.into())
 }
 
-/// The largest of them.
+/// The dominant share; none if no block has any capacity.
 pub(super) fn dominant_share(demands: BlockDemands<'_>, blocks: &[Block]) -> Option<Share> {
     dominant_shares(demands, blocks).first().copied()
 }
 
-/// The priority in 8 bits, so far as it goes; then the first share over the weight, as how many bits it has (7) and the
-/// first of them (49): a number that never falls where these rise.
+/// The key of a rank: the priority, cut to 8 bits; then the first share over the weight as a floating-point number of a
+/// 7-bit exponent and 49 bits after the leading one. It never falls where the priority falls or the share rises.
 fn key(priority: i32, weight: Weight, share: Option<&Share>) -> u64 {
     const DIGITS: u32 = 49;
     let before = priority
@@ -173,15 +176,18 @@ fn key(priority: i32, weight: Weight, share: Option<&Share>) -> u64 {
         let asked = u128::from(share.asked.unsigned_abs()) << 64;
         asked.checked_div(u128::from(share.of.unsigned_abs()) * u128::from(weight.get()))
     });
+    // No share at all goes first, as in a comparison. A capacity and a weight are above 0.
     let share = share.unwrap_or(0);
     let bits = u128::BITS - share.leading_zeros();
     let first = (share >> bits.saturating_sub(DIGITS + 1)) & ((1 << DIGITS) - 1);
-    u64::from(before) << (DIGITS + 7) | u64::from(bits) << DIGITS | u64::try_from(first).unwrap_or(0)
+    // Masked to 49 bits, so it fits.
+    let first = u64::try_from(first).unwrap_or(u64::MAX);
+    u64::from(before) << (DIGITS + 7) | u64::from(bits) << DIGITS | first
 }
 
-/// Compares two products, exactly.
+/// Compares two products of a large and a small factor, exactly.
 pub(super) fn compare_products(one: (u128, u32), other: (u128, u32)) -> Ordering {
-    // The upper 64 bits of a factor, with what the lower ones carry, and the lower ones.
+    // The product in two words: the upper 64 bits of the large factor with the carry of the lower ones, and the lower ones.
     let product = |(large, small): (u128, u32)| {
         let low = (large & u128::from(u64::MAX)) * u128::from(small);
         let high = (large >> 64) * u128::from(small) + (low >> 64);

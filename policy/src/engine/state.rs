@@ -1,5 +1,5 @@
-//! All that an engine knows but what its policy keeps for itself: the rules, the time, the blocks, the claims and the
-//! index of the waiting ones.
+//! The state of an engine without that of its policy: the rules, the time, the blocks, the claims and the index of the
+//! waiting ones. Each part is a module of its own; this one only puts them together.
 
 use std::collections::BTreeSet;
 
@@ -21,9 +21,9 @@ pub(super) struct State {
     pub(super) claims: Claims,
     pub(super) demand_store: DemandStore,
     pub(super) waiting: Waiting,
-    /// When each waiting claim's timeout is over.
+    /// When the timeout of each waiting claim is over, sorted by time.
     pub(super) timeouts: BTreeSet<(Time, u32)>,
-    /// When the clock next unlocks a block so far that a claim that watches it may fit.
+    /// When the clock next matters at a block, sorted by time.
     pub(super) wakes: BTreeSet<(Time, u32)>,
     /// Each block's entry in `wakes`.
     pub(super) wake_of: Vec<Option<Time>>,
@@ -82,12 +82,12 @@ impl State {
         }
     }
 
-    /// What a claim asks of each of its blocks. Nothing while it matches too few.
+    /// What a claim demands of each of its blocks. Empty while it matches too few.
     pub(super) fn demands(&self, number: u32) -> BlockDemands<'_> {
         self.claims.get(number).demands(&self.demand_store)
     }
 
-    /// What each claim of a waiting class asks of each of its blocks.
+    /// What each claim of a class demands of each of its blocks.
     pub(super) fn demands_of(&self, class: &Class) -> BlockDemands<'_> {
         self.demand_store.get(class.demands_id)
     }

@@ -1,17 +1,20 @@
-//! How far a block is unlocked: k of n steps, taken by arrivals or by the clock.
+//! How far a block is unlocked: k of n equal steps, taken by arrivals or by the clock. Every operation is arithmetic on a
+//! few integers.
 
 use crate::{Time, Unlocking};
 
-/// A block's steps.
+/// The steps of one block.
 #[derive(Clone, Debug)]
 pub(super) struct UnlockSchedule {
-    /// At least 1.
+    /// All of them: at least 1.
     steps: u64,
+    /// Those taken so far.
     done: u64,
+    /// None if arrivals take the steps.
     clock: Option<Clock>,
 }
 
-/// Steps at `first`, `first + tick`, ...
+/// A clock that takes a step at `first`, at `first + tick`, and so on, in microseconds.
 #[derive(Clone, Copy, Debug)]
 struct Clock {
     first: u64,
@@ -19,7 +22,7 @@ struct Clock {
 }
 
 impl UnlockSchedule {
-    /// Of a block that is added at `now`: what unlocks at once is not done yet.
+    /// The schedule of a block that is added at `now`, without any step taken.
     pub(super) fn new(unlocking: Unlocking, now: Time) -> Self {
         match unlocking {
             Unlocking::Arrivals(steps) => Self {
@@ -40,9 +43,10 @@ impl UnlockSchedule {
             }
             Unlocking::Lifetime { lifetime, tick } => {
                 let tick = tick.micros().max(1);
+                // Beyond the last representable time, which is 584,000 years away, a step would never be taken.
                 let first = now.micros().checked_next_multiple_of(tick).unwrap_or(u64::MAX);
                 let end = now.after(lifetime).micros();
-                // A difference of u64s divided by at least 1; only a whole u64 of ticks would be one too many.
+                // Saturates only for 2^64 - 1 ticks of a microsecond, where one step more or less makes no difference.
                 let more = end.checked_sub(first).map_or(0, |rest| rest / tick);
                 Self {
                     steps: more.saturating_add(1),
@@ -61,7 +65,7 @@ impl UnlockSchedule {
         self.done >= self.steps
     }
 
-    /// Takes the step of an arrival, if arrivals are what unlocks and one is left.
+    /// Takes a step for an arrival, if arrivals unlock and a step is left. Returns whether it did.
     pub(super) const fn arrive(&mut self) -> bool {
         let steps = self.clock.is_none() && !self.is_complete();
         if steps {
@@ -70,19 +74,20 @@ impl UnlockSchedule {
         steps
     }
 
-    /// Takes the clock's steps until `now`.
+    /// Takes the steps of the clock until `now`. Returns whether there were any.
     pub(super) fn settle(&mut self, now: Time) -> bool {
         let Some(clock) = self.clock else { return false };
         let due = now.micros().checked_sub(clock.first);
+        // Before the first step none is due. The sum saturates above `steps`, to which it is cut.
         let due = due.map_or(0, |since| (since / clock.tick).saturating_add(1).min(self.steps));
         let steps = due > self.done;
         self.done = self.done.max(due);
         steps
     }
 
-    /// What is unlocked of `capacity` after the steps done.
+    /// The amount of `capacity` that is unlocked after the steps taken, rounded down.
     pub(super) fn unlocked(&self, capacity: i64) -> i128 {
-        // 63 bits times 64 bits: exact.
+        // 63 bits times 64 bits fit in 127 bits.
         i128::from(capacity) * i128::from(self.done) / i128::from(self.steps)
     }
 
@@ -96,7 +101,8 @@ impl UnlockSchedule {
         u64::try_from((product + capacity - 1) / capacity).ok()
     }
 
-    /// When the clock takes a step; none if it is arrivals that do.
+    /// The time at which the clock takes a step; none if arrivals take the steps. Saturates at the last representable time,
+    /// which is never reached.
     pub(super) fn time_of(&self, step: u64) -> Option<Time> {
         self.clock.map(|clock| {
             let later = step.saturating_sub(1).saturating_mul(clock.tick);
@@ -104,7 +110,7 @@ impl UnlockSchedule {
         })
     }
 
-    /// The first time after `now` at which a step would be taken, whether one is left or not.
+    /// The first tick after `now`, whether a step is left or not; none beyond the last representable time.
     pub(super) fn tick_after(&self, now: Time) -> Option<Time> {
         let clock = self.clock?;
         let ticks = now
@@ -117,7 +123,7 @@ impl UnlockSchedule {
         at.map(Time::from_micros)
     }
 
-    /// When the clock takes its first step after `now`.
+    /// The time of the clock's first step after `now`; none if none is left, or if arrivals take the steps.
     pub(super) fn next_after(&self, now: Time) -> Option<Time> {
         let mut schedule = self.clone();
         schedule.settle(now);

@@ -1,8 +1,11 @@
-//! Finds who may be granted after something has changed, without a look at the others.
+//! Finds the claims that may be granted after something has changed, without a look at the others.
 //!
-//! Before, no waiting claim fitted. So one that now does is of a family that watches a block that was raised, or has just
-//! come. While a policy decides, budgets only fall: what did not fit can't fit later, and what a block keeps waiting again
-//! needs no look.
+//! Before the change, no waiting claim fits. So a claim that fits afterwards is of a family that watches a block that has got
+//! more available budget, or it has just arrived. While a policy decides, available budget only falls: a claim that did not
+//! fit does not fit later, and a family that watches a block again needs no further look.
+//!
+//! The candidates are a binary heap of classes. A walk costs a heap operation and a logarithmic search for each grant and
+//! each family that is unblocked.
 
 use std::{
     cmp::Reverse,
@@ -19,18 +22,18 @@ use super::{
 };
 use crate::Record;
 
-/// A class in a walk's queue, ordered by the claim of it that goes first.
+/// A class in the queue of a walk, in the order of ranks, then of the first claims.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Candidate {
     rank: Rank,
     claim: u32,
     class: u32,
-    /// The block that no longer keeps its family waiting, while nobody knows whether the class fits.
+    /// The block at which its family was unblocked, as long as it is not known whether the class fits.
     unblocked_at: Option<u32>,
 }
 
 impl State {
-    /// Lets the families that the policy decided about, and that still wait, watch a block again.
+    /// Lets the families that the policy decided about watch a block again, as far as they still wait.
     pub(super) fn watch_again(&mut self) {
         for family in std::mem::take(&mut self.waiting.unwatched) {
             if self.waiting.watched(family).is_none() {
@@ -39,10 +42,10 @@ impl State {
         }
     }
 
-    /// Grants what fits after `cause`, in the order of ranks: the best of all that fit, again and again.
+    /// Grants whatever fits after `cause`, in the order of ranks: the first of all claims that fit, again and again.
     ///
-    /// A block's unblocked families come in the order of their first classes, which may not fit even if a later one does.
-    /// So a family is in the queue with its first class until that is its turn, and then with the first one that fits.
+    /// A block's unblocked families are found in the order of their first classes, which may not fit even if a later one does.
+    /// So a family is first in the queue with its first class, and after that one's turn with the first class that fits.
     pub(super) fn grant_in_order(&mut self, cause: &Cause, records: &mut Vec<Record>) {
         let mut queue = BinaryHeap::new();
         if let Some(class) = cause.new.and_then(|class| self.waiting.class(class)) {
@@ -58,7 +61,7 @@ impl State {
                 continue;
             };
             if let Some(block) = candidate.unblocked_at {
-                // What was granted since may keep it waiting again.
+                // A grant since then may keep it waiting again.
                 let first = self.unblocked(block);
                 if first.is_some_and(|Reverse(first)| first == candidate) {
                     self.waiting.unwatch(family, &self.demand_store);
@@ -74,7 +77,7 @@ impl State {
         }
     }
 
-    /// The first of the families that a block no longer keeps waiting, by its first class.
+    /// The first unblocked family of a block, with its first class.
     fn unblocked(&mut self, block: u32) -> Option<Reverse<Candidate>> {
         let family = self
             .waiting
@@ -82,7 +85,7 @@ impl State {
         self.candidate(self.waiting.head(family)?, Some(block))
     }
 
-    /// The first class that fits of a family in hand, which else watches a block again.
+    /// The first class of an unwatched family that fits; if none does, the family watches a block again.
     fn fitting(&mut self, family: u32) -> Option<Reverse<Candidate>> {
         let class = self.first_fitting(family)?;
         self.candidate(class, None)
@@ -98,7 +101,7 @@ impl State {
         }))
     }
 
-    /// The first class that fits of a family in hand, if it is there. If none does, it watches a block.
+    /// The first class of an unwatched family that fits. If none does, the family watches a block.
     fn first_fitting(&mut self, mut family: u32) -> Option<u32> {
         let layout = self.waiting.layout(family, &self.demand_store)?;
         for block in layout.blocks() {
@@ -114,7 +117,8 @@ impl State {
             if let Some(class) = self.waiting.first_of(family, fit, &self.demand_store) {
                 return Some(class);
             }
-            // No block keeps all of them waiting, but one does keep the first; and so it does all that it keeps.
+            // No block keeps all classes waiting, but some block keeps the first: those that it keeps watch it, and the others
+            // become a family of their own.
             let class = self.waiting.class(self.waiting.head(family)?)?;
             let watch = blocking(
                 &self.blocks,
@@ -129,8 +133,7 @@ impl State {
         }
     }
 
-    /// Takes the families that may fit after `cause` in hand until the end of the pass. All their classes that fit, each
-    /// once, in no order.
+    /// Every class that fits after `cause`, each once, by number. Their families are unwatched until the end of the pass.
     pub(super) fn all_fitting(&mut self, cause: &Cause) -> Vec<u32> {
         let mut families = Vec::new();
         families.extend(
@@ -160,7 +163,7 @@ impl State {
         classes
     }
 
-    /// Grants those of `classes` that `admits` lets in, in the order of ranks.
+    /// Grants the claims of `classes` that `admits` allows, in the order of ranks.
     pub(super) fn walk(
         &mut self,
         classes: Vec<u32>,
@@ -199,8 +202,8 @@ impl State {
         })
     }
 
-    /// Whether a class that has just come may fit: its family watches nothing, or a block that has what it asks there. Then
-    /// its family is in hand.
+    /// Whether a class whose claim has just arrived may fit: its family is unwatched, or watches a block that has enough for
+    /// the class. If so, its family is unwatched afterwards.
     pub(super) fn may_fit(&mut self, number: u32) -> bool {
         let Some(class) = self.waiting.class(number) else {
             return false;
@@ -221,7 +224,7 @@ impl State {
 }
 
 impl Blocks {
-    /// Whether what is watched keeps a claim waiting.
+    /// Whether the watched block keeps a claim with these demands waiting.
     fn is_blocked(&self, watch: Watch, demands: BlockDemands<'_>, fit_rule: FitRule) -> bool {
         let demand = demands.get(watch.part as usize);
         let block = self.get(demand.block);
@@ -235,7 +238,7 @@ impl Blocks {
     }
 }
 
-/// Each part of a layout with its block's number, and what `rows` ask of it.
+/// Each block of a layout, with its amounts in `rows`.
 fn each<'a>(
     layout: BlockDemands<'a>,
     rows: &'a [i64],
@@ -245,14 +248,14 @@ fn each<'a>(
     (0..layout.len()).map(move |part| (layout.block(part), of_part(part)))
 }
 
-/// Whether what `rows` ask fits all blocks.
+/// Whether the amounts in `rows` fit all blocks of a layout.
 fn fits(blocks: &Blocks, layout: BlockDemands<'_>, rows: &[i64], fit_rule: FitRule) -> bool {
     let mut demands = each(layout, rows, layout.coordinates());
     demands.all(|(block, asked)| blocks.get(block).lacking(asked, fit_rule).is_none())
 }
 
-/// What keeps `rows` waiting; none if they fit all blocks. Of several, it is what lacks most: who would wait there for
-/// longest is looked at least often.
+/// The block that keeps the amounts in `rows` waiting; none if they fit all blocks. Of several, the one that lacks most:
+/// a family that watches it is probably looked at least often.
 fn blocking(blocks: &Blocks, layout: BlockDemands<'_>, rows: &[i64], fit_rule: FitRule) -> Option<Watch> {
     let mut most: Option<(f64, Watch)> = None;
     for (part, (block, asked)) in (0..).zip(each(layout, rows, layout.coordinates())) {
@@ -260,7 +263,6 @@ fn blocking(blocks: &Blocks, layout: BlockDemands<'_>, rows: &[i64], fit_rule: F
         if let Some(coordinate) = block.lacking(asked, fit_rule) {
             let lack = block.lack(asked, fit_rule);
             if most.is_none_or(|(most, _)| lack > most) {
-                let coordinate = u32::try_from(coordinate).unwrap_or(u32::MAX);
                 most = Some((lack, Watch { part, coordinate }));
             }
         }

@@ -1,10 +1,10 @@
-//! A knob from DPF to DPack.
+//! Blend: a mixture of DPF and DPack, set by its fairness.
 //!
-//! Each time, a part of what is unlocked at each block, rounded up, is granted first in the order of DPF, and then the
-//! rest, and what that left, in the order of DPack. At the end nothing that waits fits. Among the first N claims of all
-//! its blocks, one that asks at most that part of a fair share of each is granted at once: when it comes, its arrival has
-//! unlocked a fair share, and who goes before it in the order of DPF does not fit anyway (theorem 1 of OSDI'21, whose
-//! fair share is divided by the knob).
+//! In each pass, a part of what is available at each block, rounded up, is granted in the order of DPF, and then the rest, and
+//! what the first part left, in the order of DPack. At the end no waiting claim fits. A claim that is among the first N of
+//! all its blocks, and demands at most the fairness times a fair share of each, is granted at once: its arrival has unlocked
+//! a fair share, and the claims before it in the order of DPF do not fit anyway (theorem 1 of OSDI'21, with the fair share
+//! times the fairness).
 
 use std::collections::HashMap;
 
@@ -13,7 +13,7 @@ use crate::engine::order::dominant_shares;
 
 #[derive(Clone, Debug)]
 pub(super) struct Blend {
-    /// In thousandths.
+    /// The part that is granted as by DPF, in thousandths: at most 1000.
     pub(super) fairness: u16,
     pub(super) recompute_after: u32,
 }
@@ -41,8 +41,9 @@ impl PolicyHooks for Blend {
 }
 
 impl Blend {
-    /// What DPF leaves to DPack of each block that `classes` ask for, at each coordinate.
+    /// What the first part leaves of each block that `classes` demand, at each coordinate.
     fn reserves(&self, context: PolicyContext<'_>, classes: &[u32]) -> HashMap<u32, Vec<i128>> {
+        // The rules allow no more than 1000.
         let rest = i128::from(1000_u16.saturating_sub(self.fairness));
         let classes = classes.iter().filter_map(|class| context.class(*class));
         let blocks = classes.flat_map(|class| context.demands_of(class).blocks());

@@ -1,14 +1,18 @@
-//! DPack: the most efficient first (EuroSys'25).
+//! DPack: the most efficient claim first (EuroSys'25).
 //!
-//! A claim's efficiency is its weight over its cost, and its cost the sum, over its blocks, of what it asks there over
-//! the block's capacity, at the order that is best for that block. The best order is the one at which the largest weight
-//! of claims that wait for the block could be packed into what is unlocked: greedily, the largest weight for what is asked
-//! first, what does not fit skipped (exact where weights are equal); of equal ones the first. Orders at which nothing is
-//! unlocked are no candidates, and a block without any costs nothing. Under basic composition every coordinate binds, so a
-//! block costs the sum over its coordinates. Of equal efficiency, the first to arrive goes first.
+//! A claim's efficiency is its weight over its cost. Its cost is the sum, over its blocks, of its demand over the block's
+//! capacity, at the order that is best for that block. The best order is the one at which the largest weight of claims that
+//! wait for the block can be packed into what is available. Packing is greedy: the largest weight for its demand first, and a
+//! claim that does not fit is skipped (this is exact where weights are equal). Of equally good orders the first is best.
+//! Orders at which nothing is available are no candidates, and a block without candidates costs nothing. Under basic
+//! composition every coordinate binds, so a block costs the sum over its coordinates. Of equally efficient claims, the first
+//! to arrive goes first.
 //!
-//! All numbers are integers: an ask over a capacity is rounded down to a multiple of 2^-56, and sums and comparisons of
+//! All numbers are integers: a demand over a capacity is rounded down to a multiple of 2^-56, and sums and comparisons of
 //! those are exact.
+//!
+//! A pass keeps the candidates in a binary heap. It costs a sort of all classes that wait for the blocks of those that may
+//! fit, and a heap operation for each grant.
 
 mod packing;
 
@@ -47,30 +51,31 @@ impl PolicyHooks for Dpack {
     }
 }
 
-/// What a grant costs, and what it is worth. The least goes first.
+/// A claim's cost, and the weight that divides it. The least goes first.
 #[derive(Clone, Copy, Debug)]
 struct Efficiency {
     cost: u128,
     weight: u32,
 }
 
-/// What the claims that may still be granted cost, as far as it was worked out.
+/// The efficiencies of the classes that may still be granted, and the queue that they make.
 struct Pass {
     lists: HashMap<u32, PackingList>,
     /// Each block's best order.
     best: HashMap<u32, Option<usize>>,
-    /// Of each class that may still fit.
+    /// Of each class that may still fit, as last computed.
     efficiencies: HashMap<u32, Efficiency>,
-    /// The best first. A class whose efficiency has changed is there again, and its old place does not count.
+    /// The most efficient first. A class whose efficiency has changed is there again, and its old entry does not count.
     queue: BinaryHeap<Candidate>,
-    /// Blocks of what was granted since costs were worked out.
+    /// The blocks of the grants since efficiencies were computed.
     touched: BTreeSet<u32>,
 }
 
 /// A class, ordered by the claim of it that goes first.
 type Candidate = Reverse<(Reverse<i32>, Efficiency, u32, u32)>;
 
-/// Grants those of `classes` that fit, the most efficient first; costs are worked out anew after so many grants.
+/// Grants the claims of `classes` that fit, the most efficient first. Efficiencies are computed again after
+/// `recompute_after` grants.
 pub(super) fn pack(decisions: &mut Decisions<'_>, mut classes: Vec<u32>, recompute_after: u32) {
     let context = decisions.context();
     classes.retain(|class| context.class(*class).is_some() && context.fits(*class));
@@ -80,7 +85,7 @@ pub(super) fn pack(decisions: &mut Decisions<'_>, mut classes: Vec<u32>, recompu
     let mut pass = Pass::new(context, &classes);
     let mut granted = 0;
     while let Some((claim, class)) = pass.next(decisions.context()) {
-        // Within a pass budgets only fall: what does not fit now is not looked at again.
+        // Within a pass budgets only fall: a class that does not fit now will not.
         if !decisions.context().fits(class) {
             pass.efficiencies.remove(&class);
             continue;
@@ -102,7 +107,7 @@ pub(super) fn pack(decisions: &mut Decisions<'_>, mut classes: Vec<u32>, recompu
 impl Pass {
     fn new(context: PolicyContext<'_>, classes: &[u32]) -> Self {
         let lists = match classes {
-            // Nothing is chosen, so nothing has to be worked out.
+            // With one class there is nothing to choose.
             [_] => HashMap::new(),
             _ => PackingList::of(context, classes),
         };
@@ -136,7 +141,7 @@ impl Pass {
         }
     }
 
-    /// The claim that goes first, and its class.
+    /// Takes the claim that goes first from the queue. Returns it and its class.
     fn next(&mut self, context: PolicyContext<'_>) -> Option<(u32, u32)> {
         while let Some(Reverse((_, efficiency, claim, number))) = self.queue.pop() {
             let head = context.class(number).and_then(Class::head);
@@ -147,7 +152,7 @@ impl Pass {
         None
     }
 
-    /// Works costs out anew. They change where a block's best order does, and that where something was granted.
+    /// Computes efficiencies again. They change where the best order of a block changes, which only a grant does.
     fn recompute(&mut self, context: PolicyContext<'_>) {
         let mut changed = BTreeSet::new();
         for block in std::mem::take(&mut self.touched) {
@@ -184,17 +189,18 @@ fn efficiency(context: PolicyContext<'_>, class: &Class, best: &HashMap<u32, Opt
         }
     });
     Efficiency {
+        // A share has 119 bits, so the sum saturates only beyond 512 times the largest; such claims are equal and last.
         cost: cost.fold(0, u128::saturating_add),
         weight: class.weight(),
     }
 }
 
-/// What is asked over the capacity, in multiples of 2^-56.
+/// A demand over the capacity, in multiples of 2^-56, rounded down. A coordinate without capacity costs nothing.
 fn share(demand: BlockDemand<'_>, block: &Block, coordinate: usize) -> u128 {
-    let asked = u128::from(demand.amounts[coordinate].unsigned_abs());
+    let amount = u128::from(demand.amounts[coordinate].unsigned_abs());
     let capacity = u128::from(block.accounts[coordinate].capacity.unsigned_abs());
-    // 63 bits and 56 more.
-    (asked << 56).checked_div(capacity).unwrap_or(0)
+    // 63 bits and 56 more fit in 128.
+    (amount << 56).checked_div(capacity).unwrap_or(0)
 }
 
 impl Ord for Efficiency {

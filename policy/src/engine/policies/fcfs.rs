@@ -18,7 +18,7 @@ impl PolicyHooks for Fcfs {
         decisions.grant_in_order(cause);
         if let Some(class) = cause.new.filter(|_| self.refusing) {
             let claims = decisions.context().class(class).map(Class::claims);
-            for claim in claims.unwrap_or_default() {
+            for claim in claims.into_iter().flatten() {
                 if let Some(reason) = does_not_fit(decisions.context(), claim) {
                     decisions.deny(claim, reason);
                 }
@@ -31,14 +31,12 @@ impl PolicyHooks for Fcfs {
 fn does_not_fit(context: PolicyContext<'_>, claim: u32) -> Option<Denial> {
     context.demands(claim).iter().find_map(|demand| {
         let block = context.block(demand.block);
-        let coordinate = block.lacks_least(demand.amounts, context.fit_rule())?;
-        let unlocked = block.accounts.get(coordinate)?.available;
+        let lack = block.lacks_least(demand.amounts, context.fit_rule())?;
         Some(Denial::DoesNotFit {
             block: block.name.clone(),
-            coordinate: u32::try_from(coordinate).unwrap_or(u32::MAX),
-            asked: demand.amounts.get(coordinate).copied()?,
-            // Below its capacity, and overdrawn by an amount beyond 64 bits at most.
-            unlocked: i64::try_from(unlocked).unwrap_or(i64::MIN),
+            coordinate: lack.coordinate,
+            asked: lack.amount,
+            unlocked: lack.account.reported_available(),
         })
     })
 }

@@ -271,29 +271,34 @@ impl PolicyHooks for RoundRobin {
     }
 }
 
-/// Divides `rest` among those who lack something: each gets an equal part of what is left, or its need, the least need
-/// first, so that what it leaves of its part goes to the others. How much was given, and who lacks nothing now.
+/// Divides `rest` among the claims that lack something, the least need first: each gets an equal part of what is left, or
+/// its need if that is less, so that what it leaves of its part goes to the others. Returns how much was given, and the
+/// claims that lack nothing now.
 fn divide(lacking: &mut Vec<Lacking>, rest: i128) -> (i128, Vec<u32>) {
     if rest <= 0 || lacking.is_empty() {
         return (0, Vec::new());
     }
-    // They are in order but for a few, for which a stable sort is made.
+    // All but a few are sorted already, which a stable sort makes use of.
     lacking.sort();
-    let (mut left, mut served) = (rest, 0);
-    let count = |served: usize| i128::try_from(lacking.len() - served).unwrap_or(i128::MAX);
-    while let Some(next) = lacking.get(served)
-        && i128::from(next.need) * count(served) <= left
+    let (mut left, mut satisfied) = (rest, 0);
+    // A usize has at most 64 bits.
+    let count = |satisfied: usize| i128::try_from(lacking.len() - satisfied).unwrap_or(i128::MAX);
+    while let Some(next) = lacking.get(satisfied)
+        && i128::from(next.need) * count(satisfied) <= left
     {
         left -= i128::from(next.need);
-        served += 1;
+        satisfied += 1;
     }
-    let others = count(served);
-    let mut full: Vec<u32> = lacking.drain(..served).map(|served| served.claim).collect();
+    let others = count(satisfied);
+    let mut full: Vec<u32> = lacking
+        .drain(..satisfied)
+        .map(|satisfied| satisfied.claim)
+        .collect();
     if others == 0 {
         return (rest - left, full);
     }
-    // Equal parts are whole units; those that remain go to the first ones. Each of these needs more than its part, or as
-    // much.
+    // Equal parts are whole units, and the units that remain go to the first ones. Each claim that is left needs at least
+    // its part, so a part fits in 64 bits; the rest of the division is less than a number of claims.
     let part = i64::try_from(left / others).unwrap_or(i64::MAX);
     let with_more = usize::try_from(left % others).unwrap_or(0);
     for (at, lacking) in lacking.iter_mut().enumerate() {
@@ -319,9 +324,9 @@ mod tests {
     use super::*;
 
     proptest! {
-        /// By its definition: one after the other, the least need first, gets an equal part of what is left.
+        /// The model is the definition: one claim after the other, the least need first, gets an equal part of what is left.
         #[test]
-        fn what_is_divided_is_what_equal_parts_of_the_rest_are(
+        fn dividing_gives_each_claim_an_equal_part_of_the_rest(
             needs in prop::collection::vec(1..40_i64, 0..12),
             rest in 0..300_i128,
         ) {
@@ -332,7 +337,7 @@ mod tests {
             let mut left = rest;
             let count = u32::try_from(expected.len()).unwrap();
             for (served, lacking) in (0..).zip(&mut expected) {
-                // Rounded up: units that don't divide go to the first.
+                // Rounded up: the units that remain go to the first claims.
                 let others = i128::from(count - served);
                 let part = (left + others - 1) / others;
                 let given = i64::try_from(part).unwrap().min(lacking.need);

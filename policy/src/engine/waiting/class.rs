@@ -1,5 +1,5 @@
-//! Claims that ask the same of the same blocks, with the same priority and weight: they fit or don't fit together, and the
-//! one that arrived first goes first.
+//! A class: waiting claims with the same demands, priority and weight. Either all of them fit or none does, and the one that
+//! arrived first goes first. Its claims are one number, or a sorted set.
 
 use std::{cmp::Ordering, collections::BTreeSet};
 
@@ -12,32 +12,35 @@ use crate::engine::{
 #[derive(Clone, Debug)]
 pub(in crate::engine) struct Class {
     pub(in crate::engine) rank: Rank,
-    /// What each of its claims asks.
+    /// The demands of each of its claims, in the [`DemandStore`].
     pub(in crate::engine) demands_id: u32,
     pub(in crate::engine) family: u32,
     pub(super) claims: ClaimSet,
-    /// Whether it is kept where it hopes: not while it is new.
+    /// Whether it has been added to the feasible classes of its blocks: not while it is new.
     pub(super) is_feasible_kept: bool,
 }
 
-/// The numbers of one claim or more.
+/// The numbers of one claim or more, sorted.
 #[derive(Clone, Debug)]
-#[expect(clippy::box_collection, reason = "most have one claim, and are to be small")]
+#[expect(
+    clippy::box_collection,
+    reason = "most classes have one claim, and the enum is to be small"
+)]
 pub(super) enum ClaimSet {
     One(u32),
     Many(Box<BTreeSet<u32>>),
 }
 
-/// A class as it is ordered, or a family as its first class is.
+/// A class, or a family in the place of its first class, as an entry of a tree.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Member {
-    /// Of its rank, which spares most looks at that.
+    /// The key of its rank, which decides most comparisons.
     pub(super) key: u64,
     /// The number of the class or of the family.
     pub(super) number: u32,
 }
 
-/// The order of classes, and what each asks: all its rows, one after the other.
+/// Sorts classes by rank, then by their first claims. The amounts of a class are all its rows, one after the other.
 #[derive(Clone, Copy)]
 pub(super) struct Classes<'a> {
     pub(super) slab: &'a Slab<Class>,
@@ -53,7 +56,7 @@ impl Class {
         self.rank.weight.get()
     }
 
-    /// How many of its claims came before `claim`.
+    /// How many of its claims arrived before `claim`.
     pub(in crate::engine) fn before(&self, claim: u32) -> usize {
         match &self.claims {
             ClaimSet::One(only) => usize::from(*only < claim),
@@ -100,7 +103,7 @@ impl ClaimSet {
         }
     }
 
-    /// Of several.
+    /// Removes one of several claims.
     pub(super) fn remove(&mut self, claim: u32) {
         if let Self::Many(claims) = self {
             claims.remove(&claim);

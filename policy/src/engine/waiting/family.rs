@@ -1,7 +1,8 @@
-//! Classes that ask for the same blocks, and watch one of these together.
+//! A family: classes that demand the same blocks and watch one of these together.
 //!
-//! A family watches a block that does not have the least that its classes ask there, so none of them fits. When
-//! several are unblocked at once and the next block is what keeps them waiting, one place changes and not theirs.
+//! A family watches a block that has less available than the least amount that its classes demand there, so none of them
+//! fits. When that block gets enough for several classes and another block keeps them waiting, only the entry of the
+//! family moves. Its classes are a [`MinTree`] in the order in which they go, unless it has only one.
 
 use super::{
     class::{Classes, Member},
@@ -10,22 +11,23 @@ use super::{
 
 #[derive(Clone, Debug)]
 pub(super) struct Family {
-    /// What one of its classes asks, or asked: the blocks are those of all.
+    /// The demands of one of its classes, present or former: the blocks are those of all.
     pub(super) demands_id: u32,
-    /// None while it is in hand.
+    /// None while it is unwatched: new, or being decided about.
     pub(super) watch: Option<Watch>,
     members: Members,
 }
 
-/// What a family watches.
+/// A block that a family watches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::engine) struct Watch {
+    /// The part of the family's demands that is of the block.
     pub(in crate::engine) part: u32,
     /// The coordinate that lacks (basic composition).
     pub(in crate::engine) coordinate: u32,
 }
 
-/// In the order of ranks.
+/// The classes of a family, in the order of ranks.
 #[derive(Clone, Debug)]
 enum Members {
     None,
@@ -79,7 +81,7 @@ impl Family {
         }
     }
 
-    /// The least that its classes ask, row by row.
+    /// The least amounts of its classes, row by row.
     pub(super) fn least<'a>(&'a mut self, classes: Classes<'a>) -> &'a [i64] {
         match &mut self.members {
             Members::None => &[],
@@ -88,7 +90,7 @@ impl Family {
         }
     }
 
-    /// As it was worked out last.
+    /// The least amounts as last computed, or lower.
     pub(super) fn known_least<'a>(&'a self, classes: Classes<'a>) -> &'a [i64] {
         match &self.members {
             Members::None => &[],
@@ -97,7 +99,7 @@ impl Family {
         }
     }
 
-    /// The first class whose rows meet a condition, which any lower ones would meet too.
+    /// The first class whose rows meet `condition`, which must hold for lower amounts whenever it holds.
     pub(super) fn first(&mut self, condition: impl Fn(&[i64]) -> bool, classes: Classes<'_>) -> Option<u32> {
         match &mut self.members {
             Members::None => None,
@@ -106,7 +108,7 @@ impl Family {
         }
     }
 
-    /// All of them.
+    /// Every class whose rows meet `condition`, in order.
     pub(super) fn all(&mut self, condition: impl Fn(&[i64]) -> bool, classes: Classes<'_>) -> Vec<u32> {
         match &mut self.members {
             Members::None => Vec::new(),

@@ -1,11 +1,14 @@
-//! Where waiting classes can still ever fit.
+//! At each block, the classes for which enough of it is not consumed yet, so that a consumption finds those that can never be
+//! granted.
 //!
-//! At each of its blocks a class by_class: at all coordinates that it asks of (basic composition), or at one order at which
-//! enough is left for it (Renyi). What is left falls with each consumption; a class for which too little is left where it
-//! by_class finds another order, or is hopeless. As less and less is left, there are few such moves for each class.
+//! At each of its blocks a class has one entry: for all coordinates (basic composition), or for one order at which enough
+//! is left for it (Renyi). What is left falls with each consumption. A class for which too little is left gets an entry for
+//! another order, or is infeasible. The entries at a block are a [`MinTree`] of negated amounts, in which those above what is
+//! left are found in logarithmic time each.
 //!
-//! Usually much more is left than any class asks. So those that come are put on a short list first, of which only the most
-//! that they ask is known. They go into the order when that may be too much, or when the list is full.
+//! Usually much more is left than any class demands. So a class is first put on a short unsorted list, of which only the
+//! largest amounts are known. Those classes go into the tree when that may be more than what is left, or when the list is
+//! full.
 
 use std::cmp::Ordering;
 
@@ -19,28 +22,28 @@ use crate::engine::{
     demands::{BlockDemand, DemandStore},
 };
 
-/// The classes that entry at a block.
+/// The classes that demand a block.
 #[derive(Clone, Debug)]
 pub(super) struct FeasibleClasses {
     ordered: MinTree<FeasibleEntry>,
-    /// Those that came last.
+    /// Those added last, which are not in the tree yet.
     recent: Vec<u32>,
-    /// What they ask at most, or more, at each coordinate.
+    /// At each coordinate, the largest amount of the recent ones, or more.
     most: Box<[i64]>,
 }
 
-/// As many recent classes at a block, at most.
+/// The most recent classes at a block. Few in tests, so that they often go into the tree.
 const MAX_RECENT: usize = if cfg!(test) { 2 } else { 128 };
 
-/// A class in the order of those that entry at a block.
+/// A class in the tree of a block.
 #[derive(Clone, Copy, Debug)]
 struct FeasibleEntry {
     class: u32,
-    /// The number of the part, times the number of coordinates; and more by the order (Renyi).
+    /// The part of the class's demands that is of the block, times the number of coordinates, plus the order (Renyi).
     cell: u32,
 }
 
-/// The order of classes by their numbers, and what they ask, negative: the least is what is largest.
+/// Sorts entries by class. Amounts are negated, so that the least is of the largest demand.
 struct FeasibleOrder<'a> {
     classes: Classes<'a>,
     fit_rule: FitRule,
@@ -48,14 +51,14 @@ struct FeasibleOrder<'a> {
 }
 
 impl FeasibleOrder<'_> {
-    /// What is asked, and at which coordinate alone it counts (Renyi).
+    /// An entry's demand, and the only coordinate at which it counts (Renyi).
     fn demand(&self, entry: FeasibleEntry) -> (BlockDemand<'_>, usize) {
         let cell = entry.cell as usize;
         let (part, order) = (cell / self.coordinates, cell % self.coordinates);
         (self.classes.demands(entry.class).get(part), order)
     }
 
-    /// An order at which enough is left of the block. Under basic composition, none is chosen.
+    /// An order at which enough of the block is left. None under basic composition, where no order is chosen.
     fn order_at(&self, demand: BlockDemand<'_>, block: &Block) -> Option<usize> {
         if self.fit_rule == FitRule::EveryCoordinate {
             return None;
@@ -101,7 +104,7 @@ impl FeasibleClasses {
         self.recent.push(class);
     }
 
-    /// Puts the recent classes into the order.
+    /// Puts the recent classes into the tree.
     fn sort(&mut self, block: &Block, by_class: &FeasibleOrder<'_>) {
         self.most.fill(0);
         self.recent.sort_unstable();
@@ -111,8 +114,9 @@ impl FeasibleClasses {
                 continue;
             };
             let order = by_class.order_at(demands.get(part), block);
-            // Who is hopeless already lacks wherever the block has any budget.
+            // An infeasible class lacks at every order at which the block has any capacity.
             let order = order.or_else(|| block.accounts.iter().position(|account| account.capacity > 0));
+            // No order counts under basic composition, or at a block without capacity.
             let order = order.unwrap_or(0);
             self.ordered
                 .insert(entry_of(class, part, order, by_class.coordinates), by_class);
@@ -120,7 +124,7 @@ impl FeasibleClasses {
     }
 
     fn remove(&mut self, class: u32, by_class: &FeasibleOrder<'_>) {
-        // Who goes soon is at the end.
+        // A class that leaves soon is near the end.
         if let Some(at) = self.recent.iter().rposition(|other| *other == class) {
             self.recent.swap_remove(at);
         } else {
@@ -140,7 +144,7 @@ impl FeasibleClasses {
 }
 
 impl Waiting {
-    /// Lets a class entry, if it does not yet.
+    /// Adds a class at each of its blocks, if it is not there yet.
     pub(in crate::engine) fn add_feasible(
         &mut self,
         number: u32,
@@ -174,7 +178,7 @@ impl Waiting {
         }
     }
 
-    /// The classes that can never fit this block again, now that less is left of it.
+    /// The classes that can never fit this block again, now that less of it is left.
     pub(in crate::engine) fn infeasible(&mut self, block: &Block, demand_store: &DemandStore) -> Vec<u32> {
         let (feasible, by_class) = self.feasible(block.number, demand_store);
         if feasible.may_be_infeasible(block, by_class.fit_rule) {
@@ -200,7 +204,7 @@ impl Waiting {
         infeasible.into_iter().map(|entry| entry.class).collect()
     }
 
-    /// Every class that asks for this block, but for new ones.
+    /// Every class that demands this block, but for one that has not been added yet.
     pub(in crate::engine) fn at_block(&self, number: u32) -> impl Iterator<Item = u32> + '_ {
         self.at_blocks[number as usize].feasible.iter()
     }
@@ -255,7 +259,7 @@ impl Waiting {
 fn entry_of(class: u32, part: usize, order: usize, coordinates: usize) -> FeasibleEntry {
     FeasibleEntry {
         class,
-        // The list of asks takes nothing with more.
+        // The store numbers each coordinate of each block of a claim with 32 bits.
         cell: u32::try_from(part * coordinates + order).unwrap_or(u32::MAX),
     }
 }

@@ -1,34 +1,34 @@
-//! A sequence of entries that are kept in an order of their own, of which the first that asks little enough is found
-//! without a look at those before it.
+//! A sorted sequence of entries with amounts, in which the first entry with small enough amounts is found without a look at
+//! those before it: a B-tree of minima (a segment tree that grows).
 //!
-//! Each entry has a row of amounts. A tree is a B-tree that knows, of each stretch of entries, the least amount at each
-//! coordinate. A question is a condition on rows that lower amounts meet too: a stretch whose least amounts don't meet it
-//! has no entry that does. Where any one coordinate decides ("some order fits"), the converse holds as well, and the
-//! answer costs one way down; where several must hold at once, a stretch may be entered in vain.
+//! Each entry has a row of amounts. Each node of the B-tree knows the least amount at each coordinate of the entries below it.
+//! A search is for a condition on rows that also holds for lower amounts: if the least amounts of a node do not meet it, no
+//! entry below does. Where any one coordinate decides (Renyi composition), the converse holds as well, and a search for the
+//! first entry takes logarithmic time; where several coordinates have to hold at once, a node may be searched in vain.
+//! Inserting and removing take logarithmic time.
 //!
-//! An entry that goes leaves the least amounts as they are, which is too low at worst; they are worked out anew when they
-//! matter: one leaf for each entry that went.
+//! Removing an entry leaves the least amounts as they are, which is too low at worst. They are computed again when they
+//! matter, at the cost of one leaf for each removed entry.
 //!
-//! What the order is and what an entry's amounts are is told by [`EntryOrder`]. Both must stay the same while an entry is in a
-//! tree.
+//! [`EntryOrder`] says how entries are sorted and what their amounts are. Both must stay the same while an entry is in a tree.
 
 #[cfg(test)]
 mod tests;
 
 use std::cmp::Ordering;
 
-/// The amount at a coordinate where an entry has none: larger than any other.
+/// The amount at a coordinate at which an entry does not count: larger than any other.
 pub(super) const NO_AMOUNT: i64 = i64::MAX;
 
-/// As many bytes in the entries of a leaf, at most. In tests, so few that trees are deep.
+/// The most bytes that the entries of a leaf take. Few in tests, so that trees are deep.
 const LEAF: usize = if cfg!(test) { 64 } else { 512 };
 
-/// As many nodes below a node, at most.
+/// The most nodes below a node.
 const NODES: usize = if cfg!(test) { 4 } else { 32 };
 
-/// What a tree asks about its entries.
+/// How the entries of a tree are sorted, and their amounts.
 pub(super) trait EntryOrder<E> {
-    /// Which of two goes first. Equal are only an entry and itself.
+    /// Compares two entries. Only an entry and itself are equal.
     fn compare(&self, one: &E, other: &E) -> Ordering;
 
     /// Lowers `least` to the amounts of an entry, where these are lower.
@@ -52,9 +52,9 @@ enum Node<E> {
 
 #[derive(Clone, Debug)]
 struct Inner<E> {
-    /// None is empty.
+    /// None of them is empty.
     nodes: Vec<Node<E>>,
-    /// As in [`MinTree`]: all coordinates of the first node, then of the second, ...
+    /// Of each node, as in [`MinTree`]: all coordinates of the first node, then of the second, and so on.
     least: Vec<i64>,
     stale: Vec<bool>,
 }
@@ -68,7 +68,7 @@ impl<E: Copy> MinTree<E> {
         }
     }
 
-    /// Adds an entry that isn't there.
+    /// Adds an entry that is not in the tree.
     pub(super) fn insert(&mut self, entry: E, order: &impl EntryOrder<E>) {
         order.lower(&entry, &mut self.least);
         if let Some(right) = self.root.insert(entry, self.least.len(), true, order) {
@@ -81,7 +81,7 @@ impl<E: Copy> MinTree<E> {
         }
     }
 
-    /// Removes an entry that is there.
+    /// Removes an entry that is in the tree.
     pub(super) fn remove(&mut self, entry: E, order: &impl EntryOrder<E>) {
         self.root.remove(&entry, self.least.len(), order);
         self.stale = true;
@@ -93,7 +93,7 @@ impl<E: Copy> MinTree<E> {
         }
     }
 
-    /// The least amount at each coordinate, or less if an entry has gone since it was worked out.
+    /// The least amount at each coordinate, or less if an entry was removed since it was computed.
     pub(super) fn known_least(&self) -> &[i64] {
         &self.least
     }
@@ -116,7 +116,7 @@ impl<E: Copy> MinTree<E> {
         self.root.head().copied()
     }
 
-    /// The first entry whose row meets `condition`, which any lower row would meet too.
+    /// The first entry whose row meets `condition`, which must hold for lower amounts whenever it holds.
     pub(super) fn first(
         &mut self,
         condition: impl Fn(&[i64]) -> bool,
@@ -140,7 +140,7 @@ impl<E: Copy> MinTree<E> {
         all
     }
 
-    /// Gives the entries that meet `condition` to `found`, in order, until that wants no more.
+    /// Passes the entries that meet `condition` to `found`, in order, until that returns false.
     fn visit(
         &mut self,
         condition: &impl Fn(&[i64]) -> bool,
@@ -162,7 +162,7 @@ impl<E: Copy> MinTree<E> {
     }
 }
 
-/// What the tests look at.
+/// For the tests.
 #[cfg(test)]
 impl<E: Copy> MinTree<E> {
     fn leaves(&self) -> Vec<usize> {
@@ -171,7 +171,7 @@ impl<E: Copy> MinTree<E> {
 }
 
 impl<E: Copy> Node<E> {
-    /// As many entries in a leaf, at most.
+    /// The most entries in a leaf.
     const ENTRIES: usize = LEAF / size_of::<E>();
 
     fn len(&self) -> usize {
@@ -181,7 +181,7 @@ impl<E: Copy> Node<E> {
         }
     }
 
-    /// Whether it and its neighbour are so small that they had better be one.
+    /// Whether it and its neighbour are so small that they should be joined.
     fn joins(&self, other: &Self) -> bool {
         let most = match self {
             Self::Leaf(_) => Self::ENTRIES,
@@ -208,8 +208,8 @@ impl<E: Copy> Node<E> {
         }
     }
 
-    /// Adds an entry. What no longer has room comes back as a node to the right, of which nothing is known. `is_last`
-    /// says that no node is to the right yet.
+    /// Adds an entry. If the node is full, returns a new node to its right, whose least amounts are not known. `is_last`
+    /// says that no node is to its right.
     fn insert(
         &mut self,
         entry: E,
@@ -225,7 +225,7 @@ impl<E: Copy> Node<E> {
                     return None;
                 }
                 if is_last && at == Self::ENTRIES {
-                    // Who comes last again and again leaves full leaves behind.
+                    // Entries that are added in order fill each leaf completely.
                     return Some(Self::Leaf(vec![entry]));
                 }
                 let half = Self::ENTRIES / 2;
@@ -275,7 +275,7 @@ impl<E: Copy> Node<E> {
         }
     }
 
-    /// As of a tree. `row` is room for one.
+    /// [`MinTree::visit`] below a node. Returns whether to go on. `row` is a buffer for one row.
     fn visit(
         &self,
         condition: &impl Fn(&[i64]) -> bool,
@@ -297,7 +297,7 @@ impl<E: Copy> Node<E> {
         }
     }
 
-    /// Works out the least amounts.
+    /// Computes the least amounts again, where they are stale.
     fn refresh(&mut self, least: &mut [i64], order: &impl EntryOrder<E>) {
         least.fill(NO_AMOUNT);
         match self {
@@ -318,13 +318,13 @@ impl<E: Copy> Node<E> {
 }
 
 impl<E: Copy> Inner<E> {
-    /// Below which node an entry is or would be.
+    /// The index of the node below which an entry is, or would be.
     fn place_of(&self, entry: &E, order: &impl EntryOrder<E>) -> usize {
         let later = |node: &Node<E>| node.head().is_some_and(|head| order.compare(head, entry).is_gt());
         self.nodes.partition_point(|node| !later(node)).saturating_sub(1)
     }
 
-    /// The right half, if there is no room for as many nodes.
+    /// Splits off the right half, if there are too many nodes.
     fn split(&mut self, coordinates: usize) -> Option<Self> {
         if self.nodes.len() <= NODES {
             return None;
@@ -342,7 +342,7 @@ impl<E: Copy> Inner<E> {
         (self.nodes.remove(at), self.stale.remove(at))
     }
 
-    /// Makes one node of two neighbours, if they are small.
+    /// Joins two neighbours, if they are small.
     fn join(&mut self, left: usize, coordinates: usize) {
         if !self.nodes[left].joins(&self.nodes[left + 1]) {
             return;
@@ -359,7 +359,7 @@ impl<E: Copy> Inner<E> {
                 inner.least.extend(more.least);
                 inner.stale.extend(more.stale);
             }
-            // All leaves are equally deep.
+            // All leaves are equally deep, so neighbours are of the same kind.
             (_, _) => {}
         }
     }

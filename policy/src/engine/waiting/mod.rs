@@ -1,18 +1,20 @@
-//! The index of waiting claims, so that an event costs what it changes and not what waits.
+//! The index of waiting claims: it makes the cost of an event depend on what the event changes, not on how many claims wait.
 //!
-//! Claims that ask the same of the same blocks with the same priority and weight form a class: they fit or don't fit together,
-//! and the one that arrived first goes first. Classes that ask for the same blocks form a family, in which they are kept in
-//! the order in which they go ([`MinTree`]). At blocks are kept
+//! Claims with the same demands, priority and weight form a class ([`Class`]): either all of them fit or none does, and the
+//! one that arrived first goes first. Classes that demand the same blocks form a family ([`Family`]), which keeps them in the
+//! order in which they go. Each block has two lists, both [`MinTree`]s, which are searched in logarithmic time:
 //!
-//! - *watching*: each family, at one block that keeps all its classes waiting, as a clause watches a literal. While that
-//!   block's unlocked budget doesn't reach the least that they ask there, none of their claims can be granted, whatever
-//!   other blocks do. Those that watch a block are kept in the order of their first classes, so that the best of those that
-//!   it no longer keeps waiting is found without the others (`watching`).
-//! - *feasible*: each class, at each of its blocks, where it can still ever fit. What a consumption leaves too little for is
-//!   found there (`feasible`).
+//! - A watch list (`watching`). Each family watches one block that keeps all its classes waiting, as a clause of a SAT solver
+//!   watches a literal. While less is available there than the least amount that they demand, none of their claims can be
+//!   granted, whatever happens at other blocks. The watch list is in the order of the families' first classes, so that the
+//!   best family that the block no longer keeps waiting is found without a look at the others.
+//! - The feasible classes (`feasible`). Each class is listed at each of its blocks while it can still ever fit there, so
+//!   that a consumption finds the classes for which it leaves too little.
 //!
-//! A family that watches nothing is in hand: while a policy decides, or when it is new. Who has it in hand lets it watch
-//! again.
+//! A family is unwatched while it is new, and while a policy decides about it. Whoever unwatches a family lets it watch a
+//! block again.
+//!
+//! Begin reading at [`Waiting`].
 
 mod class;
 mod family;
@@ -39,10 +41,10 @@ use feasible::FeasibleClasses;
 use min_tree::MinTree;
 use slab::Slab;
 
-/// What is kept at a block.
+/// The lists of one block.
 #[derive(Clone, Debug)]
 struct BlockIndex {
-    /// Families.
+    /// Families, in the order of their first classes.
     watching: MinTree<Member>,
     feasible: FeasibleClasses,
 }
@@ -54,14 +56,14 @@ pub(super) struct Waiting {
     at_blocks: Vec<BlockIndex>,
     classes: Slab<Class>,
     families: Slab<Family>,
-    /// Classes by what they are.
+    /// Classes by their priority, weight and demands.
     numbers: HashTable<u32>,
-    /// Families by their blocks: the ones that new classes join.
+    /// Families by their blocks: those that new classes join.
     joined: HashTable<u32>,
     hasher: RandomState,
-    /// Families that a policy was given to decide about.
+    /// Families that were unwatched for the policy to decide about.
     pub(super) unwatched: Vec<u32>,
-    /// Blocks at which the watching families have changed.
+    /// Blocks whose watch list or budget has changed since the clock's next effect on them was computed.
     pub(super) changed: Vec<u32>,
 }
 
@@ -81,7 +83,7 @@ impl Waiting {
         }
     }
 
-    /// Makes room for the next block.
+    /// Adds the lists of the next block.
     pub(super) fn add_block(&mut self) {
         self.at_blocks.push(BlockIndex {
             watching: MinTree::new(self.coordinates),
@@ -97,7 +99,8 @@ impl Waiting {
         self.classes.iter()
     }
 
-    /// Adds a claim to its class, and that to its family. A new family is in hand, and a new class entries nowhere yet.
+    /// Adds a claim to its class, and a new class to its family. Returns the class. A new family is unwatched, and a new
+    /// class is not listed at its blocks yet.
     pub(super) fn join(
         &mut self,
         claim: u32,
@@ -130,7 +133,7 @@ impl Waiting {
         number
     }
 
-    /// Takes a claim out of its class. Whether others are left.
+    /// Removes a claim from its class. Returns whether others are left.
     pub(super) fn leave(&mut self, claim: u32, number: u32, demand_store: &DemandStore) -> bool {
         let Some(class) = self.class(number) else {
             return false;
@@ -144,7 +147,7 @@ impl Waiting {
         false
     }
 
-    /// Takes all claims out of a class, and gives them by arrival.
+    /// Removes a class. Returns its claims by arrival.
     pub(super) fn remove_class(&mut self, number: u32, demand_store: &DemandStore) -> Vec<u32> {
         self.remove_feasible(number, demand_store);
         self.change_family(number, false, demand_store);
@@ -156,7 +159,8 @@ impl Waiting {
         class.map_or_else(Vec::new, |class| class.claims.into_list())
     }
 
-    /// Changes the claims of a class. If it changes which goes first of them, it changes where the class stands.
+    /// Changes the claims of a class. `first` says that another claim goes first of them then, which moves the class in
+    /// its family.
     fn change_claims(
         &mut self,
         number: u32,
@@ -185,7 +189,7 @@ impl Waiting {
     }
 }
 
-/// What a class is.
+/// What makes a class one: its priority, weight and demands.
 fn key_of<'a>(
     classes: &Slab<Class>,
     number: u32,
@@ -199,7 +203,7 @@ fn key_of<'a>(
     ))
 }
 
-/// What the tests of the engine look at.
+/// For the tests of the engine.
 #[cfg(test)]
 impl Waiting {
     pub(super) fn count(&self) -> usize {
@@ -217,7 +221,7 @@ impl Waiting {
             .is_some_and(|class| class.claims.clone().into_list().contains(&claim))
     }
 
-    /// The block that a class watches, and at which coordinates.
+    /// The block that the family of a class watches, and the coordinates.
     pub(super) fn watched_by(&self, class: u32, demand_store: &DemandStore) -> (u32, Vec<usize>) {
         let family = self.families.get(self.class(class).unwrap().family).unwrap();
         let watch = family.watch.unwrap();
@@ -231,7 +235,7 @@ impl Waiting {
         )
     }
 
-    /// The blocks and coordinates at which a class entries.
+    /// The blocks and coordinates at which a class is feasible.
     pub(super) fn feasible_at(
         &self,
         class: u32,

@@ -1,4 +1,5 @@
-//! Values by number. Numbers are used again.
+//! A slab: a vector of values by number, where the numbers of removed values are used again. Every operation takes constant
+//! time.
 
 #[derive(Clone, Debug)]
 pub(super) struct Slab<T> {
@@ -25,7 +26,7 @@ impl<T> Slab<T> {
     pub(super) fn add(&mut self, value: T) -> u32 {
         let number = self.free.pop().unwrap_or_else(|| {
             self.values.push(None);
-            // There is never more here than there are claims, which are numbered with 32 bits.
+            // A slab holds classes or families: at most as many as claims, which are numbered with 32 bits.
             u32::try_from(self.values.len() - 1).unwrap_or(u32::MAX)
         });
         self.values[number as usize] = Some(value);

@@ -1,4 +1,4 @@
-//! Families, and the block that each one watches.
+//! The watch lists: which family watches which block. Changing a watch costs a logarithmic number of comparisons.
 
 use std::{cmp::Ordering, hash::BuildHasher};
 
@@ -13,8 +13,9 @@ use crate::engine::{
     demands::{BlockDemands, DemandStore},
 };
 
-/// The order of the families that watch a block, by their first classes, and the least that each asks there: at the
-/// coordinate that lacks (basic composition), or at each order (Renyi), since any may be the one that fits first.
+/// Sorts the families that watch a block by their first classes. A family's amounts are the least that its classes demand
+/// of the block: at the coordinate that lacks (basic composition), or at each order (Renyi), since any may be the first to
+/// fit.
 struct Watchers<'a> {
     classes: Classes<'a>,
     families: &'a Slab<Family>,
@@ -22,7 +23,7 @@ struct Watchers<'a> {
 }
 
 impl Waiting {
-    /// The family that a class joins which asks this, new if there is none.
+    /// The family of a new class with these demands: a new one if there is none for their blocks.
     pub(super) fn family_for(&mut self, demands_id: u32, demand_store: &DemandStore) -> u32 {
         let layout = demand_store.get(demands_id).layout();
         let families = &self.families;
@@ -57,7 +58,7 @@ impl Waiting {
         }
     }
 
-    /// What the classes of a family ask, but for how much.
+    /// The blocks that the classes of a family demand, as the demands of one of them: the amounts do not count.
     pub(in crate::engine) fn layout<'a>(
         &self,
         family: u32,
@@ -68,7 +69,7 @@ impl Waiting {
             .map(|family| demand_store.get(family.demands_id))
     }
 
-    /// Adds a class to its family, or takes it away. A family that has no other ends with it.
+    /// Adds a class to its family, or removes it. Removes a family without classes.
     pub(super) fn change_family(&mut self, class: u32, add: bool, demand_store: &DemandStore) {
         let Some(number) = self.class(class).map(|class| class.family) else {
             return;
@@ -100,7 +101,8 @@ impl Waiting {
         }
     }
 
-    /// Takes a class's family in hand if where it stands may change with the class. What it watched, then.
+    /// Unwatches the family of a class if the class decides its place in the watch list: it goes first, or its demand is
+    /// the least. Returns what the family watched, if so.
     pub(super) fn unwatch_for(&mut self, number: u32, demand_store: &DemandStore) -> Option<Watch> {
         let class = self.classes.get(number)?;
         let family = self.families.get_mut(class.family)?;
@@ -132,13 +134,12 @@ impl Waiting {
         Some(watch)
     }
 
-    /// Lets a family in hand watch the block of a part, at which no class of it fits (basic composition: at this
-    /// coordinate).
+    /// Lets an unwatched family watch a block that no class of it fits (basic composition: at this coordinate).
     pub(in crate::engine) fn watch(&mut self, number: u32, watch: Watch, demand_store: &DemandStore) {
         let Some(family) = self.families.get_mut(number) else {
             return;
         };
-        // Lets it be exact, and stay so: what changes it takes the family in hand.
+        // Computes the least amounts, which stay exact: whatever changes them unwatches the family.
         family.least(Classes {
             slab: &self.classes,
             demand_store,
@@ -147,7 +148,7 @@ impl Waiting {
         self.change_watch(number, true, demand_store);
     }
 
-    /// Takes a family in hand.
+    /// Removes a family from the watch list it is in.
     pub(in crate::engine) fn unwatch(&mut self, number: u32, demand_store: &DemandStore) {
         self.change_watch(number, false, demand_store);
         if let Some(family) = self.families.get_mut(number) {
@@ -174,12 +175,12 @@ impl Waiting {
         self.changed.push(block);
     }
 
-    /// What a family watches; none if it is in hand.
+    /// What a family watches; none if it is unwatched.
     pub(in crate::engine) fn watched(&self, number: u32) -> Option<Watch> {
         self.families.get(number)?.watch
     }
 
-    /// The first of the families that watch this block and that what is unlocked there no longer keeps waiting.
+    /// The first of the families that watch a block and for which enough is available there.
     pub(in crate::engine) fn first_unblocked(
         &mut self,
         number: u32,
@@ -192,7 +193,7 @@ impl Waiting {
         first.map(|family| family.number)
     }
 
-    /// All of them.
+    /// Every family that watches a block and for which enough is available there, in order.
     pub(in crate::engine) fn all_unblocked(
         &mut self,
         number: u32,
@@ -205,7 +206,7 @@ impl Waiting {
         all.into_iter().map(|family| family.number).collect()
     }
 
-    /// The least that a watching class asks at each coordinate; none where none is kept waiting by it.
+    /// The least amount that a class of a watching family demands of a block, for each coordinate at which one waits.
     pub(in crate::engine) fn least_watched<'a>(
         &'a mut self,
         number: u32,
@@ -239,7 +240,7 @@ impl Waiting {
         self.families.get(number)?.head()
     }
 
-    /// The least that a family's classes ask, row by row.
+    /// The least amounts of a family's classes, row by row.
     pub(in crate::engine) fn least<'a>(
         &'a mut self,
         number: u32,
@@ -253,7 +254,7 @@ impl Waiting {
         family.map_or(&[], |family| family.least(classes))
     }
 
-    /// The first class of a family whose rows meet a condition, which any lower ones would meet too.
+    /// The first class of a family whose rows meet `condition`, which must hold for lower amounts whenever it holds.
     pub(in crate::engine) fn first_of(
         &mut self,
         number: u32,
@@ -267,7 +268,7 @@ impl Waiting {
         self.families.get_mut(number)?.first(condition, classes)
     }
 
-    /// All of them.
+    /// Every class of a family whose rows meet `condition`, in order.
     pub(in crate::engine) fn all_of(
         &mut self,
         number: u32,
@@ -282,7 +283,8 @@ impl Waiting {
         family.map_or_else(Vec::new, |family| family.all(condition, classes))
     }
 
-    /// Makes a family of its own, which is in hand as this one is, of the classes that don't `stay`.
+    /// Moves the classes of an unwatched family for which `stays` is false to a new one, which is unwatched, too. Returns
+    /// the new family.
     pub(in crate::engine) fn split(
         &mut self,
         number: u32,
@@ -349,12 +351,12 @@ impl EntryOrder<Member> for Watchers<'_> {
     }
 }
 
-/// Budget, never negative, as an amount that is never above 0, and so below [`NO_AMOUNT`].
+/// An amount of budget, which is never negative, moved to below 0, so that it is never [`NO_AMOUNT`].
 const fn below_all(units: i64) -> i64 {
     units - i64::MAX
 }
 
-/// Whether what is unlocked at a block no longer keeps waiting who asks this there.
+/// Whether enough is available at a block for one of the amounts in `row`.
 fn is_unblocked(row: &[i64], block: &Block, fit_rule: FitRule) -> bool {
     let mut pairs = row.iter().zip(&block.accounts);
     pairs.any(|(amount, account)| {

@@ -1,4 +1,4 @@
-//! A tree against a sorted list that is looked through.
+//! The tree against a sorted list that is searched from its start.
 
 use std::cmp::Ordering;
 
@@ -8,14 +8,14 @@ use super::{EntryOrder, MinTree, NO_AMOUNT};
 
 const COORDINATES: usize = 3;
 
-/// A place in the list, of which a leaf has room for four.
+/// An index in the list, padded so that a leaf has room for four.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Wide {
     place: u32,
     fill: [u32; 3],
 }
 
-/// What each entry asks.
+/// The amounts of each entry.
 struct List(Vec<[i64; COORDINATES]>);
 
 const fn wide(place: u32) -> Wide {
@@ -39,11 +39,11 @@ impl EntryOrder<Wide> for List {
 #[derive(Clone, Debug)]
 enum Op {
     Add,
-    /// All of one remainder, one after the other, so that leaves empty.
+    /// Removes all entries with one remainder, one after the other, so that leaves become empty.
     RemoveSome(u32),
     Remove(prop::sample::Index),
-    /// Whose amount is at most this at any coordinate, or at all.
-    Ask([i64; COORDINATES], bool),
+    /// Searches for amounts of at most this at some coordinate, or at all (if true).
+    Search([i64; COORDINATES], bool),
 }
 
 fn amount() -> impl Strategy<Value = i64> {
@@ -56,7 +56,7 @@ fn op() -> impl Strategy<Value = Op> {
         24 => Just(Op::Add),
         1 => (0_u32..7).prop_map(Op::RemoveSome),
         12 => any::<prop::sample::Index>().prop_map(Op::Remove),
-        6 => ([limit.clone(), limit.clone(), limit], any::<bool>()).prop_map(|(limits, all)| Op::Ask(limits, all)),
+        6 => ([limit.clone(), limit.clone(), limit], any::<bool>()).prop_map(|(limits, all)| Op::Search(limits, all)),
     ]
 }
 
@@ -86,7 +86,7 @@ proptest! {
                     }
                     kept.retain(|entry| entry.place % 7 != rest);
                 }
-                Op::Ask(limits, all) => {
+                Op::Search(limits, all) => {
                     let condition = |row: &[i64]| {
                         let mut pairs = row.iter().zip(&limits);
                         if all {
@@ -115,7 +115,7 @@ proptest! {
 }
 
 #[test]
-fn who_comes_last_leaves_full_leaves_behind() {
+fn entries_that_are_added_in_order_fill_each_leaf() {
     let list = List(vec![[0; COORDINATES]; 7 * 16]);
     let mut tree = MinTree::new(COORDINATES);
     for entry in (0..7 * 16).step_by(7) {
