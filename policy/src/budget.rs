@@ -1,17 +1,17 @@
-//! Budgets: what a block may spend and what a claim asks, at each coordinate of its dataset's composition; and the Renyi
-//! orders that such coordinates are.
+//! Budgets, with one amount for each coordinate of a dataset's composition, and the Renyi orders that coordinates stand for.
+//! How budgets are computed is in `composition` and `mechanism`.
 
 use std::{fmt, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// A Renyi order (alpha), above 1, in millionths. Written as a decimal.
+/// A Renyi order (alpha) above 1, counted in millionths. Stored as a decimal in a string.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Order(u64);
 
-/// Renyi orders in ascending order, each once, at least one.
+/// At least one Renyi order, ascending, each once.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "Vec<Order>", into = "Vec<Order>")]
 pub struct Orders(Arc<[Order]>);
@@ -73,10 +73,11 @@ impl Order {
         self.0 as f64 / 1e6
     }
 
-    /// The order less 1 as a float: by subtracting 1 from the float, one near 1 would lose its digits.
+    /// The order less 1 as a float. An order near 1 would lose its digits if 1 were subtracted from the float.
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "an order has at most 15 digits")]
     pub(crate) fn less_one(self) -> f64 {
+        // An order is above 1, so nothing saturates.
         self.0.saturating_sub(1_000_000) as f64 / 1e6
     }
 }
@@ -88,7 +89,7 @@ impl FromStr for Order {
         let not_an_order = || CompositionError::NotAnOrder(text.to_owned());
         let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
         let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
-        // Nine digits before the point keep the order exact as a float, too.
+        // With nine digits before the point, the order is exact as a float, too.
         if whole.is_empty() || whole.len() > 9 || !digits(whole) || !digits(fraction) {
             return Err(not_an_order());
         }
@@ -154,7 +155,7 @@ impl Orders {
 }
 
 impl Default for Orders {
-    /// The twelve finite orders of the OSDI system: with basic conversion and usual budgets, "some order fits" is a
+    /// The twelve finite orders of the OSDI system. With the basic conversion and usual budgets, "some order fits" is a
     /// sound filter on them.
     fn default() -> Self {
         let millionths = [15, 17, 20, 25, 30, 40, 50, 60, 80, 160, 320, 640]
@@ -195,7 +196,7 @@ impl Budget {
         }
     }
 
-    /// Computed amounts, which are never negative: one below 0 would count as 0.
+    /// A budget of computed amounts, which are never negative: one below 0 would count as 0.
     pub(crate) fn from_computed(units: impl Iterator<Item = i64>) -> Self {
         Self(units.map(|units| units.max(0)).collect())
     }
@@ -206,7 +207,7 @@ impl Budget {
         &self.0
     }
 
-    /// Whether nothing is asked or given at any coordinate.
+    /// Whether the amount is 0 at every coordinate.
     #[must_use]
     pub fn is_zero(&self) -> bool {
         self.0.iter().all(|units| *units == 0)
@@ -227,7 +228,9 @@ impl From<Budget> for Vec<i64> {
     }
 }
 
-/// A parsed amount always fits; a computed one that doesn't is as good as the largest, or the smallest.
+/// An amount in 64 bits. A parsed amount always fits. A computed demand that does not is `i64::MAX`, which never fits a
+/// block, since no parsed epsilon or delta, and so no capacity, is above 9e18 units. A computed capacity can only
+/// be too small, and then counts as 0.
 pub(crate) fn saturate(units: i128) -> i64 {
     i64::try_from(units).unwrap_or(if units < 0 { i64::MIN } else { i64::MAX })
 }

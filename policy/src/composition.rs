@@ -1,17 +1,18 @@
-//! How budgets add up, and what a block that is guaranteed some privacy may spend.
+//! Compositions: how budgets add up, and the capacity of a block that guarantees some (epsilon, delta).
 
 use serde::{Deserialize, Serialize};
 
 use crate::{Budget, CompositionError, Delta, Epsilon, Order, Orders, adaptive_delta, budget::saturate};
 
-/// How budgets add up, and so what the coordinates of a [`Budget`] are.
+/// How budgets add up, which also says what the coordinates of a [`Budget`] are.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Composition {
-    /// Epsilons and deltas are summed. Two coordinates, epsilon and delta; a demand fits if both do.
+    /// Epsilons and deltas are summed. There are two coordinates, epsilon (in units of 1e-12) and delta (1e-18). A demand
+    /// fits a block if both fit.
     Basic,
-    /// Renyi curves are summed at fixed orders. One coordinate, an epsilon, for each order; a demand fits if it
-    /// does at one order at which the block has any budget at all, and is charged at every order.
+    /// Renyi curves are summed at fixed orders. There is one coordinate, an epsilon (in units of 1e-12), for each order. A
+    /// demand fits a block if it fits at one order at which the block has any capacity, and it is charged at every order.
     Renyi(Orders),
 }
 
@@ -25,7 +26,7 @@ impl Composition {
         }
     }
 
-    /// What a coordinate is called, for people: `epsilon`, `delta`, `epsilon at order 4`.
+    /// The name of a coordinate, for messages: `epsilon`, `delta`, `epsilon at order 4`.
     #[must_use]
     pub fn coordinate_name(&self, coordinate: usize) -> String {
         match self {
@@ -37,7 +38,7 @@ impl Composition {
         }
     }
 
-    /// An amount at a coordinate as a decimal, for people.
+    /// An amount at a coordinate as a decimal, for messages.
     #[must_use]
     pub fn display_units(&self, coordinate: usize, units: i128) -> String {
         match (self, coordinate) {
@@ -46,12 +47,12 @@ impl Composition {
         }
     }
 
-    /// What a block guaranteed (`epsilon`, `delta`)-DP may spend.
+    /// The capacity of a block that guarantees (`epsilon`, `delta`)-DP.
     ///
     /// Renyi: `epsilon - ln(1/delta) / (order - 1)` at each order, rounded down and at least 0 (Mironov 2017,
-    /// Proposition 3, the conversion that stays sound when any order may be the one that fits). Where so many orders
-    /// have budget that their deltas could add up to more than `delta` (with the default orders, for an epsilon above
-    /// ln(1/delta) / 0.75), the lowest of them get none: see [`adaptive_delta`].
+    /// Proposition 3, the conversion that stays sound when any order may be the one that fits). If so many orders have
+    /// capacity that their deltas can add up to more than `delta` (with the default orders, for an epsilon above
+    /// ln(1/delta) / 0.75), the lowest of them get none: see [`adaptive_delta`]. A delta of 0 is an error there.
     pub fn capacity(&self, epsilon: Epsilon, delta: Delta) -> Result<Budget, CompositionError> {
         match self {
             Self::Basic => Budget::new(vec![saturate(epsilon.units()), saturate(delta.units())]),
@@ -63,12 +64,12 @@ impl Composition {
         }
     }
 
-    /// A block's budget from an explicit curve. An order that the curve leaves out gets nothing.
+    /// The capacity of a block with an explicit curve. An order that the curve leaves out gets 0.
     pub fn capacity_curve(&self, curve: &[(Order, Epsilon)]) -> Result<Budget, CompositionError> {
         self.curve(curve, |_, _| Ok(0))
     }
 
-    /// A demand from an explicit curve, which needs an epsilon at every order.
+    /// A demand with an explicit curve, which must have an epsilon at every order.
     pub fn demand_curve(&self, curve: &[(Order, Epsilon)]) -> Result<Budget, CompositionError> {
         self.curve(curve, |order, orders| {
             Err(CompositionError::MissingOrder {
@@ -108,8 +109,8 @@ impl Composition {
     }
 }
 
-/// Takes the budget of the lowest orders away until what the others promise together is no more than `delta`. One
-/// order alone always keeps the promise.
+/// Sets the lowest orders to 0 until the deltas of the others add up to no more than `delta`. One order alone always keeps
+/// the promise.
 fn keep_promise(
     mut units: Vec<i64>,
     orders: &Orders,
@@ -126,7 +127,8 @@ fn keep_promise(
     }
 }
 
-/// In units of 1e-12, rounded down by more than the floats can be off.
+/// The capacity at an order in units of 1e-12, rounded down by more than the error of the floats; 0 where the cost of delta is
+/// beyond 128 bits.
 #[expect(
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,

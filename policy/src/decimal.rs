@@ -1,6 +1,5 @@
-//! Exact epsilons and deltas: integers of a fixed unit, read from and written as decimals.
-//!
-//! No float is involved: what can't be represented exactly is refused, never rounded.
+//! Exact epsilons and deltas: integers in a fixed unit, parsed from and displayed as decimals. No float is involved: a text
+//! that cannot be represented exactly is refused, never rounded.
 
 use std::{fmt, str::FromStr};
 
@@ -37,7 +36,7 @@ pub enum DecimalError {
     },
 }
 
-/// Digits kept of a number before the exponent is applied; far more than any amount has.
+/// The most significant digits of a number; far more than any amount has.
 const MOST_DIGITS: usize = 60;
 
 /// `text` in units of 10^-`decimals`, exactly.
@@ -136,10 +135,11 @@ macro_rules! amount {
         impl $name {
             /// How many decimals a unit stands for.
             pub const DECIMALS: u32 = $decimals;
-            /// Nothing.
+            /// Zero.
             pub const ZERO: Self = Self(0);
 
-            /// So many units. Balances may be negative (Renyi orders that were overdrawn); what is parsed never is.
+            /// An amount of this many units. It may be negative, as what is available at an overdrawn Renyi order; a parsed
+            /// amount never is.
             #[must_use]
             pub const fn from_units(units: i128) -> Self {
                 Self(units)

@@ -1,4 +1,4 @@
-//! What can happen to an engine, and what it decides. Both are written to the ledger as they stand here.
+//! The inputs of an engine (events) and its decisions (records). Both are stored in the ledger in the JSON form given here.
 
 use std::{fmt, num::NonZeroU32, sync::Arc};
 
@@ -35,45 +35,48 @@ macro_rules! name {
     };
 }
 
-name!(BlockId, "A block's name, unique in its dataset for ever.");
+name!(
+    BlockId,
+    "A block's name, unique among all blocks that its dataset ever had."
+);
 name!(
     ClaimId,
-    "A claim's name, unique in its dataset for ever: a claim that is made again has another one."
+    "A claim's name, unique among all claims that its dataset ever had: a claim that is created again has another name."
 );
 
-/// The same budget asked on each of some blocks.
+/// A budget on each of some blocks, within a claim.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Demand {
-    /// On which blocks. A block is named by one demand of a claim at most.
+    /// The blocks. At most one demand of a claim names a block.
     pub blocks: Vec<BlockId>,
-    /// How much on each of them.
+    /// The budget on each of them.
     pub budget: Budget,
 }
 
-/// A claim that arrives.
+/// A claim as it arrives.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Arrival {
     /// Its name.
     pub claim: ClaimId,
-    /// What it asks, on all the blocks it matches. While these are fewer than `min_blocks`, it waits for a
-    /// [`Event::Match`] and neither unlocks nor competes.
+    /// Its demands on the blocks that it matches. While these are fewer than `min_blocks`, it waits for an
+    /// [`Event::Match`], and neither unlocks budget nor joins the queue.
     pub demands: Vec<Demand>,
-    /// How many blocks it needs at least, 1 or more.
+    /// The fewest blocks that it needs: 1 or more.
     pub min_blocks: u32,
-    /// How long it waits at most, from its arrival; for ever if none.
+    /// The longest that it waits, from its arrival; for ever if none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Span>,
-    /// Higher goes before lower, before any share is compared.
+    /// A claim with a higher priority goes first, whatever its shares.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub priority: i32,
-    /// How much it counts, which is what its namespace counts.
+    /// Its weight: in a cluster, that of its namespace.
     #[serde(default, skip_serializing_if = "Weight::is_one")]
     pub weight: Weight,
 }
 
-/// How much a claim counts: with twice the weight, a dominant share is half as large and a grant worth twice as much.
-/// 1 if nothing else is said; where all weights are equal, they change nothing.
+/// A claim's weight: with twice the weight, its dominant share is half as large and its grant worth twice as much. The
+/// default is 1. Equal weights change nothing, whatever they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Weight(NonZeroU32);
@@ -85,7 +88,7 @@ impl Weight {
         NonZeroU32::new(weight).map(Self)
     }
 
-    /// The weight as it was given.
+    /// The weight as a number, 1 or more.
     #[must_use]
     pub const fn get(self) -> u32 {
         self.0.get()
@@ -108,42 +111,43 @@ fn is_zero(priority: &i32) -> bool {
     *priority == 0
 }
 
-/// How much of a granted claim, in all so far: what is asked again is not done twice.
+/// How much of a granted claim to consume or release. Amounts are totals, so an event that is repeated changes nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Amount {
     /// Everything that is still allocated.
     All,
-    /// So much on each block in all, counted from the grant. A block that isn't named stays as it is.
+    /// This total on each block, counted from the grant. A block that is not named stays as it is.
     InAll(Vec<Demand>),
 }
 
-/// Something that happens to an engine. Its time is told before it, by [`Engine::advance`](crate::Engine::advance).
+/// An input of the engine. It happens at the time that [`Engine::advance`](crate::Engine::advance) was last called with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum Event {
-    /// A block comes, with what it may ever spend.
+    /// A block is added, or a retired one is added again with the same capacity.
     AddBlock {
         /// Its name.
         block: BlockId,
-        /// What it may ever spend.
+        /// Its capacity.
         capacity: Budget,
     },
-    /// A block goes: nothing more is granted on it, its waiting claims are denied. What was granted stays.
+    /// A block is retired: its waiting claims are denied, and nothing more is granted on it. Granted claims keep their
+    /// budget.
     RetireBlock {
         /// Its name.
         block: BlockId,
     },
-    /// A claim comes.
+    /// A claim arrives.
     Arrive(Arrival),
-    /// A claim that came with too few blocks now matches these.
+    /// A claim that arrived with too few blocks is matched with these.
     Match {
         /// The claim.
         claim: ClaimId,
-        /// All its demands, in place of those it came with.
+        /// All its demands, in place of those that it arrived with.
         demands: Vec<Demand>,
     },
-    /// Budget of a granted claim is spent: what it protects may run from now on.
+    /// Budget of a granted claim is consumed: the computation that it pays for may run.
     Consume {
         /// The claim.
         claim: ClaimId,
@@ -157,12 +161,13 @@ pub enum Event {
         /// How much of it.
         amount: Amount,
     },
-    /// A claim's owner is gone. Waiting: it ends. Granted: what is not consumed returns. Else nothing.
+    /// A claim's owner was deleted. A waiting claim is withdrawn; of a granted one, what is not consumed is released. Any
+    /// other claim stays as it is.
     Withdraw {
         /// The claim.
         claim: ClaimId,
     },
-    /// What a claim was consumed for provably never ran: what was consumed returns.
+    /// The computation that a claim was consumed for provably never ran: what was consumed returns to its blocks.
     NeverRan {
         /// The claim.
         claim: ClaimId,
@@ -173,31 +178,31 @@ pub enum Event {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum Denial {
-    /// It asks more of a block than that can still ever unlock (what is not consumed).
+    /// It demands more of a block than what is not consumed, which is all that it can still ever have.
     TooLarge {
         /// The first such block, in the order of the claim's demands.
         block: BlockId,
         /// The coordinate that lacks least (Renyi), or the first that lacks (basic).
         coordinate: u32,
-        /// What is asked there, in the coordinate's unit.
+        /// The demand there, in the coordinate's unit.
         asked: i64,
-        /// What can still ever be unlocked there. May be negative at a Renyi order.
+        /// What is not consumed there. May be negative at a Renyi order, and is `i64::MIN` if it is less than that.
         left: i64,
     },
-    /// A block it asks for was retired.
+    /// A block of its demands was retired.
     BlockRetired {
         /// The block.
         block: BlockId,
     },
-    /// It asks more of a block than is unlocked, and the policy lets nothing wait.
+    /// It demands more of a block than is available, and the policy lets no claim wait.
     DoesNotFit {
         /// The first such block, in the order of the claim's demands.
         block: BlockId,
         /// The coordinate that lacks least (Renyi), or the first that lacks (basic).
         coordinate: u32,
-        /// What is asked there, in the coordinate's unit.
+        /// The demand there, in the coordinate's unit.
         asked: i64,
-        /// What is unlocked there. May be negative at a Renyi order.
+        /// What is available there. May be negative at a Renyi order, and is `i64::MIN` if it is less than that.
         unlocked: i64,
     },
     /// A block was divided among the claims that waited for it (round robin), and nothing of it is left to divide.
@@ -207,39 +212,39 @@ pub enum Denial {
     },
 }
 
-/// A decision. What it says is true once it is durable, and only then.
+/// A decision of the engine. It is true once it is durable, and not before.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum Record {
-    /// A block is there, all of it locked but for what unlocks at once.
+    /// A block was added, all of it locked but for what unlocks at once.
     BlockAdded {
         /// The block.
         block: BlockId,
     },
-    /// A block is gone.
+    /// A block was retired.
     BlockRetired {
         /// The block.
         block: BlockId,
     },
-    /// A claim's arrival unlocked one step of these blocks: each that it asks for and that was not unlocked
-    /// completely before. (Steps of the clock follow from the time alone and are not recorded.)
+    /// A claim's arrival unlocked one step of these blocks: those of its demands that were not unlocked completely before.
+    /// (Steps of the clock follow from the time alone and are not recorded.)
     Unlocked {
         /// The blocks.
         blocks: Vec<BlockId>,
     },
-    /// A claim came and was not decided at once.
+    /// A claim arrived and was not decided at once.
     Waits {
         /// The claim.
         claim: ClaimId,
     },
-    /// All that a claim asks, on all its blocks, is its own now.
+    /// All demands of a claim, on all its blocks, are allocated to it.
     Granted {
         /// The claim.
         claim: ClaimId,
         /// When.
         at: Time,
     },
-    /// A claim is refused for good.
+    /// A claim was denied.
     Denied {
         /// The claim.
         claim: ClaimId,
@@ -255,12 +260,12 @@ pub enum Record {
         /// When its timeout was over.
         at: Time,
     },
-    /// A waiting claim was taken back.
+    /// A waiting claim was withdrawn.
     Withdrawn {
         /// The claim.
         claim: ClaimId,
     },
-    /// Allocated budget was spent.
+    /// Allocated budget was consumed.
     Consumed {
         /// The claim.
         claim: ClaimId,

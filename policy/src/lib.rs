@@ -1,11 +1,11 @@
-//! Privacy budget scheduling: who is granted how much of which block's differential-privacy budget, and when.
+//! Privacy budget scheduling: which claims are granted the differential-privacy budget of which blocks, and when.
 //!
-//! This crate is the vocabulary ([`Budget`], [`Composition`], [`Mechanism`], [`Event`], [`Record`]) and the
-//! [`Engine`], which turns events into records. It is pure and deterministic: time and order come in as events,
-//! decisions come out as records, and the same events give the same records everywhere. It contains no clock, no
-//! thread, no file, no randomness and nothing of Kubernetes.
+//! This crate holds the vocabulary ([`Budget`], [`Composition`], [`Mechanism`], [`Event`], [`Record`]) and the [`Engine`],
+//! which turns events into records. It is pure and deterministic: callers give it events and the time, and the same events
+//! at the same times give the same records everywhere. It contains no clock, no thread, no file, no randomness and nothing
+//! of Kubernetes.
 //!
-//! Begin reading at [`Event`] (what can happen), then [`Record`] (what is decided), then [`Engine`].
+//! Begin reading at [`Event`] (the inputs), then [`Record`] (the decisions), then [`Engine`].
 #![forbid(unsafe_code)]
 
 mod accounting;

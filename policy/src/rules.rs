@@ -1,4 +1,4 @@
-//! What one dataset's engine is made with: policy, unlocking and composition. Fixed for the life of its ledger.
+//! The rules of a dataset: policy, unlocking and composition. They are fixed for the life of its ledger.
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -9,61 +9,61 @@ use crate::{Composition, Span};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Policy {
-    /// Dominant Private Block Fairness: the smallest dominant share first, all or nothing, what does not fit is
-    /// skipped (OSDI'21, Algorithms 1 to 3).
+    /// Dominant Private Block Fairness: the smallest dominant share first. A claim that does not fit is skipped (OSDI'21,
+    /// Algorithms 1 to 3).
     #[default]
     Dpf,
-    /// First come, first served: in the order of arrival, all or nothing, what does not fit is skipped.
+    /// First come, first served: in the order of arrival. A claim that does not fit is skipped.
     #[serde(rename_all = "camelCase")]
     Fcfs {
-        /// What does not fit when it arrives is denied then and never waits.
+        /// Whether a claim that does not fit when it arrives is denied at once, so that none ever waits for budget.
         refusing: bool,
     },
-    /// What is unlocked is divided by max-min fairness among the claims that wait for the block; a claim is granted
-    /// when it has gathered all it asks. Basic composition only.
+    /// Unlocked budget is divided by max-min fairness among the claims that wait for the block; a claim is granted when it
+    /// has gathered all that it demands. Basic composition only.
     RoundRobin,
-    /// The most efficient first: the largest weight for its cost, which is what a claim asks of each block's capacity
-    /// at the order that is best for that block, summed (EuroSys'25). Best effort, so what does not fit is skipped.
+    /// The most efficient claim first: the one with the largest weight over its cost, which is its demand over the capacity
+    /// at each block's best order, summed (EuroSys'25). A claim that does not fit is skipped.
     #[serde(rename_all = "camelCase")]
     Dpack {
-        /// After how many grants of a pass costs are worked out anew, 1 or more.
+        /// After how many grants of a pass costs are computed again: 1 or more.
         recompute_after: u32,
     },
-    /// First DPF on a part of what is unlocked, then DPack on the rest.
+    /// DPF on a part of the available budget, then DPack on the rest.
     #[serde(rename_all = "camelCase")]
     Blend {
         /// That part, in thousandths: 1000 is DPF, 0 is DPack.
         fairness: u16,
-        /// As of DPack.
+        /// As under DPack.
         recompute_after: u32,
     },
 }
 
-/// The steps of a lifetime that round robin takes one by one.
+/// The most steps of a lifetime under round robin, which takes them one by one.
 const MAX_ROUND_ROBIN_STEPS: u64 = 1_000_000;
 
-/// How a block's locked budget becomes available.
+/// How the locked budget of a block becomes available.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Unlocking {
-    /// One N-th of the block with each claim that arrives for it (DPF-N). After k arrivals floor(total x k / N) is
-    /// unlocked, so N arrivals unlock exactly everything. At least 1.
+    /// Each claim that arrives for the block unlocks one N-th of it (DPF-N), where N is at least 1. After k arrivals,
+    /// floor(capacity x k / N) is unlocked, so N arrivals unlock exactly everything.
     Arrivals(u32),
-    /// In equal steps at the multiples of `tick`, from the first at or after the block's arrival, over
-    /// `lifetime` (DPF-T): floor((arrival + lifetime - first) / tick) + 1 steps, after k of n of them
-    /// floor(total x k / n). If not even the first step lies within the lifetime, everything at that step.
+    /// The clock unlocks equal steps at the multiples of `tick`, from the first at or after the time at which the block was
+    /// added, over `lifetime` (DPF-T). There are n = floor((added + lifetime - first) / tick) + 1 steps, and after k of them
+    /// floor(capacity x k / n) is unlocked. If not even the first step lies within the lifetime, it unlocks everything.
     #[serde(rename_all = "camelCase")]
     Lifetime {
-        /// Over how long everything is unlocked.
+        /// How long it takes until everything is unlocked.
         lifetime: Span,
-        /// How often a step is taken. More than zero.
+        /// The time between two steps: more than zero.
         tick: Span,
     },
-    /// Everything at once.
+    /// Everything is unlocked as soon as the block is added.
     Immediate,
 }
 
-/// A dataset's rules. They are the first thing in its ledger and never change there.
+/// The rules of a dataset. They are the first content of its ledger and never change there.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DatasetRules {
@@ -75,31 +75,31 @@ pub struct DatasetRules {
     pub composition: Composition,
 }
 
-/// Why a rules can't be used.
+/// Why rules cannot be used.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum DatasetRulesError {
-    /// No arrivals would never unlock anything.
+    /// Unlocking by 0 arrivals, which would never unlock anything.
     #[error("unlocking.arrivals is 0: it must be at least 1")]
     NoArrivals,
-    /// Steps of no length.
+    /// A tick of zero length.
     #[error("unlocking.tick is 0s: it must be longer")]
     NoTick,
-    /// Nothing says how a curve is divided.
+    /// Round robin with Renyi composition, where a curve cannot be divided order by order.
     #[error("policy roundRobin needs basic composition: a Renyi curve can't be divided order by order")]
     RoundRobinRenyi,
-    /// Round robin looks at each step at which claims wait.
+    /// Round robin with too many ticks in a lifetime: it takes each of them while claims wait.
     #[error("unlocking.tick is too short for policy roundRobin: a lifetime may have at most 1000000 ticks")]
     TooManyTicks,
-    /// Costs that are never worked out.
+    /// Costs that would never be computed.
     #[error("policy.recomputeAfter is 0: it must be at least 1")]
     NoRecomputation,
-    /// More than everything.
+    /// A fairness above 1000 thousandths.
     #[error("policy.fairness is {0} thousandths: it must be at most 1000")]
     TooFair(u16),
 }
 
 impl DatasetRules {
-    /// Whether the rules can be used.
+    /// Checks that the rules can be used together.
     pub fn check(&self) -> Result<(), DatasetRulesError> {
         match self.unlocking {
             Unlocking::Arrivals(0) => return Err(DatasetRulesError::NoArrivals),

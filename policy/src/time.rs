@@ -1,4 +1,4 @@
-//! Instants and durations, in whole microseconds. They are told to the engine; it never asks a clock.
+//! Instants and durations, in whole microseconds. Callers give them to the engine, which reads no clock.
 
 use std::{fmt, str::FromStr};
 
@@ -11,7 +11,7 @@ use thiserror::Error;
 pub struct Time(u64);
 
 impl Time {
-    /// So many microseconds after the start.
+    /// The instant this many microseconds after the start.
     #[must_use]
     pub const fn from_micros(micros: u64) -> Self {
         Self(micros)
@@ -23,7 +23,8 @@ impl Time {
         self.0
     }
 
-    /// This instant and `span` more; the end of time when that is beyond it.
+    /// This instant plus `span`; the last instant, 584,000 years after the start, if that is beyond it. A timeout or a step
+    /// at the last instant never happens.
     #[must_use]
     pub const fn after(self, span: Span) -> Self {
         Self(self.0.saturating_add(span.0))
@@ -41,7 +42,7 @@ pub enum SpanError {
     /// Not numbers with units.
     #[error("{0:?} is not a duration: write numbers with units ms, s, m, h or d, like 90s or 1h30m")]
     NotADuration(String),
-    /// Longer than can be counted.
+    /// More microseconds than 64 bits hold.
     #[error("{0:?} is too long a duration")]
     TooLong(String),
 }
@@ -55,13 +56,13 @@ const UNITS: [(&str, u64); 5] = [
 ];
 
 impl Span {
-    /// So many microseconds.
+    /// A span of this many microseconds.
     #[must_use]
     pub const fn from_micros(micros: u64) -> Self {
         Self(micros)
     }
 
-    /// So many seconds; the longest span when that is beyond it.
+    /// A span of this many seconds; the longest span, 584,000 years, if that is beyond it.
     #[must_use]
     pub const fn from_secs(secs: u64) -> Self {
         Self(secs.saturating_mul(1_000_000))
@@ -122,7 +123,7 @@ impl fmt::Display for Span {
                 rest %= micros;
             }
         }
-        // Below a millisecond nothing is written: no user gives or needs it.
+        // Fractions of a millisecond are not written: no user gives or needs them.
         if rest >= 1_000 {
             write!(f, "{}ms", rest / 1_000)
         } else {

@@ -1,18 +1,17 @@
-//! What a filter over several orders promises.
+//! The delta that a filter over several Renyi orders guarantees.
 
 use super::conversion::{Conversion, delta_units};
 use crate::{Budget, Delta, Epsilon, Orders};
 
-/// The most that the delta of everything granted on a block can become for `epsilon`, whatever is asked after whatever
-/// was answered.
+/// An upper bound, for `epsilon`, of the delta of everything that can be granted on a block, even if each query depends on the
+/// answers to earlier ones.
 ///
-/// A claim is granted while it fits at some order that has any budget. Whoever asks may choose that order by what
-/// earlier claims answered, so that no single order's delta bounds what happens. But at the end some order still holds,
-/// and until an order is exhausted it is a filter by itself (Feldman and Zrnic 2021): the sum of their deltas is a bound.
+/// A claim is granted while it fits at some order that has any capacity. An adversary may choose that order by the answers to
+/// earlier claims, so no single order's delta is a bound. But at the end some order is not exhausted, and each order is a
+/// filter by itself until it is exhausted (Feldman and Zrnic 2021): so the sum of their deltas is a bound.
 ///
-/// With [`Composition::capacity`](crate::Composition::capacity) it never lies above the delta that the capacity was
-/// made for: as many of the lowest orders go without budget as that takes. For a capacity that was given as a curve it
-/// may lie anywhere.
+/// For a capacity by [`Composition::capacity`](crate::Composition::capacity) it is never above the delta of that: as many of
+/// the lowest orders have no capacity as this takes. For a capacity that was given as a curve it may be anything up to 1.
 #[must_use]
 pub fn adaptive_delta(orders: &Orders, capacity: &Budget, epsilon: Epsilon) -> Delta {
     let one = 10_i128.pow(Delta::DECIMALS);
@@ -25,5 +24,6 @@ pub fn adaptive_delta(orders: &Orders, capacity: &Budget, epsilon: Epsilon) -> D
         let cost = *units as f64 / 1e12;
         delta_units(Conversion::Improved.log_delta_at(order, cost, epsilon)).units()
     });
+    // A delta is at most 1.
     Delta::from_units(units.fold(0, |sum: i128, units| sum.saturating_add(units).min(one)))
 }

@@ -1,11 +1,11 @@
-//! From a Renyi curve to (epsilon, delta).
+//! Conversions of a Renyi curve to (epsilon, delta). Each costs a few operations for each order.
 
 use libm::{exp, log, log1p};
 
 use super::finite;
 use crate::{Budget, Delta, Epsilon, Order, Orders};
 
-/// How a Renyi curve is turned into an epsilon and a delta.
+/// A formula that turns a Renyi curve into an epsilon and a delta.
 ///
 /// # Examples
 ///
@@ -22,30 +22,30 @@ use crate::{Budget, Delta, Epsilon, Order, Orders};
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Conversion {
-    /// `epsilon + ln(1/delta) / (order - 1)` (Mironov 2017, Proposition 3). What blocks are made with.
+    /// `epsilon + ln(1/delta) / (order - 1)` (Mironov 2017, Proposition 3). The capacities of blocks are computed with it.
     Basic,
     /// `epsilon + ln(1 - 1/order) - ln(delta order) / (order - 1)` (Canonne, Kamath and Steinke 2020, Proposition 12; the
-    /// same as Balle et al. 2020, Theorem 21). Smaller, and true for mechanisms that were fixed beforehand. Only for
-    /// reporting: blocks made with it would promise too much, as a claim may fit at any order and may depend on
-    /// what earlier ones answered.
+    /// same as Balle et al. 2020, Theorem 21). It is smaller, and holds for mechanisms that were fixed beforehand. It is
+    /// only for reporting: capacities computed with it would promise too much, since a claim may fit at any order and may
+    /// depend on the answers to earlier ones.
     Improved,
 }
 
-/// What a curve proves, and at which order.
+/// An epsilon or delta that a curve proves, and the order that proves it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Proven<T> {
-    /// The smallest that it proves, rounded up.
+    /// The smallest value that the curve proves, rounded up.
     pub value: T,
-    /// The order that proves it. If it is the least or the largest one there is, other orders may prove less.
+    /// The order that proves it. If it is the least or the largest of the orders, an order beyond may prove less.
     pub order: Order,
 }
 
-/// More than the floats can be off, of the sum of the terms' sizes.
+/// A bound of the error of the floats, relative to the sum of the terms' absolute values.
 const MARGIN: f64 = 1e-14;
 
 impl Conversion {
-    /// The epsilon that `curve`, with an amount at each of `orders`, proves for `delta`. Nothing if delta is 0, or if it
-    /// costs more than 64 bits hold at each order.
+    /// The epsilon that `curve`, with an amount at each of `orders`, proves for `delta`. None if delta is 0, or if the curve
+    /// is `i64::MAX` at each order.
     #[must_use]
     pub fn epsilon(self, orders: &Orders, curve: &Budget, delta: Delta) -> Option<Proven<Epsilon>> {
         if delta <= Delta::ZERO {
@@ -58,8 +58,8 @@ impl Conversion {
         proven.min_by_key(|proven| proven.value)
     }
 
-    /// The delta that `curve`, with an amount at each of `orders`, proves for `epsilon`. Nothing if it costs more than 64
-    /// bits hold at each order.
+    /// The delta that `curve`, with an amount at each of `orders`, proves for `epsilon`. None if the curve is `i64::MAX` at
+    /// each order.
     #[must_use]
     pub fn delta(self, orders: &Orders, curve: &Budget, epsilon: Epsilon) -> Option<Proven<Delta>> {
         let proven = finite(orders, curve).map(|(order, cost)| Proven {
@@ -94,7 +94,7 @@ impl Conversion {
         Epsilon::from_units(units.max(0.0) as i128)
     }
 
-    /// ln of the delta that one order proves, with a margin.
+    /// The logarithm of the delta that one order proves, with a margin.
     #[expect(clippy::cast_precision_loss, reason = "the margin is larger")]
     pub(super) fn log_delta_at(self, order: Order, cost: f64, epsilon: Epsilon) -> f64 {
         let less_one = order.less_one();
@@ -123,17 +123,17 @@ fn log_less_one_part(order: Order) -> f64 {
     }
 }
 
-/// The sum, and a margin.
+/// The sum of the terms, plus a margin for the error of the floats.
 fn sum_up(terms: &[f64]) -> f64 {
     let size: f64 = terms.iter().map(|term| term.abs()).sum();
     terms.iter().sum::<f64>() + size * MARGIN
 }
 
-/// The delta with this ln, rounded up, at most 1.
+/// The delta with this logarithm, rounded up, at most 1.
 #[expect(clippy::cast_possible_truncation, reason = "between 1 and 1e18")]
 pub(super) fn delta_units(log_delta: f64) -> Delta {
     let units = (exp(log_delta) * 1e18 * (1.0 + MARGIN)).ceil();
-    // What isn't a number proves nothing.
+    // A delta of 1 proves nothing.
     let units = if units.is_nan() {
         1e18
     } else {

@@ -1,6 +1,8 @@
-//! What Renyi curves prove: conversions to epsilon and delta, and what is left of them when questions depend on answers.
+//! Conversions of Renyi curves to epsilon and delta, and the delta that a block guarantees when queries depend on earlier
+//! answers.
 //!
-//! For reporting. What a block may spend is decided by [`Composition::capacity`](crate::Composition::capacity) alone.
+//! They are for reporting, but that [`Composition::capacity`](crate::Composition::capacity) checks capacities with
+//! [`adaptive_delta`].
 
 mod adaptive;
 mod conversion;
@@ -10,7 +12,7 @@ pub use conversion::{Conversion, Proven};
 
 use crate::{Budget, Order, Orders};
 
-/// The orders with their amounts as floats, rounded up; without those that cost more than 64 bits hold.
+/// The orders with their amounts as floats, without those that cost more than 64 bits hold.
 #[expect(clippy::cast_precision_loss, reason = "the margin is larger")]
 fn finite<'a>(orders: &'a Orders, curve: &'a Budget) -> impl Iterator<Item = (Order, f64)> + 'a {
     orders

@@ -1,9 +1,12 @@
 //! The engine: events in, records out.
 //!
-//! `arrive` lets claims come, `walk` finds who may fit, `decide` grants, `spend` moves what was granted, `explain` says why a
-//! claim waits. Who is granted is a matter of the policy (`policies`). Below them, and knowing nothing of each other: the
-//! books of the blocks (`books`), how they unlock (`unlocking`), what the claims ask (`asks`), the order of waiting claims
-//! (`order`) and the index of what waits where (`waiting`).
+//! `arrive` adds blocks and claims, `walk` finds the claims that fit, `decide` grants, denies and expires, `consume` moves
+//! granted budget, and `explain` says why a claim waits. In which order claims are granted is up to the policy (`policies`),
+//! which sees the engine through `decisions` alone. All of them work on the `state`. Below it, independent of each other: the
+//! accounts of the blocks (`blocks`), how blocks unlock (`unlocking`), the claims (`claims`) and their demands (`demands`),
+//! the order of waiting claims (`order`) and their index (`waiting`).
+//!
+//! Begin reading at [`Engine`], then [`Engine::apply`].
 
 mod arrive;
 mod blocks;
@@ -32,7 +35,7 @@ use claims::Totals;
 use policies::PolicyHooks;
 use state::State;
 
-/// One dataset's blocks and claims, and the policy that decides between them.
+/// The blocks and claims of one dataset, and the policy that decides between the claims.
 ///
 /// # Examples
 ///
@@ -51,7 +54,7 @@ use state::State;
 /// };
 /// engine.apply(&Event::AddBlock { block: "taxi".into(), capacity: budget("4") })?;
 ///
-/// // One arrival unlocks 1 of 4, and 1.5 is asked: the claim waits, until another arrival unlocks more.
+/// // One arrival unlocks 1 of 4, and the claim demands 1.5: it waits until another arrival unlocks more.
 /// let arrival = |claim: &str, epsilon: &str| {
 ///     Event::Arrive(Arrival {
 ///         claim: claim.into(),
@@ -96,21 +99,21 @@ impl Engine {
         })
     }
 
-    /// Its rules.
+    /// The rules of the dataset.
     #[must_use]
     pub const fn rules(&self) -> &DatasetRules {
         &self.state.rules
     }
 
-    /// The latest time it was told.
+    /// The latest time that [`advance`](Self::advance) was called with.
     #[must_use]
     pub const fn now(&self) -> Time {
         self.state.now
     }
 
-    /// Lets time pass until `now`: steps of the clock and timeouts take effect each at its own time, in order
-    /// (at the same time: steps, then timeouts). An earlier time than the latest is taken as that.
-    /// `advance(a); advance(b)` is `advance(b)`.
+    /// Lets time pass until `now`. Steps of the clock and timeouts take effect at their own times, in order (at the same
+    /// time: steps, then timeouts). A time before [`now`](Self::now) counts as that. `advance(a); advance(b)` does the same
+    /// as `advance(b)`.
     pub fn advance(&mut self, now: Time) -> Vec<Record> {
         let mut records = Vec::new();
         while let Some(at) = self.next_step().filter(|at| *at <= now) {
@@ -122,15 +125,15 @@ impl Engine {
         records
     }
 
-    /// Lets `event` happen now.
+    /// Applies `event`, now. Returns what was decided. A refused event changes nothing.
     ///
-    /// The records come in this order. `AddBlock`: the block, then what is granted. `RetireBlock`: the block, then the
-    /// claims denied, by arrival. `Arrive` and `Match`: what it unlocked, then its denial if it is denied, then
-    /// what is granted, in that order, then (`Arrive` only) that it waits if it does. `Consume`: the consumption, then
-    /// the claims denied, by arrival. `Release`, `Withdraw`, `NeverRan`: what became of the claim, then what is
-    /// granted. An event that was done before, or that finds nothing to do, gives no records.
+    /// The records come in this order. `AddBlock`: the block, then the grants. `RetireBlock`: the block, then the denials, by
+    /// arrival. `Arrive` and `Match`: what it unlocked, then its own denial, if any, then the grants in their order, then
+    /// (`Arrive` only) that the claim waits, if it does. `Consume`: the consumption, then the denials, by arrival. `Release`,
+    /// `Withdraw` and `NeverRan`: what became of the claim, then the grants. An event that was applied before, or that
+    /// changes nothing, gives no records.
     ///
-    /// A claim that asks for a retired block is denied and unlocks nothing; one that asks too much is denied and unlocks
+    /// A claim on a retired block is denied and unlocks nothing; one that is too large for its blocks is denied and unlocks
     /// all the same. Claims with equal shares go by their arrival, also those that were matched later.
     pub fn apply(&mut self, event: &Event) -> Result<Vec<Record>, Refusal> {
         let records = match event {
@@ -148,7 +151,7 @@ impl Engine {
     }
 
     /// The next time at which [`advance`](Self::advance) may decide something: a timeout, or a step of the clock that
-    /// unlocks enough for a waiting claim on one of its blocks. Steps that decide nothing are left out; see
+    /// unlocks enough for a waiting claim on one of its blocks. Other steps are left out; see
     /// [`next_unlock`](Self::next_unlock).
     #[must_use]
     pub fn next_step(&self) -> Option<Time> {
@@ -168,7 +171,7 @@ impl Engine {
             .min()
     }
 
-    /// A block's budget.
+    /// A block's budget; none for a block that was never added.
     #[must_use]
     pub fn block(&self, block: &BlockId) -> Option<BlockState> {
         let number = self.state.blocks.number(block)?;
@@ -180,7 +183,7 @@ impl Engine {
         self.state.blocks.list().iter().map(|block| &block.name)
     }
 
-    /// A claim.
+    /// A claim; none for one that never arrived.
     #[must_use]
     pub fn claim(&self, claim: &ClaimId) -> Option<ClaimState<'_>> {
         let claim = self.state.claims.get(self.state.claims.number(claim)?);
@@ -201,7 +204,7 @@ impl Engine {
         })
     }
 
-    /// Where a claim is in its life. Costs less than all about it.
+    /// A claim's phase. Costs less than [`claim`](Self::claim).
     #[must_use]
     pub fn phase(&self, claim: &ClaimId) -> Option<Phase> {
         self.state
@@ -210,7 +213,7 @@ impl Engine {
             .map(|number| self.state.claims.get(number).phase)
     }
 
-    /// The blocks that a claim demands, in the order of its demands. None of a claim that never arrived.
+    /// The blocks that a claim demands, in the order of its demands. None for a claim that never arrived.
     pub fn blocks_of(&self, claim: &ClaimId) -> impl Iterator<Item = &BlockId> + '_ {
         let demands_id = self
             .state
@@ -228,23 +231,23 @@ impl Engine {
         self.state.claims.list().iter().map(|claim| &claim.name)
     }
 
-    /// Why a waiting claim waits; none for any other. Changes nothing.
+    /// Why a waiting claim waits; none for any other claim.
     #[must_use]
     pub fn explain(&self, claim: &ClaimId) -> Option<Explanation> {
         let number = self.state.claims.number(claim)?;
         (self.state.claims.get(number).phase == Phase::Waiting).then(|| self.explanation(number))
     }
 
-    /// What each block has for a waiting claim, and the claim's place in the order; none for any other. Changes nothing.
-    /// Costs a look at every claim that waits.
+    /// What each block has for a waiting claim, and the claim's place in the order; none for any other claim. Costs a look at
+    /// every class of equal waiting claims.
     #[must_use]
     pub fn standing(&self, claim: &ClaimId) -> Option<Standing> {
         let number = self.state.claims.number(claim)?;
         (self.state.claims.get(number).phase == Phase::Waiting).then(|| self.standing_of(number))
     }
 
-    /// What would come of `event` if it happened now. Changes nothing: it happens to a copy, so it costs as much as
-    /// there is.
+    /// What the engine would decide if `event` were applied now. Applies it to a copy of the engine, which costs time and
+    /// memory for every claim that ever arrived.
     pub fn would(&self, event: &Event) -> Result<Outlook, Refusal> {
         let mut copy = self.clone();
         let records = copy.apply(event)?;

@@ -5,7 +5,7 @@ use thiserror::Error;
 use super::Phase;
 use crate::{BlockId, ClaimId};
 
-/// Why an event makes no sense. Nothing has changed, and the event must not be written.
+/// Why an event is refused. Nothing has changed, and the event must not be written to a ledger.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum Refusal {
     /// A block that was never added.
@@ -23,7 +23,7 @@ pub enum Refusal {
     /// A claim that arrives again.
     #[error("claim {0} is known already")]
     ClaimExists(ClaimId),
-    /// A claim that asks nothing, names a block twice, or needs no block.
+    /// A claim that demands nothing of a block, names a block twice, or needs no block.
     #[error("claim {claim} {problem}")]
     Malformed {
         /// The claim.
@@ -39,7 +39,7 @@ pub enum Refusal {
         /// How many it should have.
         expected: usize,
     },
-    /// Something that only a claim in another phase can do.
+    /// An event that only applies to a claim in another phase.
     #[error("claim {claim} is {phase:?}")]
     WrongPhase {
         /// The claim.

@@ -1,26 +1,27 @@
-//! What an engine shows of itself.
+//! The types in which an engine shows its state: blocks, claims, and why a claim waits. Amounts are integers in the unit of
+//! their coordinate.
 
 use serde::Serialize;
 
 use crate::{Arrival, BlockId, Budget, Denial, Record, Time};
 
-/// Where a claim is in its life. `Waiting -> Granted -> Consumed | Released`,
-/// `Waiting -> Denied | Expired | Withdrawn`, and nothing else.
+/// A claim's phase: `Waiting -> Granted -> Consumed | Released`,
+/// `Waiting -> Denied | Expired | Withdrawn`, and `Consumed -> Released` by [`Event::NeverRan`](crate::Event::NeverRan).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub enum Phase {
     /// Not decided yet.
     Waiting,
-    /// All it asks is its own; some of it is neither consumed nor released.
+    /// Its demands are allocated; some of that is neither consumed nor released.
     Granted,
     /// Nothing is left allocated, and some of it was consumed.
     Consumed,
     /// Nothing is left allocated, and nothing was consumed.
     Released,
-    /// Refused for good.
+    /// Can never be granted.
     Denied,
     /// Waited for its whole timeout.
     Expired,
-    /// Taken back while it waited.
+    /// Withdrawn while it waited.
     Withdrawn,
 }
 
@@ -29,28 +30,28 @@ pub enum Phase {
 /// order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct BlockState {
-    /// What it may ever spend.
+    /// All that may ever be consumed.
     pub capacity: Budget,
-    /// Not available yet.
+    /// Not unlocked yet.
     pub locked: Vec<i128>,
-    /// Available.
+    /// Unlocked and not taken.
     pub available: Vec<i128>,
     /// Granted, neither consumed nor released.
     pub allocated: Vec<i128>,
-    /// InPart.
+    /// Consumed.
     pub consumed: Vec<i128>,
-    /// Claims that arrived for it.
+    /// How many claims arrived for it.
     pub arrivals: u64,
-    /// Whether it is gone.
+    /// Whether it was retired.
     pub retired: bool,
 }
 
-/// A claim as the engine knows it.
+/// A claim's state.
 #[derive(Clone, Debug)]
 pub struct ClaimState<'a> {
-    /// As it arrived, or as it was matched.
+    /// Its arrival, with the demands that it was matched with later, if it was.
     pub arrival: Arrival,
-    /// Where it is in its life.
+    /// Its phase.
     pub phase: Phase,
     /// When it arrived.
     pub arrived: Time,
@@ -58,16 +59,16 @@ pub struct ClaimState<'a> {
     pub decided: Option<Time>,
     /// Why it was denied.
     pub denial: Option<&'a Denial>,
-    /// What was consumed in all on each of its blocks, in the order of its demands.
+    /// The total consumed on each of its blocks, in the order of its demands.
     pub consumed: Vec<(&'a BlockId, Budget)>,
-    /// What was released in all on each of its blocks, in the order of its demands.
+    /// The total released on each of its blocks, in the order of its demands.
     pub released: Vec<(&'a BlockId, Budget)>,
 }
 
 /// Why a claim waits.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Explanation {
-    /// Blocks matched so far and blocks needed, while these are more.
+    /// The number of blocks matched and the number needed, while fewer are matched than needed.
     pub unmatched: Option<(u32, u32)>,
     /// Each block that lacks budget for the claim, in the order of its demands. Basic: at each coordinate that lacks;
     /// Renyi: once, at the order that lacks least of those at which the block can still ever have enough. Empty while
@@ -87,7 +88,7 @@ pub struct Lack {
     pub block: BlockId,
     /// The coordinate.
     pub coordinate: usize,
-    /// What the claim asks there.
+    /// The claim's demand there.
     pub asked: i64,
     /// What is available there; what is set aside for the claim, under a policy that sets budget aside.
     pub available: i128,
@@ -95,37 +96,37 @@ pub struct Lack {
     pub missing: i128,
     /// What is still locked there.
     pub locked: i128,
-    /// What would make it enough if nobody else took any. Of no meaning where nothing is missing.
+    /// What would make it enough if nothing else were granted. Of no meaning where nothing is missing.
     pub unlocks: Unlocks,
 }
 
-/// All about a waiting claim: what each of its blocks has for it, and where it stands.
+/// What each of its blocks has for a waiting claim, and its place in the order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Standing {
     /// Each block of the claim, in the order of its demands, at each coordinate (Renyi: at which it has any budget),
     /// whether it lacks anything there or not.
     pub needs: Vec<Lack>,
-    /// How many waiting claims go before it if all fit: under DPack, as costs are now. None while it matches too few
+    /// How many waiting claims go before it, if all fit. A policy whose order changes counts as of now. None while it matches too few
     /// blocks, and under a policy that has no order.
     pub ahead: Option<usize>,
 }
 
-/// What would come of an event.
+/// What the engine would decide about an event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Outlook {
-    /// What the engine would decide.
+    /// The records.
     pub records: Vec<Record>,
-    /// Why the claim that the event is about would wait then, if it would.
+    /// Why the claim of the event would wait then, if it would.
     pub waits: Option<Explanation>,
 }
 
-/// What would make a block's budget enough, if nobody else took any.
+/// What would make a block's budget enough, if nothing else were granted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum Unlocks {
-    /// So many more arrivals of claims.
+    /// This many more arrivals of claims.
     Arrivals(u64),
     /// The clock, at this time.
     At(Time),
-    /// Only budget that other claims hold, should they release it.
+    /// Only budget that is allocated to other claims, if they release it.
     OnlyReturned,
 }

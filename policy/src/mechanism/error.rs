@@ -1,4 +1,4 @@
-//! Why a text is not a mechanism, or can't be charged.
+//! The errors of parsing a mechanism and of charging it.
 
 use thiserror::Error;
 
@@ -23,17 +23,17 @@ pub enum MechanismError {
         /// How many there may be.
         most: usize,
     },
-    /// A text that isn't of the form expected.
+    /// A text that is not of the expected form.
     #[error(
         "expected {expected} at {found:?}: write a mechanism like gaussian(sigma=2.1) or 3*laplace(scale=10)"
     )]
     Syntax {
-        /// What should be there.
+        /// What was expected.
         expected: &'static str,
-        /// What is there, from that place on.
+        /// The rest of the text from there on.
         found: String,
     },
-    /// A name that isn't known.
+    /// An unknown name.
     #[error("{name:?} is not a known mechanism: use {known}")]
     UnknownMechanism {
         /// What was written.
@@ -41,7 +41,7 @@ pub enum MechanismError {
         /// The known ones, with their parameters.
         known: &'static str,
     },
-    /// A parameter that the mechanism doesn't have.
+    /// A parameter that the mechanism does not have.
     #[error("{mechanism} has no parameter {parameter:?}: write {accepted}")]
     UnknownParameter {
         /// The mechanism.
@@ -51,7 +51,7 @@ pub enum MechanismError {
         /// How the mechanism is written.
         accepted: &'static str,
     },
-    /// A parameter that isn't given.
+    /// A parameter that is missing.
     #[error("{mechanism} needs {parameter}: write {accepted}")]
     MissingParameter {
         /// The mechanism.
@@ -61,7 +61,7 @@ pub enum MechanismError {
         /// How the mechanism is written.
         accepted: &'static str,
     },
-    /// A parameter that is given again.
+    /// A parameter that is given twice.
     #[error("{parameter} of {mechanism} is given twice")]
     ParameterTwice {
         /// The mechanism.
@@ -69,7 +69,7 @@ pub enum MechanismError {
         /// What is given twice.
         parameter: &'static str,
     },
-    /// A parameter with a value that it can't have.
+    /// A parameter with a value out of its range.
     #[error("{parameter} is {text:?}: it must be {accepted}")]
     BadValue {
         /// The parameter.
@@ -79,7 +79,7 @@ pub enum MechanismError {
         /// What it may be.
         accepted: &'static str,
     },
-    /// An epsilon or delta that isn't one.
+    /// An epsilon or delta that cannot be parsed.
     #[error("{parameter}: {problem}")]
     BadAmount {
         /// The parameter.
@@ -87,13 +87,13 @@ pub enum MechanismError {
         /// What is wrong with it.
         problem: DecimalError,
     },
-    /// A guarantee of nothing.
+    /// An epsilon of 0 or less.
     #[error("epsilon is {0}: a demand needs an epsilon above 0")]
     NoEpsilon(Epsilon),
-    /// A delta that isn't a probability.
+    /// A delta that is not a probability.
     #[error("delta is {0}: it must be between 0 and 1")]
     NoProbability(Delta),
-    /// A mechanism without a pure epsilon on a dataset that sums epsilons and deltas.
+    /// A mechanism without an epsilon and a delta on a dataset with Basic composition.
     #[error(
         "{mechanism} has no epsilon and delta of its own: on a dataset with Basic composition give epsilon and \
          delta, or use a dataset with Renyi composition"

@@ -1,11 +1,11 @@
-//! The kinds of mechanisms: what each one costs and how it is written.
+//! The kinds of mechanisms: the formula of each one's cost, and how it is written.
 
 use std::fmt;
 
 use super::{MechanismError, curve, neighbours::Neighbours};
 use crate::{Composition, Delta, Epsilon, Order, budget::saturate};
 
-/// All numbers are finite and above 0, if nothing else is said.
+/// A mechanism with its parameters. All numbers are finite and above 0 unless a field says otherwise.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Kind {
     Gaussian {
@@ -32,7 +32,7 @@ pub(super) enum Kind {
         noise_multiplier: f64,
         steps: u64,
     },
-    /// A uniformly drawn answer with some probability, else the true one.
+    /// With some probability a uniformly drawn answer, else the true one.
     RandomizedResponse {
         /// At most 1.
         noise_probability: f64,
@@ -44,17 +44,17 @@ pub(super) enum Kind {
     Exponential {
         epsilon: Epsilon,
     },
-    /// What is only known to be epsilon-DP.
+    /// A mechanism of which only epsilon-DP is known.
     Pure {
         epsilon: Epsilon,
     },
-    /// What is only known to be (xi, rho)-zCDP.
+    /// A mechanism of which only (xi, rho)-zCDP is known.
     Zcdp {
         rho: f64,
         /// At least 0.
         xi: f64,
     },
-    /// What is only known to be (epsilon, delta)-DP. Delta may be 0 and is at most 1.
+    /// A mechanism of which only (epsilon, delta)-DP is known. Delta may be 0 and is at most 1.
     Guarantee {
         epsilon: Epsilon,
         delta: Delta,
@@ -77,7 +77,7 @@ impl Kind {
         }
     }
 
-    /// At each coordinate, in its unit.
+    /// The cost at each coordinate, in the coordinate's unit, rounded up.
     pub(super) fn cost(self, composition: &Composition) -> Result<Vec<i64>, MechanismError> {
         match composition {
             Composition::Renyi(orders) => Ok(orders.iter().map(|order| self.renyi(order)).collect()),
@@ -87,7 +87,7 @@ impl Kind {
         }
     }
 
-    /// Epsilon and delta, if it has them.
+    /// The cost as epsilon and delta, if the mechanism has them.
     fn basic(self) -> Option<[i64; 2]> {
         let pure = match self {
             Self::Laplace { scale } => curve::inverse_units(scale),

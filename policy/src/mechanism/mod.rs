@@ -1,4 +1,6 @@
-//! Mechanisms by name, and the budget each one costs.
+//! Differentially private mechanisms by name, and the budget that each one costs.
+//!
+//! `parse` reads them, `kind` says which formula each has, and `curve` holds the formulas.
 
 mod curve;
 mod error;
@@ -45,7 +47,7 @@ use kind::Kind;
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Mechanism {
-    /// At least one.
+    /// The terms of the sum: at least one.
     terms: Vec<Term>,
 }
 
@@ -74,10 +76,12 @@ impl Mechanism {
         })
     }
 
-    /// What it costs under `composition`, rounded up. What is beyond 64 bits costs the most that 64 bits hold.
+    /// The demand that it makes under `composition`, rounded up. A cost beyond 64 bits is `i64::MAX`, which never fits a block
+    /// (no parsed capacity is above 9e18 units). An error under basic composition if it has no epsilon and delta.
     pub fn demand(&self, composition: &Composition) -> Result<Budget, MechanismError> {
         let mut total = vec![0; composition.coordinates()];
         for term in &self.terms {
+            // Rounded up, like all that saturates here.
             let times = i64::try_from(term.times).unwrap_or(i64::MAX);
             for (total, cost) in total.iter_mut().zip(term.kind.cost(composition)?) {
                 *total = cost.saturating_mul(times).saturating_add(*total);
@@ -127,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_beyond_64_bits_costs_the_most() {
+    fn a_cost_beyond_64_bits_is_the_largest_amount() {
         let most = vec![i64::MAX; 12];
         assert_eq!(demand("9223372036854775807*laplace(scale=1)", &renyi()), most);
         assert_eq!(demand("gaussian(sigma=1e-300)", &renyi()), most);

@@ -1,12 +1,12 @@
-//! Which data sets are neighbours: what a mechanism costs depends on it.
+//! Neighbouring data sets, on which the cost of a randomized response depends.
 
-/// Which data sets a randomized response doesn't tell apart.
+/// Which data sets are neighbours: those that a randomized response must not tell apart.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Neighbours {
-    /// Another record in place of one.
+    /// One record is replaced with another.
     #[default]
     ReplaceOne,
-    /// A record without a value in place of one; it answers with all categories alike.
+    /// One record is replaced with a record without a value, which answers with each category equally often.
     ReplaceSpecial,
 }
 

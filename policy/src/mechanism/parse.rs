@@ -1,4 +1,5 @@
-//! The language of mechanisms: `3*laplace(scale=10) + gaussian(sigma=2.1)`.
+//! The parser of mechanisms, such as `3*laplace(scale=10) + gaussian(sigma=2.1)`: recursive descent, one function for each
+//! form.
 
 use std::str::FromStr;
 
@@ -14,10 +15,10 @@ const KNOWN: &str = "gaussian(sigma=...), laplace(scale=...), dp-sgd(noise-multi
                      pure(epsilon=...), zcdp(rho=...) or guarantee(epsilon=...,delta=...)";
 const WHOLE: &str = "a whole number from 1 to 18446744073709551615";
 
-/// What is left to read.
+/// A parser: the rest of the text.
 struct Reader<'a>(&'a str);
 
-/// A mechanism's parameters as they were written.
+/// The parameters of a mechanism, as text.
 struct Parameters<'a> {
     mechanism: &'static str,
     /// How the mechanism is written.
@@ -166,7 +167,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// What is written from `(` to `)`, all of it named in `names`.
+    /// Parses the parameters from `(` to `)`, whose names must be among `names`.
     fn parameters(
         &mut self,
         mechanism: &'static str,
@@ -180,7 +181,7 @@ impl<'a> Reader<'a> {
             given,
         };
         self.expect('(', "(")?;
-        // An empty list says which parameter is missing.
+        // The caller says which parameter an empty list misses.
         if self.next() != Some(')') {
             loop {
                 let name = self.take_while(|c| c.is_alphanumeric() || c == '-' || c == '_');
@@ -312,7 +313,7 @@ fn finite(text: &str) -> Option<f64> {
 }
 
 fn not_negative(text: &str) -> Result<f64, MechanismError> {
-    // A zero without its sign.
+    // The absolute value takes the sign of a zero away.
     let value = finite(text).filter(|value| *value >= 0.0).map(f64::abs);
     value.ok_or_else(|| bad("xi", text, "a finite number of 0 or more"))
 }

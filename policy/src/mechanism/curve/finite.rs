@@ -1,4 +1,5 @@
-//! Mechanisms whose worst pair of outputs has two or three privacy losses.
+//! Mechanisms whose worst pair of output distributions has only two or three privacy losses: pure, exponential and
+//! randomized response.
 
 use libm::{expm1, log, log1p};
 
@@ -9,13 +10,13 @@ use super::{
 };
 use crate::{Epsilon, budget::saturate, mechanism::neighbours::Neighbours};
 
-/// A value of the privacy loss ln(P/Q), with ln of its probability: under P if it is above 0, else under Q.
+/// A value of the privacy loss ln(P/Q), with the logarithm of its probability: under P if it is above 0, else under Q.
 struct Loss {
     loss: f64,
     log_weight: f64,
 }
 
-/// Their divergence in units, with a margin.
+/// The Renyi divergence of these losses in units, rounded up.
 fn renyi_units(losses: &[Loss], order: f64) -> i64 {
     let part = |Loss { loss, log_weight }: &Loss| {
         let log_part = if *loss > 0.0 { log_part_more } else { log_part_less };
@@ -36,7 +37,7 @@ pub(in crate::mechanism) fn pure(epsilon: Epsilon, order: f64) -> i64 {
     pure_units(value(epsilon), order).min(saturate(epsilon.units()))
 }
 
-/// The same for an epsilon that is a float.
+/// [`pure`] for an epsilon that is a float.
 pub(super) fn pure_units(epsilon: f64, order: f64) -> i64 {
     let log_weight = -log1p(libm::exp(-epsilon));
     let losses = [epsilon, -epsilon].map(|loss| Loss { loss, log_weight });
@@ -47,7 +48,7 @@ pub(super) fn pure_units(epsilon: f64, order: f64) -> i64 {
 /// between some t - epsilon and t, and the worst is one that takes only these two (Dong, Durfee and Rogers 2020,
 /// section 3). The t that maximises it is epsilon - `gap`, by its derivative.
 pub(in crate::mechanism) fn exponential(epsilon: Epsilon, order: f64) -> i64 {
-    /// Below it, the bound is as good as the truth, and `gap` has too few digits.
+    /// Below this epsilon the bound is as good as the exact value, and `gap` would have too few digits.
     const SMALL: f64 = 1e-6;
     let range = value(epsilon);
     // Cesar and Rogers 2021, Lemma 4.
@@ -87,7 +88,7 @@ pub(in crate::mechanism) fn randomized_response(
     };
     let (above, below) = response_losses(noise_probability, categories, neighbours);
     let cost = match neighbours {
-        // The answers are the truth of one, that of the other and the rest, which is as probable for both.
+        // The answers are the true one of either neighbour, and the others, which are equally probable for both.
         Neighbours::ReplaceOne => direction((above, log_truth), (-below, log_truth)),
         // The larger of both directions.
         Neighbours::ReplaceSpecial => i64::max(
@@ -98,7 +99,7 @@ pub(in crate::mechanism) fn randomized_response(
     cost.min(response_pure(noise_probability, categories, neighbours))
 }
 
-/// Its pure epsilon.
+/// The pure epsilon of a randomized response.
 pub(in crate::mechanism) fn randomized_response_pure(
     noise_probability: f64,
     categories: u64,
@@ -112,7 +113,8 @@ fn response_pure(noise_probability: f64, categories: f64, neighbours: Neighbours
     units(above.max(below), 10.0 * MARGIN)
 }
 
-/// ln of how much more, and how much less, probable an answer is for one neighbour than for the other.
+/// The largest privacy losses in both directions: the logarithms of how much more, and how much less, probable an answer is
+/// for one neighbour than for the other.
 fn response_losses(noise_probability: f64, categories: f64, neighbours: Neighbours) -> (f64, f64) {
     let truth = 1.0 - noise_probability;
     match neighbours {

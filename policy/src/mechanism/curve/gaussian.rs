@@ -1,4 +1,4 @@
-//! The Gaussian, and what costs as much as one.
+//! The Gaussian mechanism, and those with the same kind of curve: linear in the order.
 
 use libm::log;
 
@@ -11,12 +11,11 @@ pub(in crate::mechanism) fn gaussian(sigma: f64, order: f64) -> i64 {
 }
 
 pub(super) fn gaussian_epsilon(sigma: f64, order: f64) -> f64 {
-    // Divided twice, as the square of a large sigma may be infinite.
+    // Divided twice, since the square of a large sigma may be infinite.
     order / sigma / sigma / 2.0
 }
 
-/// A leaf of a binary tree of noisy sums over `steps` steps is in as many complete nodes at most as `steps` has binary
-/// digits: ceil(log2(steps + 1)) Gaussians (Kairouz et al. 2021, Theorem 4.1).
+/// A leaf of a binary tree of noisy sums over `steps` steps is in at most as many complete nodes as `steps` has binary digits: ceil(log2(steps + 1)) Gaussians (Kairouz et al. 2021, Theorem 4.1).
 pub(in crate::mechanism) fn tree_aggregation(noise_multiplier: f64, steps: u64, order: f64) -> i64 {
     let nodes = u64::BITS - steps.leading_zeros();
     units(

@@ -4,14 +4,14 @@ use libm::{exp, expm1, fma, log, log1p};
 
 use super::{MARGIN, units};
 
-/// 1/`scale` in units, rounded up and no further.
+/// 1/`scale` in units, rounded up exactly.
 #[expect(clippy::cast_possible_truncation, reason = "whole and below 2^53")]
 pub(in crate::mechanism) fn inverse_units(scale: f64) -> i64 {
     let nearest = (1e12 / scale).round();
     if nearest >= 9e15 {
         return units(1.0 / scale, MARGIN);
     }
-    // The fused product is exact up to its sign, which is all that is asked.
+    // The sign of the fused product is exact, and only the sign is needed.
     let enough = nearest >= 1.0 && fma(nearest, scale, -1e12) >= 0.0;
     nearest as i64 + i64::from(!enough)
 }

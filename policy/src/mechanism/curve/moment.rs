@@ -1,36 +1,36 @@
-//! The mean of r^a for a likelihood ratio r, as the sum of what is above 1.
+//! The moment of a likelihood ratio: the mean of r^a, computed as the part of it that is above 1.
 //!
 //! The mean of r = P/Q over Q is 1, so the mean of r^a is 1 more than that of r^a - 1 - a (r - 1), which is never
-//! negative. Each outcome's part of it is taken from whichever of P and Q makes it more probable: from Q it is
-//! `log_part_less`, and from P, where it is divided by r, `log_part_more`. So no large exponents cancel.
+//! negative. Each outcome's part of it is computed from whichever of P and Q makes the outcome more probable: from Q by
+//! `log_part_less`, and from P, where it is divided by r, by `log_part_more`. So no large exponents cancel.
 
 use libm::{exp, expm1, log, log1p};
 
-/// Relative; what a margin is at least.
+/// The least relative margin.
 const LEAST_MARGIN: f64 = 1e-12;
 
-/// ln of one outcome's part of a moment.
+/// The logarithm of one outcome's part of a moment.
 #[derive(Clone, Copy)]
 pub(super) struct Part {
     /// The logarithm.
     pub(super) log: f64,
-    /// The sizes of all that it was added up from, each of which is off by some units in its last place.
+    /// The sum of the absolute values of its terms, each of which has an error of some units in its last place.
     pub(super) size: f64,
 }
 
-/// ln of a moment.
+/// The logarithm of a moment, with its error.
 pub(super) struct LogMoment {
     /// The logarithm, above 0.
     pub(super) value: f64,
-    /// More than it may be too small by, relatively.
+    /// An upper bound of the relative error.
     pub(super) margin: f64,
 }
 
 /// ln(1 + `factor` x the sum of e^`parts`).
 pub(super) fn log_moment(parts: &[Part], factor: f64) -> LogMoment {
-    /// Parts that are e^-60 of the largest don't count, however many and however far off they are.
+    /// Parts below e^-60 of the largest do not count, however many they are and whatever their error.
     const NEGLIGIBLE: f64 = 60.0;
-    /// Units in the last place that each size may be off by: three operations and their arguments.
+    /// The error of each size in units of the last place: that of three operations and their arguments.
     const OFF: f64 = 4.0 * f64::EPSILON;
     let most = parts
         .iter()
@@ -46,7 +46,7 @@ pub(super) fn log_moment(parts: &[Part], factor: f64) -> LogMoment {
     }
     let log_sum = most + log(sum * factor);
     let value = log_one_plus_exp(log_sum);
-    // What the logarithm of the sum is off by is in the value at most as much, and relative to it, too.
+    // The absolute error of the value is at most that of the logarithm of the sum, and so is the relative one.
     let off = OFF * size + f64::EPSILON * terms;
     LogMoment {
         value,
@@ -63,7 +63,7 @@ fn log_one_plus_exp(x: f64) -> f64 {
     }
 }
 
-/// ln(1 - rate + rate e^`loss`): the loss of a mechanism with `loss` that sees only a sample.
+/// ln(1 - rate + rate e^`loss`): the privacy loss of a mechanism with `loss` on a Poisson sample.
 pub(super) fn sampled_loss(loss: f64, rate: f64) -> f64 {
     if loss < 700.0 {
         log1p(rate * expm1(loss))
@@ -72,13 +72,14 @@ pub(super) fn sampled_loss(loss: f64, rate: f64) -> f64 {
     }
 }
 
-/// The [`Part::size`] of what the order makes of a [`sampled_loss`]: of it, and of as much of `loss` as it follows.
+/// The [`Part::size`] of a term that multiplies a [`sampled_loss`] by the order: its own size, and that of `loss` in
+/// proportion to how much the sampled loss changes with it.
 pub(super) fn sampled_size(loss: f64, sampled: f64, rate: f64, order: f64) -> f64 {
     let slope = (rate * exp(loss - sampled)).min(1.0);
     2.0 * order * (slope * loss.abs() + sampled.abs())
 }
 
-/// ln of an outcome's part of the moment less 1, given its privacy loss ln(P/Q), ln P and ln Q.
+/// The logarithm of an outcome's part of the moment less 1, from its privacy loss ln(P/Q), ln P and ln Q.
 pub(super) fn log_part(loss: f64, log_p: f64, log_q: f64, order: f64) -> f64 {
     if loss > 0.0 {
         log_p + log_part_more(loss, order)
@@ -95,7 +96,7 @@ pub(super) fn log_part_more(loss: f64, order: f64) -> f64 {
     }
     let growth = (order - 1.0) * loss;
     if growth > 40.0 {
-        // What is left out is taken away.
+        // The terms that are left out are negative.
         growth
     } else {
         log(expm1(growth) + (order - 1.0) * expm1(-loss))

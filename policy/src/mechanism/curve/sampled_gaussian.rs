@@ -1,4 +1,5 @@
-//! The Gaussian on a Poisson sample.
+//! The Gaussian mechanism on a Poisson sample, as in DP-SGD. A whole order costs as many operations as the order, another
+//! one up to [`MOST_POINTS`].
 
 use libm::{expm1, log, log1p, sqrt};
 
@@ -9,16 +10,16 @@ use super::{
     units,
 };
 
-/// Beyond it, subsampling is not counted in favour of a mechanism.
+/// The largest order at which sampling is counted; beyond it the cost is that without sampling.
 const MOST_SUMMED_ORDER: f64 = 32_768.0;
-/// Beyond it, a fractional order is interpolated.
+/// The most points of a sum for an order that is not whole; beyond it the moment is interpolated.
 const MOST_POINTS: f64 = 50_000.0;
 
 /// `steps` times the Gaussian on a Poisson sample (Mironov, Talwar and Zhang 2019, section 3).
 #[expect(clippy::cast_precision_loss, reason = "the margin is larger")]
 pub(in crate::mechanism) fn sampled_gaussian(sigma: f64, rate: f64, steps: u64, order: f64) -> i64 {
     let steps = steps as f64;
-    // No sample costs more than everybody.
+    // A sample costs at most as much as the whole data set.
     let whole = units(gaussian_epsilon(sigma, order) * steps, MARGIN);
     if rate >= 1.0 || order > MOST_SUMMED_ORDER {
         return whole;
@@ -61,7 +62,7 @@ fn moment_whole(sigma: f64, rate: f64, order: f64) -> LogMoment {
     log_moment(&parts, 1.0)
 }
 
-/// A sum of many terms of both signs that is off by no more than these are (Neumaier 1974).
+/// A compensated sum of many terms of both signs, whose error is no more than that of the terms (Neumaier 1974).
 #[derive(Default)]
 struct LongSum {
     sum: f64,
