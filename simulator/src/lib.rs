@@ -1,7 +1,7 @@
 //! Privacy budget scheduling over virtual time: the very engine that a cluster runs, driven by workloads instead of
 //! pods.
 //!
-//! A [`Workload`] says which blocks and tasks come when; [`Rules`] say how is decided; [`run`] lets it happen and gives
+//! A [`Workload`] says which blocks and tasks come when; [`PolicySettings`] say how is decided; [`run`] lets it happen and gives
 //! an [`Outcome`]. Workloads come from [`trace`] files or from the [`experiment`]s of the field's papers. This crate
 //! contains no policy (that is `privatekube-policy`) and nothing of Kubernetes.
 //!
@@ -14,10 +14,10 @@ mod instant;
 pub mod optimum;
 mod outcome;
 pub mod plot;
+mod policy_settings;
 pub mod published;
 mod random;
 pub mod results;
-mod rules;
 mod run;
 pub mod sweep;
 pub mod trace;
@@ -25,8 +25,10 @@ mod workload;
 
 pub use instant::{TooLong, seconds, span, time};
 pub use outcome::{ClassCount, Decision, Delays, Outcome, Summary};
+pub use policy_settings::{
+    PolicyChoice, PolicyError, PolicyKind, PolicySettings, PolicySettingsError, Unlock,
+};
 pub use random::Random;
-pub use rules::{PolicyChoice, PolicyError, PolicyKind, Rules, RulesError, Unlock};
 pub use run::{RunError, run};
 pub use workload::{
     BlockArrival, Blocks, CATALOGUE, Draw, Macro, Micro, Packing, Pipeline, StatisticDays, Submission,

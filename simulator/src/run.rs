@@ -47,14 +47,14 @@ pub enum RunError {
 ///
 /// Round robin alone keeps it allocated: the reference divides what unlocks among all that wait, those too that can
 /// never have all they ask, and its results are about what is wasted that way.
-pub fn run(workload: &Workload, setting: &DatasetRules) -> Result<Outcome, RunError> {
+pub fn run(workload: &Workload, dataset_rules: &DatasetRules) -> Result<Outcome, RunError> {
     let started = Instant::now();
-    let spends = setting.policy != Policy::RoundRobin;
+    let spends = dataset_rules.policy != Policy::RoundRobin;
     let mut run = Run {
         spends,
         engine: Engine::new(DatasetRules {
             composition: workload.composition.clone(),
-            ..setting.clone()
+            ..dataset_rules.clone()
         })?,
         names: Vec::with_capacity(workload.blocks.len()),
         decisions: vec![Decision::Waiting; workload.tasks.len()],

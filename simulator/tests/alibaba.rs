@@ -254,8 +254,8 @@ fn what_is_wrong_in_a_file_is_named_with_file_line_and_column() {
 fn a_trace_of_it_replays_to_the_same_decisions() {
     let prepared = parameters("dpack-t", 1000, 10).prepare().unwrap();
     let mut file = Vec::new();
-    trace::write(&mut file, &prepared.workload, &prepared.rules, None, "test").unwrap();
+    trace::write(&mut file, &prepared.workload, &prepared.settings, None, "test").unwrap();
     let read = Trace::read(&String::from_utf8(file).unwrap()).unwrap();
-    let again = run(&read.workload, &read.setting).unwrap();
+    let again = run(&read.workload, &read.dataset_rules).unwrap();
     assert!(again.decisions == prepared.run().unwrap().decisions);
 }

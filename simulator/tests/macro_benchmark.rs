@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use privatekube_policy::DatasetRules;
 use privatekube_simulator::{
-    Decision, Macro, Rules, StatisticDays, Workload,
+    Decision, Macro, PolicySettings, StatisticDays, Workload,
     experiment::{CompositionKind, Experiment, Parameters},
     run, seconds,
     trace::{self, Trace},
@@ -31,8 +31,8 @@ fn workload(is_renyi: bool, seed: u64) -> Workload {
     benchmark(is_renyi, StatisticDays::One, seed).workload().unwrap()
 }
 
-fn setting(policy: &str, n: Option<u32>, workload: &Workload) -> (Rules, DatasetRules) {
-    let rules = Rules {
+fn settings_and_rules(policy: &str, n: Option<u32>, workload: &Workload) -> (PolicySettings, DatasetRules) {
+    let settings = PolicySettings {
         policy: policy.parse().unwrap(),
         n,
         lifetime: None,
@@ -40,18 +40,21 @@ fn setting(policy: &str, n: Option<u32>, workload: &Workload) -> (Rules, Dataset
         recompute_after: 1,
         fairness: 500,
     };
-    (rules, rules.setting(workload.composition.clone()).unwrap())
+    (
+        settings,
+        settings.dataset_rules(workload.composition.clone()).unwrap(),
+    )
 }
 
 fn decisions(policy: &str, n: Option<u32>, workload: &Workload) -> Vec<Decision> {
-    let (_, setting) = setting(policy, n, workload);
-    run(workload, &setting).unwrap().decisions
+    let (_, dataset_rules) = settings_and_rules(policy, n, workload);
+    run(workload, &dataset_rules).unwrap().decisions
 }
 
 /// How many are granted: all, and of each class.
 fn granted(n: u32, workload: &Workload) -> (usize, Vec<usize>) {
-    let (_, setting) = setting("dpf-n", Some(n), workload);
-    let summary = run(workload, &setting).unwrap().summary(workload);
+    let (_, dataset_rules) = settings_and_rules("dpf-n", Some(n), workload);
+    let summary = run(workload, &dataset_rules).unwrap().summary(workload);
     let classes = summary.classes.iter().map(|class| class.granted).collect();
     (summary.granted, classes)
 }
@@ -230,12 +233,12 @@ fn under_both_compositions_n_400_grants_much_more_than_n_1() {
 fn a_trace_of_it_replays_to_the_same_decisions() {
     for is_renyi in [false, true] {
         let workload = workload(is_renyi, 3345);
-        let (rules, setting) = setting("dpf-n", Some(300), &workload);
-        let outcome = run(&workload, &setting).unwrap();
+        let (settings, dataset_rules) = settings_and_rules("dpf-n", Some(300), &workload);
+        let outcome = run(&workload, &dataset_rules).unwrap();
         let mut file = Vec::new();
-        trace::write(&mut file, &workload, &rules, None, "test").unwrap();
+        trace::write(&mut file, &workload, &settings, None, "test").unwrap();
         let read = Trace::read(&String::from_utf8(file).unwrap()).unwrap();
-        let again = run(&read.workload, &read.setting).unwrap();
+        let again = run(&read.workload, &read.dataset_rules).unwrap();
         assert!(again.decisions == outcome.decisions, "Renyi {is_renyi}");
     }
 }

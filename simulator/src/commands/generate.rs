@@ -33,19 +33,25 @@ impl Generate {
         // By the engine, in the order of shares: a trace has no other.
         let outcome = self
             .answers
-            .then(|| run(&prepared.workload, &prepared.setting))
+            .then(|| run(&prepared.workload, &prepared.dataset_rules))
             .transpose()?;
         let decisions = outcome.as_ref().map(|outcome| outcome.decisions.as_slice());
         let version = env!("CARGO_PKG_VERSION");
         let source = format!("privatekube-simulator {version}: {}", prepared.parameters.name());
         if let Some(path) = &self.out {
             let write = |to: &mut BufWriter<File>| {
-                trace::write(to, &prepared.workload, &prepared.rules, decisions, &source)
+                trace::write(to, &prepared.workload, &prepared.settings, decisions, &source)
             };
             return write_atomically(path, write).with_context(|| path.display().to_string());
         }
         let mut text = Vec::new();
-        trace::write(&mut text, &prepared.workload, &prepared.rules, decisions, &source)?;
+        trace::write(
+            &mut text,
+            &prepared.workload,
+            &prepared.settings,
+            decisions,
+            &source,
+        )?;
         Ok(output::bytes(&text)?)
     }
 }

@@ -66,7 +66,7 @@ impl Replay {
 fn replay(path: &Path) -> Result<(Trace, Outcome)> {
     let text = fs::read_to_string(path).context("can't be read")?;
     let trace = Trace::read(&text)?;
-    let outcome = run(&trace.workload, &trace.setting)?;
+    let outcome = run(&trace.workload, &trace.dataset_rules)?;
     Ok((trace, outcome))
 }
 

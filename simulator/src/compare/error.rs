@@ -5,7 +5,7 @@ use std::{io, path::PathBuf};
 use thiserror::Error;
 
 use crate::{
-    RulesError, RunError, TooLong,
+    PolicySettingsError, RunError, TooLong,
     experiment::{ExperimentError, NameError},
     trace::TraceError,
 };
@@ -117,11 +117,11 @@ pub enum SideError {
     },
     /// Rules that make no sense.
     #[error("{text}: {error}")]
-    Rules {
+    PolicySettings {
         /// What is given.
         text: String,
         /// What is wrong.
-        error: RulesError,
+        error: PolicySettingsError,
     },
     /// An experiment that can't be run.
     #[error("{text}: {error}")]

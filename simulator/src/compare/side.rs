@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use super::SideError;
 use crate::{
-    Decision, Outcome, Rules, Workload,
+    Decision, Outcome, PolicySettings, Workload,
     experiment::{Experiment, Parameters},
     run, time,
     trace::Trace,
@@ -32,7 +32,7 @@ pub struct Side {
 #[derive(Clone, Debug)]
 enum Origin {
     Experiment(Box<Parameters>),
-    Trace(Rules),
+    Trace(PolicySettings),
 }
 
 /// A line of `replay`.
@@ -98,7 +98,7 @@ fn sides(text: &str) -> Result<Vec<Side>, SideError> {
     if serde_json::from_str::<Line>(first).is_err() && path.extension().is_none_or(|ending| ending != "jsonl")
     {
         let trace = trace(path, &file)?;
-        return Side::of_trace(text, trace.workload.clone(), trace.places, trace.rules)
+        return Side::of_trace(text, trace.workload.clone(), trace.places, trace.settings)
             .map(|side| vec![side]);
     }
     let lines = file
@@ -149,14 +149,14 @@ impl Side {
         text: &str,
         workload: Workload,
         numbers: Vec<usize>,
-        rules: Rules,
+        settings: PolicySettings,
     ) -> Result<Self, SideError> {
-        let setting = rules.setting(workload.composition.clone());
-        let setting = setting.map_err(|error| SideError::Rules {
+        let dataset_rules = settings.dataset_rules(workload.composition.clone());
+        let dataset_rules = dataset_rules.map_err(|error| SideError::PolicySettings {
             text: text.to_owned(),
             error,
         })?;
-        let outcome = run(&workload, &setting).map_err(|error| SideError::Run {
+        let outcome = run(&workload, &dataset_rules).map_err(|error| SideError::Run {
             text: text.to_owned(),
             error,
         })?;
@@ -165,7 +165,7 @@ impl Side {
             workload,
             numbers,
             outcome,
-            origin: Origin::Trace(rules),
+            origin: Origin::Trace(settings),
         })
     }
 
@@ -225,7 +225,7 @@ impl Side {
             },
             workload: trace.workload,
             numbers: trace.places,
-            origin: Origin::Trace(trace.rules),
+            origin: Origin::Trace(trace.settings),
         })
     }
 
@@ -248,11 +248,11 @@ impl Side {
                 };
                 Self::of_experiment(text, &own.with(text).map_err(name)?)
             }
-            Origin::Trace(rules) => {
+            Origin::Trace(settings) => {
                 // An experiment lends its form; it is none here.
                 let none = Parameters::of(Experiment::MicroSingle);
                 let given = none.clone().with(text).map_err(name)?;
-                let only_rules = Parameters {
+                let only_settings = Parameters {
                     policy: given.policy,
                     n: given.n,
                     lifetime: given.lifetime,
@@ -260,20 +260,20 @@ impl Side {
                     fairness: given.fairness,
                     ..none
                 };
-                if only_rules != given {
+                if only_settings != given {
                     return Err(SideError::Useless {
                         text: text.to_owned(),
                     });
                 }
-                let rules = Rules {
-                    policy: given.policy.unwrap_or(rules.policy),
+                let settings = PolicySettings {
+                    policy: given.policy.unwrap_or(settings.policy),
                     n: given.n,
                     lifetime: given.lifetime,
-                    tick: rules.tick,
-                    recompute_after: given.recompute_after.unwrap_or(rules.recompute_after),
-                    fairness: given.fairness.unwrap_or(rules.fairness),
+                    tick: settings.tick,
+                    recompute_after: given.recompute_after.unwrap_or(settings.recompute_after),
+                    fairness: given.fairness.unwrap_or(settings.fairness),
                 };
-                Self::of_trace(text, self.workload.clone(), self.numbers.clone(), rules)
+                Self::of_trace(text, self.workload.clone(), self.numbers.clone(), settings)
             }
         }
     }

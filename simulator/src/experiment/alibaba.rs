@@ -2,7 +2,7 @@
 
 use super::{CompositionKind, Experiment, ExperimentError, Parameters, Prepared};
 use crate::{
-    PolicyChoice, PolicyKind, Rules, Unlock,
+    PolicyChoice, PolicyKind, PolicySettings, Unlock,
     workload::{BLOCK_INTERVAL, Submissions},
 };
 
@@ -53,15 +53,15 @@ pub(super) fn prepare_with(
         ..parameters.clone()
     }
     .with_packing(policy);
-    let rules = Rules::of(&parameters, policy, TICK * BLOCK_INTERVAL);
-    let setting = rules.setting(submissions.composition())?;
+    let settings = PolicySettings::of(&parameters, policy, TICK * BLOCK_INTERVAL);
+    let dataset_rules = settings.dataset_rules(submissions.composition())?;
     // By then the last block is unlocked, and was decided about.
     let rest = parameters.lifetime.unwrap_or(lifetime) + TICK * BLOCK_INTERVAL;
     Ok(Prepared {
         workload: submissions.workload(blocks, rest)?,
         parameters,
-        rules,
-        setting,
+        settings,
+        dataset_rules,
         published: None,
         search: None,
     })

@@ -2,7 +2,7 @@
 
 use super::{CompositionKind, Experiment, ExperimentError, Parameters, Prepared};
 use crate::{
-    PolicyChoice, PolicyKind, Rules, Unlock,
+    PolicyChoice, PolicyKind, PolicySettings, Unlock,
     workload::{DAY, Macro, StatisticDays, TASKS_A_DAY},
 };
 
@@ -46,13 +46,13 @@ pub(super) fn prepare(parameters: &Parameters) -> Result<Prepared, ExperimentErr
         seed: parameters.seed,
     };
     // The release takes a step of a lifetime twice as often as tasks come.
-    let rules = Rules::of(&parameters, policy, interval() * 0.5);
-    let setting = rules.setting(benchmark.composition())?;
+    let settings = PolicySettings::of(&parameters, policy, interval() * 0.5);
+    let dataset_rules = settings.dataset_rules(benchmark.composition())?;
     Ok(Prepared {
         workload: benchmark.workload()?,
         parameters,
-        rules,
-        setting,
+        settings,
+        dataset_rules,
         published: None,
         search: None,
     })

@@ -4,7 +4,7 @@ use super::{
     CompositionKind, Experiment, ExperimentError, Parameters, Prepared, VisitOrder, reference_composition,
 };
 use crate::{
-    PolicyChoice, PolicyKind, Rules, Unlock,
+    PolicyChoice, PolicyKind, PolicySettings, Unlock,
     published::{Published, Unlocks},
     workload::{Blocks, Micro},
 };
@@ -101,8 +101,8 @@ pub(super) fn prepare(parameters: &Parameters) -> Result<Prepared, ExperimentErr
     .with_packing(policy);
     let composition = reference_composition(kind);
     let tick = scale.interval * 0.5;
-    let rules = Rules::of(&parameters, policy, tick);
-    let setting = rules.setting(composition.clone())?;
+    let settings = PolicySettings::of(&parameters, policy, tick);
+    let dataset_rules = settings.dataset_rules(composition.clone())?;
     let micro = Micro {
         composition,
         interval: scale.interval,
@@ -124,8 +124,8 @@ pub(super) fn prepare(parameters: &Parameters) -> Result<Prepared, ExperimentErr
     Ok(Prepared {
         workload: micro.workload()?,
         parameters,
-        rules,
-        setting,
+        settings,
+        dataset_rules,
         published,
         search: None,
     })

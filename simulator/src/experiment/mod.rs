@@ -17,7 +17,9 @@ use privatekube_policy::{Composition, Order, Orders};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::{PolicyKind, RulesError, RunError, Submissions, TooLong, WorkloadError, optimum::OptimumError};
+use crate::{
+    PolicyKind, PolicySettingsError, RunError, Submissions, TooLong, WorkloadError, optimum::OptimumError,
+};
 pub use name::NameError;
 pub use parameters::Parameters;
 pub use prepared::{Prepared, Search};
@@ -129,7 +131,7 @@ pub enum ExperimentError {
     Workload(#[from] WorkloadError),
     /// The rules can't be made.
     #[error(transparent)]
-    Rules(#[from] RulesError),
+    PolicySettings(#[from] PolicySettingsError),
     /// A parameter that the experiment doesn't have.
     #[error("{field} is {value}, but experiment {experiment} has none: leave it out")]
     Useless {
@@ -179,7 +181,7 @@ impl Parameters {
             .is_some_and(|policy| policy.kind == PolicyKind::Optimum);
         let packs = matches!(self.experiment, Experiment::DpackOrders | Experiment::DpackBlocks);
         if is_optimum && !packs {
-            return Err(RulesError::Optimum.into());
+            return Err(PolicySettingsError::Optimum.into());
         }
         let searches = is_optimum && self.experiment == Experiment::DpackBlocks;
         match self.nodes {

@@ -3,7 +3,7 @@
 
 use super::{CompositionKind, Experiment, ExperimentError, Parameters, Prepared, Search};
 use crate::{
-    PolicyChoice, PolicyKind, Rules, RulesError, Unlock, time,
+    PolicyChoice, PolicyKind, PolicySettings, PolicySettingsError, Unlock, time,
     workload::{LIFETIME, Packing, TICK},
 };
 
@@ -81,42 +81,42 @@ pub(super) fn prepare(parameters: &Parameters) -> Result<Prepared, ExperimentErr
         tasks,
         seed: parameters.seed,
     };
-    let rules = Rules::of(&parameters, policy, TICK);
+    let settings = PolicySettings::of(&parameters, policy, TICK);
     let search = (policy.kind == PolicyKind::Optimum).then_some(Search {
         at: time(TICK)?,
         nodes: parameters.nodes.unwrap_or(0),
     });
     let workload = packing.workload()?;
-    let setting = match search {
-        None => rules.setting(workload.composition.clone())?,
-        Some(_) => dpack(rules)?.setting(workload.composition.clone())?,
+    let dataset_rules = match search {
+        None => settings.dataset_rules(workload.composition.clone())?,
+        Some(_) => dpack(settings)?.dataset_rules(workload.composition.clone())?,
     };
     Ok(Prepared {
         workload,
         parameters,
-        rules,
-        setting,
+        settings,
+        dataset_rules,
         published: None,
         search,
     })
 }
 
 /// How DPack would decide what the optimum is asked of, which has no numbers of its own.
-fn dpack(rules: Rules) -> Result<Rules, RulesError> {
-    let policy = rules.policy;
-    if let Some(n) = rules.n {
-        return Err(RulesError::UselessN { n, policy });
+fn dpack(settings: PolicySettings) -> Result<PolicySettings, PolicySettingsError> {
+    let policy = settings.policy;
+    if let Some(n) = settings.n {
+        return Err(PolicySettingsError::UselessN { n, policy });
     }
-    if let Some(lifetime) = rules.lifetime {
-        return Err(RulesError::UselessLifetime { lifetime, policy });
+    if let Some(lifetime) = settings.lifetime {
+        return Err(PolicySettingsError::UselessLifetime { lifetime, policy });
     }
-    Ok(Rules {
+    Ok(PolicySettings {
         policy: PolicyChoice {
             kind: PolicyKind::Dpack,
             unlock: Some(Unlock::Lifetime),
         },
         lifetime: Some(LIFETIME),
-        ..rules
+        ..settings
     })
 }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::{CompositionKind, Experiment, ExperimentError, REFERENCE_SEED, VisitOrder};
-use crate::{PolicyChoice, PolicyKind, Rules, Unlock};
+use crate::{PolicyChoice, PolicyKind, PolicySettings, Unlock};
 
 /// What a run is made of. What is none is the experiment's own, or what it doesn't have.
 #[derive(Clone, Debug, PartialEq)]
@@ -122,7 +122,7 @@ impl Parameters {
     }
 }
 
-impl Rules {
+impl PolicySettings {
     /// The rules of complete parameters.
     pub(super) fn of(parameters: &Parameters, policy: PolicyChoice, tick: f64) -> Self {
         Self {

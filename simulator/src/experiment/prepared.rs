@@ -6,7 +6,7 @@ use privatekube_policy::{DatasetRules, Time};
 
 use super::{ExperimentError, Parameters};
 use crate::{
-    Decision, Outcome, Rules, TooLong, Workload,
+    Decision, Outcome, PolicySettings, TooLong, Workload,
     optimum::optimum,
     published::{Fate, Published},
     run, time,
@@ -19,10 +19,10 @@ pub struct Prepared {
     pub parameters: Parameters,
     /// What happens.
     pub workload: Workload,
-    /// How is decided.
-    pub rules: Rules,
-    /// The same, as the engine takes it; where the optimum is asked for, how what its search begins with is decided.
-    pub setting: DatasetRules,
+    /// The policy and its numbers, as the parameters give them.
+    pub settings: PolicySettings,
+    /// The same as rules for the engine. Where the optimum is searched: the rules of the run that the search begins with.
+    pub dataset_rules: DatasetRules,
     /// The released simulator's view of it, where its order is asked for.
     pub published: Option<Published>,
     /// The search for the optimum, where that is asked for.
@@ -45,7 +45,7 @@ impl Prepared {
             return self.find_optimum(search);
         }
         match &self.published {
-            None => Ok(run(&self.workload, &self.setting)?),
+            None => Ok(run(&self.workload, &self.dataset_rules)?),
             Some(published) => {
                 let started = Instant::now();
                 let fates = published.run().into_iter();
@@ -68,7 +68,7 @@ impl Prepared {
     /// Begins with what a policy grants, so that no less is found.
     fn find_optimum(&self, Search { at, nodes }: Search) -> Result<Outcome, ExperimentError> {
         let started = Instant::now();
-        let first = run(&self.workload, &self.setting)?.decisions.into_iter();
+        let first = run(&self.workload, &self.dataset_rules)?.decisions.into_iter();
         let first: Vec<bool> = first
             .map(|decision| matches!(decision, Decision::Granted(_)))
             .collect();

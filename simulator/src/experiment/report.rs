@@ -69,7 +69,7 @@ impl Prepared {
     /// How many the engine grants, where [`run`](Self::run) goes in the released simulator's order.
     pub fn granted_by_engine(&self) -> Result<Option<usize>, ExperimentError> {
         let by_engine = || {
-            Ok(run(&self.workload, &self.setting)?
+            Ok(run(&self.workload, &self.dataset_rules)?
                 .summary(&self.workload)
                 .granted)
         };

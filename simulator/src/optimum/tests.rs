@@ -196,7 +196,7 @@ fn tasks_that_ask_nothing_possible_are_left_out() {
 }
 
 fn granted(workload: &Workload, policy: Policy) -> Vec<bool> {
-    let setting = DatasetRules {
+    let dataset_rules = DatasetRules {
         policy,
         unlocking: Unlocking::Lifetime {
             lifetime: span(1.0).unwrap(),
@@ -204,7 +204,7 @@ fn granted(workload: &Workload, policy: Policy) -> Vec<bool> {
         },
         composition: workload.composition.clone(),
     };
-    let decisions = run(workload, &setting).unwrap().decisions.into_iter();
+    let decisions = run(workload, &dataset_rules).unwrap().decisions.into_iter();
     decisions
         .map(|decision| matches!(decision, Decision::Granted(_)))
         .collect()

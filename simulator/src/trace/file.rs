@@ -10,7 +10,7 @@ use serde::{
 use serde_json::{Number, error::Category};
 use thiserror::Error;
 
-use crate::RulesError;
+use crate::PolicySettingsError;
 
 /// Why a file is no trace. Its message says where, what, and what is accepted, but not which file.
 #[derive(Debug, Error)]
@@ -20,7 +20,7 @@ pub enum TraceError {
     Json(serde_json::Error),
     /// The rules can't be made.
     #[error(transparent)]
-    Rules(#[from] RulesError),
+    PolicySettings(#[from] PolicySettingsError),
     /// Not of the format.
     #[error("{place}: {error}")]
     Format {

@@ -9,7 +9,7 @@ use super::{
     Trace, TraceError,
     file::{Asked, Blocks, File, Kind, Row, Whole},
 };
-use crate::{BlockArrival, Rules, Task, Workload, experiment::reference_orders, span, time};
+use crate::{BlockArrival, PolicySettings, Task, Workload, experiment::reference_orders, span, time};
 
 /// A trace is meant to be simulated, not to fill the memory.
 const MOST_BLOCKS: u32 = 10_000_000;
@@ -29,8 +29,8 @@ impl Trace {
 
 fn load(file: &File) -> Result<Trace, TraceError> {
     let composition = composition(file)?;
-    let rules = rules(file)?;
-    let setting = rules.setting(composition.clone())?;
+    let settings = settings(file)?;
+    let dataset_rules = settings.dataset_rules(composition.clone())?;
     let end = at("end", file.end)?;
     let blocks = blocks(file, &composition)?;
     let mut numbered = tasks(file, &composition, &blocks)?;
@@ -52,8 +52,8 @@ fn load(file: &File) -> Result<Trace, TraceError> {
                 .transpose()?,
             end,
         },
-        rules,
-        setting,
+        settings,
+        dataset_rules,
         places: Vec::new(),
         granted: Vec::new(),
     };
@@ -101,8 +101,8 @@ fn composition(file: &File) -> Result<Composition, TraceError> {
 }
 
 /// Numbers that the policy has no use for are left alone: the files with known answers state a tick everywhere.
-fn rules(file: &File) -> Result<Rules, TraceError> {
-    Ok(Rules {
+fn settings(file: &File) -> Result<PolicySettings, TraceError> {
+    Ok(PolicySettings {
         policy: file
             .policy
             .parse()

@@ -33,17 +33,17 @@ pub use save::write;
 
 use privatekube_policy::{DatasetRules, Time};
 
-use crate::{Rules, Workload};
+use crate::{PolicySettings, Workload};
 
 /// A run that was read from a file, or will be written to one.
 #[derive(Clone, Debug)]
 pub struct Trace {
     /// What happens, the earliest task first.
     pub workload: Workload,
-    /// How is decided, as the file says it.
-    pub rules: Rules,
-    /// How is decided, as the engine takes it.
-    pub setting: DatasetRules,
+    /// The policy and its numbers, as the file gives them.
+    pub settings: PolicySettings,
+    /// The same as rules for the engine.
+    pub dataset_rules: DatasetRules,
     /// For each task of the workload, its place in the file.
     pub places: Vec<usize>,
     /// For each task of the workload, when it is known to be granted; nothing, if the file doesn't say.

@@ -12,17 +12,17 @@ use super::{
     TraceError,
     file::{Asked, Block, Blocks, File, Kind, Row},
 };
-use crate::{Decision, Rules, Workload, seconds};
+use crate::{Decision, PolicySettings, Workload, seconds};
 
 /// Writes a run as a trace; with `decisions`, the answers too. `source` says where it is from.
 pub fn write(
     to: &mut impl Write,
     workload: &Workload,
-    rules: &Rules,
+    settings: &PolicySettings,
     decisions: Option<&[Decision]>,
     source: &str,
 ) -> Result<(), TraceError> {
-    let file = file(workload, rules, decisions, source)?;
+    let file = file(workload, settings, decisions, source)?;
     let mut json = serde_json::to_string(&file).map_err(std::io::Error::other)?;
     json.push('\n');
     Ok(to.write_all(json.as_bytes())?)
@@ -46,7 +46,7 @@ fn curve(place: &str, budget: &Budget) -> Result<Vec<Number>, TraceError> {
 
 fn file(
     workload: &Workload,
-    rules: &Rules,
+    settings: &PolicySettings,
     decisions: Option<&[Decision]>,
     source: &str,
 ) -> Result<File, TraceError> {
@@ -102,7 +102,7 @@ fn file(
             class: task.class,
         });
     }
-    let by_time = rules.lifetime.is_some();
+    let by_time = settings.lifetime.is_some();
     let arrivals: Vec<f64> = workload.blocks.iter().map(|block| seconds(block.at)).collect();
     let orders = match &workload.composition {
         Composition::Basic => None,
@@ -115,14 +115,14 @@ fn file(
     };
     Ok(File {
         source: Some(source.to_owned()),
-        policy: rules.policy.to_string(),
+        policy: settings.policy.to_string(),
         composition: if is_renyi { Kind::Renyi } else { Kind::EpsilonDelta },
         orders,
-        n: rules.n,
-        lifetime: rules.lifetime,
-        tick: rules.tick.filter(|_| by_time),
-        recompute_after: Some(rules.recompute_after),
-        fairness: Some(rules.fairness),
+        n: settings.n,
+        lifetime: settings.lifetime,
+        tick: settings.tick.filter(|_| by_time),
+        recompute_after: Some(settings.recompute_after),
+        fairness: Some(settings.fairness),
         block,
         blocks: u32::try_from(workload.blocks.len()).unwrap_or(u32::MAX),
         block_arrivals: arrivals.iter().any(|at| *at > 0.0).then_some(arrivals),

@@ -171,7 +171,7 @@ mod tests {
 
     /// How many each policy grants, over some seeds.
     fn granted(packing: Packing, policy: Policy) -> f64 {
-        let setting = DatasetRules {
+        let dataset_rules = DatasetRules {
             policy,
             unlocking: Unlocking::Lifetime {
                 lifetime: span(LIFETIME).unwrap(),
@@ -182,7 +182,7 @@ mod tests {
         let mut granted = 0.0;
         for seed in 0..5 {
             let workload = Packing { seed, ..packing }.workload().unwrap();
-            let outcome = run(&workload, &setting).unwrap();
+            let outcome = run(&workload, &dataset_rules).unwrap();
             granted += f64::from(u32::try_from(outcome.summary(&workload).granted).unwrap());
         }
         granted / 5.0

@@ -1,4 +1,7 @@
-//! How is decided: a policy by its short name, and what unlocks.
+//! What a user chooses about the policy: its short name and its numbers, as arguments and traces write them.
+//!
+//! [`PolicySettings`] are the simulator's own. [`PolicySettings::dataset_rules`] checks them and turns them into
+//! [`DatasetRules`], which the engine takes; those live in `privatekube-policy`. Begin reading at [`PolicyChoice`].
 
 use std::{fmt, str::FromStr};
 
@@ -106,9 +109,11 @@ impl fmt::Display for PolicyChoice {
     }
 }
 
-/// A policy with all its numbers.
+/// A policy with its numbers, as arguments and traces give them: not yet checked, and with seconds instead of spans.
+///
+/// Not to be confused with [`DatasetRules`], which [`dataset_rules`](Self::dataset_rules) makes of them.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Rules {
+pub struct PolicySettings {
     /// The policy.
     pub policy: PolicyChoice,
     /// `-n`: how many arrivals unlock a block.
@@ -123,9 +128,9 @@ pub struct Rules {
     pub fairness: u16,
 }
 
-/// Why rules don't make a setting, in the words of traces and arguments.
+/// Why settings make no [`DatasetRules`], with the names that traces and arguments use.
 #[derive(Clone, Debug, Error, PartialEq)]
-pub enum RulesError {
+pub enum PolicySettingsError {
     /// What no engine decides by.
     #[error(
         "policy optimum is the most that could be granted of tasks that are all there at once: it is accepted in \
@@ -186,9 +191,10 @@ pub enum RulesError {
     DatasetRules(DatasetRulesError),
 }
 
-impl Rules {
-    /// What an engine is made with. A policy that names no unlocking has everything unlocked at once.
-    pub fn setting(&self, composition: Composition) -> Result<DatasetRules, RulesError> {
+impl PolicySettings {
+    /// Checks the settings and returns the rules that an engine is made with. Under a policy that names no unlocking,
+    /// everything is unlocked at once.
+    pub fn dataset_rules(&self, composition: Composition) -> Result<DatasetRules, PolicySettingsError> {
         let policy = self.policy;
         let recompute_after = self.recompute_after;
         let decides = match policy.kind {
@@ -201,37 +207,39 @@ impl Rules {
                 fairness: self.fairness,
                 recompute_after,
             },
-            PolicyKind::Optimum => return Err(RulesError::Optimum),
+            PolicyKind::Optimum => return Err(PolicySettingsError::Optimum),
         };
         let unlocking = match (policy.unlock, self.n, self.lifetime) {
             (Some(Unlock::Arrivals), Some(n), None) => Unlocking::Arrivals(n),
-            (Some(Unlock::Arrivals), None, _) => return Err(RulesError::NoN(policy)),
+            (Some(Unlock::Arrivals), None, _) => return Err(PolicySettingsError::NoN(policy)),
             (Some(Unlock::Lifetime), None, Some(lifetime)) => Unlocking::Lifetime {
-                lifetime: span(lifetime).map_err(|error| RulesError::Time {
+                lifetime: span(lifetime).map_err(|error| PolicySettingsError::Time {
                     field: "lifetime",
                     error,
                 })?,
-                tick: span(self.tick.ok_or(RulesError::NoTick(policy))?)
-                    .map_err(|error| RulesError::Time { field: "tick", error })?,
+                tick: span(self.tick.ok_or(PolicySettingsError::NoTick(policy))?)
+                    .map_err(|error| PolicySettingsError::Time { field: "tick", error })?,
             },
-            (Some(Unlock::Lifetime), _, None) => return Err(RulesError::NoLifetime(policy)),
+            (Some(Unlock::Lifetime), _, None) => return Err(PolicySettingsError::NoLifetime(policy)),
             (None, None, None) => Unlocking::Immediate,
-            (Some(Unlock::Lifetime) | None, Some(n), _) => return Err(RulesError::UselessN { n, policy }),
+            (Some(Unlock::Lifetime) | None, Some(n), _) => {
+                return Err(PolicySettingsError::UselessN { n, policy });
+            }
             (Some(Unlock::Arrivals) | None, _, Some(lifetime)) => {
-                return Err(RulesError::UselessLifetime { lifetime, policy });
+                return Err(PolicySettingsError::UselessLifetime { lifetime, policy });
             }
         };
-        let setting = DatasetRules {
+        let dataset_rules = DatasetRules {
             policy: decides,
             unlocking,
             composition,
         };
-        setting.check().map_err(|error| self.refused(error))?;
-        Ok(setting)
+        dataset_rules.check().map_err(|error| self.refused(error))?;
+        Ok(dataset_rules)
     }
 
     /// The engine's refusal, which has the names of a cluster's resources, in our own.
-    fn refused(&self, error: DatasetRulesError) -> RulesError {
+    fn refused(&self, error: DatasetRulesError) -> PolicySettingsError {
         let tick = || format!("{} seconds", self.tick.unwrap_or_default());
         let (field, given, accepted) = match error {
             DatasetRulesError::NoArrivals => ("n", "0".to_owned(), "at least 1"),
@@ -245,9 +253,9 @@ impl Rules {
             DatasetRulesError::TooFair(thousandths) => {
                 ("fairness", format!("{thousandths} thousandths"), "at most 1000")
             }
-            DatasetRulesError::RoundRobinRenyi => return RulesError::DatasetRules(error),
+            DatasetRulesError::RoundRobinRenyi => return PolicySettingsError::DatasetRules(error),
         };
-        RulesError::Number {
+        PolicySettingsError::Number {
             field,
             given,
             accepted,
@@ -289,8 +297,12 @@ mod tests {
         }
     }
 
-    fn rules(policy: &str, n: Option<u32>, lifetime: Option<f64>) -> Result<DatasetRules, RulesError> {
-        let rules = Rules {
+    fn dataset_rules(
+        policy: &str,
+        n: Option<u32>,
+        lifetime: Option<f64>,
+    ) -> Result<DatasetRules, PolicySettingsError> {
+        let settings = PolicySettings {
             policy: policy.parse().unwrap(),
             n,
             lifetime,
@@ -298,7 +310,7 @@ mod tests {
             recompute_after: 1,
             fairness: 500,
         };
-        rules.setting(Composition::Basic)
+        settings.dataset_rules(Composition::Basic)
     }
 
     #[test]
@@ -320,12 +332,15 @@ mod tests {
             ("dpf-n", Some(0), None, "0"),
             ("dpf-t", None, Some(-1.0), "lifetime: -1 seconds"),
         ] {
-            let error = rules(policy, n, lifetime).unwrap_err().to_string();
+            let error = dataset_rules(policy, n, lifetime).unwrap_err().to_string();
             assert!(error.contains(says), "{policy}: {error}");
         }
-        assert_eq!(rules("fcfs", None, None).unwrap().unlocking, Unlocking::Immediate);
         assert_eq!(
-            rules("rr-n", Some(7), None).unwrap().unlocking,
+            dataset_rules("fcfs", None, None).unwrap().unlocking,
+            Unlocking::Immediate
+        );
+        assert_eq!(
+            dataset_rules("rr-n", Some(7), None).unwrap().unlocking,
             Unlocking::Arrivals(7)
         );
     }
