@@ -1,6 +1,6 @@
 //! What a figure shows, before it is drawn.
 
-use super::look::Look;
+use super::style::Style;
 
 /// A figure: its name among the files, what stands above and below it, and what it shows.
 #[derive(Clone, Debug, PartialEq)]
@@ -63,7 +63,7 @@ pub struct Series {
     /// What the legend calls it.
     pub label: String,
     /// Its colour, marker and dashes.
-    pub look: Look,
+    pub style: Style,
     /// How its points are joined.
     pub shape: Shape,
     /// From the left to the right.
@@ -100,7 +100,7 @@ pub struct Bars {
     /// Upwards.
     pub y: Axis,
     /// The parts, the lowest first.
-    pub parts: Vec<(String, Look)>,
+    pub parts: Vec<(String, Style)>,
     /// From the left to the right.
     pub bars: Vec<Bar>,
 }

@@ -14,12 +14,12 @@ use crate::plot::{figure::Bars, scale::short};
 pub(super) fn legend(chart: &Bars, figure: &str) -> Vec<Entry> {
     let parts = chart.parts.iter().enumerate();
     parts
-        .map(|(part, (label, look))| {
-            let (id, look) = (format!("{figure}-legend-{part}"), *look);
+        .map(|(part, (label, style))| {
+            let (id, style) = (format!("{figure}-legend-{part}"), *style);
             Entry {
                 sample: Box::new(move |x, y| {
                     html! {
-                        (hatch(look, &id))
+                        (hatch(style, &id))
                         rect x=(at(x - 14.0)) y=(at(y - 9.0)) width="28" height="18" fill={ "url(#" (id) ")" } {}
                     }
                 }),
@@ -65,7 +65,7 @@ pub(super) fn draw(chart: &Bars, figure: &str, area: Area) -> (Markup, f64) {
     let hatches = chart.parts.iter().enumerate();
     let drawn = html! {
         (grid)
-        (all(hatches.map(|(part, (_, look))| hatch(*look, &format!("{figure}-{part}")))))
+        (all(hatches.map(|(part, (_, style))| hatch(*style, &format!("{figure}-{part}")))))
         (all(bars))
         (axes::base(area))
     };

@@ -9,8 +9,8 @@ use super::{
 };
 use crate::plot::{
     figure::{Lines, Point, Series, Shape},
-    look::Look,
     scale::{Scale, short},
+    style::Style,
 };
 
 /// Markers on a line of steps are so many pixels apart.
@@ -24,13 +24,13 @@ pub(super) fn legend(chart: &Lines) -> Vec<Entry> {
         .series
         .iter()
         .map(|series| {
-            let look = series.look;
+            let style = series.style;
             Entry {
                 sample: Box::new(move |x, y| {
                     let places = [(x - 22.0, y), (x + 22.0, y)];
                     html! {
-                        (line(look, &places))
-                        (marker(look, Fill::Solid, (x, y), None))
+                        (line(style, &places))
+                        (marker(style, Fill::Solid, (x, y), None))
                     }
                 }),
                 label: series.label.clone(),
@@ -40,9 +40,9 @@ pub(super) fn legend(chart: &Lines) -> Vec<Entry> {
     // Hollow markers are explained by that of the first series that has some.
     let first = chart.series.iter().find(|series| !series.published.is_empty());
     if let (Some(published), Some(first)) = (&chart.published, first) {
-        let look = first.look;
+        let style = first.style;
         entries.push(Entry {
-            sample: Box::new(move |x, y| marker(look, Fill::Hollow, (x, y), None)),
+            sample: Box::new(move |x, y| marker(style, Fill::Hollow, (x, y), None)),
             label: published.clone(),
         });
     }
@@ -101,7 +101,7 @@ impl Pen<'_> {
     }
 
     fn lines(&self) -> Markup {
-        let Series { look, points, .. } = self.series;
+        let Series { style, points, .. } = self.series;
         let places = match self.series.shape {
             Shape::Level => points.first().map_or_else(Vec::new, |point| {
                 let y = self.y.place(point.y);
@@ -113,7 +113,7 @@ impl Pen<'_> {
         let ranges = points.iter().filter_map(|point| Some((point, point.range?)));
         let level = self.series.shape == Shape::Level;
         html! {
-            (line(*look, &places))
+            (line(*style, &places))
             @if !level {
                 (all(ranges.map(|(point, range)| self.range(point, range))))
             }
@@ -129,7 +129,7 @@ impl Pen<'_> {
             axes::path(&[(x - 5.0, low), (x + 5.0, low)]),
             axes::path(&[(x - 5.0, high), (x + 5.0, high)])
         );
-        let colour = self.series.look.colour;
+        let colour = self.series.style.colour;
         html! { path class={ (colour.name()) " line" } d=(d) fill="none" stroke=(colour.hex()) stroke-width="1.5" {} }
     }
 
@@ -151,7 +151,7 @@ impl Pen<'_> {
 
     fn markers(&self) -> Markup {
         let Series {
-            look,
+            style,
             label,
             points,
             published,
@@ -164,17 +164,17 @@ impl Pen<'_> {
         };
         let solid = |point: &Point| {
             let tells = format!("{label}: {} at {}", short(point.y), short(point.x));
-            marker(*look, Fill::Solid, place(point.x, point.y), Some(&tells))
+            marker(*style, Fill::Solid, place(point.x, point.y), Some(&tells))
         };
         let hollow = |(x, y): &(f64, f64)| {
             let tells = format!("{label}, published: {} at {}", short(*y), short(*x));
-            marker(*look, Fill::Hollow, place(*x, *y), Some(&tells))
+            marker(*style, Fill::Hollow, place(*x, *y), Some(&tells))
         };
         html! {
             (all(published.iter().map(hollow)))
             @match shape {
                 Shape::Line | Shape::Level => { (all(points.iter().map(solid))) },
-                Shape::Steps => { (all(self.spaced().into_iter().map(|place| marker(*look, Fill::Solid, place, None)))) },
+                Shape::Steps => { (all(self.spaced().into_iter().map(|place| marker(*style, Fill::Solid, place, None)))) },
             }
         }
     }
@@ -196,10 +196,10 @@ impl Pen<'_> {
     }
 }
 
-fn line(look: Look, places: &[(f64, f64)]) -> Markup {
-    let dashes = Some(look.dashes()).filter(|dashes| !dashes.is_empty());
+fn line(style: Style, places: &[(f64, f64)]) -> Markup {
+    let dashes = Some(style.dashes()).filter(|dashes| !dashes.is_empty());
     html! {
-        path class={ (look.colour.name()) " line" } d=(axes::path(places)) fill="none" stroke=(look.colour.hex())
+        path class={ (style.colour.name()) " line" } d=(axes::path(places)) fill="none" stroke=(style.colour.hex())
             stroke-width=(at(2.4)) stroke-linejoin="round" stroke-dasharray=[dashes] {}
     }
 }

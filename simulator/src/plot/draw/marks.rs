@@ -5,7 +5,7 @@ use std::f64::consts::PI;
 use maud::{Markup, html};
 
 use super::at;
-use crate::plot::look::{Colour, Look, Marker};
+use crate::plot::style::{Colour, Marker, Style};
 
 /// Whether a marker is ours or published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,8 +17,8 @@ pub(super) enum Fill {
 }
 
 /// A marker around a place. `tells` is what a pointer over it is told.
-pub(super) fn marker(look: Look, fill: Fill, (x, y): (f64, f64), tells: Option<&str>) -> Markup {
-    let colour = look.colour;
+pub(super) fn marker(style: Style, fill: Fill, (x, y): (f64, f64), tells: Option<&str>) -> Markup {
+    let colour = style.colour;
     let (hex, none) = (colour.hex(), "none");
     let (inside, outside, width, radius, class) = match fill {
         Fill::Solid => (hex, "#ffffff", "1", 5.0, format!("{} solid", colour.name())),
@@ -26,10 +26,10 @@ pub(super) fn marker(look: Look, fill: Fill, (x, y): (f64, f64), tells: Option<&
     };
     let tells = html! { @if let Some(tells) = tells { title { (tells) } } };
     html! {
-        @if look.marker == Marker::Circle {
+        @if style.marker == Marker::Circle {
             circle class=(class) cx=(at(x)) cy=(at(y)) r=(at(radius)) fill=(inside) stroke=(outside) stroke-width=(width) { (tells) }
         } @else {
-            polygon class=(class) points=(outline(look.marker, x, y, radius)) fill=(inside) stroke=(outside)
+            polygon class=(class) points=(outline(style.marker, x, y, radius)) fill=(inside) stroke=(outside)
                 stroke-width=(width) stroke-linejoin="round" { (tells) }
         }
     }
@@ -62,8 +62,8 @@ fn outline(marker: Marker, x: f64, y: f64, radius: f64) -> String {
 }
 
 /// The definition of a hatch: white strokes on the look's colour.
-pub(super) fn hatch(look: Look, id: &str) -> Markup {
-    let strokes = match look.texture % Look::HATCHES {
+pub(super) fn hatch(style: Style, id: &str) -> Markup {
+    let strokes = match style.texture % Style::HATCHES {
         0 => "",
         1 => "M0,8 L8,0 M-1,1 L1,-1 M7,9 L9,7",
         2 => "M4,3 L4,5 M3,4 L5,4",
@@ -75,8 +75,8 @@ pub(super) fn hatch(look: Look, id: &str) -> Markup {
     };
     html! {
         pattern id=(id) width="8" height="8" patternUnits="userSpaceOnUse" {
-            rect class={ (look.colour.name()) " area" } width="8" height="8" fill=(look.colour.hex()) {}
-            path d=(strokes) fill="none" stroke=(if look.colour == Colour::Yellow { "#000000" } else { "#ffffff" }) stroke-width="1.6" {}
+            rect class={ (style.colour.name()) " area" } width="8" height="8" fill=(style.colour.hex()) {}
+            path d=(strokes) fill="none" stroke=(if style.colour == Colour::Yellow { "#000000" } else { "#ffffff" }) stroke-width="1.6" {}
         }
     }
 }

@@ -4,9 +4,9 @@ use super::{Drawable, MICE, Micro, series};
 use crate::{
     plot::{
         figure::{Axis, Bar, Bars, Chart, Figure},
-        look::Look,
         runs::{Runs, count, reference, same, unlocking},
         scale::short,
+        style::Style,
     },
     results::{ClassRow, RunRow},
 };
@@ -69,7 +69,7 @@ pub(super) fn figure(micro: Micro, runs: &Runs<'_>) -> Drawable {
             .to_owned(),
         chart: Chart::Bars(Bars {
             y: Axis::linear("Tasks"),
-            parts: names.into_iter().enumerate().map(|(place, name)| (name, Look::nth(place))).collect(),
+            parts: names.into_iter().enumerate().map(|(place, name)| (name, Style::nth(place))).collect(),
             bars,
         }),
     })

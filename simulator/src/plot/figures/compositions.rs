@@ -5,8 +5,8 @@ use crate::{
     experiment::{CompositionKind, Experiment},
     plot::{
         figure::{Axis, Chart, Figure, Lines, Series, Shape},
-        look::Look,
         runs::{Runs, same, unlocking},
+        style::Style,
     },
     results::RunRow,
 };
@@ -44,11 +44,11 @@ pub(super) fn figure(runs: &Runs<'_>) -> Drawable {
     let all = chosen(CompositionKind::Basic).chain(chosen(CompositionKind::Renyi));
     let note = series::seeds_note(all);
     // Rényi composition's lines look as everywhere, basic composition's as no other here.
-    let others = [6, 2, 3, 4, 7].map(Look::nth).into_iter();
+    let others = [6, 2, 3, 4, 7].map(Style::nth).into_iter();
     let basic = basic
         .into_iter()
         .zip(others)
-        .map(|(line, look)| Series { look, ..line });
+        .map(|(line, style)| Series { style, ..line });
     let series = renyi.into_iter().chain(basic);
     Ok(Figure {
         name: "micro-multi-compositions".to_owned(),

@@ -6,9 +6,9 @@ use crate::{
     experiment::CompositionKind,
     plot::{
         figure::{Axis, Chart, Figure, Lines, Point, Series, Shape},
-        look::{Look, looks_of_policies},
         runs::{Runs, by_number, count, policy_label, reference, same, unlocking},
         scale::{rounded, short},
+        style::{Style, styles_of_policies},
     },
     results::RunRow,
 };
@@ -56,13 +56,13 @@ pub(super) fn by_policy(micro: Micro, runs: &Runs<'_>) -> Drawable {
             &format!(", 75% mice and N or T of {}, with their delays", short(n)),
         ));
     }
-    let looks = looks_of_policies(&lines.iter().map(|(_, policy, _)| *policy).collect::<Vec<_>>());
+    let styles = styles_of_policies(&lines.iter().map(|(_, policy, _)| *policy).collect::<Vec<_>>());
     let lines = lines
         .into_iter()
-        .zip(looks)
-        .map(|((label, _, points), look)| Series {
+        .zip(styles)
+        .map(|((label, _, points), style)| Series {
             label,
-            look,
+            style,
             shape: Shape::Steps,
             points,
             published: Vec::new(),
@@ -129,7 +129,7 @@ impl Waiting {
         let lines = evenly(lines, MOST_LINES).into_iter().enumerate();
         let lines = lines.map(|(place, (label, points))| Series {
             label,
-            look: Look::nth(place),
+            style: Style::nth(place),
             shape: Shape::Steps,
             points,
             published: Vec::new(),

@@ -5,9 +5,9 @@ use crate::{
     experiment::{CompositionKind, Experiment},
     plot::{
         figure::{Axis, Chart, Figure, Lines, Series, Shape},
-        look::Look,
         published::{Published, Source},
         runs::{Runs, composition_label},
+        style::Style,
     },
 };
 
@@ -74,7 +74,7 @@ fn granted(runs: &Runs<'_>, published: &[Published]) -> Drawable {
     // The lines of one policy differ in their compositions only: each needs a look of its own.
     lines.sort_by_key(|line| line.shape == Shape::Level);
     for (place, line) in lines.iter_mut().enumerate() {
-        line.look = Look::nth(place);
+        line.style = Style::nth(place);
     }
     Ok(Figure {
         name: "macro-granted".to_owned(),

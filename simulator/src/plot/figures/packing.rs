@@ -5,9 +5,9 @@ use crate::{
     experiment::Experiment,
     plot::{
         figure::{Axis, Chart, Figure, Lines, Point, Series, Shape},
-        look::Look,
         runs::{Runs, count, distinct, same},
         scale::short,
+        style::Style,
     },
     results::RunRow,
 };
@@ -159,7 +159,7 @@ impl Varied {
         );
         let series = groups.iter().enumerate().map(|(place, (label, rows))| Series {
             label: label.clone(),
-            look: Look::nth(place),
+            style: Style::nth(place),
             shape: Shape::Line,
             points: ratios(rows, self.parameter),
             published: Vec::new(),

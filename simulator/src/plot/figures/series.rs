@@ -6,9 +6,9 @@ use crate::{
     experiment::{CompositionKind, Experiment},
     plot::{
         figure::{Point, Series, Shape},
-        look::{Look, looks_of_policies},
         published::{Published, Quantity, Source},
         runs::{PolicyKey, count, distinct, same},
+        style::{Style, styles_of_policies},
     },
     results::RunRow,
 };
@@ -23,9 +23,9 @@ pub(super) fn by_policy<'a>(runs: impl Iterator<Item = &'a RunRow>) -> BTreeMap<
 }
 
 /// The looks of policies.
-pub(super) fn looks(policies: &BTreeMap<PolicyKey, Vec<&RunRow>>) -> Vec<Look> {
+pub(super) fn styles(policies: &BTreeMap<PolicyKey, Vec<&RunRow>>) -> Vec<Style> {
     let names: Vec<&str> = policies.keys().map(|key| key.policy.as_str()).collect();
-    looks_of_policies(&names)
+    styles_of_policies(&names)
 }
 
 /// How many tasks were granted against a parameter: a line for each policy, a level for one that doesn't have it. Beside
@@ -36,8 +36,8 @@ pub(super) fn granted<'a>(
     published: impl Fn(&str) -> Vec<(f64, f64)>,
 ) -> Vec<Series> {
     let policies = by_policy(runs);
-    let looks = looks(&policies);
-    let lines = policies.iter().zip(looks).map(|((key, runs), look)| {
+    let styles = styles(&policies);
+    let lines = policies.iter().zip(styles).map(|((key, runs), style)| {
         let has_it = runs.iter().any(|run| parameter(run).is_some());
         let shape = if has_it { Shape::Line } else { Shape::Level };
         let place = |run: &RunRow| if has_it { parameter(run) } else { Some(0.0) };
@@ -62,7 +62,7 @@ pub(super) fn granted<'a>(
             });
         Series {
             label: key.label(),
-            look,
+            style,
             shape,
             points: points.collect(),
             published: published(&key.policy),

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use super::{all, single, tables};
 use crate::{
     experiment::{Experiment, REFERENCE_SEED},
-    plot::{Chart, Figure, Lines, Look, Runs, Section, Series, Shape, Source, compare, published, sections},
+    plot::{Chart, Figure, Lines, Runs, Section, Series, Shape, Source, Style, compare, published, sections},
     results::Tables,
 };
 
@@ -26,10 +26,10 @@ fn lines(figure: &Figure) -> &Lines {
     lines
 }
 
-fn looks(figure: &Figure) -> Vec<Look> {
+fn styles(figure: &Figure) -> Vec<Style> {
     match &figure.chart {
-        Chart::Lines(lines) => lines.series.iter().map(|series| series.look).collect(),
-        Chart::Bars(bars) => bars.parts.iter().map(|(_, look)| *look).collect(),
+        Chart::Lines(lines) => lines.series.iter().map(|series| series.style).collect(),
+        Chart::Bars(bars) => bars.parts.iter().map(|(_, style)| *style).collect(),
     }
 }
 
@@ -75,16 +75,16 @@ fn the_whole_grid_makes_every_figure() {
 fn no_two_series_of_a_figure_have_the_same_colour_and_marker_or_name() {
     let sections = sections_of(&all());
     for figure in sections.iter().flat_map(|section| &section.figures) {
-        let looks = looks(figure);
-        assert!(!looks.is_empty(), "{}", figure.name);
-        let distinct: HashSet<_> = looks.iter().map(|look| (look.colour, look.marker)).collect();
-        assert_eq!(distinct.len(), looks.len(), "{}: {looks:?}", figure.name);
+        let styles = styles(figure);
+        assert!(!styles.is_empty(), "{}", figure.name);
+        let distinct: HashSet<_> = styles.iter().map(|style| (style.colour, style.marker)).collect();
+        assert_eq!(distinct.len(), styles.len(), "{}: {styles:?}", figure.name);
         // As many as can be told apart have a colour of their own.
-        let colours: HashSet<_> = looks.iter().map(|look| look.colour).collect();
-        assert_eq!(colours.len(), looks.len().min(8), "{}", figure.name);
+        let colours: HashSet<_> = styles.iter().map(|style| style.colour).collect();
+        assert_eq!(colours.len(), styles.len().min(8), "{}", figure.name);
         if let Chart::Lines(lines) = &figure.chart {
             let labels: HashSet<_> = lines.series.iter().map(|series| &series.label).collect();
-            assert_eq!(labels.len(), looks.len(), "{}: {labels:?}", figure.name);
+            assert_eq!(labels.len(), styles.len(), "{}: {labels:?}", figure.name);
         }
     }
 }

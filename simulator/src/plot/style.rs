@@ -3,12 +3,12 @@
 
 /// How a series looks. Two looks of the first eight have nothing in common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Look {
+pub struct Style {
     /// Colour.
     pub colour: Colour,
     /// What stands on its points.
     pub marker: Marker,
-    /// How its line is broken, and how its bars are filled: a place in [`Look::DASHES`] and [`Look::HATCHES`].
+    /// How its line is broken, and how its bars are filled: a place in [`Style::DASHES`] and [`Style::HATCHES`].
     pub texture: usize,
 }
 
@@ -87,24 +87,24 @@ impl Colour {
 }
 
 /// The looks, in the order in which they are given away: yellow, which is hard to see on white, last.
-const LOOKS: [Look; 8] = {
+const STYLES: [Style; 8] = {
     use {Colour as C, Marker as M};
-    const fn look(colour: Colour, marker: Marker, texture: usize) -> Look {
-        Look {
+    const fn style(colour: Colour, marker: Marker, texture: usize) -> Style {
+        Style {
             colour,
             marker,
             texture,
         }
     }
     [
-        look(C::Blue, M::Circle, 0),
-        look(C::Vermillion, M::Square, 1),
-        look(C::Green, M::Up, 2),
-        look(C::Purple, M::Down, 3),
-        look(C::Orange, M::Star, 4),
-        look(C::Black, M::Diamond, 5),
-        look(C::Sky, M::Cross, 6),
-        look(C::Yellow, M::Pentagon, 7),
+        style(C::Blue, M::Circle, 0),
+        style(C::Vermillion, M::Square, 1),
+        style(C::Green, M::Up, 2),
+        style(C::Purple, M::Down, 3),
+        style(C::Orange, M::Star, 4),
+        style(C::Black, M::Diamond, 5),
+        style(C::Sky, M::Cross, 6),
+        style(C::Yellow, M::Pentagon, 7),
     ]
 };
 
@@ -128,7 +128,7 @@ const POLICIES: [(&str, usize); 16] = [
     ("blend-t", 6),
 ];
 
-impl Look {
+impl Style {
     /// How lines are broken: lengths of strokes and gaps, as SVG writes them.
     pub const DASHES: [&'static str; 8] = ["", "9 4", "2 4", "12 4 2 4", "5 3", "14 6", "9 3 2 3 2 3", "1 3"];
 
@@ -137,11 +137,11 @@ impl Look {
 
     /// The `place`th look: the first eight differ in everything, the next 56 in their colours or markers.
     pub(crate) const fn nth(place: usize) -> Self {
-        let (row, column) = (place / LOOKS.len(), place % LOOKS.len());
+        let (row, column) = (place / STYLES.len(), place % STYLES.len());
         Self {
-            colour: LOOKS[column].colour,
-            marker: LOOKS[(column + row) % LOOKS.len()].marker,
-            texture: LOOKS[(column + row) % LOOKS.len()].texture,
+            colour: STYLES[column].colour,
+            marker: STYLES[(column + row) % STYLES.len()].marker,
+            texture: STYLES[(column + row) % STYLES.len()].texture,
         }
     }
 
@@ -153,7 +153,7 @@ impl Look {
 
 /// A look for each policy of a figure: its own, or the next one that nobody has. Of several of the same name, the last,
 /// which is drawn above the others, has its own.
-pub(crate) fn looks_of_policies(policies: &[&str]) -> Vec<Look> {
+pub(crate) fn styles_of_policies(policies: &[&str]) -> Vec<Style> {
     let mut places: Vec<Option<usize>> = vec![None; policies.len()];
     for (index, policy) in policies.iter().enumerate().rev() {
         let own = POLICIES.iter().find(|(name, _)| name == policy);
@@ -169,7 +169,7 @@ pub(crate) fn looks_of_policies(policies: &[&str]) -> Vec<Look> {
             places[index] = (0..=POLICIES.len() + places.len()).find(|place| !places.contains(&Some(*place)));
         }
     }
-    places.into_iter().flatten().map(Look::nth).collect()
+    places.into_iter().flatten().map(Style::nth).collect()
 }
 
 #[cfg(test)]
@@ -180,34 +180,42 @@ mod tests {
 
     #[test]
     fn the_first_looks_have_nothing_in_common_and_no_two_are_the_same() {
-        let looks: Vec<Look> = (0..64).map(Look::nth).collect();
-        let first = &looks[..8];
+        let styles: Vec<Style> = (0..64).map(Style::nth).collect();
+        let first = &styles[..8];
         assert_eq!(
-            first.iter().map(|look| look.colour).collect::<HashSet<_>>().len(),
-            8
-        );
-        assert_eq!(
-            first.iter().map(|look| look.marker).collect::<HashSet<_>>().len(),
+            first
+                .iter()
+                .map(|style| style.colour)
+                .collect::<HashSet<_>>()
+                .len(),
             8
         );
         assert_eq!(
             first
                 .iter()
-                .map(|look| look.dashes())
+                .map(|style| style.marker)
                 .collect::<HashSet<_>>()
                 .len(),
             8
         );
-        let pairs: HashSet<_> = looks.iter().map(|look| (look.colour, look.marker)).collect();
+        assert_eq!(
+            first
+                .iter()
+                .map(|style| style.dashes())
+                .collect::<HashSet<_>>()
+                .len(),
+            8
+        );
+        let pairs: HashSet<_> = styles.iter().map(|style| (style.colour, style.marker)).collect();
         assert_eq!(pairs.len(), 64);
     }
 
     #[test]
     fn a_policy_keeps_its_look_and_no_two_share_one() {
-        let looks = looks_of_policies(&["fcfs", "dpack", "dpack", "lottery", "dpf-n"]);
-        assert_eq!(looks[0].colour, Colour::Black);
-        assert_eq!(looks[2].colour, Colour::Orange);
-        assert_eq!(looks[4].colour, Colour::Blue);
-        assert_eq!(looks.iter().collect::<HashSet<_>>().len(), 5);
+        let styles = styles_of_policies(&["fcfs", "dpack", "dpack", "lottery", "dpf-n"]);
+        assert_eq!(styles[0].colour, Colour::Black);
+        assert_eq!(styles[2].colour, Colour::Orange);
+        assert_eq!(styles[4].colour, Colour::Blue);
+        assert_eq!(styles.iter().collect::<HashSet<_>>().len(), 5);
     }
 }
