@@ -12,7 +12,7 @@ use crate::{
 
 /// Why there is nothing to compare.
 #[derive(Debug, Error)]
-pub enum SideError {
+pub enum CompareError {
     /// A file that can't be read.
     #[error("{path}: {error}")]
     Read {

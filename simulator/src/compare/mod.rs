@@ -1,19 +1,19 @@
 //! What differs between two runs of one workload: who is granted by the one and not by the other, how long those wait
 //! that both grant, and how large all of them are.
 //!
-//! A [`Side`] is a run that was made or read; a [`Comparison`] is of two of them, and its [`page`](Comparison::page) is for people.
+//! A [`ComparedRun`] is a run that was made or read; a [`Comparison`] is of two of them, and its [`page`](Comparison::page) is for people.
 
+mod compared_run;
 mod error;
 mod numbers;
-mod side;
 mod text;
 
 use serde::Serialize;
 
 use crate::{Decision, Delays, Summary, Task, Workload, seconds};
-pub use error::SideError;
+pub use compared_run::{ComparedRun, pair};
+pub use error::CompareError;
 pub use numbers::Spread;
-pub use side::{Side, pair};
 pub use text::Page;
 
 /// What differs between run A and run B.
@@ -154,7 +154,7 @@ impl End {
 impl Comparison {
     /// Of two runs, which must be of the same tasks. What these ask may differ, as under two compositions: shares are
     /// those of A then.
-    pub fn of(a: &Side, b: &Side) -> Result<Self, SideError> {
+    pub fn of(a: &ComparedRun, b: &ComparedRun) -> Result<Self, CompareError> {
         a.check_same_tasks(b)?;
         let (of_a, of_b) = (a.outcome.summary(&a.workload), b.outcome.summary(&a.workload));
         let classes = of_a.classes.iter().zip(&of_b.classes).map(|(a, b)| ClassPair {
@@ -192,9 +192,9 @@ impl Comparison {
 }
 
 impl Totals {
-    fn of(side: &Side, summary: &Summary) -> Self {
+    fn of(run: &ComparedRun, summary: &Summary) -> Self {
         Self {
-            run: side.name.clone(),
+            run: run.name.clone(),
             granted: summary.granted,
             refused: summary.refused,
             waiting: summary.waiting,
@@ -212,7 +212,7 @@ struct Pair<'a> {
     b: Decision,
 }
 
-fn pairs<'a>(a: &'a Side, b: &'a Side) -> impl Iterator<Item = Pair<'a>> {
+fn pairs<'a>(a: &'a ComparedRun, b: &'a ComparedRun) -> impl Iterator<Item = Pair<'a>> {
     let tasks = a.workload.tasks.iter().zip(&a.numbers);
     let decisions = a.outcome.decisions.iter().zip(&b.outcome.decisions);
     tasks.zip(decisions).map(|((task, number), (of_a, of_b))| Pair {
@@ -245,9 +245,9 @@ fn dominant_share(workload: &Workload, task: &Task) -> f64 {
 fn only(
     workload: &Workload,
     pairs: &[Pair<'_>],
-    sides: impl Fn(&Pair<'_>) -> (Decision, Decision),
+    ends: impl Fn(&Pair<'_>) -> (Decision, Decision),
 ) -> Vec<TaskPair> {
-    let granted = pairs.iter().filter_map(|pair| match sides(pair) {
+    let granted = pairs.iter().filter_map(|pair| match ends(pair) {
         (Decision::Granted(at), other) if !matches!(other, Decision::Granted(_)) => Some(TaskPair {
             task: pair.number,
             arrival: seconds(pair.task.at),

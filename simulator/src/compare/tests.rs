@@ -32,7 +32,7 @@ fn trace(change: impl FnOnce(&mut Value)) -> (tempfile::TempDir, PathBuf) {
     (directory, path)
 }
 
-fn compare(a: &str, b: &str) -> Result<Comparison, SideError> {
+fn compare(a: &str, b: &str) -> Result<Comparison, CompareError> {
     let pairs = pair(a, b)?;
     let (a, b) = &pairs[0];
     Comparison::of(a, b)

@@ -9,7 +9,7 @@ use std::{
 use privatekube_policy::Time;
 use serde::Deserialize;
 
-use super::SideError;
+use super::CompareError;
 use crate::{
     Decision, Outcome, PolicySettings, Workload,
     experiment::{Experiment, Parameters},
@@ -19,7 +19,7 @@ use crate::{
 
 /// A run that is compared.
 #[derive(Clone, Debug)]
-pub struct Side {
+pub struct ComparedRun {
     pub(super) name: String,
     pub(super) workload: Workload,
     /// For each task of the workload, what it is called.
@@ -45,14 +45,14 @@ struct Line {
 }
 
 /// The pairs of runs that two arguments mean: files with several results are paired by their traces.
-pub fn pair(a: &str, b: &str) -> Result<Vec<(Side, Side)>, SideError> {
-    let of_a = sides(a)?;
+pub fn pair(a: &str, b: &str) -> Result<Vec<(ComparedRun, ComparedRun)>, CompareError> {
+    let of_a = compared_runs(a)?;
     let is_run = Path::new(b).exists() || begins_with_experiment(b);
     let mut of_b = match (is_run, of_a.as_slice()) {
-        (true, _) => sides(b)?,
+        (true, _) => compared_runs(b)?,
         (false, [one]) => vec![one.decided_otherwise(b)?],
         (false, several) => {
-            return Err(SideError::Several {
+            return Err(CompareError::Several {
                 text: b.to_owned(),
                 first: a.to_owned(),
                 count: several.len(),
@@ -62,7 +62,7 @@ pub fn pair(a: &str, b: &str) -> Result<Vec<(Side, Side)>, SideError> {
     if of_a.len() == 1 && of_b.len() == 1 {
         return Ok(of_a.into_iter().zip(of_b).collect());
     }
-    let unpaired = |a: &str, run: &Side, b: &str| SideError::Unpaired {
+    let unpaired = |a: &str, run: &ComparedRun, b: &str| CompareError::Unpaired {
         a: a.to_owned(),
         run: run.name.clone(),
         b: b.to_owned(),
@@ -83,14 +83,14 @@ fn begins_with_experiment(text: &str) -> bool {
 }
 
 /// What one argument means.
-fn sides(text: &str) -> Result<Vec<Side>, SideError> {
+fn compared_runs(text: &str) -> Result<Vec<ComparedRun>, CompareError> {
     let path = Path::new(text);
     if !path.exists() {
-        let parameters: Parameters = text.parse().map_err(|error| SideError::Name {
+        let parameters: Parameters = text.parse().map_err(|error| CompareError::Name {
             text: text.to_owned(),
             error,
         })?;
-        return Side::of_experiment(text, &parameters).map(|side| vec![side]);
+        return ComparedRun::of_experiment(text, &parameters).map(|run| vec![run]);
     }
     let file = read(path)?;
     // A trace is one JSON object and has tasks; each line of `replay` is one that has none.
@@ -98,39 +98,39 @@ fn sides(text: &str) -> Result<Vec<Side>, SideError> {
     if serde_json::from_str::<Line>(first).is_err() && path.extension().is_none_or(|ending| ending != "jsonl")
     {
         let trace = trace(path, &file)?;
-        return Side::of_trace(text, trace.workload.clone(), trace.places, trace.settings)
-            .map(|side| vec![side]);
+        return ComparedRun::of_trace(text, trace.workload.clone(), trace.places, trace.settings)
+            .map(|run| vec![run]);
     }
     let lines = file
         .lines()
         .enumerate()
         .filter(|(_, line)| !line.trim().is_empty());
-    let sides: Vec<Side> = lines
-        .map(|(nth, line)| Side::of_line(path, nth + 1, line))
+    let runs: Vec<ComparedRun> = lines
+        .map(|(nth, line)| ComparedRun::of_line(path, nth + 1, line))
         .collect::<Result<_, _>>()?;
-    if sides.is_empty() {
-        return Err(SideError::Empty(path.to_owned()));
+    if runs.is_empty() {
+        return Err(CompareError::Empty(path.to_owned()));
     }
-    Ok(sides)
+    Ok(runs)
 }
 
-fn read(path: &Path) -> Result<String, SideError> {
-    fs::read_to_string(path).map_err(|error| SideError::Read {
+fn read(path: &Path) -> Result<String, CompareError> {
+    fs::read_to_string(path).map_err(|error| CompareError::Read {
         path: path.to_owned(),
         error,
     })
 }
 
-fn trace(path: &Path, text: &str) -> Result<Trace, SideError> {
-    Trace::read(text).map_err(|error| SideError::Trace {
+fn trace(path: &Path, text: &str) -> Result<Trace, CompareError> {
+    Trace::read(text).map_err(|error| CompareError::Trace {
         path: path.to_owned(),
         error,
     })
 }
 
-impl Side {
-    fn of_experiment(text: &str, parameters: &Parameters) -> Result<Self, SideError> {
-        let refused = |error| SideError::Experiment {
+impl ComparedRun {
+    fn of_experiment(text: &str, parameters: &Parameters) -> Result<Self, CompareError> {
+        let refused = |error| CompareError::Experiment {
             text: text.to_owned(),
             error,
         };
@@ -150,13 +150,13 @@ impl Side {
         workload: Workload,
         numbers: Vec<usize>,
         settings: PolicySettings,
-    ) -> Result<Self, SideError> {
+    ) -> Result<Self, CompareError> {
         let dataset_rules = settings.dataset_rules(workload.composition.clone());
-        let dataset_rules = dataset_rules.map_err(|error| SideError::PolicySettings {
+        let dataset_rules = dataset_rules.map_err(|error| CompareError::PolicySettings {
             text: text.to_owned(),
             error,
         })?;
-        let outcome = run(&workload, &dataset_rules).map_err(|error| SideError::Run {
+        let outcome = run(&workload, &dataset_rules).map_err(|error| CompareError::Run {
             text: text.to_owned(),
             error,
         })?;
@@ -169,24 +169,24 @@ impl Side {
         })
     }
 
-    fn of_line(path: &Path, number: usize, line: &str) -> Result<Self, SideError> {
-        let line: Line = serde_json::from_str(line).map_err(|error| SideError::Line {
+    fn of_line(path: &Path, number: usize, line: &str) -> Result<Self, CompareError> {
+        let line: Line = serde_json::from_str(line).map_err(|error| CompareError::Line {
             path: path.to_owned(),
             line: number,
             error,
         })?;
         let trace = trace(&line.file, &read(&line.file)?)?;
         let there = trace.workload.tasks.len();
-        let tasks = |what: String| SideError::Tasks {
+        let tasks = |what: String| CompareError::Tasks {
             path: path.to_owned(),
             line: number,
             trace: line.file.clone(),
             there,
             what,
         };
-        let told = line.granted.len() + line.refused.len() + line.waiting.len();
-        if told != there {
-            return Err(tasks(format!("the line has {told}")));
+        let counted = line.granted.len() + line.refused.len() + line.waiting.len();
+        if counted != there {
+            return Err(tasks(format!("the line has {counted}")));
         }
         let mut ends: Vec<Option<Decision>> = vec![None; there];
         let mut note = |place: usize, decision| match ends.get_mut(place) {
@@ -198,7 +198,7 @@ impl Side {
             None => Err(tasks(format!("the line has task {place}"))),
         };
         for (place, at) in &line.granted {
-            let at = time(*at).map_err(|error| SideError::Time {
+            let at = time(*at).map_err(|error| CompareError::Time {
                 path: path.to_owned(),
                 line: number,
                 error,
@@ -230,8 +230,8 @@ impl Side {
     }
 
     /// The same workload, decided by `text`: a policy, with its numbers if it needs any.
-    fn decided_otherwise(&self, text: &str) -> Result<Self, SideError> {
-        let name = |error| SideError::Name {
+    fn decided_otherwise(&self, text: &str) -> Result<Self, CompareError> {
+        let name = |error| CompareError::Name {
             text: text.to_owned(),
             error,
         };
@@ -261,7 +261,7 @@ impl Side {
                     ..none
                 };
                 if only_settings != given {
-                    return Err(SideError::Useless {
+                    return Err(CompareError::Useless {
                         text: text.to_owned(),
                     });
                 }
@@ -279,9 +279,9 @@ impl Side {
     }
 
     /// Whether both are about the same tasks and blocks, which may ask and have different budgets.
-    pub(super) fn check_same_tasks(&self, other: &Self) -> Result<(), SideError> {
+    pub(super) fn check_same_tasks(&self, other: &Self) -> Result<(), CompareError> {
         let refused = |what: String| {
-            Err(SideError::Workloads {
+            Err(CompareError::Workloads {
                 a: self.name.clone(),
                 b: other.name.clone(),
                 what,
