@@ -22,7 +22,7 @@ use crate::{
 };
 pub use name::NameError;
 pub use parameters::Parameters;
-pub use prepared::{Prepared, Search};
+pub use prepared::{OptimumSearch, Prepared};
 pub use report::Report;
 
 /// An experiment.
@@ -175,7 +175,7 @@ impl Parameters {
     }
 
     /// Refuses the optimum and its numbers where nothing is searched.
-    fn refuse_search(&self) -> Result<(), ExperimentError> {
+    fn refuse_optimum(&self) -> Result<(), ExperimentError> {
         let is_optimum = self
             .policy
             .is_some_and(|policy| policy.kind == PolicyKind::Optimum);
@@ -192,7 +192,7 @@ impl Parameters {
 
     /// Makes the workload and the rules.
     pub fn prepare(&self) -> Result<Prepared, ExperimentError> {
-        self.refuse_search()?;
+        self.refuse_optimum()?;
         self.refuse_published()?;
         match self.experiment {
             Experiment::MicroSingle | Experiment::MicroMulti => micro::prepare(self),
@@ -204,7 +204,7 @@ impl Parameters {
 
     /// Makes the workload and the rules of experiment alibaba, with submissions from elsewhere.
     pub fn prepare_with(&self, submissions: &Submissions) -> Result<Prepared, ExperimentError> {
-        self.refuse_search()?;
+        self.refuse_optimum()?;
         self.refuse_published()?;
         alibaba::prepare_with(self, submissions)
     }

@@ -1,7 +1,7 @@
 //! DPack's microbenchmark (EuroSys'25, section 6.2): batches of tasks that differ in their best orders or in how many
 //! blocks they ask for.
 
-use super::{CompositionKind, Experiment, ExperimentError, Parameters, Prepared, Search};
+use super::{CompositionKind, Experiment, ExperimentError, OptimumSearch, Parameters, Prepared};
 use crate::{
     PolicyChoice, PolicyKind, PolicySettings, PolicySettingsError, Unlock, time,
     workload::{LIFETIME, Packing, TICK},
@@ -82,7 +82,7 @@ pub(super) fn prepare(parameters: &Parameters) -> Result<Prepared, ExperimentErr
         seed: parameters.seed,
     };
     let settings = PolicySettings::of(&parameters, policy, TICK);
-    let search = (policy.kind == PolicyKind::Optimum).then_some(Search {
+    let search = (policy.kind == PolicyKind::Optimum).then_some(OptimumSearch {
         at: time(TICK)?,
         nodes: parameters.nodes.unwrap_or(0),
     });

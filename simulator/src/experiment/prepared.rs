@@ -26,12 +26,12 @@ pub struct Prepared {
     /// The released simulator's view of it, where its order is asked for.
     pub published: Option<Published>,
     /// The search for the optimum, where that is asked for.
-    pub search: Option<Search>,
+    pub search: Option<OptimumSearch>,
 }
 
 /// A search for the optimum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Search {
+pub struct OptimumSearch {
     /// When everything is unlocked, and what is found is granted.
     pub at: Time,
     /// After how many nodes it ends at the latest.
@@ -66,7 +66,7 @@ impl Prepared {
     }
 
     /// Begins with what a policy grants, so that no less is found.
-    fn find_optimum(&self, Search { at, nodes }: Search) -> Result<Outcome, ExperimentError> {
+    fn find_optimum(&self, OptimumSearch { at, nodes }: OptimumSearch) -> Result<Outcome, ExperimentError> {
         let started = Instant::now();
         let first = run(&self.workload, &self.dataset_rules)?.decisions.into_iter();
         let first: Vec<bool> = first
