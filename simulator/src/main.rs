@@ -9,7 +9,7 @@ use std::{
 };
 
 use clap::{Parser, Subcommand};
-use commands::output::{OutputError, tell};
+use commands::output::{self, OutputError};
 
 /// As shells have it of a program that ended because nobody reads its output any more (SIGPIPE).
 const CLOSED: u8 = 141;
@@ -39,7 +39,7 @@ enum Command {
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => return told(&error),
+        Err(error) => return print_usage(&error),
     };
     let done = match cli.command {
         Command::Replay(command) => command.run().map(|()| ExitCode::SUCCESS),
@@ -51,23 +51,23 @@ fn main() -> ExitCode {
     };
     match done {
         Ok(code) => code,
-        Err(error) => failed(&error),
+        Err(error) => print_failure(&error),
     }
 }
 
 /// What is wrong with the arguments, or the help that they ask for.
-fn told(error: &clap::Error) -> ExitCode {
+fn print_usage(error: &clap::Error) -> ExitCode {
     let printed = error.print().and_then(|()| stdout().flush());
     match printed {
-        Err(problem) if !error.use_stderr() => failed(&OutputError::from(problem).into()),
+        Err(problem) if !error.use_stderr() => print_failure(&OutputError::from(problem).into()),
         _ => ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2)),
     }
 }
 
-fn failed(error: &anyhow::Error) -> ExitCode {
+fn print_failure(error: &anyhow::Error) -> ExitCode {
     if let Some(OutputError::Closed) = error.downcast_ref() {
         return ExitCode::from(CLOSED);
     }
-    tell(&format!("privatekube-simulator: {error:#}"));
+    output::message(&format!("privatekube-simulator: {error:#}"));
     ExitCode::FAILURE
 }

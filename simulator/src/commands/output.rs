@@ -50,6 +50,6 @@ pub(crate) fn line(value: &impl Serialize) -> Result<()> {
 }
 
 /// A line for people, on standard error. If nobody can read it, there is nobody to tell that.
-pub(crate) fn tell(message: &str) {
-    let _ = writeln!(stderr(), "{message}");
+pub(crate) fn message(text: &str) {
+    let _ = writeln!(stderr(), "{text}");
 }

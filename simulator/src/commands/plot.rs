@@ -35,7 +35,7 @@ impl Plot {
         );
         let written = plot::write(&self.directory, &out, &command)?;
         for missing in &written.missing {
-            output::tell(&format!("not drawn: {}: needs {}", missing.title, missing.needs));
+            output::message(&format!("not drawn: {}: needs {}", missing.title, missing.needs));
         }
         let page = written.page.display();
         Ok(output::text(&format!("{} figures: {page}\n", written.figures))?)
@@ -55,7 +55,7 @@ impl Plot {
         if self.whole {
             bail!("{message}");
         }
-        output::tell(&message);
+        output::message(&message);
         Ok(())
     }
 }

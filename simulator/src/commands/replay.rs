@@ -46,12 +46,12 @@ impl Replay {
                     if self.check
                         && let Err(differing) = check(&trace, &outcome)
                     {
-                        output::tell(&format!("{file}: {differing}"));
+                        output::message(&format!("{file}: {differing}"));
                         failed += 1;
                     }
                 }
                 Err(error) => {
-                    output::tell(&format!("{file}: {error:#}"));
+                    output::message(&format!("{file}: {error:#}"));
                     failed += 1;
                 }
             }
@@ -106,7 +106,7 @@ fn check(trace: &Trace, outcome: &Outcome) -> Result<()> {
     let Some((place, known, found)) = first else {
         return Ok(());
     };
-    let tell = |at: Option<_>| {
+    let describe = |at: Option<_>| {
         at.map_or("not granted".to_owned(), |at| {
             format!("granted at {}", seconds(at))
         })
@@ -118,7 +118,7 @@ fn check(trace: &Trace, outcome: &Outcome) -> Result<()> {
     };
     bail!(
         "{differing} {differ} from the file; the first is task {place}: {} here, {} there",
-        tell(found),
-        tell(known)
+        describe(found),
+        describe(known)
     )
 }

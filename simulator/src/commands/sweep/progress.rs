@@ -9,7 +9,7 @@ use std::{
 use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 use privatekube_simulator::sweep::Progress;
 
-use super::super::output::tell;
+use super::super::output;
 
 /// Between two lines where there is no terminal.
 const PAUSE: Duration = Duration::from_secs(10);
@@ -19,7 +19,7 @@ const TEMPLATE: &str = "{bar:30} {pos} of {len} runs, {elapsed} gone, {msg}";
 pub(super) struct Bar {
     /// Hidden where there is no terminal.
     bar: ProgressBar,
-    told: Cell<Option<Instant>>,
+    last_line: Cell<Option<Instant>>,
 }
 
 impl Bar {
@@ -35,7 +35,7 @@ impl Bar {
         bar.enable_steady_tick(Duration::from_secs(1));
         Self {
             bar,
-            told: Cell::new(None),
+            last_line: Cell::new(None),
         }
     }
 
@@ -45,9 +45,9 @@ impl Bar {
             |left| format!("{} left", HumanDuration(left)),
         );
         if self.bar.is_hidden() {
-            if self.told.get().is_none_or(|told| told.elapsed() >= PAUSE) {
-                self.told.set(Some(Instant::now()));
-                tell(&format!(
+            if self.last_line.get().is_none_or(|last| last.elapsed() >= PAUSE) {
+                self.last_line.set(Some(Instant::now()));
+                output::message(&format!(
                     "sweep: {} of {} runs, {left}",
                     progress.made, progress.all
                 ));
@@ -61,6 +61,6 @@ impl Bar {
 
     pub(super) fn finish(&self, message: &str) {
         self.bar.finish_and_clear();
-        tell(&format!("sweep: {message}"));
+        output::message(&format!("sweep: {message}"));
     }
 }
