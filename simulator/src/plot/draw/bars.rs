@@ -46,18 +46,18 @@ pub(super) fn draw(chart: &Bars, figure: &str, area: Area) -> (Markup, f64) {
             below += value;
             let number = short(*value);
             let fits = bottom - top > 24.0 && text::width(&number, TEXT, Weight::Regular) < width - 12.0;
-            let tells = chart.parts.get(part).map_or("", |(label, _)| label.as_str());
+            let tooltip = chart.parts.get(part).map_or("", |(label, _)| label.as_str());
             drawn.push(html! {
                 rect x=(at(middle - width / 2.0)) y=(at(top)) width=(at(width)) height=(at(bottom - top))
-                    fill={ "url(#" (figure) "-" (part) ")" } { title { (bar.label) ", " (tells) ": " (number) } }
-                @if fits { (on_ground(&number, middle, f64::midpoint(bottom, top))) }
+                    fill={ "url(#" (figure) "-" (part) ")" } { title { (bar.label) ", " (tooltip) ": " (number) } }
+                @if fits { (on_background(&number, middle, f64::midpoint(bottom, top))) }
             });
         }
         let mut line = area.bottom + 3.0;
         let label = text::lines(&bar.label, TEXT, Weight::Regular, room - 6.0);
         lines = lines.max(label.iter().map(|_| 1.0).sum());
         drawn.push(html! {
-            (on_ground(&short(*sum), middle, y.place(*sum) - 13.0))
+            (on_background(&short(*sum), middle, y.place(*sum) - 13.0))
             @for text in &label { ({ line += 21.0; label_at(text, (middle, line), "middle", None) }) }
         });
         bars.push(all(drawn));
@@ -73,7 +73,7 @@ pub(super) fn draw(chart: &Bars, figure: &str, area: Area) -> (Markup, f64) {
 }
 
 /// A number on a ground of its own, since what is below it is hatched or has a line.
-fn on_ground(number: &str, x: f64, y: f64) -> Markup {
+fn on_background(number: &str, x: f64, y: f64) -> Markup {
     let width = text::width(number, TEXT, Weight::Regular) + 8.0;
     html! {
         rect class="paper" x=(at(x - width / 2.0)) y=(at(y - 9.5)) width=(at(width)) height="19" rx="3" fill="#ffffff" {}

@@ -65,27 +65,31 @@ pub(super) fn draw(chart: &Lines, area: Area) -> (Markup, f64) {
     });
     let x = Scale::new(&chart.x, across, area.left, area.right, 7);
     let (axis, bottom) = axes::across(&chart.x, &x, area);
-    let pens = || {
-        chart.series.iter().enumerate().map(|(place, series)| Pen {
-            series,
-            place,
-            count: chart.series.len(),
-            x: &x,
-            y: &y,
-            area,
-        })
+    let painters = || {
+        chart
+            .series
+            .iter()
+            .enumerate()
+            .map(|(place, series)| SeriesPainter {
+                series,
+                place,
+                count: chart.series.len(),
+                x: &x,
+                y: &y,
+                area,
+            })
     };
     let drawn = html! {
         (grid)
         (axis)
-        (all(pens().map(|pen| pen.lines())))
-        (all(pens().map(|pen| pen.markers())))
+        (all(painters().map(|painter| painter.lines())))
+        (all(painters().map(|painter| painter.markers())))
     };
     (drawn, bottom)
 }
 
 /// What draws one series.
-struct Pen<'a> {
+struct SeriesPainter<'a> {
     series: &'a Series,
     /// Which one of how many it is.
     place: usize,
@@ -95,7 +99,7 @@ struct Pen<'a> {
     area: Area,
 }
 
-impl Pen<'_> {
+impl SeriesPainter<'_> {
     fn at(&self, x: f64, y: f64) -> (f64, f64) {
         (self.x.place(x), self.y.place(y))
     }
@@ -163,12 +167,12 @@ impl Pen<'_> {
             Shape::Line | Shape::Steps => self.at(x, y),
         };
         let solid = |point: &Point| {
-            let tells = format!("{label}: {} at {}", short(point.y), short(point.x));
-            marker(*style, Fill::Solid, place(point.x, point.y), Some(&tells))
+            let tooltip = format!("{label}: {} at {}", short(point.y), short(point.x));
+            marker(*style, Fill::Solid, place(point.x, point.y), Some(&tooltip))
         };
         let hollow = |(x, y): &(f64, f64)| {
-            let tells = format!("{label}, published: {} at {}", short(*y), short(*x));
-            marker(*style, Fill::Hollow, place(*x, *y), Some(&tells))
+            let tooltip = format!("{label}, published: {} at {}", short(*y), short(*x));
+            marker(*style, Fill::Hollow, place(*x, *y), Some(&tooltip))
         };
         html! {
             (all(published.iter().map(hollow)))

@@ -17,20 +17,20 @@ pub(super) enum Fill {
 }
 
 /// A marker around a place. `tells` is what a pointer over it is told.
-pub(super) fn marker(style: Style, fill: Fill, (x, y): (f64, f64), tells: Option<&str>) -> Markup {
+pub(super) fn marker(style: Style, fill: Fill, (x, y): (f64, f64), tooltip: Option<&str>) -> Markup {
     let colour = style.colour;
     let (hex, none) = (colour.hex(), "none");
     let (inside, outside, width, radius, class) = match fill {
         Fill::Solid => (hex, "#ffffff", "1", 5.0, format!("{} solid", colour.name())),
         Fill::Hollow => (none, hex, "1.8", 8.0, format!("{} hollow", colour.name())),
     };
-    let tells = html! { @if let Some(tells) = tells { title { (tells) } } };
+    let tooltip = html! { @if let Some(tooltip) = tooltip { title { (tooltip) } } };
     html! {
         @if style.marker == Marker::Circle {
-            circle class=(class) cx=(at(x)) cy=(at(y)) r=(at(radius)) fill=(inside) stroke=(outside) stroke-width=(width) { (tells) }
+            circle class=(class) cx=(at(x)) cy=(at(y)) r=(at(radius)) fill=(inside) stroke=(outside) stroke-width=(width) { (tooltip) }
         } @else {
             polygon class=(class) points=(outline(style.marker, x, y, radius)) fill=(inside) stroke=(outside)
-                stroke-width=(width) stroke-linejoin="round" { (tells) }
+                stroke-width=(width) stroke-linejoin="round" { (tooltip) }
         }
     }
 }
