@@ -5,7 +5,7 @@ use super::{
 };
 use crate::{
     PolicyChoice, PolicyKind, PolicySettings, Unlock,
-    published::{Published, Unlocks},
+    released_simulator::{ReleasedSimulator, Unlocks},
     workload::{Blocks, Micro},
 };
 
@@ -112,7 +112,7 @@ pub(super) fn prepare(parameters: &Parameters) -> Result<Prepared, ExperimentErr
         blocks: scale.blocks,
         seed: parameters.seed,
     };
-    let published = (parameters.order == Some(VisitOrder::Published)).then(|| Published {
+    let published = (parameters.order == Some(VisitOrder::Published)).then(|| ReleasedSimulator {
         draws: micro.draws(),
         blocks: micro.block_arrivals(),
         unlocks: match (parameters.n, parameters.lifetime) {

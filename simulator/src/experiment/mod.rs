@@ -119,7 +119,7 @@ pub enum CompositionKind {
 pub enum VisitOrder {
     /// By dominant share, as the paper says and the engine does.
     Share,
-    /// As the released simulator does: see [`published`](crate::published).
+    /// As the released simulator does: see [`released_simulator`](crate::released_simulator).
     Published,
 }
 

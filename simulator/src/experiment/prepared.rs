@@ -8,7 +8,7 @@ use super::{ExperimentError, Parameters};
 use crate::{
     Decision, Outcome, PolicySettings, TooLong, Workload,
     optimum::optimum,
-    published::{Fate, Published},
+    released_simulator::{ReleasedDecision, ReleasedSimulator},
     run, time,
 };
 
@@ -24,7 +24,7 @@ pub struct Prepared {
     /// The same as rules for the engine. Where the optimum is searched: the rules of the run that the search begins with.
     pub dataset_rules: DatasetRules,
     /// The released simulator's view of it, where its order is asked for.
-    pub published: Option<Published>,
+    pub published: Option<ReleasedSimulator>,
     /// The search for the optimum, where that is asked for.
     pub search: Option<OptimumSearch>,
 }
@@ -48,12 +48,12 @@ impl Prepared {
             None => Ok(run(&self.workload, &self.dataset_rules)?),
             Some(published) => {
                 let started = Instant::now();
-                let fates = published.run().into_iter();
-                let decisions = fates.map(|fate| {
-                    Ok(match fate {
-                        Fate::Granted(at) => Decision::Granted(time(at)?),
-                        Fate::Refused(at) => Decision::Refused(time(at)?),
-                        Fate::Waiting => Decision::Waiting,
+                let decisions = published.run().into_iter();
+                let decisions = decisions.map(|decision| {
+                    Ok(match decision {
+                        ReleasedDecision::Granted(at) => Decision::Granted(time(at)?),
+                        ReleasedDecision::Refused(at) => Decision::Refused(time(at)?),
+                        ReleasedDecision::Waiting => Decision::Waiting,
                     })
                 });
                 Ok(Outcome {

@@ -31,7 +31,7 @@ pub enum Unlocks {
 
 /// A benchmark as the released simulator sees it. None of its timeouts is over before its end.
 #[derive(Clone, Debug)]
-pub struct Published {
+pub struct ReleasedSimulator {
     /// The tasks, the earliest first.
     pub draws: Vec<Draw>,
     /// When the blocks come, in seconds, the earliest first.
@@ -44,7 +44,7 @@ pub struct Published {
 
 /// When a task was granted or refused, in seconds; none while it waits.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Fate {
+pub enum ReleasedDecision {
     /// Granted then.
     Granted(f64),
     /// Refused then, since a block of it had retired and was too poor.
@@ -64,21 +64,21 @@ struct Block {
 }
 
 struct Run<'a> {
-    of: &'a Published,
+    of: &'a ReleasedSimulator,
     blocks: Vec<Block>,
     waiting: Vec<usize>,
-    fates: Vec<Fate>,
+    decisions: Vec<ReleasedDecision>,
 }
 
-impl Published {
+impl ReleasedSimulator {
     /// What becomes of each task.
     #[must_use]
-    pub fn run(&self) -> Vec<Fate> {
+    pub fn run(&self) -> Vec<ReleasedDecision> {
         let mut run = Run {
             of: self,
             blocks: Vec::new(),
             waiting: Vec::new(),
-            fates: vec![Fate::Waiting; self.draws.len()],
+            decisions: vec![ReleasedDecision::Waiting; self.draws.len()],
         };
         let mut ticks = 0_u32;
         for (number, draw) in self.draws.iter().enumerate() {
@@ -86,7 +86,7 @@ impl Published {
             run.arrive(number, draw);
         }
         run.tick_until(self.end, &mut ticks);
-        run.fates
+        run.decisions
     }
 }
 
@@ -179,13 +179,13 @@ impl Run<'_> {
                 let unlocked = &mut self.blocks[block].unlocked;
                 *unlocked -= epsilon.min(*unlocked);
             }
-            self.fates[number] = Fate::Granted(now);
+            self.decisions[number] = ReleasedDecision::Granted(now);
             gone.insert(number);
         }
         if refuses {
             for number in &self.waiting {
                 if !gone.contains(number) && self.is_lost(&draws[*number], &unused) {
-                    self.fates[*number] = Fate::Refused(now);
+                    self.decisions[*number] = ReleasedDecision::Refused(now);
                     gone.insert(*number);
                 }
             }
