@@ -1,7 +1,7 @@
 //! Our values next to the published ones.
 
 use super::{
-    published::{Published, Quantity, Source},
+    published::{PublishedValue, Quantity, Source},
     runs::{Runs, count, reference, same, unlocking},
 };
 use crate::{
@@ -41,7 +41,7 @@ impl Compared {
 
 /// All published values of an experiment that there are runs for, in the order in which they are listed.
 #[must_use]
-pub fn compare(experiment: Experiment, runs: &Runs<'_>, published: &[Published]) -> Vec<Compared> {
+pub fn compare(experiment: Experiment, runs: &Runs<'_>, published: &[PublishedValue]) -> Vec<Compared> {
     let name = experiment.to_string();
     let mut compared: Vec<Compared> = Vec::new();
     for row in published.iter().filter(|row| row.experiment == name) {
@@ -75,7 +75,7 @@ pub fn compare(experiment: Experiment, runs: &Runs<'_>, published: &[Published])
 }
 
 /// Our run, and its value.
-fn ours<'a>(experiment: Experiment, runs: &Runs<'a>, row: &Published) -> Option<(&'a RunRow, f64)> {
+fn ours<'a>(experiment: Experiment, runs: &Runs<'a>, row: &PublishedValue) -> Option<(&'a RunRow, f64)> {
     let equal = |one: Option<f64>, other: Option<f64>| match (one, other) {
         (None, None) => true,
         (Some(one), Some(other)) => same(one, other),

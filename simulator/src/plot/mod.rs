@@ -22,7 +22,7 @@ pub use figure::{Axis, AxisKind, Bar, Bars, Chart, Figure, Lines, Point, Series,
 pub use figures::{Missing, Section, sections};
 pub use page::Page;
 pub use png::{Fonts, PngError, SCALE, png};
-pub use published::{Published, Quantity, Source, published};
+pub use published::{PublishedValue, Quantity, Source, published};
 pub use runs::Runs;
 pub use style::{Colour, Marker, Style};
 pub use values::Values;

@@ -9,7 +9,7 @@ use crate::experiment::CompositionKind;
 
 /// A published value.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
-pub struct Published {
+pub struct PublishedValue {
     /// The experiment's name.
     pub experiment: String,
     /// How budgets add up.
@@ -84,7 +84,7 @@ impl fmt::Display for Quantity {
 
 /// All published values.
 #[must_use]
-pub fn published() -> Vec<Published> {
+pub fn published() -> Vec<PublishedValue> {
     let table = csv::Reader::from_reader(include_str!("published.csv").as_bytes());
     // A test reads every row; none is left out here.
     table.into_deserialize().filter_map(Result::ok).collect()
@@ -104,7 +104,7 @@ mod tests {
         let keys: HashSet<String> = published
             .iter()
             .map(|row| {
-                let Published {
+                let PublishedValue {
                     experiment,
                     composition,
                     quantity,

@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use super::{
     Fonts, Missing, Page, PngError, Runs, compare, draw, png,
-    published::{Published, published},
+    published::{PublishedValue, published},
     sections,
 };
 use crate::{
@@ -76,7 +76,7 @@ pub fn write(directory: &Path, out: &Path, command: &str) -> Result<Written, Plo
     let manifests = manifests(directory)?;
     let coverage = Coverage::of(directory)?;
     let runs = Runs::new(&tables);
-    let published: Vec<Published> = published();
+    let published: Vec<PublishedValue> = published();
     let sections: Vec<_> = sections(&runs, &published)
         .into_iter()
         .map(|section| {

@@ -5,12 +5,12 @@ use crate::{
     experiment::{CompositionKind, Experiment},
     plot::{
         figure::{Axis, Chart, Figure, Lines, Shape},
-        published::{Published, Source},
+        published::{PublishedValue, Source},
         runs::{Runs, same, unlocking},
     },
 };
 
-pub(super) fn figure(micro: Micro, runs: &Runs<'_>, published: &[Published]) -> Drawable {
+pub(super) fn figure(micro: Micro, runs: &Runs<'_>, published: &[PublishedValue]) -> Drawable {
     let title = micro.title("Granted tasks by N and T", ["6", "16", "8", "18"]);
     let chosen = || {
         runs.of(micro.experiment).filter(|run| {

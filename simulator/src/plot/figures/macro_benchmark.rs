@@ -5,7 +5,7 @@ use crate::{
     experiment::{CompositionKind, Experiment},
     plot::{
         figure::{Axis, Chart, Figure, Lines, Series, Shape},
-        published::{Published, Source},
+        published::{PublishedValue, Source},
         runs::{Runs, composition_label},
         style::Style,
     },
@@ -24,7 +24,7 @@ const COMPOSITIONS: [(CompositionKind, &str); 2] = [
     (CompositionKind::Basic, "basic"),
 ];
 
-pub(super) fn figures(runs: &Runs<'_>, published: &[Published]) -> Vec<Drawable> {
+pub(super) fn figures(runs: &Runs<'_>, published: &[PublishedValue]) -> Vec<Drawable> {
     let delays = COMPOSITIONS.map(|(composition, name)| {
         let figure = match composition {
             CompositionKind::Renyi => "12b",
@@ -48,7 +48,7 @@ pub(super) fn figures(runs: &Runs<'_>, published: &[Published]) -> Vec<Drawable>
     std::iter::once(granted(runs, published)).chain(delays).collect()
 }
 
-fn granted(runs: &Runs<'_>, published: &[Published]) -> Drawable {
+fn granted(runs: &Runs<'_>, published: &[PublishedValue]) -> Drawable {
     let title = "Granted pipelines by N: macro-benchmark, event-level privacy (Fig.\u{a0}12a, 19a)";
     let of_composition = |(composition, _): (CompositionKind, &str)| {
         let rows = runs

@@ -3,12 +3,12 @@
 use super::{Drawable, Micro, series};
 use crate::plot::{
     figure::{Axis, Chart, Figure, Lines, Shape},
-    published::{Published, Source},
+    published::{PublishedValue, Source},
     runs::{Runs, same, unlocking},
     scale::short,
 };
 
-pub(super) fn figure(micro: Micro, runs: &Runs<'_>, published: &[Published]) -> Drawable {
+pub(super) fn figure(micro: Micro, runs: &Runs<'_>, published: &[PublishedValue]) -> Drawable {
     let n = micro.usual_n();
     let title = micro.title(&format!("Granted tasks by mice, N = T = {}", short(n)), [""; 4]);
     let chosen = || {

@@ -11,7 +11,7 @@ mod series;
 
 use super::{
     figure::Figure,
-    published::Published,
+    published::PublishedValue,
     runs::{Runs, composition_label},
 };
 use crate::experiment::{CompositionKind, Experiment};
@@ -91,7 +91,7 @@ type Drawable = Result<Figure, Missing>;
 
 /// The figures of all experiments, in their order.
 #[must_use]
-pub fn sections(runs: &Runs<'_>, published: &[Published]) -> Vec<Section> {
+pub fn sections(runs: &Runs<'_>, published: &[PublishedValue]) -> Vec<Section> {
     let sections = Experiment::ALL.map(|experiment| {
         let figures: Vec<Drawable> = match experiment {
             Experiment::MicroSingle | Experiment::MicroMulti => micro(experiment, runs, published),
@@ -201,7 +201,7 @@ impl Micro {
     }
 }
 
-fn micro(experiment: Experiment, runs: &Runs<'_>, published: &[Published]) -> Vec<Drawable> {
+fn micro(experiment: Experiment, runs: &Runs<'_>, published: &[PublishedValue]) -> Vec<Drawable> {
     let mut figures = Vec::new();
     for composition in [CompositionKind::Basic, CompositionKind::Renyi] {
         let micro = Micro {

@@ -6,7 +6,7 @@ use crate::{
     experiment::{CompositionKind, Experiment},
     plot::{
         figure::{Point, Series, Shape},
-        published::{Published, Quantity, Source},
+        published::{PublishedValue, Quantity, Source},
         runs::{PolicyKey, count, distinct, same},
         style::{Style, styles_of_policies},
     },
@@ -89,11 +89,11 @@ pub(super) fn seeds_note<'a>(runs: impl Iterator<Item = &'a RunRow>) -> String {
 /// How many tasks others' runs granted, from the first of `sources` that tells: for the runs that `place` gives a place
 /// on the axis to.
 pub(super) fn published(
-    published: &[Published],
+    published: &[PublishedValue],
     (experiment, composition): (Experiment, CompositionKind),
     policy: &str,
     source: Source,
-    place: impl Fn(&Published) -> Option<f64>,
+    place: impl Fn(&PublishedValue) -> Option<f64>,
 ) -> Vec<(f64, f64)> {
     let experiment = experiment.to_string();
     let points = published.iter().filter(|row| {
