@@ -4,7 +4,7 @@ use std::{fs, io::Write as _, path::Path};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Only, Shard, SweepError};
+use super::{RunFilter, Shard, SweepError};
 use crate::{experiment::Experiment, results::write_atomically};
 
 /// What is swept, by which version. The same on every machine.
@@ -19,7 +19,7 @@ pub struct Manifest {
     /// Each grid once for each of them.
     pub seeds: Vec<u64>,
     /// Which part of the grids.
-    pub only: Vec<Only>,
+    pub only: Vec<RunFilter>,
     /// Which shard of that; none for the whole.
     pub shard: Option<Shard>,
     /// How many runs all shards have together.

@@ -13,11 +13,11 @@
 //!
 //! In memory there are as many workloads as jobs, and the results: some kilobytes a run.
 
+mod coverage;
 mod journal;
 mod manifest;
-mod missing;
-mod only;
 mod plan;
+mod run_filter;
 mod shard;
 mod workers;
 
@@ -36,12 +36,12 @@ use crate::{
     experiment::{ExperimentError, Parameters},
     results::{ResultsError, RunResult, RunRow, Tables},
 };
+pub use coverage::Coverage;
+pub(crate) use coverage::manifests;
 use journal::Journal;
 pub use manifest::Manifest;
-pub use missing::Coverage;
-pub(crate) use missing::manifests;
-pub use only::{Only, OnlyError};
 pub use plan::{Plan, PlanError};
+pub use run_filter::{RunFilter, RunFilterError};
 pub use shard::{Shard, ShardError};
 use workers::Message;
 

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fmt::Write as _};
 
 use thiserror::Error;
 
-use super::{Manifest, Only, Shard, only::is_same};
+use super::{Manifest, RunFilter, Shard, run_filter::is_same};
 use crate::experiment::{Experiment, Parameters, REFERENCE_SEED};
 
 /// Which runs a sweep makes.
@@ -50,7 +50,7 @@ impl Plan {
     pub fn new(
         experiments: &[Experiment],
         seeds: &[u64],
-        only: &[Only],
+        only: &[RunFilter],
         shard: Option<Shard>,
     ) -> Result<Self, PlanError> {
         let mut experiments = distinct(experiments);
@@ -73,7 +73,7 @@ impl Plan {
             .filter(|run| only.iter().all(|condition| condition.admits(run)))
             .collect();
         if runs.is_empty() {
-            let conditions: Vec<String> = only.iter().map(Only::to_string).collect();
+            let conditions: Vec<String> = only.iter().map(RunFilter::to_string).collect();
             return Err(PlanError::Nothing(conditions.join(" and ")));
         }
         let grid_runs = runs.len();
@@ -140,7 +140,7 @@ fn distinct<T: Copy + PartialEq>(values: &[T]) -> Vec<T> {
 }
 
 /// Whether a condition's values are there at all.
-fn check(only: &Only, grid: &[Parameters]) -> Result<(), PlanError> {
+fn check(only: &RunFilter, grid: &[Parameters]) -> Result<(), PlanError> {
     let values: Vec<(&str, String)> = grid.iter().flat_map(Parameters::values).collect();
     let of_key = values.iter().filter(|(key, _)| *key == only.key());
     let there: Vec<&String> = of_key.map(|(_, value)| value).collect();
@@ -175,7 +175,7 @@ mod tests {
     use super::*;
 
     fn plan(only: &[&str], shard: Option<&str>) -> Result<Plan, PlanError> {
-        let only: Vec<Only> = only.iter().map(|only| only.parse().unwrap()).collect();
+        let only: Vec<RunFilter> = only.iter().map(|only| only.parse().unwrap()).collect();
         let shard = shard.map(|shard| shard.parse().unwrap());
         Plan::new(
             &[Experiment::MicroMulti, Experiment::MicroSingle],

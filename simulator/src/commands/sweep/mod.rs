@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result};
 use clap::Args;
 use privatekube_simulator::{
     experiment::Experiment,
-    sweep::{End, Only, Plan, Shard, Sweep as Sweeping},
+    sweep::{End, Plan, RunFilter, Shard, Sweep as Sweeping},
 };
 
 use progress::Bar;
@@ -47,7 +47,7 @@ pub(crate) struct Sweep {
     resume: bool,
     /// Only runs with one of these values, such as mice=75 or policy=fcfs,dpf-n. Given several times: those that have all.
     #[arg(long, value_name = "KEY=VALUE,...")]
-    only: Vec<Only>,
+    only: Vec<RunFilter>,
     /// The whole grid with this seed. Given several times: once with each. Left out: 3345, the paper's.
     #[arg(long, value_name = "SEED")]
     seed: Vec<u64>,

@@ -10,7 +10,7 @@ use crate::experiment::Parameters;
 /// Only runs with one of these values of a parameter: `mice=75`, `policy=fcfs,dpf-n`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
-pub struct Only {
+pub struct RunFilter {
     key: String,
     values: Vec<String>,
 }
@@ -18,13 +18,13 @@ pub struct Only {
 /// A text that is no such condition.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[error("{0:?} is no condition: accepted is KEY=VALUE,..., such as mice=75 or policy=fcfs,dpf-n")]
-pub struct OnlyError(String);
+pub struct RunFilterError(String);
 
-impl FromStr for Only {
-    type Err = OnlyError;
+impl FromStr for RunFilter {
+    type Err = RunFilterError;
 
-    fn from_str(text: &str) -> Result<Self, OnlyError> {
-        let refused = || OnlyError(text.to_owned());
+    fn from_str(text: &str) -> Result<Self, RunFilterError> {
+        let refused = || RunFilterError(text.to_owned());
         let (key, values) = text.split_once('=').ok_or_else(refused)?;
         let values: Vec<String> = values.split(',').map(str::to_owned).collect();
         if key.is_empty() || values.iter().any(String::is_empty) {
@@ -37,27 +37,27 @@ impl FromStr for Only {
     }
 }
 
-impl fmt::Display for Only {
+impl fmt::Display for RunFilter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}={}", self.key, self.values.join(","))
     }
 }
 
-impl From<Only> for String {
-    fn from(only: Only) -> Self {
+impl From<RunFilter> for String {
+    fn from(only: RunFilter) -> Self {
         only.to_string()
     }
 }
 
-impl TryFrom<String> for Only {
-    type Error = OnlyError;
+impl TryFrom<String> for RunFilter {
+    type Error = RunFilterError;
 
-    fn try_from(text: String) -> Result<Self, OnlyError> {
+    fn try_from(text: String) -> Result<Self, RunFilterError> {
         text.parse()
     }
 }
 
-impl Only {
+impl RunFilter {
     /// The parameter's name.
     #[must_use]
     pub fn key(&self) -> &str {
@@ -108,7 +108,7 @@ mod tests {
             ("lifetime=125", false),
             ("n=1,125", true),
         ] {
-            let condition: Only = only.parse().unwrap();
+            let condition: RunFilter = only.parse().unwrap();
             assert_eq!(condition.admits(&run), admits, "{only}");
             assert_eq!(condition.to_string(), only);
         }
@@ -117,7 +117,7 @@ mod tests {
     #[test]
     fn what_is_no_condition_is_refused() {
         for wrong in ["mice", "=75", "mice=", "mice=75,,50"] {
-            let error = wrong.parse::<Only>().unwrap_err().to_string();
+            let error = wrong.parse::<RunFilter>().unwrap_err().to_string();
             assert!(
                 error.contains(&format!("{wrong:?}")) && error.contains("KEY=VALUE"),
                 "{error}"
