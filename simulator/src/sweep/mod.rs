@@ -249,7 +249,7 @@ impl Sweep {
             left: None,
             last: None,
         });
-        let crew = workers::start(&self.left, jobs, &self.sender);
+        let workers = workers::start(&self.left, jobs, &self.sender);
         while self.made.len() < all {
             // This end holds a sender, so there is always something to wait for.
             let Ok(message) = self.receiver.recv() else { break };
@@ -269,15 +269,15 @@ impl Sweep {
                     });
                 }
                 Message::Failed(run, error) => {
-                    crew.stop();
+                    workers.stop();
                     return Err(SweepError::Run { run, error });
                 }
                 Message::Lost(run) => {
-                    crew.stop();
+                    workers.stop();
                     return Err(SweepError::Lost { run });
                 }
                 Message::Interrupt => {
-                    crew.stop();
+                    workers.stop();
                     return Ok(End::Interrupted {
                         left: all - self.made.len(),
                     });

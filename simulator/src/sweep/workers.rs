@@ -30,9 +30,9 @@ pub(super) enum Message {
 
 /// The threads.
 #[derive(Debug)]
-pub(super) struct Crew(Arc<AtomicBool>);
+pub(super) struct Workers(Arc<AtomicBool>);
 
-impl Crew {
+impl Workers {
     /// No further run is begun.
     pub(super) fn stop(&self) {
         self.0.store(true, Ordering::Relaxed);
@@ -40,7 +40,7 @@ impl Crew {
 }
 
 /// Begins to make `runs`, in their order.
-pub(super) fn start(runs: &[Parameters], jobs: NonZeroUsize, sender: &Sender<Message>) -> Crew {
+pub(super) fn start(runs: &[Parameters], jobs: NonZeroUsize, sender: &Sender<Message>) -> Workers {
     let runs: Arc<[Parameters]> = runs.into();
     let next = Arc::new(AtomicUsize::new(0));
     let stopped = Arc::new(AtomicBool::new(false));
@@ -56,25 +56,25 @@ pub(super) fn start(runs: &[Parameters], jobs: NonZeroUsize, sender: &Sender<Mes
                 if stopped.load(Ordering::Relaxed) {
                     break;
                 }
-                let mut watch = Watch(Some((run.name(), sender.clone())));
+                let mut guard = LostRunGuard(Some((run.name(), sender.clone())));
                 let message = match run.result() {
                     Ok(result) => Message::Made(Box::new(run.clone()), Box::new(result)),
                     Err(error) => Message::Failed(run.name(), error),
                 };
-                watch.0 = None;
+                guard.0 = None;
                 if sender.send(message).is_err() {
                     break;
                 }
             }
         });
     }
-    Crew(stopped)
+    Workers(stopped)
 }
 
 /// Tells that a run was lost when its thread unwinds.
-struct Watch(Option<(String, Sender<Message>)>);
+struct LostRunGuard(Option<(String, Sender<Message>)>);
 
-impl Drop for Watch {
+impl Drop for LostRunGuard {
     fn drop(&mut self) {
         if let Some((run, sender)) = self.0.take() {
             let _ = sender.send(Message::Lost(run));
