@@ -11,7 +11,7 @@ use crate::{
 
 /// A value of ours, and what was published of it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Compared {
+pub struct ComparedValue {
     /// How budgets add up.
     pub composition: CompositionKind,
     /// Of what.
@@ -30,7 +30,7 @@ pub struct Compared {
     pub theirs: Vec<(Source, f64, f64)>,
 }
 
-impl Compared {
+impl ComparedValue {
     /// Whether ours is as far from a published value as that may be off, or less.
     #[must_use]
     pub fn agrees(&self, source: Source) -> Option<bool> {
@@ -41,9 +41,9 @@ impl Compared {
 
 /// All published values of an experiment that there are runs for, in the order in which they are listed.
 #[must_use]
-pub fn compare(experiment: Experiment, runs: &Runs<'_>, published: &[PublishedValue]) -> Vec<Compared> {
+pub fn compare(experiment: Experiment, runs: &Runs<'_>, published: &[PublishedValue]) -> Vec<ComparedValue> {
     let name = experiment.to_string();
-    let mut compared: Vec<Compared> = Vec::new();
+    let mut compared: Vec<ComparedValue> = Vec::new();
     for row in published.iter().filter(|row| row.experiment == name) {
         let theirs = (row.source, row.value, row.error);
         let known = compared.iter_mut().find(|known| {
@@ -56,7 +56,7 @@ pub fn compare(experiment: Experiment, runs: &Runs<'_>, published: &[PublishedVa
         if let Some(known) = known {
             known.theirs.push(theirs);
         } else if let Some((run, ours)) = ours(experiment, runs, row) {
-            compared.push(Compared {
+            compared.push(ComparedValue {
                 composition: row.composition,
                 quantity: row.quantity,
                 policy: row.policy.clone(),

@@ -16,14 +16,14 @@ mod tests;
 mod values;
 mod write;
 
-pub use comparison::{Compared, compare};
+pub use comparison::{ComparedValue, compare};
 pub use draw::svg;
 pub use figure::{Axis, AxisKind, Bar, Bars, Chart, Figure, Lines, Point, Series, Shape};
-pub use figures::{Missing, Section, sections};
+pub use figures::{MissingFigure, Section, sections};
 pub use page::Page;
 pub use png::{Fonts, PngError, SCALE, png};
 pub use published::{PublishedValue, Quantity, Source, published};
 pub use runs::Runs;
 pub use style::{Colour, Marker, Style};
 pub use values::Values;
-pub use write::{PAGE, PlotError, Written, write};
+pub use write::{PAGE, PlotError, WrittenFigures, write};

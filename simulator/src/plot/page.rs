@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::{
-    comparison::Compared,
+    comparison::ComparedValue,
     draw,
     figures::Section,
     published::Source,
@@ -30,7 +30,7 @@ pub struct Page<'a> {
     /// How long they took together, in seconds on one core.
     pub wall: f64,
     /// The figures, and our values next to the published ones.
-    pub sections: &'a [(Section, Vec<Compared>)],
+    pub sections: &'a [(Section, Vec<ComparedValue>)],
 }
 
 const PUBLISHED_ORDER: &str = "Under basic composition DPF visits waiting tasks here in the released simulator's order, which \
@@ -147,7 +147,7 @@ impl Page<'_> {
     }
 }
 
-fn section_html(section: &Section, compared: &[Compared]) -> Markup {
+fn section_html(section: &Section, compared: &[ComparedValue]) -> Markup {
     html! {
         @if !section.figures.is_empty() {
             section id=(section.experiment) {
@@ -178,7 +178,7 @@ fn section_html(section: &Section, compared: &[Compared]) -> Markup {
 }
 
 /// In how many values we agree.
-fn agreement(compared: &[Compared]) -> Markup {
+fn agreement(compared: &[ComparedValue]) -> Markup {
     let counted = SOURCES.map(|source| {
         let answers: Vec<bool> = compared.iter().filter_map(|one| one.agrees(source)).collect();
         (
@@ -219,7 +219,7 @@ fn table(values: &Values) -> Markup {
 }
 
 /// Ours, what the engine grants where the released simulator's order of visits is another one, and theirs.
-fn comparison(compared: &[Compared]) -> Markup {
+fn comparison(compared: &[ComparedValue]) -> Markup {
     let sources: Vec<Source> = SOURCES
         .into_iter()
         .filter(|source| compared.iter().any(|one| one.agrees(*source).is_some()))
@@ -257,7 +257,7 @@ fn comparison(compared: &[Compared]) -> Markup {
 }
 
 /// A published value, and how ours differs.
-fn theirs(one: &Compared, source: Source) -> Markup {
+fn theirs(one: &ComparedValue, source: Source) -> Markup {
     let theirs = one.theirs.iter().find(|(by, _, _)| *by == source);
     html! {
         @match theirs {

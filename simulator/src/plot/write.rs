@@ -9,7 +9,7 @@ use std::{
 use thiserror::Error;
 
 use super::{
-    Fonts, Missing, Page, PngError, Runs, compare, draw, png,
+    Fonts, MissingFigure, Page, PngError, Runs, compare, draw, png,
     published::{PublishedValue, published},
     sections,
 };
@@ -60,18 +60,18 @@ pub enum PlotError {
 
 /// What was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Written {
+pub struct WrittenFigures {
     /// The page.
     pub page: PathBuf,
     /// How many figures, each as SVG and PNG.
     pub figures: usize,
     /// What could not be drawn.
-    pub missing: Vec<Missing>,
+    pub missing: Vec<MissingFigure>,
 }
 
 /// Draws all figures that the tables in `directory` have runs for, into `out`, which is made if it is not there.
 /// `command` is what the page says that it was made by.
-pub fn write(directory: &Path, out: &Path, command: &str) -> Result<Written, PlotError> {
+pub fn write(directory: &Path, out: &Path, command: &str) -> Result<WrittenFigures, PlotError> {
     let tables = Tables::read(directory)?;
     let manifests = manifests(directory)?;
     let coverage = Coverage::of(directory)?;
@@ -84,7 +84,7 @@ pub fn write(directory: &Path, out: &Path, command: &str) -> Result<Written, Plo
             (section, compared)
         })
         .collect();
-    let missing: Vec<Missing> = sections
+    let missing: Vec<MissingFigure> = sections
         .iter()
         .flat_map(|(section, _)| section.missing.clone())
         .collect();
@@ -120,7 +120,7 @@ pub fn write(directory: &Path, out: &Path, command: &str) -> Result<Written, Plo
         sections: &sections,
     };
     save(&out.join(PAGE), page.html().as_bytes())?;
-    Ok(Written {
+    Ok(WrittenFigures {
         page: out.join(PAGE),
         figures: figures().count(),
         missing,

@@ -1,6 +1,6 @@
 //! Who is granted: granted tasks by class.
 
-use super::{Drawable, MICE, Micro, series};
+use super::{FigureResult, MICE, MicroFigures, series};
 use crate::{
     plot::{
         figure::{Axis, Bar, Bars, Chart, Figure},
@@ -11,7 +11,7 @@ use crate::{
     results::{ClassRow, RunRow},
 };
 
-pub(super) fn figure(micro: Micro, runs: &Runs<'_>) -> Drawable {
+pub(super) fn figure(micro: MicroFigures, runs: &Runs<'_>) -> FigureResult {
     let n = micro.usual_n();
     let title = micro.title(&format!("Granted tasks by class, N = T = {}", short(n)), [""; 4]);
     let chosen = runs.of(micro.experiment).filter(|run| {

@@ -1,6 +1,6 @@
 //! Both compositions against each other (OSDI'21, figure 10).
 
-use super::{Drawable, MICE, Missing, series};
+use super::{FigureResult, MICE, MissingFigure, series};
 use crate::{
     experiment::{CompositionKind, Experiment},
     plot::{
@@ -11,7 +11,7 @@ use crate::{
     results::RunRow,
 };
 
-pub(super) fn figure(runs: &Runs<'_>) -> Drawable {
+pub(super) fn figure(runs: &Runs<'_>) -> FigureResult {
     let title = "Granted tasks with basic and Rényi composition: many blocks (Fig.\u{a0}10)";
     let chosen = |composition| {
         let comparable = |run: &&RunRow| {
@@ -36,7 +36,7 @@ pub(super) fn figure(runs: &Runs<'_>) -> Drawable {
     .map(|(composition, name)| lines(composition, name));
     let drawable = |lines: &[Series]| lines.iter().any(|line| line.shape == Shape::Line);
     if !drawable(&basic) || !drawable(&renyi) {
-        return Err(Missing {
+        return Err(MissingFigure {
             title: title.to_owned(),
             needs: "runs of micro-multi with both compositions, 75% mice and some N or T".to_owned(),
         });

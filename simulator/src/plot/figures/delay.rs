@@ -1,7 +1,7 @@
 //! How long tasks wait for their grant: cumulative distributions (OSDI'21, figures 7, 9, 12b, 17, 18b, 19b). They count
 //! all tasks, so that they end at the part that is granted.
 
-use super::{Drawable, MICE, Micro, Missing, series};
+use super::{FigureResult, MICE, MicroFigures, MissingFigure, series};
 use crate::{
     experiment::CompositionKind,
     plot::{
@@ -18,7 +18,7 @@ const MOST_LINES: usize = 7;
 
 /// What all figures of an experiment have in common.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Waiting {
+pub(super) struct DelayFigures {
     /// In which unit of time, and how many seconds that is.
     pub(super) unit: (&'static str, f64),
     /// After how many of them the axis ends.
@@ -26,7 +26,7 @@ pub(super) struct Waiting {
     pub(super) about: &'static str,
 }
 
-const MICRO: Waiting = Waiting {
+const MICRO: DelayFigures = DelayFigures {
     unit: ("s", 1.0),
     // The paper's timeout.
     most: 300.0,
@@ -35,7 +35,7 @@ const MICRO: Waiting = Waiting {
 };
 
 /// At the usual N, a line for each policy.
-pub(super) fn by_policy(micro: Micro, runs: &Runs<'_>) -> Drawable {
+pub(super) fn by_policy(micro: MicroFigures, runs: &Runs<'_>) -> FigureResult {
     let n = micro.usual_n();
     let title = micro.title(
         &format!("Delay by policy, N = T = {}", short(n)),
@@ -71,7 +71,7 @@ pub(super) fn by_policy(micro: Micro, runs: &Runs<'_>) -> Drawable {
 }
 
 /// For each policy that has an N or T, a line for each of these.
-pub(super) fn by_unlocking(micro: Micro, runs: &Runs<'_>) -> Vec<Drawable> {
+pub(super) fn by_unlocking(micro: MicroFigures, runs: &Runs<'_>) -> Vec<FigureResult> {
     let policies: &[&str] = match micro.composition {
         CompositionKind::Basic => &["dpf-n", "dpf-t", "rr-n", "rr-t"],
         CompositionKind::Renyi => &["dpf-n", "dpf-t"],
@@ -93,21 +93,21 @@ pub(super) fn by_unlocking(micro: Micro, runs: &Runs<'_>) -> Vec<Drawable> {
 }
 
 /// Runs at the usual share of mice.
-fn usual<'a>(micro: Micro, runs: &Runs<'a>) -> impl Iterator<Item = &'a RunRow> {
+fn usual<'a>(micro: MicroFigures, runs: &Runs<'a>) -> impl Iterator<Item = &'a RunRow> {
     runs.of(micro.experiment).filter(move |run| {
         run.composition == micro.composition && run.mice.is_some_and(|mice| same(mice, MICE))
     })
 }
 
-impl Waiting {
+impl DelayFigures {
     /// A line for each N or T of `rows`. `missing` has the title.
     pub(super) fn by_unlocking<'a>(
         self,
         runs: &Runs<'_>,
         rows: impl Iterator<Item = &'a RunRow>,
         name: String,
-        missing: Missing,
-    ) -> Drawable {
+        missing: MissingFigure,
+    ) -> FigureResult {
         let mut chosen: Vec<(f64, &RunRow)> = rows
             .filter_map(|run| Some((run.n.map(f64::from).or(run.lifetime)?, run)))
             .collect();

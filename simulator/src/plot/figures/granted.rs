@@ -1,6 +1,6 @@
 //! Granted tasks against N or T (OSDI'21, figures 6, 8, 16, 18a).
 
-use super::{Drawable, MICE, Micro, series};
+use super::{FigureResult, MICE, MicroFigures, series};
 use crate::{
     experiment::{CompositionKind, Experiment},
     plot::{
@@ -10,7 +10,7 @@ use crate::{
     },
 };
 
-pub(super) fn figure(micro: Micro, runs: &Runs<'_>, published: &[PublishedValue]) -> Drawable {
+pub(super) fn figure(micro: MicroFigures, runs: &Runs<'_>, published: &[PublishedValue]) -> FigureResult {
     let title = micro.title("Granted tasks by N and T", ["6", "16", "8", "18"]);
     let chosen = || {
         runs.of(micro.experiment).filter(|run| {

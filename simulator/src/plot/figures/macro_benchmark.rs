@@ -1,6 +1,6 @@
 //! The macro-benchmark (OSDI'21, figures 12, 13, 19).
 
-use super::{Drawable, Missing, delay::Waiting, series};
+use super::{FigureResult, MissingFigure, delay::DelayFigures, series};
 use crate::{
     experiment::{CompositionKind, Experiment},
     plot::{
@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// The paper's blocks are days, and tasks wait for five of them.
-const WAITING: Waiting = Waiting {
+const WAITING: DelayFigures = DelayFigures {
     unit: ("days", 86_400.0),
     most: 5.0,
     about: "Of all tasks, the part that had been granted within so many days after they came. A line ends at the part that \
@@ -24,13 +24,13 @@ const COMPOSITIONS: [(CompositionKind, &str); 2] = [
     (CompositionKind::Basic, "basic"),
 ];
 
-pub(super) fn figures(runs: &Runs<'_>, published: &[PublishedValue]) -> Vec<Drawable> {
+pub(super) fn figures(runs: &Runs<'_>, published: &[PublishedValue]) -> Vec<FigureResult> {
     let delays = COMPOSITIONS.map(|(composition, name)| {
         let figure = match composition {
             CompositionKind::Renyi => "12b",
             CompositionKind::Basic => "19b",
         };
-        let missing = Missing {
+        let missing = MissingFigure {
             title: format!(
                 "Delay of DPF-N by N: macro-benchmark, {} (Fig.\u{a0}{figure})",
                 composition_label(composition)
@@ -48,7 +48,7 @@ pub(super) fn figures(runs: &Runs<'_>, published: &[PublishedValue]) -> Vec<Draw
     std::iter::once(granted(runs, published)).chain(delays).collect()
 }
 
-fn granted(runs: &Runs<'_>, published: &[PublishedValue]) -> Drawable {
+fn granted(runs: &Runs<'_>, published: &[PublishedValue]) -> FigureResult {
     let title = "Granted pipelines by N: macro-benchmark, event-level privacy (Fig.\u{a0}12a, 19a)";
     let of_composition = |(composition, _): (CompositionKind, &str)| {
         let rows = runs
@@ -66,7 +66,7 @@ fn granted(runs: &Runs<'_>, published: &[PublishedValue]) -> Drawable {
     };
     let mut lines: Vec<Series> = COMPOSITIONS.into_iter().flat_map(of_composition).collect();
     if lines.iter().all(|line| line.shape == Shape::Level) {
-        return Err(Missing {
+        return Err(MissingFigure {
             title: title.to_owned(),
             needs: "runs of macro with some N".to_owned(),
         });

@@ -1,6 +1,6 @@
 //! Granted tasks against the share of mice.
 
-use super::{Drawable, Micro, series};
+use super::{FigureResult, MicroFigures, series};
 use crate::plot::{
     figure::{Axis, Chart, Figure, Lines, Shape},
     published::{PublishedValue, Source},
@@ -8,7 +8,7 @@ use crate::plot::{
     scale::short,
 };
 
-pub(super) fn figure(micro: Micro, runs: &Runs<'_>, published: &[PublishedValue]) -> Drawable {
+pub(super) fn figure(micro: MicroFigures, runs: &Runs<'_>, published: &[PublishedValue]) -> FigureResult {
     let n = micro.usual_n();
     let title = micro.title(&format!("Granted tasks by mice, N = T = {}", short(n)), [""; 4]);
     let chosen = || {

@@ -18,7 +18,7 @@ use crate::experiment::{CompositionKind, Experiment};
 
 /// A figure that can't be drawn.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Missing {
+pub struct MissingFigure {
     /// What it would show.
     pub title: String,
     /// Which runs it needs.
@@ -33,7 +33,7 @@ pub struct Section {
     /// Those that can be drawn.
     pub figures: Vec<Figure>,
     /// Those that can't.
-    pub missing: Vec<Missing>,
+    pub missing: Vec<MissingFigure>,
 }
 
 impl Section {
@@ -41,8 +41,8 @@ impl Section {
     #[must_use]
     pub fn title(&self) -> String {
         let title = match self.experiment {
-            Experiment::MicroSingle => "Micro-benchmark, one block",
-            Experiment::MicroMulti => "Micro-benchmark, many blocks",
+            Experiment::MicroSingle => "MicroFigures-benchmark, one block",
+            Experiment::MicroMulti => "MicroFigures-benchmark, many blocks",
             Experiment::Macro => "Macro-benchmark",
             Experiment::Alibaba => "DPack on Alibaba-DP",
             Experiment::DpackOrders => "DPack, tasks of different best orders",
@@ -87,13 +87,13 @@ impl Section {
 }
 
 /// A figure, or why there is none.
-type Drawable = Result<Figure, Missing>;
+type FigureResult = Result<Figure, MissingFigure>;
 
 /// The figures of all experiments, in their order.
 #[must_use]
 pub fn sections(runs: &Runs<'_>, published: &[PublishedValue]) -> Vec<Section> {
     let sections = Experiment::ALL.map(|experiment| {
-        let figures: Vec<Drawable> = match experiment {
+        let figures: Vec<FigureResult> = match experiment {
             Experiment::MicroSingle | Experiment::MicroMulti => micro(experiment, runs, published),
             Experiment::Macro => macro_benchmark::figures(runs, published),
             Experiment::Alibaba => packing::by_load(runs),
@@ -108,7 +108,7 @@ pub fn sections(runs: &Runs<'_>, published: &[PublishedValue]) -> Vec<Section> {
         }
         // Of an experiment that nobody ran, one line says it all.
         if runs.of(experiment).next().is_none() {
-            missing = vec![Missing {
+            missing = vec![MissingFigure {
                 title: format!("all {} figures of {experiment}", missing.len()),
                 needs: format!("runs of {experiment}"),
             }];
@@ -124,7 +124,7 @@ pub fn sections(runs: &Runs<'_>, published: &[PublishedValue]) -> Vec<Section> {
 
 /// Where the micro-benchmarks' figures are from, and what they have in common.
 #[derive(Clone, Copy, Debug)]
-struct Micro {
+struct MicroFigures {
     experiment: Experiment,
     composition: CompositionKind,
 }
@@ -132,7 +132,7 @@ struct Micro {
 /// The share of mice at which the paper compares everything but shares of mice.
 const MICE: f64 = 75.0;
 
-impl Micro {
+impl MicroFigures {
     /// The N at which the paper compares policies.
     fn usual_n(self) -> f64 {
         match self.composition {
@@ -178,8 +178,8 @@ impl Micro {
         format!("hollow: the artifact's stored plot, read off ({error})")
     }
 
-    fn missing(self, title: &str, needs: &str) -> Missing {
-        Missing {
+    fn missing(self, title: &str, needs: &str) -> MissingFigure {
+        MissingFigure {
             title: title.to_owned(),
             needs: format!(
                 "runs of {} with {}{needs}",
@@ -201,10 +201,10 @@ impl Micro {
     }
 }
 
-fn micro(experiment: Experiment, runs: &Runs<'_>, published: &[PublishedValue]) -> Vec<Drawable> {
+fn micro(experiment: Experiment, runs: &Runs<'_>, published: &[PublishedValue]) -> Vec<FigureResult> {
     let mut figures = Vec::new();
     for composition in [CompositionKind::Basic, CompositionKind::Renyi] {
-        let micro = Micro {
+        let micro = MicroFigures {
             experiment,
             composition,
         };

@@ -1,6 +1,6 @@
 //! DPack against its rivals (EuroSys'25, sections 6.2 and 6.3): granted tasks, and DPack's part of DPF's.
 
-use super::{Drawable, Missing, series};
+use super::{FigureResult, MissingFigure, series};
 use crate::{
     experiment::Experiment,
     plot::{
@@ -27,7 +27,7 @@ struct Varied {
 }
 
 /// Spread of orders, or of numbers of blocks: a figure for each least demand, and one of all ratios.
-pub(super) fn by_spread(experiment: Experiment, runs: &Runs<'_>) -> Vec<Drawable> {
+pub(super) fn by_spread(experiment: Experiment, runs: &Runs<'_>) -> Vec<FigureResult> {
     let (what, label) = match experiment {
         Experiment::DpackBlocks => (
             "spread of the number of blocks",
@@ -63,7 +63,7 @@ pub(super) fn by_spread(experiment: Experiment, runs: &Runs<'_>) -> Vec<Drawable
 }
 
 /// Numbers of blocks, and of tasks.
-pub(super) fn by_load(runs: &Runs<'_>) -> Vec<Drawable> {
+pub(super) fn by_load(runs: &Runs<'_>) -> Vec<FigureResult> {
     let experiment = Experiment::Alibaba;
     let blocks = Varied {
         experiment,
@@ -109,15 +109,15 @@ pub(super) fn by_load(runs: &Runs<'_>) -> Vec<Drawable> {
 }
 
 impl Varied {
-    fn missing(&self, title: &str, needs: &str) -> Missing {
-        Missing {
+    fn missing(&self, title: &str, needs: &str) -> MissingFigure {
+        MissingFigure {
             title: title.to_owned(),
             needs: format!("runs of {} {needs}", self.experiment),
         }
     }
 
     /// Granted tasks of each policy.
-    fn granted(&self, name: &str, with: &str, rows: &[&RunRow]) -> Drawable {
+    fn granted(&self, name: &str, with: &str, rows: &[&RunRow]) -> FigureResult {
         let title = format!("Granted tasks by {}: {}{with}", self.what, self.experiment);
         let series = series::granted(rows.iter().copied(), self.parameter, |_| Vec::new());
         if series.iter().all(|line| line.points.len() < 2) {
@@ -152,7 +152,7 @@ impl Varied {
     }
 
     /// How many times as many tasks DPack grants as DPF does: a line for each group of runs.
-    fn ratio(&self, groups: &[(String, Vec<&RunRow>)]) -> Drawable {
+    fn ratio(&self, groups: &[(String, Vec<&RunRow>)]) -> FigureResult {
         let title = format!(
             "DPack's grants as a multiple of DPF's, by {}: {}",
             self.what, self.experiment
