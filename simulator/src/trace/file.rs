@@ -64,25 +64,25 @@ impl TraceError {
 
 /// A file that is an object: serde would also take a list of all the values.
 #[derive(Debug)]
-pub(super) struct Whole(pub(super) File);
+pub(super) struct TraceObject(pub(super) File);
 
-impl<'de> Deserialize<'de> for Whole {
+impl<'de> Deserialize<'de> for TraceObject {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(WholeVisitor)
+        deserializer.deserialize_map(TraceObjectVisitor)
     }
 }
 
-struct WholeVisitor;
+struct TraceObjectVisitor;
 
-impl<'de> Visitor<'de> for WholeVisitor {
-    type Value = Whole;
+impl<'de> Visitor<'de> for TraceObjectVisitor {
+    type Value = TraceObject;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object: a trace, with at least policy, composition, block, blocks, end and tasks")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, keys: A) -> Result<Whole, A::Error> {
-        File::deserialize(value::MapAccessDeserializer::new(keys)).map(Whole)
+    fn visit_map<A: MapAccess<'de>>(self, keys: A) -> Result<TraceObject, A::Error> {
+        File::deserialize(value::MapAccessDeserializer::new(keys)).map(TraceObject)
     }
 }
 
@@ -91,7 +91,7 @@ pub(super) struct File {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) source: Option<String>,
     pub(super) policy: String,
-    pub(super) composition: Kind,
+    pub(super) composition: CompositionField,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) orders: Option<Vec<Number>>,
     #[serde(default)]
@@ -124,7 +124,7 @@ pub(super) struct File {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub(super) enum Kind {
+pub(super) enum CompositionField {
     EpsilonDelta,
     Renyi,
 }
@@ -146,7 +146,7 @@ pub(super) struct Block {
     untagged,
     expecting = "a demand must be an epsilon, a name in `demands`, or a mechanism"
 )]
-pub(super) enum Asked {
+pub(super) enum DemandField {
     Epsilon(Number),
     Named(String),
 }
@@ -165,7 +165,7 @@ pub(super) enum Blocks {
 pub(super) struct Row {
     pub(super) arrival: f64,
     pub(super) blocks: Blocks,
-    pub(super) demand: Asked,
+    pub(super) demand: DemandField,
     pub(super) granted: Option<f64>,
     pub(super) weight: u32,
     pub(super) class: usize,
@@ -175,14 +175,14 @@ pub(super) struct Row {
 #[serde(
     expecting = "a row of 5 values: arrival, first block, last block, demand, and (may be left out) when it is granted"
 )]
-struct Columns(f64, u32, u32, Asked, #[serde(default)] Option<f64>);
+struct Columns(f64, u32, u32, DemandField, #[serde(default)] Option<f64>);
 
 #[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 struct Named {
     arrival: f64,
     blocks: Vec<u32>,
-    demand: Asked,
+    demand: DemandField,
     #[serde(default = "one", skip_serializing_if = "is_one")]
     weight: u32,
     #[serde(default, skip_serializing_if = "is_zero")]

@@ -7,7 +7,7 @@ use serde_json::Number;
 
 use super::{
     Trace, TraceError,
-    file::{Asked, Blocks, File, Kind, Row, Whole},
+    file::{Blocks, CompositionField, DemandField, File, Row, TraceObject},
 };
 use crate::{BlockArrival, PolicySettings, Task, Workload, experiment::reference_orders, span, time};
 
@@ -18,7 +18,7 @@ impl Trace {
     /// Reads a trace.
     pub fn read(text: &str) -> Result<Self, TraceError> {
         let mut json = serde_json::Deserializer::from_str(text);
-        let Whole(file) = serde_path_to_error::deserialize(&mut json).map_err(TraceError::from_json)?;
+        let TraceObject(file) = serde_path_to_error::deserialize(&mut json).map_err(TraceError::from_json)?;
         json.end().map_err(|error| TraceError::Format {
             place: "after the trace".to_owned(),
             error,
@@ -83,13 +83,13 @@ fn exact<T: FromStr<Err: Display>>(place: impl Into<String>, number: &Number) ->
 
 fn composition(file: &File) -> Result<Composition, TraceError> {
     match (file.composition, &file.orders) {
-        (Kind::EpsilonDelta, None) => Ok(Composition::Basic),
-        (Kind::EpsilonDelta, Some(_)) => Err(TraceError::value(
+        (CompositionField::EpsilonDelta, None) => Ok(Composition::Basic),
+        (CompositionField::EpsilonDelta, Some(_)) => Err(TraceError::value(
             "orders",
             "composition epsilon-delta has no orders: leave them out",
         )),
-        (Kind::Renyi, None) => Ok(Composition::Renyi(reference_orders())),
-        (Kind::Renyi, Some(orders)) => {
+        (CompositionField::Renyi, None) => Ok(Composition::Renyi(reference_orders())),
+        (CompositionField::Renyi, Some(orders)) => {
             let orders = orders.iter().enumerate();
             let orders = orders.map(|(nth, order)| exact::<Order>(format!("orders[{nth}]"), order));
             let orders = Orders::new(orders.collect::<Result<_, _>>()?);
@@ -234,12 +234,12 @@ struct Demands<'a> {
 impl<'a> Demands<'a> {
     fn find(
         &mut self,
-        asked: &'a Asked,
+        requested: &'a DemandField,
         place: &str,
     ) -> Result<(Budget, Option<(Epsilon, Delta)>), TraceError> {
         let wrong = |error: &dyn Display| TraceError::value(format!("{place}: demand"), error);
-        match asked {
-            Asked::Epsilon(number) => {
+        match requested {
+            DemandField::Epsilon(number) => {
                 let epsilon: Epsilon = exact(format!("{place}: demand"), number)?;
                 let mechanism = Mechanism::for_guarantee(epsilon, self.delta);
                 let demand = mechanism.and_then(|mechanism| mechanism.demand(self.composition));
@@ -248,7 +248,7 @@ impl<'a> Demands<'a> {
                     Some((epsilon, self.delta)),
                 ))
             }
-            Asked::Named(name) => {
+            DemandField::Named(name) => {
                 if let Some(demand) = self.named.get(name.as_str()) {
                     return Ok((demand.clone(), None));
                 }
@@ -274,7 +274,7 @@ fn task<'a>(
     classes: usize,
 ) -> Result<(Task, Option<Time>), TraceError> {
     let arrival = at(format!("{place}: arrival"), row.arrival)?;
-    let asked = asked_blocks(row, arrival, place, blocks)?;
+    let requested = requested_blocks(row, arrival, place, blocks)?;
     if row.class >= classes.max(1) {
         let what = format!(
             "{}: there are {} classes, counted from 0",
@@ -289,7 +289,7 @@ fn task<'a>(
     let (demand, guarantee) = demands.find(&row.demand, place)?;
     let task = Task {
         at: arrival,
-        blocks: asked,
+        blocks: requested,
         demand,
         guarantee,
         weight,
@@ -302,7 +302,7 @@ fn task<'a>(
     Ok((task, granted))
 }
 
-fn asked_blocks(
+fn requested_blocks(
     row: &Row,
     arrival: Time,
     place: &str,
@@ -310,7 +310,7 @@ fn asked_blocks(
 ) -> Result<Vec<u32>, TraceError> {
     let wrong = |what: String| TraceError::value(format!("{place}: blocks"), what);
     let last = blocks.len() - 1;
-    let asked = match &row.blocks {
+    let requested = match &row.blocks {
         Blocks::Range(first, end) if first > end || *end as usize > last => {
             return Err(wrong(format!(
                 "{first} to {end}: a range within 0 to {last} is accepted"
@@ -319,12 +319,13 @@ fn asked_blocks(
         Blocks::Range(first, end) => (*first..=*end).collect(),
         Blocks::List(numbers) => numbers.clone(),
     };
-    for block in &asked {
-        let there = blocks.get(*block as usize);
-        let there = there.ok_or_else(|| wrong(format!("{block}: accepted is 0 to {last}")))?;
-        if there.at > arrival {
+    for block in &requested {
+        let block_arrival = blocks.get(*block as usize);
+        let block_arrival =
+            block_arrival.ok_or_else(|| wrong(format!("{block}: accepted is 0 to {last}")))?;
+        if block_arrival.at > arrival {
             return Err(wrong(format!("{block}: it comes after the task")));
         }
     }
-    Ok(asked)
+    Ok(requested)
 }

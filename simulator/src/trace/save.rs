@@ -10,7 +10,7 @@ use serde_json::Number;
 
 use super::{
     TraceError,
-    file::{Asked, Block, Blocks, File, Kind, Row},
+    file::{Block, Blocks, CompositionField, DemandField, File, Row},
 };
 use crate::{Decision, PolicySettings, Workload, seconds};
 
@@ -86,10 +86,10 @@ fn file(
             blocks: Blocks::of(&task.blocks),
             demand: match task.guarantee {
                 Some((epsilon, delta)) if Some(delta) == task_delta => {
-                    Asked::Epsilon(number(&place, &epsilon)?)
+                    DemandField::Epsilon(number(&place, &epsilon)?)
                 }
-                _ if is_renyi => Asked::Named(names.of(&task.demand)),
-                _ => Asked::Epsilon(number(
+                _ if is_renyi => DemandField::Named(names.of(&task.demand)),
+                _ => DemandField::Epsilon(number(
                     &place,
                     &Epsilon::from_units(task.demand.units()[0].into()),
                 )?),
@@ -116,7 +116,11 @@ fn file(
     Ok(File {
         source: Some(source.to_owned()),
         policy: settings.policy.to_string(),
-        composition: if is_renyi { Kind::Renyi } else { Kind::EpsilonDelta },
+        composition: if is_renyi {
+            CompositionField::Renyi
+        } else {
+            CompositionField::EpsilonDelta
+        },
         orders,
         n: settings.n,
         lifetime: settings.lifetime,
