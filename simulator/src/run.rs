@@ -49,9 +49,9 @@ pub enum RunError {
 /// never have all they ask, and its results are about what is wasted that way.
 pub fn run(workload: &Workload, dataset_rules: &DatasetRules) -> Result<Outcome, RunError> {
     let started = Instant::now();
-    let spends = dataset_rules.policy != Policy::RoundRobin;
+    let consumes_grants = dataset_rules.policy != Policy::RoundRobin;
     let mut run = Run {
-        spends,
+        consumes_grants,
         engine: Engine::new(DatasetRules {
             composition: workload.composition.clone(),
             ..dataset_rules.clone()
@@ -85,7 +85,7 @@ pub fn run(workload: &Workload, dataset_rules: &DatasetRules) -> Result<Outcome,
 struct Run {
     engine: Engine,
     /// Whether what is granted is spent at once.
-    spends: bool,
+    consumes_grants: bool,
     names: Vec<BlockId>,
     decisions: Vec<Decision>,
 }
@@ -168,7 +168,7 @@ impl Run {
             let noted = number.and_then(|number: usize| Some((number, self.decisions.get_mut(number)?)));
             if let Some((number, noted)) = noted {
                 *noted = decision;
-                if self.spends && matches!(decision, Decision::Granted(_)) {
+                if self.consumes_grants && matches!(decision, Decision::Granted(_)) {
                     granted.push((number, claim));
                 }
             }

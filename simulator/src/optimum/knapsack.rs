@@ -36,12 +36,12 @@ impl Knapsack {
     pub(super) fn of(workload: &Workload) -> Self {
         let tasks = &workload.tasks;
         let blocks = workload.blocks.iter().enumerate().flat_map(|(number, block)| {
-            let asks = |task: &&usize| {
+            let names_block = |task: &&usize| {
                 let mut blocks = tasks[**task].blocks.iter();
                 blocks.any(|block| usize::try_from(*block) == Ok(number))
             };
             let all: Vec<usize> = (0..tasks.len()).collect();
-            let members: Vec<usize> = all.iter().filter(asks).copied().collect();
+            let members: Vec<usize> = all.iter().filter(names_block).copied().collect();
             let order = |at: usize, capacity: i64| Order {
                 demands: members
                     .iter()
@@ -137,8 +137,8 @@ impl Block {
     /// What a set asks together at each order.
     fn sums(&self, set: &[bool]) -> Vec<i128> {
         let sum = |order: &Order| {
-            let asked = self.members.iter().zip(&order.demands);
-            asked
+            let demanded = self.members.iter().zip(&order.demands);
+            demanded
                 .filter(|(task, _)| set[**task])
                 .map(|(_, demand)| i128::from(*demand))
                 .sum()

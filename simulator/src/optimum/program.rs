@@ -122,7 +122,7 @@ fn add_block(problem: &mut Problem, block: &Block, variables: &[Option<Variable>
     problem.add_constraint(one, ComparisonOp::Eq, 1.0);
     let members: Vec<Variable> = block.members.iter().filter_map(|task| variables[*task]).collect();
     for order in &block.orders {
-        let asked = members.iter().copied().zip(shares(order));
+        let demanded = members.iter().copied().zip(shares(order));
         let allowed = block.orders.iter().zip(&counts).map(|(other, count)| {
             let most = if std::ptr::eq(order, other) {
                 all(order)
@@ -131,7 +131,7 @@ fn add_block(problem: &mut Problem, block: &Block, variables: &[Option<Variable>
             };
             (*count, -most * (1.0 + SLACK))
         });
-        let row: Vec<(Variable, f64)> = asked.chain(allowed).collect();
+        let row: Vec<(Variable, f64)> = demanded.chain(allowed).collect();
         problem.add_constraint(row, ComparisonOp::Le, 0.0);
     }
     let asking = members.iter().map(|variable| (*variable, 1.0));

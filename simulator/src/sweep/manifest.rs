@@ -45,20 +45,20 @@ impl Manifest {
 
     /// Whether the one that is there is the same.
     pub(super) fn check(&self, path: &Path) -> Result<(), SweepError> {
-        let there = Self::read(path)?;
-        let differs = |field, there: &str, asked: &str| {
-            let is_same = there == asked;
+        let existing = Self::read(path)?;
+        let differs = |field, existing: &str, requested: &str| {
+            let is_same = existing == requested;
             (!is_same).then(|| SweepError::Another {
                 path: path.to_owned(),
                 field,
-                there: there.to_owned(),
-                asked: asked.to_owned(),
+                existing: existing.to_owned(),
+                requested: requested.to_owned(),
             })
         };
         let size = |manifest: &Self| format!("{} of {} runs", manifest.runs, manifest.grid_runs);
-        let difference = differs("version", &there.version, &self.version)
-            .or_else(|| differs("command", &there.command, &self.command))
-            .or_else(|| differs("size", &size(&there), &size(self)));
+        let difference = differs("version", &existing.version, &self.version)
+            .or_else(|| differs("command", &existing.command, &self.command))
+            .or_else(|| differs("size", &size(&existing), &size(self)));
         difference.map_or(Ok(()), Err)
     }
 }

@@ -82,7 +82,7 @@ pub enum SweepError {
     },
     /// What is there was made of something else.
     #[error(
-        "{path} is of another sweep: its {field} is {there}, but {field} is {asked} here: choose another directory"
+        "{path} is of another sweep: its {field} is {existing}, but {field} is {requested} here: choose another directory"
     )]
     Another {
         /// The manifest.
@@ -90,9 +90,9 @@ pub enum SweepError {
         /// What differs.
         field: &'static str,
         /// What it is there.
-        there: String,
+        existing: String,
         /// What it would be now.
-        asked: String,
+        requested: String,
     },
     /// Nobody knows what the journal is of.
     #[error("{path}: {what}: what is beside it can't be used without: choose another directory")]
@@ -191,9 +191,9 @@ impl Sweep {
             plan.manifest().check(&manifest)?;
         }
         plan.manifest().write(&manifest)?;
-        let there: BTreeSet<&str> = made.iter().map(|result| result.row.run.as_str()).collect();
+        let existing: BTreeSet<&str> = made.iter().map(|result| result.row.run.as_str()).collect();
         let mut left = plan.runs().to_vec();
-        left.retain(|run| !there.contains(run.name().as_str()));
+        left.retain(|run| !existing.contains(run.name().as_str()));
         left.sort_by(|one, other| other.cost().total_cmp(&one.cost()));
         let (sender, receiver) = mpsc::channel();
         Ok(Self {

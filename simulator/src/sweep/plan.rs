@@ -143,8 +143,8 @@ fn distinct<T: Copy + PartialEq>(values: &[T]) -> Vec<T> {
 fn check(only: &RunFilter, grid: &[Parameters]) -> Result<(), PlanError> {
     let values: Vec<(&str, String)> = grid.iter().flat_map(Parameters::values).collect();
     let of_key = values.iter().filter(|(key, _)| *key == only.key());
-    let there: Vec<&String> = of_key.map(|(_, value)| value).collect();
-    if there.is_empty() {
+    let existing: Vec<&String> = of_key.map(|(_, value)| value).collect();
+    if existing.is_empty() {
         let keys: BTreeSet<&str> = values.iter().map(|(key, _)| *key).collect();
         return Err(PlanError::Key {
             only: only.to_string(),
@@ -152,9 +152,13 @@ fn check(only: &RunFilter, grid: &[Parameters]) -> Result<(), PlanError> {
             accepted: keys.into_iter().collect::<Vec<_>>().join(", "),
         });
     }
-    let unknown = |value: &&String| !there.iter().any(|other| is_same(value, other));
+    let unknown = |value: &&String| !existing.iter().any(|other| is_same(value, other));
     if let Some(value) = only.values().iter().find(unknown) {
-        let mut accepted: Vec<&String> = there.into_iter().collect::<BTreeSet<_>>().into_iter().collect();
+        let mut accepted: Vec<&String> = existing
+            .into_iter()
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .collect();
         accepted.sort_by(|one, other| {
             let number = |text: &str| text.parse::<f64>().unwrap_or(f64::INFINITY);
             number(one).total_cmp(&number(other)).then_with(|| one.cmp(other))

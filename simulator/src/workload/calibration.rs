@@ -19,14 +19,14 @@ impl NoiseSearch {
     pub(super) fn find<E>(
         self,
         target: f64,
-        mut spent: impl FnMut(f64) -> Result<f64, E>,
+        mut epsilon_at: impl FnMut(f64) -> Result<f64, E>,
     ) -> Result<Option<f64>, E> {
         /// After so many halves a double has nothing between its neighbours.
         const MOST_HALVES: u32 = 200;
         let (mut least, mut most) = (self.least, self.most);
         let mut noise = most;
         for half in 0..MOST_HALVES {
-            let epsilon = spent(noise)?;
+            let epsilon = epsilon_at(noise)?;
             let is_enough = epsilon <= target;
             if is_enough && epsilon >= (1.0 - self.tolerance) * target {
                 return Ok(Some(noise));
@@ -55,13 +55,15 @@ pub(super) fn as_f64(epsilon: Epsilon) -> f64 {
 mod tests {
     use super::*;
 
-    fn find(target: f64, spent: impl Fn(f64) -> f64) -> Option<f64> {
+    fn find(target: f64, epsilon_at: impl Fn(f64) -> f64) -> Option<f64> {
         let search = NoiseSearch {
             least: 0.01,
             most: 1000.0,
             tolerance: 0.01,
         };
-        search.find(target, |noise| Ok::<_, ()>(spent(noise))).unwrap()
+        search
+            .find(target, |noise| Ok::<_, ()>(epsilon_at(noise)))
+            .unwrap()
     }
 
     #[test]

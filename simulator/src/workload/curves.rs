@@ -108,8 +108,8 @@ impl Curve {
                 clippy::cast_possible_truncation,
                 reason = "a part of a capacity; what is beyond 64 bits becomes the most that they hold"
             )]
-            let asked = (share * *capacity as f64).ceil() as i64;
-            if *capacity == 0 { 0 } else { asked }
+            let demanded = (share * *capacity as f64).ceil() as i64;
+            if *capacity == 0 { 0 } else { demanded }
         });
         Budget::new(units.collect())
     }
@@ -177,9 +177,9 @@ pub(super) fn zoo(orders: &Orders, capacity: &Budget) -> Result<Vec<Curve>, Mech
         let demand = mechanism.demand(&composition)?;
         let shares = demand.units().iter().zip(capacity.units());
         #[expect(clippy::cast_precision_loss, reason = "shares are compared as floats")]
-        let shares = shares.map(|(asked, capacity)| match capacity {
+        let shares = shares.map(|(demanded, capacity)| match capacity {
             0 => f64::INFINITY,
-            capacity => *asked as f64 / *capacity as f64,
+            capacity => *demanded as f64 / *capacity as f64,
         });
         Ok(Curve {
             family,

@@ -96,10 +96,10 @@ impl Macro {
                 clippy::cast_sign_loss,
                 reason = "a whole number of days, of which there are 61"
             )]
-            let there = ((now / DAY) as u32).min(FIRST_BLOCKS + LATER_BLOCKS);
+            let existing = ((now / DAY) as u32).min(FIRST_BLOCKS + LATER_BLOCKS);
             tasks.push(Task {
                 at: time(now)?,
-                blocks: newest_blocks(pipeline.days, there),
+                blocks: newest_blocks(pipeline.days, existing),
                 demand: pipeline.demand.clone(),
                 guarantee: pipeline.guarantee,
                 weight: Weight::default(),

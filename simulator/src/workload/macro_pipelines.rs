@@ -99,7 +99,10 @@ const STATISTICS: [(&str, [u32; 3]); 6] = [
 ];
 
 /// The mice: six statistics at three epsilons.
-pub(super) fn mice(composition: &Composition, asked: StatisticDays) -> Result<Vec<Pipeline>, WorkloadError> {
+pub(super) fn mice(
+    composition: &Composition,
+    days_of: StatisticDays,
+) -> Result<Vec<Pipeline>, WorkloadError> {
     let mice = STATISTICS.iter().flat_map(|(name, days)| {
         STATISTIC_EPSILONS
             .iter()
@@ -109,7 +112,7 @@ pub(super) fn mice(composition: &Composition, asked: StatisticDays) -> Result<Ve
                 Ok(Pipeline {
                     name: format!("{name}-{epsilon}"),
                     epsilon: *epsilon,
-                    days: match asked {
+                    days: match days_of {
                         StatisticDays::One => 1,
                         StatisticDays::Figure => *days,
                     },

@@ -161,13 +161,13 @@ impl Micro {
                 return draws;
             }
             // A block that comes at the same time as a task is there before it.
-            let there = u32::try_from(arrivals.partition_point(|at| *at <= now)).unwrap_or(u32::MAX);
-            let count = random.either(few, MOUSE_BLOCKS, ELEPHANT_BLOCKS).min(there);
+            let existing = u32::try_from(arrivals.partition_point(|at| *at <= now)).unwrap_or(u32::MAX);
+            let count = random.either(few, MOUSE_BLOCKS, ELEPHANT_BLOCKS).min(existing);
             let kind = random.either(small, MOUSE_EPSILON, ELEPHANT_EPSILON);
             draws.push(Draw {
                 at: now,
-                first: there - count,
-                last: there - 1,
+                first: existing - count,
+                last: existing - 1,
                 epsilon: kind * random.uniform(LEAST_PART, 1.0),
             });
             // The reference draws completion time, GPUs and memory too. One to choose from still takes a number.
@@ -181,13 +181,13 @@ impl Micro {
         let count = draw.last - draw.first + 1;
         let is_large = draw.epsilon >= f64::midpoint(MOUSE_EPSILON, ELEPHANT_EPSILON);
         let has_many = f64::from(count) >= f64::from(MOUSE_BLOCKS + ELEPHANT_BLOCKS) / 2.0;
-        let asked = epsilon(draw.epsilon);
-        let (demand, delta) = self.demand(asked)?;
+        let requested = epsilon(draw.epsilon);
+        let (demand, delta) = self.demand(requested)?;
         Ok(Task {
             at: time(draw.at)?,
             blocks: (draw.first..=draw.last).collect(),
             demand,
-            guarantee: Some((asked, delta)),
+            guarantee: Some((requested, delta)),
             weight: Weight::default(),
             class: 2 * usize::from(is_large) + usize::from(has_many),
         })

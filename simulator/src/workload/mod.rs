@@ -83,7 +83,7 @@ impl BlockArrival {
 
 /// The numbers of the newest blocks, of so many that are `there`. Who asks for more than that asks for none, and so waits
 /// in vain.
-fn newest_blocks(asked: u32, there: u32) -> Vec<u32> {
-    let first = there.checked_sub(asked);
-    first.map_or_else(Vec::new, |first| (first..there).collect())
+fn newest_blocks(count: u32, existing: u32) -> Vec<u32> {
+    let first = existing.checked_sub(count);
+    first.map_or_else(Vec::new, |first| (first..existing).collect())
 }

@@ -76,11 +76,11 @@ impl Submissions {
         let duration = f64::from(blocks) * BLOCK_INTERVAL;
         let tasks = self.tasks.iter().map(|submission| {
             let at = time(submission.at * duration)?;
-            let there = arrivals.partition_point(|block| block.at <= at);
-            let there = u32::try_from(there).unwrap_or(u32::MAX);
+            let existing = arrivals.partition_point(|block| block.at <= at);
+            let existing = u32::try_from(existing).unwrap_or(u32::MAX);
             Ok(Task {
                 at,
-                blocks: newest_blocks(submission.blocks, there),
+                blocks: newest_blocks(submission.blocks, existing),
                 demand: submission.demand.clone(),
                 guarantee: None,
                 weight: submission.weight,

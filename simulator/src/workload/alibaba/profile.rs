@@ -75,7 +75,7 @@ const LEAST_BATCH: f64 = 64.0;
 const MOST_BATCH: u32 = 4096;
 const MOST_EPOCHS: f64 = 200.0;
 /// The trace has this instead of what is infinite.
-const MOST_ASKED: &str = "1000000";
+const DEMAND_LIMIT: &str = "1000000";
 /// Who asks for less of a block, at the order that is best for it, is left out; as is who asks for more than all.
 const LEAST_SHARE: f64 = 0.001;
 const SEARCH: NoiseSearch = NoiseSearch {
@@ -107,7 +107,7 @@ impl Usage {
             return Ok(None);
         }
         let records = blocks * BLOCK_RECORDS;
-        if self.surely_asks_too_much(kind, records) {
+        if self.certainly_exceeds_block(kind, records) {
             return Ok(None);
         }
         let demand = self.demand(kind, records, orders)?;
@@ -125,7 +125,7 @@ impl Usage {
     ///
     /// It spends at least 0.9 epsilon, so at order a its curve is at least 0.9 epsilon - ln(1/delta) / (a - 1): the
     /// conversion's other term is in its favour. No order below 3 has budget, and none has more than the block's epsilon.
-    fn surely_asks_too_much(&self, kind: Kind, records: u32) -> bool {
+    fn certainly_exceeds_block(&self, kind: Kind, records: u32) -> bool {
         let is_searched = matches!(kind, Kind::SubsampledLaplace | Kind::SubsampledGaussian);
         let least = (1.0 - SEARCH.tolerance) * self.epsilon() - f64::from(records).ln() / 2.0;
         is_searched && least > 10.0
@@ -170,7 +170,7 @@ impl Usage {
             }
         };
         let demand = text.parse::<Mechanism>()?.demand(&composition)?;
-        let most: Epsilon = MOST_ASKED.parse()?;
+        let most: Epsilon = DEMAND_LIMIT.parse()?;
         let most = i64::try_from(most.units()).unwrap_or(i64::MAX);
         let capped = demand.units().iter().map(|units| (*units).min(most));
         Ok(digits::writable(&Budget::new(capped.collect())?)?)
@@ -266,9 +266,9 @@ mod tests {
                     memory_hours: (epsilon - LEAST_EPSILON) / (MOST_EPSILON - LEAST_EPSILON),
                     ..USAGE
                 };
-                assert!(!usage(least * 0.99).surely_asks_too_much(kind, records));
+                assert!(!usage(least * 0.99).certainly_exceeds_block(kind, records));
                 let above = usage(least * 1.01);
-                assert!(above.surely_asks_too_much(kind, records));
+                assert!(above.certainly_exceeds_block(kind, records));
                 let demand = above.demand(kind, records, &orders).unwrap();
                 assert!(least_share(&demand, &orders).unwrap() > 1.0, "{kind:?} {records}");
             }
@@ -281,14 +281,14 @@ mod tests {
         let reads = |read| Usage { read, ..USAGE };
         assert!(kept(reads(0.000_99), Kind::Laplace), "99 blocks");
         assert!(!kept(reads(0.001_01), Kind::Laplace), "102 blocks");
-        let uses = |memory_hours| Usage {
+        let with_memory = |memory_hours| Usage {
             memory_hours,
             ..USAGE
         };
         assert!(
-            !kept(uses(0.0), Kind::Gaussian),
+            !kept(with_memory(0.0), Kind::Gaussian),
             "less than a thousandth of a block"
         );
-        assert!(!kept(uses(0.5), Kind::Laplace), "more than a block");
+        assert!(!kept(with_memory(0.5), Kind::Laplace), "more than a block");
     }
 }
