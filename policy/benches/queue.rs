@@ -189,8 +189,11 @@ fn main() -> Result<()> {
             Unlocking::Arrivals(10885),
         ),
     ];
+    // `cargo bench` passes this; `cargo test` doesn't, and only wants to know that the benchmark runs.
+    let measures = std::env::args().any(|argument| argument == "--bench");
+    let runs = if measures { &runs[..] } else { &runs[..1] };
     for consumes in [true, false] {
-        for (name, policy, unlocking) in runs {
+        for &(name, policy, unlocking) in runs {
             let name = format!("{name}, {}", if consumes { "consumed" } else { "kept" });
             if chosen.is_empty() || chosen.iter().any(|part| name.contains(part.as_str())) {
                 run(&name, policy, unlocking, consumes)?;
