@@ -1,19 +1,32 @@
-# The tasks of this project, each in a line: `make help`. The work itself is done by cargo, by go, and by the programs
-# that they build.
+# The tasks of this project: `make help` lists them. cargo, go and the programs that they build do the work.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 
-# One profile for everything: a debug build is there after a third of the time of a release build, and the tests need
-# it anyway. What goes into a cluster is built by the Dockerfile, in release.
+# A debug build takes a third of the time of a release build, and the tests need it anyway. The Dockerfile builds in
+# release what runs in a real cluster.
 CLUSTER := cargo run --quiet --locked -p privatekube-cluster --
-# But for what is about how fast it is.
+# Debug builds would take hours for a whole sweep.
 SIMULATOR := cargo run --quiet --release --locked -p privatekube-simulator --
-# A crate's first page may point to its private modules: it is there for those who read the code, too.
+# A crate's first page may link to its private modules: people who read the code read that page, too.
 RUSTDOC_LINTS := -D warnings -A rustdoc::private_intra_doc_links
 KUBECONFIG_FILE := $(CURDIR)/.local/kubeconfig
+
+# Programs that are neither ours nor the toolchain's, in the versions of .ci/tools.txt.
+TOOLS := .local/tools
+TOOLS_READY := $(TOOLS)/ready
+
+# A fuzz target is a libFuzzer program, built as cargo-fuzz builds it but for the address sanitizer, which needs a
+# nightly compiler and finds nothing in code without `unsafe`. --target keeps the flags from build scripts.
+FUZZ_HOST = $(shell rustc --print host-tuple)
+FUZZ_FLAGS = --cfg fuzzing -Cdebug-assertions -Ccodegen-units=1 -Cpasses=sancov-module \
+	-Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
+	-Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares
+# Inputs that each fuzz target tries beside its seeds, and the seconds after which it stops all the same.
+FUZZ_RUNS ?= 100000
+FUZZ_SECONDS ?= 60
 
 .PHONY: help
 help: ## This list
@@ -54,7 +67,7 @@ test: build controlplane ## Run every test, those in a real cluster included
 
 .PHONY: evaluation
 evaluation: ## Make all runs of the papers' experiments, and their tables and figures in docs/evaluation
-	@# What is there is of another version, perhaps: every run is made anew.
+	@# Every run is made anew: what is there may come from another version.
 	@rm -rf docs/evaluation/journal.jsonl docs/evaluation/figures
 	$(SIMULATOR) sweep all --out docs/evaluation
 	$(SIMULATOR) plot docs/evaluation --whole
@@ -63,8 +76,47 @@ evaluation: ## Make all runs of the papers' experiments, and their tables and fi
 .PHONY: lint
 lint: ## Check formatting, lints and the documentation of the code
 	cargo fmt --all -- --check
+	cargo fmt --manifest-path policy/fuzz/Cargo.toml -- --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="$(RUSTDOC_LINTS)" cargo doc --workspace --no-deps --locked
+
+.PHONY: deny
+deny: $(TOOLS_READY) ## Check the licences, sources, bans and duplicate versions of dependencies
+	$(TOOLS)/bin/cargo-deny --locked check -D warnings licenses bans sources
+
+.PHONY: typos
+typos: $(TOOLS_READY) ## Check the spelling of code and pages
+	$(TOOLS)/bin/typos
+
+.PHONY: markdown
+markdown: $(TOOLS_READY) ## Check the links, anchors and length of lines of all Markdown
+	$(TOOLS)/bin/rumdl check --no-cache .
+
+.PHONY: bench-smoke
+bench-smoke: ## Run every benchmark once at its smallest, without measuring
+	cargo test --workspace --locked --bench '*'
+
+.PHONY: fuzz
+fuzz: ## Fuzz every parser: its seeds, then FUZZ_RUNS inputs (100000) in at most FUZZ_SECONDS (60)
+	RUSTFLAGS="$(FUZZ_FLAGS)" cargo build --release --locked --manifest-path policy/fuzz/Cargo.toml \
+		--target $(FUZZ_HOST) --target-dir target/fuzz
+	@cd policy/fuzz; for file in fuzz_targets/*.rs; do \
+		name=$$(basename $$file .rs); \
+		program=../../target/fuzz/$(FUZZ_HOST)/release/$$name; \
+		echo "$$name: seeds"; \
+		$$program -verbosity=0 seeds/$$name/*; \
+		echo "$$name: $(FUZZ_RUNS) inputs"; \
+		mkdir -p corpus/$$name artifacts/$$name; \
+		$$program -verbosity=0 -print_final_stats=1 -timeout=10 -artifact_prefix=artifacts/$$name/ \
+			-runs=$(FUZZ_RUNS) -max_total_time=$(FUZZ_SECONDS) corpus/$$name seeds/$$name 2>&1 \
+			| sed '/Recommended dictionary/,/End of recommended/d'; \
+	done
+
+$(TOOLS_READY): .ci/tools.txt
+	@rm -rf $(TOOLS)
+	python3 -m venv $(TOOLS)
+	$(TOOLS)/bin/pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r .ci/tools.txt
+	@touch $@
 
 .PHONY: drift
 drift: ## Check that what is generated or locked is up to date
@@ -77,11 +129,11 @@ generate: ## Write what is generated: the custom resource definitions
 	cargo run --quiet --locked -p privatekube-api --bin crdgen
 
 .PHONY: ci
-ci: ## All that must pass before a change goes in
+ci: ## Everything that must pass before a change goes in
 	.ci/run
 
 .PHONY: clean
-clean: ## Remove what was built, and the cluster of make up
+clean: ## Remove what was built, the tools, and the cluster of make up
 	@if [ -d .local/cluster ]; then $(CLUSTER) down --remove; fi
 	cargo clean
 	rm -rf .local
