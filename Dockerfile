@@ -12,17 +12,17 @@ RUN cargo build --release --locked -p privatekube-simulator
 
 FROM debian:trixie-slim AS simulator
 COPY --from=build-simulator /src/target/release/privatekube-simulator /usr/local/bin/
-# Nobody in particular, and not root; examples/sweep says the same.
+# Not root. The manifests of examples/sweep name the same user.
 USER 65532:65532
 ENTRYPOINT ["privatekube-simulator"]
 CMD ["--help"]
 
-# The last one is what is built if nothing else is asked for.
+# The last stage is the default target.
 FROM debian:trixie-slim AS extender
 COPY --from=build-extender /src/target/release/privatekube-extender /usr/local/bin/
-# Nobody in particular, and not root; manifests/deployment.yaml says the same.
+# Not root. manifests/deployment.yaml names the same user.
 USER 65532:65532
-# The scheduler, the webhooks, health and metrics.
+# For the scheduler, for the webhooks, for health and metrics.
 EXPOSE 9444 9443 8080
 ENTRYPOINT ["privatekube-extender"]
 CMD ["serve"]
