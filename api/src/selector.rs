@@ -1,9 +1,11 @@
 //! Which blocks a claim wants: a CEL expression over a block's dimensions.
 
+mod nesting;
+
 use std::{
-    borrow::Cow,
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap},
     fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, LazyLock},
 };
 
@@ -11,60 +13,10 @@ use cel::{
     Context, Env, ExecutionError, IdedExpr, Program, Value,
     common::ast::{EntryExpr, Expr, LiteralValue, operators},
 };
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Serialize};
+use nesting::Refused;
 use thiserror::Error;
 
-use crate::FieldError;
-
-/// One attribute of a block.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum Dimension {
-    /// An integer.
-    Number(i64),
-    /// A string.
-    Text(String),
-}
-
-/// A block's attributes by name.
-pub type Dimensions = BTreeMap<String, Dimension>;
-
-impl JsonSchema for Dimension {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        "Dimension".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "x-kubernetes-int-or-string": true,
-            "anyOf": [{"type": "integer"}, {"type": "string"}],
-            "maxLength": 253,
-        })
-    }
-}
-
-impl fmt::Display for Dimension {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Number(number) => number.fmt(f),
-            Self::Text(text) => write!(f, "{text:?}"),
-        }
-    }
-}
-
-impl From<&Dimension> for Value {
-    fn from(dimension: &Dimension) -> Self {
-        match dimension {
-            Dimension::Number(number) => Self::Int(*number),
-            Dimension::Text(text) => Self::String(Arc::new(text.clone())),
-        }
-    }
-}
+use crate::{Dimensions, FieldError};
 
 /// Why a text is not a selector, or a selector has no answer for a block. Its message says what is accepted.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -76,7 +28,10 @@ pub enum SelectorError {
     #[error("has {0} characters: at most 2000 are accepted")]
     TooLong(usize),
     /// More deeply nested than is accepted.
-    #[error("is nested too deeply: at most 32 levels are accepted")]
+    #[error(
+        "is nested too deeply: at most {} levels of brackets and operators are accepted",
+        nesting::MOST_LEVELS
+    )]
     TooDeep,
     /// Not CEL.
     #[error("{text:?} is not a CEL expression: {problem}")]
@@ -122,10 +77,6 @@ pub enum SelectorError {
 }
 
 const MOST_CHARACTERS: usize = 2000;
-/// Deep enough for any condition a person writes, and shallow enough for the stack of any thread.
-const MOST_LEVELS: usize = 32;
-/// In bytes.
-const PARSER_STACK: usize = 64 << 20;
 
 /// What may be called, and what the operators are called within an expression. `matches` is left out: a regular
 /// expression can be made arbitrarily expensive to compile, and is compiled for every block.
@@ -187,27 +138,16 @@ impl Selector {
         if characters > MOST_CHARACTERS {
             return Err(SelectorError::TooLong(characters));
         }
-        // The parser recurses, and running out of stack would end the process: what it accepts takes up to 12 MB in a
-        // debug build. A thread of its own has room enough, and bounds a panic, too. (Its stack is reserved, not used.)
-        std::thread::scope(|scope| {
-            std::thread::Builder::new()
-                .stack_size(PARSER_STACK)
-                .spawn_scoped(scope, || Self::compile(text))
-                .map_err(|_| ())
-                .and_then(|thread| thread.join().map_err(|_| ()))
-                .unwrap_or_else(|()| {
-                    Err(SelectorError::Syntax {
-                        text: excerpt(text),
-                        problem: "the parser gave up".to_owned(),
-                    })
-                })
-        })
-    }
-
-    fn compile(text: &str) -> Result<Self, SelectorError> {
-        let program = ENV.compile(text).map_err(|errors| syntax_error(text, &errors))?;
+        nesting::check(text).map_err(|refused| match refused {
+            Refused::TooDeep => SelectorError::TooDeep,
+            Refused::Syntax { at, problem } => syntax_error(text, nesting::position(text, at), &problem),
+        })?;
+        // A panic of the parser is one text's error, and must not end the task that parses it.
+        let program = catch_unwind(AssertUnwindSafe(|| ENV.compile(text)))
+            .map_err(|_| syntax_error(text, (1, 1), "the parser can't read it"))?
+            .map_err(|errors| parse_error(text, &errors))?;
         let mut walk = Walk::default();
-        walk.visit(program.expression(), 0)?;
+        walk.visit(program.expression())?;
         if let Some(kind) = kind_if_no_condition(&program.expression().expr) {
             return Err(SelectorError::NotACondition {
                 text: excerpt(text),
@@ -286,28 +226,23 @@ fn excerpt(text: &str) -> String {
 }
 
 /// The first of the parser's errors, in one line.
-fn syntax_error(text: &str, errors: &cel::ParseErrors) -> SelectorError {
+fn parse_error(text: &str, errors: &cel::ParseErrors) -> SelectorError {
     let Some(error) = errors.errors.first() else {
-        return SelectorError::Syntax {
-            text: excerpt(text),
-            problem: "it can't be read".to_owned(),
-        };
+        return syntax_error(text, (1, 1), "the parser can't read it");
     };
-    if errors
-        .errors
-        .iter()
-        .any(|error| error.msg.to_ascii_lowercase().contains("recursion limit"))
-    {
-        return SelectorError::TooDeep;
-    }
     let (line, column) = error.pos;
+    let [line, column] = [line, column].map(|number| usize::try_from(number).unwrap_or(1));
     let message = lower_case(error.msg.lines().next().unwrap_or_default());
+    syntax_error(text, (line, column), &message)
+}
+
+fn syntax_error(text: &str, (line, column): (usize, usize), problem: &str) -> SelectorError {
     SelectorError::Syntax {
         text: excerpt(text),
         problem: if line > 1 {
-            format!("at line {line}, column {column}: {message}")
+            format!("at line {line}, column {column}: {problem}")
         } else {
-            format!("at column {column}: {message}")
+            format!("at column {column}: {problem}")
         },
     }
 }
@@ -392,11 +327,7 @@ struct Walk {
 }
 
 impl Walk {
-    fn visit(&mut self, expression: &IdedExpr, depth: usize) -> Result<(), SelectorError> {
-        if depth > MOST_LEVELS {
-            return Err(SelectorError::TooDeep);
-        }
-        let deeper = depth + 1;
+    fn visit(&mut self, expression: &IdedExpr) -> Result<(), SelectorError> {
         match &expression.expr {
             Expr::Unspecified | Expr::Literal(_) => Ok(()),
             Expr::Ident(name) if self.bound.contains(name) => Ok(()),
@@ -409,7 +340,7 @@ impl Walk {
                     }
                     Ok(())
                 }
-                _ => self.visit(&select.operand, deeper),
+                _ => self.visit(&select.operand),
             },
             Expr::Call(call) => {
                 let name = call.func_name.as_str();
@@ -423,16 +354,13 @@ impl Walk {
                     .iter()
                     .map(AsRef::as_ref)
                     .chain(&call.args)
-                    .try_for_each(|part| self.visit(part, deeper))
+                    .try_for_each(|part| self.visit(part))
             }
-            Expr::List(list) => list.elements.iter().try_for_each(|part| self.visit(part, deeper)),
-            Expr::Map(map) => map
-                .entries
-                .iter()
-                .try_for_each(|entry| self.entry(&entry.expr, deeper)),
+            Expr::List(list) => list.elements.iter().try_for_each(|part| self.visit(part)),
+            Expr::Map(map) => map.entries.iter().try_for_each(|entry| self.entry(&entry.expr)),
             Expr::Struct(made) => Err(SelectorError::UnknownVariable(made.type_name.clone())),
             Expr::Comprehension(over) => {
-                self.visit(&over.iter_range, deeper)?;
+                self.visit(&over.iter_range)?;
                 if !self.bound.is_empty() {
                     return Err(SelectorError::NestedMacros);
                 }
@@ -442,19 +370,19 @@ impl Walk {
                         .chain(over.iter_var2.clone()),
                 );
                 let parts = [&over.accu_init, &over.loop_cond, &over.loop_step, &over.result];
-                parts.into_iter().try_for_each(|part| self.visit(part, deeper))?;
+                parts.into_iter().try_for_each(|part| self.visit(part))?;
                 self.bound.clear();
                 Ok(())
             }
         }
     }
 
-    fn entry(&mut self, entry: &EntryExpr, depth: usize) -> Result<(), SelectorError> {
+    fn entry(&mut self, entry: &EntryExpr) -> Result<(), SelectorError> {
         match entry {
-            EntryExpr::StructField(field) => self.visit(&field.value, depth),
+            EntryExpr::StructField(field) => self.visit(&field.value),
             EntryExpr::MapEntry(entry) => {
-                self.visit(&entry.key, depth)?;
-                self.visit(&entry.value, depth)
+                self.visit(&entry.key)?;
+                self.visit(&entry.value)
             }
         }
     }

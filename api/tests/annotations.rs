@@ -234,8 +234,8 @@ fn wrong_annotations_are_refused_with_what_is_accepted() {
         ),
         (
             &[("blocks", "block.city = 1")],
-            "privatekube.dev/blocks: \"block.city = 1\" is not a CEL expression: at column 12: syntax error: token \
-             recognition error at: '= '"
+            "privatekube.dev/blocks: \"block.city = 1\" is not a CEL expression: at column 12: = is no operator: \
+             write == to compare"
                 .to_owned(),
         ),
         (

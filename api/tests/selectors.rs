@@ -1,8 +1,9 @@
 //! Which blocks a selector matches, and what is said of one that can't be used.
 
-use std::thread;
+use std::{io, thread};
 
 use privatekube_api::{Dimension, Dimensions, Selector, check_selector};
+use proptest::prelude::*;
 
 fn block(pairs: &[(&str, &str)]) -> Dimensions {
     pairs
@@ -102,10 +103,15 @@ fn what_is_no_selector_is_refused_with_what_is_accepted() {
         ),
         (
             "block.city == 'nyc' &&\n  block.a = 1",
-            "\"block.city == 'nyc' &&\\n  block.a = 1\" is not a CEL expression: at line 2, column 11: syntax error: \
-             token recognition error at: '= '"
+            "\"block.city == 'nyc' &&\\n  block.a = 1\" is not a CEL expression: at line 2, column 11: = is no \
+             operator: write == to compare"
                 .to_owned(),
         ),
+        (
+            "block.city == 'nyc",
+            "\"block.city == 'nyc\" is not a CEL expression: at column 15: a string begins that isn't closed".to_owned(),
+        ),
+        ("(true", "\"(true\" is not a CEL expression: at column 1: ( isn't closed".to_owned()),
         ("1e400 == 1.0", "\"1e400 == 1.0\" is not a CEL expression: at column 1: invalid double literal".to_owned()),
     ] {
         assert_eq!(Selector::parse(text).unwrap_err().to_string(), message, "{text}");
@@ -118,49 +124,92 @@ fn what_is_no_selector_is_refused_with_what_is_accepted() {
     );
 }
 
-/// What runs deepest in the parser, of the most characters that it is given.
+/// Each shape that nests in CEL, so many levels deep.
+fn nested(levels: usize) -> Vec<String> {
+    let around = |open: &str, close: &str| format!("{}1{}", open.repeat(levels), close.repeat(levels));
+    vec![
+        around("(", ")"),
+        around("!(", ")"),
+        around("(true || true && 1 == 1 + 1 * -", ")"),
+        around("[", "]"),
+        around("{1:", "}"),
+        around("int(", ")"),
+        around("true ? (", ") : true"),
+        around("block.city[", "]"),
+        around("block.city.contains(", ")"),
+        around("", "[0]"),
+        around("", ".a"),
+        around("", ".size()"),
+        around("", " + 1"),
+        around("", " < 1"),
+        around("", " in []"),
+        around("(true && ", ")"),
+        around("(1 + ", ")"),
+        format!("{}true", "true ? true : ".repeat(levels)),
+        // No expressions, which the parser goes through all the same.
+        around("(1 + + ", ")"),
+        around("(1 ? ", ")"),
+        around("[1 1, ", "]"),
+    ]
+}
+
 #[test]
-fn deep_nesting_is_refused_and_ends_nothing() {
-    let nested = |open: &str, close: &str, times: usize| {
-        format!("{}1{} == 1", open.repeat(times), close.repeat(times))
-    };
-    for text in [
-        nested("(", ")", 10_000),
-        nested("(", ")", 990),
-        nested("[", "]", 90),
-        nested("[", "]", 990),
-        nested("{1:", "}", 400),
-        nested("int(", ")", 390),
-        nested("", "[0]", 600),
-        nested("", "+1", 900),
-        nested("", ".a", 900),
-        nested("true?true:", "", 190),
-    ] {
+fn deep_nesting_is_refused_with_the_limit() {
+    for text in nested(65).into_iter().chain(nested(1000)) {
         let error = Selector::parse(&text).unwrap_err().to_string();
-        let known = error.contains("nested too deeply") || error.contains("characters");
+        let known = error == "is nested too deeply: at most 64 levels of brackets and operators are accepted"
+            || error.contains("characters: at most 2000 are accepted");
         assert!(known, "{error}");
     }
 }
 
-/// A thread of the extender has 2 MiB of stack.
 #[test]
-fn what_is_accepted_is_evaluated_on_a_small_stack() {
-    let nested = |open: &str, close: &str, times: usize| {
-        format!("{}1{} == 1", open.repeat(times), close.repeat(times))
-    };
+fn long_conditions_are_not_deep() {
     for text in [
-        nested("(", ")", 90),
-        nested("int(", ")", 31),
-        nested("[", "]", 30),
-        nested("", "+1", 31),
-        format!("{}true", "!".repeat(1000)),
         format!("true{}", " && true".repeat(240)),
-        format!("{}true", "true ? true : ".repeat(30)),
+        format!("false{}", " || block.city == 'nyc'".repeat(85)),
+        format!("block.startTime in [{}20778]", "1, ".repeat(650)),
+        format!("{}true", "!".repeat(1000)),
+        format!("{}true{}", "(".repeat(64), ")".repeat(64)),
+        format!("size(block.city) == 3{}", " + 0".repeat(60)),
     ] {
-        let evaluation = thread::Builder::new()
-            .stack_size(2 << 20)
-            .spawn(move || Selector::parse(&text).unwrap().matches(&nyc()).unwrap());
-        evaluation.unwrap().join().unwrap();
+        assert_eq!(
+            Selector::parse(&text).unwrap().matches(&nyc()),
+            Ok(true),
+            "{text}"
+        );
+    }
+}
+
+/// Parses, evaluates and drops selectors with half the stack that a thread of the extender has.
+fn on_a_small_stack(texts: Vec<String>) -> io::Result<thread::JoinHandle<()>> {
+    thread::Builder::new().stack_size(1 << 20).spawn(move || {
+        for text in texts {
+            if let Ok(selector) = Selector::parse(&text) {
+                _ = selector.matches(&nyc());
+            }
+        }
+    })
+}
+
+#[test]
+fn what_is_accepted_fits_a_small_stack() {
+    on_a_small_stack((1..=64).rev().flat_map(nested).collect())
+        .unwrap()
+        .join()
+        .unwrap();
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn random_nesting_fits_a_small_stack(shapes in prop::collection::vec((0..21_usize, 1..8_usize), 1..16)) {
+        let inserted = |text: &str, inner: &str| text.replacen('1', inner, 1);
+        let text = shapes
+            .into_iter()
+            .fold("1".to_owned(), |inner, (shape, levels)| inserted(&nested(levels)[shape], &format!("({inner})")));
+        on_a_small_stack(vec![text]).unwrap().join().unwrap();
     }
 }
 
