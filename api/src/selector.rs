@@ -55,9 +55,12 @@ pub enum SelectorError {
         /// Those that are accepted.
         known: String,
     },
-    /// A macro within a macro, whose cost would multiply.
-    #[error("all, exists, exists_one, filter and map can't be nested in each other")]
-    NestedMacros,
+    /// A macro that goes through a list.
+    #[error(
+        "all, exists, exists_one, filter and map are not accepted: compare dimensions with constants, like \
+         block.city in [\"nyc\", \"sf\"]"
+    )]
+    Macro,
     /// Something else than true or false.
     #[error("{text:?} is {kind}, not true or false: write a condition like block.city == \"nyc\"")]
     NotACondition {
@@ -89,7 +92,7 @@ const FUNCTIONS: [&str; 7] = [
     "string",
     "double",
 ];
-const OPERATORS: [&str; 19] = [
+const OPERATORS: [&str; 18] = [
     operators::CONDITIONAL,
     operators::LOGICAL_AND,
     operators::LOGICAL_OR,
@@ -107,7 +110,6 @@ const OPERATORS: [&str; 19] = [
     operators::LESS,
     operators::NEGATE,
     operators::INDEX,
-    operators::NOT_STRICTLY_FALSE,
     operators::IN,
 ];
 /// The one variable.
@@ -118,7 +120,10 @@ static ENV: LazyLock<Arc<Env>> = LazyLock::new(|| {
     Arc::new(env)
 });
 
-/// A condition on a block's dimensions, compiled. Cheap to clone.
+/// A condition on a block's dimensions, compiled. Cheap to clone, so that it is compiled once and handed on.
+///
+/// An evaluation looks at each part of the text at most once, since nothing in the accepted language repeats: there are
+/// no macros and no regular expressions. So its cost is bounded by the length of the text and of the dimensions.
 #[derive(Clone)]
 pub struct Selector(Arc<Compiled>);
 
@@ -277,7 +282,7 @@ fn lower_case(text: &str) -> String {
 
 /// What an expression certainly is, if that is no condition.
 fn kind_if_no_condition(expression: &Expr) -> Option<&'static str> {
-    const CONDITIONS: [&str; 11] = [
+    const CONDITIONS: [&str; 10] = [
         operators::LOGICAL_AND,
         operators::LOGICAL_OR,
         operators::LOGICAL_NOT,
@@ -287,7 +292,6 @@ fn kind_if_no_condition(expression: &Expr) -> Option<&'static str> {
         operators::LESS_EQUALS,
         operators::GREATER,
         operators::LESS,
-        operators::NOT_STRICTLY_FALSE,
         operators::IN,
     ];
     const TESTS: [&str; 3] = ["contains", "endsWith", "startsWith"];
@@ -323,18 +327,16 @@ fn kind_if_no_condition(expression: &Expr) -> Option<&'static str> {
 #[derive(Default)]
 struct Walk {
     attributes: BTreeSet<String>,
-    bound: Vec<String>,
 }
 
 impl Walk {
     fn visit(&mut self, expression: &IdedExpr) -> Result<(), SelectorError> {
         match &expression.expr {
             Expr::Unspecified | Expr::Literal(_) => Ok(()),
-            Expr::Ident(name) if self.bound.contains(name) => Ok(()),
             Expr::Ident(name) if name == BLOCK => Err(SelectorError::WholeBlock),
             Expr::Ident(name) => Err(SelectorError::UnknownVariable(name.clone())),
             Expr::Select(select) => match &select.operand.expr {
-                Expr::Ident(name) if name == BLOCK && !self.bound.contains(name) => {
+                Expr::Ident(name) if name == BLOCK => {
                     if !select.test {
                         self.attributes.insert(select.field.clone());
                     }
@@ -359,21 +361,7 @@ impl Walk {
             Expr::List(list) => list.elements.iter().try_for_each(|part| self.visit(part)),
             Expr::Map(map) => map.entries.iter().try_for_each(|entry| self.entry(&entry.expr)),
             Expr::Struct(made) => Err(SelectorError::UnknownVariable(made.type_name.clone())),
-            Expr::Comprehension(over) => {
-                self.visit(&over.iter_range)?;
-                if !self.bound.is_empty() {
-                    return Err(SelectorError::NestedMacros);
-                }
-                self.bound.extend(
-                    [over.iter_var.clone(), over.accu_var.clone()]
-                        .into_iter()
-                        .chain(over.iter_var2.clone()),
-                );
-                let parts = [&over.accu_init, &over.loop_cond, &over.loop_step, &over.result];
-                parts.into_iter().try_for_each(|part| self.visit(part))?;
-                self.bound.clear();
-                Ok(())
-            }
+            Expr::Comprehension(_) => Err(SelectorError::Macro),
         }
     }
 
