@@ -2,8 +2,9 @@
 
 use kube::KubeSchema;
 use privatekube_policy::{Delta, Epsilon, Order};
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::{Decimal, FieldError};
 
@@ -58,6 +59,70 @@ pub(crate) fn parse_curve(curve: &[CurvePoint], field: &str) -> Result<Vec<(Orde
         parsed.push((order, epsilon));
     }
     Ok(parsed)
+}
+
+const EXACTLY_ONE: &str = "give exactly one of: epsilon and delta, renyi";
+
+/// An amount of budget on one block, as a user writes it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(
+    validation = Rule::new("(has(self.epsilon) || has(self.delta)) != has(self.renyi)").message(EXACTLY_ONE),
+    validation = Rule::new("has(self.epsilon) == has(self.delta)").message(
+        "epsilon and delta go together (delta may be 0)"),
+)]
+pub struct BudgetAmount {
+    /// Epsilon, above 0, an integer or a decimal in quotes with at most 12 decimals. Goes with delta. Example: "0.5".
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Decimal")]
+    pub epsilon: Option<Decimal>,
+    /// Delta, a probability between 0 and 1, an integer or a decimal in quotes with at most 18 decimals. Goes with
+    /// epsilon. Example: "1e-9".
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Decimal")]
+    pub delta: Option<Decimal>,
+    /// An epsilon for each of the dataset's Renyi orders, in place of epsilon and delta. With Renyi composition only.
+    /// Example: [{order: 4, epsilon: "4.6273"}].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Vec<CurvePoint>", length(min = 1, max = 32))]
+    pub renyi: Option<Vec<CurvePoint>>,
+}
+
+/// Which fields of a [`BudgetAmount`] are given.
+pub(crate) enum GivenAmount<'a> {
+    /// Epsilon and delta.
+    Guarantee(&'a Decimal, &'a Decimal),
+    /// A Renyi curve.
+    Curve(&'a [CurvePoint]),
+    /// Epsilon or delta, without the other.
+    HalfGuarantee,
+    /// A curve beside epsilon or delta.
+    Both,
+    /// No field.
+    Nothing,
+}
+
+impl BudgetAmount {
+    /// Which fields are given.
+    pub(crate) fn given(&self) -> GivenAmount<'_> {
+        match (&self.epsilon, &self.delta, &self.renyi) {
+            (Some(epsilon), Some(delta), None) => GivenAmount::Guarantee(epsilon, delta),
+            (None, None, Some(curve)) => GivenAmount::Curve(curve),
+            (Some(_), None, None) | (None, Some(_), None) => GivenAmount::HalfGuarantee,
+            (Some(_), _, Some(_)) | (_, Some(_), Some(_)) => GivenAmount::Both,
+            (None, None, None) => GivenAmount::Nothing,
+        }
+    }
+
+    /// The schema for a struct that flattens an amount and adds another way to give one: its own rule says which
+    /// fields exclude each other.
+    pub(crate) fn flattened_schema(generator: &mut SchemaGenerator) -> Schema {
+        let mut schema = Self::json_schema(generator);
+        let rules = schema.ensure_object().get_mut("x-kubernetes-validations");
+        if let Some(Value::Array(rules)) = rules {
+            rules.retain(|rule| rule.get("message") != Some(&Value::from(EXACTLY_ONE)));
+        }
+        schema
+    }
 }
 
 /// A part of a block's budget, at the ledger position that the status names. All decimals are exact.

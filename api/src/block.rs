@@ -8,7 +8,8 @@ use privatekube_policy::{Budget, Composition, Delta, Epsilon};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Amounts, CurvePoint, Decimal, Dimension, Dimensions, FieldError, amounts::parse_curve,
+    Amounts, BudgetAmount, Dimension, Dimensions, FieldError,
+    amounts::{GivenAmount, parse_curve},
     names::is_label_name,
 };
 
@@ -110,37 +111,11 @@ pub struct PrivateDataBlockSpec {
          'package', 'namespace', 'return', 'var', 'void', 'while']))").message(
         "the name of a dimension is at most 63 letters, digits and '_', begins with no digit, and is no word of CEL"))]
     pub dimensions: BTreeMap<String, Dimension>,
-    /// The budget that it may ever spend: epsilon and delta, or a Renyi curve. If absent: the guarantee of its dataset.
-    /// Example: {epsilon: 10, delta: "1e-7"}.
+    /// The budget that it may ever spend: epsilon and delta, or a Renyi curve, in which an order that is left out gets
+    /// nothing. If absent: the guarantee of its dataset. Example: {epsilon: 10, delta: "1e-7"}.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "BlockBudget")]
-    pub initial_budget: Option<BlockBudget>,
-}
-
-/// What a block may ever spend.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
-#[x_kube(
-    validation = Rule::new("(has(self.epsilon) || has(self.delta)) != has(self.renyi)").message(
-        "give exactly one of: epsilon and delta, renyi"),
-    validation = Rule::new("has(self.epsilon) == has(self.delta)").message(
-        "epsilon and delta go together (with Basic composition delta may be 0)"),
-)]
-pub struct BlockBudget {
-    /// Epsilon of the (epsilon, delta) guarantee, an integer or a decimal in quotes with at most 12 decimals.
-    /// With delta. Example: 10.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Decimal")]
-    pub epsilon: Option<Decimal>,
-    /// Delta of the (epsilon, delta) guarantee, a probability between 0 and 1, an integer or a decimal in quotes with
-    /// at most 18 decimals. With epsilon. Example: "1e-7".
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Decimal")]
-    pub delta: Option<Decimal>,
-    /// An epsilon for each Renyi order, in place of epsilon and delta; an order that is left out gets nothing.
-    /// With Renyi composition only. Example: [{order: 4, epsilon: "4.6273"}].
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Vec<CurvePoint>", length(min = 1, max = 32))]
-    pub renyi: Option<Vec<CurvePoint>>,
+    #[schemars(with = "BudgetAmount")]
+    pub initial_budget: Option<BudgetAmount>,
 }
 
 /// A block's books. A view of its dataset's ledger, behind it by a moment.
@@ -205,34 +180,31 @@ impl PrivateDataBlockSpec {
                 ),
             ));
         }
-        let budget = self.initial_budget.as_ref();
-        let capacity = match budget.map(|budget| (&budget.epsilon, &budget.delta, &budget.renyi)) {
-            None => match default {
-                Some((epsilon, delta)) => composition.capacity(epsilon, delta),
-                None => {
-                    return Err(FieldError::new(
-                        FIELD,
-                        format_args!(
-                            "is missing, and dataset {:?} states no guarantee: give epsilon and delta, or renyi",
-                            self.dataset
-                        ),
-                    ));
-                }
-            },
-            Some((Some(epsilon), Some(delta), None)) => composition.capacity(
+        let capacity = match (self.initial_budget.as_ref().map(BudgetAmount::given), default) {
+            (None, Some((epsilon, delta))) => composition.capacity(epsilon, delta),
+            (None, None) => {
+                return Err(FieldError::new(
+                    FIELD,
+                    format_args!(
+                        "is missing, and dataset {:?} states no guarantee: give epsilon and delta, or renyi",
+                        self.dataset
+                    ),
+                ));
+            }
+            (Some(GivenAmount::Guarantee(epsilon, delta)), _) => composition.capacity(
                 epsilon.epsilon("spec.initialBudget.epsilon")?,
                 delta.delta("spec.initialBudget.delta")?,
             ),
-            Some((None, None, Some(curve))) => {
+            (Some(GivenAmount::Curve(curve)), _) => {
                 composition.capacity_curve(&parse_curve(curve, "spec.initialBudget.renyi")?)
             }
-            Some((Some(_), None, None) | (None, Some(_), None)) => {
+            (Some(GivenAmount::HalfGuarantee), _) => {
                 return Err(FieldError::new(
                     FIELD,
                     "epsilon and delta go together (with Basic composition delta may be 0)",
                 ));
             }
-            Some(_) => {
+            (Some(GivenAmount::Both | GivenAmount::Nothing), _) => {
                 return Err(FieldError::new(
                     FIELD,
                     "give exactly one of: epsilon and delta, renyi",

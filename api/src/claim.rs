@@ -7,7 +7,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{ClaimPhase, CurvePoint, Decimal, Duration};
+use crate::{BudgetAmount, ClaimPhase, Duration};
 
 /// A demand for privacy budget on blocks of a dataset: granted on all of them or on none.
 #[derive(Clone, Debug, Default, PartialEq, Eq, CustomResource, KubeSchema, Serialize, Deserialize)]
@@ -117,8 +117,9 @@ pub struct PrivacyBudgetClaimSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "BlockCount")]
     pub blocks: Option<BlockCount>,
-    /// What is asked on each block. Exactly one of: epsilon and delta, mechanism, renyi. Never changes.
-    /// Example: {epsilon: "0.01", delta: "1e-9"}.
+    /// The budget requested on each block. Exactly one of: epsilon and delta, mechanism, renyi. With Renyi composition
+    /// epsilon and delta stand for the Gaussian mechanism that has this guarantee; name another one by mechanism.
+    /// Never changes. Example: {epsilon: "0.01", delta: "1e-9"}.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "BudgetSpec")]
     pub budget: Option<BudgetSpec>,
@@ -200,32 +201,18 @@ pub enum Which {
     validation = Rule::new(
         "[has(self.epsilon) || has(self.delta), has(self.mechanism), has(self.renyi)].filter(given, given).size() == 1")
         .message("give exactly one of: epsilon and delta, mechanism, renyi"),
-    validation = Rule::new("has(self.epsilon) == has(self.delta)").message(
-        "epsilon and delta go together (delta may be 0)"),
 )]
 pub struct BudgetSpec {
-    /// Epsilon, above 0, an integer or a decimal in quotes with at most 12 decimals. With delta. With Renyi composition
-    /// the two stand for the Gaussian mechanism that has this guarantee; another one is better named by mechanism.
-    /// Example: "0.01".
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Decimal")]
-    pub epsilon: Option<Decimal>,
-    /// Delta, a probability between 0 and 1, an integer or a decimal in quotes with at most 18 decimals. With epsilon.
-    /// Example: "1e-9".
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Decimal")]
-    pub delta: Option<Decimal>,
+    /// Epsilon and delta, or a Renyi curve.
+    #[serde(flatten)]
+    #[schemars(schema_with = "BudgetAmount::flattened_schema")]
+    pub amount: BudgetAmount,
     /// A mechanism by name, for sensitivity 1: gaussian(sigma=...), laplace(scale=...),
     /// dp-sgd(noise-multiplier=...,sample-rate=...,steps=...), a sum of these, or a multiple like 3*laplace(scale=10).
     /// Example: gaussian(sigma=647.2).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String", length(min = 1, max = 1000))]
     pub mechanism: Option<String>,
-    /// An epsilon for each of the dataset's Renyi orders. With Renyi composition only.
-    /// Example: [{order: 4, epsilon: "0.02"}, ...].
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Vec<CurvePoint>", length(min = 1, max = 32))]
-    pub renyi: Option<Vec<CurvePoint>>,
 }
 
 /// How much of a granted claim, in all so far.
@@ -249,33 +236,8 @@ pub struct Settlement {
     /// So much on each block by name, in all since the grant; other blocks stay as they are.
     /// Example: {taxi-2026-11-21: {epsilon: "0.005", delta: "1e-10"}}.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "BTreeMap<String, SettlementAmount>", extend("minProperties" = 1, "maxProperties" = 256))]
-    pub per_block: Option<BTreeMap<String, SettlementAmount>>,
-}
-
-/// How much of a granted claim on one block, in all so far.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
-#[x_kube(
-    validation = Rule::new("(has(self.epsilon) || has(self.delta)) != has(self.renyi)").message(
-        "give exactly one of: epsilon and delta, renyi"),
-    validation = Rule::new("has(self.epsilon) == has(self.delta)").message(
-        "epsilon and delta go together (delta may be 0)"),
-)]
-pub struct SettlementAmount {
-    /// Epsilon, an integer or a decimal in quotes with at most 12 decimals. With delta. Example: "0.005".
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Decimal")]
-    pub epsilon: Option<Decimal>,
-    /// Delta, a probability between 0 and 1, an integer or a decimal in quotes with at most 18 decimals. With epsilon.
-    /// Example: "1e-10".
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Decimal")]
-    pub delta: Option<Decimal>,
-    /// An epsilon for each of the dataset's Renyi orders. With Renyi composition only.
-    /// Example: [{order: 4, epsilon: "0.01"}, ...].
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Vec<CurvePoint>", length(min = 1, max = 32))]
-    pub renyi: Option<Vec<CurvePoint>>,
+    #[schemars(with = "BTreeMap<String, BudgetAmount>", extend("minProperties" = 1, "maxProperties" = 256))]
+    pub per_block: Option<BTreeMap<String, BudgetAmount>>,
 }
 
 /// The types of a claim's conditions. `kubectl wait --for=condition=Granted` names one.

@@ -40,11 +40,11 @@ mod subject;
 mod timestamps;
 mod weights;
 
-pub use amounts::{Amounts, CurvePoint, Guarantee, RenyiAmount};
-pub use block::{BlockBudget, PrivateDataBlock, PrivateDataBlockSpec, PrivateDataBlockStatus};
+pub use amounts::{Amounts, BudgetAmount, CurvePoint, Guarantee, RenyiAmount};
+pub use block::{PrivateDataBlock, PrivateDataBlockSpec, PrivateDataBlockStatus};
 pub use claim::{
     BlockCount, BudgetSpec, ClaimBlock, PrivacyBudgetClaim, PrivacyBudgetClaimSpec, PrivacyBudgetClaimStatus,
-    Settlement, SettlementAmount, Which, conditions,
+    Settlement, Which, conditions,
 };
 pub use claim_phase::ClaimPhase;
 pub use claim_reason::ClaimReason;

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use crate::{
     ANNOTATION_BLOCKS, ANNOTATION_CLAIM, ANNOTATION_DATASET, ANNOTATION_DELTA, ANNOTATION_EPSILON,
     ANNOTATION_GRANT, ANNOTATION_MAX_BLOCKS, ANNOTATION_MECHANISM, ANNOTATION_MIN_BLOCKS, ANNOTATION_PREFIX,
-    ANNOTATION_PRIORITY, ANNOTATION_TIMEOUT, BlockCount, BudgetRequest, BudgetSpec, ClaimRequest, DatasetKey,
-    Decimal, DemandRequest, Duration, FieldError, FieldErrors, NameError, PrivacyBudgetClaimSpec, Selector,
+    ANNOTATION_PRIORITY, ANNOTATION_TIMEOUT, BlockCount, BudgetAmount, BudgetRequest, BudgetSpec,
+    ClaimRequest, DatasetKey, Decimal, DemandRequest, Duration, FieldError, FieldErrors, NameError,
+    PrivacyBudgetClaimSpec, Selector,
     decimal::{check_length, parse_span},
     names::is_object_name,
     request::{check_bounds, check_priority, keep},
@@ -111,9 +112,12 @@ pub fn claim_spec(annotations: &BTreeMap<String, String>) -> Option<PrivacyBudge
         }),
         budget: Some(match budget {
             BudgetRequest::Guarantee { epsilon, delta } => BudgetSpec {
-                epsilon: Some(Decimal::as_written(annotations.get(ANNOTATION_EPSILON)?, epsilon)),
-                delta: Some(Decimal::as_written(annotations.get(ANNOTATION_DELTA)?, delta)),
-                ..BudgetSpec::default()
+                amount: BudgetAmount {
+                    epsilon: Some(Decimal::as_written(annotations.get(ANNOTATION_EPSILON)?, epsilon)),
+                    delta: Some(Decimal::as_written(annotations.get(ANNOTATION_DELTA)?, delta)),
+                    renyi: None,
+                },
+                mechanism: None,
             },
             BudgetRequest::Curve(_) | BudgetRequest::Mechanism(..) => BudgetSpec {
                 mechanism: get(ANNOTATION_MECHANISM),

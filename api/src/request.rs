@@ -8,8 +8,10 @@ use privatekube_policy::{
 use thiserror::Error;
 
 use crate::{
-    BlockCount, BudgetSpec, CurvePoint, DatasetKey, Decimal, FieldError, FieldErrors, PrivacyBudgetClaim,
-    Selector, Settlement, SettlementAmount, Which, amounts::parse_curve, names::is_object_name,
+    BlockCount, BudgetAmount, BudgetSpec, CurvePoint, DatasetKey, Decimal, FieldError, FieldErrors,
+    PrivacyBudgetClaim, Selector, Settlement, Which,
+    amounts::{GivenAmount, parse_curve},
+    names::is_object_name,
 };
 
 /// A budget as a user asks for it, before it is known which coordinates its dataset has.
@@ -282,28 +284,34 @@ pub(crate) fn check_bounds(
 }
 
 fn budget_request(field: &str, budget: &BudgetSpec) -> Result<BudgetRequest, FieldErrors> {
-    match (&budget.epsilon, &budget.delta, &budget.mechanism, &budget.renyi) {
-        (Some(epsilon), Some(delta), None, None) => guarantee_at(field, epsilon, delta),
-        (None, None, Some(mechanism), None) => Ok(BudgetRequest::mechanism(
+    const EXACTLY_ONE: &str = "give exactly one of: epsilon and delta, mechanism, renyi";
+    match (&budget.mechanism, budget.amount.given()) {
+        (Some(mechanism), GivenAmount::Nothing) => Ok(BudgetRequest::mechanism(
             &format!("{field}.mechanism"),
             mechanism,
         )?),
-        (None, None, None, Some(curve)) => Ok(BudgetRequest::curve(&format!("{field}.renyi"), curve)?),
-        (Some(_), None, None, None) | (None, Some(_), None, None) => {
-            Err(FieldError::new(field, "epsilon and delta go together (delta may be 0)").into())
-        }
-        _ => Err(FieldError::new(field, "give exactly one of: epsilon and delta, mechanism, renyi").into()),
+        (Some(_), _) => Err(FieldError::new(field, EXACTLY_ONE).into()),
+        (None, given) => amount_request(field, &given, EXACTLY_ONE),
     }
 }
 
-fn settlement_amount(field: &str, amount: &SettlementAmount) -> Result<BudgetRequest, FieldErrors> {
-    match (&amount.epsilon, &amount.delta, &amount.renyi) {
-        (Some(epsilon), Some(delta), None) => guarantee_at(field, epsilon, delta),
-        (None, None, Some(curve)) => Ok(BudgetRequest::curve(&format!("{field}.renyi"), curve)?),
-        (Some(_), None, None) | (None, Some(_), None) => {
+fn settlement_amount(field: &str, amount: &BudgetAmount) -> Result<BudgetRequest, FieldErrors> {
+    let exactly_one = "give exactly one of: epsilon and delta, renyi";
+    amount_request(field, &amount.given(), exactly_one)
+}
+
+fn amount_request(
+    field: &str,
+    given: &GivenAmount<'_>,
+    exactly_one: &str,
+) -> Result<BudgetRequest, FieldErrors> {
+    match given {
+        GivenAmount::Guarantee(epsilon, delta) => guarantee_at(field, epsilon, delta),
+        GivenAmount::Curve(curve) => Ok(BudgetRequest::curve(&format!("{field}.renyi"), curve)?),
+        GivenAmount::HalfGuarantee => {
             Err(FieldError::new(field, "epsilon and delta go together (delta may be 0)").into())
         }
-        _ => Err(FieldError::new(field, "give exactly one of: epsilon and delta, renyi").into()),
+        GivenAmount::Both | GivenAmount::Nothing => Err(FieldError::new(field, exactly_one).into()),
     }
 }
 
