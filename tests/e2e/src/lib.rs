@@ -1,18 +1,25 @@
-//! What end-to-end tests share: a cluster with PrivateKube in it, objects to put there, conditions to wait for, and
-//! the ledger read and verified as an auditor would.
+//! What the end-to-end tests share. [`TestEnvironment`] is a cluster with PrivateKube installed, [`dataset`], [`block`],
+//! [`claim`] and [`pod`] build objects for it, [`WatchedCluster`] follows all of its objects, and [`VerifiedLedger`] is
+//! a dataset's ledger, read and verified as an auditor would.
 //!
-//! Nothing here waits for time to pass: every wait is for a condition, and says what it last saw when it gives up.
+//! Nothing here waits for time to pass: every wait is for a condition, and its error says what was last observed.
 #![forbid(unsafe_code)]
 
-mod attempts;
-mod limit;
+mod conditions;
+mod environment;
+mod extender;
 mod objects;
-mod scene;
-mod world;
+mod polling;
+mod refusals;
+mod verified_ledger;
+mod watchdog;
+mod watched_cluster;
 
-pub use attempts::{Refusal, eventually, refused};
+pub use environment::{TestEnvironment, create_as, create_with_retries, manifests, pod_claim_name};
 pub use objects::{
     BlockBuilder, ClaimBuilder, DatasetBuilder, ObjectBuilder, PodBuilder, block, claim, dataset, pod,
 };
-pub use scene::{Followed, Placed, Scene, Seen, revision};
-pub use world::{Books, World, create_as, inline_claim, insist, manifests};
+pub use polling::{Observed, eventually};
+pub use refusals::{Refusal, refused};
+pub use verified_ledger::VerifiedLedger;
+pub use watched_cluster::{Placement, WatchedCluster, WatchedObjects, revision};

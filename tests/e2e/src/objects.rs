@@ -1,4 +1,4 @@
-//! Objects with sensible defaults, changed in a few words.
+//! Builders of datasets, blocks, claims and pods, with defaults for all that a test doesn't care about.
 
 use std::marker::PhantomData;
 
@@ -7,7 +7,7 @@ use kube::Resource;
 use privatekube_api::{PrivacyBudgetClaim, PrivateDataBlock, PrivateDataset};
 use serde_json::{Map, Value, json};
 
-/// An object in the making.
+/// Builds an object of kind `K` as JSON; see [`Self::within`].
 #[derive(Clone, Debug)]
 pub struct ObjectBuilder<K> {
     name: String,
@@ -39,7 +39,7 @@ pub fn block(dataset: &str, name: &str) -> BlockBuilder {
     ObjectBuilder::new(name, json!({"dataset": dataset, "initialBudget": budget}))
 }
 
-/// A claim on a dataset that asks nothing yet.
+/// A claim on a dataset, without a budget yet.
 #[must_use]
 pub fn claim(dataset: &str, name: &str) -> ClaimBuilder {
     ObjectBuilder::new(name, json!({"dataset": dataset}))
@@ -62,7 +62,7 @@ impl<K> ObjectBuilder<K> {
         }
     }
 
-    /// Any field of the spec.
+    /// Sets a field of the spec.
     #[must_use]
     pub fn with(mut self, field: &str, value: Value) -> Self {
         self.spec[field] = value;
@@ -71,7 +71,7 @@ impl<K> ObjectBuilder<K> {
 }
 
 impl<K: Resource<DynamicType = ()>> ObjectBuilder<K> {
-    /// The object.
+    /// The object, in a namespace.
     #[must_use]
     pub fn within(&self, namespace: &str) -> Value {
         let mut object = json!({
@@ -88,14 +88,14 @@ impl<K: Resource<DynamicType = ()>> ObjectBuilder<K> {
 }
 
 impl DatasetBuilder {
-    /// Unlocked by so many arrivals.
+    /// Unlocks a block's whole budget by this many arrivals, in equal parts.
     #[must_use]
     pub fn arrivals(mut self, arrivals: u32) -> Self {
         self.spec["unlocking"] = json!({"arrivals": arrivals});
         self
     }
 
-    /// Renyi composition at these orders.
+    /// Uses Renyi composition at these orders.
     #[must_use]
     pub fn renyi(mut self, orders: &[&str]) -> Self {
         self.spec["composition"] = json!("Renyi");
@@ -105,21 +105,21 @@ impl DatasetBuilder {
 }
 
 impl BlockBuilder {
-    /// With this budget.
+    /// Sets the initial budget.
     #[must_use]
     pub fn budget(mut self, epsilon: &str, delta: &str) -> Self {
         self.spec["initialBudget"] = json!({"epsilon": epsilon, "delta": delta});
         self
     }
 
-    /// With this curve.
+    /// Sets the initial budget to a Renyi curve of (order, epsilon).
     #[must_use]
     pub fn curve(mut self, curve: &[(&str, &str)]) -> Self {
         self.spec["initialBudget"] = json!({"renyi": points(curve)});
         self
     }
 
-    /// With this dimension.
+    /// Adds a dimension.
     #[must_use]
     pub fn dimension(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.spec["dimensions"][name] = value.into();
@@ -135,21 +135,21 @@ fn points(curve: &[(&str, &str)]) -> Value {
 }
 
 impl ClaimBuilder {
-    /// This on each block that matches.
+    /// Requests this budget on each block that matches.
     #[must_use]
     pub fn epsilon(mut self, epsilon: &str, delta: &str) -> Self {
         self.spec["budget"] = json!({"epsilon": epsilon, "delta": delta});
         self
     }
 
-    /// This on that block.
+    /// Requests this budget on the named block.
     #[must_use]
     pub fn on(mut self, block: &str, epsilon: &str, delta: &str) -> Self {
         self.spec["perBlock"][block] = json!({"epsilon": epsilon, "delta": delta});
         self
     }
 
-    /// This curve on that block.
+    /// Requests this Renyi curve of (order, epsilon) on the named block.
     #[must_use]
     pub fn curve_on(mut self, block: &str, curve: &[(&str, &str)]) -> Self {
         self.spec["perBlock"][block] = json!({"renyi": points(curve)});
@@ -158,7 +158,7 @@ impl ClaimBuilder {
 }
 
 impl PodBuilder {
-    /// With the annotation `privatekube.dev/NAME`, or with one of another domain if the name has one.
+    /// Adds the annotation `privatekube.dev/NAME`, or `NAME` itself if it has a domain.
     #[must_use]
     pub fn annotation(mut self, name: &str, value: &str) -> Self {
         let name = if name.contains('/') {
@@ -170,15 +170,15 @@ impl PodBuilder {
         self
     }
 
-    /// Asks this of each block of a dataset.
+    /// Requests this budget on each block of a dataset, by annotations.
     #[must_use]
-    pub fn asks(self, dataset: &str, epsilon: &str, delta: &str) -> Self {
+    pub fn requests(self, dataset: &str, epsilon: &str, delta: &str) -> Self {
         self.annotation("dataset", dataset)
             .annotation("epsilon", epsilon)
             .annotation("delta", delta)
     }
 
-    /// Metadata and spec, for a template.
+    /// The annotations and the spec, as a pod template.
     #[must_use]
     pub fn template(&self) -> Value {
         json!({"metadata": {"annotations": self.annotations}, "spec": self.spec})

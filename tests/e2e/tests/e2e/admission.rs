@@ -6,14 +6,14 @@ mod objects;
 mod templates;
 
 use anyhow::Result;
-use privatekube_e2e::{World, block, dataset};
+use privatekube_e2e::{TestEnvironment, block, dataset};
 
 const DELTA: &str = "1e-9";
 
 /// A namespace with two datasets, `basic` and `renyi`, each with a block of the same dimensions, and one without
 /// blocks.
-async fn prepared(world: &World, namespace: &str) -> Result<()> {
-    world.namespace(namespace).await?;
+async fn prepare(env: &TestEnvironment, namespace: &str) -> Result<()> {
+    env.namespace(namespace).await?;
     let day = |dataset: &str| {
         let block = block(dataset, &format!("{dataset}-day")).budget("10", "1e-6");
         block
@@ -21,12 +21,11 @@ async fn prepared(world: &World, namespace: &str) -> Result<()> {
             .dimension("city", "nyc")
             .within(namespace)
     };
-    world
-        .create_all([
-            dataset("basic").within(namespace),
-            dataset("renyi").renyi(&["2", "4", "8"]).within(namespace),
-            day("basic"),
-            day("renyi"),
-        ])
-        .await
+    env.create_all([
+        dataset("basic").within(namespace),
+        dataset("renyi").renyi(&["2", "4", "8"]).within(namespace),
+        day("basic"),
+        day("renyi"),
+    ])
+    .await
 }

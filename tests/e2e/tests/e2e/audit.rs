@@ -14,13 +14,13 @@ use privatekube_api::{
     ANNOTATION_GRANT, Amounts, ClaimPhase, GATE, Grant, GrantedBudget, PrivacyLedgerEntry, PrivateDataBlock,
     entry_name,
 };
-use privatekube_e2e::{Books, Scene, Seen, World, inline_claim, revision};
+use privatekube_e2e::{Observed, TestEnvironment, VerifiedLedger, WatchedCluster, pod_claim_name, revision};
 use privatekube_ledger::Entry;
 use privatekube_policy::{
     Arrival, BlockId, ClaimId, Composition, DatasetRules, Delta, Epsilon, Event, Phase, Record, Unlocking,
 };
 
-use crate::crowd::{DATA, TAXI, TEAMS, WEB, source};
+use crate::workload::{DATA, TAXI, TEAMS, WEB, source};
 
 /// What an audit saw.
 #[derive(Debug, Default)]
@@ -220,10 +220,10 @@ impl Account {
     }
 
     /// No block over its budget, and the books that the engine keeps are these sums.
-    fn check(&self, books: &Books) -> Result<()> {
+    fn check(&self, ledger: &VerifiedLedger) -> Result<()> {
         for (name, block) in &self.blocks {
-            let spent = |at: usize| block.allocated[at] + block.consumed[at];
-            let within = |at: usize| block.capacity[at] > 0 && spent(at) <= block.capacity[at];
+            let consumed_at = |at: usize| block.allocated[at] + block.consumed[at];
+            let within = |at: usize| block.capacity[at] > 0 && consumed_at(at) <= block.capacity[at];
             let mut coordinates = 0..block.capacity.len();
             let sound = match self.rules.composition {
                 Composition::Basic => coordinates.all(within),
@@ -235,7 +235,7 @@ impl Account {
                 block.allocated,
                 block.consumed
             );
-            let kept = books
+            let kept = ledger
                 .block(name.as_str())
                 .with_context(|| format!("no books of block {name}"))?;
             ensure!(
@@ -255,7 +255,7 @@ impl Account {
                 "the books of block {name} are {kept:?}, the sums over claims are others"
             );
         }
-        let phases: BTreeMap<ClaimId, Phase> = books.phases().into_iter().collect();
+        let phases: BTreeMap<ClaimId, Phase> = ledger.phases().into_iter().collect();
         ensure!(phases.len() == self.claims.len());
         ensure!(
             self.claims
@@ -267,7 +267,7 @@ impl Account {
     }
 
     /// What a block's status does not show yet.
-    fn shown(&self, name: &BlockId, object: &PrivateDataBlock) -> Seen<()> {
+    fn shown(&self, name: &BlockId, object: &PrivateDataBlock) -> Observed<()> {
         let block = &self.blocks[name];
         let status = object.status.clone().unwrap_or_default();
         let parts = [
@@ -357,15 +357,20 @@ fn phase(pod: &Pod) -> &str {
 }
 
 /// The pods that ask.
-pub(crate) fn asking(scene: &Scene) -> Vec<std::sync::Arc<Pod>> {
+pub(crate) fn requesting_pods(watched: &WatchedCluster) -> Vec<std::sync::Arc<Pod>> {
     let of_team = |pod: &Pod| TEAMS.contains(&pod.namespace().unwrap_or_default().as_str());
-    scene.pods.all().into_iter().filter(|pod| of_team(pod)).collect()
+    watched
+        .pods
+        .all()
+        .into_iter()
+        .filter(|pod| of_team(pod))
+        .collect()
 }
 
 /// Whether a pod runs, or its claim says why it doesn't.
-fn is_decided(scene: &Scene, pod: &Pod) -> Seen<()> {
-    let (namespace, name) = (pod.namespace().unwrap_or_default(), inline_claim(pod));
-    let claim = scene.claims.get(&namespace, &name);
+fn is_decided(watched: &WatchedCluster, pod: &Pod) -> Observed<()> {
+    let (namespace, name) = (pod.namespace().unwrap_or_default(), pod_claim_name(pod));
+    let claim = watched.claims.get(&namespace, &name);
     let said = claim.as_ref().and_then(|claim| claim.status.as_ref()?.phase);
     match said {
         Some(ClaimPhase::Waiting | ClaimPhase::Denied) => Ok(()),
@@ -380,37 +385,41 @@ fn is_decided(scene: &Scene, pod: &Pod) -> Seen<()> {
 
 /// Waits until `count` pods are decided, nothing is pending, and what is shown is what the ledgers say; audits all that
 /// then.
-pub(crate) async fn settled(world: &World, scene: &Scene, count: usize) -> Result<Summary> {
-    let accounts = scene
+pub(crate) async fn settled(
+    env: &TestEnvironment,
+    watched: &WatchedCluster,
+    count: usize,
+) -> Result<Summary> {
+    let accounts = watched
         .until("everything is settled", async || {
-            let pods = asking(scene);
+            let pods = requesting_pods(watched);
             if pods.len() != count {
                 return Ok(Err(format!("{} of {count} pods are there", pods.len())));
             }
-            if let Some(undecided) = pods.iter().find_map(|pod| is_decided(scene, pod).err()) {
+            if let Some(undecided) = pods.iter().find_map(|pod| is_decided(watched, pod).err()) {
                 return Ok(Err(undecided));
             }
             let mut accounts = Vec::new();
             for dataset in [TAXI, WEB] {
-                let books = world.books(DATA, dataset).await?;
+                let ledger = env.ledger(DATA, dataset).await?;
                 let account =
-                    Account::of(dataset, &books.entries).with_context(|| format!("ledger of {dataset}"))?;
+                    Account::of(dataset, &ledger.entries).with_context(|| format!("ledger of {dataset}"))?;
                 account
-                    .check(&books)
+                    .check(&ledger)
                     .with_context(|| format!("ledger of {dataset}"))?;
                 accounts.push(account);
             }
-            Ok(shown(scene, &pods, &accounts).map(|()| accounts))
+            Ok(shown(watched, &pods, &accounts).map(|()| accounts))
         })
         .await
         .with_context(|| {
             format!(
                 "the extender:\n{}",
-                world.cluster.tail(privatekube_cluster::Part::Extender)
+                env.cluster.tail(privatekube_cluster::Part::Extender)
             )
         })?;
     // What is written never changes, so its revision is that of its writing.
-    let entries = world
+    let entries = env
         .api::<PrivacyLedgerEntry>(DATA)
         .list(&ListParams::default())
         .await?;
@@ -419,8 +428,8 @@ pub(crate) async fn settled(world: &World, scene: &Scene, count: usize) -> Resul
         .map(|entry| Ok((entry.name_any(), revision(&entry)?)));
     let written = written.collect::<Result<BTreeMap<_, _>>>()?;
     let mut claims = BTreeSet::new();
-    for pod in asking(scene) {
-        let audited = audit_pod(scene, &pod, &accounts, &written);
+    for pod in requesting_pods(watched) {
+        let audited = audit_pod(watched, &pod, &accounts, &written);
         claims
             .insert(audited.with_context(|| {
                 format!("pod {}/{}", pod.namespace().unwrap_or_default(), pod.name_any())
@@ -450,13 +459,13 @@ pub(crate) async fn settled(world: &World, scene: &Scene, count: usize) -> Resul
 }
 
 /// What the cluster does not show yet of what the ledgers say.
-fn shown(scene: &Scene, pods: &[std::sync::Arc<Pod>], accounts: &[Account]) -> Seen<()> {
+fn shown(watched: &WatchedCluster, pods: &[std::sync::Arc<Pod>], accounts: &[Account]) -> Observed<()> {
     for pod in pods {
         let id = claim_id(pod);
         let claim = accounts.iter().find_map(|account| account.claims.get(&id));
         let claim = claim.ok_or_else(|| format!("{id} is in no ledger"))?;
-        let name = inline_claim(pod);
-        let object = scene.claims.get(&pod.namespace().unwrap_or_default(), &name);
+        let name = pod_claim_name(pod);
+        let object = watched.claims.get(&pod.namespace().unwrap_or_default(), &name);
         let status = object
             .and_then(|object| object.status.clone())
             .unwrap_or_default();
@@ -477,7 +486,7 @@ fn shown(scene: &Scene, pods: &[std::sync::Arc<Pod>], accounts: &[Account]) -> S
     }
     for account in accounts {
         for name in account.blocks.keys() {
-            let object = scene
+            let object = watched
                 .blocks
                 .get(DATA, name.as_str())
                 .ok_or_else(|| format!("no block {name}"))?;
@@ -489,7 +498,7 @@ fn shown(scene: &Scene, pods: &[std::sync::Arc<Pod>], accounts: &[Account]) -> S
 
 /// A pod runs if and only if it was granted, was given its node after its budget was spent, and says what was granted.
 fn audit_pod(
-    scene: &Scene,
+    watched: &WatchedCluster,
     pod: &Pod,
     accounts: &[Account],
     written: &BTreeMap<String, u64>,
@@ -516,7 +525,7 @@ fn audit_pod(
             phase(pod)
         );
         ensure!(
-            scene.placed(pod).is_none() && grant.is_none(),
+            watched.placement(pod).is_none() && grant.is_none(),
             "{:?}, and the pod has a node",
             claim.phase
         );
@@ -527,20 +536,20 @@ fn audit_pod(
         "granted, and the pod is {}",
         phase(pod)
     );
-    let spent = *written
+    let consumed_at = *written
         .get(&entry_name(account.dataset, sequence))
         .context("no entry")?;
-    let placed = scene.placed(pod).context("no node was seen")?.revision;
+    let placed = watched.placement(pod).context("no node was seen")?.revision;
     ensure!(
-        spent < placed,
-        "spent at revision {spent}, but it had a node at {placed}"
+        consumed_at < placed,
+        "spent at revision {consumed_at}, but it had a node at {placed}"
     );
 
     let grant: Grant = serde_json::from_str(grant.context("no grant")?)?;
     let [granted] = &grant.claims[..] else {
         bail!("{grant:?}")
     };
-    let name = format!("{}/{}", pod.namespace().unwrap_or_default(), inline_claim(pod));
+    let name = format!("{}/{}", pod.namespace().unwrap_or_default(), pod_claim_name(pod));
     ensure!(
         granted.claim == name && granted.dataset == format!("{DATA}/{}", account.dataset),
         "{granted:?}"
@@ -550,7 +559,7 @@ fn audit_pod(
         (block.to_string(), Some(source(block.as_str())), units)
     });
     let asked: Vec<(String, Option<String>, Vec<i128>)> = asked.collect();
-    let told = granted.blocks.iter().map(|block| {
+    let annotated = granted.blocks.iter().map(|block| {
         let units = match &block.budget {
             GrantedBudget::Guarantee { epsilon, delta } => vec![units(epsilon), delta_units(delta)],
             GrantedBudget::Curve { renyi } => renyi.iter().map(|point| units(&point.epsilon)).collect(),
@@ -558,7 +567,10 @@ fn audit_pod(
         };
         (block.name.clone(), block.data_source.clone(), units)
     });
-    let told: Vec<_> = told.collect();
-    ensure!(told == asked, "{told:?} was told, {asked:?} was granted");
+    let annotated: Vec<_> = annotated.collect();
+    ensure!(
+        annotated == asked,
+        "{annotated:?} was told, {asked:?} was granted"
+    );
     Ok(id)
 }

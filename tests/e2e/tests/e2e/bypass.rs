@@ -14,39 +14,35 @@ use kube::{
 };
 use privatekube_api::ClaimPhase;
 use privatekube_cluster::User;
-use privatekube_e2e::{World, block, claim, dataset};
+use privatekube_e2e::{TestEnvironment, block, claim, dataset};
 use serde_json::{Value, json};
 
 const DELTA: &str = "1e-9";
 const RESOURCE: &str = "privatekube.dev/privacy-budget";
 
 /// A namespace with a dataset whose one block has a budget of 10, all of it available.
-async fn prepared(world: &World, namespace: &str) -> Result<()> {
-    world.namespace(namespace).await?;
-    world
-        .create_all([
-            dataset("taxi").within(namespace),
-            block("taxi", "b1").within(namespace),
-        ])
-        .await
+async fn prepare(env: &TestEnvironment, namespace: &str) -> Result<()> {
+    env.namespace(namespace).await?;
+    env.create_all([
+        dataset("taxi").within(namespace),
+        block("taxi", "b1").within(namespace),
+    ])
+    .await
 }
 
 /// A claim that has 9 of the block's 10, so that a pod that asks for more than 1 waits.
-async fn mostly_taken(world: &World, namespace: &str) -> Result<()> {
-    world
-        .create(claim("taxi", "holder").epsilon("9", DELTA).within(namespace))
+async fn allocate_nine(env: &TestEnvironment, namespace: &str) -> Result<()> {
+    env.create(claim("taxi", "holder").epsilon("9", DELTA).within(namespace))
         .await?;
-    world
-        .claim_phase(namespace, "holder", ClaimPhase::Granted)
-        .await?;
+    env.claim_phase(namespace, "holder", ClaimPhase::Granted).await?;
     Ok(())
 }
 
 /// Both kinds of people: a user of the namespace, and one who may do anything.
-async fn people(world: &World) -> Result<[(User, Client); 2]> {
+async fn users(env: &TestEnvironment) -> Result<[(User, Client); 2]> {
     Ok([
-        (User::Tenant, world.client_as(User::Tenant).await?),
-        (User::Admin, world.client.clone()),
+        (User::Tenant, env.client_as(User::Tenant).await?),
+        (User::Admin, env.client.clone()),
     ])
 }
 

@@ -1,17 +1,17 @@
 //! What is installed: applied again it changes nothing, it says what it is, it may do what it needs and no more, and
 //! it listens to whom it should.
 
-mod again;
+mod kubectl_output;
 mod ports;
+mod reapply;
 mod rights;
 mod schedulers;
-mod shown;
 
 use std::path::PathBuf;
 
 use anyhow::Result;
 use privatekube_api::ClaimPhase;
-use privatekube_e2e::{World, block, claim, dataset, manifests};
+use privatekube_e2e::{TestEnvironment, block, claim, dataset, manifests};
 use serde_json::json;
 
 const DELTA: &str = "1e-9";
@@ -23,15 +23,14 @@ fn folder(path: &str) -> PathBuf {
 }
 
 /// A namespace with a dataset, a block and a granted claim, so that there is something to see.
-async fn prepared(world: &World) -> Result<()> {
-    world.namespace("team").await?;
+async fn prepare(env: &TestEnvironment) -> Result<()> {
+    env.namespace("team").await?;
     let data = block("taxi", "b1")
         .with("dataSource", json!("s3://lake/taxi"))
         .within("team");
-    world.create_all([dataset("taxi").within("team"), data]).await?;
-    world
-        .create(claim("taxi", "count").epsilon("2.5", DELTA).within("team"))
+    env.create_all([dataset("taxi").within("team"), data]).await?;
+    env.create(claim("taxi", "count").epsilon("2.5", DELTA).within("team"))
         .await?;
-    world.claim_phase("team", "count", ClaimPhase::Granted).await?;
-    world.block_shows("team", "b1", ("7.5", "2.5", "0")).await
+    env.claim_phase("team", "count", ClaimPhase::Granted).await?;
+    env.block_shows("team", "b1", ("7.5", "2.5", "0")).await
 }

@@ -8,30 +8,28 @@ use kube::{
     runtime::wait::{await_condition, conditions::is_deleted},
 };
 use privatekube_api::{ClaimPhase, PrivacyBudgetClaim};
-use privatekube_e2e::{World, block, claim, dataset, pod};
+use privatekube_e2e::{TestEnvironment, block, claim, dataset, pod};
 use privatekube_policy::Phase;
 
-async fn prepared(world: &World, namespace: &str) -> Result<()> {
-    world.namespace(namespace).await?;
-    world
-        .create_all([
-            dataset("taxi").within(namespace),
-            block("taxi", "b").within(namespace),
-        ])
-        .await
+async fn prepare(env: &TestEnvironment, namespace: &str) -> Result<()> {
+    env.namespace(namespace).await?;
+    env.create_all([
+        dataset("taxi").within(namespace),
+        block("taxi", "b").within(namespace),
+    ])
+    .await
 }
 
-async fn runs(world: &World, namespace: &str, name: &str) -> Result<()> {
-    world
-        .create(pod(name).asks("taxi", "1", "1e-9").within(namespace))
+async fn run_pod(env: &TestEnvironment, namespace: &str, name: &str) -> Result<()> {
+    env.create(pod(name).requests("taxi", "1", "1e-9").within(namespace))
         .await?;
-    world.pod_phase(namespace, name, "Running").await?;
+    env.pod_phase(namespace, name, "Running").await?;
     Ok(())
 }
 
 /// Deletes the namespace `goes`, and waits until it is gone.
-async fn goes(world: &World) -> Result<()> {
-    let namespaces: Api<Namespace> = Api::all(world.client.clone());
+async fn delete_namespace(env: &TestEnvironment) -> Result<()> {
+    let namespaces: Api<Namespace> = Api::all(env.client.clone());
     let uid = namespaces.get("goes").await?.metadata.uid.unwrap_or_default();
     namespaces.delete("goes", &DeleteParams::default()).await?;
     await_condition(namespaces, "goes", is_deleted(&uid)).await?;
@@ -39,76 +37,71 @@ async fn goes(world: &World) -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_namespace_that_goes_takes_its_ledger_along_and_nothing_else() -> Result<()> {
-    let mut world = World::start().await?;
+async fn deleting_a_namespace_deletes_its_ledgers_and_no_others() -> Result<()> {
+    let mut env = TestEnvironment::start().await?;
     for namespace in ["goes", "stays"] {
-        prepared(&world, namespace).await?;
-        runs(&world, namespace, "first").await?;
+        prepare(&env, namespace).await?;
+        run_pod(&env, namespace, "first").await?;
     }
     // Waits there, too.
-    world
-        .create(pod("greedy").asks("taxi", "9.5", "1e-9").within("goes"))
+    env.create(pod("greedy").requests("taxi", "9.5", "1e-9").within("goes"))
         .await?;
 
-    goes(&world).await?;
+    delete_namespace(&env).await?;
 
-    runs(&world, "stays", "second").await?;
-    let books = world.books("stays", "taxi").await?;
+    run_pod(&env, "stays", "second").await?;
+    let ledger = env.ledger("stays", "taxi").await?;
     ensure!(
-        books.phase("second") == Some(Phase::Consumed),
+        ledger.phase("second") == Some(Phase::Consumed),
         "{:?}",
-        books.phases()
+        ledger.phases()
     );
 
     // Made again, it begins anew; also for an extender that starts now.
-    prepared(&world, "goes").await?;
-    runs(&world, "goes", "again").await?;
-    let books = world.books("goes", "taxi").await?;
-    ensure!(books.phases().len() == 1, "{:?}", books.phases());
-    ensure!(books.entries.first().is_some_and(|entry| entry.sequence == 1));
-    world.stop_extender().await?;
-    world.start_extender().await?;
-    runs(&world, "goes", "later").await?;
-    world.block_shows("goes", "b", ("8", "0", "2")).await
+    prepare(&env, "goes").await?;
+    run_pod(&env, "goes", "again").await?;
+    let ledger = env.ledger("goes", "taxi").await?;
+    ensure!(ledger.phases().len() == 1, "{:?}", ledger.phases());
+    ensure!(ledger.entries.first().is_some_and(|entry| entry.sequence == 1));
+    env.stop_extender().await?;
+    env.start_extender().await?;
+    run_pod(&env, "goes", "later").await?;
+    env.block_shows("goes", "b", ("8", "0", "2")).await
 }
 
 #[tokio::test]
-async fn who_asked_from_another_namespace_asks_again_when_the_datasets_namespace_is_gone() -> Result<()> {
-    let world = World::start().await?;
-    prepared(&world, "goes").await?;
-    world.namespace("stays").await?;
+async fn claims_of_other_namespaces_wait_again_when_the_datasets_namespace_is_deleted() -> Result<()> {
+    let env = TestEnvironment::start().await?;
+    prepare(&env, "goes").await?;
+    env.namespace("stays").await?;
     let demand = claim("goes/taxi", "demand").epsilon("9.5", "1e-9");
-    world.create(demand.within("stays")).await?;
-    world.claim_phase("stays", "demand", ClaimPhase::Granted).await?;
-    let waits = pod("waits").asks("goes/taxi", "1", "1e-9");
-    world.create(waits.within("stays")).await?;
-    world
-        .told("stays", "Pod", "waits", "of the 1 epsilon asked")
+    env.create(demand.within("stays")).await?;
+    env.claim_phase("stays", "demand", ClaimPhase::Granted).await?;
+    let waits = pod("waits").requests("goes/taxi", "1", "1e-9");
+    env.create(waits.within("stays")).await?;
+    env.event_containing("stays", "Pod", "waits", "of the 1 epsilon asked")
         .await?;
 
-    goes(&world).await?;
-    world
-        .wait::<PrivacyBudgetClaim>("stays", "demand", "says that its dataset is gone", |claim| {
-            let status = claim.and_then(|claim| claim.status.as_ref());
-            status.is_some_and(|status| {
-                status.phase == Some(ClaimPhase::Waiting)
-                    && status.reason.as_deref() == Some("DatasetUnknown")
-            })
+    delete_namespace(&env).await?;
+    env.wait::<PrivacyBudgetClaim>("stays", "demand", "says that its dataset is gone", |claim| {
+        let status = claim.and_then(|claim| claim.status.as_ref());
+        status.is_some_and(|status| {
+            status.phase == Some(ClaimPhase::Waiting) && status.reason.as_deref() == Some("DatasetUnknown")
         })
-        .await?;
-    world
-        .told("stays", "Pod", "waits", "the dataset has no block")
+    })
+    .await?;
+    env.event_containing("stays", "Pod", "waits", "the dataset has no block")
         .await?;
 
-    prepared(&world, "goes").await?;
-    world.claim_phase("stays", "demand", ClaimPhase::Granted).await?;
-    let books = world.books("goes", "taxi").await?;
+    prepare(&env, "goes").await?;
+    env.claim_phase("stays", "demand", ClaimPhase::Granted).await?;
+    let ledger = env.ledger("goes", "taxi").await?;
     ensure!(
-        books.phase("demand") == Some(Phase::Granted),
+        ledger.phase("demand") == Some(Phase::Granted),
         "{:?}",
-        books.phases()
+        ledger.phases()
     );
-    world.delete::<PrivacyBudgetClaim>("stays", "demand").await?;
-    world.pod_phase("stays", "waits", "Running").await?;
+    env.delete::<PrivacyBudgetClaim>("stays", "demand").await?;
+    env.pod_phase("stays", "waits", "Running").await?;
     Ok(())
 }

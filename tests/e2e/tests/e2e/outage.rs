@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, Client, api::PostParams};
 use privatekube_api::{ClaimPhase, DatasetKey, PrivacyLedgerEntry, entry_name};
 use privatekube_cluster::{Extender, ExtenderOptions, Part, User};
-use privatekube_e2e::{Scene, World, block, dataset, eventually, pod};
+use privatekube_e2e::{TestEnvironment, WatchedCluster, block, dataset, eventually, pod};
 use privatekube_kubernetes::KubernetesStore;
 use privatekube_ledger::{Entry, Hash, Ledger, Store};
 use privatekube_policy::{Event, Phase};
@@ -17,29 +17,28 @@ use tokio::task::JoinSet;
 
 use crate::{
     audit,
-    crowd::{self, DATA, Random},
+    workload::{self, DATA, Random},
 };
 
 const SEED: u64 = 5_041_900;
 const DATASET: &str = "taxi";
 
 /// A dataset whose only block has epsilon 10, all of it unlocked.
-async fn prepared(world: &World) -> Result<()> {
-    world.namespace(DATA).await?;
-    world
-        .create_all([
-            dataset(DATASET).within(DATA),
-            block(DATASET, "first").within(DATA),
-        ])
-        .await
+async fn prepare(env: &TestEnvironment) -> Result<()> {
+    env.namespace(DATA).await?;
+    env.create_all([
+        dataset(DATASET).within(DATA),
+        block(DATASET, "first").within(DATA),
+    ])
+    .await
 }
 
-fn asking(name: &str) -> Value {
-    pod(name).asks(DATASET, "1", "0").within(DATA)
+fn requesting_pod(name: &str) -> Value {
+    pod(name).requests(DATASET, "1", "0").within(DATA)
 }
 
 /// Waits until the scheduler has tried a pod and could not ask the extender.
-async fn tried_in_vain(world: &World, name: &str) -> Result<()> {
+async fn tried_in_vain(env: &TestEnvironment, name: &str) -> Result<()> {
     let tried = |pod: &Pod| {
         let conditions = pod.status.as_ref()?.conditions.as_ref()?;
         let scheduled = conditions
@@ -47,7 +46,7 @@ async fn tried_in_vain(world: &World, name: &str) -> Result<()> {
             .find(|condition| condition.type_ == "PodScheduled")?;
         Some(scheduled.status == "False" && scheduled.message.as_ref()?.contains("connection refused"))
     };
-    let pod = world
+    let pod = env
         .wait(DATA, name, "tried in vain", |pod: Option<&Pod>| {
             pod.and_then(tried) == Some(true)
         })
@@ -60,90 +59,83 @@ async fn tried_in_vain(world: &World, name: &str) -> Result<()> {
     Ok(())
 }
 
-async fn gate_removed(world: &World, name: &str) -> Result<()> {
+async fn gate_removed(env: &TestEnvironment, name: &str) -> Result<()> {
     let ungated = |pod: &Pod| {
         pod.spec
             .as_ref()
             .is_some_and(|spec| spec.scheduling_gates.as_ref().is_none_or(Vec::is_empty))
     };
-    world
-        .wait(DATA, name, "without gate", |pod: Option<&Pod>| {
-            pod.is_some_and(ungated)
-        })
-        .await?;
+    env.wait(DATA, name, "without gate", |pod: Option<&Pod>| {
+        pod.is_some_and(ungated)
+    })
+    .await?;
     Ok(())
 }
 
 #[tokio::test]
-async fn while_the_extender_is_down_pods_that_ask_wait_and_all_others_run() -> Result<()> {
-    let mut world = World::start().await?;
-    prepared(&world).await?;
+async fn while_the_extender_is_down_pods_with_claims_wait_and_other_pods_run() -> Result<()> {
+    let mut env = TestEnvironment::start().await?;
+    prepare(&env).await?;
     // One that is granted and not bound, one that waits for a second block.
-    world.cluster.stop_scheduler().await?;
+    env.cluster.stop_scheduler().await?;
     let waiting = pod("waiting")
-        .asks(DATASET, "1", "0")
+        .requests(DATASET, "1", "0")
         .annotation("min-blocks", "2")
         .within(DATA);
-    world.create_all([asking("granted"), waiting]).await?;
-    world
-        .pod_claim_phase(DATA, "granted", ClaimPhase::Granted)
-        .await?;
-    world
-        .pod_claim_phase(DATA, "waiting", ClaimPhase::Waiting)
-        .await?;
-    gate_removed(&world, "granted").await?;
-    world.stop_extender().await?;
-    world.cluster.start_scheduler(true).await?;
+    env.create_all([requesting_pod("granted"), waiting]).await?;
+    env.pod_claim_phase(DATA, "granted", ClaimPhase::Granted).await?;
+    env.pod_claim_phase(DATA, "waiting", ClaimPhase::Waiting).await?;
+    gate_removed(&env, "granted").await?;
+    env.stop_extender().await?;
+    env.cluster.start_scheduler(true).await?;
 
-    world.create(pod("plain").within(DATA)).await?;
-    world.pod_phase(DATA, "plain", "Running").await?;
-    let refusal = world.refusal(asking("late")).await?;
+    env.create(pod("plain").within(DATA)).await?;
+    env.pod_phase(DATA, "plain", "Running").await?;
+    let refusal = env.refusal(requesting_pod("late")).await?;
     for part in [
         "failed calling webhook \"pods.privatekube.dev\"",
         "connection refused",
     ] {
         ensure!(refusal.contains(part), "{part} is not in: {refusal}");
     }
-    tried_in_vain(&world, "granted").await?;
+    tried_in_vain(&env, "granted").await?;
     // Whoever may change the pod may take its gate away: then the scheduler asks, and that's all.
-    world
-        .change::<Pod>(DATA, "waiting", json!({"spec": {"schedulingGates": null}}))
+    env.change::<Pod>(DATA, "waiting", json!({"spec": {"schedulingGates": null}}))
         .await?;
-    tried_in_vain(&world, "waiting").await?;
-    world.create(pod("plain-too").within(DATA)).await?;
-    world.pod_phase(DATA, "plain-too", "Running").await?;
+    tried_in_vain(&env, "waiting").await?;
+    env.create(pod("plain-too").within(DATA)).await?;
+    env.pod_phase(DATA, "plain-too", "Running").await?;
 
-    world.start_extender().await?;
-    world.pod_phase(DATA, "granted", "Running").await?;
-    world
-        .unschedulable(DATA, "waiting", "waits for privacy budget")
+    env.start_extender().await?;
+    env.pod_phase(DATA, "granted", "Running").await?;
+    env.unschedulable(DATA, "waiting", "waits for privacy budget")
         .await?;
-    world.create(asking("late")).await?;
-    world.pod_phase(DATA, "late", "Running").await?;
-    world.create(block(DATASET, "second").within(DATA)).await?;
-    world.pod_phase(DATA, "waiting", "Running").await?;
-    world.block_shows(DATA, "first", ("7", "0", "3")).await?;
-    world.block_shows(DATA, "second", ("9", "0", "1")).await?;
-    let books = world.books(DATA, DATASET).await?;
+    env.create(requesting_pod("late")).await?;
+    env.pod_phase(DATA, "late", "Running").await?;
+    env.create(block(DATASET, "second").within(DATA)).await?;
+    env.pod_phase(DATA, "waiting", "Running").await?;
+    env.block_shows(DATA, "first", ("7", "0", "3")).await?;
+    env.block_shows(DATA, "second", ("9", "0", "1")).await?;
+    let ledger = env.ledger(DATA, DATASET).await?;
     ensure!(
-        books.phases().iter().all(|(_, phase)| *phase == Phase::Consumed),
+        ledger.phases().iter().all(|(_, phase)| *phase == Phase::Consumed),
         "{:?}",
-        books.phases()
+        ledger.phases()
     );
-    ensure!(books.phases().len() == 3, "{:?}", books.phases());
-    ensure!(world.scheduled_after_flush().await? < 1.0);
+    ensure!(ledger.phases().len() == 3, "{:?}", ledger.phases());
+    ensure!(env.scheduled_after_flush().await? < 1.0);
     Ok(())
 }
 
 /// Starts the extender again whenever it ends.
-async fn keep_alive(world: &World, mut extender: Extender) -> Result<()> {
+async fn keep_alive(env: &TestEnvironment, mut extender: Extender) -> Result<()> {
     const MOST_STARTS: usize = 20;
     for start in 0..MOST_STARTS {
         if extender.wait_ready().await.is_ok() {
             println!("the extender is ready after {start} restarts");
             extender.ended().await;
         }
-        extender = world
+        extender = env
             .cluster
             .start_extender_without_waiting(&ExtenderOptions::default())
             .await?;
@@ -152,8 +144,8 @@ async fn keep_alive(world: &World, mut extender: Extender) -> Result<()> {
 }
 
 #[tokio::test]
-async fn the_api_server_is_killed_in_the_middle_and_nothing_is_lost() -> Result<()> {
-    let seed = crowd::seed(SEED)?;
+async fn killing_the_api_server_during_work_loses_no_claim() -> Result<()> {
+    let seed = workload::seed(SEED)?;
     api_server_killed(seed)
         .await
         .with_context(|| format!("seed {seed}"))
@@ -163,40 +155,40 @@ async fn api_server_killed(seed: u64) -> Result<()> {
     const PORTION: usize = 25;
     const KILLS: usize = 2;
     let mut random = Random::new(seed);
-    let mut world = World::start().await?;
-    crowd::prepare(&world, 20).await?;
-    let scene = Scene::of(&world);
+    let mut env = TestEnvironment::start().await?;
+    workload::prepare(&env, 20).await?;
+    let watched = WatchedCluster::of(&env);
     let mut creations = JoinSet::new();
-    let mut extender = world.extender.take().context("no extender")?;
+    let mut extender = env.extender.take().context("no extender")?;
     for kill in 0..KILLS {
-        let pods = crowd::pods(&mut random, &format!("pod-{kill}"), PORTION);
-        creations.spawn(crowd::insist(world.client.clone(), pods));
+        let pods = workload::pods(&mut random, &format!("pod-{kill}"), PORTION);
+        creations.spawn(workload::create_with_retries(env.client.clone(), pods));
         let running = usize::try_from(random.below(3))? + 1 + kill * PORTION / 2;
         let reached = async || {
-            let placed = scene.pods.count(|pod| scene.placed(pod).is_some());
+            let placed = watched.pods.count(|pod| watched.placement(pod).is_some());
             Ok(if placed >= running {
                 Ok(())
             } else {
                 Err(format!("{placed} of {running} pods run"))
             })
         };
-        scene.until("the middle", reached).await?;
-        world.cluster.kill_part(Part::KubeApiserver).await?;
-        world.cluster.start_part(Part::KubeApiserver).await?;
+        watched.until("the middle", reached).await?;
+        env.cluster.kill_part(Part::KubeApiserver).await?;
+        env.cluster.start_part(Part::KubeApiserver).await?;
         if extender.wait_ready().await.is_err() {
             println!("the extender ended, kill {kill}");
-            extender = world.cluster.start_extender().await?;
+            extender = env.cluster.start_extender().await?;
         }
     }
     let everything = async {
         while let Some(created) = creations.join_next().await {
             created??;
         }
-        audit::settled(&world, &scene, KILLS * PORTION).await
+        audit::settled(&env, &watched, KILLS * PORTION).await
     };
     let summary = tokio::select! {
         summary = everything => summary?,
-        ended = keep_alive(&world, extender) => return ended.context("the extender does not stay"),
+        ended = keep_alive(&env, extender) => return ended.context("the extender does not stay"),
     };
     println!("{summary:?}");
     ensure!(summary.granted >= KILLS * PORTION / 5, "{summary:?}");
@@ -214,14 +206,14 @@ async fn steps_down(extender: Extender) -> Result<()> {
 }
 
 #[tokio::test]
-async fn of_two_extenders_one_steps_down_and_no_budget_is_spent_twice() -> Result<()> {
+async fn one_of_two_extenders_steps_down_and_no_budget_is_consumed_twice() -> Result<()> {
     const PODS: usize = 5;
-    let mut world = World::start().await?;
-    prepared(&world).await?;
-    let first = world.extender.take().context("no extender")?;
-    let second = world.cluster.start_another_extender().await?;
+    let mut env = TestEnvironment::start().await?;
+    prepare(&env).await?;
+    let first = env.extender.take().context("no extender")?;
+    let second = env.cluster.start_another_extender().await?;
     // Both see the pod, and both write the entry in which it arrives.
-    world.create(asking("pod-0")).await?;
+    env.create(requesting_pod("pod-0")).await?;
     let other = tokio::select! {
         _ = first.ended() => { steps_down(first).await?; second }
         _ = second.ended() => { steps_down(second).await?; first }
@@ -230,20 +222,19 @@ async fn of_two_extenders_one_steps_down_and_no_budget_is_spent_twice() -> Resul
     let status = other.stop().await?.context("no status")?;
     ensure!(status.success(), "the writer ended with {status}");
 
-    world.start_extender().await?;
-    world
-        .create_all((1..PODS).map(|number| asking(&format!("pod-{number}"))))
+    env.start_extender().await?;
+    env.create_all((1..PODS).map(|number| requesting_pod(&format!("pod-{number}"))))
         .await?;
     for number in 0..PODS {
-        world.pod_phase(DATA, &format!("pod-{number}"), "Running").await?;
+        env.pod_phase(DATA, &format!("pod-{number}"), "Running").await?;
     }
-    world.block_shows(DATA, "first", ("5", "0", "5")).await?;
-    let books = world.books(DATA, DATASET).await?;
-    ensure!(books.phases().len() == PODS, "{:?}", books.phases());
+    env.block_shows(DATA, "first", ("5", "0", "5")).await?;
+    let ledger = env.ledger(DATA, DATASET).await?;
+    ensure!(ledger.phases().len() == PODS, "{:?}", ledger.phases());
     ensure!(
-        books.phases().iter().all(|(_, phase)| *phase == Phase::Consumed),
+        ledger.phases().iter().all(|(_, phase)| *phase == Phase::Consumed),
         "{:?}",
-        books.phases()
+        ledger.phases()
     );
     Ok(())
 }
@@ -260,34 +251,34 @@ fn store(client: Client) -> KubernetesStore {
 
 #[tokio::test]
 async fn an_entry_of_another_writer_makes_the_extender_step_down() -> Result<()> {
-    let mut world = World::start().await?;
-    prepared(&world).await?;
-    world.create(asking("before")).await?;
-    world.pod_phase(DATA, "before", "Running").await?;
-    world.block_shows(DATA, "first", ("9", "0", "1")).await?;
+    let mut env = TestEnvironment::start().await?;
+    prepare(&env).await?;
+    env.create(requesting_pod("before")).await?;
+    env.pod_phase(DATA, "before", "Running").await?;
+    env.block_shows(DATA, "first", ("9", "0", "1")).await?;
 
-    let client = world.cluster.client_as(User::Extender).await?;
-    let books = world.books(DATA, DATASET).await?;
-    let rules = books.entries[0].rules.clone().context("no rules")?;
+    let client = env.cluster.client_as(User::Extender).await?;
+    let ledger = env.ledger(DATA, DATASET).await?;
+    let rules = ledger.entries[0].rules.clone().context("no rules")?;
     let mut other = Ledger::open(store(client), "another".to_owned(), rules).await?;
-    let mut draft = other.draft(books.replay.head().time)?;
+    let mut draft = other.draft(ledger.replay.head().time)?;
     // Changes nothing: that it was written is all that matters.
     draft.apply(Event::Withdraw {
-        claim: books.phases()[0].0.clone(),
+        claim: ledger.phases()[0].0.clone(),
     })?;
     let sequence = draft.commit().await?.sequence;
-    world.create(asking("after")).await?;
-    steps_down(world.extender.take().context("no extender")?).await?;
-    let books = world.books(DATA, DATASET).await?;
+    env.create(requesting_pod("after")).await?;
+    steps_down(env.extender.take().context("no extender")?).await?;
+    let ledger = env.ledger(DATA, DATASET).await?;
     ensure!(
-        books.entries.len() as u64 == sequence,
+        ledger.entries.len() as u64 == sequence,
         "something was written after entry {sequence}"
     );
 
-    world.start_extender().await?;
-    world.pod_phase(DATA, "after", "Running").await?;
-    world.block_shows(DATA, "first", ("8", "0", "2")).await?;
-    world.books(DATA, DATASET).await?;
+    env.start_extender().await?;
+    env.pod_phase(DATA, "after", "Running").await?;
+    env.block_shows(DATA, "first", ("8", "0", "2")).await?;
+    env.ledger(DATA, DATASET).await?;
     Ok(())
 }
 
@@ -320,17 +311,17 @@ async fn forge(client: &Client, last: &Entry, previous: Hash, hash: Option<&str>
 }
 
 #[tokio::test]
-async fn a_ledger_that_cant_be_verified_is_not_opened_and_the_entry_is_named() -> Result<()> {
-    let mut world = World::start().await?;
-    prepared(&world).await?;
-    let client = world.cluster.client_as(User::Extender).await?;
+async fn a_ledger_that_cannot_be_verified_is_not_opened_and_the_error_names_the_entry() -> Result<()> {
+    let mut env = TestEnvironment::start().await?;
+    prepare(&env).await?;
+    let client = env.cluster.client_as(User::Extender).await?;
     for (number, of_another_chain) in [true, false].into_iter().enumerate() {
         let before = format!("before-{number}");
-        world.create(asking(&before)).await?;
-        world.pod_phase(DATA, &before, "Running").await?;
-        let books = world.books(DATA, DATASET).await?;
-        let last = books.entries.last().context("no entry")?;
-        let (sequence, says) = if of_another_chain {
+        env.create(requesting_pod(&before)).await?;
+        env.pod_phase(DATA, &before, "Running").await?;
+        let ledger = env.ledger(DATA, DATASET).await?;
+        let last = ledger.entries.last().context("no entry")?;
+        let (sequence, expected) = if of_another_chain {
             let sequence = forge(&client, last, Hash::of(b"another chain"), None).await?;
             (sequence, format!("entry {sequence} follows an entry with hash"))
         } else {
@@ -341,8 +332,8 @@ async fn a_ledger_that_cant_be_verified_is_not_opened_and_the_entry_is_named() -
             )
         };
         let after = format!("after-{number}");
-        world.create(asking(&after)).await?;
-        let extender = world.extender.take().context("no extender")?;
+        env.create(requesting_pod(&after)).await?;
+        let extender = env.extender.take().context("no extender")?;
         if of_another_chain {
             steps_down(extender).await?;
         } else {
@@ -355,26 +346,25 @@ async fn a_ledger_that_cant_be_verified_is_not_opened_and_the_entry_is_named() -
             .await?;
             extender.kill().await?;
         }
-        let refusing = world.cluster.start_extender().await;
+        let refusing = env.cluster.start_extender().await;
         let error = refusing.err().context("it opened the ledger")?.to_string();
-        for part in ["data/taxi", &says] {
+        for part in ["data/taxi", &expected] {
             ensure!(error.contains(part), "{part} is not in: {error}");
         }
-        let waits: Pod = world.api(DATA).get(&after).await?;
+        let waits: Pod = env.api(DATA).get(&after).await?;
         ensure!(
             waits.spec.is_some_and(|spec| spec.node_name.is_none()),
             "{after} has a node"
         );
 
         // Whoever may do anything takes the forgery away.
-        world
-            .delete::<PrivacyLedgerEntry>(DATA, &entry_name(DATASET, sequence))
+        env.delete::<PrivacyLedgerEntry>(DATA, &entry_name(DATASET, sequence))
             .await?;
-        world.start_extender().await?;
-        world.pod_phase(DATA, &after, "Running").await?;
+        env.start_extender().await?;
+        env.pod_phase(DATA, &after, "Running").await?;
     }
-    let books = world.books(DATA, DATASET).await?;
-    ensure!(books.phases().len() == 4, "{:?}", books.phases());
-    world.block_shows(DATA, "first", ("6", "0", "4")).await?;
+    let ledger = env.ledger(DATA, DATASET).await?;
+    ensure!(ledger.phases().len() == 4, "{:?}", ledger.phases());
+    env.block_shows(DATA, "first", ("6", "0", "4")).await?;
     Ok(())
 }

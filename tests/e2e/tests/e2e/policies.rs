@@ -12,31 +12,31 @@ mod weights;
 use anyhow::{Context, Result, ensure};
 use futures::try_join;
 use privatekube_api::{ClaimPhase, PrivacyBudgetClaim};
-use privatekube_e2e::{Books, World};
+use privatekube_e2e::{TestEnvironment, VerifiedLedger};
 use privatekube_policy::Record;
 
 const DELTA: &str = "1e-9";
 
 #[tokio::test]
-async fn each_policy_decides_in_its_way_and_says_why_in_its_words() -> Result<()> {
-    let world = World::start().await?;
+async fn each_policy_grants_by_its_rules_and_explains_its_decisions() -> Result<()> {
+    let env = TestEnvironment::start().await?;
     try_join!(
-        packing::dpack_grants_many_where_dpf_and_blend_grant_one(&world),
-        fcfs::refusing(&world),
-        fcfs::waiting(&world),
-        round_robin::divided(&world),
-        weights::heavier_claims_go_first(&world),
-        weights::weights_count_for_what_arrives_later(&world),
-        rules::a_dataset_made_again_keeps_its_policy(&world),
-        example::the_team_that_weighs_more_goes_first(&world),
+        packing::dpack_grants_many_where_dpf_and_blend_grant_one(&env),
+        fcfs::refusing_denies_claims_that_do_not_fit(&env),
+        fcfs::waiting_grants_in_order_of_arrival(&env),
+        round_robin::claims_gather_equal_parts_until_the_block_is_divided(&env),
+        weights::heavier_claims_are_granted_first(&env),
+        weights::weights_count_for_what_arrives_later(&env),
+        rules::a_dataset_created_again_keeps_its_policy(&env),
+        example::the_heavier_team_is_granted_first(&env),
     )?;
-    ensure!(world.scheduled_after_flush().await? < 1.0);
+    ensure!(env.scheduled_after_flush().await? < 1.0);
     Ok(())
 }
 
 /// Waits until a claim is in a phase for this reason, and says this.
-async fn says(
-    world: &World,
+async fn claim_reports(
+    env: &TestEnvironment,
     namespace: &str,
     name: &str,
     (phase, reason): (ClaimPhase, &str),
@@ -48,7 +48,7 @@ async fn says(
         Some(as_expected && status.message.as_ref()?.contains(text))
     };
     let what = format!("{phase}, {reason}, saying {text:?}");
-    let claim = world
+    let claim = env
         .wait(namespace, name, &what, |claim: Option<&PrivacyBudgetClaim>| {
             claim.and_then(said) == Some(true)
         })
@@ -57,8 +57,8 @@ async fn says(
 }
 
 /// The claims granted, in order, by what they are named after.
-fn granted_in_order(books: &Books) -> Vec<String> {
-    let records = books.entries.iter().flat_map(|entry| &entry.records);
+fn grant_order(ledger: &VerifiedLedger) -> Vec<String> {
+    let records = ledger.entries.iter().flat_map(|entry| &entry.records);
     let granted = records.filter_map(|record| match record {
         Record::Granted { claim, .. } => claim.as_str().split('/').nth(2).map(str::to_owned),
         _ => None,

@@ -5,7 +5,7 @@
 use anyhow::{Context, Result, ensure};
 use futures::try_join;
 use privatekube_api::{ClaimPhase, PrivacyBudgetClaim};
-use privatekube_e2e::{Books, World, block, claim, dataset, pod};
+use privatekube_e2e::{TestEnvironment, VerifiedLedger, block, claim, dataset, pod};
 use privatekube_policy::{Budget, Composition, Mechanism, Orders, Phase, Record};
 use serde_json::json;
 
@@ -16,19 +16,18 @@ fn curve(epsilons: [&'static str; 3]) -> [(&'static str, &'static str); 3] {
     [0, 1, 2].map(|at| (ORDERS[at], epsilons[at]))
 }
 
-async fn prepared(world: &World, namespace: &str, blocks: &[&str]) -> Result<()> {
-    world.namespace(namespace).await?;
-    world
-        .create(dataset("taxi").renyi(&ORDERS).arrivals(4).within(namespace))
+async fn prepare(env: &TestEnvironment, namespace: &str, blocks: &[&str]) -> Result<()> {
+    env.namespace(namespace).await?;
+    env.create(dataset("taxi").renyi(&ORDERS).arrivals(4).within(namespace))
         .await?;
     let blocks = blocks
         .iter()
         .map(|name| block("taxi", name).curve(&curve(CAPACITY)).within(namespace));
-    world.create_all(blocks).await
+    env.create_all(blocks).await
 }
 
-fn granted_in_order(books: &Books) -> Vec<String> {
-    let records = books.entries.iter().flat_map(|entry| &entry.records);
+fn grant_order(ledger: &VerifiedLedger) -> Vec<String> {
+    let records = ledger.entries.iter().flat_map(|entry| &entry.records);
     let granted = records.filter_map(|record| match record {
         Record::Granted { claim, .. } => claim.as_str().split('/').nth(2).map(str::to_owned),
         _ => None,
@@ -37,8 +36,8 @@ fn granted_in_order(books: &Books) -> Vec<String> {
 }
 
 /// Whether a block's locked, unlocked, allocated and consumed epsilons are these, in tenths.
-fn has(books: &Books, name: &str, tenths: [[i128; 3]; 4]) -> Result<()> {
-    let block = books
+fn check_block(ledger: &VerifiedLedger, name: &str, tenths: [[i128; 3]; 4]) -> Result<()> {
+    let block = ledger
         .block(name)
         .with_context(|| format!("the ledger has no block {name}"))?;
     let seen = [&block.locked, &block.available, &block.allocated, &block.consumed];
@@ -52,9 +51,9 @@ fn has(books: &Books, name: &str, tenths: [[i128; 3]; 4]) -> Result<()> {
 
 /// The paper's example (Figure 4) with curves that fit at one order only, some of them. On b2 the second fits at order
 /// 4 alone, and overdraws the others; so the first, which fits at order 4 alone, too, has to wait for the third.
-async fn the_papers_example_on_curves(world: &World) -> Result<()> {
+async fn the_papers_example_on_curves(env: &TestEnvironment) -> Result<()> {
     let namespace = "renyi-paper";
-    prepared(world, namespace, &["b1", "b2"]).await?;
+    prepare(env, namespace, &["b1", "b2"]).await?;
     let demands = [
         (["0.5", "2.5", "3.5"], ["1.5", "3", "9"]),
         (["1", "2", "3"], ["2.5", "2", "6.5"]),
@@ -66,36 +65,38 @@ async fn the_papers_example_on_curves(world: &World) -> Result<()> {
             .curve_on("b1", &curve(b1))
             .curve_on("b2", &curve(b2));
         let pod = pod(&name).annotation("claim", &name);
-        world
-            .create_all([claim.within(namespace), pod.within(namespace)])
+        env.create_all([claim.within(namespace), pod.within(namespace)])
             .await?;
-        world
-            .event(
-                namespace,
-                &name,
-                if at == 1 { "BudgetGranted" } else { "BudgetWaiting" },
-            )
-            .await?;
+        env.event(
+            namespace,
+            &name,
+            if at == 1 { "BudgetGranted" } else { "BudgetWaiting" },
+        )
+        .await?;
     }
     for name in ["p2", "p1"] {
-        world.pod_phase(namespace, name, "Running").await?;
+        env.pod_phase(namespace, name, "Running").await?;
     }
     let why = "block b2 has 1 of the 2 epsilon at order 4 asked: 1 is missing, the next claim that arrives for the \
                block unlocks that";
-    world.told(namespace, "Pod", "p3", why).await?;
-    let books = world.books(namespace, "taxi").await?;
-    ensure!(granted_in_order(&books) == ["p2", "p1"]);
-    ensure!(books.phase("p3") == Some(Phase::Waiting), "{:?}", books.phases());
-    has(&books, "b1", [[10, 20, 30], [15, 15, 25], [0; 3], [15, 45, 65]])?;
-    has(
-        &books,
+    env.event_containing(namespace, "Pod", "p3", why).await?;
+    let ledger = env.ledger(namespace, "taxi").await?;
+    ensure!(grant_order(&ledger) == ["p2", "p1"]);
+    ensure!(
+        ledger.phase("p3") == Some(Phase::Waiting),
+        "{:?}",
+        ledger.phases()
+    );
+    check_block(&ledger, "b1", [[10, 20, 30], [15, 15, 25], [0; 3], [15, 45, 65]])?;
+    check_block(
+        &ledger,
         "b2",
         [[10, 20, 30], [-10, 10, -65], [0; 3], [40, 50, 155]],
     )?;
     // Each is shown at the order with the largest part left.
-    world.block_shows(namespace, "b1", ("1.5", "0", "1.5")).await?;
-    world.block_shows(namespace, "b2", ("1", "0", "5")).await?;
-    let wide = world
+    env.block_shows(namespace, "b1", ("1.5", "0", "1.5")).await?;
+    env.block_shows(namespace, "b2", ("1", "0", "5")).await?;
+    let wide = env
         .cluster
         .kubectl(["get", "pb", "-o", "wide", "-n", namespace])
         .await?;
@@ -118,9 +119,9 @@ fn column<'a>(printed: &'a str, name: &str) -> Vec<&'a str> {
 
 /// Three claims each fit at another order only, while the orders before are overdrawn; the last fits at none as long as
 /// the others have what they were granted, and can never once they have spent it.
-async fn every_order_counts(world: &World) -> Result<()> {
+async fn each_claim_fits_at_another_order(env: &TestEnvironment) -> Result<()> {
     let namespace = "renyi-orders";
-    prepared(world, namespace, &["b"]).await?;
+    prepare(env, namespace, &["b"]).await?;
     let demands = [
         ("at-8", ["1.5", "3", "2.5"], ClaimPhase::Granted),
         ("at-2", ["0.5", "1.5", "4"], ClaimPhase::Granted),
@@ -129,21 +130,21 @@ async fn every_order_counts(world: &World) -> Result<()> {
     ];
     for (name, epsilons, phase) in demands {
         let claim = claim("taxi", name).curve_on("b", &curve(epsilons));
-        world.create(claim.within(namespace)).await?;
-        world.claim_phase(namespace, name, phase).await?;
+        env.create(claim.within(namespace)).await?;
+        env.claim_phase(namespace, name, phase).await?;
     }
-    let books = world.books(namespace, "taxi").await?;
-    has(&books, "b", [[0; 3], [8, 20, 25], [32, 60, 95], [0; 3]])?;
+    let ledger = env.ledger(namespace, "taxi").await?;
+    check_block(&ledger, "b", [[0; 3], [8, 20, 25], [32, 60, 95], [0; 3]])?;
     for name in ["at-8", "at-2", "at-4"] {
         let all = json!({"spec": {"consume": {"all": true}}});
-        world.change::<PrivacyBudgetClaim>(namespace, name, all).await?;
+        env.change::<PrivacyBudgetClaim>(namespace, name, all).await?;
     }
-    let denied = world.claim_phase(namespace, "none", ClaimPhase::Denied).await?;
+    let denied = env.claim_phase(namespace, "none", ClaimPhase::Denied).await?;
     let why = denied.status.and_then(|status| status.message);
     let expected = "block b can never give the 1 epsilon at order 2 asked: 0.8 is all that is not spent";
     ensure!(why.as_deref() == Some(expected), "{why:?}");
-    let books = world.books(namespace, "taxi").await?;
-    has(&books, "b", [[0; 3], [8, 20, 25], [0; 3], [32, 60, 95]])
+    let ledger = env.ledger(namespace, "taxi").await?;
+    check_block(&ledger, "b", [[0; 3], [8, 20, 25], [0; 3], [32, 60, 95]])
 }
 
 fn charge(mechanism: &Mechanism) -> Result<Budget> {
@@ -155,15 +156,14 @@ fn charge(mechanism: &Mechanism) -> Result<Budget> {
 }
 
 /// A mechanism by name, in a claim and in an annotation, and a guarantee, which stands for the Gaussian mechanism.
-async fn mechanisms_are_charged_as_curves(world: &World) -> Result<()> {
+async fn mechanisms_are_charged_as_curves(env: &TestEnvironment) -> Result<()> {
     let namespace = "renyi-mechanisms";
-    world.namespace(namespace).await?;
+    env.namespace(namespace).await?;
     let rules = dataset("taxi").renyi(&ORDERS);
     let named = ["named", "annotated", "guaranteed"];
     let blocks = named.map(|name| block("taxi", name).budget("10", "1e-7").dimension("name", name));
-    world.create(rules.within(namespace)).await?;
-    world
-        .create_all(blocks.map(|block| block.within(namespace)))
+    env.create(rules.within(namespace)).await?;
+    env.create_all(blocks.map(|block| block.within(namespace)))
         .await?;
     let sgd = "dp-sgd(noise-multiplier=1.1,sample-rate=0.01,steps=1000)";
     let claim = claim("taxi", "named")
@@ -172,23 +172,22 @@ async fn mechanisms_are_charged_as_curves(world: &World) -> Result<()> {
     let annotated = pod("annotated")
         .annotation("dataset", "taxi")
         .annotation("mechanism", sgd);
-    let guaranteed = pod("guaranteed").asks("taxi", "0.5", "1e-9");
-    world
-        .create_all([
-            claim.within(namespace),
-            pod("named").annotation("claim", "named").within(namespace),
-            annotated
-                .annotation("blocks", "block.name == 'annotated'")
-                .within(namespace),
-            guaranteed
-                .annotation("blocks", "block.name == 'guaranteed'")
-                .within(namespace),
-        ])
-        .await?;
+    let guaranteed = pod("guaranteed").requests("taxi", "0.5", "1e-9");
+    env.create_all([
+        claim.within(namespace),
+        pod("named").annotation("claim", "named").within(namespace),
+        annotated
+            .annotation("blocks", "block.name == 'annotated'")
+            .within(namespace),
+        guaranteed
+            .annotation("blocks", "block.name == 'guaranteed'")
+            .within(namespace),
+    ])
+    .await?;
     for name in named {
-        world.pod_phase(namespace, name, "Running").await?;
+        env.pod_phase(namespace, name, "Running").await?;
     }
-    let books = world.books(namespace, "taxi").await?;
+    let ledger = env.ledger(namespace, "taxi").await?;
     let guarantee = Mechanism::for_guarantee("0.5".parse()?, "1e-9".parse()?)?;
     for (name, mechanism) in named
         .into_iter()
@@ -199,14 +198,14 @@ async fn mechanisms_are_charged_as_curves(world: &World) -> Result<()> {
             .iter()
             .map(|units| i128::from(*units))
             .collect();
-        let consumed = books.block(name).context("no block")?.consumed;
+        let consumed = ledger.block(name).context("no block")?.consumed;
         ensure!(
             consumed == expected,
             "{name} was charged {consumed:?}, not {expected:?}"
         );
     }
     // order / (2 sigma^2), rounded up.
-    let gaussian = books.block("named").context("no block")?.consumed;
+    let gaussian = ledger.block("named").context("no block")?.consumed;
     for (charged, exact) in gaussian
         .iter()
         .zip([10_000_000_000, 20_000_000_000, 40_000_000_000])
@@ -217,13 +216,13 @@ async fn mechanisms_are_charged_as_curves(world: &World) -> Result<()> {
 }
 
 #[tokio::test]
-async fn claims_fit_at_any_order_and_are_charged_at_all() -> Result<()> {
-    let world = World::start().await?;
+async fn claims_fit_at_any_renyi_order_and_are_charged_at_every_order() -> Result<()> {
+    let env = TestEnvironment::start().await?;
     try_join!(
-        the_papers_example_on_curves(&world),
-        every_order_counts(&world),
-        mechanisms_are_charged_as_curves(&world),
+        the_papers_example_on_curves(&env),
+        each_claim_fits_at_another_order(&env),
+        mechanisms_are_charged_as_curves(&env),
     )?;
-    ensure!(world.scheduled_after_flush().await? < 1.0);
+    ensure!(env.scheduled_after_flush().await? < 1.0);
     Ok(())
 }

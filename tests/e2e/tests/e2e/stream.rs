@@ -5,11 +5,11 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use privatekube_cluster::Config;
-use privatekube_e2e::{Scene, World};
+use privatekube_e2e::{TestEnvironment, WatchedCluster};
 
 use crate::{
-    audit::{self, asking},
-    crowd::{self, Random},
+    audit::{self, requesting_pods},
+    workload::{self, Random},
 };
 
 const SEED: u64 = 20_261_121;
@@ -17,27 +17,27 @@ const PODS: usize = 300;
 
 #[tokio::test]
 async fn three_hundred_pods_get_exactly_what_the_oracle_grants() -> Result<()> {
-    let seed = crowd::seed(SEED)?;
+    let seed = workload::seed(SEED)?;
     stream(seed).await.with_context(|| format!("seed {seed}"))
 }
 
 async fn stream(seed: u64) -> Result<()> {
-    let world = World::start_with(Config {
+    let env = TestEnvironment::start_with(Config {
         nodes: 5,
         ..Config::default()
     })
     .await?;
-    crowd::prepare(&world, 60).await?;
-    let scene = Scene::of(&world);
-    let pods = crowd::pods(&mut Random::new(seed), "pod", PODS);
+    workload::prepare(&env, 60).await?;
+    let watched = WatchedCluster::of(&env);
+    let pods = workload::pods(&mut Random::new(seed), "pod", PODS);
     let begun = Instant::now();
-    crowd::create(world.client.clone(), pods).await?;
+    workload::create(env.client.clone(), pods).await?;
     let created = begun.elapsed();
-    let summary = audit::settled(&world, &scene, PODS).await?;
+    let summary = audit::settled(&env, &watched, PODS).await?;
 
-    let placed = asking(&scene)
+    let placed = requesting_pods(&watched)
         .iter()
-        .filter_map(|pod| Some(scene.placed(pod)?.at))
+        .filter_map(|pod| Some(watched.placement(pod)?.at))
         .max();
     let took = placed.context("no pod runs")?.duration_since(begun).as_secs_f64();
     println!("{summary:?}");
@@ -64,6 +64,6 @@ async fn stream(seed: u64) -> Result<()> {
         summary.events,
         summary.entries
     );
-    ensure!(world.scheduled_after_flush().await? < 1.0);
+    ensure!(env.scheduled_after_flush().await? < 1.0);
     Ok(())
 }

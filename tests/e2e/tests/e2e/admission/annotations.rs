@@ -4,14 +4,14 @@ use anyhow::{Context, Result, ensure};
 use kube::api::ListParams;
 use privatekube_api::{ClaimPhase, PrivacyBudgetClaim};
 use privatekube_cluster::User;
-use privatekube_e2e::{World, create_as, inline_claim, pod, refused};
+use privatekube_e2e::{TestEnvironment, create_as, pod, pod_claim_name, refused};
 use serde_json::{Value, json};
 
-use super::{DELTA, prepared};
+use super::{DELTA, prepare};
 
 /// A pod that asks for what is right, with annotations put in its place (or taken away).
-fn asking(name: &str, dataset: &str, change: &[(&str, Option<&str>)]) -> Value {
-    let mut pod = pod(name).asks(dataset, "0.5", DELTA).within("team");
+fn requesting_pod(name: &str, dataset: &str, change: &[(&str, Option<&str>)]) -> Value {
+    let mut pod = pod(name).requests(dataset, "0.5", DELTA).within("team");
     let annotations = &mut pod["metadata"]["annotations"];
     for (name, value) in change {
         annotations[format!("privatekube.dev/{name}")] = json!(value);
@@ -28,27 +28,27 @@ type Change<T> = Vec<(&'static str, Option<T>)>;
 fn one(
     name: &'static str,
     value: impl Into<String>,
-    says: &'static [&'static str],
+    expected: &'static [&'static str],
 ) -> (Change<String>, Vec<String>) {
     let mut parts = vec![format!("privatekube.dev/{name}: ")];
-    parts.extend(says.iter().map(|part| (*part).to_owned()));
+    parts.extend(expected.iter().map(|part| (*part).to_owned()));
     (vec![(name, Some(value.into()))], parts)
 }
 
 /// Several annotations that are wrong together, and what is said of them.
-fn several(change: &[(&'static str, Option<&str>)], says: &[&str]) -> (Change<String>, Vec<String>) {
+fn several(change: &[(&'static str, Option<&str>)], expected: &[&str]) -> (Change<String>, Vec<String>) {
     let change = change
         .iter()
         .map(|(name, value)| (*name, value.map(str::to_owned)))
         .collect();
-    (change, says.iter().map(|part| (*part).to_owned()).collect())
+    (change, expected.iter().map(|part| (*part).to_owned()).collect())
 }
 
 /// A mechanism in place of epsilon and delta, and what is said of it.
-fn mechanism(text: &str, says: &[&str]) -> (Change<String>, Vec<String>) {
+fn mechanism(text: &str, expected: &[&str]) -> (Change<String>, Vec<String>) {
     let (change, mut parts) = several(
         &[("epsilon", None), ("delta", None), ("mechanism", Some(text))],
-        says,
+        expected,
     );
     parts.push("privatekube.dev/mechanism: ".to_owned());
     (change, parts)
@@ -190,34 +190,33 @@ fn wrong_others() -> Vec<(Change<String>, Vec<String>)> {
 }
 
 #[tokio::test]
-async fn a_pod_with_a_wrong_annotation_is_refused_by_its_name_and_leaves_nothing_behind() -> Result<()> {
-    let world = World::start().await?;
-    prepared(&world, "team").await?;
-    let tenant = world.client_as(User::Tenant).await?;
+async fn a_pod_with_an_invalid_annotation_is_refused_naming_it_and_creates_nothing() -> Result<()> {
+    let env = TestEnvironment::start().await?;
+    prepare(&env, "team").await?;
+    let tenant = env.client_as(User::Tenant).await?;
     for (change, words) in [wrong_amounts(), wrong_blocks(), wrong_others()].concat() {
         let change: Vec<(&str, Option<&str>)> = change
             .iter()
             .map(|(name, value)| (*name, value.as_deref()))
             .collect();
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        let said = || format!("{:.200}", format!("{change:?}"));
+        let context = || format!("{:.200}", format!("{change:?}"));
         let refusal = refused(
-            create_as(&tenant, asking("wrong", "basic", &change)).await,
+            create_as(&tenant, requesting_pod("wrong", "basic", &change)).await,
             &words,
         );
-        let refusal = refusal.with_context(said)?;
-        ensure!(refusal.code == 400, "{}: {refusal:?}", said());
-        ensure!(refusal.message.len() < 4000, "{}: {refusal:?}", said());
+        let refusal = refusal.with_context(context)?;
+        ensure!(refusal.code == 400, "{}: {refusal:?}", context());
+        ensure!(refusal.message.len() < 4000, "{}: {refusal:?}", context());
     }
-    let annotated = asking("wrong", "renyi", &[("epsilon", Some("1e999"))]);
+    let annotated = requesting_pod("wrong", "renyi", &[("epsilon", Some("1e999"))]);
     refused(
         create_as(&tenant, annotated).await,
         &["privatekube.dev/epsilon: "],
     )?;
-    ensure!(world.pods("team").await?.is_empty());
+    ensure!(env.pods("team").await?.is_empty());
     ensure!(
-        world
-            .api::<PrivacyBudgetClaim>("team")
+        env.api::<PrivacyBudgetClaim>("team")
             .list(&ListParams::default())
             .await?
             .items
@@ -225,16 +224,13 @@ async fn a_pod_with_a_wrong_annotation_is_refused_by_its_name_and_leaves_nothing
     );
     // The extender has lived through all of it, and goes on.
     ensure!(
-        world
-            .extender
+        env.extender
             .as_ref()
             .is_some_and(|extender| !extender.has_ended())
     );
-    create_as(&tenant, asking("right", "basic", &[])).await?;
-    world.pod_phase("team", "right", "Running").await?;
-    world
-        .block_shows("team", "basic-day", ("9.5", "0", "0.5"))
-        .await?;
+    create_as(&tenant, requesting_pod("right", "basic", &[])).await?;
+    env.pod_phase("team", "right", "Running").await?;
+    env.block_shows("team", "basic-day", ("9.5", "0", "0.5")).await?;
     Ok(())
 }
 
@@ -266,35 +262,39 @@ fn right() -> Vec<(&'static str, Change<&'static str>)> {
 }
 
 #[tokio::test]
-async fn a_pod_with_right_annotations_runs_and_its_claim_says_what_it_asks() -> Result<()> {
-    let world = World::start().await?;
-    prepared(&world, "team").await?;
-    let tenant = world.client_as(User::Tenant).await?;
+async fn a_pod_with_valid_annotations_runs_and_its_claim_has_the_same_request() -> Result<()> {
+    let env = TestEnvironment::start().await?;
+    prepare(&env, "team").await?;
+    let tenant = env.client_as(User::Tenant).await?;
     let mut taken = Vec::new();
     for (number, (dataset, change)) in right().into_iter().enumerate() {
         let name = format!("right-{number}");
-        let pod = asking(&name, dataset, &change);
+        let pod = requesting_pod(&name, dataset, &change);
         create_as(&tenant, pod.clone())
             .await
             .with_context(|| pod["metadata"].to_string())?;
         taken.push((name, pod));
     }
     for (name, asked) in taken {
-        let said = || asked["metadata"].to_string();
-        let pod = world
+        let context = || asked["metadata"].to_string();
+        let pod = env
             .pod_phase("team", &name, "Running")
             .await
-            .with_context(said)?;
-        let own = world
-            .claim_phase("team", &inline_claim(&pod), ClaimPhase::Consumed)
+            .with_context(context)?;
+        let own = env
+            .claim_phase("team", &pod_claim_name(&pod), ClaimPhase::Consumed)
             .await
-            .with_context(said)?;
+            .with_context(context)?;
         let text = |name: &str| asked["metadata"]["annotations"][format!("privatekube.dev/{name}")].as_str();
-        ensure!(Some(own.spec.dataset.as_str()) == text("dataset"), "{}", said());
+        ensure!(
+            Some(own.spec.dataset.as_str()) == text("dataset"),
+            "{}",
+            context()
+        );
         ensure!(
             own.spec.selector.as_deref() == text("blocks").map(str::trim),
             "{}",
-            said()
+            context()
         );
     }
     Ok(())

@@ -7,10 +7,10 @@ use kube::{
     core::{ApiResource, GroupVersionKind},
 };
 use privatekube_api::{ClaimPhase, PrivacyLedgerEntry};
-use privatekube_e2e::{World, claim, dataset, refused};
+use privatekube_e2e::{TestEnvironment, claim, dataset, refused};
 use serde_json::{Value, json};
 
-use super::{DELTA, prepared};
+use super::{DELTA, prepare};
 
 /// Writes to the spec of an object.
 async fn write(client: &Client, kind: &str, name: &str, spec: Value) -> Result<DynamicObject, kube::Error> {
@@ -90,67 +90,62 @@ fn wrongly_changed() -> Vec<(&'static str, &'static str, Value, &'static str)> {
 }
 
 #[tokio::test]
-async fn what_was_asked_promised_or_ruled_never_changes_and_what_may_change_is_checked() -> Result<()> {
-    let world = World::start().await?;
-    prepared(&world, "team").await?;
-    let asks = claim("basic", "asks")
+async fn immutable_fields_cannot_be_changed_and_other_changes_are_validated() -> Result<()> {
+    let env = TestEnvironment::start().await?;
+    prepare(&env, "team").await?;
+    let request = claim("basic", "asks")
         .epsilon("2", DELTA)
         .with("selector", json!("block.city == 'nyc'"))
         .with("blocks", json!({"min": 1}))
         .with("timeout", json!("1h"));
     let names = claim("basic", "names").on("basic-day", "2", DELTA);
-    let told = |name: &str, policy: &str, field: &str, told: Value| {
+    let dataset_with = |name: &str, policy: &str, field: &str, dataset_with: Value| {
         let dataset = dataset(name).with("policy", json!(policy));
-        dataset.with(field, told).within("team")
+        dataset.with(field, dataset_with).within("team")
     };
-    world
-        .create_all([
-            asks.within("team"),
-            names.within("team"),
-            told("packed", "DPack", "dpack", json!({})),
-            told("refusing", "FCFS", "fcfs", json!({"refusing": true})),
-            told("blended", "Blend", "blend", json!({"fairness": "0.5"})),
-        ])
-        .await?;
-    world.claim_phase("team", "names", ClaimPhase::Granted).await?;
+    env.create_all([
+        request.within("team"),
+        names.within("team"),
+        dataset_with("packed", "DPack", "dpack", json!({})),
+        dataset_with("refusing", "FCFS", "fcfs", json!({"refusing": true})),
+        dataset_with("blended", "Blend", "blend", json!({"fairness": "0.5"})),
+    ])
+    .await?;
+    env.claim_phase("team", "names", ClaimPhase::Granted).await?;
     for (kind, name, spec, words) in never_changes() {
-        let answer = write(&world.client, kind, name, spec.clone()).await;
+        let answer = write(&env.client, kind, name, spec.clone()).await;
         refused(answer, &[words]).with_context(|| format!("{kind} {name}: {spec}"))?;
     }
 
     // What may change is looked at as it was when it was made.
     for (kind, name, spec, words) in wrongly_changed() {
-        let answer = write(&world.client, kind, name, spec.clone()).await;
+        let answer = write(&env.client, kind, name, spec.clone()).await;
         refused(answer, &[words]).with_context(|| format!("{kind} {name}: {spec}"))?;
     }
 
     // What is consumed stays consumed.
     let some = |epsilon: &str| json!({"consume": {"perBlock": {"basic-day": {"epsilon": epsilon, "delta": "1e-10"}}}});
-    write(&world.client, "PrivacyBudgetClaim", "names", some("0.5")).await?;
-    world
-        .block_shows("team", "basic-day", ("6", "3.5", "0.5"))
-        .await?;
+    write(&env.client, "PrivacyBudgetClaim", "names", some("0.5")).await?;
+    env.block_shows("team", "basic-day", ("6", "3.5", "0.5")).await?;
     for taken_back in [
         json!({"consume": null}),
         json!({"consume": {"perBlock": {"basic-day": null, "other": {"epsilon": "1", "delta": "0"}}}}),
         some("0.4"),
     ] {
-        let answer = write(&world.client, "PrivacyBudgetClaim", "names", taken_back.clone()).await;
+        let answer = write(&env.client, "PrivacyBudgetClaim", "names", taken_back.clone()).await;
         refused(answer, &["taken back"]).with_context(|| taken_back.to_string())?;
     }
     write(
-        &world.client,
+        &env.client,
         "PrivacyBudgetClaim",
         "names",
         json!({"release": {"all": true}}),
     )
     .await?;
-    world
-        .block_shows("team", "basic-day", ("7.5", "2", "0.5"))
-        .await?;
+    env.block_shows("team", "basic-day", ("7.5", "2", "0.5")).await?;
     refused(
         write(
-            &world.client,
+            &env.client,
             "PrivacyBudgetClaim",
             "names",
             json!({"release": null}),
@@ -158,18 +153,12 @@ async fn what_was_asked_promised_or_ruled_never_changes_and_what_may_change_is_c
         .await,
         &["taken back"],
     )?;
-    let entries = world
+    let entries = env
         .api::<PrivacyLedgerEntry>("team")
         .list(&ListParams::default())
         .await?;
     let entry = entries.items.first().context("no entry")?.name_any();
-    let answer = write(
-        &world.client,
-        "PrivacyLedgerEntry",
-        &entry,
-        json!({"writer": "me"}),
-    )
-    .await;
+    let answer = write(&env.client, "PrivacyLedgerEntry", &entry, json!({"writer": "me"})).await;
     refused(answer, &["never changes"])?;
     Ok(())
 }

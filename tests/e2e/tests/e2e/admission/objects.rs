@@ -3,10 +3,10 @@
 use anyhow::{Context, Result, ensure};
 use kube::api::ListParams;
 use privatekube_api::{ClaimPhase, PrivacyBudgetClaim, PrivateDataBlock, PrivateDataset};
-use privatekube_e2e::{ClaimBuilder, World, block, claim, dataset, refused};
+use privatekube_e2e::{ClaimBuilder, TestEnvironment, block, claim, dataset, refused};
 use serde_json::{Value, json};
 
-use super::{DELTA, prepared};
+use super::{DELTA, prepare};
 
 const ONE_OF_THREE: &str = "give exactly one of: epsilon and delta, mechanism, renyi";
 const ONE_OF_TWO: &str = "give exactly one of: epsilon and delta, renyi";
@@ -20,29 +20,29 @@ type Wrong = Vec<(Value, &'static [&'static str])>;
 fn wrong_claims() -> Wrong {
     let on = |dataset: &str| claim(dataset, "wrong");
     let good = || on("basic").epsilon("0.5", DELTA);
-    let asks = |budget: Value| on("basic").with("budget", budget);
+    let budget = |budget: Value| on("basic").with("budget", budget);
     let curve = |points: Value| on("renyi").with("budget", json!({"renyi": points}));
     let all = |from: ClaimBuilder| from.within("team");
     vec![
-        (all(asks(json!({"epsilon": 0.5, "delta": "1e-9"}))), &["spec.budget.epsilon"]),
-        (all(asks(json!({"epsilon": "0.5", "delta": 1e-9}))), &["spec.budget.delta"]),
-        (all(asks(json!({}))), &[ONE_OF_THREE]),
-        (all(asks(json!({"epsilon": "1", "delta": "0", "mechanism": "laplace(scale=1)"}))), &[ONE_OF_THREE]),
-        (all(asks(json!({"epsilon": "1"}))), &["epsilon and delta go together"]),
-        (all(asks(json!({"epsilon": -1, "delta": 0}))), &["spec.budget.epsilon", "zero or more"]),
-        (all(asks(json!({"epsilon": "-1", "delta": 0}))), &["spec.budget.epsilon", "zero or more"]),
-        (all(asks(json!({"epsilon": "inf", "delta": 0}))), &["spec.budget.epsilon"]),
-        (all(asks(json!({"epsilon": 0, "delta": 0}))), &["spec.budget.epsilon", "asks for nothing"]),
-        (all(asks(json!({"epsilon": "1e7", "delta": 0}))), &["spec.budget.epsilon", "at most 9000000"]),
-        (all(asks(json!({"epsilon": i64::MAX, "delta": 0}))), &["spec.budget.epsilon", "too large"]),
-        (all(asks(json!({"epsilon": "1e-13", "delta": 0}))), &["spec.budget.epsilon", "at most 12 decimals"]),
-        (all(asks(json!({"epsilon": "1", "delta": "1.5"}))), &["spec.budget.delta", "at most 1"]),
-        (all(asks(json!({"epsilon": "9".repeat(65), "delta": 0}))), &["spec.budget.epsilon"]),
-        (all(asks(json!({"epsilon": null, "delta": null}))), &[ONE_OF_THREE]),
-        (all(asks(json!({"mechanism": "noise(x=1)"}))), &["spec.budget.mechanism", "use gaussian(sigma=...)"]),
-        (all(asks(json!({"mechanism": ""}))), &["spec.budget.mechanism"]),
-        (all(asks(json!({"mechanism": "gaussian(sigma=2)"}))), &["spec.budget", "Basic composition"]),
-        (all(asks(json!({"renyi": [{"order": 2, "epsilon": 1}]}))), &["spec.budget", "Basic"]),
+        (all(budget(json!({"epsilon": 0.5, "delta": "1e-9"}))), &["spec.budget.epsilon"]),
+        (all(budget(json!({"epsilon": "0.5", "delta": 1e-9}))), &["spec.budget.delta"]),
+        (all(budget(json!({}))), &[ONE_OF_THREE]),
+        (all(budget(json!({"epsilon": "1", "delta": "0", "mechanism": "laplace(scale=1)"}))), &[ONE_OF_THREE]),
+        (all(budget(json!({"epsilon": "1"}))), &["epsilon and delta go together"]),
+        (all(budget(json!({"epsilon": -1, "delta": 0}))), &["spec.budget.epsilon", "zero or more"]),
+        (all(budget(json!({"epsilon": "-1", "delta": 0}))), &["spec.budget.epsilon", "zero or more"]),
+        (all(budget(json!({"epsilon": "inf", "delta": 0}))), &["spec.budget.epsilon"]),
+        (all(budget(json!({"epsilon": 0, "delta": 0}))), &["spec.budget.epsilon", "asks for nothing"]),
+        (all(budget(json!({"epsilon": "1e7", "delta": 0}))), &["spec.budget.epsilon", "at most 9000000"]),
+        (all(budget(json!({"epsilon": i64::MAX, "delta": 0}))), &["spec.budget.epsilon", "too large"]),
+        (all(budget(json!({"epsilon": "1e-13", "delta": 0}))), &["spec.budget.epsilon", "at most 12 decimals"]),
+        (all(budget(json!({"epsilon": "1", "delta": "1.5"}))), &["spec.budget.delta", "at most 1"]),
+        (all(budget(json!({"epsilon": "9".repeat(65), "delta": 0}))), &["spec.budget.epsilon"]),
+        (all(budget(json!({"epsilon": null, "delta": null}))), &[ONE_OF_THREE]),
+        (all(budget(json!({"mechanism": "noise(x=1)"}))), &["spec.budget.mechanism", "use gaussian(sigma=...)"]),
+        (all(budget(json!({"mechanism": ""}))), &["spec.budget.mechanism"]),
+        (all(budget(json!({"mechanism": "gaussian(sigma=2)"}))), &["spec.budget", "Basic composition"]),
+        (all(budget(json!({"renyi": [{"order": 2, "epsilon": 1}]}))), &["spec.budget", "Basic"]),
         (all(curve(json!([]))), &["spec.budget.renyi"]),
         (all(curve(json!([{"order": 2, "epsilon": 1}]))), &["spec.budget", "no epsilon at order 4"]),
         (
@@ -149,7 +149,7 @@ fn wrong_datasets() -> Wrong {
     let with = |field: &str, value: Value| dataset("wrong").with(field, value).within("team");
     let unlocking = |value: Value| with("unlocking", value);
     let of_policy = |policy: &str| dataset("wrong").with("policy", json!(policy));
-    let told = |policy: &str, field: &str, value: Value| of_policy(policy).with(field, value).within("team");
+    let policy_with = |policy: &str, field: &str, value: Value| of_policy(policy).with(field, value).within("team");
     let weigh = |namespace: &str, weight: u32| json!([{"namespace": namespace, "weight": weight}]);
     let renyi = |field: &str, value: Value| dataset("wrong").renyi(&["2", "4"]).with(field, value).within("team");
     vec![
@@ -171,22 +171,22 @@ fn wrong_datasets() -> Wrong {
         (with("fcfs", json!({"refusing": true})), &["spec.fcfs", "goes with policy FCFS, and policy is DPF: leave it"]),
         (with("dpack", json!({})), &["spec.dpack", "goes with policy DPack, and policy is DPF"]),
         (with("blend", json!({"fairness": 1})), &["spec.blend", "goes with policy Blend, and policy is DPF"]),
-        (told("FCFS", "dpack", json!({})), &["spec.dpack", "goes with policy DPack, and policy is FCFS"]),
-        (told("FCFS", "fcfs", json!({"refusing": "yes"})), &["spec.fcfs.refusing", "boolean"]),
-        (told("FCFS", "weights", weigh("a", 2)), &["spec.weights", "with policy DPF, DPack and Blend", "is FCFS"]),
-        (told("RoundRobin", "weights", weigh("a", 2)), &["spec.weights", "leave them out"]),
-        (told("RoundRobin", "composition", json!("Renyi")), &["spec.composition", "needs composition: Basic"]),
+        (policy_with("FCFS", "dpack", json!({})), &["spec.dpack", "goes with policy DPack, and policy is FCFS"]),
+        (policy_with("FCFS", "fcfs", json!({"refusing": "yes"})), &["spec.fcfs.refusing", "boolean"]),
+        (policy_with("FCFS", "weights", weigh("a", 2)), &["spec.weights", "with policy DPF, DPack and Blend", "is FCFS"]),
+        (policy_with("RoundRobin", "weights", weigh("a", 2)), &["spec.weights", "leave them out"]),
+        (policy_with("RoundRobin", "composition", json!("Renyi")), &["spec.composition", "needs composition: Basic"]),
         (
-            told("RoundRobin", "unlocking", json!({"lifetime": "720h", "tick": "1ms"})),
+            policy_with("RoundRobin", "unlocking", json!({"lifetime": "720h", "tick": "1ms"})),
             &["spec.unlocking.tick: makes 2592000000 ticks of the lifetime", "takes at most 1000000"],
         ),
-        (told("DPack", "dpack", json!({"recomputeAfter": 0})), &["spec.dpack.recomputeAfter", "or equal to 1"]),
-        (told("DPack", "dpack", json!({"recomputeAfter": "1"})), &["spec.dpack.recomputeAfter", "integer"]),
+        (policy_with("DPack", "dpack", json!({"recomputeAfter": 0})), &["spec.dpack.recomputeAfter", "or equal to 1"]),
+        (policy_with("DPack", "dpack", json!({"recomputeAfter": "1"})), &["spec.dpack.recomputeAfter", "integer"]),
         (with("policy", json!("Blend")), &["spec.blend", "policy Blend needs the part that goes by DPF"]),
-        (told("Blend", "blend", json!({"recomputeAfter": 1})), &["spec.blend.fairness", "Required value"]),
-        (told("Blend", "blend", json!({"fairness": 0.5})), &["spec.blend.fairness"]),
-        (told("Blend", "blend", json!({"fairness": "1.5"})), &["spec.blend.fairness: \"1.5\" is above 1"]),
-        (told("Blend", "blend", json!({"fairness": "1e-4"})), &["spec.blend.fairness", "at most 3 decimals"]),
+        (policy_with("Blend", "blend", json!({"recomputeAfter": 1})), &["spec.blend.fairness", "Required value"]),
+        (policy_with("Blend", "blend", json!({"fairness": 0.5})), &["spec.blend.fairness"]),
+        (policy_with("Blend", "blend", json!({"fairness": "1.5"})), &["spec.blend.fairness: \"1.5\" is above 1"]),
+        (policy_with("Blend", "blend", json!({"fairness": "1e-4"})), &["spec.blend.fairness", "at most 3 decimals"]),
         (with("weights", weigh("a", 0)), &["spec.weights[0].weight", "or equal to 1"]),
         (with("weights", weigh("a", 1_000_001)), &["spec.weights[0].weight", "or equal to 1000000"]),
         (with("weights", weigh("Team", 1)), &["spec.weights[0].namespace", "write a namespace's name"]),
@@ -217,41 +217,30 @@ fn wrong_datasets() -> Wrong {
 }
 
 #[tokio::test]
-async fn a_wrong_claim_block_or_dataset_is_refused_by_its_field_and_leaves_nothing_behind() -> Result<()> {
-    let world = World::start().await?;
-    prepared(&world, "team").await?;
+async fn an_invalid_claim_block_or_dataset_is_refused_naming_the_field_and_creates_nothing() -> Result<()> {
+    let env = TestEnvironment::start().await?;
+    prepare(&env, "team").await?;
     for (object, words) in [wrong_claims(), wrong_blocks_of_data(), wrong_datasets()].concat() {
-        let said = || format!("{:.300}", format!("{}: {}", object["kind"], object["spec"]));
-        refused(world.create(object.clone()).await, words).with_context(said)?;
+        let context = || format!("{:.300}", format!("{}: {}", object["kind"], object["spec"]));
+        refused(env.create(object.clone()).await, words).with_context(context)?;
     }
     let all = ListParams::default();
     ensure!(
-        world
-            .api::<PrivacyBudgetClaim>("team")
+        env.api::<PrivacyBudgetClaim>("team")
             .list(&all)
             .await?
             .items
             .is_empty()
     );
+    ensure!(env.api::<PrivateDataBlock>("team").list(&all).await?.items.len() == 2);
+    ensure!(env.api::<PrivateDataset>("team").list(&all).await?.items.len() == 2);
     ensure!(
-        world
-            .api::<PrivateDataBlock>("team")
-            .list(&all)
-            .await?
-            .items
-            .len()
-            == 2
-    );
-    ensure!(world.api::<PrivateDataset>("team").list(&all).await?.items.len() == 2);
-    ensure!(
-        world
-            .extender
+        env.extender
             .as_ref()
             .is_some_and(|extender| !extender.has_ended())
     );
-    world
-        .create(claim("basic", "right").epsilon("1", DELTA).within("team"))
+    env.create(claim("basic", "right").epsilon("1", DELTA).within("team"))
         .await?;
-    world.claim_phase("team", "right", ClaimPhase::Granted).await?;
+    env.claim_phase("team", "right", ClaimPhase::Granted).await?;
     Ok(())
 }

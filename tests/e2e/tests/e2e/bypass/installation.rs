@@ -13,15 +13,15 @@ use kube::{
 };
 use privatekube_api::{ClaimPhase, PrivacyBudgetClaim};
 use privatekube_cluster::User;
-use privatekube_e2e::{World, create_as, eventually, pod, refused};
+use privatekube_e2e::{TestEnvironment, create_as, eventually, pod, refused};
 use serde_json::{Value, json};
 
-use super::{DELTA, RESOURCE, mostly_taken, people, pods, prepared, remove_gate};
+use super::{DELTA, RESOURCE, allocate_nine, pods, prepare, remove_gate, users};
 
 /// A pod's metadata and resources as the webhook would write them, each part by choice.
-fn by_hand(asks: bool, label: bool, resource: Option<&str>) -> Value {
-    let builder = if asks {
-        pod("by-hand").asks("taxi", "5", DELTA)
+fn handwritten_pod(request: bool, label: bool, resource: Option<&str>) -> Value {
+    let builder = if request {
+        pod("by-hand").requests("taxi", "5", DELTA)
     } else {
         pod("by-hand")
     };
@@ -37,41 +37,41 @@ fn by_hand(asks: bool, label: bool, resource: Option<&str>) -> Value {
 }
 
 /// Pods that lack something of what makes them wait, and what is said of them.
-fn lacking() -> [(Value, &'static [&'static str]); 7] {
+fn incomplete_pods() -> [(Value, &'static [&'static str]); 7] {
     [
         (
-            by_hand(true, false, None),
+            handwritten_pod(true, false, None),
             &["no container requests the resource privatekube.dev/privacy-budget"],
         ),
         (
-            by_hand(true, true, None),
+            handwritten_pod(true, true, None),
             &["no container requests the resource", "check that it is installed"],
         ),
         (
-            by_hand(true, true, Some("0")),
+            handwritten_pod(true, true, Some("0")),
             &["no container requests the resource"],
         ),
         (
-            by_hand(true, false, Some("1")),
+            handwritten_pod(true, false, Some("1")),
             &["lacks the label privatekube.dev/managed: \"true\""],
         ),
         (
-            by_hand(false, true, None),
+            handwritten_pod(false, true, None),
             &["asks for no budget", "privatekube.dev/dataset"],
         ),
         (
-            by_hand(false, false, Some("1")),
+            handwritten_pod(false, false, Some("1")),
             &["asks for no budget", "privatekube.dev/epsilon"],
         ),
-        (by_hand(false, true, Some("1")), &["asks for no budget"]),
+        (handwritten_pod(false, true, Some("1")), &["asks for no budget"]),
     ]
 }
 
 #[tokio::test]
-async fn without_the_webhook_a_pod_that_lacks_what_makes_it_wait_is_refused() -> Result<()> {
-    let world = World::start().await?;
-    prepared(&world, "hands").await?;
-    let webhooks: Api<MutatingWebhookConfiguration> = Api::all(world.client.clone());
+async fn without_the_webhook_a_pod_without_its_label_or_resource_is_refused() -> Result<()> {
+    let env = TestEnvironment::start().await?;
+    prepare(&env, "hands").await?;
+    let webhooks: Api<MutatingWebhookConfiguration> = Api::all(env.client.clone());
     webhooks
         .delete("privatekube-extender", &DeleteParams::default())
         .await?;
@@ -80,8 +80,8 @@ async fn without_the_webhook_a_pod_that_lacks_what_makes_it_wait_is_refused() ->
             dry_run: true,
             ..PostParams::default()
         };
-        let pod: Pod = serde_json::from_value(by_hand(true, true, Some("1")))?;
-        let made = pods(&world.client, "hands").create(&dry, &pod).await?;
+        let pod: Pod = serde_json::from_value(handwritten_pod(true, true, Some("1")))?;
+        let made = pods(&env.client, "hands").create(&dry, &pod).await?;
         Ok(match made.spec.and_then(|spec| spec.scheduling_gates) {
             Some(gates) => Err(format!("{gates:?}")),
             None => Ok(()),
@@ -89,18 +89,18 @@ async fn without_the_webhook_a_pod_that_lacks_what_makes_it_wait_is_refused() ->
     })
     .await?;
 
-    for (user, client) in people(&world).await? {
-        for (attempt, words) in lacking() {
-            let told = refused(create_as(&client, attempt.clone()).await, words);
-            told.with_context(|| format!("{user:?}: {attempt}"))?;
+    for (user, client) in users(&env).await? {
+        for (attempt, words) in incomplete_pods() {
+            let message = refused(create_as(&client, attempt.clone()).await, words);
+            message.with_context(|| format!("{user:?}: {attempt}"))?;
         }
-        let mut placed = by_hand(true, true, Some("1"));
-        placed["spec"]["nodeName"] = json!(world.cluster.description().nodes[0]);
+        let mut placed = handwritten_pod(true, true, Some("1"));
+        placed["spec"]["nodeName"] = json!(env.cluster.description().nodes[0]);
         refused(
             create_as(&client, placed).await,
             &["names its node", "leave out spec.nodeName"],
         )?;
-        let mut granted = by_hand(true, true, Some("1"));
+        let mut granted = handwritten_pod(true, true, Some("1"));
         granted["metadata"]["annotations"]["privatekube.dev/grant"] = json!("{}");
         refused(
             create_as(&client, granted).await,
@@ -109,30 +109,28 @@ async fn without_the_webhook_a_pod_that_lacks_what_makes_it_wait_is_refused() ->
     }
 
     // What has all of it gets in without the webhook, and still waits for its budget and pays for it.
-    let tenant = world.client_as(User::Tenant).await?;
-    mostly_taken(&world, "hands").await?;
-    create_as(&tenant, by_hand(true, true, Some("1"))).await?;
+    let tenant = env.client_as(User::Tenant).await?;
+    allocate_nine(&env, "hands").await?;
+    create_as(&tenant, handwritten_pod(true, true, Some("1"))).await?;
     // Without a gate it is tried before its claim is seen, or after.
-    world
-        .unschedulable("hands", "by-hand", "privacy budget claim hands/by-hand-")
+    env.unschedulable("hands", "by-hand", "privacy budget claim hands/by-hand-")
         .await?;
-    let mut senseless = by_hand(true, true, Some("1"));
+    let mut senseless = handwritten_pod(true, true, Some("1"));
     senseless["metadata"]["name"] = json!("senseless");
     senseless["metadata"]["annotations"]["privatekube.dev/epsilon"] = json!("a lot");
     create_as(&tenant, senseless).await?;
-    world
-        .unschedulable("hands", "senseless", "privacy budget claim hands/senseless-")
+    env.unschedulable("hands", "senseless", "privacy budget claim hands/senseless-")
         .await?;
-    let told = world.event("hands", "senseless", "BudgetDenied").await?;
+    let message = env.event("hands", "senseless", "BudgetDenied").await?;
     ensure!(
-        told.contains("privatekube.dev/epsilon: \"a lot\" is not a number"),
-        "{told}"
+        message.contains("privatekube.dev/epsilon: \"a lot\" is not a number"),
+        "{message}"
     );
 
     // Applied again, it is as before.
-    reinstall(&world).await?;
-    create_as(&tenant, pod("again").asks("taxi", "5", DELTA).within("hands")).await?;
-    let again: Pod = world.api("hands").get("again").await?;
+    reinstall(&env).await?;
+    create_as(&tenant, pod("again").requests("taxi", "5", DELTA).within("hands")).await?;
+    let again: Pod = env.api("hands").get("again").await?;
     let gates = again
         .spec
         .and_then(|spec| spec.scheduling_gates)
@@ -142,24 +140,23 @@ async fn without_the_webhook_a_pod_that_lacks_what_makes_it_wait_is_refused() ->
         "{gates:?}"
     );
     let release = json!({"spec": {"release": {"all": true}}});
-    world
-        .change::<PrivacyBudgetClaim>("hands", "holder", release)
+    env.change::<PrivacyBudgetClaim>("hands", "holder", release)
         .await?;
-    world.pod_phase("hands", "by-hand", "Running").await?;
-    world.pod_phase("hands", "again", "Running").await?;
-    world.block_shows("hands", "b1", ("0", "0", "10")).await?;
+    env.pod_phase("hands", "by-hand", "Running").await?;
+    env.pod_phase("hands", "again", "Running").await?;
+    env.block_shows("hands", "b1", ("0", "0", "10")).await?;
     Ok(())
 }
 
 /// Applies the manifests over what is there, and waits until the webhooks reach the extender again.
-async fn reinstall(world: &World) -> Result<()> {
+async fn reinstall(env: &TestEnvironment) -> Result<()> {
     let reachable = |config: &WebhookClientConfig| config.url.is_some() && config.ca_bundle.is_some();
-    world.cluster.install(&privatekube_e2e::manifests()).await?;
+    env.cluster.install(&privatekube_e2e::manifests()).await?;
     eventually(
         "the extender writes its address into the webhook configurations",
         async || {
-            let mutating = Api::<MutatingWebhookConfiguration>::all(world.client.clone());
-            let validating = Api::<ValidatingWebhookConfiguration>::all(world.client.clone());
+            let mutating = Api::<MutatingWebhookConfiguration>::all(env.client.clone());
+            let validating = Api::<ValidatingWebhookConfiguration>::all(env.client.clone());
             let (mutating, validating) = tokio::try_join!(
                 mutating.get("privatekube-extender"),
                 validating.get("privatekube-extender")
@@ -182,13 +179,13 @@ async fn reinstall(world: &World) -> Result<()> {
         },
     )
     .await?;
-    let client = world.client.clone();
+    let client = env.client.clone();
     eventually("the API server asks the webhooks again", async || {
         let dry = PostParams {
             dry_run: true,
             ..PostParams::default()
         };
-        let pod: Pod = serde_json::from_value(pod("probe").asks("taxi", "1", DELTA).within("default"))?;
+        let pod: Pod = serde_json::from_value(pod("probe").requests("taxi", "1", DELTA).within("default"))?;
         match pods(&client, "default").create(&dry, &pod).await {
             // Its dataset is unknown there, as the extender alone can say.
             Err(kube::Error::Api(status)) if status.message.contains("\"taxi\" is unknown") => Ok(Ok(())),
@@ -199,13 +196,13 @@ async fn reinstall(world: &World) -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_scheduler_that_does_not_ask_the_extender_never_places_a_managed_pod() -> Result<()> {
-    let world = World::start().await?;
-    prepared(&world, "team").await?;
-    let managed = |name: &str| pod(name).asks("taxi", "1", DELTA);
-    let node = world.cluster.description().nodes[0].clone();
-    world.cluster.start_second_scheduler("second").await?;
-    for (_, client) in people(&world).await? {
+async fn a_scheduler_without_the_extender_never_places_a_managed_pod() -> Result<()> {
+    let env = TestEnvironment::start().await?;
+    prepare(&env, "team").await?;
+    let managed = |name: &str| pod(name).requests("taxi", "1", DELTA);
+    let node = env.cluster.description().nodes[0].clone();
+    env.cluster.start_second_scheduler("second").await?;
+    for (_, client) in users(&env).await? {
         let placed = managed("placed").with("nodeName", json!(node)).within("team");
         let words = format!("spec.nodeName is {node:?}");
         refused(
@@ -224,40 +221,39 @@ async fn a_scheduler_that_does_not_ask_the_extender_never_places_a_managed_pod()
         }
     }
     // The second scheduler does its work otherwise.
-    world
-        .create(pod("plain").with("schedulerName", json!("second")).within("team"))
+    env.create(pod("plain").with("schedulerName", json!("second")).within("team"))
         .await?;
-    world.pod_phase("team", "plain", "Running").await?;
+    env.pod_phase("team", "plain", "Running").await?;
 
     // The default scheduler's configuration is lost: neither a pod whose budget is granted nor one whose gate was
     // removed by hand is placed.
-    world.cluster.stop_scheduler().await?;
-    let tenant = world.client_as(User::Tenant).await?;
+    env.cluster.stop_scheduler().await?;
+    let tenant = env.client_as(User::Tenant).await?;
     create_as(&tenant, managed("granted").within("team")).await?;
-    world
-        .pod_claim_phase("team", "granted", ClaimPhase::Granted)
+    env.pod_claim_phase("team", "granted", ClaimPhase::Granted)
         .await?;
-    create_as(&tenant, pod("waiting").asks("taxi", "9.5", DELTA).within("team")).await?;
-    world
-        .pod_claim_phase("team", "waiting", ClaimPhase::Waiting)
+    create_as(
+        &tenant,
+        pod("waiting").requests("taxi", "9.5", DELTA).within("team"),
+    )
+    .await?;
+    env.pod_claim_phase("team", "waiting", ClaimPhase::Waiting)
         .await?;
     remove_gate(&tenant, "team", "waiting").await?;
-    world.cluster.start_scheduler(false).await?;
+    env.cluster.start_scheduler(false).await?;
     for name in ["granted", "waiting"] {
-        world
-            .unschedulable("team", name, &format!("Insufficient {RESOURCE}"))
+        env.unschedulable("team", name, &format!("Insufficient {RESOURCE}"))
             .await?;
     }
-    world.create(pod("other-plain").within("team")).await?;
-    world.pod_phase("team", "other-plain", "Running").await?;
-    world.block_shows("team", "b1", ("9", "1", "0")).await?;
+    env.create(pod("other-plain").within("team")).await?;
+    env.pod_phase("team", "other-plain", "Running").await?;
+    env.block_shows("team", "b1", ("9", "1", "0")).await?;
 
-    world.cluster.stop_scheduler().await?;
-    world.cluster.start_scheduler(true).await?;
-    world.pod_phase("team", "granted", "Running").await?;
-    world
-        .unschedulable("team", "waiting", "can never be granted")
+    env.cluster.stop_scheduler().await?;
+    env.cluster.start_scheduler(true).await?;
+    env.pod_phase("team", "granted", "Running").await?;
+    env.unschedulable("team", "waiting", "can never be granted")
         .await?;
-    world.block_shows("team", "b1", ("9", "0", "1")).await?;
+    env.block_shows("team", "b1", ("9", "0", "1")).await?;
     Ok(())
 }

@@ -10,11 +10,13 @@ use privatekube_api::{
     ClaimPhase, PrivacyBudgetClaim, PrivacyLedgerEntry, PrivateDataBlock, PrivateDataset, entry_name,
 };
 use privatekube_cluster::User;
-use privatekube_e2e::{World, block, claim, create_as, dataset, eventually, inline_claim, pod, refused};
+use privatekube_e2e::{
+    TestEnvironment, block, claim, create_as, dataset, eventually, pod, pod_claim_name, refused,
+};
 use privatekube_policy::Phase;
 use serde_json::{Value, json};
 
-use super::{DELTA, mostly_taken, people, prepared};
+use super::{DELTA, allocate_nine, prepare, users};
 
 /// What is said to somebody: that there is no right to it, or that it is against a rule.
 type Said<'a> = &'a dyn Fn(&'static str) -> &'static str;
@@ -65,19 +67,19 @@ async fn forge_statuses(client: &Client, said: Said<'_>) -> Result<()> {
 }
 
 #[tokio::test]
-async fn the_ledger_and_statuses_are_written_by_the_extender_alone() -> Result<()> {
-    let world = World::start().await?;
-    prepared(&world, "team").await?;
-    mostly_taken(&world, "team").await?;
-    let books = world.books("team", "taxi").await?;
-    let entries: Api<PrivacyLedgerEntry> = world.api("team");
+async fn only_the_extender_writes_ledger_entries_and_statuses() -> Result<()> {
+    let env = TestEnvironment::start().await?;
+    prepare(&env, "team").await?;
+    allocate_nine(&env, "team").await?;
+    let ledger = env.ledger("team", "taxi").await?;
+    let entries: Api<PrivacyLedgerEntry> = env.api("team");
     let first = entries.get(&entry_name("taxi", 1)).await?;
-    let sequence = books.entries.len() + 1;
+    let sequence = ledger.entries.len() + 1;
     let mut next = PrivacyLedgerEntry::new(&entry_name("taxi", sequence as u64), first.spec.clone());
     next.metadata.labels.clone_from(&first.metadata.labels);
     next.spec.sequence = i64::try_from(sequence)?;
 
-    let tenant = world.client_as(User::Tenant).await?;
+    let tenant = env.client_as(User::Tenant).await?;
     let of_tenant: Api<PrivacyLedgerEntry> = Api::namespaced(tenant.clone(), "team");
     let no_right: Said<'_> = &|_| "is forbidden: User \"tenant\" cannot";
     forge_entries(&of_tenant, &next, no_right, true).await?;
@@ -97,27 +99,27 @@ async fn the_ledger_and_statuses_are_written_by_the_extender_alone() -> Result<(
     )?;
 
     // No right helps, and hardly that of one for whom no rights are asked: that one may clean up.
-    all_rights(&world, User::Tenant).await?;
+    all_rights(&env, User::Tenant).await?;
     let rule: Said<'_> = &|rule| rule;
     forge_entries(&of_tenant, &next, rule, true).await?;
     forge_statuses(&tenant, rule).await?;
     forge_entries(&entries, &next, rule, false).await?;
-    forge_statuses(&world.client, rule).await?;
+    forge_statuses(&env.client, rule).await?;
     ensure!(entries.get(&entry_name("taxi", 1)).await?.spec == first.spec);
-    ensure!(world.books("team", "taxi").await?.entries == books.entries);
+    ensure!(env.ledger("team", "taxi").await?.entries == ledger.entries);
     Ok(())
 }
 
 /// Gives a user all rights, and waits until they count.
-async fn all_rights(world: &World, user: User) -> Result<()> {
+async fn all_rights(env: &TestEnvironment, user: User) -> Result<()> {
     let bound = json!({
         "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
         "metadata": {"name": "all-rights", "namespace": "team"},
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
         "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user.name()}],
     });
-    world.create(bound).await?;
-    let client = world.client_as(user).await?;
+    env.create(bound).await?;
+    let client = env.client_as(user).await?;
     eventually("the rights count", async || {
         let dry = PostParams {
             dry_run: true,
@@ -133,25 +135,22 @@ async fn all_rights(world: &World, user: User) -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_claim_object_made_to_look_like_a_pods_changes_nothing_of_that_pods_budget() -> Result<()> {
-    let world = World::start().await?;
-    prepared(&world, "team").await?;
-    world.namespace("elsewhere").await?;
-    let tenant = world.client_as(User::Tenant).await?;
+async fn a_claim_that_imitates_a_pods_claim_does_not_change_the_pods_budget() -> Result<()> {
+    let env = TestEnvironment::start().await?;
+    prepare(&env, "team").await?;
+    env.namespace("elsewhere").await?;
+    let tenant = env.client_as(User::Tenant).await?;
     // Granted, but not bound, so that there would be something to release.
     let nowhere = json!({"example.org/nowhere": "true"});
-    world
-        .create(
-            pod("train")
-                .asks("taxi", "4", DELTA)
-                .with("nodeSelector", nowhere)
-                .within("team"),
-        )
-        .await?;
-    world
-        .pod_claim_phase("team", "train", ClaimPhase::Granted)
-        .await?;
-    let train: Pod = world.api("team").get("train").await?;
+    env.create(
+        pod("train")
+            .requests("taxi", "4", DELTA)
+            .with("nodeSelector", nowhere)
+            .within("team"),
+    )
+    .await?;
+    env.pod_claim_phase("team", "train", ClaimPhase::Granted).await?;
+    let train: Pod = env.api("team").get("train").await?;
     let owner = json!([{"apiVersion": "v1", "kind": "Pod", "name": "train", "uid": train.metadata.uid,
         "controller": true}]);
     let forge = |mut object: Value, usage: &str| {
@@ -166,13 +165,13 @@ async fn a_claim_object_made_to_look_like_a_pods_changes_nothing_of_that_pods_bu
         create_as(&tenant, forge(forged, usage)).await?;
     }
     // In the very name of the pod's claim, nobody but the extender makes one.
-    let own = inline_claim(&train);
+    let own = pod_claim_name(&train);
     for namespace in ["team", "elsewhere"] {
         let forged = forge(
             claim("team/taxi", &own).epsilon("1", DELTA).within(namespace),
             "release",
         );
-        for (_, client) in people(&world).await? {
+        for (_, client) in users(&env).await? {
             refused(
                 create_as(&client, forged.clone()).await,
                 &["the claim of pod train is made by the extender"],
@@ -180,20 +179,18 @@ async fn a_claim_object_made_to_look_like_a_pods_changes_nothing_of_that_pods_bu
         }
     }
     // They are claims like any other, and what they say is of themselves.
-    world
-        .claim_phase("team", "train-release", ClaimPhase::Released)
+    env.claim_phase("team", "train-release", ClaimPhase::Released)
         .await?;
-    world
-        .claim_phase("team", "train-consume", ClaimPhase::Consumed)
+    env.claim_phase("team", "train-consume", ClaimPhase::Consumed)
         .await?;
-    let books = world.books("team", "taxi").await?;
+    let ledger = env.ledger("team", "taxi").await?;
     ensure!(
-        books.phase("train") == Some(Phase::Granted),
+        ledger.phase("train") == Some(Phase::Granted),
         "{:?}",
-        books.phases()
+        ledger.phases()
     );
-    ensure!(books.phases().len() >= 3, "{:?}", books.phases());
-    world.block_shows("team", "b1", ("5", "4", "1")).await?;
+    ensure!(ledger.phases().len() >= 3, "{:?}", ledger.phases());
+    env.block_shows("team", "b1", ("5", "4", "1")).await?;
 
     // Spent is what its pod spent, and nothing else counts as that: it would come back with the pod's end.
     let consume = json!({"spec": {"consume": {"all": true}}});
@@ -207,16 +204,16 @@ async fn a_claim_object_made_to_look_like_a_pods_changes_nothing_of_that_pods_bu
 
 #[tokio::test]
 async fn a_pod_is_granted_no_more_than_its_claim_still_has() -> Result<()> {
-    let world = World::start().await?;
-    prepared(&world, "team").await?;
-    world.create(block("taxi", "b2").within("team")).await?;
-    let tenant = world.client_as(User::Tenant).await?;
+    let env = TestEnvironment::start().await?;
+    prepare(&env, "team").await?;
+    env.create(block("taxi", "b2").within("team")).await?;
+    let tenant = env.client_as(User::Tenant).await?;
     create_as(
         &tenant,
         claim("taxi", "shrunk").epsilon("5", DELTA).within("team"),
     )
     .await?;
-    world.claim_phase("team", "shrunk", ClaimPhase::Granted).await?;
+    env.claim_phase("team", "shrunk", ClaimPhase::Granted).await?;
     let release = json!({"spec": {"release": {"perBlock": {
         "b1": {"epsilon": "4.75", "delta": "5e-10"},
         "b2": {"epsilon": "5", "delta": DELTA},
@@ -225,11 +222,11 @@ async fn a_pod_is_granted_no_more_than_its_claim_still_has() -> Result<()> {
     claims
         .patch("shrunk", &PatchParams::default(), &Patch::Merge(release))
         .await?;
-    world.block_shows("team", "b1", ("9.75", "0.25", "0")).await?;
-    world.block_shows("team", "b2", ("10", "0", "0")).await?;
+    env.block_shows("team", "b1", ("9.75", "0.25", "0")).await?;
+    env.block_shows("team", "b2", ("10", "0", "0")).await?;
     create_as(&tenant, pod("train").annotation("claim", "shrunk").within("team")).await?;
-    let train = world.pod_phase("team", "train", "Running").await?;
-    world.block_shows("team", "b1", ("9.75", "0", "0.25")).await?;
+    let train = env.pod_phase("team", "train", "Running").await?;
+    env.block_shows("team", "b1", ("9.75", "0", "0.25")).await?;
     let grant = train
         .metadata
         .annotations

@@ -5,60 +5,61 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Patch, PatchParams};
 use privatekube_api::{ClaimPhase, PrivacyBudgetClaim};
 use privatekube_cluster::User;
-use privatekube_e2e::{PodBuilder, World, block, claim, create_as, dataset, inline_claim, pod, refused};
+use privatekube_e2e::{
+    PodBuilder, TestEnvironment, block, claim, create_as, dataset, pod, pod_claim_name, refused,
+};
 use serde_json::{Value, json};
 
-use super::{DELTA, mostly_taken, people, pods, prepared, remove_gate};
+use super::{DELTA, allocate_nine, pods, prepare, remove_gate, users};
 
 #[tokio::test]
-async fn a_pod_whose_gate_is_removed_by_hand_waits_and_runs_by_itself_when_there_is_budget() -> Result<()> {
-    let world = World::start().await?;
-    let tenant = world.client_as(User::Tenant).await?;
+async fn a_pod_whose_gate_a_user_removed_waits_and_runs_once_it_is_granted() -> Result<()> {
+    let env = TestEnvironment::start().await?;
+    let tenant = env.client_as(User::Tenant).await?;
     // Budget comes by release in one namespace, by unlocking in the other.
-    prepared(&world, "released").await?;
-    mostly_taken(&world, "released").await?;
-    world.namespace("unlocked").await?;
+    prepare(&env, "released").await?;
+    allocate_nine(&env, "released").await?;
+    env.namespace("unlocked").await?;
     let (data, portion) = (dataset("taxi").arrivals(2), block("taxi", "b1"));
-    world
-        .create_all([data.within("unlocked"), portion.within("unlocked")])
+    env.create_all([data.within("unlocked"), portion.within("unlocked")])
         .await?;
     for namespace in ["released", "unlocked"] {
-        create_as(&tenant, pod("eager").asks("taxi", "6", DELTA).within(namespace)).await?;
-        world
-            .pod_claim_phase(namespace, "eager", ClaimPhase::Waiting)
+        create_as(
+            &tenant,
+            pod("eager").requests("taxi", "6", DELTA).within(namespace),
+        )
+        .await?;
+        env.pod_claim_phase(namespace, "eager", ClaimPhase::Waiting)
             .await?;
         remove_gate(&tenant, namespace, "eager").await?;
-        let pod: Pod = world.api(namespace).get("eager").await?;
-        let says = format!(
+        let pod: Pod = env.api(namespace).get("eager").await?;
+        let expected = format!(
             "privacy budget claim {namespace}/{} waits for privacy budget",
-            inline_claim(&pod)
+            pod_claim_name(&pod)
         );
-        world.unschedulable(namespace, "eager", &says).await?;
+        env.unschedulable(namespace, "eager", &expected).await?;
     }
 
     let release = json!({"spec": {"release": {"all": true}}});
-    world
-        .change::<PrivacyBudgetClaim>("released", "holder", release)
+    env.change::<PrivacyBudgetClaim>("released", "holder", release)
         .await?;
-    world
-        .create(claim("taxi", "second").epsilon("0.5", DELTA).within("unlocked"))
+    env.create(claim("taxi", "second").epsilon("0.5", DELTA).within("unlocked"))
         .await?;
     for namespace in ["released", "unlocked"] {
-        world.pod_phase(namespace, "eager", "Running").await?;
-        world
-            .block_shows(
-                namespace,
-                "b1",
-                if namespace == "released" {
-                    ("4", "0", "6")
-                } else {
-                    ("3.5", "0.5", "6")
-                },
-            )
-            .await?;
+        env.pod_phase(namespace, "eager", "Running").await?;
+        env.block_shows(
+            namespace,
+            "b1",
+            if namespace == "released" {
+                ("4", "0", "6")
+            } else {
+                ("3.5", "0.5", "6")
+            },
+        )
+        .await?;
     }
     ensure!(
-        world.scheduled_after_flush().await? < 1.0,
+        env.scheduled_after_flush().await? < 1.0,
         "the pods were only found by the scheduler's flush"
     );
     Ok(())
@@ -90,19 +91,18 @@ fn changes_of_metadata() -> Vec<(Value, &'static str)> {
 }
 
 #[tokio::test]
-async fn what_a_pod_asked_and_got_never_changes() -> Result<()> {
-    let world = World::start().await?;
-    prepared(&world, "team").await?;
-    mostly_taken(&world, "team").await?;
-    let asked: PodBuilder = pod("train").asks("taxi", "9", DELTA);
-    world.create(asked.within("team")).await?;
-    world
-        .create(pod("runs").asks("taxi", "1", DELTA).within("team"))
+async fn a_pods_request_and_grant_cannot_be_changed() -> Result<()> {
+    let env = TestEnvironment::start().await?;
+    prepare(&env, "team").await?;
+    allocate_nine(&env, "team").await?;
+    let asked: PodBuilder = pod("train").requests("taxi", "9", DELTA);
+    env.create(asked.within("team")).await?;
+    env.create(pod("runs").requests("taxi", "1", DELTA).within("team"))
         .await?;
-    world.create(pod("plain").within("team")).await?;
-    world.pod_phase("team", "runs", "Running").await?;
-    world.pod_phase("team", "plain", "Running").await?;
-    let before = world.pods("team").await?;
+    env.create(pod("plain").within("team")).await?;
+    env.pod_phase("team", "runs", "Running").await?;
+    env.pod_phase("team", "plain", "Running").await?;
+    let before = env.pods("team").await?;
     let grant = before["runs"]
         .metadata
         .annotations
@@ -110,15 +110,15 @@ async fn what_a_pod_asked_and_got_never_changes() -> Result<()> {
         .and_then(|all| all.get("privatekube.dev/grant"));
     ensure!(grant.is_some_and(|grant| grant.contains("b1")), "{grant:?}");
 
-    for (user, client) in people(&world).await? {
+    for (user, client) in users(&env).await? {
         let api = pods(&client, "team");
         for (patch, words) in changes_of_metadata() {
             for name in ["train", "runs"] {
-                let said = format!("{user:?}: {name}: {patch}");
+                let context = format!("{user:?}: {name}: {patch}");
                 let answer = api
                     .patch(name, &PatchParams::default(), &Patch::Merge(&patch))
                     .await;
-                refused(answer, &[words]).context(said)?;
+                refused(answer, &[words]).context(context)?;
             }
         }
         // A plain pod can't become what looks like a granted one.
@@ -150,12 +150,12 @@ async fn what_a_pod_asked_and_got_never_changes() -> Result<()> {
     }
     // Those who may write a pod's status, as kubelets do, can't either.
     for (patch, words) in changes_of_metadata() {
-        let answer = pods(&world.client, "team")
+        let answer = pods(&env.client, "team")
             .patch_status("train", &PatchParams::default(), &Patch::Merge(&patch))
             .await;
         refused(answer, &[words]).with_context(|| format!("status: {patch}"))?;
     }
-    let after = world.pods("team").await?;
+    let after = env.pods("team").await?;
     for (name, pod) in before {
         let ours = |pod: &Pod| {
             let all = pod.metadata.annotations.clone().unwrap_or_default();
@@ -172,7 +172,7 @@ async fn what_a_pod_asked_and_got_never_changes() -> Result<()> {
     }
     // A gate is comfort, not enforcement, but it isn't put back on a pod that runs.
     let gates = json!({"spec": {"schedulingGates": [{"name": "privatekube.dev/budget"}]}});
-    let answer = pods(&world.client, "team")
+    let answer = pods(&env.client, "team")
         .patch("runs", &PatchParams::default(), &Patch::Merge(&gates))
         .await;
     refused(answer, &["schedulingGates"])?;

@@ -7,15 +7,20 @@ use kube::{
     Client, Config,
     config::{KubeConfigOptions, Kubeconfig},
 };
-use privatekube_e2e::{World, pod};
+use privatekube_e2e::{TestEnvironment, pod};
 use serde_json::{Value, json};
 
-use super::{DELTA, folder, prepared};
+use super::{DELTA, folder, prepare};
 
 /// A client of a TLS port of ours: which authority it believes, and which certificate it has, as files of the
 /// extender's folder.
-async fn tls_client(world: &World, port: u16, authority: PathBuf, own: Option<&str>) -> Result<Client> {
-    let tls = &world.cluster.description().tls_dir;
+async fn tls_client(
+    env: &TestEnvironment,
+    port: u16,
+    authority: PathBuf,
+    own: Option<&str>,
+) -> Result<Client> {
+    let tls = &env.cluster.description().tls_dir;
     let mut user = json!({});
     if let Some(own) = own {
         user["client-certificate"] = json!(tls.join(format!("{own}.crt")));
@@ -42,13 +47,13 @@ async fn post(client: &Client, path: &str, body: &Value) -> Result<Value, kube::
 }
 
 #[tokio::test]
-async fn the_extender_is_healthy_measures_what_is_documented_and_answers_only_whom_it_knows() -> Result<()> {
-    let world = World::start().await?;
-    prepared(&world).await?;
-    world
-        .create(pod("train").asks("taxi", "1", DELTA).within("team"))
+async fn the_extender_is_healthy_exposes_the_documented_metrics_and_answers_only_known_clients() -> Result<()>
+{
+    let env = TestEnvironment::start().await?;
+    prepare(&env).await?;
+    env.create(pod("train").requests("taxi", "1", DELTA).within("team"))
         .await?;
-    world.pod_phase("team", "train", "Running").await?;
+    env.pod_phase("team", "train", "Running").await?;
 
     let deployment = fs::read_to_string(folder("manifests/deployment.yaml"))?;
     let probed = deployment
@@ -59,11 +64,11 @@ async fn the_extender_is_healthy_measures_what_is_documented_and_answers_only_wh
         .chain(["/healthz", "/readyz"])
         .collect();
     for path in probed {
-        let (code, text) = world.health(path).await?;
+        let (code, text) = env.health(path).await?;
         ensure!((code, text.as_str()) == (200, "ok\n"), "{path}: {code} {text}");
     }
 
-    let (_, text) = world.health("/metrics").await?;
+    let (_, text) = env.health("/metrics").await?;
     let helped: BTreeSet<&str> = text
         .lines()
         .filter_map(|line| line.strip_prefix("# HELP ")?.split_once(' '))
@@ -90,20 +95,17 @@ async fn the_extender_is_healthy_measures_what_is_documented_and_answers_only_wh
         documented.symmetric_difference(&measured)
     );
 
-    let ports = world.cluster.description().extender_ports;
-    let (tls, dir) = (
-        &world.cluster.description().tls_dir,
-        &world.cluster.description().dir,
-    );
+    let ports = env.cluster.description().extender_ports;
+    let (tls, dir) = (&env.cluster.description().tls_dir, &env.cluster.description().dir);
     let (ours, others) = (tls.join("ca.crt"), dir.join("certs/ca.crt"));
     ensure!(others.exists(), "{}", others.display());
     let pod = json!({"Pod": {"metadata": {"name": "x", "namespace": "team"}}, "NodeNames": ["n"]});
-    let known = tls_client(&world, ports.scheduler, ours.clone(), Some("scheduler")).await?;
+    let known = tls_client(&env, ports.scheduler, ours.clone(), Some("scheduler")).await?;
     let answer = post(&known, "/scheduler/filter", &pod).await?;
     ensure!(answer["NodeNames"] == json!([]), "{answer}");
     // Not without a certificate, not with one that is for something else.
     for own in [None, Some("server")] {
-        let stranger = tls_client(&world, ports.scheduler, ours.clone(), own).await?;
+        let stranger = tls_client(&env, ports.scheduler, ours.clone(), own).await?;
         let answer = post(&stranger, "/scheduler/filter", &pod).await;
         ensure!(
             matches!(answer, Err(kube::Error::HyperError(_) | kube::Error::Service(_))),
@@ -112,11 +114,11 @@ async fn the_extender_is_healthy_measures_what_is_documented_and_answers_only_wh
     }
     // Both ports show a certificate of our authority, and of no other.
     let review = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview"});
-    let server = tls_client(&world, ports.webhook, ours, None).await?;
+    let server = tls_client(&env, ports.webhook, ours, None).await?;
     let answer = post(&server, "/webhook/pods", &review).await?;
     ensure!(answer["response"]["allowed"] == json!(false), "{answer}");
     for port in [ports.webhook, ports.scheduler] {
-        let deceived = tls_client(&world, port, others.clone(), Some("scheduler")).await?;
+        let deceived = tls_client(&env, port, others.clone(), Some("scheduler")).await?;
         let answer = post(&deceived, "/webhook/pods", &review).await;
         ensure!(
             matches!(answer, Err(kube::Error::Service(_) | kube::Error::HyperError(_))),

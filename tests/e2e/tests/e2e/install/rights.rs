@@ -9,7 +9,7 @@ use k8s_openapi::api::authorization::v1::{
 };
 use kube::{Api, Client, api::PostParams};
 use privatekube_cluster::User;
-use privatekube_e2e::{World, eventually};
+use privatekube_e2e::{TestEnvironment, eventually};
 use serde_json::{Value, json};
 
 /// All that a user may do in a namespace with resources, as lines of `verb group/resource[names]`.
@@ -53,7 +53,7 @@ fn lines(rules: &[(&[&str], &str)]) -> BTreeSet<String> {
 }
 
 /// Whether somebody may do something in the namespace `team`.
-async fn may(world: &World, user: &str, verb: &str, group: &str, resource: &str) -> Result<bool> {
+async fn may(env: &TestEnvironment, user: &str, verb: &str, group: &str, resource: &str) -> Result<bool> {
     let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
     let attributes = ResourceAttributes {
         namespace: Some("team".to_owned()),
@@ -72,17 +72,17 @@ async fn may(world: &World, user: &str, verb: &str, group: &str, resource: &str)
         spec,
         ..SubjectAccessReview::default()
     };
-    let answer = Api::all(world.client.clone())
+    let answer = Api::all(env.client.clone())
         .create(&PostParams::default(), &review)
         .await?;
     Ok(answer.status.context("no status")?.allowed)
 }
 
 #[tokio::test]
-async fn the_extender_may_do_what_it_needs_and_no_more() -> Result<()> {
-    let world = World::start().await?;
-    world.namespace("team").await?;
-    let extender = world.client_as(User::Extender).await?;
+async fn the_extender_has_exactly_the_rights_it_needs() -> Result<()> {
+    let env = TestEnvironment::start().await?;
+    env.namespace("team").await?;
+    let extender = env.client_as(User::Extender).await?;
     let mut expected = lines(&[
         (&["get", "list", "watch", "patch", "delete"], "/pods[]"),
         (&["create"], "/pods/binding[]"),
@@ -128,20 +128,20 @@ async fn the_extender_may_do_what_it_needs_and_no_more() -> Result<()> {
     expected.extend(lines(&[(leases, "coordination.k8s.io/leases[]")]));
     let found = rights(&extender, "privatekube-system").await?;
     ensure!(found == expected, "{:?}", found.symmetric_difference(&expected));
-    ensure!(!may(&world, User::Extender.name(), "get", "", "secrets").await?);
+    ensure!(!may(&env, User::Extender.name(), "get", "", "secrets").await?);
     Ok(())
 }
 
 #[tokio::test]
-async fn people_may_do_what_their_roles_say() -> Result<()> {
-    let world = World::start().await?;
-    world.namespace("team").await?;
+async fn users_have_the_rights_of_their_roles() -> Result<()> {
+    let env = TestEnvironment::start().await?;
+    env.namespace("team").await?;
     for (user, role) in [
         ("viewer", "view"),
         ("owner", "privatekube-data-owner"),
         ("chief", "admin"),
     ] {
-        world.create_all([bound(user, role)]).await?;
+        env.create_all([bound(user, role)]).await?;
     }
     let group = "privatekube.dev";
     let tenant = User::Tenant.name();
@@ -152,7 +152,7 @@ async fn people_may_do_what_their_roles_say() -> Result<()> {
             ("chief", "delete", "privacybudgetclaims"),
         ];
         for (user, verb, resource) in all {
-            if !may(&world, user, verb, group, resource).await? {
+            if !may(&env, user, verb, group, resource).await? {
                 return Ok(Err(format!("{user} may not {verb} {resource}")));
             }
         }
@@ -174,21 +174,21 @@ async fn people_may_do_what_their_roles_say() -> Result<()> {
         ] {
             for verb in ["get", "list", "watch"] {
                 ensure!(
-                    may(&world, user, verb, group, resource).await?,
+                    may(&env, user, verb, group, resource).await?,
                     "{user} may not {verb} {resource}"
                 );
             }
             for verb in ["create", "update", "patch", "delete", "deletecollection"] {
-                let allowed = may(&world, user, verb, group, resource).await?;
+                let allowed = may(&env, user, verb, group, resource).await?;
                 ensure!(allowed == writes, "{user} {verb} {resource}: {allowed}");
             }
             let status = format!("{resource}/status");
             ensure!(
-                !may(&world, user, "patch", group, &status).await?,
+                !may(&env, user, "patch", group, &status).await?,
                 "{user} may patch {status}"
             );
         }
-        ensure!(!may(&world, "nobody", "get", group, resource).await?);
+        ensure!(!may(&env, "nobody", "get", group, resource).await?);
     }
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::fs;
 
 use anyhow::{Context, Result, bail, ensure};
 use privatekube_cluster::Part;
-use privatekube_e2e::World;
+use privatekube_e2e::TestEnvironment;
 use serde_json::{Value, json};
 
 use super::folder;
@@ -35,9 +35,9 @@ fn substance(config: &Value) -> Result<Value> {
 }
 
 #[tokio::test]
-async fn the_documented_scheduler_configurations_are_what_the_tested_scheduler_runs_with() -> Result<()> {
-    let world = World::start().await?;
-    let tested = world
+async fn the_documented_scheduler_configurations_match_the_tested_one() -> Result<()> {
+    let env = TestEnvironment::start().await?;
+    let tested = env
         .cluster
         .description()
         .dir
@@ -47,7 +47,7 @@ async fn the_documented_scheduler_configurations_are_what_the_tested_scheduler_r
         "manifests/scheduler/kube-scheduler-config.yaml",
     ))?)?;
     let example = folder("examples/second-scheduler");
-    let example = world
+    let example = env
         .cluster
         .kubectl(["kustomize", example.to_str().context("a path")?])
         .await?;

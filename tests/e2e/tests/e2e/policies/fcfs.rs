@@ -2,68 +2,63 @@
 
 use anyhow::{Result, ensure};
 use privatekube_api::{ClaimPhase, PrivacyBudgetClaim};
-use privatekube_e2e::{World, block, claim, dataset, pod};
+use privatekube_e2e::{TestEnvironment, block, claim, dataset, pod};
 use serde_json::json;
 
-use super::{DELTA, granted_in_order, says};
+use super::{DELTA, claim_reports, grant_order};
 
-pub(super) async fn refusing(world: &World) -> Result<()> {
+pub(super) async fn refusing_denies_claims_that_do_not_fit(env: &TestEnvironment) -> Result<()> {
     let namespace = "refusing";
-    world.namespace(namespace).await?;
+    env.namespace(namespace).await?;
     let taxi = dataset("taxi")
         .with("policy", json!("FCFS"))
         .with("fcfs", json!({"refusing": true}));
-    world
-        .create_all([taxi.within(namespace), block("taxi", "b").within(namespace)])
+    env.create_all([taxi.within(namespace), block("taxi", "b").within(namespace)])
         .await?;
-    let asks = |name: &str, epsilon: &str| claim("taxi", name).epsilon(epsilon, DELTA).within(namespace);
-    world.create(asks("first", "6")).await?;
-    world.claim_phase(namespace, "first", ClaimPhase::Granted).await?;
+    let request = |name: &str, epsilon: &str| claim("taxi", name).epsilon(epsilon, DELTA).within(namespace);
+    env.create(request("first", "6")).await?;
+    env.claim_phase(namespace, "first", ClaimPhase::Granted).await?;
     let why = "block b had 4 of the 5 epsilon asked, and under the dataset's policy (FCFS, refusing) nothing waits: ask \
                again when more is available";
-    world.create(asks("second", "5")).await?;
+    env.create(request("second", "5")).await?;
     let denied = (ClaimPhase::Denied, "DoesNotFit");
-    says(world, namespace, "second", denied, why).await?;
-    world
-        .create(pod("third").asks("taxi", "5", DELTA).within(namespace))
+    claim_reports(env, namespace, "second", denied, why).await?;
+    env.create(pod("third").requests("taxi", "5", DELTA).within(namespace))
         .await?;
-    let reason = world.told(namespace, "Pod", "third", why).await?;
+    let reason = env.event_containing(namespace, "Pod", "third", why).await?;
     ensure!(reason == "BudgetDenied", "{reason}");
-    world
-        .create(pod("fourth").asks("taxi", "4", DELTA).within(namespace))
+    env.create(pod("fourth").requests("taxi", "4", DELTA).within(namespace))
         .await?;
-    world.pod_phase(namespace, "fourth", "Running").await?;
+    env.pod_phase(namespace, "fourth", "Running").await?;
 
     // What comes back is for who comes next: nobody has waited for it.
     let release = json!({"spec": {"release": {"all": true}}});
-    world
-        .change::<PrivacyBudgetClaim>(namespace, "first", release)
+    env.change::<PrivacyBudgetClaim>(namespace, "first", release)
         .await?;
-    world.block_shows(namespace, "b", ("6", "0", "4")).await?;
-    world.create(asks("fifth", "5")).await?;
-    world.claim_phase(namespace, "fifth", ClaimPhase::Granted).await?;
-    let order = granted_in_order(&world.books(namespace, "taxi").await?);
+    env.block_shows(namespace, "b", ("6", "0", "4")).await?;
+    env.create(request("fifth", "5")).await?;
+    env.claim_phase(namespace, "fifth", ClaimPhase::Granted).await?;
+    let order = grant_order(&env.ledger(namespace, "taxi").await?);
     ensure!(order == ["first", "fourth", "fifth"], "{order:?}");
     Ok(())
 }
 
 /// A large one that came first goes before a small one, which DPF would let go first.
-pub(super) async fn waiting(world: &World) -> Result<()> {
+pub(super) async fn waiting_grants_in_order_of_arrival(env: &TestEnvironment) -> Result<()> {
     let namespace = "waiting";
-    world.namespace(namespace).await?;
+    env.namespace(namespace).await?;
     let taxi = dataset("taxi").arrivals(2).with("policy", json!("FCFS"));
     let portion = block("taxi", "b").budget("4", "1e-6");
-    world
-        .create_all([taxi.within(namespace), portion.within(namespace)])
+    env.create_all([taxi.within(namespace), portion.within(namespace)])
         .await?;
     for (name, epsilon) in [("large", "3"), ("small", "1.5")] {
-        let asks = claim("taxi", name).epsilon(epsilon, DELTA);
-        world.create(asks.within(namespace)).await?;
+        let request = claim("taxi", name).epsilon(epsilon, DELTA);
+        env.create(request.within(namespace)).await?;
     }
-    world.claim_phase(namespace, "large", ClaimPhase::Granted).await?;
+    env.claim_phase(namespace, "large", ClaimPhase::Granted).await?;
     let lacks = "block b has 1 of the 1.5 epsilon asked: 0.5 is missing, only budget that other claims release can fill \
                  that; no waiting claim goes before it";
     let too_little = (ClaimPhase::Waiting, "TooLittleUnlocked");
-    says(world, namespace, "small", too_little, lacks).await?;
+    claim_reports(env, namespace, "small", too_little, lacks).await?;
     Ok(())
 }

@@ -7,13 +7,13 @@ use kube::{
     api::{DeleteParams, ListParams, PostParams},
 };
 use privatekube_api::{ClaimPhase, PrivacyLedgerEntry, PrivateDataset};
-use privatekube_e2e::{World, block, claim, dataset, eventually, refused};
+use privatekube_e2e::{TestEnvironment, block, claim, dataset, eventually, refused};
 use serde_json::json;
 
-use super::{DELTA, says};
+use super::{DELTA, claim_reports};
 
 /// Waits until the dataset `taxi` isn't ready for this reason, and returns what is said.
-async fn not_ready(world: &World, namespace: &str, reason: &str) -> Result<String> {
+async fn not_ready(env: &TestEnvironment, namespace: &str, reason: &str) -> Result<String> {
     let ready = |dataset: &PrivateDataset| {
         let conditions = dataset.status.as_ref().map(|status| &status.conditions)?;
         conditions
@@ -26,7 +26,7 @@ async fn not_ready(world: &World, namespace: &str, reason: &str) -> Result<Strin
         ready.is_some_and(|ready| ready.status == "False" && ready.reason == reason)
     };
     let what = format!("not ready: {reason}");
-    let dataset = world
+    let dataset = env
         .wait(namespace, "taxi", &what, |dataset: Option<&PrivateDataset>| {
             dataset.is_some_and(is_not)
         })
@@ -36,48 +36,47 @@ async fn not_ready(world: &World, namespace: &str, reason: &str) -> Result<Strin
 }
 
 /// Its ledger goes on by the rules that it began with.
-pub(super) async fn a_dataset_made_again_keeps_its_policy(world: &World) -> Result<()> {
+pub(super) async fn a_dataset_created_again_keeps_its_policy(env: &TestEnvironment) -> Result<()> {
     let namespace = "again";
-    world.namespace(namespace).await?;
-    world
-        .create_all([
-            dataset("taxi").within(namespace),
-            block("taxi", "b").within(namespace),
-        ])
-        .await?;
-    let asks = |name: &str, epsilon: &str| claim("taxi", name).epsilon(epsilon, DELTA).within(namespace);
-    world.create(asks("first", "6")).await?;
-    world.claim_phase(namespace, "first", ClaimPhase::Granted).await?;
-    world.delete::<PrivateDataset>(namespace, "taxi").await?;
+    env.namespace(namespace).await?;
+    env.create_all([
+        dataset("taxi").within(namespace),
+        block("taxi", "b").within(namespace),
+    ])
+    .await?;
+    let request = |name: &str, epsilon: &str| claim("taxi", name).epsilon(epsilon, DELTA).within(namespace);
+    env.create(request("first", "6")).await?;
+    env.claim_phase(namespace, "first", ClaimPhase::Granted).await?;
+    env.delete::<PrivateDataset>(namespace, "taxi").await?;
     let other = dataset("taxi")
         .with("policy", json!("FCFS"))
         .with("fcfs", json!({"refusing": true}));
-    world.create(other.within(namespace)).await?;
-    let message = not_ready(world, namespace, "RulesDiffer").await?;
+    env.create(other.within(namespace)).await?;
+    let message = not_ready(env, namespace, "RulesDiffer").await?;
     ensure!(
         message.contains("its ledger began with other rules, policy DPF among them, which stay in force"),
         "{message}"
     );
-    world.create(asks("second", "5")).await?;
+    env.create(request("second", "5")).await?;
     let waits = (ClaimPhase::Waiting, "TooLittleUnlocked");
     let lacks = "block b has 4 of the 5 epsilon asked: 1 is missing, only budget that other claims release can fill that";
-    says(world, namespace, "second", waits, lacks).await?;
+    claim_reports(env, namespace, "second", waits, lacks).await?;
     Ok(())
 }
 
 #[tokio::test]
-async fn a_dataset_with_senseless_rules_is_refused_and_else_says_so_and_begins_no_ledger() -> Result<()> {
-    let world = World::start().await?;
-    world.namespace("team").await?;
+async fn a_dataset_with_invalid_rules_is_refused_or_reports_it_and_starts_no_ledger() -> Result<()> {
+    let env = TestEnvironment::start().await?;
+    env.namespace("team").await?;
     let ticks = json!({"lifetime": "720h", "tick": "1ms"});
     let taxi = dataset("taxi")
         .with("policy", json!("RoundRobin"))
         .with("unlocking", ticks)
         .within("team");
     let problem = "spec.unlocking.tick: makes 2592000000 ticks of the lifetime: policy RoundRobin takes at most 1000000";
-    refused(world.create(taxi.clone()).await, &[problem])?;
+    refused(env.create(taxi.clone()).await, &[problem])?;
 
-    Api::<ValidatingWebhookConfiguration>::all(world.client.clone())
+    Api::<ValidatingWebhookConfiguration>::all(env.client.clone())
         .delete("privatekube-extender", &DeleteParams::default())
         .await?;
     eventually("the API server forgets the webhook", async || {
@@ -86,34 +85,32 @@ async fn a_dataset_with_senseless_rules_is_refused_and_else_says_so_and_begins_n
             ..PostParams::default()
         };
         let taxi: PrivateDataset = serde_json::from_value(taxi.clone())?;
-        let made = world.api::<PrivateDataset>("team").create(&dry, &taxi).await;
+        let made = env.api::<PrivateDataset>("team").create(&dry, &taxi).await;
         Ok(made.map(drop).map_err(|error| error.to_string()))
     })
     .await?;
-    let asks = claim("taxi", "asks").epsilon("1", DELTA);
-    world
-        .create_all([taxi, block("taxi", "b").within("team"), asks.within("team")])
+    let request = claim("taxi", "asks").epsilon("1", DELTA);
+    env.create_all([taxi, block("taxi", "b").within("team"), request.within("team")])
         .await?;
-    let message = not_ready(&world, "team", "Invalid").await?;
+    let message = not_ready(&env, "team", "Invalid").await?;
     ensure!(message.starts_with(problem), "{message}");
     ensure!(message.contains("make another dataset"), "{message}");
     let waits = (ClaimPhase::Waiting, "DatasetInvalid");
-    says(&world, "team", "asks", waits, problem).await?;
-    let entries = world.api::<PrivacyLedgerEntry>("team");
+    claim_reports(&env, "team", "asks", waits, problem).await?;
+    let entries = env.api::<PrivacyLedgerEntry>("team");
     let entries = entries.list(&ListParams::default()).await?.items;
     ensure!(entries.is_empty(), "{entries:?}");
 
     // Another dataset is not concerned.
-    let asks = claim("bus", "asks-bus").epsilon("1", DELTA);
-    world
-        .create_all([
-            dataset("bus").within("team"),
-            block("bus", "bus-b").within("team"),
-            asks.within("team"),
-        ])
-        .await?;
-    world.claim_phase("team", "asks-bus", ClaimPhase::Granted).await?;
-    let books = world.books("team", "bus").await?;
-    books.block("bus-b").context("no block")?;
+    let request = claim("bus", "asks-bus").epsilon("1", DELTA);
+    env.create_all([
+        dataset("bus").within("team"),
+        block("bus", "bus-b").within("team"),
+        request.within("team"),
+    ])
+    .await?;
+    env.claim_phase("team", "asks-bus", ClaimPhase::Granted).await?;
+    let ledger = env.ledger("team", "bus").await?;
+    ledger.block("bus-b").context("no block")?;
     Ok(())
 }

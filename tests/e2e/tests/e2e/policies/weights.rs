@@ -2,10 +2,10 @@
 
 use anyhow::{Context, Result, ensure};
 use privatekube_api::{ClaimPhase, PrivateDataset};
-use privatekube_e2e::{Books, DatasetBuilder, World, block, claim, dataset, pod};
+use privatekube_e2e::{DatasetBuilder, TestEnvironment, VerifiedLedger, block, claim, dataset, pod};
 use serde_json::{Value, json};
 
-use super::{DELTA, granted_in_order, says};
+use super::{DELTA, claim_reports, grant_order};
 
 fn weights(weights: &[(&str, u32)]) -> Value {
     let weight = |(namespace, weight): &(&str, u32)| json!({"namespace": namespace, "weight": weight});
@@ -13,17 +13,17 @@ fn weights(weights: &[(&str, u32)]) -> Value {
 }
 
 /// A namespace with a dataset and its block with epsilon 4, and two others whose claims ask for it.
-async fn prepared(world: &World, taxi: DatasetBuilder, data: &str, teams: [&str; 2]) -> Result<()> {
+async fn prepare(env: &TestEnvironment, taxi: DatasetBuilder, data: &str, teams: [&str; 2]) -> Result<()> {
     for namespace in [data, teams[0], teams[1]] {
-        world.namespace(namespace).await?;
+        env.namespace(namespace).await?;
     }
     let portion = block("taxi", "b").budget("4", "1e-6");
-    world.create_all([taxi.within(data), portion.within(data)]).await
+    env.create_all([taxi.within(data), portion.within(data)]).await
 }
 
 /// What a claim weighs in the ledger.
-fn weight(books: &Books, name: &str) -> Result<u32> {
-    let engine = books.replay.engine().context("no engine")?;
+fn weight(ledger: &VerifiedLedger, name: &str) -> Result<u32> {
+    let engine = ledger.replay.engine().context("no engine")?;
     let id = engine
         .claims()
         .find(|id| id.as_str().split('/').nth(2) == Some(name));
@@ -32,36 +32,38 @@ fn weight(books: &Books, name: &str) -> Result<u32> {
 }
 
 /// The larger claim, which is of the heavier namespace, goes first under DPF.
-pub(super) async fn heavier_claims_go_first(world: &World) -> Result<()> {
+pub(super) async fn heavier_claims_are_granted_first(env: &TestEnvironment) -> Result<()> {
     let (data, heavy, light) = ("weighed", "heavy", "light");
     let taxi = dataset("taxi")
         .arrivals(4)
         .with("weights", weights(&[(heavy, 2)]));
-    prepared(world, taxi, data, [heavy, light]).await?;
-    let asks = claim("weighed/taxi", "of-light").epsilon("2.25", DELTA);
-    world.create(asks.within(light)).await?;
-    world.claim_phase(light, "of-light", ClaimPhase::Waiting).await?;
-    world
-        .create(pod("of-heavy").asks("weighed/taxi", "2.5", DELTA).within(heavy))
-        .await?;
-    let own = world
+    prepare(env, taxi, data, [heavy, light]).await?;
+    let request = claim("weighed/taxi", "of-light").epsilon("2.25", DELTA);
+    env.create(request.within(light)).await?;
+    env.claim_phase(light, "of-light", ClaimPhase::Waiting).await?;
+    env.create(
+        pod("of-heavy")
+            .requests("weighed/taxi", "2.5", DELTA)
+            .within(heavy),
+    )
+    .await?;
+    let own = env
         .pod_claim_phase(heavy, "of-heavy", ClaimPhase::Waiting)
         .await?;
     let too_little = (ClaimPhase::Waiting, "TooLittleUnlocked");
     let ahead = "; one waiting claim goes before it";
-    let of_light = says(world, light, "of-light", too_little, ahead).await?;
+    let of_light = claim_reports(env, light, "of-light", too_little, ahead).await?;
     let shown = |claim: privatekube_api::PrivacyBudgetClaim| claim.status.and_then(|status| status.weight);
     ensure!(shown(own) == Some(2) && shown(of_light) == Some(1));
 
-    world
-        .create(claim("taxi", "last").epsilon("0.1", DELTA).within(data))
+    env.create(claim("taxi", "last").epsilon("0.1", DELTA).within(data))
         .await?;
-    world.pod_phase(heavy, "of-heavy", "Running").await?;
+    env.pod_phase(heavy, "of-heavy", "Running").await?;
     let spent = (ClaimPhase::Denied, "TooLarge");
-    says(world, light, "of-light", spent, "can never give the 2.25 epsilon").await?;
-    let books = world.books(data, "taxi").await?;
-    ensure!(granted_in_order(&books) == ["last", "of-heavy"]);
-    let wide = world
+    claim_reports(env, light, "of-light", spent, "can never give the 2.25 epsilon").await?;
+    let ledger = env.ledger(data, "taxi").await?;
+    ensure!(grant_order(&ledger) == ["last", "of-heavy"]);
+    let wide = env
         .cluster
         .kubectl(["get", "pbc", "-n", heavy, "-o", "wide"])
         .await?;
@@ -74,39 +76,37 @@ pub(super) async fn heavier_claims_go_first(world: &World) -> Result<()> {
 }
 
 /// Weights are none of the rules: they may change, and count for what arrives later.
-pub(super) async fn weights_count_for_what_arrives_later(world: &World) -> Result<()> {
+pub(super) async fn weights_count_for_what_arrives_later(env: &TestEnvironment) -> Result<()> {
     let (data, one, two) = ("reweighed", "team-one", "team-two");
     let taxi = dataset("taxi")
         .with("policy", json!("DPack"))
         .with("weights", weights(&[(one, 1_000_000)]));
-    prepared(world, taxi, data, [one, two]).await?;
+    prepare(env, taxi, data, [one, two]).await?;
     let taxi = "reweighed/taxi";
-    world
-        .create(pod("before").asks(taxi, "0.25", DELTA).within(one))
+    env.create(pod("before").requests(taxi, "0.25", DELTA).within(one))
         .await?;
-    world.pod_phase(one, "before", "Running").await?;
+    env.pod_phase(one, "before", "Running").await?;
     let changed = json!({"spec": {"weights": weights(&[(two, 7)])}});
-    world.change::<PrivateDataset>(data, "taxi", changed).await?;
+    env.change::<PrivateDataset>(data, "taxi", changed).await?;
     // What was written a moment ago counts.
-    world
-        .create_all([
-            pod("after").asks(taxi, "0.25", DELTA).within(two),
-            claim(taxi, "after-too").epsilon("0.25", DELTA).within(two),
-            claim(taxi, "no-more").epsilon("0.25", DELTA).within(one),
-        ])
-        .await?;
-    world.pod_phase(two, "after", "Running").await?;
+    env.create_all([
+        pod("after").requests(taxi, "0.25", DELTA).within(two),
+        claim(taxi, "after-too").epsilon("0.25", DELTA).within(two),
+        claim(taxi, "no-more").epsilon("0.25", DELTA).within(one),
+    ])
+    .await?;
+    env.pod_phase(two, "after", "Running").await?;
     for (namespace, name) in [(two, "after-too"), (one, "no-more")] {
-        world.claim_phase(namespace, name, ClaimPhase::Granted).await?;
+        env.claim_phase(namespace, name, ClaimPhase::Granted).await?;
     }
-    let books = world.books(data, "taxi").await?;
+    let ledger = env.ledger(data, "taxi").await?;
     for (name, expected) in [
         ("before", 1_000_000),
         ("after", 7),
         ("after-too", 7),
         ("no-more", 1),
     ] {
-        let weight = weight(&books, name)?;
+        let weight = weight(&ledger, name)?;
         ensure!(weight == expected, "{name} weighs {weight}, not {expected}");
     }
     let ready = |dataset: &PrivateDataset| {
@@ -114,7 +114,7 @@ pub(super) async fn weights_count_for_what_arrives_later(world: &World) -> Resul
         let ready = conditions.iter().find(|condition| condition.type_ == "Ready")?;
         Some(ready.status == "True" && ready.reason == "InLedger")
     };
-    let taxi: PrivateDataset = world.api(data).get("taxi").await?;
+    let taxi: PrivateDataset = env.api(data).get("taxi").await?;
     ensure!(ready(&taxi) == Some(true), "{:?}", taxi.status);
     Ok(())
 }

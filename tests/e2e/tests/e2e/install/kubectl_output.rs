@@ -3,10 +3,10 @@
 use anyhow::{Result, ensure};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{Api, api::ListParams};
-use privatekube_e2e::World;
+use privatekube_e2e::TestEnvironment;
 use serde_json::Value;
 
-use super::{KINDS, prepared};
+use super::{KINDS, prepare};
 
 /// Every property of a schema says what it is; where one doesn't, its path.
 fn undescribed(schema: &Value, path: &str, found: &mut Vec<String>) {
@@ -26,8 +26,8 @@ fn undescribed(schema: &Value, path: &str, found: &mut Vec<String>) {
 
 #[tokio::test]
 async fn kubectl_explains_every_field() -> Result<()> {
-    let world = World::start().await?;
-    let crds = Api::<CustomResourceDefinition>::all(world.client.clone());
+    let env = TestEnvironment::start().await?;
+    let crds = Api::<CustomResourceDefinition>::all(env.client.clone());
     let mut found = Vec::new();
     for crd in crds.list(&ListParams::default()).await? {
         let kind = crd.spec.names.kind.clone();
@@ -40,8 +40,7 @@ async fn kubectl_explains_every_field() -> Result<()> {
     found.retain(|path| !path.ends_with(".metadata"));
     ensure!(found.is_empty(), "{found:?}");
     // It looks anew which kinds there are, where explain believes what it saw some minutes ago.
-    world
-        .cluster
+    env.cluster
         .kubectl(["api-resources", "--api-group=privatekube.dev"])
         .await?;
     for (field, words) in [
@@ -56,24 +55,23 @@ async fn kubectl_explains_every_field() -> Result<()> {
         ("pds.spec.unlocking.arrivals", "Each claim that arrives"),
         ("ple.spec.previous", "The hash of the entry before"),
     ] {
-        let told = world
+        let message = env
             .cluster
             .kubectl(["explain", field])
             .await?
             .split_whitespace()
             .collect::<Vec<_>>()
             .join(" ");
-        ensure!(told.contains(words), "{field}: {told}");
+        ensure!(message.contains(words), "{field}: {message}");
     }
     Ok(())
 }
 
 #[tokio::test]
-async fn kubectl_shows_the_columns_that_are_documented_by_short_names_too() -> Result<()> {
-    let world = World::start().await?;
-    prepared(&world).await?;
-    world
-        .cluster
+async fn kubectl_get_prints_the_documented_columns_and_accepts_short_names() -> Result<()> {
+    let env = TestEnvironment::start().await?;
+    prepare(&env).await?;
+    env.cluster
         .kubectl(["wait", "--for=condition=Granted", "pbc/count", "-n", "team"])
         .await?;
     let rows = [
@@ -105,7 +103,7 @@ async fn kubectl_shows_the_columns_that_are_documented_by_short_names_too() -> R
     for (kind, header, wide, row) in rows {
         for (format, header) in [("", header.to_owned()), ("-owide", format!("{header} {wide}"))] {
             let command = ["get", kind, "-n", "team", format];
-            let shown = world
+            let shown = env
                 .cluster
                 .kubectl(command.iter().filter(|word| !word.is_empty()))
                 .await?;
@@ -119,7 +117,7 @@ async fn kubectl_shows_the_columns_that_are_documented_by_short_names_too() -> R
             );
         }
     }
-    let all = world
+    let all = env
         .cluster
         .kubectl(["get", "privatekube", "-n", "team", "-o", "name"])
         .await?;
@@ -131,7 +129,7 @@ async fn kubectl_shows_the_columns_that_are_documented_by_short_names_too() -> R
     ] {
         ensure!(all.contains(&format!("{name}.privatekube.dev/")), "{all}");
     }
-    let resources = world
+    let resources = env
         .cluster
         .kubectl(["api-resources", "--api-group=privatekube.dev", "--no-headers"])
         .await?;

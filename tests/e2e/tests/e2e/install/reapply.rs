@@ -11,7 +11,7 @@ use kube::{
     api::{Patch, PatchParams},
 };
 use privatekube_cluster::ExtenderOptions;
-use privatekube_e2e::{World, eventually, manifests};
+use privatekube_e2e::{TestEnvironment, eventually, manifests};
 use serde_json::{Value, json};
 
 use super::folder;
@@ -41,32 +41,31 @@ async fn webhooks(client: &Client) -> Result<Vec<WebhookClientConfig>> {
 }
 
 /// Each installed object and its version.
-async fn versions(world: &World) -> Result<String> {
+async fn versions(env: &TestEnvironment) -> Result<String> {
     let kinds = "crd,clusterrole,clusterrolebinding,role,rolebinding,serviceaccount,namespace,\
         validatingadmissionpolicy,validatingadmissionpolicybinding,\
         mutatingwebhookconfiguration,validatingwebhookconfiguration";
     let columns = "custom-columns=KIND:.kind,NAME:.metadata.name,VERSION:.metadata.resourceVersion";
     let label = "--selector=app.kubernetes.io/part-of=privatekube";
-    world
-        .cluster
+    env.cluster
         .kubectl(["get", kinds, "--all-namespaces", label, "-o", columns])
         .await
 }
 
 #[tokio::test]
-async fn applied_again_the_manifests_change_nothing_and_the_extender_keeps_its_webhooks() -> Result<()> {
-    let mut world = World::start().await?;
+async fn applying_the_manifests_again_changes_nothing_and_keeps_the_webhooks() -> Result<()> {
+    let mut env = TestEnvironment::start().await?;
     let base = manifests();
     let base = base.to_str().context("a path")?;
     // As in a cluster that the extender runs in.
-    world.stop_extender().await?;
-    world.cluster.install(&manifests()).await?;
+    env.stop_extender().await?;
+    env.cluster.install(&manifests()).await?;
     let options = ExtenderOptions {
         by_service: true,
         ..ExtenderOptions::default()
     };
-    world.extender = Some(world.cluster.start_extender_with(&options).await?);
-    let authority = fs::read(world.cluster.description().tls_dir.join("ca.crt"))?;
+    env.extender = Some(env.cluster.start_extender_with(&options).await?);
+    let authority = fs::read(env.cluster.description().tls_dir.join("ca.crt"))?;
     let right = |config: &WebhookClientConfig| {
         config.service.is_some()
             && config
@@ -74,26 +73,25 @@ async fn applied_again_the_manifests_change_nothing_and_the_extender_keeps_its_w
                 .as_ref()
                 .is_some_and(|bundle| bundle.0 == authority)
     };
-    let configs = webhooks(&world.client).await?;
+    let configs = webhooks(&env.client).await?;
     ensure!(configs.len() == 5 && configs.iter().all(right), "{configs:?}");
 
-    let before = versions(&world).await?;
+    let before = versions(&env).await?;
     ensure!(before.lines().count() > 20, "{before}");
-    world
-        .cluster
+    env.cluster
         .kubectl(["apply", "--server-side", "-k", base])
         .await?;
-    let after = versions(&world).await?;
+    let after = versions(&env).await?;
     ensure!(before == after, "before:\n{before}\nafter:\n{after}");
     // And so for those who apply in the older way.
     for _ in 0..2 {
-        world.cluster.kubectl(["apply", "-k", base]).await?;
-        ensure!(webhooks(&world.client).await?.iter().all(right));
+        env.cluster.kubectl(["apply", "-k", base]).await?;
+        ensure!(webhooks(&env.client).await?.iter().all(right));
     }
     // The whole of it is understood, the Deployment too.
     let all = folder("manifests");
     let all = all.to_str().context("a path")?;
-    let told = world.cluster.kubectl([
+    let message = env.cluster.kubectl([
         "apply",
         "--server-side",
         "--force-conflicts",
@@ -101,17 +99,16 @@ async fn applied_again_the_manifests_change_nothing_and_the_extender_keeps_its_w
         "-k",
         all,
     ]);
-    let told = told.await?;
+    let message = message.await?;
     for part in [
         "deployment.apps/privatekube-extender",
         "service/privatekube-extender",
     ] {
-        ensure!(told.contains(part), "{told}");
+        ensure!(message.contains(part), "{message}");
     }
     let example = folder("examples/second-scheduler");
     let example = example.to_str().context("a path")?;
-    world
-        .cluster
+    env.cluster
         .kubectl([
             "apply",
             "--server-side",
@@ -125,7 +122,7 @@ async fn applied_again_the_manifests_change_nothing_and_the_extender_keeps_its_w
     // Whoever takes the authority away finds it there again.
     let empty = json!([{"op": "remove", "path": "/webhooks/0/clientConfig/caBundle"}]);
     let patch: json_patch::Patch = serde_json::from_value(empty)?;
-    let api: Api<ValidatingWebhookConfiguration> = Api::all(world.client.clone());
+    let api: Api<ValidatingWebhookConfiguration> = Api::all(env.client.clone());
     let params = PatchParams::default();
     let patched = api
         .patch("privatekube-extender", &params, &Patch::<Value>::Json(patch))
@@ -138,7 +135,7 @@ async fn applied_again_the_manifests_change_nothing_and_the_extender_keeps_its_w
         .context("no webhook")?;
     ensure!(!right(&first.client_config));
     eventually("the extender writes its authority again", async || {
-        let webhooks = webhooks(&world.client).await?;
+        let webhooks = webhooks(&env.client).await?;
         Ok(match webhooks.iter().find(|config| !right(config)) {
             Some(wrong) => Err(format!("{wrong:?}")),
             None => Ok(()),

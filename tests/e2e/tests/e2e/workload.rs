@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 use futures::{StreamExt, TryStreamExt, stream};
 use kube::Client;
-use privatekube_e2e::{World, block, create_as, dataset, pod};
+use privatekube_e2e::{TestEnvironment, block, create_as, dataset, pod};
 use serde_json::{Value, json};
 
 /// Where the datasets are.
@@ -56,9 +56,9 @@ impl Random {
 }
 
 /// Makes the namespaces, the datasets and their blocks.
-pub(crate) async fn prepare(world: &World, arrivals: u32) -> Result<()> {
+pub(crate) async fn prepare(env: &TestEnvironment, arrivals: u32) -> Result<()> {
     for namespace in TEAMS.into_iter().chain([DATA]) {
-        world.namespace(namespace).await?;
+        env.namespace(namespace).await?;
     }
     let datasets = [
         dataset(TAXI).arrivals(arrivals),
@@ -66,8 +66,7 @@ pub(crate) async fn prepare(world: &World, arrivals: u32) -> Result<()> {
             .arrivals(arrivals)
             .renyi(&["3", "5", "8", "16", "64"]),
     ];
-    world
-        .create_all(datasets.iter().map(|dataset| dataset.within(DATA)))
+    env.create_all(datasets.iter().map(|dataset| dataset.within(DATA)))
         .await?;
     for day in 0..BLOCKS {
         for (of, delta) in [(TAXI, "1e-6"), (WEB, "1e-7")] {
@@ -77,7 +76,7 @@ pub(crate) async fn prepare(world: &World, arrivals: u32) -> Result<()> {
                 .dimension("day", day)
                 .dimension("city", if day % 2 == 0 { "nyc" } else { "sfo" })
                 .with("dataSource", json!(source(&name)));
-            world.create_all([block.within(DATA)]).await?;
+            env.create_all([block.within(DATA)]).await?;
         }
     }
     Ok(())
@@ -99,11 +98,11 @@ fn one(random: &mut Random, name: &str, surely: bool) -> Value {
     let of = random.one_of(&[TAXI, WEB]);
     let pod = pod(name).annotation("dataset", &format!("{DATA}/{of}"));
     let day = random.below(BLOCKS);
-    let asks = |pod: privatekube_e2e::PodBuilder, epsilon: &str| {
+    let request = |pod: privatekube_e2e::PodBuilder, epsilon: &str| {
         pod.annotation("epsilon", epsilon).annotation("delta", "1e-9")
     };
     let pod = match random.below(20) {
-        _ if surely => asks(pod, "0.001").annotation("blocks", &format!("block.day == {day}")),
+        _ if surely => request(pod, "0.001").annotation("blocks", &format!("block.day == {day}")),
         // Mice.
         0..9 => {
             let pod = match random.below(3) {
@@ -119,7 +118,7 @@ fn one(random: &mut Random, name: &str, surely: bool) -> Value {
                     random.one_of(&["gaussian(sigma=20)", "laplace(scale=40)"]),
                 )
             } else {
-                asks(pod, random.one_of(&["0.02", "0.05", "0.1", "0.123456789012"]))
+                request(pod, random.one_of(&["0.02", "0.05", "0.1", "0.123456789012"]))
             }
         }
         // Elephants.
@@ -140,14 +139,14 @@ fn one(random: &mut Random, name: &str, surely: bool) -> Value {
                     random.one_of(&["gaussian(sigma=2.5)", "laplace(scale=1.5)"]),
                 )
             } else {
-                asks(pod, random.one_of(&["0.7", "1.1", "2.3"]))
+                request(pod, random.one_of(&["0.7", "1.1", "2.3"]))
             }
         }
         // Never to be granted: more than any block has.
-        17 => asks(pod, "40"),
+        17 => request(pod, "40"),
         // Never to be decided: blocks that don't come.
-        18 => asks(pod, "0.1").annotation("blocks", "block.day >= 1000"),
-        _ => asks(pod, "0.1").annotation("min-blocks", "15"),
+        18 => request(pod, "0.1").annotation("blocks", "block.day >= 1000"),
+        _ => request(pod, "0.1").annotation("min-blocks", "15"),
     };
     let pod = match random.below(8) {
         0 => pod.annotation("priority", "5"),
@@ -171,10 +170,10 @@ pub(crate) async fn create(client: Client, pods: Vec<Value>) -> Result<()> {
 }
 
 /// As [`create`], but what the cluster can't take now is tried again, see [`insist`](privatekube_e2e::insist).
-pub(crate) async fn insist(client: Client, pods: Vec<Value>) -> Result<()> {
+pub(crate) async fn create_with_retries(client: Client, pods: Vec<Value>) -> Result<()> {
     let creations = stream::iter(pods).map(|pod| {
         let client = client.clone();
-        async move { privatekube_e2e::insist(&client, pod).await }
+        async move { privatekube_e2e::create_with_retries(&client, pod).await }
     });
     creations.buffer_unordered(AT_ONCE).try_collect().await
 }

@@ -1,4 +1,5 @@
-//! Everything of a cluster that tests of many pods look at, as watches show it, and waiting for what it comes to.
+//! [`WatchedCluster`]: the objects of a cluster, followed by watches, and waiting for conditions on all of them. For tests
+//! with many pods, where reading them again and again would take too long.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -19,50 +20,48 @@ use privatekube_api::{PrivacyBudgetClaim, PrivacyLedgerEntry, PrivateDataBlock};
 use serde::de::DeserializeOwned;
 use tokio::{sync::watch, task::JoinHandle, time::timeout};
 
-use crate::World;
+use crate::{TestEnvironment, polling::Observed};
 
 /// The longest time without any change while something is waited for.
-const QUIET: Duration = Duration::from_secs(60);
+const QUIET_TIMEOUT: Duration = Duration::from_secs(60);
 /// The longest wait for something, however much changes meanwhile.
-const PATIENCE: Duration = Duration::from_secs(300);
-
-/// What is waited for; or, as long as it isn't so, what is missing.
-pub type Seen<T> = Result<T, String>;
+const TIMEOUT: Duration = Duration::from_secs(300);
 
 type Objects<K> = Arc<Mutex<BTreeMap<(String, String), Arc<K>>>>;
 
-/// All objects of a kind.
+/// The objects of a kind in all namespaces, kept up to date by a watch until this is dropped.
 #[derive(Debug)]
-pub struct Followed<K> {
+pub struct WatchedObjects<K> {
     objects: Objects<K>,
     task: JoinHandle<()>,
 }
 
 /// When a pod was first seen with a node.
 #[derive(Clone, Copy, Debug)]
-pub struct Placed {
-    /// The cluster's revision, which all objects share: what has a smaller one was written before.
+pub struct Placement {
+    /// The pod's resource version, which is etcd's revision: an object with a smaller one was written before.
     pub revision: u64,
-    /// By our clock.
+    /// The time at which the watch showed it.
     pub at: Instant,
 }
 
-/// A cluster as watches show it.
+/// All objects of a cluster that tests with many pods need.
 #[derive(Debug)]
-pub struct Scene {
+pub struct WatchedCluster {
     /// All pods.
-    pub pods: Followed<Pod>,
+    pub pods: WatchedObjects<Pod>,
     /// All claim objects.
-    pub claims: Followed<PrivacyBudgetClaim>,
+    pub claims: WatchedObjects<PrivacyBudgetClaim>,
     /// All blocks.
-    pub blocks: Followed<PrivateDataBlock>,
+    pub blocks: WatchedObjects<PrivateDataBlock>,
     /// All entries of all ledgers.
-    pub entries: Followed<PrivacyLedgerEntry>,
-    placed: Arc<Mutex<HashMap<String, Placed>>>,
+    pub entries: WatchedObjects<PrivacyLedgerEntry>,
+    placed: Arc<Mutex<HashMap<String, Placement>>>,
     changes: watch::Sender<u64>,
 }
 
-/// When an object was written last, in an order that all objects share.
+/// The resource version of an object as a number. Those of all objects are in the order in which they were written, since
+/// they are etcd's revisions.
 pub fn revision<K: Resource>(object: &K) -> Result<u64> {
     let text = object
         .meta()
@@ -72,7 +71,7 @@ pub fn revision<K: Resource>(object: &K) -> Result<u64> {
     text.parse().with_context(|| format!("resourceVersion {text}"))
 }
 
-impl<K> Followed<K>
+impl<K> WatchedObjects<K>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
         + Clone
@@ -82,7 +81,11 @@ where
         + Sync
         + 'static,
 {
-    fn start(api: Api<K>, changes: watch::Sender<u64>, mut look: impl FnMut(&K) + Send + 'static) -> Self {
+    fn start(
+        api: Api<K>,
+        changes: watch::Sender<u64>,
+        mut on_change: impl FnMut(&K) + Send + 'static,
+    ) -> Self {
         let objects: Objects<K> = Arc::default();
         let task = tokio::spawn({
             let objects = Arc::clone(&objects);
@@ -91,17 +94,17 @@ where
                 pin_mut!(stream);
                 let mut listed = BTreeMap::new();
                 while let Some(event) = stream.next().await {
-                    // An interrupted watch is taken up again.
+                    // The watcher resumes after an error.
                     let Ok(event) = event else { continue };
                     match event {
                         watcher::Event::Init => listed.clear(),
                         watcher::Event::InitApply(object) => {
-                            look(&object);
+                            on_change(&object);
                             listed.insert(key(&object), Arc::new(object));
                         }
                         watcher::Event::InitDone => *lock(&objects) = std::mem::take(&mut listed),
                         watcher::Event::Apply(object) => {
-                            look(&object);
+                            on_change(&object);
                             lock(&objects).insert(key(&object), Arc::new(object));
                         }
                         watcher::Event::Delete(object) => _ = lock(&objects).remove(&key(&object)),
@@ -113,13 +116,13 @@ where
         Self { objects, task }
     }
 
-    /// All of them, by namespace and name.
+    /// All objects, in the order of namespace and name.
     #[must_use]
     pub fn all(&self) -> Vec<Arc<K>> {
         lock(&self.objects).values().cloned().collect()
     }
 
-    /// One of them.
+    /// One object; None if it doesn't exist.
     #[must_use]
     pub fn get(&self, namespace: &str, name: &str) -> Option<Arc<K>> {
         lock(&self.objects)
@@ -127,43 +130,43 @@ where
             .cloned()
     }
 
-    /// How many are so.
+    /// The number of objects for which `is` is true.
     #[must_use]
     pub fn count(&self, is: impl Fn(&K) -> bool) -> usize {
         lock(&self.objects).values().filter(|object| is(object)).count()
     }
 }
 
-impl<K> Drop for Followed<K> {
+impl<K> Drop for WatchedObjects<K> {
     fn drop(&mut self) {
         self.task.abort();
     }
 }
 
-impl Scene {
-    /// Begins to watch.
+impl WatchedCluster {
+    /// Starts the watches.
     #[must_use]
-    pub fn of(world: &World) -> Self {
+    pub fn of(env: &TestEnvironment) -> Self {
         let (changes, _) = watch::channel(0);
-        let placed: Arc<Mutex<HashMap<String, Placed>>> = Arc::default();
+        let placed: Arc<Mutex<HashMap<String, Placement>>> = Arc::default();
         let note = {
             let placed = Arc::clone(&placed);
             move |pod: &Pod| {
                 let has_node = pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some());
                 if let (true, Some(uid), Ok(revision)) = (has_node, pod.uid(), revision(pod)) {
-                    lock(&placed).entry(uid).or_insert(Placed {
+                    lock(&placed).entry(uid).or_insert(Placement {
                         revision,
                         at: Instant::now(),
                     });
                 }
             }
         };
-        let client = || world.client.clone();
+        let client = || env.client.clone();
         Self {
-            pods: Followed::start(Api::all(client()), changes.clone(), note),
-            claims: Followed::start(Api::all(client()), changes.clone(), |_| {}),
-            blocks: Followed::start(Api::all(client()), changes.clone(), |_| {}),
-            entries: Followed::start(Api::all(client()), changes.clone(), |_| {}),
+            pods: WatchedObjects::start(Api::all(client()), changes.clone(), note),
+            claims: WatchedObjects::start(Api::all(client()), changes.clone(), |_| {}),
+            blocks: WatchedObjects::start(Api::all(client()), changes.clone(), |_| {}),
+            entries: WatchedObjects::start(Api::all(client()), changes.clone(), |_| {}),
             placed,
             changes,
         }
@@ -171,26 +174,30 @@ impl Scene {
 
     /// When a pod was first seen with a node.
     #[must_use]
-    pub fn placed(&self, pod: &Pod) -> Option<Placed> {
+    pub fn placement(&self, pod: &Pod) -> Option<Placement> {
         lock(&self.placed).get(&pod.uid()?).copied()
     }
 
-    /// Looks after every change until `look` sees what is waited for. Gives up when nothing changes any more, or the
-    /// changes never end.
-    pub async fn until<T>(&self, what: &str, mut look: impl AsyncFnMut() -> Result<Seen<T>>) -> Result<T> {
+    /// Calls `check` after every change until it observes what is waited for. Returns an error when nothing changed for
+    /// a minute, or after five minutes.
+    pub async fn until<T>(
+        &self,
+        what: &str,
+        mut check: impl AsyncFnMut() -> Result<Observed<T>>,
+    ) -> Result<T> {
         let mut changes = self.changes.subscribe();
         let begun = Instant::now();
         loop {
             changes.borrow_and_update();
-            let missing = match look().await? {
+            let missing = match check().await? {
                 Ok(seen) => return Ok(seen),
                 Err(missing) => missing,
             };
-            if timeout(QUIET, changes.changed()).await.is_err() {
-                bail!("{what}: nothing changed for {QUIET:?}, and {missing}");
+            if timeout(QUIET_TIMEOUT, changes.changed()).await.is_err() {
+                bail!("{what}: nothing changed for {QUIET_TIMEOUT:?}, and {missing}");
             }
-            if begun.elapsed() > PATIENCE {
-                bail!("{what}: not within {PATIENCE:?}, and {missing}");
+            if begun.elapsed() > TIMEOUT {
+                bail!("{what}: not within {TIMEOUT:?}, and {missing}");
             }
         }
     }

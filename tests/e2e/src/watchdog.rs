@@ -1,4 +1,4 @@
-//! An end for a test that waits for something that nobody thought could fail to come.
+//! [`Watchdog`]: ends the test process when a test never ends.
 
 use std::{
     io::{Write as _, stderr},
@@ -11,19 +11,19 @@ use std::{
 /// Many times what the longest test takes on a slow machine.
 const LONGEST: Duration = Duration::from_secs(900);
 
-/// Ends all tests when one goes on for ever, and names that one. Nothing happens once this is dropped.
-pub(crate) struct Limit {
+/// Ends the process, and names the test, when it is not dropped in time.
+pub(crate) struct Watchdog {
     _ends: Sender<()>,
 }
 
-impl Limit {
+impl Watchdog {
     pub(crate) fn start() -> Self {
         let (ends, ended) = channel();
         let test = thread::current().name().unwrap_or("a test").to_owned();
         thread::spawn(move || {
             if ended.recv_timeout(LONGEST) == Err(RecvTimeoutError::Timeout) {
-                // What is printed in the usual way is kept for the test's own end, which won't come. The processes of
-                // every cluster go with this one.
+                // Not `eprintln!`: the test harness captures that until the test ends. The processes of every cluster
+                // end with this one.
                 let _ = writeln!(
                     stderr(),
                     "\n{test} has not ended within {LONGEST:?}: all tests end here"

@@ -1,0 +1,33 @@
+//! Waiting for conditions that no watch shows.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use tokio::time::{Instant, sleep, timeout_at};
+
+/// The longest wait.
+const TIMEOUT: Duration = Duration::from_secs(120);
+/// The pause between two attempts.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// What is waited for, or, as long as the condition doesn't hold, what is missing.
+pub type Observed<T> = Result<T, String>;
+
+/// Repeats `attempt` until it observes what is waited for. For conditions that no watch shows.
+pub async fn eventually<T, F>(what: &str, mut attempt: impl FnMut() -> F) -> Result<T>
+where
+    F: Future<Output = Result<Observed<T>>>,
+{
+    let end = Instant::now() + TIMEOUT;
+    loop {
+        let missing = match timeout_at(end, attempt()).await {
+            Ok(answer) => match answer? {
+                Ok(answer) => return Ok(answer),
+                Err(missing) => missing,
+            },
+            Err(_) => "the last attempt had no answer".to_owned(),
+        };
+        ensure!(Instant::now() < end, "{what}: not within {TIMEOUT:?}: {missing}");
+        sleep(PAUSE).await;
+    }
+}
