@@ -137,7 +137,7 @@ async fn run_ten_kills(seed: u64) -> Result<()> {
     while let Some(created) = creations.join_next().await {
         created??;
     }
-    let summary = audit::settled(&env, &watched, (KILLS + 1) * PORTION).await?;
+    let summary = audit::wait_until_settled(&env, &watched, (KILLS + 1) * PORTION).await?;
     println!("{summary:?}");
     ensure!(
         summary.granted > KILLS && summary.waiting + summary.denied > 0,
@@ -172,7 +172,7 @@ async fn orderly_stops(seed: u64) -> Result<()> {
     while let Some(created) = creations.join_next().await {
         created??;
     }
-    let summary = audit::settled(&env, &watched, moments.len() * PORTION).await?;
+    let summary = audit::wait_until_settled(&env, &watched, moments.len() * PORTION).await?;
     println!("{summary:?}");
     ensure!(env.scheduled_after_flush().await? < 1.0);
     Ok(())

@@ -184,7 +184,7 @@ async fn api_server_killed(seed: u64) -> Result<()> {
         while let Some(created) = creations.join_next().await {
             created??;
         }
-        audit::settled(&env, &watched, KILLS * PORTION).await
+        audit::wait_until_settled(&env, &watched, KILLS * PORTION).await
     };
     let summary = tokio::select! {
         summary = everything => summary?,

@@ -33,7 +33,7 @@ async fn stream(seed: u64) -> Result<()> {
     let begun = Instant::now();
     workload::create(env.client.clone(), pods).await?;
     let created = begun.elapsed();
-    let summary = audit::settled(&env, &watched, PODS).await?;
+    let summary = audit::wait_until_settled(&env, &watched, PODS).await?;
 
     let placed = requesting_pods(&watched)
         .iter()
