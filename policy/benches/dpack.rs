@@ -1,10 +1,6 @@
 //! One pass of DPack over a long queue: `cargo bench -p privatekube-policy --bench dpack`.
 //!
-//! 10,000 claims wait for 100 blocks, none of which has anything unlocked; then the clock takes a step. Each claim asks
-//! what a Gaussian, a Laplace or a sampled Gaussian mechanism with parameters of its own costs at 12 Renyi orders, on 1 to
-//! 10 successive blocks. What is timed is that step: looking at all that waits, and granting what now fits. Each run
-//! begins anew, with the same claims; the fastest counts. Then, while the others wait, small claims come, are granted and
-//! consumed. Arguments choose the runs whose names contain one of them.
+//! 10,000 claims wait for 100 blocks, of which nothing is unlocked; then the clock takes a step. Each claim demands the cost of a Gaussian, a Laplace or a sampled Gaussian mechanism with parameters of its own, at 12 Renyi orders, on 1 to 10 successive blocks. The time is that of the step: looking at all claims that wait, and granting those that fit. Each run starts again with the same claims, and the fastest counts. Then, while the others wait, small claims arrive, are granted and consumed. Arguments choose the runs whose names contain one of them.
 
 #[path = "world/random.rs"]
 mod random;
@@ -24,12 +20,12 @@ const MOST_BLOCKS: u64 = 10;
 const TICK: Span = Span::from_micros(10_000_000);
 const RUNS: usize = 3;
 
-/// `from` to `to`, evenly by its logarithm.
+/// A number from `from` to `to` with a uniform logarithm.
 fn between(random: &mut Random, from: f64, to: f64) -> f64 {
     from * (to / from).powf(random.unit())
 }
 
-/// At the order that is best for it, each asks between a thousandth and a twentieth of a block, roughly.
+/// A mechanism that demands roughly between a thousandth and a twentieth of a block at its best order.
 fn mechanism(random: &mut Random) -> String {
     match random.below(3) {
         0 => format!("gaussian(sigma={})", between(random, 3.0, 20.0)),
@@ -68,7 +64,7 @@ fn block(number: u64) -> BlockId {
     format!("block-{number}").into()
 }
 
-/// An engine in which all wait for the first of `steps` steps of the clock.
+/// An engine in which all claims wait for the first of `steps` steps of the clock.
 fn waiting(policy: Policy, steps: u64, composition: &Composition, arrivals: &[Arrival]) -> Result<Engine> {
     let capacity: Budget = composition.capacity("10".parse()?, "1e-7".parse()?)?;
     let lifetime = Span::from_micros(TICK.micros() * steps);
@@ -116,7 +112,7 @@ fn measure(
     Ok(())
 }
 
-/// Claims that come one by one, fit, and are consumed, while all the others wait.
+/// Measures claims that arrive one by one, fit, and are consumed, while all the others wait.
 fn measure_small(name: &str, policy: Policy, composition: &Composition, arrivals: &[Arrival]) -> Result<()> {
     const SMALL: u32 = 1000;
     let mut engine = waiting(policy, 30, composition, arrivals)?;

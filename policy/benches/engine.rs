@@ -1,10 +1,6 @@
-//! What one event costs while many claims wait: `cargo bench -p privatekube-policy`.
+//! The cost of one event while many claims wait: `cargo bench -p privatekube-policy`.
 //!
-//! 10,000 blocks; each waiting claim asks 1 to 10 of them, different from any other, for more than is unlocked. On top
-//! of these, over and over: a claim that has to wait comes and is taken back; a small claim comes, is granted and
-//! consumed; a small claim is granted and gives its budget back, which makes the engine look whom that helps (nobody).
-//! Each measurement is two events, in time on the processor. `memory` says what a waiting claim takes.
-//! `PRIVATEKUBE_BENCH_MOST_WAITING=100000` leaves the largest number out.
+//! There are 10,000 blocks; each waiting claim demands more than is unlocked on 1 to 10 of them, and no two are equal. Meanwhile, over and over: a claim that has to wait arrives and is withdrawn; a small claim arrives, is granted and consumed; a small claim is granted and released, after which the engine looks for claims that fit now (none do). Each measurement is two events, in processor time. The bench `memory` measures the memory of a waiting claim. `PRIVATEKUBE_BENCH_MOST_WAITING=100000` leaves larger numbers of waiting claims out.
 
 #[path = "world/clock.rs"]
 mod clock;
@@ -18,7 +14,7 @@ use privatekube_policy::{Amount, Arrival, Event};
 use clock::on_processor;
 use world::{World, compositions};
 
-/// Times what `work` does with each of the arrivals that `make` makes, and nothing else.
+/// The time that `work` takes for all arrivals, without the time that `make` takes to create them.
 fn timed(
     world: &mut World,
     times: u64,

@@ -1,5 +1,4 @@
-//! What a waiting claim takes in memory: `cargo bench -p privatekube-policy --bench memory`. Each number is taken in a
-//! process of its own, as the growth of what it holds while the claims come; all their names and demands differ.
+//! The memory of a waiting claim: `cargo bench -p privatekube-policy --bench memory`. Each number is measured in a process of its own, as the growth of its memory while claims arrive; all their names and demands differ.
 
 #[allow(dead_code, reason = "each benchmark uses its part of it")]
 mod world;
@@ -9,7 +8,7 @@ use std::process::Command;
 use privatekube_policy::Event;
 use world::{World, compositions};
 
-/// The memory that this process holds, in bytes.
+/// The resident memory of this process in bytes.
 fn resident() -> u64 {
     const PAGE: u64 = 4096;
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();

@@ -1,10 +1,6 @@
 //! A long queue of nearly equal claims on few blocks: `cargo bench -p privatekube-policy --bench queue`.
 //!
-//! The largest workload of the OSDI'21 paper (multi-block, Renyi): 234.5 claims a second for 300 seconds; three of four
-//! ask what a Gaussian mechanism of epsilon 0.01 costs, the fourth one of 0.1, each a little less by a factor of its own
-//! from 0.9999999 to 1, so that no two are equal; three of four ask the newest block, the fourth one the ten newest.
-//! Eleven blocks are there at the start, and one more comes every ten seconds. What is granted is consumed at once.
-//! Several thousand claims wait most of the time. Times are those on the processor. Arguments choose the runs whose names contain one of them.
+//! The largest workload of the OSDI'21 paper (multi-block, Renyi): 234.5 claims a second for 300 seconds. Three of four claims demand the cost of a Gaussian mechanism of epsilon 0.01, the fourth that of 0.1, each times a factor of its own from 0.9999999 to 1, so that no two are equal. Three of four demand the newest block, the fourth the ten newest. There are eleven blocks at the start, and one more every ten seconds. Grants are consumed at once. Several thousand claims wait most of the time. Times are processor time. Arguments choose the runs whose names contain one of them.
 
 #[path = "world/clock.rs"]
 mod clock;
@@ -21,7 +17,7 @@ use privatekube_policy::{
 };
 use random::Random;
 
-/// Those of the simulator.
+/// The orders of the paper's simulator.
 const ORDERS: [&str; 15] = [
     "1.000001", "1.0001", "1.5", "2", "4", "8", "16", "32", "64", "128", "256", "512", "1024", "2048",
     "20480",
@@ -60,7 +56,7 @@ fn events(composition: &Composition) -> Result<Vec<(Time, Event)>> {
     }
     let (mut made, mut now, mut next_block) = (BLOCKS_AT_THE_START, 0.0, BETWEEN_BLOCKS);
     for number in 0..CLAIMS {
-        // An exponential gap.
+        // Gaps between arrivals are exponential.
         now -= BETWEEN_CLAIMS * random.unit().ln();
         #[expect(
             clippy::cast_possible_truncation,
@@ -100,7 +96,7 @@ fn events(composition: &Composition) -> Result<Vec<(Time, Event)>> {
     Ok(events)
 }
 
-/// What came of a run.
+/// The outcome of a run.
 #[derive(Default)]
 struct Outcome {
     granted: u64,
@@ -110,7 +106,8 @@ struct Outcome {
 }
 
 impl Outcome {
-    /// Consumes what is granted, so that what never fits any more is denied; or does not, and it waits for ever.
+    /// Counts grants, and consumes them if the run does: then claims that can never fit are denied, and otherwise they wait
+    /// for ever.
     fn follow(&mut self, engine: &mut Engine, records: Vec<Record>) -> Result<()> {
         for record in records {
             match record {

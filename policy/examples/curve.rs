@@ -1,4 +1,4 @@
-//! What a mechanism costs, for scripts: its Renyi curve as the ledger charges it, and what it proves, as one line of JSON.
+//! Prints the cost of a mechanism for scripts, as one line of JSON: its Renyi curve as the ledger charges it, and the epsilon that it proves.
 
 use std::{
     io::{self, Write},
@@ -59,11 +59,11 @@ fn print(text: &str) -> ExitCode {
     ExitCode::from(write(&mut io::stdout(), text))
 }
 
-/// The exit code of it.
+/// Writes `text`. Returns the exit code.
 fn write(out: &mut impl Write, text: &str) -> u8 {
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Ok(()) => 0,
-        // Nobody reads it any more: quietly, with the code that shells have for that (SIGPIPE).
+        // The reader has closed the pipe: ends quietly, with the code that shells give for SIGPIPE.
         Err(problem) if problem.kind() == io::ErrorKind::BrokenPipe => 141,
         Err(problem) => {
             complain(&format!("can't write to standard output: {problem}"));
@@ -72,7 +72,7 @@ fn write(out: &mut impl Write, text: &str) -> u8 {
     }
 }
 
-/// If standard error can't be written either, there is nobody to tell.
+/// Writes `problem` to standard error. If that fails, too, there is no way to report it.
 fn complain(problem: &str) {
     let _ = writeln!(io::stderr(), "curve: {problem}");
 }
@@ -159,7 +159,7 @@ fn list(numbers: impl Iterator<Item = String>) -> String {
     numbers.collect::<Vec<_>>().join(",")
 }
 
-/// The amounts are written as decimals, which are JSON numbers.
+/// The epsilon that a conversion proves as a JSON number; `null` if no order proves any.
 fn epsilon(conversion: Conversion, orders: &Orders, curve: &Budget, delta: Delta) -> String {
     let proven = conversion.epsilon(orders, curve, delta);
     proven.map_or_else(|| "null".to_owned(), |proven| proven.value.to_string())
@@ -176,7 +176,7 @@ mod tests {
         question(&arguments).and_then(|question| answer(&question))
     }
 
-    /// An output that takes nothing.
+    /// An output to which nothing can be written.
     struct Broken(io::ErrorKind);
 
     impl Write for Broken {

@@ -1,5 +1,4 @@
-//! What holds for any text. The fuzz targets look for a text that breaks it; `tests/mechanisms_parsers.rs` tries the seeds
-//! and random ones.
+//! Properties of the parsers for any text. The fuzz targets search for a text that breaks one; `tests/mechanisms_parsers.rs` tries the seeds and random texts.
 
 use std::{
     fmt::{Debug, Display},
@@ -8,7 +7,7 @@ use std::{
 
 use privatekube_policy::{Composition, Delta, Epsilon, Mechanism, MechanismError, Order, Orders, Span};
 
-/// What is read as a mechanism is written as the same one, and costs something everywhere.
+/// A text that is parsed as a mechanism is displayed as a text of the same one, and its cost is above 0 everywhere.
 pub(crate) fn mechanism(text: &str) {
     let Some(mechanism) = reads_and_writes::<Mechanism>(text) else {
         return;
@@ -36,7 +35,8 @@ pub(crate) fn mechanism(text: &str) {
     }
 }
 
-/// What is read as an amount, an order or a span of time is written as the same one, and is the number that was meant.
+/// A text that is parsed as an amount, an order or a span is displayed as a text of the same one, and its value is that of the
+/// text.
 pub(crate) fn decimal(text: &str) {
     if let Some(epsilon) = reads_and_writes::<Epsilon>(text) {
         is_meant(text, epsilon.units(), 12, 9_000_000);
@@ -65,8 +65,8 @@ fn reads_and_writes<T: FromStr<Err: Display> + Display + Debug + PartialEq>(text
     }
 }
 
-/// `units` of 10^-`decimals` is `text`, as far as a float can tell.
-#[allow(clippy::cast_precision_loss, reason = "as far as a float can tell")]
+/// Whether `units` of 10^-`decimals` is the value of `text`, within the precision of a float.
+#[allow(clippy::cast_precision_loss, reason = "within the precision of a float")]
 fn is_meant(text: &str, units: i128, decimals: i32, most: i128) {
     let value = units as f64 / 10_f64.powi(decimals);
     assert!(units >= 0 && value <= most as f64, "{text:?}");

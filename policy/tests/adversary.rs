@@ -1,11 +1,6 @@
-//! Who asks after having seen: what an adversary can make of a block's promise by choosing each mechanism by what the
-//! earlier ones answered.
+//! An adversary against a block's guarantee: it chooses each mechanism by the answers to earlier ones.
 //!
-//! The adversary asks twice. First for a Gaussian with the mean 0 or `mu`. Then, by what it answered, for a mechanism with
-//! two outputs that uses up one order, and is the best there is at that order for being told apart. Every question is put to
-//! the engine and granted, and the true delta of both answers together is integrated. It is the same block whose
-//! capacity was once made by the basic conversion, as blocks are, and once by the improved one, which is true
-//! for each order alone and breaks its promise here.
+//! The adversary makes two queries. The first is a Gaussian with the mean 0 or `mu`. The second depends on its answer: a mechanism with two outputs that uses up one order, and that distinguishes best at that order. Every query goes through the engine and is granted, and the true delta of both answers together is integrated. This is done for two blocks: one with a capacity by the basic conversion, as blocks have, and one by the improved conversion, which holds for each order alone and breaks the guarantee here.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 #![allow(
     clippy::cast_precision_loss,
@@ -22,7 +17,7 @@ use serde_json::json;
 
 const PROMISES: [(&str, &str); 4] = [("10", "1e-7"), ("10", "1e-5"), ("3", "1e-7"), ("1", "1e-6")];
 
-/// A block and what it promises.
+/// A block and its guarantee.
 struct Block {
     epsilon: f64,
     delta: f64,
@@ -30,7 +25,7 @@ struct Block {
     capacity: Budget,
 }
 
-/// A mechanism that says yes with probability `p`, or `q` without the record.
+/// A mechanism that answers yes with probability `p`, or `q` without the record.
 struct TwoPoint {
     p: f64,
     q: f64,
@@ -45,7 +40,7 @@ fn values(orders: &Orders) -> Vec<f64> {
 }
 
 impl Block {
-    /// As blocks are made.
+    /// A block with the capacity that blocks have.
     fn basic(epsilon: &str, delta: &str, orders: Orders) -> Self {
         let capacity = renyi(&orders).capacity(epsilon.parse().unwrap(), delta.parse().unwrap());
         Self {
@@ -56,7 +51,7 @@ impl Block {
         }
     }
 
-    /// With budget at every order that has any by itself, however many these are.
+    /// A block with capacity at every order that has any by itself, however many these are.
     fn untrimmed(epsilon: &str, delta: &str, orders: Orders) -> Self {
         let alone = |order| {
             Self::basic(epsilon, delta, Orders::new(vec![order]).unwrap())
@@ -70,7 +65,7 @@ impl Block {
         }
     }
 
-    /// As they must not be made.
+    /// A block with a capacity that blocks must not have.
     fn improved(epsilon: &str, delta: &str, orders: Orders) -> Self {
         let (value, log_delta) = (
             epsilon.parse::<f64>().unwrap(),
@@ -90,14 +85,14 @@ impl Block {
         }
     }
 
-    /// The most that anybody can make of delta, by the bound for any adversary.
+    /// The bound of delta for any adversary.
     fn bound(&self) -> f64 {
         let epsilon = Epsilon::from_units((self.epsilon * 1e12).round() as i128);
         adaptive_delta(&self.orders, &self.capacity, epsilon).units() as f64 / 1e18
     }
 
-    /// The true delta of both answers, where the second question is the best one at any of the orders that `may` be
-    /// chosen. `ask` is told the second questions.
+    /// The true delta of both answers, where the second query is the best one at any of the orders that `may` be chosen.
+    /// `ask` is called with each second query.
     fn delta_of_adversary(
         &self,
         mu: f64,
@@ -119,7 +114,7 @@ impl Block {
         let mut delta = 0.0;
         for at in 0..=POINTS {
             let y = from + f64::from(at) * step;
-            // What the first answer gave away; the second has to make up the rest.
+            // The privacy loss of the first answer; the second query has to reach the rest.
             let missing = self.epsilon - (mu * y - mu * mu / 2.0);
             let questions = left
                 .iter()
@@ -135,7 +130,7 @@ impl Block {
         delta
     }
 
-    /// Has both questions granted by the engine.
+    /// Checks that the engine grants both queries.
     fn grants(&self, first: &Budget, second: &TwoPoint) {
         let curve: Vec<_> = self
             .orders
@@ -173,7 +168,7 @@ impl Block {
 }
 
 impl TwoPoint {
-    /// The one that costs `left` at `order` and tells most for the privacy loss `missing`. Without the outputs no, p would
+    /// The mechanism that costs `left` at `order` and distinguishes best beyond the privacy loss `missing`. Without the outputs no, p would
     /// cost p^a q^(1-a) = e^((a-1) left), and p - e^missing q be largest as below; q is then as small as it may be.
     fn best(order: f64, left: f64, missing: f64) -> Self {
         let log_p = (order - 1.0) * (left - missing + ((order - 1.0) / order).ln());
@@ -192,11 +187,11 @@ impl TwoPoint {
         Self { p, q: high.exp() }
     }
 
-    /// The larger of both directions.
+    /// Its Renyi divergence at an order: the larger of both directions.
     fn renyi(&self, order: f64) -> f64 {
         let direction = |p: f64, q: f64| {
             let yes = (order * p.ln() + (1.0 - order) * q.ln()).exp();
-            // Less 1, so that it keeps its digits.
+            // The moment less 1, which keeps its digits.
             let no = (order * (-p).ln_1p() + (1.0 - order) * (-q).ln_1p()).exp_m1();
             (yes + no).max(0.0).ln_1p() / (order - 1.0)
         };
@@ -214,7 +209,7 @@ fn nothing(_: &Budget, _: &TwoPoint) {}
 const MEANS: [f64; 6] = [0.02, 0.045, 0.067, 0.1, 0.2, 0.4];
 
 #[test]
-fn what_is_granted_keeps_the_promise() {
+fn granted_mechanisms_keep_the_guarantee() {
     for (epsilon, delta) in PROMISES {
         let block = Block::basic(epsilon, delta, Orders::default());
         assert!(block.bound() < block.delta);
@@ -227,7 +222,7 @@ fn what_is_granted_keeps_the_promise() {
 }
 
 #[test]
-fn the_improved_conversion_breaks_the_promise() {
+fn the_improved_conversion_breaks_the_guarantee() {
     for (epsilon, delta) in PROMISES {
         let block = Block::improved(epsilon, delta, Orders::default());
         let ask = |first: &Budget, second: &TwoPoint| block.grants(first, second);
@@ -240,7 +235,7 @@ fn the_improved_conversion_breaks_the_promise() {
 #[test]
 fn the_adversary_is_as_strong_as_the_one_known() {
     // An independent replay of such an adversary reached 2.18 times the delta promised with the improved conversion, and
-    // 0.198 times with the basic one. The best second questions there can be reach 2.454 times at this mean.
+    // 0.198 times with the basic one. The best possible second queries reach 2.454 times at this mean.
     let (epsilon, delta) = PROMISES[0];
     let block = Block::improved(epsilon, delta, Orders::default());
     let reached = block.delta_of_adversary(0.067, |_| true, nothing) / block.delta;
@@ -252,7 +247,7 @@ fn the_adversary_is_as_strong_as_the_one_known() {
 }
 
 #[test]
-fn each_order_alone_keeps_the_promise_with_either_conversion() {
+fn each_order_alone_keeps_the_guarantee_with_either_conversion() {
     let (epsilon, delta) = PROMISES[0];
     let block = Block::improved(epsilon, delta, Orders::default());
     for only in values(&block.orders) {
@@ -277,7 +272,7 @@ fn the_bound_for_any_adversary() {
         let bound = bound(epsilon, delta, Orders::default());
         assert!((bound - known).abs() < 6e-5, "{epsilon} {delta}: {bound}");
     }
-    // While order 1.75 has no budget: up to ln(1/delta) / 0.75.
+    // Order 1.75 has no capacity up to an epsilon of ln(1/delta) / 0.75.
     for (epsilon, delta, holds) in [
         ("21.4", "1e-7", true),
         ("21.5", "1e-7", false),
@@ -286,7 +281,7 @@ fn the_bound_for_any_adversary() {
     ] {
         assert_eq!(bound(epsilon, delta, Orders::default()) < 1.0, holds, "{epsilon}");
     }
-    // Where orders have to go without budget: an epsilon so large that every order has budget, and a hundred and fifty orders.
+    // Cases in which orders have to go without capacity: an epsilon so large that every order has some, and 150 orders.
     assert!((bound("100", "1e-7", Orders::default()) - 1.616).abs() < 6e-4);
     let tenths = (11..110).map(|tenths| format!("{}.{}", tenths / 10, tenths % 10));
     let dense = tenths.chain((12..=63).map(|order| order.to_string()));

@@ -1,5 +1,4 @@
-//! Batches on Renyi curves: many claims wait until the clock unlocks for all of them at once, and DPack and the blend
-//! decide as their oracle does, which works everything out anew. The best order of a block often changes on the way.
+//! Batches on Renyi curves: many claims wait until the clock unlocks budget for all of them at once. DPack and Blend must decide as their oracle does, which computes everything again after each grant. The best order of a block often changes on the way.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 mod oracle;
@@ -16,7 +15,7 @@ const BLOCKS: u8 = 4;
 const TICK: u64 = 10;
 const TICKS: u64 = 3;
 
-/// Blocks, and on how many of them from there on; what is asked of each; priority and weight.
+/// First block and number of blocks; the demand on each; priority and weight.
 type Claim = ((u8, u8), Vec<i64>, i32, u32);
 
 fn policies() -> impl Strategy<Value = Policy> {
@@ -31,7 +30,7 @@ fn policies() -> impl Strategy<Value = Policy> {
     ]
 }
 
-/// Each asks little at one order and much at the others, or anything.
+/// Claims that demand little at one order and much at the others, or any amounts.
 fn claims() -> impl Strategy<Value = Vec<Claim>> {
     let bent = (0..ORDERS.len(), 1_i64..12, 5_i64..40).prop_map(|(best, least, more)| {
         let units = (0..ORDERS.len()).map(|at| least + if at == best { 0 } else { more });
@@ -66,7 +65,7 @@ fn events(capacities: &[Vec<i64>], claims: &[Claim]) -> Vec<Event> {
     let arrivals = (0..).zip(claims).map(|(number, claim): (u32, _)| {
         let ((first, count), asked, priority, weight) = claim;
         let last = (first + count).min(BLOCKS);
-        // Asks nothing of nobody.
+        // A demand of nothing is refused.
         let asked = asked.iter().map(|units| (*units).max(i64::from(*weight == 1)));
         Event::Arrive(Arrival {
             claim: format!("c{number}").into(),
@@ -85,14 +84,14 @@ fn events(capacities: &[Vec<i64>], claims: &[Claim]) -> Vec<Event> {
 
 proptest! {
     #[test]
-    fn a_batch_is_decided_as_if_all_were_worked_out_anew(
+    fn a_batch_is_decided_as_by_computing_everything_again(
         policy in policies(),
         capacities in vec(vec(20_i64..200, ORDERS.len()), usize::from(BLOCKS)),
         claims in claims(),
     ) {
         let mut engine = Engine::new(setting(policy)).unwrap();
         let mut oracle = Oracle::new(setting(policy));
-        // Just after a tick, so that all of them come before the next.
+        // Just after a tick, so that all of them arrive before the next.
         engine.advance(Time::from_micros(1));
         oracle.advance(Time::from_micros(1));
         for event in events(&capacities, &claims) {

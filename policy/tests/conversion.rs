@@ -1,4 +1,4 @@
-//! Curves, epsilons and deltas: tables, and what holds for every conversion.
+//! Conversions between curves, epsilons and deltas: known values, and properties of every conversion.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 #![allow(clippy::cast_precision_loss, reason = "the tolerances are larger")]
 
@@ -18,7 +18,7 @@ fn float(epsilon: Epsilon) -> f64 {
     epsilon.units() as f64 / 1e12
 }
 
-/// Epsilon, delta, and from which of the default orders on how much a block has.
+/// Epsilon, delta, and the capacities of a block at the default orders from the first that has any.
 type Row = (&'static str, &'static str, usize, &'static [f64]);
 
 const BASIC: [Row; 7] = [
@@ -153,7 +153,7 @@ fn blocks_get_the_basic_conversion() {
 }
 
 #[test]
-fn a_curve_as_large_as_a_capacity_proves_what_the_block_promises() {
+fn a_curve_as_large_as_a_capacity_proves_the_guarantee_of_the_block() {
     for (conversion, table) in [
         (Conversion::Basic, &BASIC[..]),
         (Conversion::Improved, &IMPROVED[..]),
@@ -193,8 +193,8 @@ fn improved_delta_is_smaller_by_a_known_factor() {
 }
 
 #[test]
-fn the_order_that_proves_it_is_told() {
-    // So that a reader sees when it is the first or last one, and other orders may prove less.
+fn a_conversion_returns_the_order_that_proves_it() {
+    // If it is the first or the last one, other orders may prove less.
     let curve = |orders: &Orders| {
         let mechanism: Mechanism = "gaussian(sigma=30)".parse().unwrap();
         mechanism.demand(&Composition::Renyi(orders.clone())).unwrap()
@@ -241,7 +241,7 @@ fn there_is_no_order_1_and_nothing_is_free_next_to_it() {
     }
 }
 
-/// An order less 1 has few digits as the difference of two floats.
+/// The difference of an order near 1 and 1 has few digits if both are floats.
 #[test]
 fn conversions_lose_no_digits_next_to_order_1() {
     let next = orders(&["1.000002"]);
@@ -322,7 +322,7 @@ proptest! {
             prop_assert!(proven.value >= Epsilon::ZERO);
             let back = conversion.delta(&orders, &curve, proven.value).unwrap().value;
             prop_assert!(back > Delta::ZERO && back <= Delta::from_units(10_i128.pow(18)));
-            // Both are rounded up; at large orders a unit of epsilon is much of delta.
+            // Both are rounded up; at large orders a unit of epsilon changes delta much.
             let slack = 1e-9 + proven.order.value() * (float(proven.value) + 60.0) * 1e-13;
             let most = delta.units() as f64 * slack.exp() + 2.0;
             prop_assert!(back.units() as f64 <= most, "{:?}: {} for {}", proven, back, delta);
@@ -330,7 +330,7 @@ proptest! {
     }
 
     #[test]
-    fn a_block_as_a_whole_proves_no_more_than_it_promises_at_any_order(
+    fn a_whole_block_keeps_its_guarantee_at_every_order(
         epsilon in 1_i128..100_000_000_000_000,
         delta in 1_i128..1_000_000_000_000_000_000,
     ) {
@@ -341,9 +341,9 @@ proptest! {
             let only = Orders::new(vec![order]).unwrap();
             let spent = Budget::new(vec![*units]).unwrap();
             let proven = Conversion::Basic.epsilon(&only, &spent, delta).unwrap();
-            // Where a block has nothing, nothing is granted.
+            // At an order without capacity nothing is granted.
             if *units > 0 {
-                // To the conversion's own margin.
+                // Within the margin of the conversion.
                 prop_assert!(float(proven.value) <= float(epsilon) * (1.0 + 1e-12) + 2e-12);
             }
         }

@@ -1,7 +1,6 @@
-//! How much DPack grants: against DPF, against itself when costs are worked out once, and against the optimum.
+//! The number of grants under DPack, compared with DPF, with DPack that computes costs once, and with the optimum.
 //!
-//! All claims wait until everything unlocks at once, so that each policy packs the same batch. Numbers of the DPack paper
-//! (EuroSys'25) and of a re-creation of its microbenchmark are met within their noise, with fixed seeds.
+//! All claims wait until everything unlocks at once, so that each policy packs the same batch. With fixed seeds, the results agree with the numbers of the DPack paper (EuroSys'25), and of a reproduction of its microbenchmark, within their noise.
 #![allow(
     clippy::unwrap_used,
     clippy::cast_precision_loss,
@@ -25,7 +24,7 @@ const ONE_SHOT: Policy = Policy::Dpack {
     recompute_after: u32::MAX,
 };
 
-/// A task: its blocks, and what it asks of each.
+/// A task: its blocks, and its demand on each.
 type Task = (Vec<usize>, Budget);
 
 /// `SplitMix64`.
@@ -43,7 +42,7 @@ impl Random {
         (self.next() % end as u64) as usize
     }
 
-    /// One of `values`, which lie around `centre` as a discrete Gaussian.
+    /// One of `values`, by a discrete Gaussian around `centre`.
     fn around(&mut self, values: &[usize], centre: f64, sigma: f64) -> usize {
         let weight = |value: &usize| {
             let distance = *value as f64 - centre;
@@ -85,13 +84,13 @@ fn capacity() -> Budget {
         .unwrap()
 }
 
-/// The first order at which a block has any budget.
+/// The index of the first order at which a block has any capacity.
 const FIRST: usize = 4;
-/// How many orders there are.
+/// The number of orders.
 const ORDERS: usize = 12;
 
-/// A curve that asks `least` of the block's capacity at its best order, and more and more to both sides of it: `range`
-/// more at the order that is farthest.
+/// A curve that demands the fraction `least` of the block's capacity at its best order, and more towards both sides: `range`
+/// more at the farthest order.
 fn curve(best: usize, least: f64, range: f64) -> Budget {
     let farthest = (best - FIRST).max(ORDERS - 1 - best) as f64;
     let capacity = capacity();
@@ -102,7 +101,7 @@ fn curve(best: usize, least: f64, range: f64) -> Budget {
     Budget::new(units.collect()).unwrap()
 }
 
-/// Tasks that all ask the same at their best order, whose best orders lie around the order 5.
+/// Tasks with the same demand at their best order, whose best orders lie around order 5.
 fn different_orders(random: &mut Random, count: usize, least: f64, sigma: f64) -> Vec<Task> {
     let orders: Vec<usize> = (FIRST..ORDERS).collect();
     let task = |random: &mut Random| {
@@ -113,8 +112,8 @@ fn different_orders(random: &mut Random, count: usize, least: f64, sigma: f64) -
     (0..count).map(|_| task(random)).collect()
 }
 
-/// Tasks with nearly the same curve, which ask for 10 of 20 blocks on the average. Equal dominant shares would be told
-/// apart by the number of blocks, as the paper's DPF does: these differ by a hundredth.
+/// Tasks with nearly the same curve on 10 of 20 blocks on average. Ties of dominant shares would be broken by the number of
+/// blocks, as in the paper's DPF, so the shares differ by up to a hundredth.
 fn different_blocks(random: &mut Random, count: usize, least: f64, sigma: f64) -> Vec<Task> {
     let counts: Vec<usize> = (1..=20).collect();
     let task = |random: &mut Random| {
@@ -125,7 +124,7 @@ fn different_blocks(random: &mut Random, count: usize, least: f64, sigma: f64) -
     (0..count).map(|_| task(random)).collect()
 }
 
-/// How many of them are granted when all is unlocked at once.
+/// The number of tasks that are granted when everything is unlocked at once.
 fn granted(
     policy: Policy,
     capacity: &Budget,
@@ -169,7 +168,7 @@ fn granted(
     all.into_iter().filter(|claim| is_granted(claim)).count()
 }
 
-/// How much more DPack grants than DPF.
+/// The number of grants under DPack over that under DPF.
 fn gain(blocks: usize, tasks: &[Task]) -> f64 {
     let count = |policy| granted(policy, &capacity(), &composition(), blocks, tasks) as f64;
     let (dpack, dpf) = (count(DPACK), count(Policy::Dpf));
@@ -177,7 +176,7 @@ fn gain(blocks: usize, tasks: &[Task]) -> f64 {
     dpack / dpf
 }
 
-/// The gain must be as expected at each sigma, by which tasks differ.
+/// Checks the gain at each sigma, by which the tasks differ.
 fn check_gains(blocks: usize, expected: &[(f64, RangeInclusive<f64>)], tasks_of: impl Fn(f64) -> Vec<Task>) {
     for (sigma, range) in expected {
         let gain = gain(blocks, &tasks_of(*sigma));
@@ -187,7 +186,7 @@ fn check_gains(blocks: usize, expected: &[(f64, RangeInclusive<f64>)], tasks_of:
 
 #[test]
 fn the_gain_grows_with_how_much_best_orders_differ() {
-    // Re-created elsewhere: 1.00, 1.47, 2.16, 3.02.
+    // The reproduction has 1.00, 1.47, 2.16, 3.02.
     let expected = [
         (0.0, 0.95..=1.05),
         (0.5, 1.15..=1.7),
@@ -201,7 +200,7 @@ fn the_gain_grows_with_how_much_best_orders_differ() {
 
 #[test]
 fn the_gain_grows_with_how_much_numbers_of_blocks_differ() {
-    // Re-created elsewhere: 0.98, 1.50, 1.85.
+    // The reproduction has 0.98, 1.50, 1.85.
     let expected = [(0.0, 0.95..=1.05), (3.0, 1.2..=2.0), (8.0, 1.5..=2.6)];
     check_gains(20, &expected, |sigma| {
         different_blocks(&mut Random(2), 300, 0.05, sigma)
@@ -209,7 +208,7 @@ fn the_gain_grows_with_how_much_numbers_of_blocks_differ() {
 }
 
 #[test]
-fn working_costs_out_again_after_each_grant_is_at_least_as_good_on_the_average() {
+fn computing_costs_again_after_each_grant_is_at_least_as_good_on_average() {
     let (mut again, mut once) = (0, 0);
     for seed in 0..20 {
         let random = &mut Random(100 + seed);
@@ -228,7 +227,7 @@ fn working_costs_out_again_after_each_grant_is_at_least_as_good_on_the_average()
     assert!(again >= once, "{again} {once}");
 }
 
-/// The most tasks that any choice of an order for each block allows.
+/// The most tasks that can be granted with any choice of an order for each block.
 fn optimum(capacity: &Budget, blocks: usize, tasks: &[Task]) -> usize {
     let mut problem = Problem::new(OptimizationDirection::Maximize);
     let chosen: Vec<_> = tasks.iter().map(|_| problem.add_binary_var(1.0)).collect();

@@ -1,4 +1,4 @@
-//! The example of the OSDI'21 paper (figure 4), and what its theorems promise.
+//! The example of the OSDI'21 paper (figure 4), worked out by hand, and its first theorem.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use privatekube_policy::{
@@ -24,7 +24,7 @@ fn engine(composition: Composition, arrivals: u32, capacity: &[i64]) -> Engine {
     engine
 }
 
-/// Asks `units[0]` of the first block and `units[1]` of the second.
+/// A claim arrives that demands `units[0]` of the first block and `units[1]` of the second. Returns its phase.
 fn arrive(engine: &mut Engine, claim: &str, units: [&[i64]; 2]) -> Phase {
     let demands = BLOCKS.iter().zip(units).map(|(block, units)| Demand {
         blocks: vec![(*block).into()],
@@ -61,9 +61,9 @@ fn figure_4_grants_p2_at_the_second_arrival_and_p1_at_the_third() {
     assert_eq!(phase(&engine, "p1"), Phase::Granted);
 }
 
-/// Worked out by hand. After the second arrival a block has (20, 40) unlocked; P2 leaves (5, 20), and P1 asks (30, 35)
-/// of b2. After the third it is (15, 40): P1 fits at the second order and leaves -15 at the first. P3 has P1's shares
-/// and came later; it asks (30, 35) of b1, where (5, 30) is left.
+/// Worked out by hand. After the second arrival, (20, 40) of a block is unlocked. P2 leaves (5, 20), and P1 demands (30, 35)
+/// of b2. After the third arrival (15, 40) is available: P1 fits at the second order and leaves -15 at the first. P3 has
+/// P1's shares and arrived later; it demands (30, 35) of b1, where (5, 30) is available.
 #[test]
 fn figure_4_with_renyi_curves_overdraws_one_order() {
     let mut engine = engine(orders(&["2", "4"]), 4, &[40, 80]);
@@ -79,15 +79,15 @@ fn figure_4_with_renyi_curves_overdraws_one_order() {
 #[test]
 fn an_order_without_capacity_never_lets_a_claim_fit() {
     let mut engine = engine(orders(&["1.5", "4"]), 1, &[0, 80]);
-    // Nothing is asked at the order that has nothing, and too much at the other.
+    // The demand is 0 at the order without capacity, and too much at the other.
     assert_eq!(arrive(&mut engine, "p1", [&[0, 81], &[0, 1]]), Phase::Denied);
     assert_eq!(arrive(&mut engine, "p2", [&[5, 50], &[5, 50]]), Phase::Granted);
     assert_eq!(arrive(&mut engine, "p3", [&[0, 50], &[0, 1]]), Phase::Waiting);
 }
 
 proptest! {
-    /// Sharing incentive (theorem 1): among the first N, who asks at most a fair share is granted at once, whatever
-    /// the others ask.
+    /// Sharing incentive (theorem 1): a claim among the first N that demands at most a fair share is granted at once, whatever
+    /// the others demand.
     #[test]
     fn fair_claims_among_the_first_n_are_granted_at_once(
         claims in vec(([0_i64..30, 0_i64..30], any::<bool>()), 1..20),

@@ -1,10 +1,10 @@
-//! What mechanisms cost, against values derived elsewhere.
+//! The costs of mechanisms, compared with values that were computed independently.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
 use privatekube_policy::{Composition, Mechanism, Orders};
 use proptest::{collection::vec, prelude::*};
 
-/// In units of 1e-12.
+/// The cost in units of 1e-12.
 fn cost(mechanism: &str, order: &str) -> i64 {
     let orders = Orders::new(vec![order.parse().unwrap()]).unwrap();
     let mechanism: Mechanism = mechanism.parse().unwrap();
@@ -16,7 +16,7 @@ fn lines(text: &str) -> impl Iterator<Item = &str> {
     text.lines().filter(|line| !line.starts_with('#'))
 }
 
-/// Half a unit of the last digit that is given.
+/// Half a unit of the last digit of `value`.
 #[allow(
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
@@ -37,7 +37,7 @@ fn curves_agree_with_published_values_to_their_digits() {
         };
         let known: f64 = value.parse().unwrap();
         let units = cost(mechanism, order) as f64;
-        // Theirs is rounded at its last digit and was computed with floats to 6.3e-9; ours is rounded up.
+        // The published value is rounded at its last digit, and was computed with floats to 6.3e-9; ours is rounded up.
         let slack = (half_digit(value) * 1.01 + known * 6.3e-9) * 1e12 + 1.0;
         assert!((units - known * 1e12).abs() <= slack, "{line}: {units}");
     }
@@ -51,7 +51,7 @@ fn sampled_gaussians_cost_no_less_than_the_true_value_and_hardly_more() {
             panic!("{line}");
         };
         let known = value.parse::<f64>().unwrap() * 1e12;
-        // Many steps, so that the whole unit that rounding may cost does not hide what the formula does.
+        // Many steps, so that rounding up to a whole unit does not hide the error of the formula.
         for steps in [1_u32, 1_000_000] {
             let known = known * f64::from(steps);
             if known > 9e18 {
@@ -74,7 +74,7 @@ fn sampled_gaussians_cost_no_less_than_the_true_value_and_hardly_more() {
     }
 }
 
-/// Where A is near 2, its terms cancel to 0 from hundreds of thousands.
+/// Where A is near 2, terms of hundreds of thousands cancel to nearly 0.
 #[test]
 fn sampled_gaussians_cost_no_less_than_the_true_value_at_large_orders() {
     for line in [
@@ -104,7 +104,8 @@ fn laplace_costs_no_less_than_the_true_value_and_hardly_more() {
     }
 }
 
-/// Whether `mechanism order epsilon`, with 17 digits, is charged, and at most the relative `margin` more.
+/// Checks a line `mechanism order epsilon`: the cost is at least epsilon, which has 17 digits, and more by at most the relative
+/// `margin`.
 #[allow(clippy::cast_precision_loss, reason = "the tolerance is larger")]
 fn is_charged(line: &str, margin: f64) {
     let [mechanism, order, value] = line.split(' ').collect::<Vec<_>>()[..] else {
@@ -143,19 +144,19 @@ proptest! {
         let twice_variance = 2 * i128::from(sigma) * i128::from(sigma);
         let exact = i128::from(order) * 1_000_000_000_000;
         prop_assert!(units * twice_variance >= exact);
-        // The relative margin counts from 100 on.
+        // Up to 100 units the margin is absolute.
         let most = exact + 2 * twice_variance + exact / 50_000_000_000_000;
         prop_assert!(units * twice_variance <= most);
     }
 
     #[test]
-    fn costs_rise_with_the_order_and_no_sample_costs_more_than_everybody(
+    fn costs_rise_with_the_order_and_a_sample_costs_at_most_as_much_as_the_whole_data_set(
         kind in 0_usize..9,
         size in -8.0_f64..8.0,
         rate in -14.0_f64..0.0,
         orders in (0.0_f64..4.5, 0.0_f64..4.5),
     ) {
-        // From 0.0003 to 3000, from 1e-14 to 1, and from 1.000001 to 31624, each as likely at any scale.
+        // Uniform logarithms: from 0.0003 to 3000, from 1e-14 to 1, and from 1.000001 to 31624.
         let (size, rate) = (size.exp(), 10_f64.powf(rate));
         let (mechanism, most) = match kind {
             0 => (format!("dp-sgd(noise-multiplier={size},sample-rate={rate},steps=1)"), format!("gaussian(sigma={size})")),
@@ -172,7 +173,7 @@ proptest! {
             _ => (format!("dp-sgd(noise-multiplier={size},sample-rate={rate},steps=1)"), String::new()),
         };
         let most = if most.is_empty() { mechanism.clone() } else { most };
-        // The last kind is asked at whole orders.
+        // The last kind is tested at whole orders.
         let order = |logarithm: f64| {
             let order = 10_f64.powf(logarithm) + 0.000_001;
             if kind == 8 { (order + 1.0).floor().to_string() } else { format!("{order:.6}") }
@@ -185,7 +186,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_written_is_read_as_the_same(
+    fn a_displayed_mechanism_is_parsed_as_the_same(
         terms in vec((1_u64.., 0_usize..8, 1e-12_f64..1e18, 1e-12_f64..=1.0, 2_u64..), 1..5)
     ) {
         let terms = terms.into_iter().map(|(times, kind, number, rate, steps)| match kind {
@@ -204,7 +205,7 @@ proptest! {
 }
 
 #[test]
-fn a_sample_of_everybody_is_the_gaussian() {
+fn a_sample_of_the_whole_data_set_is_the_gaussian() {
     for order in ["1.5", "7", "64"] {
         assert_eq!(
             cost("dp-sgd(noise-multiplier=3,sample-rate=1,steps=1)", order),
@@ -266,7 +267,7 @@ fn extreme_mechanisms_cost_at_least_a_unit_and_never_wrap() {
 
 #[test]
 fn fractional_orders_cost_no_more_than_their_neighbours_allow() {
-    // (order - 1) x epsilon is convex in the order; where no sum is feasible the chord itself is charged.
+    // (order - 1) x epsilon is convex in the order. Where no sum is feasible, the chord is charged.
     for noise in ["0.02", "0.3", "1.5"] {
         let mechanism = format!("dp-sgd(noise-multiplier={noise},sample-rate=0.01,steps=1)");
         let moment = |order: &str, less_one: i128| i128::from(cost(&mechanism, order)) * less_one;

@@ -1,4 +1,4 @@
-//! The numbers in docs/mechanisms.md.
+//! The numbers in docs/mechanisms.md are those that the crate computes.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 #![allow(clippy::cast_precision_loss, reason = "four digits")]
 
@@ -36,7 +36,7 @@ fn number(value: f64) -> String {
 }
 
 #[test]
-fn the_table_says_what_is_charged() {
+fn the_table_has_the_costs_that_are_charged() {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/mechanisms.md");
     let page = fs::read_to_string(page).unwrap();
     let rows: Vec<&str> = page.lines().filter(|line| line.starts_with("| `")).collect();

@@ -1,4 +1,4 @@
-//! The parsers on any text: what the fuzz targets look for, in an ordinary test.
+//! The properties of the parsers that the fuzz targets test, in an ordinary test on the seeds and on random texts.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
 #[path = "../fuzz/properties.rs"]
@@ -20,7 +20,7 @@ fn seeds(target: &str) -> Vec<String> {
     seeds
 }
 
-/// Pieces of mechanisms in any order: most make no sense, some do.
+/// Pieces of mechanisms in any order: few of the texts are mechanisms.
 fn pieces() -> impl Strategy<Value = String> {
     let names = prop::sample::select(vec![
         "gaussian(",

@@ -1,7 +1,6 @@
-//! Stories as text: commands, and under them what came of it. See `scenarios/README.md`.
+//! Scenarios as text: commands, and under each its outcome. `scenarios/README.md` has the commands.
 //!
-//! `UPDATE_SCENARIOS=1 cargo test -p privatekube-policy --test scenarios` writes the outcomes anew, and
-//! the index of them.
+//! `UPDATE_SCENARIOS=1 cargo test -p privatekube-policy --test scenarios` writes the outcomes and the index of the scenarios again.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
 mod story;
@@ -9,7 +8,7 @@ mod story;
 use std::fs;
 
 #[test]
-fn scenarios_come_out_as_they_are_written() {
+fn scenarios_have_the_outcomes_that_they_state() {
     let stories = story::all();
     assert!(stories.len() >= 10, "{}", stories.len());
     for (path, text) in stories {

@@ -1,4 +1,4 @@
-//! What a dataset's rules and a claim's weight look like in the ledger, and which rules make no sense.
+//! The stored form of a dataset's rules and of a claim's weight, and the rules that are refused.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use privatekube_policy::{
@@ -15,7 +15,7 @@ fn setting(policy: Policy) -> DatasetRules {
 }
 
 #[test]
-fn a_policy_is_written_by_its_name() {
+fn a_policy_is_stored_by_its_name() {
     let dpack = Policy::Dpack { recompute_after: 50 };
     let blend = Policy::Blend {
         fairness: 250,
@@ -35,7 +35,7 @@ fn a_policy_is_written_by_its_name() {
 }
 
 #[test]
-fn a_weight_of_one_is_not_written() {
+fn a_weight_of_one_is_not_stored() {
     let old = r#"{"arrive":{"claim":"c1","demands":[],"minBlocks":1}}"#;
     let event: Event = serde_json::from_str(old).unwrap();
     let arrival = Arrival {
@@ -64,7 +64,7 @@ fn there_is_no_weight_of_zero() {
 }
 
 #[test]
-fn round_robin_divides_no_curves_and_takes_a_million_ticks() {
+fn round_robin_needs_basic_composition_and_at_most_a_million_ticks() {
     let orders = Orders::default();
     let renyi = DatasetRules {
         composition: Composition::Renyi(orders),

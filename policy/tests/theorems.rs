@@ -1,4 +1,4 @@
-//! What the OSDI'21 paper proves of DPF (section 4.3), and what holds of every policy.
+//! The theorems of the OSDI'21 paper about DPF (section 4.3), and properties of every policy.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::collections::BTreeMap;
@@ -10,10 +10,10 @@ use privatekube_policy::{
 use proptest::{collection::vec, prelude::*};
 
 const BLOCKS: usize = 3;
-/// Divisible by every number of arrivals that is used.
+/// A capacity that is divisible by every number of arrivals used here.
 const CAPACITY: i64 = 840;
 
-/// What a claim asks of each block at both coordinates; nothing of a block where both are 0.
+/// A claim's demand on each block at both coordinates; none on a block where both are 0.
 type Ask = [[i64; 2]; BLOCKS];
 
 fn composition(renyi: bool) -> Composition {
@@ -64,7 +64,7 @@ fn arrival(number: usize, ask: &Ask) -> Event {
     })
 }
 
-/// The arrivals one by one, each a microsecond later.
+/// Applies the arrivals one by one, each a microsecond later.
 fn run(policy: Policy, renyi: bool, arrivals: u32, asks: &[Ask]) -> Engine {
     let mut engine = engine(policy, renyi, arrivals);
     for (number, ask) in asks.iter().enumerate() {
@@ -74,14 +74,14 @@ fn run(policy: Policy, renyi: bool, arrivals: u32, asks: &[Ask]) -> Engine {
     engine
 }
 
-/// When it was granted, if it was.
+/// The time at which a claim was granted, if it was.
 fn granted(engine: &Engine, number: usize) -> Option<u64> {
     let claim = engine.claim(&format!("c{number}").into()).unwrap();
     let granted = claim.phase == Phase::Granted;
     claim.decided.filter(|_| granted).map(Time::micros)
 }
 
-/// Shares are all of the same capacity, so amounts compare as shares do. Largest first.
+/// The largest amount on each block, largest first. All capacities are the same, so amounts compare as shares do.
 fn shares(ask: &Ask) -> Vec<i64> {
     let mut shares: Vec<i64> = ask.iter().map(|units| units[0].max(units[1])).collect();
     shares.sort_unstable_by(|one, other| other.cmp(one));
@@ -106,7 +106,7 @@ fn policies() -> impl Strategy<Value = Policy> {
     ]
 }
 
-/// Whether `ask` fits what is unlocked.
+/// Whether `ask` fits what is available.
 fn fits(engine: &Engine, ask: &Ask, renyi: bool) -> bool {
     ask.iter().enumerate().all(|(at, units)| {
         let unlocked = engine.block(&block(at)).unwrap().available;
@@ -124,8 +124,8 @@ fn fits(engine: &Engine, ask: &Ask, renyi: bool) -> bool {
 }
 
 proptest! {
-    /// Theorem 1, sharing incentive, and what is left of it between DPF and DPack: who is among the first N of all its
-    /// blocks and asks at most the knob's part of a fair share is granted at once, whatever the others ask.
+    /// Theorem 1, sharing incentive, and its form under Blend: a claim that is among the first N of all its blocks and demands
+    /// at most the fairness times a fair share is granted at once, whatever the others demand.
     #[test]
     fn fair_claims_are_granted_at_once(
         asks in asks(400),
@@ -157,10 +157,10 @@ proptest! {
         }
     }
 
-    /// Theorem 2, strategy-proofness: who asks more than it needs is not granted earlier, and who asks less gets less
-    /// than it needs.
+    /// Theorem 2, strategy-proofness: a claim that demands more than it needs is not granted earlier, and one that demands
+    /// less gets less than it needs.
     #[test]
-    fn asking_for_more_never_helps(
+    fn demanding_more_never_helps(
         asks in asks(400),
         liar in any::<prop::sample::Index>(),
         more in [[0_i64..200, 0_i64..200], [0_i64..200, 0_i64..200], [0_i64..200, 0_i64..200]],
@@ -179,9 +179,9 @@ proptest! {
         }
     }
 
-    /// Theorem 3, dynamic envy-freeness: nobody who waits would be better off with what another has been granted since
-    /// it came, unless their dominant shares are the same. What would be enough for it has as large a share in every
-    /// place, so that it would have gone before.
+    /// Theorem 3, dynamic envy-freeness: no waiting claim would be better off with what another claim was granted since it
+    /// arrived, unless their dominant shares are the same. A grant that is enough for the waiting claim has at least its share
+    /// of each block, so the waiting claim would have gone first.
     #[test]
     fn nobody_envies_what_was_granted_since_it_came(asks in asks(400), renyi: bool, arrivals in 1_u32..12) {
         let engine = run(Policy::Dpf, renyi, arrivals, &asks);
@@ -197,10 +197,10 @@ proptest! {
         }
     }
 
-    /// Theorem 4, Pareto efficiency within what is unlocked: nobody who waits could be granted besides. It holds of all
-    /// policies that grant what fits.
+    /// Theorem 4, Pareto efficiency of unlocked budget: no waiting claim fits what is available. It holds under every policy
+    /// that grants whatever fits.
     #[test]
-    fn nobody_waits_for_what_is_unlocked(
+    fn no_claim_waits_while_enough_is_available(
         policy in policies(), asks in asks(400), renyi: bool, arrivals in 1_u32..12,
     ) {
         let mut engine = engine(policy, renyi, arrivals);
@@ -213,7 +213,7 @@ proptest! {
         }
     }
 
-    /// With equal weights nothing changes, whatever they are.
+    /// Equal weights change nothing, whatever they are.
     #[test]
     fn equal_weights_change_nothing(policy in policies(), asks in asks(400), renyi: bool, weight in 1_u32..) {
         let (mut plain, mut weighted) = (engine(policy, renyi, 5), engine(policy, renyi, 5));
@@ -227,7 +227,7 @@ proptest! {
         }
     }
 
-    /// The knob's ends.
+    /// Blend with a fairness of 0 and of 1000 thousandths.
     #[test]
     fn the_knob_goes_from_dpack_to_dpf(asks in asks(400), renyi: bool, arrivals in 1_u32..12, recompute_after in 1_u32..4) {
         let knob = |fairness| Policy::Blend { fairness, recompute_after };
@@ -239,8 +239,8 @@ proptest! {
         }
     }
 
-    /// Nothing is lost or made, two engines say the same, and what returns is never more than what was granted, under
-    /// every policy.
+    /// Under every policy, the sum of a block's budget is constant, two engines decide the same, and no more returns than was
+    /// granted.
     #[test]
     fn budget_is_conserved_and_decisions_are_the_same_again(
         policy in prop_oneof![4 => policies(), 1 => Just(Policy::RoundRobin)],
@@ -291,7 +291,7 @@ proptest! {
                         _ => {}
                     }
                 }
-                // All that moves is what was granted, and what returns is what was granted to that claim.
+                // Only granted budget moves, and only what was granted to this claim returns.
                 prop_assert_eq!(after.0 + after.1, before.0 + before.1 + granted - returned);
             }
         }

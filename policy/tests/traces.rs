@@ -1,4 +1,4 @@
-//! The engine grants what the simulator of the OSDI'21 paper granted, at the same times.
+//! Replays of the simulator of the OSDI'21 paper: the engine grants the same claims at the same times.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
 use std::{collections::BTreeMap, fs};
@@ -58,7 +58,7 @@ fn setting(trace: &Value) -> DatasetRules {
     }
 }
 
-/// Deltas count only where they make a Renyi curve.
+/// A block's capacity, and the demand of a task. Deltas count only in Renyi curves.
 fn budgets(trace: &Value, composition: &Composition) -> (Budget, impl Fn(&Value) -> Budget + use<>) {
     let is_renyi = *composition != Composition::Basic;
     let task_delta = if is_renyi {
@@ -82,7 +82,7 @@ fn budgets(trace: &Value, composition: &Composition) -> (Budget, impl Fn(&Value)
     (capacity, demand)
 }
 
-/// How many grants agreed.
+/// Checks the grants of one trace. Returns their number.
 fn replay(name: &str, trace: &Value) -> usize {
     let setting = setting(trace);
     let (capacity, demand) = budgets(trace, &setting.composition);

@@ -1,4 +1,4 @@
-//! What an explanation says of the future comes true, and time costs nothing where nothing waits.
+//! The unlocking that an explanation predicts comes true, and time passes at no cost while no claim waits.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
 use privatekube_policy::{
@@ -46,13 +46,13 @@ fn is_granted(engine: &Engine) -> bool {
 
 proptest! {
     #[test]
-    fn so_many_arrivals_are_needed_as_the_explanation_says(
+    fn as_many_arrivals_are_needed_as_the_explanation_says(
         (capacity, asked) in (1_i64..1000).prop_flat_map(|capacity| (Just(capacity), 1..=capacity)),
         arrivals in 1_u32..40,
         held in 1_i64..1000,
     ) {
         let mut engine = engine(Unlocking::Arrivals(arrivals), capacity);
-        // What another holds is missing for ever. A fair share at most is granted at once.
+        // The other claim keeps its grant, which is at most a fair share and so granted at once.
         if let Some(held) = held.checked_rem(capacity / i64::from(arrivals)).filter(|held| *held > 0) {
             prop_assert_eq!(arrive(&mut engine, "holds", held), Phase::Granted);
         }
@@ -62,7 +62,7 @@ proptest! {
                     for at in 1..=more {
                         prop_assert!(!is_granted(&engine));
                         prop_assert_eq!(unlocks(&engine), Unlocks::Arrivals(more + 1 - at));
-                        // Too large for anyone: it unlocks and takes nothing.
+                        // Too large for the block: it unlocks, and is granted nothing.
                         arrive(&mut engine, &format!("denied{at}"), capacity + 1);
                     }
                     prop_assert!(is_granted(&engine));

@@ -1,4 +1,4 @@
-//! Costs and guarantees that other libraries publish. Each source's own tolerance is kept where it gives one.
+//! Costs and guarantees that other libraries publish. A test keeps the tolerance of its source if that states one.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 #![allow(clippy::cast_precision_loss, reason = "the tolerances are larger")]
 
@@ -9,7 +9,7 @@ fn orders(texts: impl IntoIterator<Item = String>) -> Orders {
     Orders::new(orders.unwrap()).unwrap()
 }
 
-/// From `first` to `last` in steps of a thousandth.
+/// The orders from `first` to `last` in steps of a thousandth.
 fn dense(first: u32, last: u32) -> Orders {
     orders((first * 1000 + 1..last * 1000).map(|order| format!("{}.{:03}", order / 1000, order % 1000)))
 }
@@ -101,7 +101,7 @@ fn opacus_rdp() {
 
 #[test]
 fn google_composed_sampled_gaussian() {
-    // V6, to the source's 1e-4; not at order 1.5, which it over-states by 3%.
+    // V6, within the source's 1e-4, except at order 1.5, where the source is too high by 3%.
     let mechanism = "dp-sgd(noise-multiplier=2.5,sample-rate=0.01,steps=50)";
     for (order, known) in [
         ("2.5", 1.085_487_10e-3),
@@ -114,11 +114,11 @@ fn google_composed_sampled_gaussian() {
 }
 
 #[test]
-fn fractional_orders_are_not_overstated() {
-    // The trap of V6: 6.70579741e-4 is published, this is exact.
+fn fractional_orders_are_not_too_high() {
+    // V6 publishes 6.70579741e-4; this value is exact.
     let mechanism = "dp-sgd(noise-multiplier=2.5,sample-rate=0.01,steps=50)";
     near(cost(mechanism, "1.5"), 6.500_708_97e-4, 1e-8);
-    // Where the same error diverges.
+    // Here the same error diverges.
     let mechanism = "dp-sgd(noise-multiplier=1,sample-rate=0.1,steps=1)";
     near(cost(mechanism, "1.5"), 0.011_734_592_196_685, 1e-10);
 }
@@ -250,7 +250,7 @@ fn tree_aggregation() {
 
 #[test]
 fn sampled_gaussians_far_out() {
-    // V15. The source asks for 1e-4 of its 50-digit values; these are derived again, with 60 digits.
+    // V15. The source requires 1e-4 of its 50-digit values; these are computed again with 60 digits.
     for (rate, noise, order, known) in [
         ("1e-7", ".1", "1.01", 4.003_412_322_526_395_3e-6),
         ("1e-6", ".1", "256", 12_786.130_310_969_26),
@@ -263,7 +263,7 @@ fn sampled_gaussians_far_out() {
         (".99", ".1", "256", 12_799.989_910_251_065),
         (".999", "100", "256.1", 0.012_779_725_746_660_573),
     ] {
-        // A million steps, so that rounding up to a unit of 1e-12 hides nothing.
+        // A million steps, so that rounding up to a unit of 1e-12 does not hide an error.
         let mechanism = format!("dp-sgd(noise-multiplier={noise},sample-rate={rate},steps=1");
         let (steps, many) = if known < 1.0 { ("000000)", 1e6) } else { (")", 1.0) };
         let value = cost(&(mechanism + steps), order);
@@ -322,7 +322,7 @@ fn tensorflow_statements() {
     near(improved("2*gaussian(sigma=0.35)"), 26.288_037_4, 1e-8);
     let sampled = improved("dp-sgd(noise-multiplier=0.7,sample-rate=0.01,steps=120)");
     near(sampled, 3.239_192_19, 1e-8);
-    // Published with over-stated fractional orders.
+    // Published with fractional orders that are too high.
     assert!(sampled < 3.239_267_6);
     let sampled = improved("dp-sgd(noise-multiplier=0.35,sample-rate=0.01,steps=120)");
     assert!(sampled < 22.624_860_1 && sampled > 18.697_740_7, "{sampled}");
@@ -338,7 +338,7 @@ fn tensorflow_statements() {
 }
 
 #[test]
-fn what_is_reported_is_never_below_the_truth() {
+fn a_reported_value_is_never_below_the_true_one() {
     // Exact or numerical values from privacy loss distributions: V3, V19, V21, V22, V27.
     let (value, _) = epsilon(
         Conversion::Improved,
@@ -390,7 +390,7 @@ fn what_is_reported_is_never_below_the_truth() {
 
 #[test]
 fn pure_epsilons_add_up() {
-    // V23: 1e-14 of delta is worth nothing there. V24 is exact.
+    // V23: the source ignores a delta of 1e-14. V24 is exact.
     near(
         basic("3*subsampled-laplace(scale=0.5,sample-rate=0.2)"),
         2.469_64,
@@ -402,14 +402,14 @@ fn pure_epsilons_add_up() {
     near(basic(answer), 0.040_005_334_613_699_206, 3e-11);
     near(basic(&format!("2*{answer}")), 0.080_010_669_227_398_41, 3e-11);
     assert!(basic(answer) >= 0.040_005_334_613_699_206);
-    // Another one, true with probability 0.75, is too much for a budget of 1.
+    // One more, with probability 0.75, is too much for a budget of 1.
     let another = "randomized-response(noise-probability=0.5,categories=2)";
     assert!(basic(&format!("2*{answer} + {another}")) > 1.0);
 }
 
 #[test]
 fn concentrated_privacy_converts_at_the_best_order() {
-    // V29 and V30, which optimise over real orders; thousandths come within 1e-6 of it, and never below.
+    // V29 and V30, which optimise over real orders; orders in thousandths are within 1e-6 of the optimum, and never below.
     let orders = dense(1, 60);
     for (rho, epsilon, known) in [
         ("0.05", "0.25", 8.177_275_310_369_56e-2),

@@ -1,4 +1,4 @@
-//! Random workloads: the engine decides as the oracle does, its books are kept, and time may come in any portions.
+//! Random workloads: the engine decides as the oracle does, the accounts add up, and time may pass in any steps.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 mod oracle;
@@ -10,7 +10,7 @@ use privatekube_policy::{
 };
 use proptest::{collection::vec, prelude::*};
 
-/// How many cases; `PROPTEST_CASES` asks for another multiple of the default 256.
+/// The number of cases: `count`, times `PROPTEST_CASES` over its default of 256.
 fn cases(count: u32) -> u32 {
     (count * ProptestConfig::default().cases).div_ceil(256)
 }
@@ -22,7 +22,7 @@ struct Workload {
     steps: Vec<(u64, Event)>,
 }
 
-/// Indices that become names, so that events often concern what is there.
+/// Indices that become names, so that events often concern blocks and claims that exist.
 #[derive(Clone, Debug)]
 enum Op {
     AddBlock(u8, Vec<i64>),
@@ -54,7 +54,7 @@ fn settings() -> impl Strategy<Value = DatasetRules> {
     (policies(), unlocking, composition).prop_map(|(policy, unlocking, composition)| DatasetRules {
         policy,
         unlocking,
-        // Round robin divides no curves.
+        // Round robin needs basic composition.
         composition: if policy == Policy::RoundRobin {
             Composition::Basic
         } else {
@@ -77,7 +77,7 @@ fn policies() -> impl Strategy<Value = Policy> {
 }
 
 fn ops(coordinates: usize) -> impl Strategy<Value = Op> {
-    // Few different numbers make many ties; a rare huge one meets the edges.
+    // Few different numbers make many ties; a rare huge one tests the limits.
     let units = prop_oneof![20 => 0_i64..10, 1 => Just(i64::MAX), 1 => 0..i64::MAX];
     let capacity = prop_oneof![9 => 0_i64..30, 1 => Just(i64::MAX)];
     let demands = || {
@@ -89,7 +89,7 @@ fn ops(coordinates: usize) -> impl Strategy<Value = Op> {
         blocks.dedup();
         vec![(blocks, units)]
     });
-    // Claims that ask the very same.
+    // Claims with equal demands.
     let again = (
         prop_oneof![Just(vec![0]), Just(vec![0, 1]), Just(vec![1, 0])],
         1_i64..6,
@@ -131,7 +131,7 @@ fn demands(given: Vec<(Vec<u8>, Vec<i64>)>) -> Vec<Demand> {
     given.into_iter().map(demand).collect()
 }
 
-/// `blocks` are added at the start, so that the claims have something to ask for.
+/// A workload that adds `blocks` at its start, so that claims have blocks to demand.
 fn workload(setting: DatasetRules, blocks: Vec<Vec<i64>>, ops: Vec<(u64, Op)>) -> Workload {
     let mut steps = Vec::new();
     for (at, capacity) in blocks.into_iter().enumerate() {
@@ -141,7 +141,7 @@ fn workload(setting: DatasetRules, blocks: Vec<Vec<i64>>, ops: Vec<(u64, Op)>) -
     }
     let mut arrived = 0_usize;
     for (later, op) in ops {
-        // Now and then a claim that never arrived.
+        // Sometimes a claim that never arrived.
         let name = |index: &prop::sample::Index| format!("c{}", index.index(arrived + 1)).into();
         let event = match op {
             Op::AddBlock(block, capacity) => Event::AddBlock {
@@ -200,7 +200,7 @@ fn workloads(length: usize) -> impl Strategy<Value = Workload> {
     })
 }
 
-/// All that an engine shows.
+/// Everything that an engine shows, as text.
 fn shown(engine: &Engine) -> String {
     let blocks: Vec<_> = engine.blocks().map(|block| engine.block(block)).collect();
     let claims: Vec<_> = engine
@@ -214,7 +214,7 @@ fn shown(engine: &Engine) -> String {
     )
 }
 
-fn check_books(engine: &Engine, oracle: &Oracle) {
+fn check_accounts(engine: &Engine, oracle: &Oracle) {
     for name in engine.blocks() {
         let (books, expected) = (engine.block(name).unwrap(), &oracle.blocks[name]);
         assert_eq!(books.locked, expected.locked());
@@ -255,7 +255,7 @@ fn check_claims(engine: &Engine, oracle: &Oracle) {
         let explanation = engine.explain(name);
         assert_eq!(explanation.is_some(), claim.phase == Phase::Waiting);
         if let Some(explanation) = explanation {
-            // Either too few blocks, or some block lacks something.
+            // Too few blocks are matched, or some block lacks budget.
             assert_ne!(explanation.unmatched.is_some(), !explanation.lacks.is_empty());
             assert!(explanation.lacks.iter().all(|lack| lack.missing > 0));
             let standing = engine.standing(name).unwrap();
@@ -288,7 +288,7 @@ fn run_against_oracle(workload: &Workload) {
             "until {now}"
         );
         let before = shown(&engine);
-        // A dry run copies everything, so it is tried now and then.
+        // `would` copies the engine, so it is tested only sometimes.
         let outlook = (now % 4 == 0).then(|| engine.would(event));
         assert_eq!(shown(&engine), before, "a dry run changes nothing");
         let records = engine.apply(event);
@@ -304,12 +304,12 @@ fn run_against_oracle(workload: &Workload) {
         if records.is_err() {
             assert_eq!(shown(&engine), before, "{event:?}");
         }
-        check_books(&engine, &oracle);
+        check_accounts(&engine, &oracle);
         check_claims(&engine, &oracle);
     }
     let end = Time::from_micros(now + 1000);
     assert_eq!(engine.advance(end), oracle.advance(end));
-    check_books(&engine, &oracle);
+    check_accounts(&engine, &oracle);
 }
 
 proptest! {
@@ -331,7 +331,7 @@ proptest! {
             let mut at = now;
             now += later;
             while at < now {
-                // To a time at which it says that nothing is decided, and from there wherever.
+                // First to a time before which the engine announces no decision, then on.
                 if let Some(next) = split.next_step() && next.micros() > at + 1 {
                     let idle = Time::from_micros(next.micros().min(now + 1) - 1);
                     prop_assert_eq!(split.advance(idle), []);

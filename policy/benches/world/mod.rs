@@ -1,5 +1,5 @@
-//! The world that is measured: many blocks, and many claims that wait on them.
-#![allow(clippy::expect_used, reason = "a benchmark that is set up wrong must end")]
+//! The state that is measured: many blocks, and many claims that wait for them.
+#![allow(clippy::expect_used, reason = "a benchmark that is set up wrong must stop")]
 
 mod random;
 
@@ -13,10 +13,10 @@ use random::Random;
 
 const BLOCKS: u64 = 10_000;
 const MOST_BLOCKS: u64 = 10;
-/// A block's capacity at each coordinate. A claim's arrival unlocks 1 of it.
+/// A block's capacity at each coordinate. Each arrival of a claim unlocks 1 of it.
 const CAPACITY: i64 = 1_000_000_000_000;
 const ARRIVALS: u32 = 1_000_000_000;
-/// What each block has unlocked when the measuring begins, and large claims ask at least ten times.
+/// The amount of each block that is unlocked when measuring begins. Large claims demand at least ten times as much.
 const UNLOCKED: i64 = 1_000_000_000;
 
 pub(crate) struct World {
@@ -93,12 +93,12 @@ impl World {
         }
     }
 
-    /// Asks more than will ever be unlocked here.
+    /// A claim that demands more than will ever be unlocked here.
     pub(crate) fn large(&mut self) -> Arrival {
         self.arrival(10 * UNLOCKED, 400_000_000_000)
     }
 
-    /// Asks less than one arrival unlocks.
+    /// A claim that demands less than one arrival unlocks.
     pub(crate) fn small(&mut self) -> Arrival {
         self.arrival(1, 99)
     }

@@ -1,4 +1,4 @@
-//! Random numbers, the same each time.
+//! Pseudorandom numbers, the same in each run.
 
 /// SplitMix64.
 pub(crate) struct Random(u64);
@@ -8,7 +8,7 @@ impl Random {
         Self(seed)
     }
 
-    /// Any 64 bits.
+    /// The next 64 bits.
     fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
@@ -21,7 +21,7 @@ impl Random {
         self.next() % end
     }
 
-    /// Above 0, at most 1.
+    /// A number above 0 and at most 1.
     #[allow(dead_code, reason = "each benchmark uses its part of it")]
     #[expect(clippy::cast_precision_loss, reason = "53 bits")]
     pub(crate) fn unit(&mut self) -> f64 {

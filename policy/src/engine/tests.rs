@@ -1,4 +1,4 @@
-//! The index holds exactly what waits, whatever happens.
+//! The index of waiting claims holds exactly the claims that wait, whatever events happen.
 
 use std::collections::BTreeSet;
 
@@ -27,7 +27,7 @@ fn engine(policy: Policy, renyi: bool, unlocking: Unlocking) -> Engine {
     .unwrap()
 }
 
-/// Each waiting class is where it says, and nothing else is anywhere.
+/// Checks that each waiting class is listed where it has to be, and that nothing else is listed.
 fn check(engine: &Engine) {
     let mut kept: Vec<_> = Vec::new();
     let waiting = engine.state.claims.list().iter().enumerate();
@@ -94,7 +94,7 @@ fn check(engine: &Engine) {
 
 proptest! {
     #[test]
-    fn the_index_holds_exactly_what_waits(
+    fn the_index_holds_exactly_the_claims_that_wait(
         policy in prop_oneof![
             2 => Just(Policy::Dpf),
             1 => any::<bool>().prop_map(|refusing| Policy::Fcfs { refusing }),
@@ -190,15 +190,15 @@ fn apply_and_check(engine: &mut Engine, events: impl IntoIterator<Item = Event>)
 }
 
 #[test]
-fn an_order_without_capacity_gives_no_hope_to_who_asks_nothing_there() {
+fn an_order_without_capacity_keeps_no_claim_feasible() {
     let mut engine = engine(Policy::Dpf, true, Unlocking::Immediate);
     let consume = Event::Consume {
-        claim: "spent".into(),
+        claim: "consumed".into(),
         amount: Amount::All,
     };
     let before = [
         add("b", [0, 10]),
-        arrive("spent", &["b"], [0, 5]),
+        arrive("consumed", &["b"], [0, 5]),
         arrive("waits", &["b"], [0, 8]),
     ];
     apply_and_check(&mut engine, before);
@@ -214,7 +214,8 @@ fn a_family_that_no_one_block_keeps_waiting_is_split() {
         claim: claim.into(),
         amount: Amount::All,
     };
-    // The first block lacks at one order, the second at the other; who asks much there waits, and fits the other block.
+    // The first block lacks at one order, the second at the other. A claim that demands much at the order of a block
+    // waits for that block, and fits the other one.
     let before = [
         add("one", [10, 10]),
         add("two", [10, 10]),

@@ -1,4 +1,4 @@
-//! Claims come, and compete as soon as they know their blocks.
+//! The arrival of claims, and their matching with blocks.
 
 use privatekube_policy::{Arrival, ClaimId, Demand, Denial, Phase, Policy, Record, Unlocking};
 

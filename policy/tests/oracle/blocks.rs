@@ -1,4 +1,4 @@
-//! Blocks come, unlock and go.
+//! Blocks: adding, unlocking and retiring them.
 
 use privatekube_policy::{BlockId, Denial, Record, Unlocking};
 

@@ -1,4 +1,4 @@
-//! Who is denied, and why.
+//! The denial of claims, and its reasons.
 
 use privatekube_policy::{Composition, Denial, Phase, Record, Time};
 

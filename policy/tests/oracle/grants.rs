@@ -1,11 +1,11 @@
-//! What fits is granted.
+//! The grants of claims that fit.
 
 use privatekube_policy::{Composition, Phase, Policy, Record, Time};
 
 use super::{Oracle, Part};
 
 impl Oracle {
-    /// The walk over all waiting claims.
+    /// Visits all waiting claims and grants those that fit.
     pub(super) fn grant_what_fits(&mut self, records: &mut Vec<Record>) {
         match self.setting.policy {
             Policy::Dpf | Policy::Fcfs { .. } => {
@@ -53,7 +53,7 @@ impl Oracle {
         self.fits_beside(part, &vec![0; part.asked.len()])
     }
 
-    /// Whether it fits into what is unlocked without the `reserve`.
+    /// Whether a part fits what is available less `reserve`.
     pub(super) fn fits_beside(&self, part: &Part, reserve: &[i128]) -> bool {
         let block = &self.blocks[&part.block];
         let unlocked = block.unlocked();

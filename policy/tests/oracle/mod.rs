@@ -1,8 +1,8 @@
-//! The policies once more, slow and plain: every waiting claim is looked at after every event, in the order of its
-//! exact shares, and every step of the clock is taken one by one. What the engine does with an index must come to the
-//! same records. Here is what it keeps, time and events; what follows from each stands in the file that is called so.
+//! The oracle: a second, slow and simple implementation of the policies, with which the engine is compared. It looks at every waiting claim after every event, in the order of exact shares, and takes each step of the clock. The engine's records, which come from an index, must be the same.
 //!
-//! It depends on the public vocabulary alone, so that the tests of other crates can include it too.
+//! This file holds the state, time and events; the other files hold what follows from each of them.
+//!
+//! It depends on the public vocabulary alone, so that the tests of other crates can include it, too.
 #![allow(dead_code, reason = "each test that includes it uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -23,7 +23,7 @@ pub(crate) struct Oracle {
     setting: DatasetRules,
     now: u64,
     pub(crate) blocks: BTreeMap<BlockId, Block>,
-    /// By arrival.
+    /// In the order of arrival.
     pub(crate) claims: Vec<Claim>,
 }
 
@@ -34,9 +34,9 @@ pub(crate) struct Block {
     pub(crate) consumed: Vec<i128>,
     pub(crate) arrivals: u64,
     pub(crate) retired: bool,
-    /// When the clock unlocks a step.
+    /// The times at which the clock unlocks a step.
     steps: Vec<u64>,
-    /// Round robin: what was given to claims, and where nothing was found.
+    /// Under round robin: what was given to claims, and the coordinates that were found empty.
     divided: Vec<i128>,
     closed: Vec<bool>,
     all_steps_taken: bool,
@@ -47,7 +47,7 @@ pub(crate) struct Claim {
     arrived: u64,
     pub(crate) phase: Phase,
     matched: bool,
-    /// By block, in the order of the demands.
+    /// One for each block, in the order of the demands.
     parts: Vec<Part>,
 }
 
@@ -86,7 +86,7 @@ impl Oracle {
             else {
                 break;
             };
-            // A timeout of no length is over after the tick of its time.
+            // A timeout of zero length is over after the tick at its time.
             let later = at > self.now;
             self.now = self.now.max(at);
             for block in self.blocks.values_mut() {
@@ -113,12 +113,12 @@ impl Oracle {
         records
     }
 
-    /// An event that makes no sense changes nothing.
+    /// Applies an event. A refused event changes nothing.
     pub(crate) fn apply(&mut self, event: &Event) -> Vec<Record> {
         self.try_apply(event).unwrap_or_default()
     }
 
-    /// None for an event that makes no sense.
+    /// The records of an event; none if it is refused.
     pub(crate) fn try_apply(&mut self, event: &Event) -> Option<Vec<Record>> {
         match event {
             Event::AddBlock { block, capacity } => {

@@ -1,4 +1,4 @@
-//! Who goes first: exact shares, compared as fractions.
+//! The order of claims: exact shares, compared as fractions.
 
 use std::cmp::Ordering;
 
@@ -7,7 +7,7 @@ use privatekube_policy::{ClaimId, Policy};
 use super::{Oracle, waits};
 
 impl Oracle {
-    /// In the policy's order.
+    /// The waiting claims in the policy's order.
     pub(super) fn all_waiting(&self) -> Vec<usize> {
         let mut waiting: Vec<usize> = (0..self.claims.len())
             .filter(|at| waits(&self.claims[*at]))
@@ -64,7 +64,8 @@ impl Oracle {
     }
 }
 
-/// By their whole parts, then by what is left: without any product, which could be too large. None is negative.
+/// Compares two fractions by their whole parts, then by the remainders: without a product, which could be too large. None is
+/// negative.
 pub(super) fn compare_fractions(one: (i128, i128), other: (i128, i128)) -> Ordering {
     let wholes = (one.0 / one.1).cmp(&(other.0 / other.1));
     match (wholes, one.0 % one.1, other.0 % other.1) {

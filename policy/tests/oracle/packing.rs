@@ -1,4 +1,4 @@
-//! DPack and the blend, by looking at everything again after each grant that asks for it.
+//! DPack and Blend, which compute everything again whenever the policy says so.
 
 use std::{cmp::Reverse, collections::BTreeMap};
 
@@ -7,7 +7,7 @@ use privatekube_policy::{BlockId, Composition, Record};
 use super::{Oracle, Part, order::compare_fractions, waits};
 
 impl Oracle {
-    /// DPF on a part of what is unlocked now, in thousandths, rounded up.
+    /// DPF on a part of what is available now: `fairness` thousandths, rounded up.
     pub(super) fn walk_on_a_part(&mut self, fairness: u16, records: &mut Vec<Record>) {
         if fairness == 0 {
             return;

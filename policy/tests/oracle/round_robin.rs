@@ -1,4 +1,4 @@
-//! Round robin by its definition: the level up to which everybody is served.
+//! Round robin by its definition: every claim is given what it needs, up to a level that is the same for all.
 
 use privatekube_policy::{BlockId, Denial, Policy, Record, Unlocking};
 
@@ -12,7 +12,7 @@ impl Block {
         }
     }
 
-    /// Nothing to divide, and nothing locked.
+    /// Whether nothing is left to divide at a coordinate, and nothing locked.
     fn is_empty(&self, coordinate: usize, unlocking: Unlocking) -> bool {
         let unlocked_all = match unlocking {
             Unlocking::Arrivals(of) => self.arrivals >= u64::from(of),
@@ -117,7 +117,7 @@ impl Oracle {
                 let mut lacking: Vec<&mut Part> = parts
                     .filter(|part| part.block == *name && part.gathered[at] < part.asked[at])
                     .collect();
-                // Stable: those with equal needs stay in their order of arrival.
+                // Stable: claims with equal needs stay in the order of arrival.
                 lacking.sort_by_key(|part| part.asked[at] - part.gathered[at]);
                 let needs: Vec<i128> = lacking
                     .iter()
@@ -152,20 +152,19 @@ impl Oracle {
     }
 }
 
-/// Everybody gets what it needs, up to the highest level that the pot allows; what is left then goes to the first ones,
-/// a unit each.
-fn max_min(needs: &[i128], pot: i128) -> Vec<i128> {
+/// Every claim gets what it needs, up to the highest level that `total` allows; the rest goes to the first ones, a unit each.
+fn max_min(needs: &[i128], total: i128) -> Vec<i128> {
     let all_at = |level: i128| needs.iter().map(|need| *need.min(&level)).sum::<i128>();
     let (mut low, mut high) = (0, needs.iter().copied().max().unwrap_or(0));
     while low < high {
         let middle = (low + high + 1) / 2;
-        if all_at(middle) <= pot {
+        if all_at(middle) <= total {
             low = middle;
         } else {
             high = middle - 1;
         }
     }
-    let mut rest = pot - all_at(low);
+    let mut rest = total - all_at(low);
     let mut given: Vec<i128> = needs.iter().map(|need| *need.min(&low)).collect();
     for (given, need) in given.iter_mut().zip(needs) {
         if rest > 0 && *given < *need {

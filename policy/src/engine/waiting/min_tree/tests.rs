@@ -62,7 +62,7 @@ fn op() -> impl Strategy<Value = Op> {
 
 proptest! {
     #[test]
-    fn a_tree_finds_what_a_look_at_all_finds(
+    fn a_tree_finds_what_a_linear_search_finds(
         amounts in vec([amount(), amount(), amount()], 1000),
         ops in vec(op(), 0..1500),
     ) {
