@@ -1,6 +1,11 @@
 //! One pass of DPack over a long queue: `cargo bench -p privatekube-policy --bench dpack`.
 //!
-//! 10,000 claims wait for 100 blocks, of which nothing is unlocked; then the clock takes a step. Each claim demands the cost of a Gaussian, a Laplace or a sampled Gaussian mechanism with parameters of its own, at 12 Renyi orders, on 1 to 10 successive blocks. The time is that of the step: looking at all claims that wait, and granting those that fit. Each run starts again with the same claims, and the fastest counts. Then, while the others wait, small claims arrive, are granted and consumed. Arguments choose the runs whose names contain one of them.
+//! 10,000 claims wait for 100 blocks, of which nothing is unlocked; then the clock takes a step. Each claim
+//! demands the cost of a Gaussian, a Laplace or a sampled Gaussian mechanism with parameters of its own, at
+//! 12 Renyi orders, on 1 to 10 successive blocks. The time is that of the step: looking at all claims that
+//! wait, and granting those that fit. Each run starts again with the same claims, and the fastest counts.
+//! Then, while the others wait, small claims arrive, are granted and consumed. Arguments choose the runs
+//! whose names contain one of them.
 
 #[path = "world/random.rs"]
 mod random;
@@ -121,8 +126,8 @@ fn measure_small(name: &str, policy: Policy, composition: &Composition, arrivals
     let budget = "laplace(scale=1e6)".parse::<Mechanism>()?.demand(composition)?;
     // Blocks that are granted as far as they go have nothing left for anybody.
     let free = (0..BLOCKS).filter(|number| {
-        let books = engine.block(&block(*number));
-        books.is_some_and(|books| books.available.iter().any(|unlocked| *unlocked > 0))
+        let state = engine.block(&block(*number));
+        state.is_some_and(|state| state.available.iter().any(|unlocked| *unlocked > 0))
     });
     let free: Vec<u64> = free.collect();
     let events = (0..SMALL).flat_map(|number| {

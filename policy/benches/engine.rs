@@ -1,6 +1,11 @@
 //! The cost of one event while many claims wait: `cargo bench -p privatekube-policy`.
 //!
-//! There are 10,000 blocks; each waiting claim demands more than is unlocked on 1 to 10 of them, and no two are equal. Meanwhile, over and over: a claim that has to wait arrives and is withdrawn; a small claim arrives, is granted and consumed; a small claim is granted and released, after which the engine looks for claims that fit now (none do). Each measurement is two events, in processor time. The bench `memory` measures the memory of a waiting claim. `PRIVATEKUBE_BENCH_MOST_WAITING=100000` leaves larger numbers of waiting claims out.
+//! There are 10,000 blocks; each waiting claim demands more than is unlocked on 1 to 10 of them, and no two
+//! are equal. Meanwhile, over and over: a claim that has to wait arrives and is withdrawn; a small claim
+//! arrives, is granted and consumed; a small claim is granted and released, after which the engine looks for
+//! claims that fit now (none do). Each measurement is two events, in processor time. The bench `memory`
+//! measures the memory of a waiting claim. `PRIVATEKUBE_BENCH_MOST_WAITING=100000` leaves larger numbers of
+//! waiting claims out.
 
 #[path = "world/clock.rs"]
 mod clock;

@@ -1,4 +1,6 @@
-//! The memory of a waiting claim: `cargo bench -p privatekube-policy --bench memory`. Each number is measured in a process of its own, as the growth of its memory while claims arrive; all their names and demands differ.
+//! The memory of a waiting claim: `cargo bench -p privatekube-policy --bench memory`. Each number is measured
+//! in a process of its own, as the growth of its memory while claims arrive; all their names and demands
+//! differ.
 
 #[allow(dead_code, reason = "each benchmark uses its part of it")]
 mod world;

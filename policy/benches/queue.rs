@@ -1,6 +1,11 @@
 //! A long queue of nearly equal claims on few blocks: `cargo bench -p privatekube-policy --bench queue`.
 //!
-//! The largest workload of the OSDI'21 paper (multi-block, Renyi): 234.5 claims a second for 300 seconds. Three of four claims demand the cost of a Gaussian mechanism of epsilon 0.01, the fourth that of 0.1, each times a factor of its own from 0.9999999 to 1, so that no two are equal. Three of four demand the newest block, the fourth the ten newest. There are eleven blocks at the start, and one more every ten seconds. Grants are consumed at once. Several thousand claims wait most of the time. Times are processor time. Arguments choose the runs whose names contain one of them.
+//! The largest workload of the OSDI'21 paper (multi-block, Renyi): 234.5 claims a second for 300 seconds.
+//! Three of four claims demand the cost of a Gaussian mechanism of epsilon 0.01, the fourth that of 0.1, each
+//! times a factor of its own from 0.9999999 to 1, so that no two are equal. Three of four demand the newest
+//! block, the fourth the ten newest. There are eleven blocks at the start, and one more every ten seconds.
+//! Grants are consumed at once. Several thousand claims wait most of the time. Times are processor time.
+//! Arguments choose the runs whose names contain one of them.
 
 #[path = "world/clock.rs"]
 mod clock;
@@ -106,8 +111,8 @@ struct Outcome {
 }
 
 impl Outcome {
-    /// Counts grants, and consumes them if the run does: then claims that can never fit are denied, and otherwise they wait
-    /// for ever.
+    /// Counts grants, and consumes them if the run does: then claims that can never fit are denied, and
+    /// otherwise they wait for ever.
     fn follow(&mut self, engine: &mut Engine, records: Vec<Record>) -> Result<()> {
         for record in records {
             match record {

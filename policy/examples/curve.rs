@@ -1,4 +1,5 @@
-//! Prints the cost of a mechanism for scripts, as one line of JSON: its Renyi curve as the ledger charges it, and the epsilon that it proves.
+//! Prints the cost of a mechanism for scripts, as one line of JSON: its Renyi curve as the ledger charges it,
+//! and the epsilon that it proves.
 
 use std::{
     io::{self, Write},

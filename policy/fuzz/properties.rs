@@ -1,4 +1,5 @@
-//! Properties of the parsers for any text. The fuzz targets search for a text that breaks one; `tests/mechanisms_parsers.rs` tries the seeds and random texts.
+//! Properties of the parsers for any text. The fuzz targets search for a text that breaks one;
+//! `tests/mechanisms_parsers.rs` tries the seeds and random texts.
 
 use std::{
     fmt::{Debug, Display},
@@ -7,7 +8,8 @@ use std::{
 
 use privatekube_policy::{Composition, Delta, Epsilon, Mechanism, MechanismError, Order, Orders, Span};
 
-/// A text that is parsed as a mechanism is displayed as a text of the same one, and its cost is above 0 everywhere.
+/// A text that is parsed as a mechanism is displayed as a text of the same one, and its cost is above 0
+/// everywhere.
 pub(crate) fn mechanism(text: &str) {
     let Some(mechanism) = reads_and_writes::<Mechanism>(text) else {
         return;
@@ -35,8 +37,8 @@ pub(crate) fn mechanism(text: &str) {
     }
 }
 
-/// A text that is parsed as an amount, an order or a span is displayed as a text of the same one, and its value is that of the
-/// text.
+/// A text that is parsed as an amount, an order or a span is displayed as a text of the same one, and its
+/// value is that of the text.
 pub(crate) fn decimal(text: &str) {
     if let Some(epsilon) = reads_and_writes::<Epsilon>(text) {
         is_meant(text, epsilon.units(), 12, 9_000_000);

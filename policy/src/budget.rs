@@ -1,5 +1,5 @@
-//! Budgets, with one amount for each coordinate of a dataset's composition, and the Renyi orders that coordinates stand for.
-//! How budgets are computed is in `composition` and `mechanism`.
+//! Budgets, with one amount for each coordinate of a dataset's composition, and the Renyi orders that
+//! coordinates stand for. How budgets are computed is in `composition` and `mechanism`.
 
 use std::{fmt, str::FromStr, sync::Arc};
 
@@ -16,8 +16,8 @@ pub struct Order(u64);
 #[serde(try_from = "Vec<Order>", into = "Vec<Order>")]
 pub struct Orders(Arc<[Order]>);
 
-/// An amount at each coordinate of a composition, in that coordinate's unit (1e-12 of epsilon, 1e-18 of delta).
-/// Never negative.
+/// An amount at each coordinate of a composition, in that coordinate's unit (1e-12 of epsilon, 1e-18 of
+/// delta). Never negative.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "Vec<i64>", into = "Vec<i64>")]
 pub struct Budget(Arc<[i64]>);
@@ -73,7 +73,8 @@ impl Order {
         self.0 as f64 / 1e6
     }
 
-    /// The order less 1 as a float. An order near 1 would lose its digits if 1 were subtracted from the float.
+    /// The order less 1 as a float. An order near 1 would lose its digits if 1 were subtracted from the
+    /// float.
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "an order has at most 15 digits")]
     pub(crate) fn less_one(self) -> f64 {
@@ -155,8 +156,8 @@ impl Orders {
 }
 
 impl Default for Orders {
-    /// The twelve finite orders of the OSDI system. With the basic conversion and usual budgets, "some order fits" is a
-    /// sound filter on them.
+    /// The twelve finite orders of the OSDI system. With the basic conversion and usual budgets, "some order
+    /// fits" is a sound filter on them.
     fn default() -> Self {
         let millionths = [15, 17, 20, 25, 30, 40, 50, 60, 80, 160, 320, 640]
             .map(|tenths: u64| if tenths == 17 { 1_750_000 } else { tenths * 100_000 });
@@ -228,9 +229,9 @@ impl From<Budget> for Vec<i64> {
     }
 }
 
-/// An amount in 64 bits. A parsed amount always fits. A computed demand that does not is `i64::MAX`, which never fits a
-/// block, since no parsed epsilon or delta, and so no capacity, is above 9e18 units. A computed capacity can only
-/// be too small, and then counts as 0.
+/// An amount in 64 bits. A parsed amount always fits. A computed demand that does not is `i64::MAX`, which
+/// never fits a block, since no parsed epsilon or delta, and so no capacity, is above 9e18 units. A computed
+/// capacity can only be too small, and then counts as 0.
 pub(crate) fn saturate(units: i128) -> i64 {
     i64::try_from(units).unwrap_or(if units < 0 { i64::MIN } else { i64::MAX })
 }

@@ -8,11 +8,12 @@ use crate::{Budget, CompositionError, Delta, Epsilon, Order, Orders, adaptive_de
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Composition {
-    /// Epsilons and deltas are summed. There are two coordinates, epsilon (in units of 1e-12) and delta (1e-18). A demand
-    /// fits a block if both fit.
+    /// Epsilons and deltas are summed. There are two coordinates, epsilon (in units of 1e-12) and delta
+    /// (1e-18). A demand fits a block if both fit.
     Basic,
-    /// Renyi curves are summed at fixed orders. There is one coordinate, an epsilon (in units of 1e-12), for each order. A
-    /// demand fits a block if it fits at one order at which the block has any capacity, and it is charged at every order.
+    /// Renyi curves are summed at fixed orders. There is one coordinate, an epsilon (in units of 1e-12), for
+    /// each order. A demand fits a block if it fits at one order at which the block has any capacity, and it
+    /// is charged at every order.
     Renyi(Orders),
 }
 
@@ -50,9 +51,10 @@ impl Composition {
     /// The capacity of a block that guarantees (`epsilon`, `delta`)-DP.
     ///
     /// Renyi: `epsilon - ln(1/delta) / (order - 1)` at each order, rounded down and at least 0 (Mironov 2017,
-    /// Proposition 3, the conversion that stays sound when any order may be the one that fits). If so many orders have
-    /// capacity that their deltas can add up to more than `delta` (with the default orders, for an epsilon above
-    /// ln(1/delta) / 0.75), the lowest of them get none: see [`adaptive_delta`]. A delta of 0 is an error there.
+    /// Proposition 3, the conversion that stays sound when any order may be the one that fits). If so many
+    /// orders have capacity that their deltas can add up to more than `delta` (with the default orders, for
+    /// an epsilon above ln(1/delta) / 0.75), the lowest of them get none: see [`adaptive_delta`]. A delta of
+    /// 0 is an error there.
     pub fn capacity(&self, epsilon: Epsilon, delta: Delta) -> Result<Budget, CompositionError> {
         match self {
             Self::Basic => Budget::new(vec![saturate(epsilon.units()), saturate(delta.units())]),
@@ -109,8 +111,8 @@ impl Composition {
     }
 }
 
-/// Sets the lowest orders to 0 until the deltas of the others add up to no more than `delta`. One order alone always keeps
-/// the promise.
+/// Sets the lowest orders to 0 until the deltas of the others add up to no more than `delta`. One order alone
+/// always keeps the promise.
 fn keep_promise(
     mut units: Vec<i64>,
     orders: &Orders,
@@ -127,8 +129,8 @@ fn keep_promise(
     }
 }
 
-/// The capacity at an order in units of 1e-12, rounded down by more than the error of the floats; 0 where the cost of delta is
-/// beyond 128 bits.
+/// The capacity at an order in units of 1e-12, rounded down by more than the error of the floats; 0 where the
+/// cost of delta is beyond 128 bits.
 #[expect(
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,

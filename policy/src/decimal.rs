@@ -1,5 +1,5 @@
-//! Exact epsilons and deltas: integers in a fixed unit, parsed from and displayed as decimals. No float is involved: a text
-//! that cannot be represented exactly is refused, never rounded.
+//! Exact epsilons and deltas: integers in a fixed unit, parsed from and displayed as decimals. No float is
+//! involved: a text that cannot be represented exactly is refused, never rounded.
 
 use std::{fmt, str::FromStr};
 
@@ -138,8 +138,8 @@ macro_rules! amount {
             /// Zero.
             pub const ZERO: Self = Self(0);
 
-            /// An amount of this many units. It may be negative, as what is available at an overdrawn Renyi order; a parsed
-            /// amount never is.
+            /// An amount of this many units. It may be negative, as what is available at an overdrawn Renyi
+            /// order; a parsed amount never is.
             #[must_use]
             pub const fn from_units(units: i128) -> Self {
                 Self(units)

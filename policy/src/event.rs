@@ -1,4 +1,5 @@
-//! The inputs of an engine (events) and its decisions (records). Both are stored in the ledger in the JSON form given here.
+//! The inputs of an engine (events) and its decisions (records). Both are stored in the ledger in the JSON
+//! form given here.
 
 use std::{fmt, num::NonZeroU32, sync::Arc};
 
@@ -75,8 +76,8 @@ pub struct Arrival {
     pub weight: Weight,
 }
 
-/// A claim's weight: with twice the weight, its dominant share is half as large and its grant worth twice as much. The
-/// default is 1. Equal weights change nothing, whatever they are.
+/// A claim's weight: with twice the weight, its dominant share is half as large and its grant worth twice as
+/// much. The default is 1. Equal weights change nothing, whatever they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Weight(NonZeroU32);
@@ -111,7 +112,8 @@ fn is_zero(priority: &i32) -> bool {
     *priority == 0
 }
 
-/// How much of a granted claim to consume or release. Amounts are totals, so an event that is repeated changes nothing.
+/// How much of a granted claim to consume or release. Amounts are totals, so an event that is repeated
+/// changes nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Amount {
@@ -121,7 +123,8 @@ pub enum Amount {
     InAll(Vec<Demand>),
 }
 
-/// An input of the engine. It happens at the time that [`Engine::advance`](crate::Engine::advance) was last called with.
+/// An input of the engine. It happens at the time that [`Engine::advance`](crate::Engine::advance) was last
+/// called with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum Event {
@@ -132,8 +135,8 @@ pub enum Event {
         /// Its capacity.
         capacity: Budget,
     },
-    /// A block is retired: its waiting claims are denied, and nothing more is granted on it. Granted claims keep their
-    /// budget.
+    /// A block is retired: its waiting claims are denied, and nothing more is granted on it. Granted claims
+    /// keep their budget.
     RetireBlock {
         /// Its name.
         block: BlockId,
@@ -161,13 +164,14 @@ pub enum Event {
         /// How much of it.
         amount: Amount,
     },
-    /// A claim's owner was deleted. A waiting claim is withdrawn; of a granted one, what is not consumed is released. Any
-    /// other claim stays as it is.
+    /// A claim's owner was deleted. A waiting claim is withdrawn; of a granted one, what is not consumed is
+    /// released. Any other claim stays as it is.
     Withdraw {
         /// The claim.
         claim: ClaimId,
     },
-    /// The computation that a claim was consumed for provably never ran: what was consumed returns to its blocks.
+    /// The computation that a claim was consumed for provably never ran: what was consumed returns to its
+    /// blocks.
     NeverRan {
         /// The claim.
         claim: ClaimId,
@@ -186,7 +190,8 @@ pub enum Denial {
         coordinate: u32,
         /// The demand there, in the coordinate's unit.
         asked: i64,
-        /// What is not consumed there. May be negative at a Renyi order, and is `i64::MIN` if it is less than that.
+        /// What is not consumed there. May be negative at a Renyi order, and is `i64::MIN` if it is less than
+        /// that.
         left: i64,
     },
     /// A block of its demands was retired.
@@ -202,10 +207,12 @@ pub enum Denial {
         coordinate: u32,
         /// The demand there, in the coordinate's unit.
         asked: i64,
-        /// What is available there. May be negative at a Renyi order, and is `i64::MIN` if it is less than that.
+        /// What is available there. May be negative at a Renyi order, and is `i64::MIN` if it is less than
+        /// that.
         unlocked: i64,
     },
-    /// A block was divided among the claims that waited for it (round robin), and nothing of it is left to divide.
+    /// A block was divided among the claims that waited for it (round robin), and nothing of it is left to
+    /// divide.
     DividedUp {
         /// The block.
         block: BlockId,
@@ -226,8 +233,8 @@ pub enum Record {
         /// The block.
         block: BlockId,
     },
-    /// A claim's arrival unlocked one step of these blocks: those of its demands that were not unlocked completely before.
-    /// (Steps of the clock follow from the time alone and are not recorded.)
+    /// A claim's arrival unlocked one step of these blocks: those of its demands that were not unlocked
+    /// completely before. (Steps of the clock follow from the time alone and are not recorded.)
     Unlocked {
         /// The blocks.
         blocks: Vec<BlockId>,

@@ -1,9 +1,10 @@
-//! Privacy budget scheduling: which claims are granted the differential-privacy budget of which blocks, and when.
+//! Privacy budget scheduling: which claims are granted the differential-privacy budget of which blocks, and
+//! when.
 //!
-//! This crate holds the vocabulary ([`Budget`], [`Composition`], [`Mechanism`], [`Event`], [`Record`]) and the [`Engine`],
-//! which turns events into records. It is pure and deterministic: callers give it events and the time, and the same events
-//! at the same times give the same records everywhere. It contains no clock, no thread, no file, no randomness and nothing
-//! of Kubernetes.
+//! This crate holds the vocabulary ([`Budget`], [`Composition`], [`Mechanism`], [`Event`], [`Record`]) and
+//! the [`Engine`], which turns events into records. It is pure and deterministic: callers give it events and
+//! the time, and the same events at the same times give the same records everywhere. It contains no clock, no
+//! thread, no file, no randomness and nothing of Kubernetes.
 //!
 //! Begin reading at [`Event`] (the inputs), then [`Record`] (the decisions), then [`Engine`].
 #![forbid(unsafe_code)]

@@ -9,21 +9,23 @@ use crate::{Composition, Span};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Policy {
-    /// Dominant Private Block Fairness: the smallest dominant share first. A claim that does not fit is skipped (OSDI'21,
-    /// Algorithms 1 to 3).
+    /// Dominant Private Block Fairness: the smallest dominant share first. A claim that does not fit is
+    /// skipped (OSDI'21, Algorithms 1 to 3).
     #[default]
     Dpf,
     /// First come, first served: in the order of arrival. A claim that does not fit is skipped.
     #[serde(rename_all = "camelCase")]
     Fcfs {
-        /// Whether a claim that does not fit when it arrives is denied at once, so that none ever waits for budget.
+        /// Whether a claim that does not fit when it arrives is denied at once, so that none ever waits for
+        /// budget.
         refusing: bool,
     },
-    /// Unlocked budget is divided by max-min fairness among the claims that wait for the block; a claim is granted when it
-    /// has gathered all that it demands. Basic composition only.
+    /// Unlocked budget is divided by max-min fairness among the claims that wait for the block; a claim is
+    /// granted when it has gathered all that it demands. Basic composition only.
     RoundRobin,
-    /// The most efficient claim first: the one with the largest weight over its cost, which is its demand over the capacity
-    /// at each block's best order, summed (EuroSys'25). A claim that does not fit is skipped.
+    /// The most efficient claim first: the one with the largest weight over its cost, which is its demand
+    /// over the capacity at each block's best order, summed (EuroSys'25). A claim that does not fit is
+    /// skipped.
     #[serde(rename_all = "camelCase")]
     Dpack {
         /// After how many grants of a pass costs are computed again: 1 or more.
@@ -46,12 +48,13 @@ const MAX_ROUND_ROBIN_STEPS: u64 = 1_000_000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Unlocking {
-    /// Each claim that arrives for the block unlocks one N-th of it (DPF-N), where N is at least 1. After k arrivals,
-    /// floor(capacity x k / N) is unlocked, so N arrivals unlock exactly everything.
+    /// Each claim that arrives for the block unlocks one N-th of it (DPF-N), where N is at least 1. After k
+    /// arrivals, floor(capacity x k / N) is unlocked, so N arrivals unlock exactly everything.
     Arrivals(u32),
-    /// The clock unlocks equal steps at the multiples of `tick`, from the first at or after the time at which the block was
-    /// added, over `lifetime` (DPF-T). There are n = floor((added + lifetime - first) / tick) + 1 steps, and after k of them
-    /// floor(capacity x k / n) is unlocked. If not even the first step lies within the lifetime, it unlocks everything.
+    /// The clock unlocks equal steps at the multiples of `tick`, from the first at or after the time at which
+    /// the block was added, over `lifetime` (DPF-T). There are n = floor((added + lifetime - first) / tick) +
+    /// 1 steps, and after k of them floor(capacity x k / n) is unlocked. If not even the first step lies
+    /// within the lifetime, it unlocks everything.
     #[serde(rename_all = "camelCase")]
     Lifetime {
         /// How long it takes until everything is unlocked.

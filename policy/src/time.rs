@@ -23,8 +23,8 @@ impl Time {
         self.0
     }
 
-    /// This instant plus `span`; the last instant, 584,000 years after the start, if that is beyond it. A timeout or a step
-    /// at the last instant never happens.
+    /// This instant plus `span`; the last instant, 584,000 years after the start, if that is beyond it. A
+    /// timeout or a step at the last instant never happens.
     #[must_use]
     pub const fn after(self, span: Span) -> Self {
         Self(self.0.saturating_add(span.0))

@@ -1,5 +1,5 @@
-//! CONTRIBUTING's "How to add a policy", checked against the policies that exist: each one's name occurs in every file that
-//! the steps list, and in no other file of `policy/src`.
+//! CONTRIBUTING's "How to add a policy", checked against the policies that exist: each one's name occurs in
+//! every file that the steps list, and in no other file of `policy/src`.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
 use std::{

@@ -1,6 +1,10 @@
 //! An adversary against a block's guarantee: it chooses each mechanism by the answers to earlier ones.
 //!
-//! The adversary makes two queries. The first is a Gaussian with the mean 0 or `mu`. The second depends on its answer: a mechanism with two outputs that uses up one order, and that distinguishes best at that order. Every query goes through the engine and is granted, and the true delta of both answers together is integrated. This is done for two blocks: one with a capacity by the basic conversion, as blocks have, and one by the improved conversion, which holds for each order alone and breaks the guarantee here.
+//! The adversary makes two queries. The first is a Gaussian with the mean 0 or `mu`. The second depends on
+//! its answer: a mechanism with two outputs that uses up one order, and that distinguishes best at that
+//! order. Every query goes through the engine and is granted, and the true delta of both answers together is
+//! integrated. This is done for two blocks: one with a capacity by the basic conversion, as blocks have, and
+//! one by the improved conversion, which holds for each order alone and breaks the guarantee here.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 #![allow(
     clippy::cast_precision_loss,
@@ -91,8 +95,8 @@ impl Block {
         adaptive_delta(&self.orders, &self.capacity, epsilon).units() as f64 / 1e18
     }
 
-    /// The true delta of both answers, where the second query is the best one at any of the orders that `may` be chosen.
-    /// `ask` is called with each second query.
+    /// The true delta of both answers, where the second query is the best one at any of the orders that `may`
+    /// be chosen. `ask` is called with each second query.
     fn delta_of_adversary(
         &self,
         mu: f64,
@@ -168,8 +172,9 @@ impl Block {
 }
 
 impl TwoPoint {
-    /// The mechanism that costs `left` at `order` and distinguishes best beyond the privacy loss `missing`. Without the outputs no, p would
-    /// cost p^a q^(1-a) = e^((a-1) left), and p - e^missing q be largest as below; q is then as small as it may be.
+    /// The mechanism that costs `left` at `order` and distinguishes best beyond the privacy loss `missing`.
+    /// Without the outputs no, p would cost p^a q^(1-a) = e^((a-1) left), and p - e^missing q be largest as
+    /// below; q is then as small as it may be.
     fn best(order: f64, left: f64, missing: f64) -> Self {
         let log_p = (order - 1.0) * (left - missing + ((order - 1.0) / order).ln());
         let p = log_p.exp().min(0.5);
@@ -234,8 +239,9 @@ fn the_improved_conversion_breaks_the_guarantee() {
 
 #[test]
 fn the_adversary_is_as_strong_as_the_one_known() {
-    // An independent replay of such an adversary reached 2.18 times the delta promised with the improved conversion, and
-    // 0.198 times with the basic one. The best possible second queries reach 2.454 times at this mean.
+    // An independent replay of such an adversary reached 2.18 times the delta promised with the improved
+    // conversion, and 0.198 times with the basic one. The best possible second queries reach 2.454 times at
+    // this mean.
     let (epsilon, delta) = PROMISES[0];
     let block = Block::improved(epsilon, delta, Orders::default());
     let reached = block.delta_of_adversary(0.067, |_| true, nothing) / block.delta;
@@ -281,7 +287,8 @@ fn the_bound_for_any_adversary() {
     ] {
         assert_eq!(bound(epsilon, delta, Orders::default()) < 1.0, holds, "{epsilon}");
     }
-    // Cases in which orders have to go without capacity: an epsilon so large that every order has some, and 150 orders.
+    // Cases in which orders have to go without capacity: an epsilon so large that every order has some, and
+    // 150 orders.
     assert!((bound("100", "1e-7", Orders::default()) - 1.616).abs() < 6e-4);
     let tenths = (11..110).map(|tenths| format!("{}.{}", tenths / 10, tenths % 10));
     let dense = tenths.chain((12..=63).map(|order| order.to_string()));

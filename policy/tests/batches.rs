@@ -1,4 +1,6 @@
-//! Batches on Renyi curves: many claims wait until the clock unlocks budget for all of them at once. DPack and Blend must decide as their oracle does, which computes everything again after each grant. The best order of a block often changes on the way.
+//! Batches on Renyi curves: many claims wait until the clock unlocks budget for all of them at once. DPack
+//! and Blend must decide as their oracle does, which computes everything again after each grant. The best
+//! order of a block often changes on the way.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 mod oracle;
@@ -42,7 +44,7 @@ fn claims() -> impl Strategy<Value = Vec<Claim>> {
     vec(((0..BLOCKS, 1..=BLOCKS), asked, priority, weight), 10..60)
 }
 
-fn setting(policy: Policy) -> DatasetRules {
+fn rules(policy: Policy) -> DatasetRules {
     DatasetRules {
         policy,
         unlocking: Unlocking::Lifetime {
@@ -89,8 +91,8 @@ proptest! {
         capacities in vec(vec(20_i64..200, ORDERS.len()), usize::from(BLOCKS)),
         claims in claims(),
     ) {
-        let mut engine = Engine::new(setting(policy)).unwrap();
-        let mut oracle = Oracle::new(setting(policy));
+        let mut engine = Engine::new(rules(policy)).unwrap();
+        let mut oracle = Oracle::new(rules(policy));
         // Just after a tick, so that all of them arrive before the next.
         engine.advance(Time::from_micros(1));
         oracle.advance(Time::from_micros(1));

@@ -1,6 +1,9 @@
-//! The number of grants under DPack, compared with DPF, with DPack that computes costs once, and with the optimum.
+//! The number of grants under DPack, compared with DPF, with DPack that computes costs once, and with the
+//! optimum.
 //!
-//! All claims wait until everything unlocks at once, so that each policy packs the same batch. With fixed seeds, the results agree with the numbers of the DPack paper (EuroSys'25), and of a reproduction of its microbenchmark, within their noise.
+//! All claims wait until everything unlocks at once, so that each policy packs the same batch. With fixed
+//! seeds, the results agree with the numbers of the DPack paper (EuroSys'25), and of a reproduction of its
+//! microbenchmark, within their noise.
 #![allow(
     clippy::unwrap_used,
     clippy::cast_precision_loss,
@@ -89,8 +92,8 @@ const FIRST: usize = 4;
 /// The number of orders.
 const ORDERS: usize = 12;
 
-/// A curve that demands the fraction `least` of the block's capacity at its best order, and more towards both sides: `range`
-/// more at the farthest order.
+/// A curve that demands the fraction `least` of the block's capacity at its best order, and more towards both
+/// sides: `range` more at the farthest order.
 fn curve(best: usize, least: f64, range: f64) -> Budget {
     let farthest = (best - FIRST).max(ORDERS - 1 - best) as f64;
     let capacity = capacity();
@@ -112,8 +115,8 @@ fn different_orders(random: &mut Random, count: usize, least: f64, sigma: f64) -
     (0..count).map(|_| task(random)).collect()
 }
 
-/// Tasks with nearly the same curve on 10 of 20 blocks on average. Ties of dominant shares would be broken by the number of
-/// blocks, as in the paper's DPF, so the shares differ by up to a hundredth.
+/// Tasks with nearly the same curve on 10 of 20 blocks on average. Ties of dominant shares would be broken by
+/// the number of blocks, as in the paper's DPF, so the shares differ by up to a hundredth.
 fn different_blocks(random: &mut Random, count: usize, least: f64, sigma: f64) -> Vec<Task> {
     let counts: Vec<usize> = (1..=20).collect();
     let task = |random: &mut Random| {

@@ -24,7 +24,8 @@ fn engine(composition: Composition, arrivals: u32, capacity: &[i64]) -> Engine {
     engine
 }
 
-/// A claim arrives that demands `units[0]` of the first block and `units[1]` of the second. Returns its phase.
+/// A claim arrives that demands `units[0]` of the first block and `units[1]` of the second. Returns its
+/// phase.
 fn arrive(engine: &mut Engine, claim: &str, units: [&[i64]; 2]) -> Phase {
     let demands = BLOCKS.iter().zip(units).map(|(block, units)| Demand {
         blocks: vec![(*block).into()],
@@ -61,9 +62,10 @@ fn figure_4_grants_p2_at_the_second_arrival_and_p1_at_the_third() {
     assert_eq!(phase(&engine, "p1"), Phase::Granted);
 }
 
-/// Worked out by hand. After the second arrival, (20, 40) of a block is unlocked. P2 leaves (5, 20), and P1 demands (30, 35)
-/// of b2. After the third arrival (15, 40) is available: P1 fits at the second order and leaves -15 at the first. P3 has
-/// P1's shares and arrived later; it demands (30, 35) of b1, where (5, 30) is available.
+/// Worked out by hand. After the second arrival, (20, 40) of a block is unlocked. P2 leaves (5, 20), and P1
+/// demands (30, 35) of b2. After the third arrival (15, 40) is available: P1 fits at the second order and
+/// leaves -15 at the first. P3 has P1's shares and arrived later; it demands (30, 35) of b1, where (5, 30) is
+/// available.
 #[test]
 fn figure_4_with_renyi_curves_overdraws_one_order() {
     let mut engine = engine(orders(&["2", "4"]), 4, &[40, 80]);
@@ -86,8 +88,8 @@ fn an_order_without_capacity_never_lets_a_claim_fit() {
 }
 
 proptest! {
-    /// Sharing incentive (theorem 1): a claim among the first N that demands at most a fair share is granted at once, whatever
-    /// the others demand.
+    /// Sharing incentive (theorem 1): a claim among the first N that demands at most a fair share is granted
+    /// at once, whatever the others demand.
     #[test]
     fn fair_claims_among_the_first_n_are_granted_at_once(
         claims in vec(([0_i64..30, 0_i64..30], any::<bool>()), 1..20),

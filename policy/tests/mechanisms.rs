@@ -37,7 +37,8 @@ fn curves_agree_with_published_values_to_their_digits() {
         };
         let known: f64 = value.parse().unwrap();
         let units = cost(mechanism, order) as f64;
-        // The published value is rounded at its last digit, and was computed with floats to 6.3e-9; ours is rounded up.
+        // The published value is rounded at its last digit, and was computed with floats to 6.3e-9; ours is
+        // rounded up.
         let slack = (half_digit(value) * 1.01 + known * 6.3e-9) * 1e12 + 1.0;
         assert!((units - known * 1e12).abs() <= slack, "{line}: {units}");
     }
@@ -104,8 +105,8 @@ fn laplace_costs_no_less_than_the_true_value_and_hardly_more() {
     }
 }
 
-/// Checks a line `mechanism order epsilon`: the cost is at least epsilon, which has 17 digits, and more by at most the relative
-/// `margin`.
+/// Checks a line `mechanism order epsilon`: the cost is at least epsilon, which has 17 digits, and more by at
+/// most the relative `margin`.
 #[allow(clippy::cast_precision_loss, reason = "the tolerance is larger")]
 fn is_charged(line: &str, margin: f64) {
     let [mechanism, order, value] = line.split(' ').collect::<Vec<_>>()[..] else {

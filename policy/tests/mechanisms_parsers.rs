@@ -1,4 +1,5 @@
-//! The properties of the parsers that the fuzz targets test, in an ordinary test on the seeds and on random texts.
+//! The properties of the parsers that the fuzz targets test, in an ordinary test on the seeds and on random
+//! texts.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
 #[path = "../fuzz/properties.rs"]

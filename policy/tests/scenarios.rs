@@ -1,6 +1,7 @@
 //! Scenarios as text: commands, and under each its outcome. `scenarios/README.md` has the commands.
 //!
-//! `UPDATE_SCENARIOS=1 cargo test -p privatekube-policy --test scenarios` writes the outcomes and the index of the scenarios again.
+//! `UPDATE_SCENARIOS=1 cargo test -p privatekube-policy --test scenarios` writes the outcomes and the index
+//! of the scenarios again.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
 mod story;
@@ -12,11 +13,11 @@ fn scenarios_have_the_outcomes_that_they_state() {
     let stories = story::all();
     assert!(stories.len() >= 10, "{}", stories.len());
     for (path, text) in stories {
-        let (told, _) = story::replay(text);
+        let (replayed, _) = story::replay(text);
         if story::updating() {
-            fs::write(path, told).unwrap();
+            fs::write(path, replayed).unwrap();
         } else {
-            assert_eq!(told, *text, "{}", path.display());
+            assert_eq!(replayed, *text, "{}", path.display());
         }
     }
 }

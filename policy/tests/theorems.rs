@@ -14,7 +14,7 @@ const BLOCKS: usize = 3;
 const CAPACITY: i64 = 840;
 
 /// A claim's demand on each block at both coordinates; none on a block where both are 0.
-type Ask = [[i64; 2]; BLOCKS];
+type Demands = [[i64; 2]; BLOCKS];
 
 fn composition(renyi: bool) -> Composition {
     if renyi {
@@ -48,9 +48,9 @@ fn engine(policy: Policy, renyi: bool, arrivals: u32) -> Engine {
     engine
 }
 
-fn arrival(number: usize, ask: &Ask) -> Event {
-    let asked = ask.iter().enumerate().filter(|(_, units)| **units != [0, 0]);
-    let demands = asked.map(|(at, units)| Demand {
+fn arrival(number: usize, demand: &Demands) -> Event {
+    let demanded = demand.iter().enumerate().filter(|(_, units)| **units != [0, 0]);
+    let demands = demanded.map(|(at, units)| Demand {
         blocks: vec![block(at)],
         budget: Budget::new(units.to_vec()).unwrap(),
     });
@@ -65,11 +65,11 @@ fn arrival(number: usize, ask: &Ask) -> Event {
 }
 
 /// Applies the arrivals one by one, each a microsecond later.
-fn run(policy: Policy, renyi: bool, arrivals: u32, asks: &[Ask]) -> Engine {
+fn run(policy: Policy, renyi: bool, arrivals: u32, demands: &[Demands]) -> Engine {
     let mut engine = engine(policy, renyi, arrivals);
-    for (number, ask) in asks.iter().enumerate() {
+    for (number, demand) in demands.iter().enumerate() {
         engine.advance(Time::from_micros(number as u64));
-        engine.apply(&arrival(number, ask)).unwrap();
+        engine.apply(&arrival(number, demand)).unwrap();
     }
     engine
 }
@@ -81,17 +81,19 @@ fn granted(engine: &Engine, number: usize) -> Option<u64> {
     claim.decided.filter(|_| granted).map(Time::micros)
 }
 
-/// The largest amount on each block, largest first. All capacities are the same, so amounts compare as shares do.
-fn shares(ask: &Ask) -> Vec<i64> {
-    let mut shares: Vec<i64> = ask.iter().map(|units| units[0].max(units[1])).collect();
+/// The largest amount on each block, largest first. All capacities are the same, so amounts compare as shares
+/// do.
+fn shares(demand: &Demands) -> Vec<i64> {
+    let mut shares: Vec<i64> = demand.iter().map(|units| units[0].max(units[1])).collect();
     shares.sort_unstable_by(|one, other| other.cmp(one));
     shares
 }
 
-fn asks(most: i64) -> impl Strategy<Value = Vec<Ask>> {
+fn demands(most: i64) -> impl Strategy<Value = Vec<Demands>> {
     let units = move || prop_oneof![2 => Just([0, 0]), 3 => [1..=most, 0..=most]];
-    let ask = [units(), units(), units()].prop_filter("asks something", |ask| *ask != [[0, 0]; BLOCKS]);
-    vec(ask, 1..25)
+    let demand =
+        [units(), units(), units()].prop_filter("demands something", |demand| *demand != [[0, 0]; BLOCKS]);
+    vec(demand, 1..25)
 }
 
 fn policies() -> impl Strategy<Value = Policy> {
@@ -106,9 +108,9 @@ fn policies() -> impl Strategy<Value = Policy> {
     ]
 }
 
-/// Whether `ask` fits what is available.
-fn fits(engine: &Engine, ask: &Ask, renyi: bool) -> bool {
-    ask.iter().enumerate().all(|(at, units)| {
+/// Whether `demand` fits what is available.
+fn fits(engine: &Engine, demand: &Demands, renyi: bool) -> bool {
+    demand.iter().enumerate().all(|(at, units)| {
         let unlocked = engine.block(&block(at)).unwrap().available;
         let mut enough = units
             .iter()
@@ -124,11 +126,12 @@ fn fits(engine: &Engine, ask: &Ask, renyi: bool) -> bool {
 }
 
 proptest! {
-    /// Theorem 1, sharing incentive, and its form under Blend: a claim that is among the first N of all its blocks and demands
-    /// at most the fairness times a fair share is granted at once, whatever the others demand.
+    /// Theorem 1, sharing incentive, and its form under Blend: a claim that is among the first N of all its
+    /// blocks and demands at most the fairness times a fair share is granted at once, whatever the others
+    /// demand.
     #[test]
     fn fair_claims_are_granted_at_once(
-        asks in asks(400),
+        demands in demands(400),
         fair in vec(any::<bool>(), 25),
         renyi: bool,
         arrivals in 1_u32..8,
@@ -136,57 +139,57 @@ proptest! {
     ) {
         let policy = fairness.map_or(Policy::Dpf, |fairness| Policy::Blend { fairness, recompute_after: 1 });
         let most = CAPACITY / i64::from(arrivals) * i64::from(fairness.unwrap_or(1000)) / 1000;
-        let asks: Vec<Ask> = asks.iter().zip(&fair).map(|(ask, fair)| {
+        let demands: Vec<Demands> = demands.iter().zip(&fair).map(|(demand, fair)| {
             if *fair && most > 0 {
-                ask.map(|units| if units == [0, 0] { units } else { units.map(|units| units % most + 1) })
+                demand.map(|units| if units == [0, 0] { units } else { units.map(|units| units % most + 1) })
             } else {
-                *ask
+                *demand
             }
         }).collect();
-        let engine = run(policy, renyi, arrivals, &asks);
+        let engine = run(policy, renyi, arrivals, &demands);
         let mut arrived = [0; BLOCKS];
-        for (number, ask) in asks.iter().enumerate() {
+        for (number, demand) in demands.iter().enumerate() {
             let mut first = true;
-            for (arrived, _) in arrived.iter_mut().zip(ask).filter(|(_, units)| **units != [0, 0]) {
+            for (arrived, _) in arrived.iter_mut().zip(demand).filter(|(_, units)| **units != [0, 0]) {
                 *arrived += 1;
                 first &= *arrived <= arrivals;
             }
-            if first && ask.iter().flatten().all(|units| *units <= most) {
+            if first && demand.iter().flatten().all(|units| *units <= most) {
                 prop_assert_eq!(granted(&engine, number), Some(number as u64));
             }
         }
     }
 
-    /// Theorem 2, strategy-proofness: a claim that demands more than it needs is not granted earlier, and one that demands
-    /// less gets less than it needs.
+    /// Theorem 2, strategy-proofness: a claim that demands more than it needs is not granted earlier, and one
+    /// that demands less gets less than it needs.
     #[test]
     fn demanding_more_never_helps(
-        asks in asks(400),
+        demands in demands(400),
         liar in any::<prop::sample::Index>(),
         more in [[0_i64..200, 0_i64..200], [0_i64..200, 0_i64..200], [0_i64..200, 0_i64..200]],
         renyi: bool,
         arrivals in 1_u32..12,
     ) {
-        let liar = liar.index(asks.len());
-        let mut lies = asks.clone();
+        let liar = liar.index(demands.len());
+        let mut lies = demands.clone();
         for (units, more) in lies[liar].iter_mut().zip(more).filter(|(units, _)| **units != [0, 0]) {
             *units = [units[0] + more[0], units[1] + more[1]];
         }
-        let honest = granted(&run(Policy::Dpf, renyi, arrivals, &asks), liar);
+        let honest = granted(&run(Policy::Dpf, renyi, arrivals, &demands), liar);
         let lied = granted(&run(Policy::Dpf, renyi, arrivals, &lies), liar);
         if let Some(lied) = lied {
             prop_assert!(honest.is_some_and(|honest| honest <= lied), "{honest:?} {lied}");
         }
     }
 
-    /// Theorem 3, dynamic envy-freeness: no waiting claim would be better off with what another claim was granted since it
-    /// arrived, unless their dominant shares are the same. A grant that is enough for the waiting claim has at least its share
-    /// of each block, so the waiting claim would have gone first.
+    /// Theorem 3, dynamic envy-freeness: no waiting claim would be better off with what another claim was
+    /// granted since it arrived, unless their dominant shares are the same. A grant that is enough for the
+    /// waiting claim has at least its share of each block, so the waiting claim would have gone first.
     #[test]
-    fn nobody_envies_what_was_granted_since_it_came(asks in asks(400), renyi: bool, arrivals in 1_u32..12) {
-        let engine = run(Policy::Dpf, renyi, arrivals, &asks);
-        for (envious, mine) in asks.iter().enumerate() {
-            for (envied, theirs) in asks.iter().enumerate() {
+    fn no_claim_envies_what_was_granted_since_it_arrived(demands in demands(400), renyi: bool, arrivals in 1_u32..12) {
+        let engine = run(Policy::Dpf, renyi, arrivals, &demands);
+        for (envious, mine) in demands.iter().enumerate() {
+            for (envied, theirs) in demands.iter().enumerate() {
                 let since = granted(&engine, envied).filter(|at| *at >= envious as u64);
                 let waited = granted(&engine, envious).is_none_or(|mine| since.is_some_and(|at| at < mine));
                 let enough = mine.iter().flatten().zip(theirs.iter().flatten()).all(|(mine, theirs)| mine <= theirs);
@@ -197,28 +200,28 @@ proptest! {
         }
     }
 
-    /// Theorem 4, Pareto efficiency of unlocked budget: no waiting claim fits what is available. It holds under every policy
-    /// that grants whatever fits.
+    /// Theorem 4, Pareto efficiency of unlocked budget: no waiting claim fits what is available. It holds
+    /// under every policy that grants whatever fits.
     #[test]
     fn no_claim_waits_while_enough_is_available(
-        policy in policies(), asks in asks(400), renyi: bool, arrivals in 1_u32..12,
+        policy in policies(), demands in demands(400), renyi: bool, arrivals in 1_u32..12,
     ) {
         let mut engine = engine(policy, renyi, arrivals);
-        for (number, ask) in asks.iter().enumerate() {
-            engine.apply(&arrival(number, ask)).unwrap();
-            for (waiting, ask) in asks[..=number].iter().enumerate() {
+        for (number, demand) in demands.iter().enumerate() {
+            engine.apply(&arrival(number, demand)).unwrap();
+            for (waiting, demand) in demands[..=number].iter().enumerate() {
                 let phase = engine.claim(&format!("c{waiting}").into()).unwrap().phase;
-                prop_assert!(phase != Phase::Waiting || !fits(&engine, ask, renyi));
+                prop_assert!(phase != Phase::Waiting || !fits(&engine, demand, renyi));
             }
         }
     }
 
     /// Equal weights change nothing, whatever they are.
     #[test]
-    fn equal_weights_change_nothing(policy in policies(), asks in asks(400), renyi: bool, weight in 1_u32..) {
+    fn equal_weights_change_nothing(policy in policies(), demands in demands(400), renyi: bool, weight in 1_u32..) {
         let (mut plain, mut weighted) = (engine(policy, renyi, 5), engine(policy, renyi, 5));
-        for (number, ask) in asks.iter().enumerate() {
-            let event = arrival(number, ask);
+        for (number, demand) in demands.iter().enumerate() {
+            let event = arrival(number, demand);
             let mut heavy = event.clone();
             if let Event::Arrive(arrival) = &mut heavy {
                 arrival.weight = Weight::new(weight).unwrap();
@@ -229,22 +232,22 @@ proptest! {
 
     /// Blend with a fairness of 0 and of 1000 thousandths.
     #[test]
-    fn the_knob_goes_from_dpack_to_dpf(asks in asks(400), renyi: bool, arrivals in 1_u32..12, recompute_after in 1_u32..4) {
+    fn fairness_goes_from_dpack_to_dpf(demands in demands(400), renyi: bool, arrivals in 1_u32..12, recompute_after in 1_u32..4) {
         let knob = |fairness| Policy::Blend { fairness, recompute_after };
         for (one, other) in [(knob(1000), Policy::Dpf), (knob(0), Policy::Dpack { recompute_after })] {
-            let (one, other) = (run(one, renyi, arrivals, &asks), run(other, renyi, arrivals, &asks));
-            for number in 0..asks.len() {
+            let (one, other) = (run(one, renyi, arrivals, &demands), run(other, renyi, arrivals, &demands));
+            for number in 0..demands.len() {
                 prop_assert_eq!(granted(&one, number), granted(&other, number));
             }
         }
     }
 
-    /// Under every policy, the sum of a block's budget is constant, two engines decide the same, and no more returns than was
-    /// granted.
+    /// Under every policy, the sum of a block's budget is constant, two engines decide the same, and no more
+    /// returns than was granted.
     #[test]
     fn budget_is_conserved_and_decisions_are_the_same_again(
         policy in prop_oneof![4 => policies(), 1 => Just(Policy::RoundRobin)],
-        asks in asks(400),
+        demands in demands(400),
         ends in vec((0_u8..5, any::<prop::sample::Index>()), 25),
         renyi: bool,
         arrivals in 1_u32..12,
@@ -253,17 +256,17 @@ proptest! {
         let (mut first, mut second) = (engine(policy, renyi, arrivals), engine(policy, renyi, arrivals));
         let mut held: BTreeMap<String, i128> = BTreeMap::new();
         let columns = |engine: &Engine| {
-            let books = (0..BLOCKS).map(|at| engine.block(&block(at)).unwrap());
-            books.map(|books| {
+            let state = (0..BLOCKS).map(|at| engine.block(&block(at)).unwrap());
+            state.map(|state| {
                 for at in 0..2 {
-                    let sum = books.locked[at] + books.available[at] + books.allocated[at] + books.consumed[at];
+                    let sum = state.locked[at] + state.available[at] + state.allocated[at] + state.consumed[at];
                     assert_eq!(sum, i128::from(CAPACITY));
                 }
-                (books.allocated.iter().sum::<i128>(), books.consumed.iter().sum::<i128>())
+                (state.allocated.iter().sum::<i128>(), state.consumed.iter().sum::<i128>())
             }).fold((0, 0), |sums, more| (sums.0 + more.0, sums.1 + more.1))
         };
-        for (number, ask) in asks.iter().enumerate() {
-            let mut events = vec![arrival(number, ask)];
+        for (number, demand) in demands.iter().enumerate() {
+            let mut events = vec![arrival(number, demand)];
             if let Some((end, claim)) = ends.get(number) {
                 let claim = format!("c{}", claim.index(number + 1)).into();
                 events.push(match end {
@@ -283,7 +286,7 @@ proptest! {
                     match record {
                         Record::Granted { claim, .. } => {
                             let number: usize = claim.as_str()[1..].parse().unwrap();
-                            let all = asks[number].iter().flatten().map(|units| i128::from(*units)).sum();
+                            let all = demands[number].iter().flatten().map(|units| i128::from(*units)).sum();
                             held.insert(claim.to_string(), all);
                             granted += all;
                         }

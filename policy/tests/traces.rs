@@ -30,7 +30,7 @@ fn delta(value: &Value) -> Delta {
     value.as_f64().unwrap().to_string().parse().unwrap()
 }
 
-fn setting(trace: &Value) -> DatasetRules {
+fn rules(trace: &Value) -> DatasetRules {
     let composition = match trace["composition"].as_str().unwrap() {
         "renyi" => {
             Composition::Renyi(Orders::new(ORDERS.map(|order| order.parse().unwrap()).to_vec()).unwrap())
@@ -84,9 +84,9 @@ fn budgets(trace: &Value, composition: &Composition) -> (Budget, impl Fn(&Value)
 
 /// Checks the grants of one trace. Returns their number.
 fn replay(name: &str, trace: &Value) -> usize {
-    let setting = setting(trace);
-    let (capacity, demand) = budgets(trace, &setting.composition);
-    let mut engine = Engine::new(setting).unwrap();
+    let rules = rules(trace);
+    let (capacity, demand) = budgets(trace, &rules.composition);
+    let mut engine = Engine::new(rules).unwrap();
     let block = |at: u64| BlockId::from(format!("b{at}"));
     for at in 0..trace["blocks"].as_u64().unwrap() {
         let capacity = capacity.clone();

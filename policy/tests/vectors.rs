@@ -1,4 +1,5 @@
-//! Costs and guarantees that other libraries publish. A test keeps the tolerance of its source if that states one.
+//! Costs and guarantees that other libraries publish. A test keeps the tolerance of its source if that states
+//! one.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 #![allow(clippy::cast_precision_loss, reason = "the tolerances are larger")]
 
@@ -409,7 +410,8 @@ fn pure_epsilons_add_up() {
 
 #[test]
 fn concentrated_privacy_converts_at_the_best_order() {
-    // V29 and V30, which optimise over real orders; orders in thousandths are within 1e-6 of the optimum, and never below.
+    // V29 and V30, which optimise over real orders; orders in thousandths are within 1e-6 of the optimum, and
+    // never below.
     let orders = dense(1, 60);
     for (rho, epsilon, known) in [
         ("0.05", "0.25", 8.177_275_310_369_56e-2),

@@ -1,4 +1,5 @@
-//! Random workloads: the engine decides as the oracle does, the accounts add up, and time may pass in any steps.
+//! Random workloads: the engine decides as the oracle does, the accounts add up, and time may pass in any
+//! steps.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 mod oracle;
@@ -17,7 +18,7 @@ fn cases(count: u32) -> u32 {
 
 #[derive(Clone, Debug)]
 struct Workload {
-    setting: DatasetRules,
+    rules: DatasetRules,
     /// Microseconds since the last event, and what happens.
     steps: Vec<(u64, Event)>,
 }
@@ -37,7 +38,7 @@ enum Op {
     NeverRan(prop::sample::Index),
 }
 
-fn settings() -> impl Strategy<Value = DatasetRules> {
+fn any_rules() -> impl Strategy<Value = DatasetRules> {
     let orders = |count: usize| {
         let orders = ["1.5", "3", "8"].iter().take(count);
         Composition::Renyi(Orders::new(orders.map(|order| order.parse().unwrap()).collect()).unwrap())
@@ -132,7 +133,7 @@ fn demands(given: Vec<(Vec<u8>, Vec<i64>)>) -> Vec<Demand> {
 }
 
 /// A workload that adds `blocks` at its start, so that claims have blocks to demand.
-fn workload(setting: DatasetRules, blocks: Vec<Vec<i64>>, ops: Vec<(u64, Op)>) -> Workload {
+fn workload(rules: DatasetRules, blocks: Vec<Vec<i64>>, ops: Vec<(u64, Op)>) -> Workload {
     let mut steps = Vec::new();
     for (at, capacity) in blocks.into_iter().enumerate() {
         let capacity = Budget::new(capacity).unwrap();
@@ -187,16 +188,16 @@ fn workload(setting: DatasetRules, blocks: Vec<Vec<i64>>, ops: Vec<(u64, Op)>) -
         };
         steps.push((later, event));
     }
-    Workload { setting, steps }
+    Workload { rules, steps }
 }
 
 fn workloads(length: usize) -> impl Strategy<Value = Workload> {
-    settings().prop_flat_map(move |setting| {
-        let coordinates = setting.composition.coordinates();
+    any_rules().prop_flat_map(move |rules| {
+        let coordinates = rules.composition.coordinates();
         let blocks = vec(vec(prop_oneof![0_i64..15, 0_i64..60], coordinates), 3..5);
         let later = prop_oneof![3 => Just(0_u64), 3 => 0_u64..6, 1 => 0_u64..40];
         let ops = vec((later, ops(coordinates)), 0..length);
-        (Just(setting), blocks, ops).prop_map(|(setting, blocks, ops)| workload(setting, blocks, ops))
+        (Just(rules), blocks, ops).prop_map(|(rules, blocks, ops)| workload(rules, blocks, ops))
     })
 }
 
@@ -216,31 +217,31 @@ fn shown(engine: &Engine) -> String {
 
 fn check_accounts(engine: &Engine, oracle: &Oracle) {
     for name in engine.blocks() {
-        let (books, expected) = (engine.block(name).unwrap(), &oracle.blocks[name]);
-        assert_eq!(books.locked, expected.locked());
-        assert_eq!(books.available, expected.unlocked());
-        assert_eq!(books.allocated, expected.allocated);
-        assert_eq!(books.consumed, expected.consumed);
+        let (state, expected) = (engine.block(name).unwrap(), &oracle.blocks[name]);
+        assert_eq!(state.locked, expected.locked());
+        assert_eq!(state.available, expected.unlocked());
+        assert_eq!(state.allocated, expected.allocated);
+        assert_eq!(state.consumed, expected.consumed);
         assert_eq!(
-            (books.arrivals, books.retired),
+            (state.arrivals, state.retired),
             (expected.arrivals, expected.retired)
         );
-        for (at, capacity) in books.capacity.units().iter().enumerate() {
+        for (at, capacity) in state.capacity.units().iter().enumerate() {
             let parts = [
-                books.locked[at],
-                books.available[at],
-                books.allocated[at],
-                books.consumed[at],
+                state.locked[at],
+                state.available[at],
+                state.allocated[at],
+                state.consumed[at],
             ];
             assert_eq!(parts.iter().sum::<i128>(), i128::from(*capacity));
-            assert!(books.locked[at] >= 0 && books.allocated[at] >= 0 && books.consumed[at] >= 0);
+            assert!(state.locked[at] >= 0 && state.allocated[at] >= 0 && state.consumed[at] >= 0);
             if engine.rules().composition == Composition::Basic {
-                assert!(books.available[at] >= 0);
+                assert!(state.available[at] >= 0);
             }
             if let Unlocking::Arrivals(arrivals) = engine.rules().unlocking
-                && books.arrivals >= u64::from(arrivals)
+                && state.arrivals >= u64::from(arrivals)
             {
-                assert_eq!(books.locked[at], 0);
+                assert_eq!(state.locked[at], 0);
             }
         }
     }
@@ -277,8 +278,8 @@ fn check_claims(engine: &Engine, oracle: &Oracle) {
 }
 
 fn run_against_oracle(workload: &Workload) {
-    let mut engine = Engine::new(workload.setting.clone()).unwrap();
-    let mut oracle = Oracle::new(workload.setting.clone());
+    let mut engine = Engine::new(workload.rules.clone()).unwrap();
+    let mut oracle = Oracle::new(workload.rules.clone());
     let mut now = 0;
     for (later, event) in &workload.steps {
         now += later;
@@ -293,8 +294,11 @@ fn run_against_oracle(workload: &Workload) {
         assert_eq!(shown(&engine), before, "a dry run changes nothing");
         let records = engine.apply(event);
         if let Some(outlook) = outlook {
-            let foretold = outlook.map(|outlook| outlook.records);
-            assert_eq!(foretold, records, "{event:?} comes out as foretold");
+            let expected = outlook.map(|outlook| outlook.records);
+            assert_eq!(
+                expected, records,
+                "{event:?} has the records that would() promised"
+            );
         }
         assert_eq!(
             records.clone().ok(),
@@ -322,8 +326,8 @@ proptest! {
 
     #[test]
     fn time_may_come_in_any_portions(workload in workloads(40), portions in vec(1_u64..9, 1..20)) {
-        let mut whole = Engine::new(workload.setting.clone()).unwrap();
-        let mut split = Engine::new(workload.setting.clone()).unwrap();
+        let mut whole = Engine::new(workload.rules.clone()).unwrap();
+        let mut split = Engine::new(workload.rules.clone()).unwrap();
         let (mut now, mut portions) = (0, portions.iter().cycle());
         for (later, event) in &workload.steps {
             let records = whole.advance(Time::from_micros(now + later));
@@ -348,7 +352,7 @@ proptest! {
 
     #[test]
     fn records_survive_the_ledger(workload in workloads(30)) {
-        let mut engine = Engine::new(workload.setting.clone()).unwrap();
+        let mut engine = Engine::new(workload.rules.clone()).unwrap();
         for (_, event) in &workload.steps {
             let text = serde_json::to_string(event).unwrap();
             prop_assert_eq!(&serde_json::from_str::<Event>(&text).unwrap(), event);

@@ -16,7 +16,8 @@ const MOST_BLOCKS: u64 = 10;
 /// A block's capacity at each coordinate. Each arrival of a claim unlocks 1 of it.
 const CAPACITY: i64 = 1_000_000_000_000;
 const ARRIVALS: u32 = 1_000_000_000;
-/// The amount of each block that is unlocked when measuring begins. Large claims demand at least ten times as much.
+/// The amount of each block that is unlocked when measuring begins. Large claims demand at least ten times as
+/// much.
 const UNLOCKED: i64 = 1_000_000_000;
 
 pub(crate) struct World {

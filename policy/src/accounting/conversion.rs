@@ -22,12 +22,13 @@ use crate::{Budget, Delta, Epsilon, Order, Orders};
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Conversion {
-    /// `epsilon + ln(1/delta) / (order - 1)` (Mironov 2017, Proposition 3). The capacities of blocks are computed with it.
+    /// `epsilon + ln(1/delta) / (order - 1)` (Mironov 2017, Proposition 3). The capacities of blocks are
+    /// computed with it.
     Basic,
-    /// `epsilon + ln(1 - 1/order) - ln(delta order) / (order - 1)` (Canonne, Kamath and Steinke 2020, Proposition 12; the
-    /// same as Balle et al. 2020, Theorem 21). It is smaller, and holds for mechanisms that were fixed beforehand. It is
-    /// only for reporting: capacities computed with it would promise too much, since a claim may fit at any order and may
-    /// depend on the answers to earlier ones.
+    /// `epsilon + ln(1 - 1/order) - ln(delta order) / (order - 1)` (Canonne, Kamath and Steinke 2020,
+    /// Proposition 12; the same as Balle et al. 2020, Theorem 21). It is smaller, and holds for mechanisms
+    /// that were fixed beforehand. It is only for reporting: capacities computed with it would promise too
+    /// much, since a claim may fit at any order and may depend on the answers to earlier ones.
     Improved,
 }
 
@@ -36,7 +37,8 @@ pub enum Conversion {
 pub struct Proven<T> {
     /// The smallest value that the curve proves, rounded up.
     pub value: T,
-    /// The order that proves it. If it is the least or the largest of the orders, an order beyond may prove less.
+    /// The order that proves it. If it is the least or the largest of the orders, an order beyond may prove
+    /// less.
     pub order: Order,
 }
 
@@ -44,8 +46,8 @@ pub struct Proven<T> {
 const MARGIN: f64 = 1e-14;
 
 impl Conversion {
-    /// The epsilon that `curve`, with an amount at each of `orders`, proves for `delta`. None if delta is 0, or if the curve
-    /// is `i64::MAX` at each order.
+    /// The epsilon that `curve`, with an amount at each of `orders`, proves for `delta`. None if delta is 0,
+    /// or if the curve is `i64::MAX` at each order.
     #[must_use]
     pub fn epsilon(self, orders: &Orders, curve: &Budget, delta: Delta) -> Option<Proven<Epsilon>> {
         if delta <= Delta::ZERO {
@@ -58,8 +60,8 @@ impl Conversion {
         proven.min_by_key(|proven| proven.value)
     }
 
-    /// The delta that `curve`, with an amount at each of `orders`, proves for `epsilon`. None if the curve is `i64::MAX` at
-    /// each order.
+    /// The delta that `curve`, with an amount at each of `orders`, proves for `epsilon`. None if the curve is
+    /// `i64::MAX` at each order.
     #[must_use]
     pub fn delta(self, orders: &Orders, curve: &Budget, epsilon: Epsilon) -> Option<Proven<Delta>> {
         let proven = finite(orders, curve).map(|(order, cost)| Proven {

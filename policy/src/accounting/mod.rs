@@ -1,8 +1,8 @@
-//! Conversions of Renyi curves to epsilon and delta, and the delta that a block guarantees when queries depend on earlier
-//! answers.
+//! Conversions of Renyi curves to epsilon and delta, and the delta that a block guarantees when queries
+//! depend on earlier answers.
 //!
-//! They are for reporting, but that [`Composition::capacity`](crate::Composition::capacity) checks capacities with
-//! [`adaptive_delta`].
+//! They are for reporting, but that [`Composition::capacity`](crate::Composition::capacity) checks capacities
+//! with [`adaptive_delta`].
 
 mod adaptive;
 mod conversion;

@@ -181,7 +181,7 @@ impl State {
         for demand in demands {
             self.check_coordinates(&demand.budget)?;
             if demand.budget.is_zero() {
-                return Err(malformed(name, "demand_store nothing of a block"));
+                return Err(malformed(name, "asks nothing of a block"));
             }
             let mut numbers = Vec::with_capacity(demand.blocks.len());
             for block in &demand.blocks {

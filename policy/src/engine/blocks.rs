@@ -1,11 +1,11 @@
 //! The blocks of a dataset and their accounts, and whether a demand fits a block.
 //!
-//! A block has one account for each coordinate. Amounts move between the four states of an account (locked, available,
-//! allocated, consumed), so their sum is always the capacity. Every operation on a block costs one pass over its
-//! coordinates.
+//! A block has one account for each coordinate. Amounts move between the four states of an account (locked,
+//! available, allocated, consumed), so their sum is always the capacity. Every operation on a block costs one
+//! pass over its coordinates.
 //!
-//! The amounts cannot overflow: each claim moves at most 2^63 at a coordinate of a block, there are at most 2^32 claims, and
-//! an amount has 127 bits.
+//! The amounts cannot overflow: each claim moves at most 2^63 at a coordinate of a block, there are at most
+//! 2^32 claims, and an amount has 127 bits.
 
 use std::collections::HashMap;
 
@@ -17,7 +17,8 @@ use crate::{BlockId, Budget, Composition, Time, Unlocking, budget::saturate};
 pub(super) enum FitRule {
     /// At each of them (basic composition).
     EveryCoordinate,
-    /// At one of those at which the block has any capacity (Renyi composition, where any order gives the guarantee).
+    /// At one of those at which the block has any capacity (Renyi composition, where any order gives the
+    /// guarantee).
     SomeOrder,
 }
 
@@ -40,7 +41,8 @@ pub(super) struct Block {
     pub(super) accounts: Box<[Account]>,
     pub(super) arrivals: u64,
     pub(super) retired: bool,
-    /// Steps of the clock may be due that were not taken: [`settle`](Self::settle) takes them before a block is read.
+    /// Steps of the clock may be due that were not taken: [`settle`](Self::settle) takes them before a block
+    /// is read.
     pub(super) schedule: UnlockSchedule,
 }
 
@@ -88,8 +90,8 @@ impl Account {
         i128::from(self.capacity) - self.consumed
     }
 
-    /// [`left`](Self::left) for a message. It is at most the capacity, and is reported as `i64::MIN` where an order is
-    /// overdrawn beyond 64 bits.
+    /// [`left`](Self::left) for a message. It is at most the capacity, and is reported as `i64::MIN` where an
+    /// order is overdrawn beyond 64 bits.
     pub(super) fn reported_left(&self) -> i64 {
         saturate(self.left())
     }
@@ -165,8 +167,8 @@ impl Block {
         }
     }
 
-    /// A coordinate that keeps `amounts` from fitting what is available: the first that lacks (basic composition), or 0
-    /// (Renyi, where every order lacks). None if they fit.
+    /// A coordinate that keeps `amounts` from fitting what is available: the first that lacks (basic
+    /// composition), or 0 (Renyi, where every order lacks). None if they fit.
     pub(super) fn lacking(&self, amounts: &[i64], fit_rule: FitRule) -> Option<u32> {
         let mut pairs = amounts.iter().zip(&self.accounts);
         match fit_rule {
@@ -193,7 +195,8 @@ impl Block {
         })
     }
 
-    /// How far `amounts` are from fitting, as a fraction of the capacity. An estimate: no decision depends on it.
+    /// How far `amounts` are from fitting, as a fraction of the capacity. An estimate: no decision depends on
+    /// it.
     #[expect(clippy::cast_precision_loss, reason = "an estimate")]
     pub(super) fn lack(&self, amounts: &[i64], fit_rule: FitRule) -> f64 {
         let pairs = amounts.iter().zip(&self.accounts);
@@ -220,8 +223,8 @@ impl Block {
         }
     }
 
-    /// Why `amounts` do not fit what is available: the first coordinate that lacks (basic composition), or the order that
-    /// lacks least of those at which the block has any capacity (Renyi). None if they fit.
+    /// Why `amounts` do not fit what is available: the first coordinate that lacks (basic composition), or
+    /// the order that lacks least of those at which the block has any capacity (Renyi). None if they fit.
     pub(super) fn lacks_least<'a>(&'a self, amounts: &'a [i64], fit_rule: FitRule) -> Option<Shortfall<'a>> {
         let first = self.lacking(amounts, fit_rule)?;
         let mut lacks = self.shortfalls(amounts);
@@ -233,8 +236,8 @@ impl Block {
         }
     }
 
-    /// Why `amounts` can never fit again: too little of the block is not consumed. Of several orders, the one that is
-    /// short by least. None if they still can.
+    /// Why `amounts` can never fit again: too little of the block is not consumed. Of several orders, the one
+    /// that is short by least. None if they still can.
     pub(super) fn never<'a>(&'a self, amounts: &'a [i64], fit_rule: FitRule) -> Option<Shortfall<'a>> {
         let excess = |lack: &Shortfall<'_>| i128::from(lack.amount) - lack.account.left();
         match fit_rule {
@@ -250,8 +253,8 @@ impl Block {
         }
     }
 
-    /// The step that makes enough for `amount` available at a coordinate, if nothing else is granted; none if there is no such
-    /// step.
+    /// The step that makes enough for `amount` available at a coordinate, if nothing else is granted; none if
+    /// there is no such step.
     pub(super) fn step_for(&self, coordinate: usize, amount: i64, fit_rule: FitRule) -> Option<u64> {
         let account = self.accounts.get(coordinate)?;
         if fit_rule == FitRule::SomeOrder && account.capacity == 0 {

@@ -1,7 +1,8 @@
-//! All claims that ever arrived: what each arrival said, what became of it, and how much was consumed and released.
+//! All claims that ever arrived: what each arrival said, what became of it, and how much was consumed and
+//! released.
 //!
-//! Claims are kept for the life of the engine and may be millions, so each is small. They are found by number in a vector,
-//! and by name in a hash table of numbers.
+//! Claims are kept for the life of the engine and may be millions, so each is small. They are found by number
+//! in a vector, and by name in a hash table of numbers.
 
 use std::{
     collections::HashMap,
@@ -183,7 +184,8 @@ impl Claim {
         all.collect()
     }
 
-    /// Counts `increase` of what is allocated as consumed or released. Returns whether nothing is left allocated.
+    /// Counts `increase` of what is allocated as consumed or released. Returns whether nothing is left
+    /// allocated.
     pub(super) fn add_to_totals(
         &mut self,
         increase: &[i64],

@@ -1,5 +1,5 @@
-//! The end of a claim after its grant: consumed, released, withdrawn, or returned because what it was consumed for never
-//! ran. Each costs a look at the claim's blocks, and what the policy then decides.
+//! The end of a claim after its grant: consumed, released, withdrawn, or returned because what it was
+//! consumed for never ran. Each costs a look at the claim's blocks, and what the policy then decides.
 
 use super::{
     Engine, Phase, Refusal,
@@ -93,8 +93,8 @@ impl Engine {
         records
     }
 
-    /// Moves `increase`, which was checked, in the accounts of the blocks and in the claim. Returns whether nothing of the claim
-    /// is left allocated.
+    /// Moves `increase`, which was checked, in the accounts of the blocks and in the claim. Returns whether
+    /// nothing of the claim is left allocated.
     fn move_allocated(&mut self, number: u32, increase: &[i64], direction: Move) -> bool {
         let demands = self.state.claims.get(number).demands(&self.state.demand_store);
         for (demand, increase) in demands.iter().zip(self.by_part(increase)) {
@@ -115,8 +115,8 @@ impl Engine {
         amounts.chunks(self.state.rules.composition.coordinates().max(1))
     }
 
-    /// By how much `amount` raises the total that was consumed or released (`end` says which), at each coordinate of each
-    /// block; none if it raises nothing.
+    /// By how much `amount` raises the total that was consumed or released (`end` says which), at each
+    /// coordinate of each block; none if it raises nothing.
     fn increase(&self, number: u32, amount: &Amount, end: Phase) -> Result<Option<Vec<i64>>, Refusal> {
         let claim = self.state.claims.get(number);
         let name = &claim.name;

@@ -1,5 +1,5 @@
-//! The end of a claim's wait: it is granted, denied or withdrawn, or expires. And the clock: when it next may change
-//! anything, which is kept in a sorted set of times.
+//! The end of a claim's wait: it is granted, denied or withdrawn, or expires. And the clock: when it next may
+//! change anything, which is kept in a sorted set of times.
 
 use super::{
     Engine, Phase,

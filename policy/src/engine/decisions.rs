@@ -1,6 +1,6 @@
-//! The narrow interface between the engine and its policy: what a policy may read ([`PolicyContext`]), what it may do
-//! ([`Decisions`]), and what it is told ([`Cause`]) and answers ([`SetAside`], [`NextWake`]). A policy never gets the
-//! engine's [`State`] itself.
+//! The narrow interface between the engine and its policy: what a policy may read ([`PolicyContext`]), what
+//! it may do ([`Decisions`]), and what it is told ([`Cause`]) and answers ([`SetAside`], [`NextWake`]). A
+//! policy never gets the engine's [`State`] itself.
 
 use std::{cmp::Ordering, collections::HashMap};
 
@@ -37,8 +37,8 @@ pub(super) enum By {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SetAside {
     pub(super) amount: i64,
-    /// The unlocking step after which the amount is all that the claim demands there, if no other claim arrives; none if
-    /// no step suffices.
+    /// The unlocking step after which the amount is all that the claim demands there, if no other claim
+    /// arrives; none if no step suffices.
     pub(super) complete_after: Option<u64>,
 }
 
@@ -120,13 +120,14 @@ impl<'a> PolicyContext<'a> {
         self.state.fits(class)
     }
 
-    /// Whether a class fits all its blocks and leaves these `reserves` there: amounts at each coordinate, by block.
+    /// Whether a class fits all its blocks and leaves these `reserves` there: amounts at each coordinate, by
+    /// block.
     pub(super) fn fits_beside(self, class: u32, reserves: &HashMap<u32, Vec<i128>>) -> bool {
         self.state.fits_beside(class, reserves)
     }
 
-    /// How many waiting claims go before one, where `compare` tells how another class stands to the claim's own. Looks at
-    /// every class.
+    /// How many waiting claims go before one, where `compare` tells how another class stands to the claim's
+    /// own. Looks at every class.
     pub(super) fn count_ahead(self, claim: u32, compare: impl Fn(&Class) -> Ordering) -> usize {
         self.state.count_ahead(claim, compare)
     }
@@ -146,8 +147,8 @@ impl<'a> Decisions<'a> {
         self.state.blocks.get_mut(block).settle(self.state.now);
     }
 
-    /// Grants whatever fits after `cause`, in the order of [`shares`](super::policies::PolicyHooks::shares). Costs what
-    /// is granted, however many wait.
+    /// Grants whatever fits after `cause`, in the order of [`shares`](super::policies::PolicyHooks::shares).
+    /// Costs what is granted, however many wait.
     pub(super) fn grant_in_order(&mut self, cause: &Cause) {
         self.state.grant_in_order(cause, self.records);
     }
@@ -164,8 +165,8 @@ impl<'a> Decisions<'a> {
         self.state.walk(classes, admits, self.records);
     }
 
-    /// Grants a waiting claim, for which there must be enough on all its blocks. Returns whether others of its class still
-    /// wait.
+    /// Grants a waiting claim, for which there must be enough on all its blocks. Returns whether others of
+    /// its class still wait.
     pub(super) fn grant(&mut self, claim: u32) -> bool {
         self.state.grant(claim, self.records)
     }

@@ -1,8 +1,8 @@
 //! The demands of all claims, kept for the life of the engine.
 //!
-//! There may be millions of claims, so their demands lie one after the other in one vector of 64-bit words. A claim's
-//! demands are found by their offset, in constant time. Read as [`BlockDemands`], they are a list with one entry for each
-//! of the claim's blocks; all blocks of one demand share one row of amounts.
+//! There may be millions of claims, so their demands lie one after the other in one vector of 64-bit words. A
+//! claim's demands are found by their offset, in constant time. Read as [`BlockDemands`], they are a list
+//! with one entry for each of the claim's blocks; all blocks of one demand share one row of amounts.
 
 use std::hash::{Hash, Hasher};
 
@@ -12,12 +12,14 @@ use crate::Budget;
 #[derive(Clone, Debug)]
 pub(super) struct DemandStore {
     coordinates: usize,
-    /// For each claim: the numbers of its blocks and of its demands, as one word; the amounts of each demand (its row);
-    /// with several demands, how many blocks there are up to the end of each; the blocks, two to a word.
+    /// For each claim: the numbers of its blocks and of its demands, as one word; the amounts of each demand
+    /// (its row); with several demands, how many blocks there are up to the end of each; the blocks, two to a
+    /// word.
     words: Vec<i64>,
 }
 
-/// What one claim demands of each of its blocks, in the order of its demands. A `part` is a position in this list.
+/// What one claim demands of each of its blocks, in the order of its demands. A `part` is a position in this
+/// list.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct BlockDemands<'a> {
     blocks_in_all: u32,
@@ -43,8 +45,8 @@ impl DemandStore {
         }
     }
 
-    /// Adds the demands of a claim, each as its blocks and its budget. Returns their number; none if there are too many to
-    /// be numbered with 32 bits.
+    /// Adds the demands of a claim, each as its blocks and its budget. Returns their number; none if there
+    /// are too many to be numbered with 32 bits.
     pub(super) fn add(&mut self, demands: &[(Vec<u32>, &Budget)]) -> Option<u32> {
         let number = u32::try_from(self.words.len()).ok()?;
         let blocks: Vec<u32> = demands.iter().flat_map(|(blocks, _)| blocks).copied().collect();
@@ -177,8 +179,8 @@ fn pair(one: u32, other: u32) -> i64 {
 
 /// The two numbers of a [`pair`].
 const fn halves(word: i64) -> [u32; 2] {
-    let [a, b, c, d, e, f, g, h] = word.to_le_bytes();
-    [u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h])]
+    let [a0, a1, a2, a3, b0, b1, b2, b3] = word.to_le_bytes();
+    [u32::from_le_bytes([a0, a1, a2, a3]), u32::from_le_bytes([b0, b1, b2, b3])]
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! Why a claim waits, and what would change it. Changes nothing. An explanation costs a look at the claim's blocks, a
-//! standing also one at every waiting class.
+//! Why a claim waits, and what would change it. Changes nothing. An explanation costs a look at the claim's
+//! blocks, a standing also one at every waiting class.
 
 use std::cmp::Ordering;
 
@@ -61,8 +61,8 @@ impl Engine {
 }
 
 impl State {
-    /// How many waiting claims go before one: those of classes that go before its own, and those of classes that are equal
-    /// in the order and that arrived before it.
+    /// How many waiting claims go before one: those of classes that go before its own, and those of classes
+    /// that are equal in the order and that arrived before it.
     pub(super) fn count_ahead(&self, claim: u32, compare: impl Fn(&Class) -> Ordering) -> usize {
         let counts = self.waiting.classes().map(|(_, class)| match compare(class) {
             Ordering::Less => class.size(),
@@ -91,7 +91,8 @@ impl State {
         needs.collect()
     }
 
-    /// [`needs`](Self::needs), where the amount that the policy has set aside for the claim counts as available.
+    /// [`needs`](Self::needs), where the amount that the policy has set aside for the claim counts as
+    /// available.
     fn needs_beside(&self, demand: BlockDemand<'_>, set_aside: &[SetAside]) -> Vec<Lack> {
         let mut block = self.blocks.get(demand.block).clone();
         block.settle(self.now);
@@ -107,8 +108,8 @@ impl State {
         needs
     }
 
-    /// What a block lacks for a claim: at each coordinate that lacks (basic composition), or at the order that lacks least
-    /// of those at which enough is not consumed (Renyi).
+    /// What a block lacks for a claim: at each coordinate that lacks (basic composition), or at the order
+    /// that lacks least of those at which enough is not consumed (Renyi).
     fn lacks(&self, demand: BlockDemand<'_>) -> Vec<Lack> {
         let mut block = self.blocks.get(demand.block).clone();
         block.settle(self.now);

@@ -1,10 +1,11 @@
 //! The engine: events in, records out.
 //!
-//! `arrive` adds blocks and claims, `walk` finds the claims that fit, `decide` grants, denies and expires, `consume` moves
-//! granted budget, and `explain` says why a claim waits. In which order claims are granted is up to the policy (`policies`),
-//! which sees the engine through `decisions` alone. All of them work on the `state`. Below it, independent of each other: the
-//! accounts of the blocks (`blocks`), how blocks unlock (`unlocking`), the claims (`claims`) and their demands (`demands`),
-//! the order of waiting claims (`order`) and their index (`waiting`).
+//! `arrive` adds blocks and claims, `walk` finds the claims that fit, `decide` grants, denies and expires,
+//! `consume` moves granted budget, and `explain` says why a claim waits. In which order claims are granted is
+//! up to the policy (`policies`), which sees the engine through `decisions` alone. All of them work on the
+//! `state`. Below it, independent of each other: the accounts of the blocks (`blocks`), how blocks unlock
+//! (`unlocking`), the claims (`claims`) and their demands (`demands`), the order of waiting claims (`order`)
+//! and their index (`waiting`).
 //!
 //! Begin reading at [`Engine`], then [`Engine::apply`].
 
@@ -111,9 +112,9 @@ impl Engine {
         self.state.now
     }
 
-    /// Lets time pass until `now`. Steps of the clock and timeouts take effect at their own times, in order (at the same
-    /// time: steps, then timeouts). A time before [`now`](Self::now) counts as that. `advance(a); advance(b)` does the same
-    /// as `advance(b)`.
+    /// Lets time pass until `now`. Steps of the clock and timeouts take effect at their own times, in order
+    /// (at the same time: steps, then timeouts). A time before [`now`](Self::now) counts as that.
+    /// `advance(a); advance(b)` does the same as `advance(b)`.
     pub fn advance(&mut self, now: Time) -> Vec<Record> {
         let mut records = Vec::new();
         while let Some(at) = self.next_step().filter(|at| *at <= now) {
@@ -127,14 +128,15 @@ impl Engine {
 
     /// Applies `event`, now. Returns what was decided. A refused event changes nothing.
     ///
-    /// The records come in this order. `AddBlock`: the block, then the grants. `RetireBlock`: the block, then the denials, by
-    /// arrival. `Arrive` and `Match`: what it unlocked, then its own denial, if any, then the grants in their order, then
-    /// (`Arrive` only) that the claim waits, if it does. `Consume`: the consumption, then the denials, by arrival. `Release`,
-    /// `Withdraw` and `NeverRan`: what became of the claim, then the grants. An event that was applied before, or that
-    /// changes nothing, gives no records.
+    /// The records come in this order. `AddBlock`: the block, then the grants. `RetireBlock`: the block, then
+    /// the denials, by arrival. `Arrive` and `Match`: what it unlocked, then its own denial, if any, then the
+    /// grants in their order, then (`Arrive` only) that the claim waits, if it does. `Consume`: the
+    /// consumption, then the denials, by arrival. `Release`, `Withdraw` and `NeverRan`: what became of the
+    /// claim, then the grants. An event that was applied before, or that changes nothing, gives no records.
     ///
-    /// A claim on a retired block is denied and unlocks nothing; one that is too large for its blocks is denied and unlocks
-    /// all the same. Claims with equal shares go by their arrival, also those that were matched later.
+    /// A claim on a retired block is denied and unlocks nothing; one that is too large for its blocks is
+    /// denied and unlocks all the same. Claims with equal shares go by their arrival, also those that were
+    /// matched later.
     pub fn apply(&mut self, event: &Event) -> Result<Vec<Record>, Refusal> {
         let records = match event {
             Event::AddBlock { block, capacity } => self.add_block(block, capacity),
@@ -150,8 +152,8 @@ impl Engine {
         records
     }
 
-    /// The next time at which [`advance`](Self::advance) may decide something: a timeout, or a step of the clock that
-    /// unlocks enough for a waiting claim on one of its blocks. Other steps are left out; see
+    /// The next time at which [`advance`](Self::advance) may decide something: a timeout, or a step of the
+    /// clock that unlocks enough for a waiting claim on one of its blocks. Other steps are left out; see
     /// [`next_unlock`](Self::next_unlock).
     #[must_use]
     pub fn next_step(&self) -> Option<Time> {
@@ -238,16 +240,16 @@ impl Engine {
         (self.state.claims.get(number).phase == Phase::Waiting).then(|| self.explanation(number))
     }
 
-    /// What each block has for a waiting claim, and the claim's place in the order; none for any other claim. Costs a look at
-    /// every class of equal waiting claims.
+    /// What each block has for a waiting claim, and the claim's place in the order; none for any other claim.
+    /// Costs a look at every class of equal waiting claims.
     #[must_use]
     pub fn standing(&self, claim: &ClaimId) -> Option<Standing> {
         let number = self.state.claims.number(claim)?;
         (self.state.claims.get(number).phase == Phase::Waiting).then(|| self.standing_of(number))
     }
 
-    /// What the engine would decide if `event` were applied now. Applies it to a copy of the engine, which costs time and
-    /// memory for every claim that ever arrived.
+    /// What the engine would decide if `event` were applied now. Applies it to a copy of the engine, which
+    /// costs time and memory for every claim that ever arrived.
     pub fn would(&self, event: &Event) -> Result<Outlook, Refusal> {
         let mut copy = self.clone();
         let records = copy.apply(event)?;

@@ -1,8 +1,8 @@
-//! The order of waiting claims: the highest priority first, then the smallest shares (OSDI'21, Algorithm 1), then the first
-//! to arrive.
+//! The order of waiting claims: the highest priority first, then the smallest shares (OSDI'21, Algorithm 1),
+//! then the first to arrive.
 //!
-//! Shares are exact fractions. Comparing two ranks costs a look at as many shares as are equal; a 64-bit key, which never
-//! contradicts the order, decides most comparisons without that.
+//! Shares are exact fractions. Comparing two ranks costs a look at as many shares as are equal; a 64-bit key,
+//! which never contradicts the order, decides most comparisons without that.
 
 use std::cmp::Ordering;
 
@@ -104,12 +104,14 @@ impl Rank {
         }
     }
 
-    /// A number that is at most that of every rank that goes later. Ranks with equal keys have to be compared.
+    /// A number that is at most that of every rank that goes later. Ranks with equal keys have to be
+    /// compared.
     pub(super) const fn key(&self) -> u64 {
         self.key
     }
 
-    /// Compares share by share, as the paper does: a tie is broken by the next share, and a missing one is smaller.
+    /// Compares share by share, as the paper does: a tie is broken by the next share, and a missing one is
+    /// smaller.
     fn compare_shares(&self, other: &Self) -> Ordering {
         if self.weight == other.weight {
             if let (Shares::Same(times, share), Shares::Same(more, another)) = (&self.shares, &other.shares)
@@ -164,8 +166,9 @@ pub(super) fn dominant_share(demands: BlockDemands<'_>, blocks: &[Block]) -> Opt
     dominant_shares(demands, blocks).first().copied()
 }
 
-/// The key of a rank: the priority, cut to 8 bits; then the first share over the weight as a floating-point number of a
-/// 7-bit exponent and 49 bits after the leading one. It never falls where the priority falls or the share rises.
+/// The key of a rank: the priority, cut to 8 bits; then the first share over the weight as a floating-point
+/// number of a 7-bit exponent and 49 bits after the leading one. It never falls where the priority falls or
+/// the share rises.
 fn key(priority: i32, weight: Weight, share: Option<&Share>) -> u64 {
     const DIGITS: u32 = 49;
     let before = priority
@@ -187,7 +190,8 @@ fn key(priority: i32, weight: Weight, share: Option<&Share>) -> u64 {
 
 /// Compares two products of a large and a small factor, exactly.
 pub(super) fn compare_products(one: (u128, u32), other: (u128, u32)) -> Ordering {
-    // The product in two words: the upper 64 bits of the large factor with the carry of the lower ones, and the lower ones.
+    // The product in two words: the upper 64 bits of the large factor with the carry of the lower ones, and
+    // the lower ones.
     let product = |(large, small): (u128, u32)| {
         let low = (large & u128::from(u64::MAX)) * u128::from(small);
         let high = (large >> 64) * u128::from(small) + (low >> 64);

@@ -1,5 +1,5 @@
-//! The state of an engine without that of its policy: the rules, the time, the blocks, the claims and the index of the
-//! waiting ones. Each part is a module of its own; this one only puts them together.
+//! The state of an engine without that of its policy: the rules, the time, the blocks, the claims and the
+//! index of the waiting ones. Each part is a module of its own; this one only puts them together.
 
 use std::collections::BTreeSet;
 

@@ -214,8 +214,8 @@ fn a_family_that_no_one_block_keeps_waiting_is_split() {
         claim: claim.into(),
         amount: Amount::All,
     };
-    // The first block lacks at one order, the second at the other. A claim that demands much at the order of a block
-    // waits for that block, and fits the other one.
+    // The first block lacks at one order, the second at the other. A claim that demands much at the order of
+    // a block waits for that block, and fits the other one.
     let before = [
         add("one", [10, 10]),
         add("two", [10, 10]),

@@ -1,5 +1,5 @@
-//! How far a block is unlocked: k of n equal steps, taken by arrivals or by the clock. Every operation is arithmetic on a
-//! few integers.
+//! How far a block is unlocked: k of n equal steps, taken by arrivals or by the clock. Every operation is
+//! arithmetic on a few integers.
 
 use crate::{Time, Unlocking};
 
@@ -43,10 +43,12 @@ impl UnlockSchedule {
             }
             Unlocking::Lifetime { lifetime, tick } => {
                 let tick = tick.micros().max(1);
-                // Beyond the last representable time, which is 584,000 years away, a step would never be taken.
+                // Beyond the last representable time, which is 584,000 years away, a step would never be
+                // taken.
                 let first = now.micros().checked_next_multiple_of(tick).unwrap_or(u64::MAX);
                 let end = now.after(lifetime).micros();
-                // Saturates only for 2^64 - 1 ticks of a microsecond, where one step more or less makes no difference.
+                // Saturates only for 2^64 - 1 ticks of a microsecond, where one step more or less makes no
+                // difference.
                 let more = end.checked_sub(first).map_or(0, |rest| rest / tick);
                 Self {
                     steps: more.saturating_add(1),
@@ -101,8 +103,8 @@ impl UnlockSchedule {
         u64::try_from((product + capacity - 1) / capacity).ok()
     }
 
-    /// The time at which the clock takes a step; none if arrivals take the steps. Saturates at the last representable time,
-    /// which is never reached.
+    /// The time at which the clock takes a step; none if arrivals take the steps. Saturates at the last
+    /// representable time, which is never reached.
     pub(super) fn time_of(&self, step: u64) -> Option<Time> {
         self.clock.map(|clock| {
             let later = step.saturating_sub(1).saturating_mul(clock.tick);

@@ -1,12 +1,12 @@
-//! The types in which an engine shows its state: blocks, claims, and why a claim waits. Amounts are integers in the unit of
-//! their coordinate.
+//! The types in which an engine shows its state: blocks, claims, and why a claim waits. Amounts are integers
+//! in the unit of their coordinate.
 
 use serde::Serialize;
 
 use crate::{Arrival, BlockId, Budget, Denial, Record, Time};
 
-/// A claim's phase: `Waiting -> Granted -> Consumed | Released`,
-/// `Waiting -> Denied | Expired | Withdrawn`, and `Consumed -> Released` by [`Event::NeverRan`](crate::Event::NeverRan).
+/// A claim's phase: `Waiting -> Granted -> Consumed | Released`, `Waiting -> Denied | Expired | Withdrawn`,
+/// and `Consumed -> Released` by [`Event::NeverRan`](crate::Event::NeverRan).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub enum Phase {
     /// Not decided yet.
@@ -25,9 +25,8 @@ pub enum Phase {
     Withdrawn,
 }
 
-/// A block's budget, at each coordinate in that coordinate's unit.
-/// `locked + available + allocated + consumed = capacity`, exactly, at each; `available` may be negative at a Renyi
-/// order.
+/// A block's budget, at each coordinate in that coordinate's unit. `locked + available + allocated + consumed
+/// = capacity`, exactly, at each; `available` may be negative at a Renyi order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct BlockState {
     /// All that may ever be consumed.
@@ -70,12 +69,12 @@ pub struct ClaimState<'a> {
 pub struct Explanation {
     /// The number of blocks matched and the number needed, while fewer are matched than needed.
     pub unmatched: Option<(u32, u32)>,
-    /// Each block that lacks budget for the claim, in the order of its demands. Basic: at each coordinate that lacks;
-    /// Renyi: once, at the order that lacks least of those at which the block can still ever have enough. Empty while
-    /// too few blocks are matched.
+    /// Each block that lacks budget for the claim, in the order of its demands. Basic: at each coordinate
+    /// that lacks; Renyi: once, at the order that lacks least of those at which the block can still ever have
+    /// enough. Empty while too few blocks are matched.
     pub lacks: Vec<Lack>,
-    /// The claim's dominant share as (asked, capacity) in the same unit, before its weight divides it; none if it is not
-    /// matched.
+    /// The claim's dominant share as (asked, capacity) in the same unit, before its weight divides it; none
+    /// if it is not matched.
     pub dominant_share: Option<(i64, i64)>,
     /// When its timeout is over.
     pub expires: Option<Time>,
@@ -103,11 +102,11 @@ pub struct Lack {
 /// What each of its blocks has for a waiting claim, and its place in the order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Standing {
-    /// Each block of the claim, in the order of its demands, at each coordinate (Renyi: at which it has any budget),
-    /// whether it lacks anything there or not.
+    /// Each block of the claim, in the order of its demands, at each coordinate (Renyi: at which it has any
+    /// budget), whether it lacks anything there or not.
     pub needs: Vec<Lack>,
-    /// How many waiting claims go before it, if all fit. A policy whose order changes counts as of now. None while it matches too few
-    /// blocks, and under a policy that has no order.
+    /// How many waiting claims go before it, if all fit. A policy whose order changes counts as of now. None
+    /// while it matches too few blocks, and under a policy that has no order.
     pub ahead: Option<usize>,
 }
 

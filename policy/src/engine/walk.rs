@@ -1,11 +1,12 @@
 //! Finds the claims that may be granted after something has changed, without a look at the others.
 //!
-//! Before the change, no waiting claim fits. So a claim that fits afterwards is of a family that watches a block that has got
-//! more available budget, or it has just arrived. While a policy decides, available budget only falls: a claim that did not
-//! fit does not fit later, and a family that watches a block again needs no further look.
+//! Before the change, no waiting claim fits. So a claim that fits afterwards is of a family that watches a
+//! block that has got more available budget, or it has just arrived. While a policy decides, available budget
+//! only falls: a claim that did not fit does not fit later, and a family that watches a block again needs no
+//! further look.
 //!
-//! The candidates are a binary heap of classes. A walk costs a heap operation and a logarithmic search for each grant and
-//! each family that is unblocked.
+//! The candidates are a binary heap of classes. A walk costs a heap operation and a logarithmic search for
+//! each grant and each family that is unblocked.
 
 use std::{
     cmp::Reverse,
@@ -42,10 +43,12 @@ impl State {
         }
     }
 
-    /// Grants whatever fits after `cause`, in the order of ranks: the first of all claims that fit, again and again.
+    /// Grants whatever fits after `cause`, in the order of ranks: the first of all claims that fit, again and
+    /// again.
     ///
-    /// A block's unblocked families are found in the order of their first classes, which may not fit even if a later one does.
-    /// So a family is first in the queue with its first class, and after that one's turn with the first class that fits.
+    /// A block's unblocked families are found in the order of their first classes, which may not fit even if
+    /// a later one does. So a family is first in the queue with its first class, and after that one's turn
+    /// with the first class that fits.
     pub(super) fn grant_in_order(&mut self, cause: &Cause, records: &mut Vec<Record>) {
         let mut queue = BinaryHeap::new();
         if let Some(class) = cause.new.and_then(|class| self.waiting.class(class)) {
@@ -117,8 +120,8 @@ impl State {
             if let Some(class) = self.waiting.first_of(family, fit, &self.demand_store) {
                 return Some(class);
             }
-            // No block keeps all classes waiting, but some block keeps the first: those that it keeps watch it, and the others
-            // become a family of their own.
+            // No block keeps all classes waiting, but some block keeps the first: those that it keeps watch
+            // it, and the others become a family of their own.
             let class = self.waiting.class(self.waiting.head(family)?)?;
             let watch = blocking(
                 &self.blocks,
@@ -133,7 +136,8 @@ impl State {
         }
     }
 
-    /// Every class that fits after `cause`, each once, by number. Their families are unwatched until the end of the pass.
+    /// Every class that fits after `cause`, each once, by number. Their families are unwatched until the end
+    /// of the pass.
     pub(super) fn all_fitting(&mut self, cause: &Cause) -> Vec<u32> {
         let mut families = Vec::new();
         families.extend(
@@ -202,8 +206,8 @@ impl State {
         })
     }
 
-    /// Whether a class whose claim has just arrived may fit: its family is unwatched, or watches a block that has enough for
-    /// the class. If so, its family is unwatched afterwards.
+    /// Whether a class whose claim has just arrived may fit: its family is unwatched, or watches a block that
+    /// has enough for the class. If so, its family is unwatched afterwards.
     pub(super) fn may_fit(&mut self, number: u32) -> bool {
         let Some(class) = self.waiting.class(number) else {
             return false;
@@ -254,8 +258,8 @@ fn fits(blocks: &Blocks, layout: BlockDemands<'_>, rows: &[i64], fit_rule: FitRu
     demands.all(|(block, asked)| blocks.get(block).lacking(asked, fit_rule).is_none())
 }
 
-/// The block that keeps the amounts in `rows` waiting; none if they fit all blocks. Of several, the one that lacks most:
-/// a family that watches it is probably looked at least often.
+/// The block that keeps the amounts in `rows` waiting; none if they fit all blocks. Of several, the one that
+/// lacks most: a family that watches it is probably looked at least often.
 fn blocking(blocks: &Blocks, layout: BlockDemands<'_>, rows: &[i64], fit_rule: FitRule) -> Option<Watch> {
     let mut most: Option<(f64, Watch)> = None;
     for (part, (block, asked)) in (0..).zip(each(layout, rows, layout.coordinates())) {

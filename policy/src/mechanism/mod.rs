@@ -19,17 +19,17 @@ use kind::Kind;
 ///
 /// Written as one of
 /// - `gaussian(sigma=2.1)`, `laplace(scale=10)`, of sensitivity 1
-/// - `dp-sgd(noise-multiplier=1.1,sample-rate=0.01,steps=10000)`, `subsampled-laplace(scale=10,sample-rate=0.01)`,
-///   on a Poisson sample
+/// - `dp-sgd(noise-multiplier=1.1,sample-rate=0.01,steps=10000)`,
+///   `subsampled-laplace(scale=10,sample-rate=0.01)`, on a Poisson sample
 /// - `tree-aggregation(noise-multiplier=8.8,steps=1600)`, each record in one step
 /// - `randomized-response(noise-probability=0.3,categories=10)`, of which another record replaces one; with
 ///   `neighbours=replace-special`, a record without a value does
 /// - `exponential(epsilon=0.5)`, `pure(epsilon=0.5)`, `zcdp(rho=0.05)` with an optional `xi`
 /// - `guarantee(epsilon=0.5,delta=1e-9)`, what [`for_guarantee`](Self::for_guarantee) says
 ///
-/// as a sum of these (`a + b`), or as a multiple (`3*laplace(scale=10)`). Amounts of privacy that are stated (`epsilon`,
-/// `delta`) are exact decimals; the other parameters are double-precision numbers, as the programs that draw the noise
-/// have them.
+/// as a sum of these (`a + b`), or as a multiple (`3*laplace(scale=10)`). Amounts of privacy that are stated
+/// (`epsilon`, `delta`) are exact decimals; the other parameters are double-precision numbers, as the
+/// programs that draw the noise have them.
 ///
 /// # Examples
 ///
@@ -59,9 +59,9 @@ struct Term {
 }
 
 impl Mechanism {
-    /// The mechanism that (`epsilon`, `delta`) stands for. On a Renyi dataset this is, for a delta above 0, the Gaussian
-    /// with sigma = sqrt(2 ln(1.25/delta)) / epsilon (Dwork and Roth 2014, Theorem A.1); for a delta of 0,
-    /// `pure(epsilon=...)`, the most that any epsilon-DP mechanism can cost.
+    /// The mechanism that (`epsilon`, `delta`) stands for. On a Renyi dataset this is, for a delta above 0,
+    /// the Gaussian with sigma = sqrt(2 ln(1.25/delta)) / epsilon (Dwork and Roth 2014, Theorem A.1); for a
+    /// delta of 0, `pure(epsilon=...)`, the most that any epsilon-DP mechanism can cost.
     pub fn for_guarantee(epsilon: Epsilon, delta: Delta) -> Result<Self, MechanismError> {
         if epsilon <= Epsilon::ZERO {
             return Err(MechanismError::NoEpsilon(epsilon));
@@ -76,8 +76,9 @@ impl Mechanism {
         })
     }
 
-    /// The demand that it makes under `composition`, rounded up. A cost beyond 64 bits is `i64::MAX`, which never fits a block
-    /// (no parsed capacity is above 9e18 units). An error under basic composition if it has no epsilon and delta.
+    /// The demand that it makes under `composition`, rounded up. A cost beyond 64 bits is `i64::MAX`, which
+    /// never fits a block (no parsed capacity is above 9e18 units). An error under basic composition if it
+    /// has no epsilon and delta.
     pub fn demand(&self, composition: &Composition) -> Result<Budget, MechanismError> {
         let mut total = vec![0; composition.coordinates()];
         for term in &self.terms {

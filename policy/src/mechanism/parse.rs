@@ -1,5 +1,5 @@
-//! The parser of mechanisms, such as `3*laplace(scale=10) + gaussian(sigma=2.1)`: recursive descent, one function for each
-//! form.
+//! The parser of mechanisms, such as `3*laplace(scale=10) + gaussian(sigma=2.1)`: recursive descent, one
+//! function for each form.
 
 use std::str::FromStr;
 

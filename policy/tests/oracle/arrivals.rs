@@ -53,7 +53,7 @@ impl Oracle {
         for part in &parts {
             let block = self.blocks.get_mut(&part.block).unwrap();
             block.arrivals += 1;
-            if let Unlocking::Arrivals(of) = self.setting.unlocking {
+            if let Unlocking::Arrivals(of) = self.rules.unlocking {
                 if block.arrivals <= u64::from(of) {
                     unlocked.push(part.block.clone());
                 }
@@ -69,12 +69,12 @@ impl Oracle {
         if let Some(reason) = self.can_never_be_granted(at).or_else(|| self.turned_away(at)) {
             self.deny(at, reason, records);
         }
-        if self.setting.policy == Policy::RoundRobin {
+        if self.rules.policy == Policy::RoundRobin {
             self.divide_at_an_arrival(at, &unlocked, records);
             return;
         }
         self.grant_what_fits(records);
-        if self.setting.policy == (Policy::Fcfs { refusing: true }) && waits(&self.claims[at]) {
+        if self.rules.policy == (Policy::Fcfs { refusing: true }) && waits(&self.claims[at]) {
             let reason = self.does_not_fit(at);
             self.deny(at, reason, records);
         }

@@ -41,7 +41,7 @@ impl Oracle {
             block.retired = false;
             return Some(records);
         }
-        let steps = match self.setting.unlocking {
+        let steps = match self.rules.unlocking {
             Unlocking::Arrivals(_) => Vec::new(),
             Unlocking::Immediate => vec![self.now],
             Unlocking::Lifetime { lifetime, tick } => {

@@ -11,7 +11,7 @@ impl Oracle {
             let left = |at: usize| block.capacity[at] - block.consumed[at];
             let excess = |at: &usize| part.asked[*at] - left(*at);
             let mut coordinates = 0..part.asked.len();
-            let coordinate = match self.setting.composition {
+            let coordinate = match self.rules.composition {
                 Composition::Basic => coordinates.find(|at| excess(at) > 0),
                 Composition::Renyi(_) => {
                     let least = coordinates
@@ -39,7 +39,7 @@ impl Oracle {
         let unlocked = block.unlocked();
         let mut coordinates = 0..unlocked.len();
         let missing = |at: &usize| part.asked[*at] - unlocked[*at];
-        let coordinate = match self.setting.composition {
+        let coordinate = match self.rules.composition {
             Composition::Basic => coordinates.find(|at| missing(at) > 0),
             Composition::Renyi(_) => coordinates
                 .filter(|at| block.capacity[*at] > 0)

@@ -7,7 +7,7 @@ use super::{Oracle, Part};
 impl Oracle {
     /// Visits all waiting claims and grants those that fit.
     pub(super) fn grant_what_fits(&mut self, records: &mut Vec<Record>) {
-        match self.setting.policy {
+        match self.rules.policy {
             Policy::Dpf | Policy::Fcfs { .. } => {
                 for at in self.all_waiting() {
                     if self.claims[at].parts.iter().all(|part| self.fits(part)) {
@@ -28,7 +28,7 @@ impl Oracle {
     }
 
     pub(super) fn grant_what_returned(&mut self, at: usize, records: &mut Vec<Record>) {
-        if self.setting.policy == Policy::RoundRobin {
+        if self.rules.policy == Policy::RoundRobin {
             self.divide_what_returned(at, records);
         } else {
             self.grant_what_fits(records);
@@ -59,7 +59,7 @@ impl Oracle {
         let unlocked = block.unlocked();
         let enough = |at: usize| part.asked[at] <= unlocked[at] - reserve[at];
         let mut coordinates = 0..unlocked.len();
-        match self.setting.composition {
+        match self.rules.composition {
             Composition::Basic => coordinates.all(enough),
             Composition::Renyi(_) => coordinates.any(|at| block.capacity[at] > 0 && enough(at)),
         }

@@ -1,4 +1,6 @@
-//! The oracle: a second, slow and simple implementation of the policies, with which the engine is compared. It looks at every waiting claim after every event, in the order of exact shares, and takes each step of the clock. The engine's records, which come from an index, must be the same.
+//! The oracle: a second, slow and simple implementation of the policies, with which the engine is compared.
+//! It looks at every waiting claim after every event, in the order of exact shares, and takes each step of
+//! the clock. The engine's records, which come from an index, must be the same.
 //!
 //! This file holds the state, time and events; the other files hold what follows from each of them.
 //!
@@ -8,19 +10,19 @@
 
 mod arrivals;
 mod blocks;
+mod consumption;
 mod denials;
 mod grants;
 mod order;
 mod packing;
 mod round_robin;
-mod spending;
 
 use std::collections::BTreeMap;
 
 use privatekube_policy::{Arrival, BlockId, ClaimId, DatasetRules, Event, Phase, Policy, Record, Time};
 
 pub(crate) struct Oracle {
-    setting: DatasetRules,
+    rules: DatasetRules,
     now: u64,
     pub(crate) blocks: BTreeMap<BlockId, Block>,
     /// In the order of arrival.
@@ -61,9 +63,9 @@ struct Part {
 }
 
 impl Oracle {
-    pub(crate) fn new(setting: DatasetRules) -> Self {
+    pub(crate) fn new(rules: DatasetRules) -> Self {
         Self {
-            setting,
+            rules,
             now: 0,
             blocks: BTreeMap::new(),
             claims: Vec::new(),
@@ -92,7 +94,7 @@ impl Oracle {
             for block in self.blocks.values_mut() {
                 block.take_clock_steps(self.now);
             }
-            if self.setting.policy == Policy::RoundRobin {
+            if self.rules.policy == Policy::RoundRobin {
                 if later {
                     self.divide_at_a_tick(at, &mut records);
                 }
@@ -136,7 +138,7 @@ impl Oracle {
     }
 
     fn coordinates_are_right(&self, units: &[i64]) -> Option<()> {
-        (units.len() == self.setting.composition.coordinates()).then_some(())
+        (units.len() == self.rules.composition.coordinates()).then_some(())
     }
 
     fn find(&self, name: &ClaimId) -> Option<usize> {

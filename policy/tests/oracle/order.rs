@@ -18,7 +18,7 @@ impl Oracle {
 
     /// How many waiting claims go before one, if all fit.
     pub(crate) fn ahead(&self, name: &ClaimId) -> usize {
-        let order = match self.setting.policy {
+        let order = match self.rules.policy {
             Policy::Dpack { .. } => self.in_order_of_prices(),
             _ => self.all_waiting(),
         };
@@ -31,7 +31,7 @@ impl Oracle {
         if first.priority != second.priority {
             return second.priority.cmp(&first.priority);
         }
-        if matches!(self.setting.policy, Policy::Fcfs { .. }) {
+        if matches!(self.rules.policy, Policy::Fcfs { .. }) {
             return one.cmp(&other);
         }
         let (shares, others) = (self.shares(one), self.shares(other));
@@ -64,8 +64,8 @@ impl Oracle {
     }
 }
 
-/// Compares two fractions by their whole parts, then by the remainders: without a product, which could be too large. None is
-/// negative.
+/// Compares two fractions by their whole parts, then by the remainders: without a product, which could be too
+/// large. None is negative.
 pub(super) fn compare_fractions(one: (i128, i128), other: (i128, i128)) -> Ordering {
     let wholes = (one.0 / one.1).cmp(&(other.0 / other.1));
     match (wholes, one.0 % one.1, other.0 % other.1) {

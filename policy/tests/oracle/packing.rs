@@ -101,7 +101,7 @@ impl Oracle {
         let mut cost = 0_u128;
         for part in &self.claims[at].parts {
             let capacity = &self.blocks[&part.block].capacity;
-            let counted: Vec<usize> = match self.setting.composition {
+            let counted: Vec<usize> = match self.rules.composition {
                 Composition::Basic => (0..capacity.len()).collect(),
                 Composition::Renyi(_) => best[&part.block].into_iter().collect(),
             };

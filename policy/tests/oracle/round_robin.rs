@@ -25,7 +25,7 @@ impl Block {
 
 impl Oracle {
     fn tick(&self) -> Option<u64> {
-        match self.setting.unlocking {
+        match self.rules.unlocking {
             Unlocking::Lifetime { tick, .. } => Some(tick.micros()),
             _ => None,
         }
@@ -35,7 +35,7 @@ impl Oracle {
         let somebody_waits = self.claims.iter().any(waits);
         let tick = self
             .tick()
-            .filter(|_| self.setting.policy == Policy::RoundRobin && somebody_waits)?;
+            .filter(|_| self.rules.policy == Policy::RoundRobin && somebody_waits)?;
         Some((self.now / tick + 1) * tick)
     }
 
@@ -44,11 +44,11 @@ impl Oracle {
         let closed = parts.iter().find(|part| {
             let block = &self.blocks[&part.block];
             (0..part.asked.len()).any(|at| {
-                let empty = || self.tick().is_some() && block.is_empty(at, self.setting.unlocking);
+                let empty = || self.tick().is_some() && block.is_empty(at, self.rules.unlocking);
                 part.asked[at] > 0 && (block.closed[at] || empty())
             })
         });
-        let by_round_robin = closed.filter(|_| self.setting.policy == Policy::RoundRobin);
+        let by_round_robin = closed.filter(|_| self.rules.policy == Policy::RoundRobin);
         by_round_robin.map(|part| Denial::DividedUp {
             block: part.block.clone(),
         })
@@ -63,7 +63,7 @@ impl Oracle {
         let mut emptied = Vec::new();
         for (name, block) in &self.blocks {
             for at in 0..block.capacity.len() {
-                if block.is_empty(at, self.setting.unlocking) {
+                if block.is_empty(at, self.rules.unlocking) {
                     emptied.push((name.clone(), at));
                 }
             }
@@ -83,7 +83,7 @@ impl Oracle {
         let mut emptied = Vec::new();
         for part in &self.claims[at].parts {
             for at in 0..part.asked.len() {
-                let empty = self.blocks[&part.block].is_empty(at, self.setting.unlocking);
+                let empty = self.blocks[&part.block].is_empty(at, self.rules.unlocking);
                 if empty && part.asked[at] > 0 && !unlocked.contains(&part.block) {
                     emptied.push((part.block.clone(), at));
                 }
@@ -152,7 +152,8 @@ impl Oracle {
     }
 }
 
-/// Every claim gets what it needs, up to the highest level that `total` allows; the rest goes to the first ones, a unit each.
+/// Every claim gets what it needs, up to the highest level that `total` allows; the rest goes to the first
+/// ones, a unit each.
 fn max_min(needs: &[i128], total: i128) -> Vec<i128> {
     let all_at = |level: i128| needs.iter().map(|need| *need.min(&level)).sum::<i128>();
     let (mut low, mut high) = (0, needs.iter().copied().max().unwrap_or(0));

@@ -1,7 +1,8 @@
-//! Every way in which a claim can end is told under every policy, and the index of `scenarios/README.md` says where.
+//! A scenario shows every way in which a claim can end under every policy, and the index of
+//! `scenarios/README.md` says which.
 //!
-//! What a story shows is taken from what its engine decides, not from its name or its comments. After a change of the
-//! stories, `UPDATE_SCENARIOS=1` writes the index anew.
+//! What a scenario shows is taken from the decisions of its engine, not from its name or its comments. After
+//! a change of scenarios, `UPDATE_SCENARIOS=1` writes the index again.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -29,7 +30,7 @@ enum End {
     WithdrawnWaiting,
 }
 
-/// Under what it ends.
+/// The policy under which it ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Under {
     Dpf,
@@ -41,7 +42,7 @@ enum Under {
     RoundRobin,
 }
 
-/// What a story is told with, besides its policy.
+/// The rules of a scenario besides its policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum With {
     Arrivals,
@@ -59,14 +60,17 @@ const ENDS: [(End, &str); 12] = [
         "granted, consumed in part, and the rest released",
     ),
     (End::WithdrawnAfterGrant, "withdrawn after its grant"),
-    (End::NeverRan, "consumed, but what it was for never ran"),
-    (End::TooLarge, "denied when it comes: it asks more than is left"),
+    (End::NeverRan, "consumed, but its computation never ran"),
+    (
+        End::TooLarge,
+        "denied when it arrives: it demands more than is left",
+    ),
     (
         End::NothingLeft,
         "denied while it waits: what is left became too little",
     ),
     (End::BlockRetired, "denied: its block was retired"),
-    (End::DoesNotFit, "denied when it comes: it does not fit now"),
+    (End::DoesNotFit, "denied when it arrives: it does not fit now"),
     (End::DividedUp, "denied: its block is divided up"),
     (End::Expired, "expired"),
     (End::WithdrawnWaiting, "withdrawn while it waits"),
@@ -82,21 +86,22 @@ const UNDER: [(Under, &str); 7] = [
     (Under::RoundRobin, "Round robin"),
 ];
 
-/// With what every end of every policy is told. (With everything unlocked at once it is as after the last step.)
+/// The rules with which every end of every policy is shown. (With everything unlocked at once, ends are as
+/// after the last step.)
 const WITH: [With; 4] = [With::Arrivals, With::Lifetime, With::Basic, With::Renyi];
 
-/// Why there can be no story; none if there can be one.
+/// Why there can be no scenario; none if there can be one.
 fn impossible(under: Under, end: End) -> Option<&'static str> {
     match (under, end) {
         (Under::FcfsRefusing, End::DoesNotFit) | (Under::RoundRobin, End::DividedUp) => None,
         (_, End::DoesNotFit) => {
-            Some("Only FCFS refusing denies what does not fit: under every other policy it waits.")
+            Some("Only FCFS refusing denies a claim that does not fit: under every other policy it waits.")
         }
         (_, End::DividedUp) => Some(
-            "Only round robin divides blocks up: under every other policy a claim takes all that it asks or nothing.",
+            "Only round robin divides blocks up: under every other policy a claim gets all its demands or nothing.",
         ),
         (Under::FcfsRefusing, End::NothingLeft) => Some(
-            "Under FCFS refusing a claim waits only until it has enough blocks, and is measured against none of them before that.",
+            "Under FCFS refusing a claim waits only until it has enough blocks, and is compared with none of them before that.",
         ),
         _ => None,
     }
@@ -120,30 +125,30 @@ fn under(story: &Story, text: &str) -> Under {
 }
 
 fn with(story: &Story) -> [With; 2] {
-    let setting = story.engine().rules();
-    let unlocking = match setting.unlocking {
+    let rules = story.engine().rules();
+    let unlocking = match rules.unlocking {
         Unlocking::Arrivals(_) => With::Arrivals,
         Unlocking::Lifetime { .. } => With::Lifetime,
         Unlocking::Immediate => With::AtOnce,
     };
-    let composition = match setting.composition {
+    let composition = match rules.composition {
         Composition::Basic => With::Basic,
         Composition::Renyi(_) => With::Renyi,
     };
     [unlocking, composition]
 }
 
-/// How the story's claims ended, each one at last.
+/// How the claims of the scenario ended.
 fn ends(happened: &[Happened]) -> BTreeSet<End> {
     let mut ends: BTreeMap<&str, End> = BTreeMap::new();
     let (mut consumed, mut released) = (BTreeSet::new(), BTreeSet::new());
     for Happened { verb, name, records } in happened {
-        let comes = |claim: &str| claim == name && (verb == "claim" || verb == "match");
+        let arrives = |claim: &str| claim == name && (verb == "claim" || verb == "match");
         for record in records {
             let (claim, end) = match record {
                 Record::Denied { claim, reason, .. } => {
                     let end = match reason {
-                        Denial::TooLarge { .. } if comes(claim.as_str()) => End::TooLarge,
+                        Denial::TooLarge { .. } if arrives(claim.as_str()) => End::TooLarge,
                         Denial::TooLarge { .. } => End::NothingLeft,
                         Denial::BlockRetired { .. } => End::BlockRetired,
                         Denial::DoesNotFit { .. } => End::DoesNotFit,
@@ -180,7 +185,7 @@ fn ends(happened: &[Happened]) -> BTreeSet<End> {
     ends.into_values().collect()
 }
 
-/// A story, and what it shows.
+/// A scenario, and what it shows.
 struct Shown {
     file: String,
     title: String,
@@ -203,7 +208,7 @@ fn shown() -> Vec<Shown> {
     shown.collect()
 }
 
-/// The first sentence of the story's first comment.
+/// The first sentence of the first comment of a scenario.
 fn title(text: &str) -> String {
     let comment = text.lines().map_while(|line| line.strip_prefix("# "));
     let comment = comment.collect::<Vec<_>>().join(" ");
@@ -212,9 +217,9 @@ fn title(text: &str) -> String {
 }
 
 #[test]
-fn every_end_is_told_under_every_policy() {
+fn every_end_is_shown_under_every_policy() {
     let shown = shown();
-    let tells = |under, end, with| {
+    let scenario_of = |under, end, with| {
         let found =
             |story: &&Shown| story.under == under && story.ends.contains(&end) && story.with.contains(&with);
         shown.iter().find(found).map(|story| &story.file)
@@ -223,7 +228,7 @@ fn every_end_is_told_under_every_policy() {
     for (under, policy) in UNDER {
         for (end, name) in ENDS {
             for with in WITH.into_iter().filter(|with| is_usable(under, *with)) {
-                match (tells(under, end, with), impossible(under, end)) {
+                match (scenario_of(under, end, with), impossible(under, end)) {
                     (None, None) => writeln!(missing, "{policy}, {with:?}: no claim is {name}").unwrap(),
                     (Some(file), Some(reason)) => panic!("{file} shows what can't be: {reason}"),
                     _ => {}
@@ -237,7 +242,8 @@ fn every_end_is_told_under_every_policy() {
 const BEGIN: &str = "<!-- index: begin -->\n";
 const FINISH: &str = "<!-- index: end -->\n";
 
-/// The table of who ends how in which story, the stories by number, and why there is none.
+/// The table of the scenarios, by number, that show each end under each policy, the reasons where there is
+/// none, and the list of scenarios.
 fn index(shown: &[Shown]) -> String {
     let mut index = "| a claim is |".to_owned();
     for (_, policy) in UNDER {
@@ -267,7 +273,7 @@ fn index(shown: &[Shown]) -> String {
     }
     writeln!(index, "\nThe stories:").unwrap();
     for (number, story) in (1..).zip(shown) {
-        let told = story.with.map(|with| match with {
+        let shown_with = story.with.map(|with| match with {
             With::Arrivals => "by arrivals",
             With::Lifetime => "over a lifetime",
             With::AtOnce => "at once",
@@ -278,7 +284,7 @@ fn index(shown: &[Shown]) -> String {
         let (file, title) = (&story.file, &story.title);
         let line = format!(
             "{number}. [{file}]({file}): {policy}, {}. {title}",
-            told.join(", ")
+            shown_with.join(", ")
         );
         writeln!(index, "{}.", line.trim_end_matches([' ', '.'])).unwrap();
     }
@@ -286,7 +292,7 @@ fn index(shown: &[Shown]) -> String {
 }
 
 #[test]
-fn the_index_says_where_each_end_is_told() {
+fn the_index_says_where_each_end_is_shown() {
     let path = folder().join("README.md");
     let text = fs::read_to_string(&path).unwrap();
     let (before, rest) = text.split_once(BEGIN).unwrap();
@@ -300,7 +306,7 @@ fn the_index_says_where_each_end_is_told() {
 }
 
 #[test]
-fn every_story_begins_with_what_it_shows() {
+fn every_scenario_begins_with_what_it_shows() {
     let untitled = shown().into_iter().filter(|story| story.title.is_empty());
     let files: Vec<String> = untitled.map(|story| story.file).collect();
     assert!(

@@ -1,7 +1,8 @@
-//! A story: commands as text, which happen to an engine. The words are those of `scenarios/README.md`.
+//! A scenario: commands as text, which are applied to an engine. `scenarios/README.md` documents the
+//! commands.
 
 mod ends;
-mod tell;
+mod outcome;
 
 use std::{
     collections::BTreeMap,
@@ -11,26 +12,26 @@ use std::{
     sync::LazyLock,
 };
 
+use outcome::kind;
 use privatekube_policy::{
     Amount, Arrival, Budget, Composition, DatasetRules, Demand, Engine, Epsilon, Event, Mechanism, Order,
     Orders, Policy, Record, Span, Unlocking, Weight,
 };
-use tell::kind;
 
 pub(crate) struct Story {
     engine: Engine,
     happened: Vec<Happened>,
 }
 
-/// A command that changed something.
+/// A command that changed the engine.
 pub(crate) struct Happened {
     pub(crate) verb: String,
-    /// What the command names.
+    /// The block or claim that the command names.
     pub(crate) name: String,
     pub(crate) records: Vec<Record>,
 }
 
-/// A command's `key=value` words.
+/// The `key=value` words of a command.
 struct Words<'a> {
     line: &'a str,
     values: BTreeMap<&'a str, &'a str>,
@@ -59,7 +60,7 @@ impl Story {
     /// `policy=fcfs`.
     fn new(line: &str) -> Self {
         let words: Vec<&str> = line.split_whitespace().collect();
-        assert_eq!(words[0], "setting", "a scenario starts with its setting");
+        assert_eq!(words[0], "setting", "a scenario starts with its rules");
         let immediate = words.contains(&"immediate");
         let rest: Vec<&str> = words[1..]
             .iter()
@@ -111,7 +112,7 @@ impl Story {
         &self.engine
     }
 
-    /// All that happened, in order.
+    /// All commands that changed the engine, in order.
     pub(crate) fn happened(&self) -> &[Happened] {
         &self.happened
     }
@@ -126,12 +127,12 @@ impl Story {
             ["tick", span] => {
                 let now = self.engine.now().after(span.parse::<Span>().unwrap());
                 let records = self.engine.advance(now);
-                let told = self.tell(&records);
+                let text = self.outcome(&records);
                 self.note("tick", span, records);
-                told
+                text
             }
-            ["books", block] => self.books(block),
-            ["explain", claim] => format!("{}\n", self.why(&claim.into())),
+            ["books", block] => self.block(block),
+            ["explain", claim] => format!("{}\n", self.explanation(&claim.into())),
             ["place", claim] => self.place(&claim.into()),
             ["would", verb, name, ref rest @ ..] => {
                 let event = self.event(verb, name, Words::new(line, rest));
@@ -146,9 +147,9 @@ impl Story {
                 match self.engine.apply(&event) {
                     Ok(records) if records.is_empty() => "nothing to do\n".to_owned(),
                     Ok(records) => {
-                        let told = self.tell(&records);
+                        let text = self.outcome(&records);
                         self.note(verb, name, records);
-                        told
+                        text
                     }
                     Err(refusal) => format!("refused: {refusal}\n"),
                 }
@@ -284,34 +285,34 @@ fn parse_curve(text: &str) -> Vec<(Order, Epsilon)> {
         .collect()
 }
 
-/// The text with its outcomes as they are, and the story at its end.
+/// Replays a scenario. Returns its text with the outcomes that it has now, and its state at the end.
 pub(crate) fn replay(text: &str) -> (String, Story) {
     let mut story: Option<Story> = None;
-    let mut told = String::new();
+    let mut replayed = String::new();
     // Lines with an outcome are indented.
     for line in text.lines().filter(|line| !line.starts_with("    ")) {
-        writeln!(told, "{line}").unwrap();
+        writeln!(replayed, "{line}").unwrap();
         let command = line.trim();
         if command.is_empty() || command.starts_with('#') {
             continue;
         }
         if let Some(story) = &mut story {
             for outcome in story.run(command).lines() {
-                writeln!(told, "    {outcome}").unwrap();
+                writeln!(replayed, "    {outcome}").unwrap();
             }
         } else {
             story = Some(Story::new(command));
         }
     }
-    (told, story.unwrap())
+    (replayed, story.unwrap())
 }
 
-/// Where the stories are.
+/// The folder of the scenarios.
 pub(crate) fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios")
 }
 
-/// Each story's path and text, by name, as they are before any test writes outcomes.
+/// The path and text of each scenario, by name, as they are before any test writes outcomes.
 pub(crate) fn all() -> &'static BTreeMap<PathBuf, String> {
     static STORIES: LazyLock<BTreeMap<PathBuf, String>> = LazyLock::new(|| {
         let entries = fs::read_dir(folder()).unwrap();
@@ -323,7 +324,7 @@ pub(crate) fn all() -> &'static BTreeMap<PathBuf, String> {
     &STORIES
 }
 
-/// Whether what comes out is to be written, and not compared.
+/// Whether outcomes are to be written, and not compared.
 pub(crate) fn updating() -> bool {
     std::env::var_os("UPDATE_SCENARIOS").is_some_and(|value| value == "1")
 }

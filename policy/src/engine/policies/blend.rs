@@ -1,10 +1,10 @@
 //! Blend: a mixture of DPF and DPack, set by its fairness.
 //!
-//! In each pass, a part of what is available at each block, rounded up, is granted in the order of DPF, and then the rest, and
-//! what the first part left, in the order of DPack. At the end no waiting claim fits. A claim that is among the first N of
-//! all its blocks, and demands at most the fairness times a fair share of each, is granted at once: its arrival has unlocked
-//! a fair share, and the claims before it in the order of DPF do not fit anyway (theorem 1 of OSDI'21, with the fair share
-//! times the fairness).
+//! In each pass, a part of what is available at each block, rounded up, is granted in the order of DPF, and
+//! then the rest, and what the first part left, in the order of DPack. At the end no waiting claim fits. A
+//! claim that is among the first N of all its blocks, and demands at most the fairness times a fair share of
+//! each, is granted at once: its arrival has unlocked a fair share, and the claims before it in the order of
+//! DPF do not fit anyway (theorem 1 of OSDI'21, with the fair share times the fairness).
 
 use std::collections::HashMap;
 

@@ -1,18 +1,19 @@
 //! DPack: the most efficient claim first (EuroSys'25).
 //!
-//! A claim's efficiency is its weight over its cost. Its cost is the sum, over its blocks, of its demand over the block's
-//! capacity, at the order that is best for that block. The best order is the one at which the largest weight of claims that
-//! wait for the block can be packed into what is available. Packing is greedy: the largest weight for its demand first, and a
-//! claim that does not fit is skipped (this is exact where weights are equal). Of equally good orders the first is best.
-//! Orders at which nothing is available are no candidates, and a block without candidates costs nothing. Under basic
-//! composition every coordinate binds, so a block costs the sum over its coordinates. Of equally efficient claims, the first
-//! to arrive goes first.
+//! A claim's efficiency is its weight over its cost. Its cost is the sum, over its blocks, of its demand over
+//! the block's capacity, at the order that is best for that block. The best order is the one at which the
+//! largest weight of claims that wait for the block can be packed into what is available. Packing is greedy:
+//! the largest weight for its demand first, and a claim that does not fit is skipped (this is exact where
+//! weights are equal). Of equally good orders the first is best. Orders at which nothing is available are no
+//! candidates, and a block without candidates costs nothing. Under basic composition every coordinate binds,
+//! so a block costs the sum over its coordinates. Of equally efficient claims, the first to arrive goes
+//! first.
 //!
-//! All numbers are integers: a demand over a capacity is rounded down to a multiple of 2^-56, and sums and comparisons of
-//! those are exact.
+//! All numbers are integers: a demand over a capacity is rounded down to a multiple of 2^-56, and sums and
+//! comparisons of those are exact.
 //!
-//! A pass keeps the candidates in a binary heap. It costs a sort of all classes that wait for the blocks of those that may
-//! fit, and a heap operation for each grant.
+//! A pass keeps the candidates in a binary heap. It costs a sort of all classes that wait for the blocks of
+//! those that may fit, and a heap operation for each grant.
 
 mod packing;
 
@@ -65,7 +66,8 @@ struct Pass {
     best: HashMap<u32, Option<usize>>,
     /// Of each class that may still fit, as last computed.
     efficiencies: HashMap<u32, Efficiency>,
-    /// The most efficient first. A class whose efficiency has changed is there again, and its old entry does not count.
+    /// The most efficient first. A class whose efficiency has changed is there again, and its old entry does
+    /// not count.
     queue: BinaryHeap<Candidate>,
     /// The blocks of the grants since efficiencies were computed.
     touched: BTreeSet<u32>,
@@ -152,7 +154,8 @@ impl Pass {
         None
     }
 
-    /// Computes efficiencies again. They change where the best order of a block changes, which only a grant does.
+    /// Computes efficiencies again. They change where the best order of a block changes, which only a grant
+    /// does.
     fn recompute(&mut self, context: PolicyContext<'_>) {
         let mut changed = BTreeSet::new();
         for block in std::mem::take(&mut self.touched) {
@@ -189,13 +192,15 @@ fn efficiency(context: PolicyContext<'_>, class: &Class, best: &HashMap<u32, Opt
         }
     });
     Efficiency {
-        // A share has 119 bits, so the sum saturates only beyond 512 times the largest; such claims are equal and last.
+        // A share has 119 bits, so the sum saturates only beyond 512 times the largest; such claims are equal
+        // and last.
         cost: cost.fold(0, u128::saturating_add),
         weight: class.weight(),
     }
 }
 
-/// A demand over the capacity, in multiples of 2^-56, rounded down. A coordinate without capacity costs nothing.
+/// A demand over the capacity, in multiples of 2^-56, rounded down. A coordinate without capacity costs
+/// nothing.
 fn share(demand: BlockDemand<'_>, block: &Block, coordinate: usize) -> u128 {
     let amount = u128::from(demand.amounts[coordinate].unsigned_abs());
     let capacity = u128::from(block.accounts[coordinate].capacity.unsigned_abs());

@@ -1,9 +1,10 @@
-//! The policies: in which order claims are granted, and which are denied. Each is one file here and one line in [`of`].
+//! The policies: in which order claims are granted, and which are denied. Each is one file here and one line
+//! in [`of`].
 //!
-//! A policy is a value that owns its state. The engine calls its hooks ([`PolicyHooks`]) when blocks and claims arrive, when
-//! claims leave the queue, when budget returns, and when something has changed that may let a claim fit
-//! ([`PolicyHooks::decide`]). A policy reads the engine through a [`PolicyContext`] and acts through [`Decisions`]. It knows
-//! nothing of timeouts, or of what becomes of a grant.
+//! A policy is a value that owns its state. The engine calls its hooks ([`PolicyHooks`]) when blocks and
+//! claims arrive, when claims leave the queue, when budget returns, and when something has changed that may
+//! let a claim fit ([`PolicyHooks::decide`]). A policy reads the engine through a [`PolicyContext`] and acts
+//! through [`Decisions`]. It knows nothing of timeouts, or of what becomes of a grant.
 
 mod blend;
 mod dpack;
@@ -21,8 +22,8 @@ use super::{
 };
 use crate::{DatasetRules, Denial, Policy};
 
-/// What the engine calls a policy for. Only [`decide`](Self::decide) must be there; what the others do by default suits a
-/// policy that keeps no state.
+/// What the engine calls a policy for. Only [`decide`](Self::decide) must be there; what the others do by
+/// default suits a policy that keeps no state.
 pub(super) trait PolicyHooks: Debug + Send + Sync {
     /// A copy of the policy with its state: a copy of an engine tries out events.
     fn clone_box(&self) -> Box<dyn PolicyHooks>;
@@ -30,8 +31,8 @@ pub(super) trait PolicyHooks: Debug + Send + Sync {
     /// A block was added. Blocks are numbered in this order, from 0.
     fn block_added(&mut self, _block: &Block) {}
 
-    /// What claims that demand `parts` are ordered by: the smallest first share first, then the next. The priority goes
-    /// before it, the arrival after it.
+    /// What claims that demand `parts` are ordered by: the smallest first share first, then the next. The
+    /// priority goes before it, the arrival after it.
     fn shares(&self, _parts: BlockDemands<'_>, _blocks: &[Block]) -> Shares {
         Shares::NONE
     }
@@ -47,15 +48,16 @@ pub(super) trait PolicyHooks: Debug + Send + Sync {
     /// Decides after `cause`. Where it grants as much as it can, no claim that fits may be left.
     fn decide(&mut self, decisions: &mut Decisions<'_>, cause: &Cause);
 
-    /// A claim ended that the policy did not grant or deny itself: it was withdrawn, its timeout is over, or it can never
-    /// be granted any more. It may be one that never joined.
+    /// A claim ended that the policy did not grant or deny itself: it was withdrawn, its timeout is over, or
+    /// it can never be granted any more. It may be one that never joined.
     fn claim_left(&mut self, _claim: u32, _parts: BlockDemands<'_>) {}
 
-    /// These `amounts` of a block, one for each coordinate, were allocated or consumed and are available again.
+    /// These `amounts` of a block, one for each coordinate, were allocated or consumed and are available
+    /// again.
     fn budget_returned(&mut self, _block: u32, _amounts: &[i64]) {}
 
-    /// What the policy holds back for a waiting claim at a part, at each coordinate; none if it holds nothing back for
-    /// claims, so that what counts is what is available.
+    /// What the policy holds back for a waiting claim at a part, at each coordinate; none if it holds nothing
+    /// back for claims, so that what counts is what is available.
     fn set_aside(
         &self,
         _context: PolicyContext<'_>,

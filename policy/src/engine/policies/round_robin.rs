@@ -1,14 +1,15 @@
-//! Round robin: each unlocked amount is divided among the claims that wait for the block, by max-min fairness.
+//! Round robin: each unlocked amount is divided among the claims that wait for the block, by max-min
+//! fairness.
 //!
-//! A claim gathers at each of its blocks until it has all that it demands there, and is granted when it has it everywhere.
-//! What no claim lacks is divided the next time. What a claim gathered that ends without a grant is wasted: it stays
-//! available and is not divided again. Amounts are divided when they are unlocked: by the clock, at its ticks alone; else
-//! at each arrival for the block and each return. A claim that still lacks something when nothing is left to divide, and
-//! nothing locked, is denied: by the clock, at that tick; else at the next arrival for the block (as in the simulator of
-//! the OSDI'21 paper).
+//! A claim gathers at each of its blocks until it has all that it demands there, and is granted when it has
+//! it everywhere. What no claim lacks is divided the next time. What a claim gathered that ends without a
+//! grant is wasted: it stays available and is not divided again. Amounts are divided when they are unlocked:
+//! by the clock, at its ticks alone; else at each arrival for the block and each return. A claim that still
+//! lacks something when nothing is left to divide, and nothing locked, is denied: by the clock, at that tick;
+//! else at the next arrival for the block (as in the simulator of the OSDI'21 paper).
 //!
-//! A [`Pool`] for each coordinate of each block holds what each claim still lacks there, in a sorted list. Dividing costs a
-//! look at every claim that lacks something.
+//! A [`Pool`] for each coordinate of each block holds what each claim still lacks there, in a sorted list.
+//! Dividing costs a look at every claim that lacks something.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -34,8 +35,8 @@ struct Pool {
     divided: i128,
     /// Whether it was found empty for good.
     closed: bool,
-    /// Claims that lack something: the least need first, equal ones by arrival, but for those that have arrived since
-    /// something was divided.
+    /// Claims that lack something: the least need first, equal ones by arrival, but for those that have
+    /// arrived since something was divided.
     lacking: Vec<Lacking>,
     /// Whether some of them wait no longer.
     is_stale: bool,
@@ -72,8 +73,8 @@ impl RoundRobin {
         &mut pool.lacking
     }
 
-    /// Divides what can be divided at a coordinate of a block. Adds the claims that now lack nothing anywhere to
-    /// `complete`.
+    /// Divides what can be divided at a coordinate of a block. Adds the claims that now lack nothing anywhere
+    /// to `complete`.
     fn divide(&mut self, block: &Block, coordinate: usize, complete: &mut BTreeSet<u32>) {
         let account = &block.accounts[coordinate];
         let rest =
@@ -271,9 +272,9 @@ impl PolicyHooks for RoundRobin {
     }
 }
 
-/// Divides `rest` among the claims that lack something, the least need first: each gets an equal part of what is left, or
-/// its need if that is less, so that what it leaves of its part goes to the others. Returns how much was given, and the
-/// claims that lack nothing now.
+/// Divides `rest` among the claims that lack something, the least need first: each gets an equal part of what
+/// is left, or its need if that is less, so that what it leaves of its part goes to the others. Returns how
+/// much was given, and the claims that lack nothing now.
 fn divide(lacking: &mut Vec<Lacking>, rest: i128) -> (i128, Vec<u32>) {
     if rest <= 0 || lacking.is_empty() {
         return (0, Vec::new());
@@ -297,8 +298,9 @@ fn divide(lacking: &mut Vec<Lacking>, rest: i128) -> (i128, Vec<u32>) {
     if others == 0 {
         return (rest - left, full);
     }
-    // Equal parts are whole units, and the units that remain go to the first ones. Each claim that is left needs at least
-    // its part, so a part fits in 64 bits; the rest of the division is less than a number of claims.
+    // Equal parts are whole units, and the units that remain go to the first ones. Each claim that is left
+    // needs at least its part, so a part fits in 64 bits; the rest of the division is less than a number of
+    // claims.
     let part = i64::try_from(left / others).unwrap_or(i64::MAX);
     let with_more = usize::try_from(left % others).unwrap_or(0);
     for (at, lacking) in lacking.iter_mut().enumerate() {
@@ -324,7 +326,8 @@ mod tests {
     use super::*;
 
     proptest! {
-        /// The model is the definition: one claim after the other, the least need first, gets an equal part of what is left.
+        /// The model is the definition: one claim after the other, the least need first, gets an equal part
+        /// of what is left.
         #[test]
         fn dividing_gives_each_claim_an_equal_part_of_the_rest(
             needs in prop::collection::vec(1..40_i64, 0..12),

@@ -1,5 +1,5 @@
-//! A class: waiting claims with the same demands, priority and weight. Either all of them fit or none does, and the one that
-//! arrived first goes first. Its claims are one number, or a sorted set.
+//! A class: waiting claims with the same demands, priority and weight. Either all of them fit or none does,
+//! and the one that arrived first goes first. Its claims are one number, or a sorted set.
 
 use std::{cmp::Ordering, collections::BTreeSet};
 
@@ -40,7 +40,8 @@ pub(super) struct Member {
     pub(super) number: u32,
 }
 
-/// Sorts classes by rank, then by their first claims. The amounts of a class are all its rows, one after the other.
+/// Sorts classes by rank, then by their first claims. The amounts of a class are all its rows, one after the
+/// other.
 #[derive(Clone, Copy)]
 pub(super) struct Classes<'a> {
     pub(super) slab: &'a Slab<Class>,

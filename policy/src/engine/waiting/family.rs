@@ -1,8 +1,9 @@
 //! A family: classes that demand the same blocks and watch one of these together.
 //!
-//! A family watches a block that has less available than the least amount that its classes demand there, so none of them
-//! fits. When that block gets enough for several classes and another block keeps them waiting, only the entry of the
-//! family moves. Its classes are a [`MinTree`] in the order in which they go, unless it has only one.
+//! A family watches a block that has less available than the least amount that its classes demand there, so
+//! none of them fits. When that block gets enough for several classes and another block keeps them waiting,
+//! only the entry of the family moves. Its classes are a [`MinTree`] in the order in which they go, unless it
+//! has only one.
 
 use super::{
     class::{Classes, Member},

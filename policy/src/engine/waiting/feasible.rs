@@ -1,14 +1,14 @@
-//! At each block, the classes for which enough of it is not consumed yet, so that a consumption finds those that can never be
-//! granted.
+//! At each block, the classes for which enough of it is not consumed yet, so that a consumption finds those
+//! that can never be granted.
 //!
-//! At each of its blocks a class has one entry: for all coordinates (basic composition), or for one order at which enough
-//! is left for it (Renyi). What is left falls with each consumption. A class for which too little is left gets an entry for
-//! another order, or is infeasible. The entries at a block are a [`MinTree`] of negated amounts, in which those above what is
-//! left are found in logarithmic time each.
+//! At each of its blocks a class has one entry: for all coordinates (basic composition), or for one order at
+//! which enough is left for it (Renyi). What is left falls with each consumption. A class for which too
+//! little is left gets an entry for another order, or is infeasible. The entries at a block are a [`MinTree`]
+//! of negated amounts, in which those above what is left are found in logarithmic time each.
 //!
-//! Usually much more is left than any class demands. So a class is first put on a short unsorted list, of which only the
-//! largest amounts are known. Those classes go into the tree when that may be more than what is left, or when the list is
-//! full.
+//! Usually much more is left than any class demands. So a class is first put on a short unsorted list, of
+//! which only the largest amounts are known. Those classes go into the tree when that may be more than what
+//! is left, or when the list is full.
 
 use std::cmp::Ordering;
 
@@ -39,7 +39,8 @@ const MAX_RECENT: usize = if cfg!(test) { 2 } else { 128 };
 #[derive(Clone, Copy, Debug)]
 struct FeasibleEntry {
     class: u32,
-    /// The part of the class's demands that is of the block, times the number of coordinates, plus the order (Renyi).
+    /// The part of the class's demands that is of the block, times the number of coordinates, plus the order
+    /// (Renyi).
     cell: u32,
 }
 

@@ -1,16 +1,18 @@
-//! A sorted sequence of entries with amounts, in which the first entry with small enough amounts is found without a look at
-//! those before it: a B-tree of minima (a segment tree that grows).
+//! A sorted sequence of entries with amounts, in which the first entry with small enough amounts is found
+//! without a look at those before it: a B-tree of minima (a segment tree that grows).
 //!
-//! Each entry has a row of amounts. Each node of the B-tree knows the least amount at each coordinate of the entries below it.
-//! A search is for a condition on rows that also holds for lower amounts: if the least amounts of a node do not meet it, no
-//! entry below does. Where any one coordinate decides (Renyi composition), the converse holds as well, and a search for the
-//! first entry takes logarithmic time; where several coordinates have to hold at once, a node may be searched in vain.
-//! Inserting and removing take logarithmic time.
+//! Each entry has a row of amounts. Each node of the B-tree knows the least amount at each coordinate of the
+//! entries below it. A search is for a condition on rows that also holds for lower amounts: if the least
+//! amounts of a node do not meet it, no entry below does. Where any one coordinate decides (Renyi
+//! composition), the converse holds as well, and a search for the first entry takes logarithmic time; where
+//! several coordinates have to hold at once, a node may be searched in vain. Inserting and removing take
+//! logarithmic time.
 //!
-//! Removing an entry leaves the least amounts as they are, which is too low at worst. They are computed again when they
-//! matter, at the cost of one leaf for each removed entry.
+//! Removing an entry leaves the least amounts as they are, which is too low at worst. They are computed again
+//! when they matter, at the cost of one leaf for each removed entry.
 //!
-//! [`EntryOrder`] says how entries are sorted and what their amounts are. Both must stay the same while an entry is in a tree.
+//! [`EntryOrder`] says how entries are sorted and what their amounts are. Both must stay the same while an
+//! entry is in a tree.
 
 #[cfg(test)]
 mod tests;
@@ -208,8 +210,8 @@ impl<E: Copy> Node<E> {
         }
     }
 
-    /// Adds an entry. If the node is full, returns a new node to its right, whose least amounts are not known. `is_last`
-    /// says that no node is to its right.
+    /// Adds an entry. If the node is full, returns a new node to its right, whose least amounts are not
+    /// known. `is_last` says that no node is to its right.
     fn insert(
         &mut self,
         entry: E,

@@ -1,18 +1,21 @@
-//! The index of waiting claims: it makes the cost of an event depend on what the event changes, not on how many claims wait.
+//! The index of waiting claims: it makes the cost of an event depend on what the event changes, not on how
+//! many claims wait.
 //!
-//! Claims with the same demands, priority and weight form a class ([`Class`]): either all of them fit or none does, and the
-//! one that arrived first goes first. Classes that demand the same blocks form a family ([`Family`]), which keeps them in the
-//! order in which they go. Each block has two lists, both [`MinTree`]s, which are searched in logarithmic time:
+//! Claims with the same demands, priority and weight form a class ([`Class`]): either all of them fit or none
+//! does, and the one that arrived first goes first. Classes that demand the same blocks form a family
+//! ([`Family`]), which keeps them in the order in which they go. Each block has two lists, both [`MinTree`]s,
+//! which are searched in logarithmic time:
 //!
-//! - A watch list (`watching`). Each family watches one block that keeps all its classes waiting, as a clause of a SAT solver
-//!   watches a literal. While less is available there than the least amount that they demand, none of their claims can be
-//!   granted, whatever happens at other blocks. The watch list is in the order of the families' first classes, so that the
-//!   best family that the block no longer keeps waiting is found without a look at the others.
-//! - The feasible classes (`feasible`). Each class is listed at each of its blocks while it can still ever fit there, so
-//!   that a consumption finds the classes for which it leaves too little.
+//! - A watch list (`watching`). Each family watches one block that keeps all its classes waiting, as a clause
+//!   of a SAT solver watches a literal. While less is available there than the least amount that they demand,
+//!   none of their claims can be granted, whatever happens at other blocks. The watch list is in the order of
+//!   the families' first classes, so that the best family that the block no longer keeps waiting is found
+//!   without a look at the others.
+//! - The feasible classes (`feasible`). Each class is listed at each of its blocks while it can still ever
+//!   fit there, so that a consumption finds the classes for which it leaves too little.
 //!
-//! A family is unwatched while it is new, and while a policy decides about it. Whoever unwatches a family lets it watch a
-//! block again.
+//! A family is unwatched while it is new, and while a policy decides about it. Whoever unwatches a family
+//! lets it watch a block again.
 //!
 //! Begin reading at [`Waiting`].
 
@@ -99,8 +102,8 @@ impl Waiting {
         self.classes.iter()
     }
 
-    /// Adds a claim to its class, and a new class to its family. Returns the class. A new family is unwatched, and a new
-    /// class is not listed at its blocks yet.
+    /// Adds a claim to its class, and a new class to its family. Returns the class. A new family is
+    /// unwatched, and a new class is not listed at its blocks yet.
     pub(super) fn join(
         &mut self,
         claim: u32,
@@ -159,8 +162,8 @@ impl Waiting {
         class.map_or_else(Vec::new, |class| class.claims.into_list())
     }
 
-    /// Changes the claims of a class. `first` says that another claim goes first of them then, which moves the class in
-    /// its family.
+    /// Changes the claims of a class. `first` says that another claim goes first of them then, which moves
+    /// the class in its family.
     fn change_claims(
         &mut self,
         number: u32,

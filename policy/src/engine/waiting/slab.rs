@@ -1,5 +1,5 @@
-//! A slab: a vector of values by number, where the numbers of removed values are used again. Every operation takes constant
-//! time.
+//! A slab: a vector of values by number, where the numbers of removed values are used again. Every operation
+//! takes constant time.
 
 #[derive(Clone, Debug)]
 pub(super) struct Slab<T> {

@@ -1,4 +1,5 @@
-//! The watch lists: which family watches which block. Changing a watch costs a logarithmic number of comparisons.
+//! The watch lists: which family watches which block. Changing a watch costs a logarithmic number of
+//! comparisons.
 
 use std::{cmp::Ordering, hash::BuildHasher};
 
@@ -13,9 +14,9 @@ use crate::engine::{
     demands::{BlockDemands, DemandStore},
 };
 
-/// Sorts the families that watch a block by their first classes. A family's amounts are the least that its classes demand
-/// of the block: at the coordinate that lacks (basic composition), or at each order (Renyi), since any may be the first to
-/// fit.
+/// Sorts the families that watch a block by their first classes. A family's amounts are the least that its
+/// classes demand of the block: at the coordinate that lacks (basic composition), or at each order (Renyi),
+/// since any may be the first to fit.
 struct Watchers<'a> {
     classes: Classes<'a>,
     families: &'a Slab<Family>,
@@ -58,7 +59,8 @@ impl Waiting {
         }
     }
 
-    /// The blocks that the classes of a family demand, as the demands of one of them: the amounts do not count.
+    /// The blocks that the classes of a family demand, as the demands of one of them: the amounts do not
+    /// count.
     pub(in crate::engine) fn layout<'a>(
         &self,
         family: u32,
@@ -101,8 +103,8 @@ impl Waiting {
         }
     }
 
-    /// Unwatches the family of a class if the class decides its place in the watch list: it goes first, or its demand is
-    /// the least. Returns what the family watched, if so.
+    /// Unwatches the family of a class if the class decides its place in the watch list: it goes first, or
+    /// its demand is the least. Returns what the family watched, if so.
     pub(super) fn unwatch_for(&mut self, number: u32, demand_store: &DemandStore) -> Option<Watch> {
         let class = self.classes.get(number)?;
         let family = self.families.get_mut(class.family)?;
@@ -134,7 +136,8 @@ impl Waiting {
         Some(watch)
     }
 
-    /// Lets an unwatched family watch a block that no class of it fits (basic composition: at this coordinate).
+    /// Lets an unwatched family watch a block that no class of it fits (basic composition: at this
+    /// coordinate).
     pub(in crate::engine) fn watch(&mut self, number: u32, watch: Watch, demand_store: &DemandStore) {
         let Some(family) = self.families.get_mut(number) else {
             return;
@@ -206,7 +209,8 @@ impl Waiting {
         all.into_iter().map(|family| family.number).collect()
     }
 
-    /// The least amount that a class of a watching family demands of a block, for each coordinate at which one waits.
+    /// The least amount that a class of a watching family demands of a block, for each coordinate at which
+    /// one waits.
     pub(in crate::engine) fn least_watched<'a>(
         &'a mut self,
         number: u32,
@@ -254,7 +258,8 @@ impl Waiting {
         family.map_or(&[], |family| family.least(classes))
     }
 
-    /// The first class of a family whose rows meet `condition`, which must hold for lower amounts whenever it holds.
+    /// The first class of a family whose rows meet `condition`, which must hold for lower amounts whenever it
+    /// holds.
     pub(in crate::engine) fn first_of(
         &mut self,
         number: u32,
@@ -283,8 +288,8 @@ impl Waiting {
         family.map_or_else(Vec::new, |family| family.all(condition, classes))
     }
 
-    /// Moves the classes of an unwatched family for which `stays` is false to a new one, which is unwatched, too. Returns
-    /// the new family.
+    /// Moves the classes of an unwatched family for which `stays` is false to a new one, which is unwatched,
+    /// too. Returns the new family.
     pub(in crate::engine) fn split(
         &mut self,
         number: u32,

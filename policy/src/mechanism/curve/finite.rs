@@ -1,5 +1,5 @@
-//! Mechanisms whose worst pair of output distributions has only two or three privacy losses: pure, exponential and
-//! randomized response.
+//! Mechanisms whose worst pair of output distributions has only two or three privacy losses: pure,
+//! exponential and randomized response.
 
 use libm::{expm1, log, log1p};
 
@@ -10,7 +10,8 @@ use super::{
 };
 use crate::{Epsilon, budget::saturate, mechanism::neighbours::Neighbours};
 
-/// A value of the privacy loss ln(P/Q), with the logarithm of its probability: under P if it is above 0, else under Q.
+/// A value of the privacy loss ln(P/Q), with the logarithm of its probability: under P if it is above 0, else
+/// under Q.
 struct Loss {
     loss: f64,
     log_weight: f64,
@@ -31,8 +32,8 @@ fn renyi_units(losses: &[Loss], order: f64) -> i64 {
 }
 
 /// The most that any epsilon-DP mechanism can cost: a fair answer to a yes-or-no question that is true with
-/// probability e^epsilon / (1 + e^epsilon) (Mironov 2017, Proposition 5; Bun and Steinke 2016, Proposition 3.3, says why
-/// none costs more).
+/// probability e^epsilon / (1 + e^epsilon) (Mironov 2017, Proposition 5; Bun and Steinke 2016, Proposition
+/// 3.3, says why none costs more).
 pub(in crate::mechanism) fn pure(epsilon: Epsilon, order: f64) -> i64 {
     pure_units(value(epsilon), order).min(saturate(epsilon.units()))
 }
@@ -44,9 +45,9 @@ pub(super) fn pure_units(epsilon: f64, order: f64) -> i64 {
     renyi_units(&losses, order).min(units(epsilon, MARGIN))
 }
 
-/// The most that any epsilon-bounded-range mechanism can cost, which the exponential mechanism is: its losses lie
-/// between some t - epsilon and t, and the worst is one that takes only these two (Dong, Durfee and Rogers 2020,
-/// section 3). The t that maximises it is epsilon - `gap`, by its derivative.
+/// The most that any epsilon-bounded-range mechanism can cost, which the exponential mechanism is: its losses
+/// lie between some t - epsilon and t, and the worst is one that takes only these two (Dong, Durfee and
+/// Rogers 2020, section 3). The t that maximises it is epsilon - `gap`, by its derivative.
 pub(in crate::mechanism) fn exponential(epsilon: Epsilon, order: f64) -> i64 {
     /// Below this epsilon the bound is as good as the exact value, and `gap` would have too few digits.
     const SMALL: f64 = 1e-6;
@@ -88,7 +89,8 @@ pub(in crate::mechanism) fn randomized_response(
     };
     let (above, below) = response_losses(noise_probability, categories, neighbours);
     let cost = match neighbours {
-        // The answers are the true one of either neighbour, and the others, which are equally probable for both.
+        // The answers are the true one of either neighbour, and the others, which are equally probable for
+        // both.
         Neighbours::ReplaceOne => direction((above, log_truth), (-below, log_truth)),
         // The larger of both directions.
         Neighbours::ReplaceSpecial => i64::max(
@@ -113,8 +115,8 @@ fn response_pure(noise_probability: f64, categories: f64, neighbours: Neighbours
     units(above.max(below), 10.0 * MARGIN)
 }
 
-/// The largest privacy losses in both directions: the logarithms of how much more, and how much less, probable an answer is
-/// for one neighbour than for the other.
+/// The largest privacy losses in both directions: the logarithms of how much more, and how much less,
+/// probable an answer is for one neighbour than for the other.
 fn response_losses(noise_probability: f64, categories: f64, neighbours: Neighbours) -> (f64, f64) {
     let truth = 1.0 - noise_probability;
     match neighbours {

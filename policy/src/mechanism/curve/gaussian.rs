@@ -15,7 +15,8 @@ pub(super) fn gaussian_epsilon(sigma: f64, order: f64) -> f64 {
     order / sigma / sigma / 2.0
 }
 
-/// A leaf of a binary tree of noisy sums over `steps` steps is in at most as many complete nodes as `steps` has binary digits: ceil(log2(steps + 1)) Gaussians (Kairouz et al. 2021, Theorem 4.1).
+/// A leaf of a binary tree of noisy sums over `steps` steps is in at most as many complete nodes as `steps`
+/// has binary digits: ceil(log2(steps + 1)) Gaussians (Kairouz et al. 2021, Theorem 4.1).
 pub(in crate::mechanism) fn tree_aggregation(noise_multiplier: f64, steps: u64, order: f64) -> i64 {
     let nodes = u64::BITS - steps.leading_zeros();
     units(

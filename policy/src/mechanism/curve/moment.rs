@@ -1,8 +1,9 @@
 //! The moment of a likelihood ratio: the mean of r^a, computed as the part of it that is above 1.
 //!
-//! The mean of r = P/Q over Q is 1, so the mean of r^a is 1 more than that of r^a - 1 - a (r - 1), which is never
-//! negative. Each outcome's part of it is computed from whichever of P and Q makes the outcome more probable: from Q by
-//! `log_part_less`, and from P, where it is divided by r, by `log_part_more`. So no large exponents cancel.
+//! The mean of r = P/Q over Q is 1, so the mean of r^a is 1 more than that of r^a - 1 - a (r - 1), which is
+//! never negative. Each outcome's part of it is computed from whichever of P and Q makes the outcome more
+//! probable: from Q by `log_part_less`, and from P, where it is divided by r, by `log_part_more`. So no large
+//! exponents cancel.
 
 use libm::{exp, expm1, log, log1p};
 
@@ -14,7 +15,8 @@ const LEAST_MARGIN: f64 = 1e-12;
 pub(super) struct Part {
     /// The logarithm.
     pub(super) log: f64,
-    /// The sum of the absolute values of its terms, each of which has an error of some units in its last place.
+    /// The sum of the absolute values of its terms, each of which has an error of some units in its last
+    /// place.
     pub(super) size: f64,
 }
 
@@ -46,7 +48,8 @@ pub(super) fn log_moment(parts: &[Part], factor: f64) -> LogMoment {
     }
     let log_sum = most + log(sum * factor);
     let value = log_one_plus_exp(log_sum);
-    // The absolute error of the value is at most that of the logarithm of the sum, and so is the relative one.
+    // The absolute error of the value is at most that of the logarithm of the sum, and so is the relative
+    // one.
     let off = OFF * size + f64::EPSILON * terms;
     LogMoment {
         value,
@@ -72,8 +75,8 @@ pub(super) fn sampled_loss(loss: f64, rate: f64) -> f64 {
     }
 }
 
-/// The [`Part::size`] of a term that multiplies a [`sampled_loss`] by the order: its own size, and that of `loss` in
-/// proportion to how much the sampled loss changes with it.
+/// The [`Part::size`] of a term that multiplies a [`sampled_loss`] by the order: its own size, and that of
+/// `loss` in proportion to how much the sampled loss changes with it.
 pub(super) fn sampled_size(loss: f64, sampled: f64, rate: f64, order: f64) -> f64 {
     let slope = (rate * exp(loss - sampled)).min(1.0);
     2.0 * order * (slope * loss.abs() + sampled.abs())

@@ -1,5 +1,5 @@
-//! The Gaussian mechanism on a Poisson sample, as in DP-SGD. A whole order costs as many operations as the order, another
-//! one up to [`MOST_POINTS`].
+//! The Gaussian mechanism on a Poisson sample, as in DP-SGD. A whole order costs as many operations as the
+//! order, another one up to [`MOST_POINTS`].
 
 use libm::{expm1, log, log1p, sqrt};
 
@@ -41,8 +41,8 @@ fn log_expm1(x: f64) -> f64 {
     }
 }
 
-/// A for a whole order: it is the mean of e^((k^2-k) / 2 sigma^2) over a binomial k (equation 3.1 there), so A - 1 is
-/// that of e^(...) - 1, in which k = 0 and 1 have no part.
+/// A for a whole order: it is the mean of e^((k^2-k) / 2 sigma^2) over a binomial k (equation 3.1 there), so
+/// A - 1 is that of e^(...) - 1, in which k = 0 and 1 have no part.
 fn moment_whole(sigma: f64, rate: f64, order: f64) -> LogMoment {
     let (log_rate, log_rest) = (log(rate), log1p(-rate));
     let mut choose = LongSum::default();
@@ -62,7 +62,8 @@ fn moment_whole(sigma: f64, rate: f64, order: f64) -> LogMoment {
     log_moment(&parts, 1.0)
 }
 
-/// A compensated sum of many terms of both signs, whose error is no more than that of the terms (Neumaier 1974).
+/// A compensated sum of many terms of both signs, whose error is no more than that of the terms (Neumaier
+/// 1974).
 #[derive(Default)]
 struct LongSum {
     sum: f64,
@@ -91,10 +92,10 @@ impl LongSum {
 
 /// A for an order between whole ones.
 ///
-/// It is the mean of r^a with r = 1 - q + q e^(u/s - 1/2s^2) over a standard normal u, summed as `moment` says, with
-/// equal steps: the integrand is analytic up to pi s from the real line, so with the step used the sum is off by less
-/// than e^-100 of it. (The erfc series of section 3.3 there has terms of both signs, which cost the digits of small
-/// values, and falls only as a power.)
+/// It is the mean of r^a with r = 1 - q + q e^(u/s - 1/2s^2) over a standard normal u, summed as `moment`
+/// says, with equal steps: the integrand is analytic up to pi s from the real line, so with the step used the
+/// sum is off by less than e^-100 of it. (The erfc series of section 3.3 there has terms of both signs, which
+/// cost the digits of small values, and falls only as a power.)
 fn moment_fractional(sigma: f64, rate: f64, order: f64) -> LogMoment {
     const TAIL: f64 = 12.0;
     let step = sigma.min(1.0) / 8.0;

@@ -24,13 +24,15 @@ const NODES: [(f64, f64); 5] = [
     (0.148_874_338_981_631_2, 0.295_524_224_714_752_9),
 ];
 
-/// The pure epsilon of a mechanism with the pure epsilon 1/`scale` on a Poisson sample: ln(1 + q (e^(1/b) - 1)).
+/// The pure epsilon of a mechanism with the pure epsilon 1/`scale` on a Poisson sample: ln(1 + q (e^(1/b) -
+/// 1)).
 pub(in crate::mechanism) fn sampled_pure(scale: f64, rate: f64) -> i64 {
     units(sampled_loss(1.0 / scale, rate), 10.0 * MARGIN).min(units(1.0 / scale, MARGIN))
 }
 
-/// The larger of the divergences of (1-q) Laplace(0) + q Laplace(1) from Laplace(0) and back (a record removed and
-/// added; Zhu, Dong and Wang 2022, Theorem 11, with Laplace(1) and Laplace(0) as the dominating pair).
+/// The larger of the divergences of (1-q) Laplace(0) + q Laplace(1) from Laplace(0) and back (a record
+/// removed and added; Zhu, Dong and Wang 2022, Theorem 11, with Laplace(1) and Laplace(0) as the dominating
+/// pair).
 pub(in crate::mechanism) fn sampled_laplace(scale: f64, rate: f64, order: f64) -> i64 {
     let unsampled = laplace(scale, order);
     if rate >= 1.0 {
@@ -64,8 +66,8 @@ pub(in crate::mechanism) fn sampled_laplace(scale: f64, rate: f64, order: f64) -
     divergence(true).max(divergence(false)).min(bound)
 }
 
-/// The privacy loss of Laplace(1) against Laplace(0) with ln of its probability under Laplace(0): 1/2 at -`edge`,
-/// e^-`edge` / 2 at `edge`, and a density of e^(-`edge`/2 - loss/2) / 4 between them.
+/// The privacy loss of Laplace(1) against Laplace(0) with ln of its probability under Laplace(0): 1/2 at
+/// -`edge`, e^-`edge` / 2 at `edge`, and a density of e^(-`edge`/2 - loss/2) / 4 between them.
 fn outcomes(edge: f64, panels: f64) -> Vec<(f64, f64)> {
     let mut outcomes = vec![(-edge, -LN_2), (edge, -edge - LN_2)];
     let half = edge / panels;

@@ -1,5 +1,6 @@
-//! The classes that wait for a block, sorted for packing, and the order of the block at which most of them can be packed.
-//! Sorting costs n log n at each order for n classes, finding the best order one pass over each sorted list.
+//! The classes that wait for a block, sorted for packing, and the order of the block at which most of them
+//! can be packed. Sorting costs n log n at each order for n classes, finding the best order one pass over
+//! each sorted list.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -12,8 +13,8 @@ use crate::engine::{
 /// All classes that wait for a block, whether they fit or not.
 #[derive(Debug, Default)]
 pub(super) struct PackingList {
-    /// For each order, its classes in the order in which they are packed. Empty under basic composition, where no order is
-    /// chosen.
+    /// For each order, its classes in the order in which they are packed. Empty under basic composition,
+    /// where no order is chosen.
     coordinates: Vec<Vec<Item>>,
 }
 

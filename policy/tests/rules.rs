@@ -6,7 +6,7 @@ use privatekube_policy::{
     Weight,
 };
 
-fn setting(policy: Policy) -> DatasetRules {
+fn rules(policy: Policy) -> DatasetRules {
     DatasetRules {
         policy,
         unlocking: Unlocking::Arrivals(4),
@@ -30,7 +30,7 @@ fn a_policy_is_stored_by_its_name() {
     ] {
         assert_eq!(serde_json::to_string(&policy).unwrap(), text);
         assert_eq!(serde_json::from_str::<Policy>(text).unwrap(), policy);
-        assert!(Engine::new(setting(policy)).is_ok());
+        assert!(Engine::new(rules(policy)).is_ok());
     }
 }
 
@@ -68,7 +68,7 @@ fn round_robin_needs_basic_composition_and_at_most_a_million_ticks() {
     let orders = Orders::default();
     let renyi = DatasetRules {
         composition: Composition::Renyi(orders),
-        ..setting(Policy::RoundRobin)
+        ..rules(Policy::RoundRobin)
     };
     assert_eq!(renyi.check(), Err(DatasetRulesError::RoundRobinRenyi));
     let over = |seconds: u64, policy: Policy| DatasetRules {
@@ -76,7 +76,7 @@ fn round_robin_needs_basic_composition_and_at_most_a_million_ticks() {
             lifetime: Span::from_secs(seconds),
             tick: Span::from_micros(1),
         },
-        ..setting(policy)
+        ..rules(policy)
     };
     assert_eq!(over(1, Policy::RoundRobin).check(), Ok(()));
     assert_eq!(
@@ -92,7 +92,7 @@ fn parameters_out_of_range_are_refused() {
         fairness,
         recompute_after,
     };
-    let check = |policy| setting(policy).check();
+    let check = |policy| rules(policy).check();
     assert_eq!(
         check(Policy::Dpack { recompute_after: 0 }),
         Err(DatasetRulesError::NoRecomputation)

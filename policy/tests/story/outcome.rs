@@ -1,4 +1,4 @@
-//! What came of a command, in words.
+//! The outcome of a command as text.
 
 use std::fmt::Write as _;
 
@@ -7,9 +7,9 @@ use privatekube_policy::{BlockId, ClaimId, Denial, Record, Span, Time, Unlocks};
 use super::Story;
 
 impl Story {
-    pub(super) fn tell(&self, records: &[Record]) -> String {
+    pub(super) fn outcome(&self, records: &[Record]) -> String {
         let part = |entirely: &bool| if *entirely { "" } else { " in part" };
-        let mut told = String::new();
+        let mut text = String::new();
         for record in records {
             let line = match record {
                 Record::BlockAdded { block } => format!("{block}: added"),
@@ -18,7 +18,7 @@ impl Story {
                     let names: Vec<&str> = blocks.iter().map(BlockId::as_str).collect();
                     format!("{}: unlocked a step", names.join(", "))
                 }
-                Record::Waits { claim } => format!("{claim}: waits: {}", self.why(claim)),
+                Record::Waits { claim } => format!("{claim}: waits: {}", self.explanation(claim)),
                 Record::Granted { claim, at } => format!("{claim}: granted at {}", seconds(*at)),
                 Record::Denied { claim, reason, at } => {
                     format!("{claim}: denied at {}: {}", seconds(*at), self.denial(reason))
@@ -28,12 +28,12 @@ impl Story {
                 Record::Consumed { claim, entirely } => format!("{claim}: consumed{}", part(entirely)),
                 Record::Released { claim, entirely } => format!("{claim}: released{}", part(entirely)),
             };
-            writeln!(told, "{line}").unwrap();
+            writeln!(text, "{line}").unwrap();
         }
-        if told.is_empty() {
+        if text.is_empty() {
             "nothing\n".to_owned()
         } else {
-            told
+            text
         }
     }
 
@@ -74,15 +74,15 @@ impl Story {
         }
     }
 
-    pub(super) fn why(&self, claim: &ClaimId) -> String {
-        let Some(why) = self.engine.explain(claim) else {
+    pub(super) fn explanation(&self, claim: &ClaimId) -> String {
+        let Some(explanation) = self.engine.explain(claim) else {
             return "does not wait".to_owned();
         };
         let mut reasons = Vec::new();
-        if let Some((matched, needed)) = why.unmatched {
+        if let Some((matched, needed)) = explanation.unmatched {
             reasons.push(format!("matches {matched} of {needed} blocks"));
         }
-        for lack in why.lacks {
+        for lack in explanation.lacks {
             let show = |units: i128| self.composition().display_units(lack.coordinate, units);
             let unlocks = match lack.unlocks {
                 Unlocks::Arrivals(1) => "1 more arrival would do".to_owned(),
@@ -97,7 +97,7 @@ impl Story {
                 show(lack.missing)
             ));
         }
-        if let Some(expires) = why.expires {
+        if let Some(expires) = explanation.expires {
             reasons.push(format!("expires at {}", seconds(expires)));
         }
         reasons.join("; ")
@@ -107,14 +107,14 @@ impl Story {
         let Some(standing) = self.engine.standing(claim) else {
             return "does not wait\n".to_owned();
         };
-        let mut told = standing.ahead.map_or_else(
+        let mut text = standing.ahead.map_or_else(
             || "there is no order\n".to_owned(),
             |ahead| format!("{ahead} go before it\n"),
         );
         for need in standing.needs {
             let show = |units: i128| self.composition().display_units(need.coordinate, units);
             writeln!(
-                told,
+                text,
                 "{} has {} of {} {}, {} is locked",
                 need.block,
                 show(need.available),
@@ -124,31 +124,31 @@ impl Story {
             )
             .unwrap();
         }
-        told
+        text
     }
 
-    pub(super) fn books(&self, block: &str) -> String {
-        let books = self.engine.block(&block.into()).unwrap();
-        let mut told = String::new();
-        for at in 0..books.capacity.units().len() {
+    pub(super) fn block(&self, block: &str) -> String {
+        let state = self.engine.block(&block.into()).unwrap();
+        let mut text = String::new();
+        for at in 0..state.capacity.units().len() {
             let show = |units: i128| self.composition().display_units(at, units);
             writeln!(
-                told,
+                text,
                 "{}: {} = locked {} + unlocked {} + allocated {} + consumed {}",
                 self.composition().coordinate_name(at),
-                show(books.capacity.units()[at].into()),
-                show(books.locked[at]),
-                show(books.available[at]),
-                show(books.allocated[at]),
-                show(books.consumed[at]),
+                show(state.capacity.units()[at].into()),
+                show(state.locked[at]),
+                show(state.available[at]),
+                show(state.allocated[at]),
+                show(state.consumed[at]),
             )
             .unwrap();
         }
-        told
+        text
     }
 }
 
-/// A record without its fields.
+/// The kind of a record.
 pub(super) fn kind(record: &Record) -> &'static str {
     match record {
         Record::BlockAdded { .. } => "block added",

@@ -1,4 +1,4 @@
-//! What is granted is consumed or released, all at once or by and by.
+//! The consumption and release of grants, entirely or in part.
 
 use privatekube_policy::{Amount, ClaimId, Phase, Record};
 
@@ -115,7 +115,8 @@ impl Oracle {
         ended
     }
 
-    /// What is consumed or released in all afterwards. None outside: refused; none inside: nothing to do.
+    /// The totals that are consumed or released afterwards. The outer option is none if the event is refused,
+    /// the inner one if there is nothing to do.
     #[allow(clippy::option_option, reason = "two ways of not doing it")]
     fn targets(&self, at: usize, amount: &Amount, end: Phase) -> Option<Option<Vec<Vec<i128>>>> {
         let claim = &self.claims[at];
