@@ -180,7 +180,10 @@ fn pair(one: u32, other: u32) -> i64 {
 /// The two numbers of a [`pair`].
 const fn halves(word: i64) -> [u32; 2] {
     let [a0, a1, a2, a3, b0, b1, b2, b3] = word.to_le_bytes();
-    [u32::from_le_bytes([a0, a1, a2, a3]), u32::from_le_bytes([b0, b1, b2, b3])]
+    [
+        u32::from_le_bytes([a0, a1, a2, a3]),
+        u32::from_le_bytes([b0, b1, b2, b3]),
+    ]
 }
 
 #[cfg(test)]
