@@ -10,7 +10,6 @@ use std::{
 };
 
 use privatekube_api::{ClaimPhase, ClaimReason, DatasetKey, Subject, are_enough, meta_time};
-use privatekube_ledger::Committed;
 use privatekube_policy::{BlockId, ClaimId, Engine, Phase, Policy, Record, Span, Time, Unlocking};
 
 use crate::{
@@ -42,14 +41,17 @@ pub struct Touched {
 }
 
 impl Touched {
-    /// What a committed entry touches; `matched` are the claims that were matched in it.
-    #[must_use]
-    pub fn by(committed: &Committed, matched: &[ClaimId], engine: &Engine) -> Self {
+    /// What an entry touches, from its `records` and the claims that were `matched` in it. `engine` is that after the entry.
+    pub fn by<'a>(
+        records: impl IntoIterator<Item = &'a Record>,
+        matched: &[ClaimId],
+        engine: &Engine,
+    ) -> Self {
         let mut touched = Self {
             claims: matched.iter().cloned().collect(),
             blocks: BTreeSet::new(),
         };
-        for record in committed.records() {
+        for record in records {
             match record {
                 Record::BlockAdded { block } | Record::BlockRetired { block } => {
                     touched.blocks.insert(block.clone());
@@ -187,17 +189,17 @@ impl Publisher {
         changes
     }
 
-    /// Publishes what an entry changed. `state` is that after the entry, `committed` its position.
+    /// Publishes what the last entry changed. `state` is that after the entry, `time` the entry's.
     pub fn publish_entry(
         &mut self,
         state: CommittedState<'_>,
         objects: &DatasetObjects,
-        committed: &Committed,
+        time: Time,
         touched: &Touched,
     ) -> Vec<Change> {
         let position = ClaimPosition {
-            sequence: Some(committed.sequence),
-            at: Some(committed.time),
+            sequence: Some(state.sequence),
+            at: Some(time),
         };
         for id in touched.settled(state.engine) {
             self.oversized.remove(id);
@@ -207,9 +209,9 @@ impl Publisher {
             changes.extend(self.publish_claim(state.engine, objects, id, position));
         }
         for block in &touched.blocks {
-            changes.extend(self.publish_block(state, objects, block, committed.time));
+            changes.extend(self.publish_block(state, objects, block, time));
         }
-        changes.extend(self.publish_dataset(Some(state), objects, committed.time));
+        changes.extend(self.publish_dataset(Some(state), objects, time));
         changes
     }
 

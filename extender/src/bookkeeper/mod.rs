@@ -159,7 +159,7 @@ impl Bookkeeper {
             let mut next = Intaken::default();
             if let (Some(committed), Some(state)) = (&written.committed, self.writer.state()?) {
                 self.effects.measure_entry(committed, written.took);
-                let touched = Touched::by(committed, &written.matched, state.engine);
+                let touched = Touched::by(committed.records(), &written.matched, state.engine);
                 self.intake.after_entry(
                     touched.claims.iter(),
                     touched.settled(state.engine),
@@ -167,7 +167,9 @@ impl Bookkeeper {
                     &mut next,
                 );
                 let objects = self.intake.objects();
-                let changes = self.publisher.publish_entry(state, objects, committed, &touched);
+                let changes = self
+                    .publisher
+                    .publish_entry(state, objects, committed.time, &touched);
                 self.effects.apply(changes, objects);
                 self.effects.measure_phases(&self.publisher);
             }
