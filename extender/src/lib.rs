@@ -27,6 +27,10 @@ mod pods;
 mod registry;
 mod scheduler;
 mod service;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 mod webhook_configuration;
 mod writers;
 

@@ -141,7 +141,7 @@ async fn listen(
 }
 
 /// Reads every ledger, follows all objects, and runs the bookkeepers until one fails.
-async fn keep_books(registry: &Arc<Registry>) -> Result<()> {
+pub(crate) async fn keep_books(registry: &Arc<Registry>) -> Result<()> {
     let handles = registry.handles();
     let datasets = datasets_with_ledger(&handles.client).await;
     registry

@@ -206,38 +206,29 @@ fn a_waiting_claim_is_published_again_only_if_its_reason_changes() {
     let view = Arc::new(View::default());
     let mut publisher = Publisher::new(dataset(), Arc::clone(&view));
     let objects = objects();
-    block_on(async {
-        let mut ledger = Ledger::open(store.clone(), "writer".to_owned(), rules())
-            .await
-            .unwrap();
-        let mut step = |ledger: &mut Ledger<MemoryStore>, second: u64, events: Vec<Event>| {
-            let mut draft = ledger.draft(Time::from_micros(second * 1_000_000)).unwrap();
-            for event in events {
-                draft.apply(event).unwrap();
-            }
-            let committed = block_on(draft.commit()).unwrap();
-            let (engine, sequence) = (ledger.engine().unwrap(), committed.sequence);
-            let touched = Touched::by(committed.records(), &[], engine);
-            let state = CommittedState { engine, sequence };
-            publisher.publish_entry(state, &objects, committed.time, &touched);
-            let again = publisher.refresh_waiting(state, &objects, committed.time);
-            let once_more = publisher.refresh_waiting(state, &objects, committed.time);
-            assert_eq!(once_more, []);
-            again
-        };
-        let add = Event::AddBlock {
-            block: "a".into(),
-            capacity: budget("10"),
-        };
-        step(
-            &mut ledger,
-            1,
-            vec![add, arrival("first", "4"), arrival("second", "9")],
-        );
-        // A claim that is granted leaves less for the one that waits: 1 of 10.
-        let changed = step(&mut ledger, 2, vec![arrival("third", "5")]);
-        assert_eq!(changed, [Change::Claim(subject("second").id())]);
-    });
+    let mut ledger = block_on(Ledger::open(store, "writer".to_owned(), rules())).unwrap();
+    let mut step = |second: u64, events: Vec<Event>| {
+        let mut draft = ledger.draft(Time::from_micros(second * 1_000_000)).unwrap();
+        for event in events {
+            draft.apply(event).unwrap();
+        }
+        let committed = block_on(draft.commit()).unwrap();
+        let (engine, sequence) = (ledger.engine().unwrap(), committed.sequence);
+        let touched = Touched::by(committed.records(), &[], engine);
+        let state = CommittedState { engine, sequence };
+        publisher.publish_entry(state, &objects, committed.time, &touched);
+        let changes = publisher.refresh_waiting(state, &objects, committed.time);
+        assert_eq!(publisher.refresh_waiting(state, &objects, committed.time), []);
+        changes
+    };
+    let add = Event::AddBlock {
+        block: "a".into(),
+        capacity: budget("10"),
+    };
+    step(1, vec![add, arrival("first", "4"), arrival("second", "9")]);
+    // A claim that is granted leaves less for the one that waits: 1 of 10.
+    let changed = step(2, vec![arrival("third", "5")]);
+    assert_eq!(changed, [Change::Claim(subject("second").id())]);
     let message = view
         .claim(&subject("second").id())
         .unwrap()

@@ -3,18 +3,17 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod;
-use privatekube_api::{ClaimPhase, ManagedPod};
+use privatekube_api::{ClaimPhase, PrivacyBudgetClaim};
+use privatekube_fake_api_server::FakeApiServer;
 use privatekube_policy::ClaimId;
 use serde_json::json;
 use tokio::sync::oneshot;
 
-use super::{follow::Follower, pods::ManagedPods};
+use super::{claims::Claims, follow::Follower, pods::ManagedPods};
 use crate::{
-    bookkeeper::{
-        Message,
-        tests::{ApiServer, BLOCKS, NAMESPACE, block, handles, key},
-    },
+    bookkeeper::Message,
     registry::Registry,
+    testing::{BLOCKS, block, claim_object, epsilon, handles, key, managed_pod, pod_object},
 };
 
 /// Runs `what` with bookkeepers that work.
@@ -25,30 +24,16 @@ async fn with_bookkeepers(registry: &Registry, what: impl Future<Output = ()>) {
     }
 }
 
-/// A pod that asks for epsilon 1 of every block.
-fn pod(name: &str) -> Pod {
-    let object = json!({
-        "metadata": {
-            "namespace": NAMESPACE,
-            "name": name,
-            "uid": name,
-            "annotations": {"privatekube.dev/dataset": key().name, "privatekube.dev/epsilon": "1", "privatekube.dev/delta": "0"},
-        },
-        "spec": {"containers": []},
-    });
-    serde_json::from_value(object).unwrap()
-}
-
 #[tokio::test]
 async fn what_is_being_spent_for_a_pod_that_goes_without_a_node_returns() {
-    let server = ApiServer::default();
+    let server = FakeApiServer::default();
     server.put(BLOCKS, &*block("a", "a", Some("10")));
     let registry = Arc::new(Registry::new(handles(&server).0));
     let phase = |id: &ClaimId| registry.handles().view.claim(id).map(|claim| claim.phase);
     with_bookkeepers(&registry, async {
         let mut pods = ManagedPods::new(Arc::clone(&registry));
-        let pod = pod("train");
-        let id = ManagedPod::read(&pod, None).own().unwrap().0.id();
+        let pod: Pod = serde_json::from_value(pod_object("train")).unwrap();
+        let id = managed_pod("train").own().unwrap().0.id();
         pods.applied(pod.clone());
         registry.flush().await;
         assert_eq!(phase(&id), Some(ClaimPhase::Granted));
@@ -69,4 +54,58 @@ async fn what_is_being_spent_for_a_pod_that_goes_without_a_node_returns() {
         panic!("it stays spent: {:?}", phase(&id));
     })
     .await;
+}
+
+/// How many messages wait for bookkeepers, none of which runs.
+fn queued(registry: &Registry) -> i64 {
+    let length = &registry.handles().metrics.queue_length;
+    length.with_label_values(&["intake"]).get()
+}
+
+fn with_generation(generation: i64) -> PrivacyBudgetClaim {
+    let mut claim = claim_object("c", &json!({"budget": epsilon("1"), "consume": {"all": true}}));
+    claim.metadata.generation = Some(generation);
+    claim
+}
+
+#[tokio::test]
+async fn a_status_that_we_wrote_is_no_new_request() {
+    let registry = Arc::new(Registry::new(handles(&FakeApiServer::default()).0));
+    let mut claims = Claims::new(Arc::clone(&registry));
+    claims.applied(with_generation(1));
+    // The request, and what is to be consumed.
+    assert_eq!(queued(&registry), 2);
+    for phase in [ClaimPhase::Waiting, ClaimPhase::Granted] {
+        let mut claim = with_generation(1);
+        claim.status.get_or_insert_default().phase = Some(phase);
+        claims.applied(claim);
+    }
+    assert_eq!(queued(&registry), 2);
+    claims.applied(with_generation(2));
+    assert_eq!(queued(&registry), 4);
+    claims.request_again(&with_generation(2), &key());
+    assert_eq!(queued(&registry), 6);
+    // Created again with the same generation, it is another claim.
+    claims.deleted(with_generation(2), true);
+    assert_eq!(queued(&registry), 7);
+    claims.applied(with_generation(2));
+    assert_eq!(queued(&registry), 9);
+}
+
+#[tokio::test]
+async fn a_pod_requests_budget_once_whatever_its_status_does() {
+    let registry = Arc::new(Registry::new(handles(&FakeApiServer::default()).0));
+    let mut pods = ManagedPods::new(Arc::clone(&registry));
+    let pod: Pod = serde_json::from_value(pod_object("train")).unwrap();
+    pods.applied(pod.clone());
+    let mut pending = pod.clone();
+    pending.status.get_or_insert_default().phase = Some("Pending".to_owned());
+    pods.applied(pending);
+    assert_eq!(queued(&registry), 1);
+    pods.request_again(&pod, &key());
+    assert_eq!(queued(&registry), 2);
+    let mut other = pod;
+    other.metadata.uid = Some("another".to_owned());
+    pods.applied(other);
+    assert_eq!(queued(&registry), 3);
 }

@@ -7,5 +7,7 @@ mod statuses;
 mod work_queue;
 
 pub use events::Events;
+#[cfg(test)]
+pub use events::QueuedEvent;
 pub use gates::Gates;
 pub use statuses::{StatusKey, Statuses};

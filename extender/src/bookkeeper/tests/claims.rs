@@ -6,8 +6,11 @@ use privatekube_api::ClaimPhase;
 use privatekube_policy::Phase;
 use serde_json::json;
 
-use super::{BLOCKS, DATASET, DATASETS, World, block, claim, claim_with, dataset, epsilon};
-use crate::bookkeeper::Message;
+use super::{World, claim, claim_with};
+use crate::{
+    bookkeeper::{Message, RequestedUse},
+    testing::{BLOCKS, DATASET, DATASETS, block, dataset, epsilon},
+};
 
 #[tokio::test]
 async fn a_claim_that_makes_no_sense_is_told_so_once() {
@@ -20,8 +23,8 @@ async fn a_claim_that_makes_no_sense_is_told_so_once() {
         // Its own status is a change of the object, with which it is sent again.
         world.take([claim("c", &curve).1]).await;
     }
-    assert!((world.announced)());
-    assert!(!(world.announced)());
+    assert!(world.announced());
+    assert!(!world.announced());
 }
 
 #[tokio::test]
@@ -73,7 +76,7 @@ async fn a_claim_whose_match_fits_no_entry_says_so_until_it_does() {
     let spec = json!({"budget": epsilon("1"), "blocks": {"min": 2}});
     let (id, asks) = claim_with("c", &spec);
     world.take([asks]).await;
-    assert!((world.announced)() && !(world.announced)());
+    assert!(world.announced() && !world.announced());
     for block in &blocks {
         world.server.put(BLOCKS, &**block);
     }
@@ -87,13 +90,13 @@ async fn a_claim_whose_match_fits_no_entry_says_so_until_it_does() {
         message.contains("3300 blocks") && message.contains("786432"),
         "{message}"
     );
-    assert!((world.announced)() && !(world.announced)());
+    assert!(world.announced() && !world.announced());
     // It still says so when its reason is looked at again, and when nothing has changed.
     world.books.refresh_waiting().unwrap();
     world.books.intake.assume_blocks_changed();
     world.take([]).await;
     assert_eq!(world.said(&id), (phase, reason, message));
-    assert!(!(world.announced)());
+    assert!(!world.announced());
     let gone = &blocks[..600];
     for block in gone {
         world
@@ -122,9 +125,9 @@ async fn a_held_claim_is_told_when_its_reason_becomes_another() {
     world.take([Message::DatasetDeleted(invalid)]).await;
     assert_eq!(world.said(&id).1, "DatasetUnknown");
     for _ in 0..3 {
-        assert!((world.announced)());
+        assert!(world.announced());
     }
-    assert!(!(world.announced)());
+    assert!(!world.announced());
     let (block, valid) = (block("a", "a", Some("10")), dataset("2", 1, &json!({})));
     world.server.put(BLOCKS, &*block);
     world.server.put(DATASETS, &*valid);
@@ -153,4 +156,42 @@ async fn a_claim_that_is_spent_while_its_pod_goes_is_given_back() {
         .await;
     assert_eq!(spent.await.unwrap(), Ok(()));
     assert_eq!(world.phase(&id), Some(Phase::Released));
+}
+
+#[tokio::test]
+async fn what_a_waiting_claim_wants_consumed_is_consumed_once_it_is_granted() {
+    let mut world = World::new();
+    let (id, requested) = claim("c", &epsilon("1"));
+    let usage = RequestedUse::Consume(privatekube_api::AmountRequest::All);
+    let wanted = Message::UseRequested {
+        claim: id.clone(),
+        usage,
+    };
+    // The claim waits for its dataset, and nothing says again what its object wants.
+    world.take([requested, wanted]).await;
+    assert_eq!(world.said(&id).0, ClaimPhase::Waiting);
+    let block = block("a", "a", Some("10"));
+    world.server.put(BLOCKS, &*block);
+    world.take([Message::BlockApplied(block)]).await;
+    assert_eq!(world.phase(&id), Some(Phase::Consumed));
+}
+
+#[tokio::test]
+async fn what_a_denied_claim_wants_consumed_is_forgotten() {
+    let mut world = World::new();
+    let block = block("a", "a", Some("10"));
+    world.server.put(BLOCKS, &*block);
+    let (id, requested) = claim("c", &epsilon("20"));
+    let usage = RequestedUse::Consume(privatekube_api::AmountRequest::All);
+    let wanted = Message::UseRequested {
+        claim: id.clone(),
+        usage,
+    };
+    world
+        .take([Message::BlockApplied(block), requested, wanted])
+        .await;
+    assert_eq!(world.phase(&id), Some(Phase::Denied));
+    // The denial is announced, and no consume that was refused.
+    assert!(world.announced());
+    assert!(!world.announced());
 }

@@ -1,77 +1,44 @@
-//! What a bookkeeper makes of what it is told, when the watches are behind the API server.
+//! What a bookkeeper makes of its messages, also when the watches are behind the API server.
 
-mod api_server;
 mod claims;
 
 use std::sync::Arc;
 
-use privatekube_api::{
-    ClaimPhase, DatasetKey, PrivacyBudgetClaim, PrivateDataBlock, PrivateDataset, Subject,
-};
-use privatekube_policy::{BlockId, ClaimId, Composition, DatasetRules, Engine, Phase, Policy, Unlocking};
+use privatekube_api::{ClaimPhase, Subject};
+use privatekube_fake_api_server::FakeApiServer;
+use privatekube_policy::{BlockId, ClaimId, Engine, Phase, Policy};
 use serde_json::{Value, json};
+use tokio::sync::mpsc;
 
-pub use self::api_server::ApiServer;
 use super::{Bookkeeper, ClaimInput, Message, WriterError};
 use crate::{
-    handles::Handles,
-    metrics::Metrics,
-    writers::{Events, Gates, Statuses},
+    testing::{
+        BLOCKS, DATASET, DATASETS, ENTRIES, NAMESPACE, block, claim_object, dataset, epsilon, handles, key,
+    },
+    writers::QueuedEvent,
 };
-
-pub const NAMESPACE: &str = "data";
-const DATASET: &str = "taxi";
-pub const BLOCKS: &str = "privatedatablocks";
-const DATASETS: &str = "privatedatasets";
-const ENTRIES: &str = "privacyledgerentries";
 
 /// A bookkeeper, the API server that it reads, and the Events that it announces.
 struct World {
-    server: ApiServer,
+    server: FakeApiServer,
     books: Bookkeeper,
-    /// Takes the next Event; says whether there was one.
-    announced: Box<dyn FnMut() -> bool>,
-}
-
-/// Handles to `server`, and what takes the next Event that was queued.
-pub fn handles(server: &ApiServer) -> (Handles, Box<dyn FnMut() -> bool>) {
-    let metrics = Metrics::new().unwrap();
-    let (events, mut queue) = Events::new(metrics.clone());
-    let handles = Handles {
-        client: server.client(),
-        view: Arc::default(),
-        pods: Arc::default(),
-        statuses: Statuses::new().0,
-        gates: Gates::new().0,
-        events,
-        metrics,
-        defaults: DatasetRules {
-            policy: Policy::Dpf,
-            unlocking: Unlocking::Immediate,
-            composition: Composition::Basic,
-        },
-        writer: "test".into(),
-        most_blocks_measured: 10,
-    };
-    (handles, Box::new(move || queue.try_recv().is_ok()))
-}
-
-pub fn key() -> DatasetKey {
-    DatasetKey {
-        namespace: NAMESPACE.into(),
-        name: DATASET.into(),
-    }
+    events: mpsc::Receiver<QueuedEvent>,
 }
 
 impl World {
     fn new() -> Self {
-        let server = ApiServer::default();
-        let (handles, announced) = handles(&server);
+        let server = FakeApiServer::default();
+        let (handles, events) = handles(&server);
         Self {
             server,
             books: Bookkeeper::new(handles, key()),
-            announced,
+            events,
         }
+    }
+
+    /// Takes the next Event that was announced; says whether there was one.
+    fn announced(&mut self) -> bool {
+        self.events.try_recv().is_ok()
     }
 
     async fn take<const N: usize>(&mut self, batch: [Message; N]) {
@@ -104,30 +71,6 @@ impl World {
     }
 }
 
-/// A block with epsilon 10, if that is its `budget`.
-pub fn block(name: &str, uid: &str, budget: Option<&str>) -> Arc<PrivateDataBlock> {
-    let budget = budget.map(|epsilon| json!({"epsilon": epsilon, "delta": "0"}));
-    let object = json!({
-        "apiVersion": "privatekube.dev/v1alpha1",
-        "kind": "PrivateDataBlock",
-        "metadata": {"namespace": NAMESPACE, "name": name, "uid": uid},
-        "spec": {"dataset": DATASET, "initialBudget": budget},
-    });
-    Arc::new(serde_json::from_value(object).unwrap())
-}
-
-fn dataset(uid: &str, generation: i64, spec: &Value) -> Arc<PrivateDataset> {
-    let mut object = json!({
-        "apiVersion": "privatekube.dev/v1alpha1",
-        "kind": "PrivateDataset",
-        "metadata": {"namespace": NAMESPACE, "name": DATASET, "uid": uid, "generation": generation},
-        "spec": {"policy": "DPF", "unlocking": {"immediate": true}, "composition": "Basic"},
-    });
-    let spec = spec.as_object().unwrap().clone();
-    object["spec"].as_object_mut().unwrap().extend(spec);
-    Arc::new(serde_json::from_value(object).unwrap())
-}
-
 /// A claim on every block, and its name in the ledger.
 fn claim(name: &str, budget: &Value) -> (ClaimId, Message) {
     claim_with(name, &json!({"budget": budget}))
@@ -135,22 +78,10 @@ fn claim(name: &str, budget: &Value) -> (ClaimId, Message) {
 
 /// A claim with more in its spec.
 fn claim_with(name: &str, spec: &Value) -> (ClaimId, Message) {
-    let mut object = json!({
-        "apiVersion": "privatekube.dev/v1alpha1",
-        "kind": "PrivacyBudgetClaim",
-        "metadata": {"namespace": NAMESPACE, "name": name, "uid": name},
-        "spec": {"dataset": DATASET},
-    });
-    let spec = spec.as_object().unwrap().clone();
-    object["spec"].as_object_mut().unwrap().extend(spec);
-    let object: PrivacyBudgetClaim = serde_json::from_value(object).unwrap();
+    let object = claim_object(name, spec);
     let subject = Subject::of_object(&object).unwrap();
     let request = Arc::new(object.request().unwrap());
     (subject.id(), Message::Requested(ClaimInput { subject, request }))
-}
-
-fn epsilon(epsilon: &str) -> Value {
-    json!({"epsilon": epsilon, "delta": "0"})
 }
 
 #[tokio::test]

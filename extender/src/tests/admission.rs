@@ -1,0 +1,252 @@
+//! The admission webhooks: what they allow, change and deny, and in which words.
+
+use std::sync::Arc;
+
+use axum::{Router, http::StatusCode};
+use privatekube_fake_api_server::{FakeApiServer, Fault, RequestFilter};
+use serde_json::{Value, json};
+
+use super::post;
+use crate::{
+    admission::{Admission, router},
+    registry::Registry,
+    testing::{BLOCKS, DATASETS, NAMESPACE, block, claim_object, dataset, epsilon, handles, pod_object},
+};
+
+const EXTENDER: &str = "system:serviceaccount:privatekube-system:privatekube-extender";
+
+/// The webhooks beside an API server with a dataset and a block of epsilon 10 in city nyc.
+fn webhooks() -> (FakeApiServer, Router) {
+    let server = FakeApiServer::default();
+    server.put(DATASETS, &*dataset("d", 1, &json!({})));
+    let mut block = serde_json::to_value(&*block("a", "a", Some("10"))).unwrap();
+    block["spec"]["dimensions"] = json!({"city": "nyc"});
+    server.put(BLOCKS, &block);
+    let registry = Arc::new(Registry::new(handles(&server).0));
+    let admission = Admission {
+        registry,
+        schedulers: vec!["default-scheduler".to_owned()].into(),
+        user: EXTENDER.into(),
+    };
+    (server, router(admission))
+}
+
+/// The review of an object that is created by `user`, or updated from `old`.
+fn review(object: &Value, old: Option<&Value>, user: &str) -> String {
+    json!({
+        "apiVersion": "admission.k8s.io/v1",
+        "kind": "AdmissionReview",
+        "request": {
+            "uid": "1",
+            "kind": {"group": "", "version": "v1", "kind": "Any"},
+            "resource": {"group": "", "version": "v1", "resource": "any"},
+            "requestKind": {"group": "", "version": "v1", "kind": "Any"},
+            "requestResource": {"group": "", "version": "v1", "resource": "any"},
+            "name": object["metadata"]["name"],
+            "namespace": NAMESPACE,
+            "operation": if old.is_some() { "UPDATE" } else { "CREATE" },
+            "userInfo": {"username": user},
+            "object": object,
+            "oldObject": old,
+            "dryRun": false,
+        },
+    })
+    .to_string()
+}
+
+/// Whether a webhook allows an object that a user creates, with the message if it doesn't.
+async fn create(router: &Router, webhook: &str, object: &Value) -> Result<Value, String> {
+    answer(router, webhook, review(object, None, "alice")).await
+}
+
+async fn update(router: &Router, webhook: &str, old: &Value, new: &Value) -> Result<Value, String> {
+    answer(router, webhook, review(new, Some(old), "alice")).await
+}
+
+async fn answer(router: &Router, webhook: &str, review: String) -> Result<Value, String> {
+    let (status, answer) = post(router, &format!("/webhook/{webhook}"), review).await;
+    assert_eq!(status, StatusCode::OK);
+    let response = &answer["response"];
+    if response["allowed"] == json!(true) {
+        return Ok(response["patch"].clone());
+    }
+    let message = response["status"]["message"].as_str().unwrap_or_default();
+    Err(message.to_owned())
+}
+
+fn claim(spec: &Value) -> Value {
+    serde_json::to_value(claim_object("c", spec)).unwrap()
+}
+
+#[tokio::test]
+async fn a_private_pod_gets_its_gate_and_another_pod_is_left_alone() {
+    let (_server, webhooks) = webhooks();
+    let mut pod = pod_object("train");
+    pod["spec"]["schedulingGates"] = json!([]);
+    let patch = create(&webhooks, "pods", &pod).await.unwrap();
+    assert!(patch.is_string(), "{patch}");
+    let plain =
+        json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": {"containers": []}});
+    assert_eq!(create(&webhooks, "pods", &plain).await, Ok(Value::Null));
+}
+
+#[tokio::test]
+async fn a_pod_with_wrong_annotations_is_denied_with_the_annotation_and_the_remedy() {
+    let (_server, webhooks) = webhooks();
+    let with = |annotation: &str, value: &str| {
+        let mut pod = pod_object("train");
+        pod["metadata"]["annotations"][format!("privatekube.dev/{annotation}")] = json!(value);
+        pod
+    };
+    for (annotation, value, remedy) in [
+        ("epsilon", "much", "\"much\""),
+        ("dataset", "other", "unknown"),
+        ("blocks", "block.town == \"nyc\"", "there are city"),
+        ("espilon", "1", "epsilon"),
+    ] {
+        let denied = create(&webhooks, "pods", &with(annotation, value))
+            .await
+            .unwrap_err();
+        assert!(denied.starts_with("PrivateKube: "), "{denied}");
+        assert!(
+            denied.contains(&format!("privatekube.dev/{annotation}")),
+            "{denied}"
+        );
+        assert!(denied.contains(remedy), "{denied}");
+    }
+}
+
+#[tokio::test]
+async fn a_dataset_whose_rules_cannot_be_used_is_denied() {
+    let (_server, webhooks) = webhooks();
+    let object = |spec: &Value| serde_json::to_value(&*dataset("d", 1, spec)).unwrap();
+    assert!(create(&webhooks, "datasets", &object(&json!({}))).await.is_ok());
+    let denied = create(
+        &webhooks,
+        "datasets",
+        &object(&json!({"composition": "Renyi", "orders": [1]})),
+    )
+    .await;
+    assert!(denied.unwrap_err().contains("spec.orders"));
+    let nothing = json!({"guarantee": {"epsilon": 0, "delta": 0}});
+    let denied = create(&webhooks, "datasets", &object(&nothing))
+        .await
+        .unwrap_err();
+    assert!(denied.contains("spec.guarantee"), "{denied}");
+}
+
+#[tokio::test]
+async fn a_block_without_a_budget_is_denied_unless_its_dataset_states_one() {
+    let (server, webhooks) = webhooks();
+    let object = serde_json::to_value(&*block("b", "b", None)).unwrap();
+    let denied = create(&webhooks, "blocks", &object).await.unwrap_err();
+    assert!(denied.contains("spec.initialBudget: is missing"), "{denied}");
+    let guarantee = json!({"guarantee": {"epsilon": 10, "delta": 0}});
+    server.put(DATASETS, &*dataset("d", 2, &guarantee));
+    assert!(create(&webhooks, "blocks", &object).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_claim_is_checked_against_its_dataset_and_blocks() {
+    let (_server, webhooks) = webhooks();
+    let ok = json!({"budget": epsilon("1"), "selector": "block.city == \"nyc\""});
+    assert!(create(&webhooks, "claims", &claim(&ok)).await.is_ok());
+    for (spec, words) in [
+        (
+            json!({"budget": epsilon("1"), "selector": "block.town == 1"}),
+            "town",
+        ),
+        (
+            json!({"budget": {"renyi": [{"order": 4, "epsilon": "1"}]}}),
+            "spec.budget",
+        ),
+        (json!({"budget": epsilon("1"), "priority": 5000}), "spec.priority"),
+        (json!({"budget": epsilon("1"), "dataset": "other"}), "unknown"),
+    ] {
+        let denied = create(&webhooks, "claims", &claim(&spec)).await.unwrap_err();
+        assert!(denied.contains(words), "{denied}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_claim_consumes_may_grow_to_what_it_demands_and_never_shrink() {
+    let (_server, webhooks) = webhooks();
+    let using = |consume: &str, release: &str| {
+        claim(&json!({
+            "budget": epsilon("1"),
+            "consume": {"perBlock": {"a": epsilon(consume)}},
+            "release": {"perBlock": {"a": epsilon(release)}},
+        }))
+    };
+    let before = using("0.3", "0.1");
+    assert!(
+        update(&webhooks, "claims", &before, &using("0.5", "0.5"))
+            .await
+            .is_ok()
+    );
+    let denied = update(&webhooks, "claims", &before, &using("0.2", "0.1"))
+        .await
+        .unwrap_err();
+    assert!(
+        denied.contains("spec.consume.perBlock[a]: is less than before"),
+        "{denied}"
+    );
+    let denied = update(&webhooks, "claims", &before, &using("0.6", "0.5"))
+        .await
+        .unwrap_err();
+    assert!(denied.contains("is more than the claim asks"), "{denied}");
+}
+
+#[tokio::test]
+async fn only_the_extender_creates_the_claim_object_of_a_pod() {
+    let (_server, webhooks) = webhooks();
+    let mut object = claim(&json!({"budget": epsilon("1")}));
+    object["metadata"]["name"] = json!("train-uid");
+    object["metadata"]["ownerReferences"] =
+        json!([{"apiVersion": "v1", "kind": "Pod", "name": "train", "uid": "uid"}]);
+    let denied = create(&webhooks, "claims", &object).await.unwrap_err();
+    assert!(denied.contains("pod train"), "{denied}");
+    assert!(
+        answer(&webhooks, "claims", review(&object, None, EXTENDER))
+            .await
+            .is_ok()
+    );
+}
+
+#[tokio::test]
+async fn only_the_extender_binds_a_managed_pod() {
+    let (server, webhooks) = webhooks();
+    server.put("pods", &pod_object("train"));
+    server.put(
+        "pods",
+        &json!({"metadata": {"namespace": NAMESPACE, "name": "plain"}, "spec": {"containers": []}}),
+    );
+    let binding = |name: &str| json!({"metadata": {"name": name}, "target": {"name": "n1"}});
+    let denied = create(&webhooks, "bindings", &binding("train"))
+        .await
+        .unwrap_err();
+    assert!(denied.contains("only the extender binds it"), "{denied}");
+    assert!(create(&webhooks, "bindings", &binding("plain")).await.is_ok());
+    let own = review(&binding("train"), None, EXTENDER);
+    assert!(answer(&webhooks, "bindings", own).await.is_ok());
+}
+
+#[tokio::test]
+async fn an_api_server_that_fails_denies_rather_than_allows() {
+    let (server, webhooks) = webhooks();
+    let reads = RequestFilter::any().method("GET");
+    server.inject(&reads, 8, Fault::Refuse(500));
+    assert!(create(&webhooks, "pods", &pod_object("train")).await.is_err());
+    server.inject(&reads, 8, Fault::Refuse(500));
+    let binding = json!({"metadata": {"name": "train"}, "target": {"name": "n1"}});
+    assert!(create(&webhooks, "bindings", &binding).await.is_err());
+}
+
+#[tokio::test]
+async fn a_body_that_is_no_review_is_answered_and_denied() {
+    let (_server, webhooks) = webhooks();
+    for body in ["", "{", "{\"request\": 1}", "[]"] {
+        let denied = answer(&webhooks, "pods", body.to_owned()).await;
+        assert!(denied.is_err(), "{body}");
+    }
+}

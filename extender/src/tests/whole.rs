@@ -1,0 +1,158 @@
+//! Controllers, bookkeepers and writers together, on objects in an in-process API server.
+
+use std::sync::Arc;
+
+use axum::Router;
+use privatekube_fake_api_server::{FakeApiServer, RequestFilter};
+use serde_json::{Value, json};
+
+use super::post;
+use crate::{
+    handles::Handles,
+    registry::Registry,
+    scheduler, service,
+    testing::{
+        BLOCKS, CLAIMS, DATASETS, ENTRIES, block, claim_object, dataset, epsilon, handles, pod_object,
+    },
+    writers::{Events, Gates, Statuses},
+};
+
+/// Runs an extender on a server while `test` runs, which gets the scheduler's router.
+async fn with_extender<F: Future<Output = ()>>(server: &FakeApiServer, test: impl FnOnce(Router) -> F) {
+    let (mut handles, _) = handles(server);
+    let (statuses, status_queue) = Statuses::new();
+    let (gates, gate_queue) = Gates::new();
+    let (events, event_queue) = Events::new(handles.metrics.clone());
+    (handles.statuses, handles.gates, handles.events) = (statuses, gates, events);
+    let registry = Arc::new(Registry::new(handles.clone()));
+    let Handles {
+        client,
+        view,
+        pods,
+        events,
+        metrics,
+        ..
+    } = handles;
+    tokio::select! {
+        ended = service::keep_books(&registry) => panic!("the books ended: {ended:?}"),
+        () = Statuses::run(
+            client.clone(),
+            Arc::clone(&pods),
+            Arc::clone(&view),
+            metrics.clone(),
+            events,
+            status_queue,
+        ) => panic!("statuses ended"),
+        () = Gates::run(client.clone(), pods, view, metrics.clone(), gate_queue) => panic!("gates ended"),
+        () = Events::run(client, event_queue, metrics) => panic!("Events ended"),
+        () = test(scheduler::router(Arc::clone(&registry))) => {}
+    }
+}
+
+/// A server with a dataset and a block of epsilon 10.
+fn server() -> FakeApiServer {
+    let server = FakeApiServer::default();
+    server.put(DATASETS, &*dataset("d", 1, &json!({})));
+    server.put(BLOCKS, &*block("a", "a", Some("10")));
+    server
+}
+
+fn phase(server: &FakeApiServer, claim: &str) -> Value {
+    let claim = server.get(CLAIMS, claim);
+    claim.map_or(Value::Null, |claim| claim["status"]["phase"].clone())
+}
+
+#[tokio::test]
+async fn a_pod_goes_from_its_gate_to_its_node_with_the_grant() {
+    let server = server();
+    server.put("pods", &pod_object("train"));
+    with_extender(&server, async |scheduler| {
+        server
+            .until(|server| {
+                phase(server, "train-train") == json!("Granted")
+                    && server.get("pods", "train").unwrap()["spec"]["schedulingGates"]
+                        .as_array()
+                        .is_none_or(Vec::is_empty)
+            })
+            .await;
+        let pod = server.get("pods", "train").unwrap();
+        let args = json!({"Pod": pod, "NodeNames": ["n1"]});
+        let (_, answer) = post(&scheduler, "/scheduler/filter", args.to_string()).await;
+        assert_eq!(answer["NodeNames"], json!(["n1"]));
+        let args = json!({"PodName": "train", "PodNamespace": "data", "PodUID": "train", "Node": "n1"});
+        let (_, answer) = post(&scheduler, "/scheduler/bind", args.to_string()).await;
+        assert_eq!(answer["Error"], json!(""));
+        let pod = server.get("pods", "train").unwrap();
+        assert_eq!(pod["spec"]["nodeName"], json!("n1"));
+        let grant = pod["metadata"]["annotations"]["privatekube.dev/grant"]
+            .as_str()
+            .unwrap();
+        let grant: Value = serde_json::from_str(grant).unwrap();
+        assert_eq!(grant["claims"][0]["blocks"][0]["epsilon"], json!("1"));
+        server
+            .until(|server| phase(server, "train-train") == json!("Consumed"))
+            .await;
+        server
+            .until(|server| server.get(BLOCKS, "a").unwrap()["status"]["consumed"]["epsilon"] == json!("1"))
+            .await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_claim_that_is_consumed_by_hand_needs_no_second_word() {
+    let server = server();
+    let spec = json!({"budget": epsilon("1"), "consume": {"all": true}});
+    server.put(CLAIMS, &claim_object("c", &spec));
+    with_extender(&server, async |_| {
+        server
+            .until(|server| phase(server, "c") == json!("Consumed"))
+            .await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_claim_waits_for_its_dataset_and_says_so() {
+    let server = FakeApiServer::default();
+    server.put(CLAIMS, &claim_object("c", &json!({"budget": epsilon("1")})));
+    with_extender(&server, async |_| {
+        server
+            .until(|server| {
+                let claim = server.get(CLAIMS, "c").unwrap();
+                claim["status"]["reason"] == json!("DatasetUnknown")
+            })
+            .await;
+        server.put(DATASETS, &*dataset("d", 1, &json!({})));
+        server.put(BLOCKS, &*block("a", "a", Some("10")));
+        server
+            .until(|server| phase(server, "c") == json!("Granted"))
+            .await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_extender_that_starts_again_publishes_the_same_and_writes_no_entry() {
+    let server = server();
+    server.put(CLAIMS, &claim_object("c", &json!({"budget": epsilon("4")})));
+    with_extender(&server, async |_| {
+        server
+            .until(|server| phase(server, "c") == json!("Granted"))
+            .await;
+    })
+    .await;
+    let entries = server.all(ENTRIES);
+    // The status was lost meanwhile.
+    let mut claim = server.get(CLAIMS, "c").unwrap();
+    claim["status"] = json!({});
+    server.put(CLAIMS, &claim);
+    with_extender(&server, async |_| {
+        server
+            .until(|server| phase(server, "c") == json!("Granted"))
+            .await;
+    })
+    .await;
+    assert_eq!(server.all(ENTRIES), entries);
+    assert!(server.count(&RequestFilter::writes().resource(ENTRIES)) >= entries.len());
+}

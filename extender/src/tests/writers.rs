@@ -1,0 +1,192 @@
+//! What is written to the cluster behind the ledger, and what happens if a write fails.
+
+use std::sync::Arc;
+
+use privatekube_api::{ClaimPhase, PrivacyBudgetClaimStatus, Subject};
+use privatekube_fake_api_server::{FakeApiServer, Fault, RequestFilter};
+use privatekube_policy::ClaimId;
+use privatekube_view::ClaimView;
+use serde_json::json;
+
+use crate::{
+    handles::Handles,
+    testing::{CLAIMS, claim_object, epsilon, handles, key, managed_pod, pod_object},
+    writers::{Events, Gates, StatusKey, Statuses},
+};
+
+/// Puts a claim into the view.
+fn publish(handles: &Handles, subject: Subject, phase: ClaimPhase) -> ClaimId {
+    let id = subject.id();
+    let status = PrivacyBudgetClaimStatus {
+        phase: Some(phase),
+        message: Some("because".to_owned()),
+        ..PrivacyBudgetClaimStatus::default()
+    };
+    let grant = phase.is_granted().then(|| privatekube_api::GrantedClaim {
+        claim: "c".to_owned(),
+        dataset: key().to_string(),
+        blocks: Vec::new(),
+    });
+    let view = ClaimView {
+        subject,
+        dataset: key(),
+        phase,
+        status,
+        grant,
+    };
+    handles.view.put_claim(id.clone(), view);
+    id
+}
+
+/// Writes the statuses of `keys` while `until` is waited for.
+async fn write(handles: &Handles, keys: Vec<StatusKey>, until: impl Future<Output = ()>) {
+    let (statuses, queue) = Statuses::new();
+    for key in keys {
+        statuses.write(key);
+    }
+    let run = Statuses::run(
+        handles.client.clone(),
+        Arc::clone(&handles.pods),
+        Arc::clone(&handles.view),
+        handles.metrics.clone(),
+        handles.events.clone(),
+        queue,
+    );
+    tokio::select! {
+        () = run => panic!("the writer ended"),
+        () = until => {}
+    }
+}
+
+fn status_writes() -> RequestFilter {
+    RequestFilter::writes().resource(CLAIMS).subresource("status")
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_status_that_cannot_be_written_is_written_later() {
+    let server = FakeApiServer::default();
+    let object = claim_object("c", &json!({"budget": epsilon("1")}));
+    server.put(CLAIMS, &object);
+    let handles = handles(&server).0;
+    let id = publish(
+        &handles,
+        Subject::of_object(&object).unwrap(),
+        ClaimPhase::Waiting,
+    );
+    server.inject(&status_writes(), 2, Fault::Refuse(503));
+    let written =
+        server.until(|server| server.get(CLAIMS, "c").unwrap()["status"]["message"] == json!("because"));
+    write(&handles, vec![StatusKey::Claim(id)], written).await;
+    assert_eq!(server.count(&status_writes()), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_status_of_a_claim_is_not_written_to_another_object_of_its_name() {
+    let server = FakeApiServer::default();
+    let mut object = claim_object("c", &json!({"budget": epsilon("1")}));
+    let handles = handles(&server).0;
+    let id = publish(
+        &handles,
+        Subject::of_object(&object).unwrap(),
+        ClaimPhase::Waiting,
+    );
+    object.metadata.uid = Some("another".to_owned());
+    server.put(CLAIMS, &object);
+    let tried = server.until(|server| {
+        let tried = server.requests(&status_writes());
+        tried.iter().any(|request| request.code.is_some())
+    });
+    write(&handles, vec![StatusKey::Claim(id)], tried).await;
+    assert!(server.get(CLAIMS, "c").unwrap()["status"].is_null());
+    assert_eq!(server.count(&status_writes()), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_claim_object_of_a_pod_is_created_once_and_owned_by_the_pod() {
+    let server = FakeApiServer::default();
+    let handles = handles(&server).0;
+    handles
+        .pods
+        .apply(&serde_json::from_value(pod_object("train")).unwrap());
+    let pod = managed_pod("train");
+    let id = publish(&handles, pod.own().unwrap().0.clone(), ClaimPhase::Waiting);
+    let written = server.until(|server| {
+        let object = server.get(CLAIMS, "train-train");
+        object.is_some_and(|object| object["status"]["message"] == json!("because"))
+    });
+    write(&handles, vec![StatusKey::Claim(id.clone())], written).await;
+    let object = server.get(CLAIMS, "train-train").unwrap();
+    assert_eq!(object["metadata"]["ownerReferences"][0]["uid"], json!("train"));
+    assert_eq!(object["spec"]["budget"]["epsilon"], json!("1"));
+    assert!(handles.events.has_claim_object(&id));
+    assert_eq!(
+        server.count(&RequestFilter::writes().resource(CLAIMS).method("POST")),
+        1
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_gate_of_a_granted_pod_is_removed_and_that_of_a_waiting_one_is_not() {
+    let server = FakeApiServer::default();
+    let handles = handles(&server).0;
+    handles.view.set_complete();
+    let (gates, queue) = Gates::new();
+    for (name, phase) in [("granted", ClaimPhase::Granted), ("waiting", ClaimPhase::Waiting)] {
+        server.put("pods", &pod_object(name));
+        let (pod, _) = handles
+            .pods
+            .apply(&serde_json::from_value(pod_object(name)).unwrap());
+        publish(&handles, pod.own().unwrap().0.clone(), phase);
+        gates.check(pod.key.clone());
+    }
+    let run = Gates::run(
+        handles.client.clone(),
+        Arc::clone(&handles.pods),
+        Arc::clone(&handles.view),
+        handles.metrics.clone(),
+        queue,
+    );
+    let gates_of = |server: &FakeApiServer, pod: &str| {
+        let pod = server.get("pods", pod).unwrap();
+        pod["spec"]["schedulingGates"].as_array().map_or(0, Vec::len)
+    };
+    tokio::select! {
+        () = run => panic!("the writer ended"),
+        () = server.until(|server| gates_of(server, "granted") == 0) => {}
+    }
+    assert_eq!(gates_of(&server, "waiting"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_is_written_about_the_claim_and_its_pod() {
+    let server = FakeApiServer::default();
+    let metrics = crate::metrics::Metrics::new().unwrap();
+    let (events, queue) = Events::new(metrics.clone());
+    let object = claim_object("c", &json!({"budget": epsilon("1")}));
+    let subject = Subject::of_object(&object).unwrap();
+    events.about_claim(&subject.id(), &subject, "BudgetWaiting", false, "it waits");
+    events.about_pod(&managed_pod("train"), "BudgetDenied", true, "it can't be");
+    let run = Events::run(server.client(), queue, metrics.clone());
+    tokio::select! {
+        () = run => panic!("the writer ended"),
+        () = server.until(|server| server.all("events").len() == 2) => {}
+    }
+    let all = server.all("events");
+    let about = |kind: &str| {
+        all.iter()
+            .find(|event| event["regarding"]["kind"] == json!(kind))
+            .unwrap_or_else(|| panic!("{all:?}"))
+    };
+    let claim = about("PrivacyBudgetClaim");
+    assert_eq!(
+        (&claim["reason"], &claim["type"]),
+        (&json!("BudgetWaiting"), &json!("Normal"))
+    );
+    assert_eq!(claim["note"], json!("it waits"));
+    let pod = about("Pod");
+    assert_eq!(
+        (&pod["reason"], &pod["type"]),
+        (&json!("BudgetDenied"), &json!("Warning"))
+    );
+    assert_eq!(metrics.queue_length.with_label_values(&["events"]).get(), 0);
+}
