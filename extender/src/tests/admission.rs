@@ -84,7 +84,14 @@ async fn a_private_pod_gets_its_gate_and_another_pod_is_left_alone() {
     let mut pod = pod_object("train");
     pod["spec"]["schedulingGates"] = json!([]);
     let patch = create(&webhooks, "pods", &pod).await.unwrap();
-    assert!(patch.is_string(), "{patch}");
+    // The bytes of a JSON patch, as numbers: the API server reads them like base64.
+    let bytes: Vec<u8> = serde_json::from_value(patch).unwrap();
+    let patch: Vec<Value> = serde_json::from_slice(&bytes).unwrap();
+    let added = |path: &str| patch.iter().any(|operation| operation["path"] == json!(path));
+    assert!(
+        added("/spec/schedulingGates/0") && added("/spec/containers/0/resources"),
+        "{patch:?}"
+    );
     let plain =
         json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": {"containers": []}});
     assert_eq!(create(&webhooks, "pods", &plain).await, Ok(Value::Null));
