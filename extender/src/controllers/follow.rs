@@ -12,6 +12,8 @@ use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc::UnboundedReceiver, watch};
 use tracing::warn;
 
+use super::requeue::RequestAgain;
+
 /// What a controller does with the objects of one kind.
 pub(super) trait Follower<K> {
     /// An object exists, or was changed.
@@ -49,7 +51,7 @@ pub(super) async fn follow<K, F>(
     client: Client,
     labels: &str,
     listed: Listed,
-    mut again: UnboundedReceiver<DatasetKey>,
+    mut again: UnboundedReceiver<RequestAgain>,
     mut follower: F,
 ) where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
@@ -62,12 +64,14 @@ pub(super) async fn follow<K, F>(
     let mut listing: Vec<K> = Vec::new();
     loop {
         let event = tokio::select! {
-            Some(dataset) = again.recv() => {
+            Some(RequestAgain { dataset, done }) = again.recv() => {
                 let mut objects: Vec<&K> = known.values().collect();
                 objects.sort_by_key(|object| created(*object));
                 for object in objects {
                     follower.request_again(object, &dataset);
                 }
+                // Nobody waits any more if the process is ending.
+                let _ = done.send(());
                 continue;
             }
             event = stream.next() => event,

@@ -6,17 +6,29 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, Client};
 use privatekube_api::DatasetKey;
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
+use tokio::sync::{
+    mpsc::{UnboundedReceiver, UnboundedSender},
+    oneshot,
+};
 use tracing::{info, warn};
 
 /// How often a namespace that is being deleted is read.
 const READ_EVERY: Duration = Duration::from_secs(1);
 
-/// Sends each dataset whose ledger was `deleted` to the followers, once its namespace is gone.
+/// Asks a follower to request the claims on a dataset again.
+#[derive(Debug)]
+pub(super) struct RequestAgain {
+    pub(super) dataset: DatasetKey,
+    /// Notified when that is done.
+    pub(super) done: oneshot::Sender<()>,
+}
+
+/// Sends each dataset whose ledger was `deleted` to the followers, once its namespace is gone: to one after the other, so
+/// that claims arrive in the same order whichever task runs first.
 pub(super) async fn requeue(
     client: Client,
     mut deleted: UnboundedReceiver<DatasetKey>,
-    followers: [UnboundedSender<DatasetKey>; 2],
+    followers: [UnboundedSender<RequestAgain>; 2],
 ) {
     while let Some(dataset) = deleted.recv().await {
         let (client, followers) = (client.clone(), followers.clone());
@@ -25,8 +37,11 @@ pub(super) async fn requeue(
             until_gone(client, &dataset.namespace).await;
             info!(%dataset, "claims of other namespaces are requested again");
             for follower in followers {
-                // It ends with the process.
-                let _ = follower.send(dataset.clone());
+                let (done, is_done) = oneshot::channel();
+                let dataset = dataset.clone();
+                // A follower ends only with the process.
+                let _ = follower.send(RequestAgain { dataset, done });
+                let _ = is_done.await;
             }
         });
     }
