@@ -2,6 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
+use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
@@ -35,7 +36,7 @@ impl Hash {
 
 impl fmt::Display for Hash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        f.write_str(&HEXLOWER.encode(&self.0))
     }
 }
 
@@ -49,22 +50,11 @@ impl FromStr for Hash {
     type Err = HashError;
 
     fn from_str(text: &str) -> Result<Self, HashError> {
-        let nibble = |digit: u8| match digit {
-            b'0'..=b'9' => Some(digit - b'0'),
-            b'a'..=b'f' => Some(digit - b'a' + 10),
-            _ => None,
-        };
-        let read = || {
-            if text.len() != 64 {
-                return None;
-            }
-            let mut bytes = [0; 32];
-            for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-                *byte = nibble(pair[0])? << 4 | nibble(pair[1])?;
-            }
-            Some(Self(bytes))
-        };
-        read().ok_or_else(|| HashError(text.to_owned()))
+        let bytes = HEXLOWER.decode(text.as_bytes()).ok();
+        bytes
+            .and_then(|bytes| bytes.try_into().ok())
+            .map(Self)
+            .ok_or_else(|| HashError(text.to_owned()))
     }
 }
 
