@@ -11,7 +11,7 @@ use kube::{
 use privatekube_api::{
     DatasetKey, LABEL_DATASET, PrivacyLedgerEntry, PrivacyLedgerEntrySpec, entry_name, rfc3339,
 };
-use privatekube_ledger::{CreateError, Entry, Store, StoreError};
+use privatekube_ledger::{CreateError, Entry, Hash, Store, StoreError};
 use privatekube_policy::Time;
 use tokio::time::{sleep, timeout};
 use tracing::warn;
@@ -41,7 +41,7 @@ impl KubernetesStore {
         }
     }
 
-    fn object(&self, entry: &Entry) -> Result<PrivacyLedgerEntry, serde_json::Error> {
+    fn object(&self, entry: &Entry, hash: Hash) -> Result<PrivacyLedgerEntry, serde_json::Error> {
         let values = |list: serde_json::Value| match list {
             serde_json::Value::Array(values) => values,
             other => vec![other],
@@ -50,7 +50,7 @@ impl KubernetesStore {
             dataset: self.dataset.name.clone(),
             sequence: signed(entry.sequence),
             previous: entry.previous.to_string(),
-            hash: entry.hash().to_string(),
+            hash: hash.to_string(),
             writer: entry.writer.clone(),
             time: rfc3339(entry.time),
             time_micros: signed(entry.time.micros()),
@@ -105,7 +105,10 @@ fn entry(object: PrivacyLedgerEntry) -> Result<Entry, StoreError> {
         records: serde_json::from_value(records.1)
             .map_err(|error| unreadable(&records.0, error.to_string()))?,
     };
-    let hash = entry.hash().to_string();
+    let hash = entry
+        .hash()
+        .map_err(|error| unreadable("hash", error.to_string()))?
+        .to_string();
     if hash == spec.hash {
         Ok(entry)
     } else {
@@ -118,8 +121,11 @@ fn entry(object: PrivacyLedgerEntry) -> Result<Entry, StoreError> {
 
 impl Store for KubernetesStore {
     async fn create(&self, entry: &Entry) -> Result<(), CreateError> {
+        let hash = entry
+            .hash()
+            .map_err(|error| CreateError::Refused(error.to_string()))?;
         let object = self
-            .object(entry)
+            .object(entry, hash)
             .map_err(|error| CreateError::Refused(error.to_string()))?;
         let error = match timeout(REQUEST_LIMIT, self.api.create(&PostParams::default(), &object)).await {
             Ok(Ok(_)) => return Ok(()),

@@ -4,8 +4,8 @@ use privatekube_policy::{ClaimId, Event, Record, Refusal, Time};
 use thiserror::Error;
 
 use crate::{
-    Committed, CreateError, Entry, Hash, Head, Imbalance, Ledger, Omitted, Place, Store, StoreError, balance,
-    committed::Decisions, entry::size,
+    Committed, CreateError, EncodingError, Entry, Hash, Head, Imbalance, Ledger, Omitted, Place, Store,
+    StoreError, balance, committed::Decisions, entry::size,
 };
 
 /// A round above this size [is full](EntryDraft::is_full): 512 KiB.
@@ -19,7 +19,7 @@ pub const MOST_EVENT_BYTES: usize = 768 << 10;
 pub const MOST_ENTRY_BYTES: usize = 1 << 20;
 
 /// The largest number that a store is asked to keep; as a time, the year 294,247.
-const MOST_MICROS: u64 = i64::MAX as u64;
+const MOST_MICROS: u64 = i64::MAX.unsigned_abs();
 
 /// What happens and is decided between two entries, not durable yet. While it exists, the ledger's engine can't be
 /// reached. It ends with [`commit`](Self::commit); dropped before, or if the commit fails or is dropped, it leaves
@@ -32,7 +32,8 @@ pub struct EntryDraft<'a, S> {
     events: Vec<Event>,
     decisions: Decisions,
     event_bytes: usize,
-    record_bytes: usize,
+    /// An error is the commit's: the engine has decided already.
+    record_bytes: Result<usize, EncodingError>,
 }
 
 /// Why an event is not in a round. Nothing has changed.
@@ -47,6 +48,9 @@ pub enum ApplyError {
     /// It fits an entry, but not this one any more: commit the round and apply the event in the next one.
     #[error("the round has no room for the event: commit it and take the next round")]
     Full,
+    /// It can't be written.
+    #[error("the event is not an entry's: {0}")]
+    Encoding(#[from] EncodingError),
     /// It fits no entry, ever.
     #[error("the event takes {bytes} bytes: it must take at most {most}")]
     TooLarge {
@@ -84,6 +88,14 @@ pub enum CommitError {
         sequence: u64,
         /// What is wrong with it.
         reason: String,
+    },
+    /// The entry can't be written as JSON. Nothing was written.
+    #[error("entry {sequence} is not written: {error}")]
+    Encoding {
+        /// The entry.
+        sequence: u64,
+        /// Why not.
+        error: EncodingError,
     },
     /// The books that would be written don't add up. Nothing was written.
     #[error("entry {sequence} is not written: {imbalance}")]
@@ -124,7 +136,7 @@ impl<'a, S: Store> EntryDraft<'a, S> {
         {
             return Err(ApplyError::TimeoutTooLong(arrival.claim.clone()));
         }
-        let bytes_of_event = size(&event) + 1;
+        let bytes_of_event = size(&event)? + 1;
         if bytes_of_event > MOST_EVENT_BYTES {
             return Err(ApplyError::TooLarge {
                 bytes: bytes_of_event,
@@ -143,7 +155,12 @@ impl<'a, S: Store> EntryDraft<'a, S> {
             }
         };
         self.event_bytes += bytes_of_event;
-        self.record_bytes += bytes(&records);
+        if let Ok(sum) = &mut self.record_bytes {
+            match bytes(&records) {
+                Ok(more) => *sum += more,
+                Err(error) => self.record_bytes = Err(error),
+            }
+        }
         self.events.push(event);
         Ok(self.decisions.push(records))
     }
@@ -156,8 +173,11 @@ impl<'a, S: Store> EntryDraft<'a, S> {
 
     /// Whether it is so large that it should be committed before more is applied. Never true of an empty one.
     #[must_use]
-    pub const fn is_full(&self) -> bool {
-        self.event_bytes + self.record_bytes > MOST_BYTES
+    pub fn is_full(&self) -> bool {
+        match &self.record_bytes {
+            Ok(record_bytes) => self.event_bytes + record_bytes > MOST_BYTES,
+            Err(_) => true,
+        }
     }
 
     /// Whether there is nothing to write: no event was applied, and the clock decided nothing. Then it is as good as
@@ -180,12 +200,14 @@ impl<'a, S: Store> EntryDraft<'a, S> {
             events,
             mut decisions,
             event_bytes,
-            ..
+            record_bytes,
         } = self;
         if is_empty {
             return Ok(Committed::new(ledger.head, decisions));
         }
         let sequence = ledger.head.sequence + 1;
+        let unwritable = |error| CommitError::Encoding { sequence, error };
+        record_bytes.map_err(unwritable)?;
         balance::check_touched(&ledger.engine, &events, &decisions.records)
             .map_err(|imbalance| CommitError::Imbalance { sequence, imbalance })?;
         let mut entry = Entry {
@@ -198,10 +220,11 @@ impl<'a, S: Store> EntryDraft<'a, S> {
             records: Vec::new(),
             omitted: None,
         };
-        let room = MOST_ENTRY_BYTES.saturating_sub(size(&entry) + MOST_OMITTED_BYTES + event_bytes);
+        let used = size(&entry).map_err(unwritable)? + MOST_OMITTED_BYTES + event_bytes;
+        let room = MOST_ENTRY_BYTES.saturating_sub(used);
         entry.events = events;
-        let left_out = omit(&mut entry, &mut decisions.records, room);
-        let hash = entry.hash();
+        let left_out = omit(&mut entry, &mut decisions.records, room).map_err(unwritable)?;
+        let hash = entry.hash().map_err(unwritable)?;
         create(&ledger.store, &entry, hash).await?;
         ledger.head = Head { sequence, hash, time };
         ledger.ahead = false;
@@ -215,17 +238,20 @@ impl<'a, S: Store> EntryDraft<'a, S> {
 const MOST_OMITTED_BYTES: usize = 128;
 
 /// Moves `records` into `entry` while there is room, and gives back those that are left out.
-fn omit(entry: &mut Entry, records: &mut Vec<Record>, room: usize) -> Vec<Record> {
+fn omit(entry: &mut Entry, records: &mut Vec<Record>, room: usize) -> Result<Vec<Record>, EncodingError> {
     let mut used = 0;
-    let fitting = records.iter().take_while(|record| {
-        used += size(record) + 1;
-        used <= room
-    });
-    let fitting = fitting.count();
+    let mut fitting = 0;
+    for record in &*records {
+        used += size(record)? + 1;
+        if used > room {
+            break;
+        }
+        fitting += 1;
+    }
     let left_out = records.split_off(fitting);
     entry.records = std::mem::take(records);
-    entry.omitted = Omitted::of(&left_out);
-    left_out
+    entry.omitted = Omitted::of(&left_out)?;
+    Ok(left_out)
 }
 
 /// Creates `entry` and gives up only when that is impossible.
@@ -245,12 +271,18 @@ async fn create(store: &impl Store, entry: &Entry, hash: Hash) -> Result<(), Com
         }
         loop {
             match store.read(sequence).await {
-                Ok(Some(written)) if written.hash() == hash => return Ok(()),
                 Ok(Some(written)) => {
-                    return Err(CommitError::Fenced {
-                        sequence,
-                        by: written.writer,
-                    });
+                    return match written.hash() {
+                        Ok(found) if found == hash => Ok(()),
+                        Ok(_) => Err(CommitError::Fenced {
+                            sequence,
+                            by: written.writer,
+                        }),
+                        Err(error) => Err(CommitError::Corrupt {
+                            sequence,
+                            reason: error.to_string(),
+                        }),
+                    };
                 }
                 // It may still be on its way. To create the very same again can't do harm.
                 Ok(None) => break,
@@ -265,6 +297,8 @@ async fn create(store: &impl Store, entry: &Entry, hash: Hash) -> Result<(), Com
 }
 
 /// What `records` take in an entry.
-fn bytes(records: &[Record]) -> usize {
-    records.iter().map(|record| size(record) + 1).sum()
+fn bytes(records: &[Record]) -> Result<usize, EncodingError> {
+    records
+        .iter()
+        .try_fold(0, |sum, record| Ok(sum + size(record)? + 1))
 }

@@ -2,6 +2,7 @@
 
 use privatekube_policy::{DatasetRules, Event, Record, Time};
 use serde::{Deserialize, Serialize};
+use thiserror::Error;
 
 use crate::Hash;
 
@@ -52,35 +53,60 @@ impl Entry {
     /// (`\b \f \n \r \t`, else `\u00XX`); there is no space between tokens.
     ///
     /// It's made from the typed value, so that a store may keep the keys in any order it likes.
-    #[must_use]
-    pub fn canonical(&self) -> Vec<u8> {
-        canonical(self)
+    pub fn canonical(&self) -> Result<Vec<u8>, EncodingError> {
+        encode(self)
     }
 
     /// The SHA-256 of its [canonical](Self::canonical) form, by which the next entry names it.
-    #[must_use]
-    pub fn hash(&self) -> Hash {
-        Hash::of(&self.canonical())
+    pub fn hash(&self) -> Result<Hash, EncodingError> {
+        Ok(Hash::of(&self.canonical()?))
     }
 }
 
 impl Omitted {
     /// What stands for `records` in an entry; none if there are none.
-    #[must_use]
-    pub fn of(records: &[Record]) -> Option<Self> {
-        (!records.is_empty()).then(|| Self {
-            count: records.len() as u64,
-            hash: Hash::of(&canonical(&records)),
-        })
+    pub fn of(records: &[Record]) -> Result<Option<Self>, EncodingError> {
+        if records.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(Self {
+            count: count(records.len()),
+            hash: Hash::of(&encode(&records)?),
+        }))
     }
 }
 
-fn canonical(value: &impl Serialize) -> Vec<u8> {
-    // Numbers, strings, lists and structs of them can always be written to memory.
-    serde_json::to_vec(value).unwrap_or_default()
+/// A value that has no JSON. No entry that the engine's types allow is one; but what can't be encoded must not have
+/// the hash of nothing.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("it can't be written as JSON: {0}")]
+pub struct EncodingError(String);
+
+fn encode(value: &impl Serialize) -> Result<Vec<u8>, EncodingError> {
+    serde_json::to_vec(value).map_err(|error| EncodingError(error.to_string()))
 }
 
 /// How many bytes `value` takes in an entry.
-pub(crate) fn size(value: &impl Serialize) -> usize {
-    canonical(value).len()
+pub(crate) fn size(value: &impl Serialize) -> Result<usize, EncodingError> {
+    encode(value).map(|json| json.len())
+}
+
+/// A length as it is stored. No platform of Rust has a `usize` of more than 64 bits, so the cast is exact.
+pub(crate) const fn count(length: usize) -> u64 {
+    length as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[test]
+    fn what_has_no_json_is_an_error_and_not_empty() {
+        let no_json = BTreeMap::from([((1, 2), 3)]);
+        let expected = "it can't be written as JSON: key must be a string";
+        assert_eq!(encode(&no_json).unwrap_err().to_string(), expected);
+        assert!(size(&no_json).is_err());
+    }
 }

@@ -65,7 +65,7 @@ mod verify;
 pub use balance::Imbalance;
 pub use committed::{Committed, Place};
 pub use draft::{ApplyError, CommitError, EntryDraft, MOST_BYTES, MOST_ENTRY_BYTES, MOST_EVENT_BYTES};
-pub use entry::{Entry, Omitted};
+pub use entry::{EncodingError, Entry, Omitted};
 pub use hash::{Hash, HashError};
 pub use head::Head;
 pub use ledger::{Ledger, OpenError, Poisoned};

@@ -3,7 +3,10 @@
 use privatekube_policy::{DatasetRules, DatasetRulesError, Engine, Record, Refusal, Time};
 use thiserror::Error;
 
-use crate::{Committed, Entry, Hash, Head, Imbalance, Omitted, balance, committed::Decisions};
+use crate::{
+    Committed, EncodingError, Entry, Hash, Head, Imbalance, Omitted, balance, committed::Decisions,
+    entry::count,
+};
 
 /// What follows from a ledger's entries, each of them checked against all before it. Auditors, openers and followers
 /// are this.
@@ -61,6 +64,14 @@ pub enum VerifyError {
     /// The rules can't be used.
     #[error("entry 1 has a rules that can't be used: {0}")]
     DatasetRules(DatasetRulesError),
+    /// The entry has no canonical form, and so no hash.
+    #[error("entry {sequence}: {error}")]
+    Encoding {
+        /// The entry.
+        sequence: u64,
+        /// Why not.
+        error: EncodingError,
+    },
     /// An event that makes no sense where it stands.
     #[error("entry {sequence}, event {event}: {refusal}")]
     Event {
@@ -148,8 +159,8 @@ pub fn verify(entries: impl IntoIterator<Item = Entry>) -> Result<Summary, Verif
     let (mut events, mut records) = (0, 0);
     for entry in entries {
         let committed = replay.push(&entry)?;
-        events += committed.events() as u64;
-        records += committed.records().len() as u64;
+        events += count(committed.events());
+        records += count(committed.records().len());
     }
     replay.check()?;
     Ok(Summary {
@@ -188,6 +199,10 @@ impl Replay {
     pub fn push(&mut self, entry: &Entry) -> Result<Committed, VerifyError> {
         self.check_followed()?;
         self.check_place(entry)?;
+        let sequence = entry.sequence;
+        let hash = entry
+            .hash()
+            .map_err(|error| VerifyError::Encoding { sequence, error })?;
         let mut engine = match (self.engine.take(), &entry.rules) {
             (Some(engine), _) => engine,
             (None, Some(rules)) => Engine::new(rules.clone()).map_err(VerifyError::DatasetRules)?,
@@ -198,8 +213,8 @@ impl Replay {
         self.is_broken = false;
         self.engine = Some(engine);
         self.head = Head {
-            sequence: entry.sequence,
-            hash: entry.hash(),
+            sequence,
+            hash,
             time: entry.time,
         };
         Ok(Committed::new(self.head, decisions))
@@ -298,7 +313,7 @@ fn follow(engine: &mut Engine, entry: &Entry) -> Result<Decisions, VerifyError> 
             follows: boxed(kept.get(record)),
         });
     }
-    let left_out = Omitted::of(left_out);
+    let left_out = Omitted::of(left_out).map_err(|error| VerifyError::Encoding { sequence, error })?;
     if left_out != entry.omitted {
         return Err(VerifyError::Omitted {
             sequence,

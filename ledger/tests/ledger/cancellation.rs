@@ -111,7 +111,7 @@ fn dropped_after(plan: &[Fate], unreadable: u32, waits: usize) -> bool {
         })
     };
     if let Some(told) = &told {
-        assert_eq!(told.hash, kept.entries()[0].hash(), "{plan:?} {waits}");
+        assert_eq!(Ok(told.hash), kept.entries()[0].hash(), "{plan:?} {waits}");
         assert_eq!(told.of(place).len(), 1);
         assert_eq!(ledger.head().sequence, 1);
         ledger.engine().unwrap();

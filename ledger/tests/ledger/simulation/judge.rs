@@ -123,7 +123,7 @@ impl Judge {
                 return;
             }
             let state = snapshot(self.followed.replay.engine().unwrap());
-            self.followed.states.insert(next, (entry.hash(), state));
+            self.followed.states.insert(next, (entry.hash().unwrap(), state));
         }
     }
 
@@ -140,7 +140,7 @@ impl Judge {
             }
         }
         for (sequence, (hash, _)) in self.told.clone() {
-            if entries.get(&sequence).map(Entry::hash) != Some(hash) {
+            if entries.get(&sequence).map(Entry::hash) != Some(Ok(hash)) {
                 self.object(Violation::NotInLedger(sequence));
             }
         }

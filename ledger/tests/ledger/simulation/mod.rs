@@ -92,6 +92,7 @@ async fn write(store: SimulatedStore, life: u64, rules: DatasetRules, judge: Arc
                 store.world().note(match error {
                     CommitError::Fenced { .. } => "fenced",
                     CommitError::Refused { .. } => "refused",
+                    CommitError::Encoding { .. } => "encoding",
                     CommitError::Imbalance { .. } => "imbalance",
                     CommitError::Corrupt { .. } => "corrupt",
                 });

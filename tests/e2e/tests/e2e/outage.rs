@@ -325,7 +325,7 @@ async fn a_ledger_that_cannot_be_verified_is_not_opened_and_the_error_names_the_
             let sequence = forge(&client, last, Hash::of(b"another chain"), None).await?;
             (sequence, format!("entry {sequence} follows an entry with hash"))
         } else {
-            let sequence = forge(&client, last, last.hash(), Some(&Hash::ORIGIN.to_string())).await?;
+            let sequence = forge(&client, last, last.hash()?, Some(&Hash::ORIGIN.to_string())).await?;
             (
                 sequence,
                 format!("ledger entry {}: hash", entry_name(DATASET, sequence)),
