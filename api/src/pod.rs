@@ -155,29 +155,12 @@ fn unknown(annotations: &BTreeMap<String, String>) -> Vec<FieldError> {
         .collect()
 }
 
-/// The known annotation that `key` is a slip of the pen from, if any.
+/// The known annotation that `key` is most likely a slip of, if any.
 fn nearest(key: &str) -> Option<&'static str> {
     const MOST_SLIPS: usize = 2;
-    let slips = |known: &&str| distance(&key.to_ascii_lowercase(), known);
+    let slips = |known: &&str| strsim::levenshtein(&key.to_ascii_lowercase(), known);
     let near = KNOWN.into_iter().min_by_key(|known| slips(known))?;
     (slips(&near) <= MOST_SLIPS).then_some(near)
-}
-
-/// How many characters have to be added, removed or replaced (Levenshtein). `from` is bounded by what an annotation's
-/// key may be (317 characters).
-fn distance(from: &str, to: &str) -> usize {
-    let to: Vec<char> = to.chars().collect();
-    let mut row: Vec<usize> = (0..=to.len()).collect();
-    for (line, letter) in from.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = line + 1;
-        for (column, other) in to.iter().enumerate() {
-            let replaced = diagonal + usize::from(letter != *other);
-            diagonal = row[column + 1];
-            row[column + 1] = replaced.min(diagonal + 1).min(row[column] + 1);
-        }
-    }
-    row[to.len()]
 }
 
 fn claim_names(text: &str) -> Result<Vec<String>, FieldErrors> {
