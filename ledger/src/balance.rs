@@ -1,14 +1,14 @@
-//! Whether a block's books add up: checked before anything is written and after anything is read, apart from the
-//! engine that keeps them.
+//! Checks that the amounts of a block's budget add up to its capacity, independently of the engine that computes them:
+//! before an entry is written, and after an entry is read.
 
 use std::collections::BTreeSet;
 
 use privatekube_policy::{BlockId, BlockState, Composition, Engine, Event, Record};
 use thiserror::Error;
 
-/// A block whose books don't add up. It's a fault of the engine, and nothing may be granted on it.
+/// A block whose amounts don't add up. That is a bug of the engine, and nothing may be granted on the block.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
-#[error("the books of block {block} are wrong: {problem}")]
+#[error("the amounts of block {block} are wrong: {problem}")]
 pub struct Imbalance {
     /// The block.
     pub block: BlockId,
@@ -21,7 +21,7 @@ pub(crate) fn check_all(engine: &Engine) -> Result<(), Imbalance> {
     engine.blocks().try_for_each(|block| check(engine, block))
 }
 
-/// Checks the blocks that these events and records are about.
+/// Checks the blocks that these events and records name, and the blocks of the claims that they name.
 pub(crate) fn check_touched(engine: &Engine, events: &[Event], records: &[Record]) -> Result<(), Imbalance> {
     let mut claims = BTreeSet::new();
     let mut blocks = BTreeSet::new();
@@ -45,7 +45,7 @@ pub(crate) fn check_touched(engine: &Engine, events: &[Event], records: &[Record
             | Record::Released { claim, .. } => {
                 _ = claims.insert(claim);
             }
-            // What ends while it waits holds no budget.
+            // A claim that waits, or ended while it waited, has no budget allocated.
             Record::Waits { .. }
             | Record::Denied { .. }
             | Record::Expired { .. }
@@ -60,10 +60,10 @@ pub(crate) fn check_touched(engine: &Engine, events: &[Event], records: &[Record
 
 fn check(engine: &Engine, block: &BlockId) -> Result<(), Imbalance> {
     // A claim may wait for blocks that were never added: there is nothing to check.
-    let Some(books) = engine.block(block) else {
+    let Some(state) = engine.block(block) else {
         return Ok(());
     };
-    match problem(&books, &engine.rules().composition) {
+    match problem(&state, &engine.rules().composition) {
         Some(problem) => Err(Imbalance {
             block: block.clone(),
             problem,
@@ -72,36 +72,36 @@ fn check(engine: &Engine, block: &BlockId) -> Result<(), Imbalance> {
     }
 }
 
-/// What is wrong with `books`, if anything.
-fn problem(books: &BlockState, composition: &Composition) -> Option<&'static str> {
-    let capacity = books.capacity.units();
-    let parts = [&books.locked, &books.available, &books.allocated, &books.consumed];
+/// What is wrong with a block's amounts, if anything.
+fn problem(state: &BlockState, composition: &Composition) -> Option<&'static str> {
+    let capacity = state.capacity.units();
+    let parts = [&state.locked, &state.available, &state.allocated, &state.consumed];
     if capacity.len() != composition.coordinates() || parts.iter().any(|part| part.len() != capacity.len()) {
-        return Some("they have not the coordinates of the dataset's composition");
+        return Some("their coordinates are not those of the dataset's composition");
     }
-    let at = |coordinate: usize| parts.map(|part| part[coordinate]);
-    let mut spent_any = false;
+    let parts_at = |coordinate: usize| parts.map(|part| part[coordinate]);
+    let mut any_granted = false;
     let mut holds_at_one = false;
     let mut holds_at_all = true;
     for (coordinate, capacity) in capacity.iter().map(|capacity| i128::from(*capacity)).enumerate() {
-        let [locked, unlocked, allocated, consumed] = at(coordinate);
+        let [locked, available, allocated, consumed] = parts_at(coordinate);
         if locked < 0 || allocated < 0 || consumed < 0 {
             return Some("locked, allocated or consumed is negative");
         }
-        let sum = [unlocked, allocated, consumed]
+        let sum = [available, allocated, consumed]
             .iter()
             .try_fold(locked, |sum, part| sum.checked_add(*part));
         if sum != Some(capacity) {
-            return Some("locked + unlocked + allocated + consumed is not the capacity");
+            return Some("locked + available + allocated + consumed is not the capacity");
         }
-        spent_any |= allocated > 0 || consumed > 0;
-        holds_at_one |= capacity > 0 && unlocked >= 0;
-        holds_at_all &= unlocked >= 0;
+        any_granted |= allocated > 0 || consumed > 0;
+        holds_at_one |= capacity > 0 && available >= 0;
+        holds_at_all &= available >= 0;
     }
     let holds = match composition {
         Composition::Basic => holds_at_all,
-        // A Renyi filter is sound while one order holds; the others may be overdrawn.
-        Composition::Renyi(_) => !spent_any || holds_at_one,
+        // A Renyi filter is sound as long as one order has not spent more than its budget; the others may have.
+        Composition::Renyi(_) => !any_granted || holds_at_one,
     };
     (!holds).then_some("more is granted than was unlocked")
 }
@@ -112,13 +112,13 @@ mod tests {
 
     use super::*;
 
-    /// Books of a block with capacity (10, 4), of which `[locked, unlocked, allocated, consumed]`.
-    fn books(parts: [[i128; 2]; 4]) -> BlockState {
-        let [locked, unlocked, allocated, consumed] = parts.map(Vec::from);
+    /// A block with capacity (10, 4) of which so much is `[locked, available, allocated, consumed]`.
+    fn block(parts: [[i128; 2]; 4]) -> BlockState {
+        let [locked, available, allocated, consumed] = parts.map(Vec::from);
         BlockState {
             capacity: Budget::new(vec![10, 4]).unwrap(),
             locked,
-            available: unlocked,
+            available,
             allocated,
             consumed,
             arrivals: 0,
@@ -132,13 +132,13 @@ mod tests {
     }
 
     #[test]
-    fn books_that_add_up_are_right() {
+    fn amounts_that_add_up_are_right() {
         for parts in [
             [[10, 4], [0, 0], [0, 0], [0, 0]],
             [[1, 1], [2, 1], [3, 1], [4, 1]],
         ] {
-            assert_eq!(problem(&books(parts), &Composition::Basic), None);
-            assert_eq!(problem(&books(parts), &renyi()), None);
+            assert_eq!(problem(&block(parts), &Composition::Basic), None);
+            assert_eq!(problem(&block(parts), &renyi()), None);
         }
     }
 
@@ -148,10 +148,10 @@ mod tests {
             for off in [-1, 1] {
                 let mut parts = [[1, 1], [2, 1], [3, 1], [4, 1]];
                 parts[part][1] += off;
-                let wrong = problem(&books(parts), &renyi());
+                let wrong = problem(&block(parts), &renyi());
                 assert_eq!(
                     wrong,
-                    Some("locked + unlocked + allocated + consumed is not the capacity")
+                    Some("locked + available + allocated + consumed is not the capacity")
                 );
             }
         }
@@ -164,7 +164,7 @@ mod tests {
             parts[part] = [-20, -8];
             parts[1] = [10, 4];
             assert_eq!(
-                problem(&books(parts), &renyi()),
+                problem(&block(parts), &renyi()),
                 Some("locked, allocated or consumed is negative")
             );
         }
@@ -172,21 +172,21 @@ mod tests {
 
     #[test]
     fn an_overdrawn_coordinate_is_wrong_unless_another_order_holds() {
-        let overdrawn = books([[0, 0], [5, -1], [5, 5], [0, 0]]);
+        let overdrawn = block([[0, 0], [5, -1], [5, 5], [0, 0]]);
         assert_eq!(problem(&overdrawn, &renyi()), None);
         assert!(problem(&overdrawn, &Composition::Basic).is_some());
-        let everywhere = books([[0, 0], [-1, -1], [11, 5], [0, 0]]);
+        let everywhere = block([[0, 0], [-1, -1], [11, 5], [0, 0]]);
         assert!(problem(&everywhere, &renyi()).is_some());
         // An order without any budget holds nothing, whatever is charged there.
-        let mut nowhere = books([[0, 0], [-1, 0], [11, 0], [0, 0]]);
+        let mut nowhere = block([[0, 0], [-1, 0], [11, 0], [0, 0]]);
         nowhere.capacity = Budget::new(vec![10, 0]).unwrap();
         assert!(problem(&nowhere, &renyi()).is_some());
     }
 
     #[test]
     fn a_coordinate_too_many_is_wrong() {
-        let mut books = books([[10, 4], [0, 0], [0, 0], [0, 0]]);
-        books.available.push(0);
-        assert!(problem(&books, &Composition::Basic).is_some());
+        let mut block = block([[10, 4], [0, 0], [0, 0], [0, 0]]);
+        block.available.push(0);
+        assert!(problem(&block, &Composition::Basic).is_some());
     }
 }

@@ -1,4 +1,4 @@
-//! A round that is durable, and so can be told.
+//! A committed entry: durable, so its records may be published.
 
 use std::ops::Range;
 
@@ -6,14 +6,14 @@ use privatekube_policy::{Record, Time};
 
 use crate::{Hash, Head};
 
-/// The place of an event among those of its round.
+/// The index of an event among the events of its entry, from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Place(pub(crate) usize);
+pub struct EventIndex(pub(crate) usize);
 
-/// A round that is durable: what it decided is true and can be told.
+/// A committed entry: its records are true and may be published.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Committed {
-    /// The sequence number of its entry; that of the last entry if the round had nothing to write.
+    /// The entry's sequence number; that of the last entry if there was nothing to write.
     pub sequence: u64,
     /// That entry's hash.
     pub hash: Hash,
@@ -22,13 +22,13 @@ pub struct Committed {
     decisions: Decisions,
 }
 
-/// The records of a round, and which of them belong together.
+/// The records of an entry, and which event each follows from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Decisions {
     pub(crate) records: Vec<Record>,
-    /// How many of them the clock decided, which are the first.
+    /// How many of them followed from the entry's time alone: they are the first.
     clock: usize,
-    /// Where each event's records end.
+    /// For each event, the index in `records` after its last record.
     ends: Vec<usize>,
 }
 
@@ -42,17 +42,18 @@ impl Decisions {
     }
 
     /// Adds the next event's records.
-    pub(crate) fn push(&mut self, records: Vec<Record>) -> Place {
+    pub(crate) fn push(&mut self, records: Vec<Record>) -> EventIndex {
         self.records.extend(records);
         self.ends.push(self.records.len());
-        Place(self.ends.len() - 1)
+        EventIndex(self.ends.len() - 1)
     }
 
-    fn range(&self, place: Place) -> Range<usize> {
-        let Some(end) = self.ends.get(place.0) else {
+    fn range(&self, event: EventIndex) -> Range<usize> {
+        let Some(end) = self.ends.get(event.0) else {
             return 0..0;
         };
-        let before = place.0.checked_sub(1).and_then(|before| self.ends.get(before));
+        // The first event's records begin after the clock's.
+        let before = event.0.checked_sub(1).and_then(|before| self.ends.get(before));
         before.copied().unwrap_or(self.clock)..*end
     }
 }
@@ -68,25 +69,25 @@ impl Committed {
         }
     }
 
-    /// What the clock decided, before any event.
+    /// The records that followed from the entry's time alone, before any event.
     #[must_use]
-    pub fn clock(&self) -> &[Record] {
+    pub fn records_of_clock(&self) -> &[Record] {
         &self.decisions.records[..self.decisions.clock]
     }
 
-    /// What followed from the event at `place` of this very round; nothing if the round has no such place.
+    /// The records that followed from one event of this very entry; none if it has no such event.
     #[must_use]
-    pub fn of(&self, place: Place) -> &[Record] {
-        &self.decisions.records[self.decisions.range(place)]
+    pub fn records_of(&self, event: EventIndex) -> &[Record] {
+        &self.decisions.records[self.decisions.range(event)]
     }
 
-    /// All that was decided, in order, with what the entry [omits](crate::Omitted).
+    /// All records in order, including those that the entry [omits](crate::Omitted).
     #[must_use]
     pub fn records(&self) -> &[Record] {
         &self.decisions.records
     }
 
-    /// How many events the round has; none if it was not written.
+    /// How many events the entry has; 0 if there was nothing to write.
     #[must_use]
     pub fn events(&self) -> usize {
         self.decisions.ends.len()
@@ -101,17 +102,17 @@ mod tests {
     fn records_belong_to_the_clock_or_to_one_event() {
         let record = |name: &str| Record::Waits { claim: name.into() };
         let mut decisions = Decisions::of_clock(vec![record("a")]);
-        let places = [
+        let events = [
             decisions.push(vec![record("b"), record("c")]),
             decisions.push(vec![]),
             decisions.push(vec![record("d")]),
         ];
         let committed = Committed::new(Head::ORIGIN, decisions);
-        assert_eq!(committed.clock(), [record("a")]);
-        assert_eq!(committed.of(places[0]), [record("b"), record("c")]);
-        assert_eq!(committed.of(places[1]), []);
-        assert_eq!(committed.of(places[2]), [record("d")]);
-        assert_eq!(committed.of(Place(3)), []);
+        assert_eq!(committed.records_of_clock(), [record("a")]);
+        assert_eq!(committed.records_of(events[0]), [record("b"), record("c")]);
+        assert_eq!(committed.records_of(events[1]), []);
+        assert_eq!(committed.records_of(events[2]), [record("d")]);
+        assert_eq!(committed.records_of(EventIndex(3)), []);
         assert_eq!(committed.records().len(), 4);
         assert_eq!(committed.events(), 3);
     }

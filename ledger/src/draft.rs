@@ -1,79 +1,81 @@
-//! A round: what is decided together and written at once.
+//! The draft of an entry: applies events to the engine and commits the entry.
 
 use privatekube_policy::{ClaimId, Event, Record, Refusal, Time};
 use thiserror::Error;
 
 use crate::{
-    Committed, CreateError, EncodingError, Entry, Hash, Head, Imbalance, Ledger, Omitted, Place, Store,
+    Committed, CreateError, EncodingError, Entry, EventIndex, Hash, Head, Imbalance, Ledger, Omitted, Store,
     StoreError, balance, committed::Decisions, entry::size,
 };
 
-/// A round above this size [is full](EntryDraft::is_full): 512 KiB.
-pub const MOST_BYTES: usize = 512 << 10;
+/// The size above which a draft [is full](EntryDraft::is_full), in bytes of its events and records: 512 KiB.
+pub const FULL_DRAFT_BYTES: usize = 512 << 10;
 
-/// The events of one entry are never larger than this together: 768 KiB.
+/// The most that the events of one entry take together, in bytes: 768 KiB.
 pub const MOST_EVENT_BYTES: usize = 768 << 10;
 
-/// No entry's canonical form is larger than this: 1 MiB, which leaves a third of etcd's usual limit of 1.5 MiB for
-/// what a store puts around it. Records beyond it are [omitted](Omitted).
+/// The most that an entry's canonical form takes, in bytes: 1 MiB, which leaves a third of etcd's usual limit of 1.5 MiB
+/// for what a store puts around it. Records beyond it are [omitted](Omitted).
 pub const MOST_ENTRY_BYTES: usize = 1 << 20;
 
-/// The largest number that a store is asked to keep; as a time, the year 294,247.
+/// The largest number that a store has to keep, in microseconds; as a time, the year 294,247.
 const MOST_MICROS: u64 = i64::MAX.unsigned_abs();
 
-/// What happens and is decided between two entries, not durable yet. While it exists, the ledger's engine can't be
-/// reached. It ends with [`commit`](Self::commit); dropped before, or if the commit fails or is dropped, it leaves
-/// the ledger [poisoned](crate::Poisoned), unless it [is empty](Self::is_empty).
+/// The next entry of a ledger before it is committed: the events applied so far, and the records that followed.
+///
+/// While it exists, it borrows the ledger, so nothing can read the engine. It ends with [`commit`](Self::commit). If it is
+/// dropped before, or the commit fails or is dropped, the ledger is [poisoned](crate::Poisoned), unless the draft
+/// [is empty](Self::is_empty).
 #[derive(Debug)]
-#[must_use = "a round that isn't committed poisons its ledger"]
+#[must_use = "a draft that isn't committed poisons its ledger"]
 pub struct EntryDraft<'a, S> {
     ledger: &'a mut Ledger<S>,
     time: Time,
     events: Vec<Event>,
     decisions: Decisions,
     event_bytes: usize,
-    /// An error is the commit's: the engine has decided already.
+    /// An error is reported by the commit, since the engine has decided already.
     record_bytes: Result<usize, EncodingError>,
 }
 
-/// Why an event is not in a round. Nothing has changed.
+/// Why an event is not applied. Neither the draft nor the engine has changed.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum ApplyError {
-    /// It makes no sense to the engine.
+    /// The engine refuses it.
     #[error(transparent)]
     Refused(#[from] Refusal),
-    /// A number that no store is asked to keep: it must be below 2^63.
+    /// The timeout is a number that a store need not keep: it must be below 2^63 microseconds.
     #[error("the timeout of claim {0} is beyond what can be kept: leave it out to wait for ever")]
     TimeoutTooLong(ClaimId),
-    /// It fits an entry, but not this one any more: commit the round and apply the event in the next one.
-    #[error("the round has no room for the event: commit it and take the next round")]
+    /// It fits an entry, but not this one any more: commit the draft and apply the event to the next one.
+    #[error("the entry has no room for the event: commit it and apply the event to the next entry")]
     Full,
-    /// It can't be written.
-    #[error("the event is not an entry's: {0}")]
+    /// It can't be encoded.
+    #[error("the event can't be in an entry: {0}")]
     Encoding(#[from] EncodingError),
-    /// It fits no entry, ever.
+    /// It is too large for any entry.
     #[error("the event takes {bytes} bytes: it must take at most {most}")]
     TooLarge {
-        /// What it takes.
+        /// Its size.
         bytes: usize,
-        /// What it may take.
+        /// The largest size that is accepted.
         most: usize,
     },
 }
 
-/// Why a round is not committed. The ledger is [poisoned](crate::Poisoned) and must be opened again, which shows what
-/// is true.
+/// Why an entry is not committed. The ledger is [poisoned](crate::Poisoned) and has to be opened again, which shows
+/// whether the entry was written.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum CommitError {
-    /// Somebody else wrote the entry: this writer is not the writer any more.
+    /// Another writer wrote the entry: this one is fenced.
     #[error("entry {sequence} was written by {by}: step down, or open the ledger again")]
     Fenced {
         /// The entry.
         sequence: u64,
-        /// Its writer.
+        /// The other writer's name.
         by: String,
     },
-    /// The store refuses the entry. (Still, an earlier attempt whose outcome was unknown may have written it.)
+    /// The store refuses the entry. (An earlier attempt whose outcome is unknown may have written it all the same.)
     #[error("the store refuses entry {sequence}: {reason}")]
     Refused {
         /// The entry.
@@ -81,7 +83,7 @@ pub enum CommitError {
         /// What the store says.
         reason: String,
     },
-    /// The entry that is there in place of ours is none that a writer wrote.
+    /// The store has an entry in its place that no writer wrote.
     #[error("entry {sequence} is there, but {reason}")]
     Corrupt {
         /// The entry.
@@ -89,7 +91,7 @@ pub enum CommitError {
         /// What is wrong with it.
         reason: String,
     },
-    /// The entry can't be written as JSON. Nothing was written.
+    /// The entry can't be encoded. Nothing was written.
     #[error("entry {sequence} is not written: {error}")]
     Encoding {
         /// The entry.
@@ -97,12 +99,12 @@ pub enum CommitError {
         /// Why not.
         error: EncodingError,
     },
-    /// The books that would be written don't add up. Nothing was written.
+    /// The amounts of a block don't add up after the entry. Nothing was written.
     #[error("entry {sequence} is not written: {imbalance}")]
     Imbalance {
         /// The entry.
         sequence: u64,
-        /// What is wrong.
+        /// The block, and what is wrong.
         imbalance: Imbalance,
     },
 }
@@ -110,11 +112,11 @@ pub enum CommitError {
 impl<'a, S: Store> EntryDraft<'a, S> {
     pub(crate) fn begin(ledger: &'a mut Ledger<S>, now: Time) -> Self {
         let time = now.min(Time::from_micros(MOST_MICROS)).max(ledger.clock);
-        // Raised before the engine changes: if it panicked, nobody knows what it holds.
-        ledger.ahead = true;
+        // Set before the engine changes: if the engine panics, its state is unknown.
+        ledger.is_ahead = true;
         ledger.clock = time;
         let records = ledger.engine.advance(time);
-        ledger.ahead = !records.is_empty();
+        ledger.is_ahead = !records.is_empty();
         Self {
             record_bytes: bytes(&records),
             decisions: Decisions::of_clock(records),
@@ -125,10 +127,10 @@ impl<'a, S: Store> EntryDraft<'a, S> {
         }
     }
 
-    /// Lets `event` happen in this round. Its place tells what followed from it, once the round is committed. An error
-    /// changes nothing and leaves nothing in the round.
-    pub fn apply(&mut self, event: Event) -> Result<Place, ApplyError> {
-        // The only number of an event that has 64 bits and no sign.
+    /// Applies `event` to the engine and adds it to the draft. The returned index gives access to the records that followed
+    /// from it, once the draft is committed. After an error, nothing has changed.
+    pub fn apply(&mut self, event: Event) -> Result<EventIndex, ApplyError> {
+        // The only number of an event that is an unsigned one of 64 bits, where a store keeps signed ones.
         if let Event::Arrive(arrival) = &event
             && arrival
                 .timeout
@@ -146,11 +148,11 @@ impl<'a, S: Store> EntryDraft<'a, S> {
         if self.event_bytes + bytes_of_event > MOST_EVENT_BYTES {
             return Err(ApplyError::Full);
         }
-        let ahead = std::mem::replace(&mut self.ledger.ahead, true);
+        let was_ahead = std::mem::replace(&mut self.ledger.is_ahead, true);
         let records = match self.ledger.engine.apply(&event) {
             Ok(records) => records,
             Err(refusal) => {
-                self.ledger.ahead = ahead;
+                self.ledger.is_ahead = was_ahead;
                 return Err(refusal.into());
             }
         };
@@ -165,32 +167,32 @@ impl<'a, S: Store> EntryDraft<'a, S> {
         Ok(self.decisions.push(records))
     }
 
-    /// The time at which it happens.
+    /// The entry's time.
     #[must_use]
     pub const fn time(&self) -> Time {
         self.time
     }
 
-    /// Whether it is so large that it should be committed before more is applied. Never true of an empty one.
+    /// Whether the draft is so large that it should be committed before more events are applied. An empty draft is never
+    /// full.
     #[must_use]
     pub fn is_full(&self) -> bool {
         match &self.record_bytes {
-            Ok(record_bytes) => self.event_bytes + record_bytes > MOST_BYTES,
+            Ok(record_bytes) => self.event_bytes + record_bytes > FULL_DRAFT_BYTES,
             Err(_) => true,
         }
     }
 
-    /// Whether there is nothing to write: no event was applied, and the clock decided nothing. Then it is as good as
-    /// if it had never begun.
+    /// Whether there is nothing to write: no event was applied, and nothing followed from the time alone. Dropping an empty
+    /// draft does no harm.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.events.is_empty() && self.decisions.records.is_empty()
     }
 
-    /// Writes the round as the next entry; nothing if it [is empty](Self::is_empty). Afterwards, and only then, what
-    /// was decided can be told.
+    /// Writes the entry; nothing if the draft [is empty](Self::is_empty). Only what this returns may be published.
     ///
-    /// As long as the store doesn't say what became of the entry, it is asked again; the future may be dropped, which
+    /// As long as it is unknown whether the entry was written, this asks the store again. The future may be dropped, which
     /// leaves the ledger poisoned.
     pub async fn commit(self) -> Result<Committed, CommitError> {
         let is_empty = self.is_empty();
@@ -227,17 +229,17 @@ impl<'a, S: Store> EntryDraft<'a, S> {
         let hash = entry.hash().map_err(unwritable)?;
         create(&ledger.store, &entry, hash).await?;
         ledger.head = Head { sequence, hash, time };
-        ledger.ahead = false;
+        ledger.is_ahead = false;
         decisions.records = entry.records;
         decisions.records.extend(left_out);
         Ok(Committed::new(ledger.head, decisions))
     }
 }
 
-/// What an [`Omitted`] takes at most: its keys, a count of 20 digits and a hash of 64.
+/// The most that an [`Omitted`] takes, in bytes: its keys, a count of 20 digits and a hash of 64.
 const MOST_OMITTED_BYTES: usize = 128;
 
-/// Moves `records` into `entry` while there is room, and gives back those that are left out.
+/// Moves `records` into `entry` up to `room` bytes, and returns those that are left out.
 fn omit(entry: &mut Entry, records: &mut Vec<Record>, room: usize) -> Result<Vec<Record>, EncodingError> {
     let mut used = 0;
     let mut fitting = 0;
@@ -254,7 +256,7 @@ fn omit(entry: &mut Entry, records: &mut Vec<Record>, room: usize) -> Result<Vec
     Ok(left_out)
 }
 
-/// Creates `entry` and gives up only when that is impossible.
+/// Creates `entry`: repeats until it is known whether the entry was written, or that it can't be.
 async fn create(store: &impl Store, entry: &Entry, hash: Hash) -> Result<(), CommitError> {
     let sequence = entry.sequence;
     let mut attempt: u32 = 0;
@@ -262,7 +264,7 @@ async fn create(store: &impl Store, entry: &Entry, hash: Hash) -> Result<(), Com
         match store.create(entry).await {
             Ok(()) => return Ok(()),
             Err(CreateError::Refused(reason)) => return Err(CommitError::Refused { sequence, reason }),
-            // Read it at once: it is there.
+            // The read below tells whose entry it is.
             Err(CreateError::Exists) => {}
             Err(CreateError::Unknown(_)) => {
                 attempt = attempt.saturating_add(1);
@@ -284,7 +286,7 @@ async fn create(store: &impl Store, entry: &Entry, hash: Hash) -> Result<(), Com
                         }),
                     };
                 }
-                // It may still be on its way. To create the very same again can't do harm.
+                // The attempt may yet succeed, and repeating it is safe: the entry can be created once.
                 Ok(None) => break,
                 Err(StoreError::Corrupt(reason)) => return Err(CommitError::Corrupt { sequence, reason }),
                 Err(StoreError::Unreachable(_)) => {
@@ -296,7 +298,7 @@ async fn create(store: &impl Store, entry: &Entry, hash: Hash) -> Result<(), Com
     }
 }
 
-/// What `records` take in an entry.
+/// Returns how many bytes `records` take in an entry.
 fn bytes(records: &[Record]) -> Result<usize, EncodingError> {
     records
         .iter()

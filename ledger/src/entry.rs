@@ -1,4 +1,4 @@
-//! What one round writes.
+//! An entry of the ledger, its canonical form and its hash.
 
 use privatekube_policy::{DatasetRules, Event, Record, Time};
 use serde::{Deserialize, Serialize};
@@ -6,65 +6,66 @@ use thiserror::Error;
 
 use crate::Hash;
 
-/// One round of a ledger: what happened, and what followed from it.
+/// One entry of a ledger: events, and the records that followed from them.
 ///
-/// Fields are only ever added, and so that they leave no trace in the JSON of an entry that doesn't use them: the
-/// hashes of what is written stay what they are.
+/// A later version may add fields, but an entry that doesn't use them must keep the same JSON: otherwise the hashes of
+/// entries that are stored would change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Entry {
-    /// Its place in the ledger, from 1, without gaps.
+    /// Its number in the ledger, from 1, without gaps.
     pub sequence: u64,
     /// The [hash](Self::hash) of the entry before it; [`Hash::ORIGIN`] for the first.
     pub previous: Hash,
-    /// Who wrote it.
+    /// The name of the writer.
     pub writer: String,
-    /// When, by the writer's clock, but never before the entry before it. The engine's clock is advanced to it before
-    /// the first event.
+    /// The writer's time, never earlier than that of the entry before it. The engine's clock is advanced to it before the
+    /// first event.
     pub time: Time,
-    /// The dataset's rules: in the first entry, and in no other. The key `setting` belongs to the stored format.
+    /// The dataset's rules: in the first entry only. The key `setting` is part of the stored format.
     #[serde(rename = "setting", default, skip_serializing_if = "Option::is_none")]
     pub rules: Option<DatasetRules>,
-    /// What happened, in order.
+    /// The events, in order.
     pub events: Vec<Event>,
-    /// What was decided, in order: first by the clock, then by each event.
+    /// The records that followed, in order: first those of the time alone, then those of each event.
     pub records: Vec<Record>,
-    /// What was decided after `records` and has no room in one entry; none, if it is all there.
+    /// What stands for the records after `records` that have no room in the entry; none if all have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub omitted: Option<Omitted>,
 }
 
-/// Records that an entry has no room for: one event, or one tick of the clock, may decide about any number of claims.
-/// They follow from the events, so nothing is lost: whoever replays the ledger gets them and checks them against this.
+/// The count and the hash of the records that an entry has no room for: one event, or one step of the clock, may decide
+/// any number of claims. Nothing is lost, since records follow from the events: a replay computes them and compares them
+/// with this.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Omitted {
     /// How many there are.
     pub count: u64,
-    /// The SHA-256 of their list in the same JSON as an entry's.
+    /// The SHA-256 of their list, encoded as in [`Entry::canonical`].
     pub hash: Hash,
 }
 
 impl Entry {
-    /// What is hashed: the entry as compact JSON in UTF-8, an object with these keys in this order: `sequence`,
-    /// `previous`, `writer`, `time`, `setting` (first entry only), `events`, `records`, `omitted` (if any). Objects
-    /// inside have their keys in the order in which `privatekube-policy` declares the fields; what is optional and
-    /// not there has no key; numbers are integers; in strings only `"`, `\` and control characters are escaped
+    /// Returns the bytes that are hashed: the entry as compact JSON in UTF-8, an object with these keys in this order:
+    /// `sequence`, `previous`, `writer`, `time`, `setting` (first entry only), `events`, `records`, `omitted` (if any).
+    /// Objects inside have their keys in the order in which `privatekube-policy` declares the fields; an optional value
+    /// that is absent has no key; numbers are integers; in strings only `"`, `\` and control characters are escaped
     /// (`\b \f \n \r \t`, else `\u00XX`); there is no space between tokens.
     ///
-    /// It's made from the typed value, so that a store may keep the keys in any order it likes.
+    /// It is made from the typed value, so a store may keep the keys in any order.
     pub fn canonical(&self) -> Result<Vec<u8>, EncodingError> {
         encode(self)
     }
 
-    /// The SHA-256 of its [canonical](Self::canonical) form, by which the next entry names it.
+    /// Returns the SHA-256 of the [canonical](Self::canonical) form. The next entry names it as its predecessor's.
     pub fn hash(&self) -> Result<Hash, EncodingError> {
         Ok(Hash::of(&self.canonical()?))
     }
 }
 
 impl Omitted {
-    /// What stands for `records` in an entry; none if there are none.
+    /// Returns what stands for `records` in an entry; none if there are no records.
     pub fn of(records: &[Record]) -> Result<Option<Self>, EncodingError> {
         if records.is_empty() {
             return Ok(None);
@@ -76,8 +77,8 @@ impl Omitted {
     }
 }
 
-/// A value that has no JSON. No entry that the engine's types allow is one; but what can't be encoded must not have
-/// the hash of nothing.
+/// A value that can't be encoded as JSON. None of the engine's types is known to allow one; it is an error all the same,
+/// so that such a value can't have the hash of no bytes.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[error("it can't be written as JSON: {0}")]
 pub struct EncodingError(String);
@@ -86,12 +87,12 @@ fn encode(value: &impl Serialize) -> Result<Vec<u8>, EncodingError> {
     serde_json::to_vec(value).map_err(|error| EncodingError(error.to_string()))
 }
 
-/// How many bytes `value` takes in an entry.
+/// Returns how many bytes `value` takes in an entry.
 pub(crate) fn size(value: &impl Serialize) -> Result<usize, EncodingError> {
     encode(value).map(|json| json.len())
 }
 
-/// A length as it is stored. No platform of Rust has a `usize` of more than 64 bits, so the cast is exact.
+/// Converts a length. No platform of Rust has a `usize` of more than 64 bits, so the cast is exact.
 pub(crate) const fn count(length: usize) -> u64 {
     length as u64
 }

@@ -1,4 +1,4 @@
-//! SHA-256 hashes, which chain the entries.
+//! SHA-256 hashes, by which each entry names the entry before it.
 
 use std::{fmt, str::FromStr};
 
@@ -18,10 +18,10 @@ pub struct Hash([u8; 32]);
 pub struct HashError(String);
 
 impl Hash {
-    /// What the first entry has for its predecessor: zeros.
+    /// What the first entry has as the hash of its predecessor: zeros.
     pub const ORIGIN: Self = Self([0; 32]);
 
-    /// The hash of `bytes`.
+    /// Returns the hash of `bytes`.
     #[must_use]
     pub fn of(bytes: &[u8]) -> Self {
         Self(Sha256::digest(bytes).into())

@@ -1,22 +1,22 @@
-//! Where a ledger ends.
+//! The head of a ledger: its last entry.
 
 use privatekube_policy::Time;
 
 use crate::Hash;
 
-/// What a ledger's last entry is known by, and what the next one is to follow.
+/// What identifies a ledger's last entry, and what the next entry has to follow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Head {
-    /// The sequence number of the last entry, which is how many there are; 0 if there is none.
+    /// The sequence number of the last entry, which is the number of entries; 0 without entries.
     pub sequence: u64,
-    /// The hash of the last entry; [`Hash::ORIGIN`] if there is none.
+    /// The hash of the last entry; [`Hash::ORIGIN`] without entries.
     pub hash: Hash,
-    /// The time of the last entry; the start of time if there is none.
+    /// The time of the last entry; the Unix epoch without entries.
     pub time: Time,
 }
 
 impl Head {
-    /// That of a ledger without entries.
+    /// The head of a ledger without entries.
     pub const ORIGIN: Self = Self {
         sequence: 0,
         hash: Hash::ORIGIN,

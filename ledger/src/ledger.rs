@@ -1,4 +1,4 @@
-//! The ledger as its writer holds it.
+//! A ledger open for writing.
 
 use privatekube_policy::{DatasetRules, DatasetRulesError, Engine, Time};
 use thiserror::Error;
@@ -7,34 +7,34 @@ use crate::{EntryDraft, Head, Replay, Store, StoreError, VerifyError};
 
 /// A dataset's ledger, open for writing.
 ///
-/// There may be any number of writers: the store lets one of them create the next entry, and the others learn with
-/// their next commit that they are fenced. A ledger that holds a round that was not committed, or not surely, is
-/// poisoned: it tells and takes nothing more. Open it again.
+/// There may be any number of writers: the store lets one of them create the next entry, and the others learn with their
+/// next commit that they are fenced. A draft that was not committed, or may not have been, poisons the ledger: it can be
+/// neither read nor written any more, and has to be opened again.
 #[derive(Debug)]
 pub struct Ledger<S> {
     pub(crate) store: S,
     pub(crate) writer: String,
     pub(crate) engine: Engine,
     pub(crate) head: Head,
-    /// The latest time that the engine was told, which may have decided nothing and be in no entry.
+    /// The latest time that the engine was advanced to. It may be later than the last entry, if nothing followed from it.
     pub(crate) clock: Time,
-    /// Whether the engine is ahead of the store. It is raised before the engine changes and lowered when the change
-    /// is durable, so that whatever happens in between (an error, a lost round, a dropped future) leaves it raised.
-    pub(crate) ahead: bool,
+    /// Whether the engine is ahead of the store. It is set before the engine changes and cleared when the change is
+    /// durable, so whatever happens in between (an error, a dropped draft, a dropped future) leaves it set.
+    pub(crate) is_ahead: bool,
 }
 
-/// The ledger holds a round that was not committed, so it can tell nothing that is surely true.
+/// The ledger's engine is ahead of the store, because a draft was not committed: it says nothing that is surely true.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
-#[error("the ledger holds a round that was not committed: open it again")]
+#[error("the ledger holds an entry that was not committed: open it again")]
 pub struct Poisoned;
 
 /// Why a ledger can't be opened.
 #[derive(Debug, Error)]
 pub enum OpenError {
-    /// The store could not be read. Opening again may help.
+    /// The store could not be read. Opening the ledger again may succeed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// What the store holds is not a ledger, or was tampered with. Nothing may be granted before a person has looked.
+    /// What the store holds is not a ledger, or was tampered with. Nothing may be granted before a person has looked at it.
     #[error(transparent)]
     Verify(#[from] VerifyError),
     /// The ledger is empty, and the rules that it should begin with can't be used.
@@ -43,17 +43,16 @@ pub enum OpenError {
 }
 
 impl<S: Store> Ledger<S> {
-    /// Reads and [verifies](crate::verify) all that `store` holds.
+    /// Reads and [verifies](crate::verify) all entries of `store`. Nothing is written.
     ///
-    /// `writer` names who writes from now on, for people and for whoever is fenced; no safety rests on the name.
-    /// `rules` is what an empty ledger begins with. One that isn't empty keeps its own: see
-    /// [`rules`](Self::rules). Nothing is written.
+    /// `writer` is the name that entries get, for people and for the writers that are fenced; no safety rests on it.
+    /// `rules` are those of an empty ledger. A ledger with entries keeps its own: see [`rules`](Self::rules).
     pub async fn open(store: S, writer: String, rules: DatasetRules) -> Result<Self, OpenError> {
         Self::resume(store, writer, rules, Replay::new()).await
     }
 
-    /// As [`open`](Self::open), but reads only what comes after what `replay` has seen: a follower that takes over
-    /// has nothing to load.
+    /// As [`open`](Self::open), but reads only the entries after those that `replay` has seen: a follower that becomes the
+    /// writer has almost nothing to read.
     pub async fn resume(
         store: S,
         writer: String,
@@ -81,14 +80,14 @@ impl<S: Store> Ledger<S> {
             engine,
             head,
             clock: head.time,
-            ahead: false,
+            is_ahead: false,
         })
     }
 
-    /// Begins a round at `now`: the engine's clock is advanced to it before any event. If `now` is earlier than what
-    /// the engine was told before, that time is taken in its place: clocks may go back, the ledger's never does.
+    /// Begins the next entry at `now`, to which the engine's clock is advanced before any event. If `now` is earlier than
+    /// the engine's clock, the engine's clock is taken instead: a writer's clock may go back, the ledger's never does.
     pub fn draft(&mut self, now: Time) -> Result<EntryDraft<'_, S>, Poisoned> {
-        if self.ahead {
+        if self.is_ahead {
             return Err(Poisoned);
         }
         Ok(EntryDraft::begin(self, now))
@@ -96,41 +95,41 @@ impl<S: Store> Ledger<S> {
 }
 
 impl<S> Ledger<S> {
-    /// Blocks and claims after the last entry, and nothing that isn't durable. (Its clock may be later than the last
-    /// entry, if nothing was decided since: that follows from the time alone.)
+    /// The blocks and claims after the last entry: nothing in it isn't durable. (Its clock may be later than the last
+    /// entry, if nothing followed from the time since.)
     pub const fn engine(&self) -> Result<&Engine, Poisoned> {
-        if self.ahead {
+        if self.is_ahead {
             Err(Poisoned)
         } else {
             Ok(&self.engine)
         }
     }
 
-    /// The rules that hold: those of the first entry; while there is none, those that it was opened with.
+    /// The rules of the first entry; without entries, the rules that the ledger was opened with.
     #[must_use]
     pub const fn rules(&self) -> &DatasetRules {
         self.engine.rules()
     }
 
-    /// The last entry known to be written.
+    /// The last entry that is known to be written.
     #[must_use]
     pub const fn head(&self) -> Head {
         self.head
     }
 
-    /// Who writes.
+    /// The writer's name.
     #[must_use]
     pub fn writer(&self) -> &str {
         &self.writer
     }
 
-    /// Whether it holds a round that was not committed, and so tells and takes nothing more.
+    /// Whether a draft was not committed, so that the ledger can be neither read nor written.
     #[must_use]
     pub const fn is_poisoned(&self) -> bool {
-        self.ahead
+        self.is_ahead
     }
 
-    /// Its store, to open it again.
+    /// The store, to open the ledger again.
     #[must_use]
     pub fn into_store(self) -> S {
         self.store

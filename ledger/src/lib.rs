@@ -1,17 +1,17 @@
-//! The ledger: the durable, fenced, hash-chained sequence of rounds in which privacy budget is granted and spent.
+//! The ledger: the durable, fenced, hash-chained sequence of entries in which privacy budget is granted and consumed.
 //!
-//! An [`Entry`] is one round: events, and the records that the engine of `privatekube-policy` gave for them. Entry
-//! n+1 can be created once, so whoever creates it is the writer, and no lease has to be trusted. A [`EntryDraft`] gathers
-//! what happens while the last entry is being written and becomes one entry; what it decided can be told when
-//! [`EntryDraft::commit`] has given a [`Committed`], and not before: until then the [`Ledger`] is borrowed, and if the
-//! round is lost, the ledger is [`Poisoned`] and tells nothing more.
+//! An [`Entry`] holds events, and the records that the engine of `privatekube-policy` returned for them. Entry n+1 can
+//! be created once, so whoever creates it is the writer, and no lease has to be trusted. An [`EntryDraft`] collects the
+//! events that arrive while the last entry is being written, and becomes the next entry. Its records may be published
+//! when [`EntryDraft::commit`] has returned a [`Committed`], and not before: until then the draft borrows the [`Ledger`],
+//! and if the draft is lost, the ledger is [`Poisoned`] and says nothing more.
 //!
-//! Where entries are kept is a [`Store`]'s affair. This crate contains one in memory, [`MemoryStore`], and knows
-//! nothing of Kubernetes, HTTP, clocks, threads or an async runtime: time is an argument, and it runs unchanged on a
-//! simulated store with simulated faults.
+//! A [`Store`] keeps the entries. This crate contains one in memory, [`MemoryStore`], and knows nothing of Kubernetes,
+//! HTTP, clocks, threads or an async runtime: time is an argument, and the same code runs on a simulated store with
+//! simulated faults.
 //!
-//! Begin reading at [`Entry`] (what is written), then [`Store`] (what a store promises), then [`Ledger`] and
-//! [`EntryDraft`] (who writes), then [`Replay`] and [`verify`] (who follows and who checks).
+//! Begin reading at [`Entry`] (what is written), then [`Store`] (what a store guarantees), then [`Ledger`] and
+//! [`EntryDraft`] (writing), then [`Replay`] and [`verify`] (following and checking).
 //!
 //! # Examples
 //!
@@ -39,12 +39,12 @@
 //!     priority: 0,
 //!     weight: Weight::default(),
 //! }))?;
-//! // Nothing can be told yet, and nothing is written.
+//! // Nothing is written yet, and nothing can be read.
 //! assert!(store.entries().is_empty());
 //! let committed = draft.commit().await?;
-//! assert!(matches!(committed.of(arrival).last(), Some(Record::Granted { .. })));
+//! assert!(matches!(committed.records_of(arrival).last(), Some(Record::Granted { .. })));
 //!
-//! // Whoever has the entries can check them.
+//! // Anyone who has the entries can check them.
 //! assert_eq!(verify(store.entries())?.hash, committed.hash);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! # }).unwrap();
@@ -63,8 +63,8 @@ mod store;
 mod verify;
 
 pub use balance::Imbalance;
-pub use committed::{Committed, Place};
-pub use draft::{ApplyError, CommitError, EntryDraft, MOST_BYTES, MOST_ENTRY_BYTES, MOST_EVENT_BYTES};
+pub use committed::{Committed, EventIndex};
+pub use draft::{ApplyError, CommitError, EntryDraft, FULL_DRAFT_BYTES, MOST_ENTRY_BYTES, MOST_EVENT_BYTES};
 pub use entry::{EncodingError, Entry, Omitted};
 pub use hash::{Hash, HashError};
 pub use head::Head;

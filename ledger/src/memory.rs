@@ -1,4 +1,4 @@
-//! A store in memory.
+//! A [`Store`] in memory.
 
 use std::{
     collections::{BTreeMap, btree_map::Entry as Slot},
@@ -7,7 +7,7 @@ use std::{
 
 use crate::{CreateError, Entry, Store, StoreError};
 
-/// A store in memory, for tests and simulators. Its clones share one content. Nothing it is asked ever waits.
+/// A store in memory, for tests and simulators. Clones share their entries. No method ever waits.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryStore(Arc<Mutex<BTreeMap<u64, Entry>>>);
 
@@ -18,20 +18,20 @@ impl MemoryStore {
         Self::default()
     }
 
-    /// A copy of what it holds, ascending.
+    /// Returns a copy of its entries, by ascending sequence number.
     #[must_use]
     pub fn entries(&self) -> Vec<Entry> {
         self.content().values().cloned().collect()
     }
 
     fn content(&self) -> MutexGuard<'_, BTreeMap<u64, Entry>> {
-        // No holder of the lock leaves the map half changed, so one that panicked does no harm.
+        // Each change of the map is one call, so a panic while the lock was held left no half of a change.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl FromIterator<Entry> for MemoryStore {
-    /// A store that holds these entries; of several with one sequence number the last.
+    /// Makes a store of these entries; of several with the same sequence number, it keeps the last.
     fn from_iter<T: IntoIterator<Item = Entry>>(entries: T) -> Self {
         let content = entries.into_iter().map(|entry| (entry.sequence, entry));
         Self(Arc::new(Mutex::new(content.collect())))

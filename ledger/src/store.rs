@@ -1,54 +1,54 @@
-//! Where entries are kept: four verbs and what they promise.
+//! The interface to where entries are kept, and what it has to guarantee.
 
 use thiserror::Error;
 
 use crate::Entry;
 
-/// A place that keeps a ledger's entries.
+/// Keeps the entries of one ledger.
 ///
-/// All safety rests on [`create`](Self::create): of all who create an entry with the same sequence number, at any time
-/// and from any place, one succeeds at most. It need not be told so, and reading may be out of date: then a writer
-/// repeats, or finds itself fenced.
+/// All safety rests on [`create`](Self::create): of all attempts to create an entry with the same sequence number, at any
+/// time and from any process, at most one succeeds. The caller need not learn that it succeeded, and reads may be out of
+/// date: then a writer tries again, or finds that it is fenced.
 ///
-/// An entry comes back as it was created: the same text, and integers (all of them fit an `i64`) to the last digit. The
-/// order of keys
-/// in its JSON is free.
+/// A store returns an entry as it was created: the same strings, and integers (all of which fit an `i64`) to the last
+/// digit. The order of keys in its JSON may change.
 pub trait Store: Send + Sync {
-    /// Creates `entry` if there is none with its sequence number. `Ok` only if it was created and is durable.
+    /// Creates `entry` if there is none with its sequence number. Returns `Ok` only if this call created it and it is
+    /// durable.
     fn create(&self, entry: &Entry) -> impl Future<Output = Result<(), CreateError>> + Send;
 
-    /// The entry with this sequence number, if there is one.
+    /// Returns the entry with this sequence number, if there is one.
     fn read(&self, sequence: u64) -> impl Future<Output = Result<Option<Entry>, StoreError>> + Send;
 
-    /// Entries with a sequence number above `after`, ascending and without gaps: all, or the first of them (a page).
-    /// None at all means that there is none.
+    /// Returns entries with sequence numbers above `after`, ascending and without gaps: all of them, or a first page. An
+    /// empty list means that there are none.
     fn read_after(&self, after: u64) -> impl Future<Output = Result<Vec<Entry>, StoreError>> + Send;
 
-    /// Waits before something is asked for the `attempt`-th time again, from 1. A simulated store returns at once.
+    /// Waits before the `attempt`-th repetition of a request, from 1. A simulated store returns at once.
     fn pause(&self, attempt: u32) -> impl Future<Output = ()> + Send;
 }
 
-/// Why an entry was not, or not surely, created.
+/// Why an entry was not created, or may not have been.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum CreateError {
-    /// There is one with its sequence number. It may be the very same, created by an attempt whose answer was lost.
+    /// There is an entry with its sequence number. It may be the same one, created by an attempt whose answer was lost.
     #[error("there is an entry with this sequence number")]
     Exists,
-    /// Surely not created by this attempt, and repeating doesn't help: too large, forbidden.
+    /// This attempt did not create it, and repeating it doesn't help: the entry is too large, or creating is forbidden.
     #[error("the store refuses the entry: {0}")]
     Refused(String),
-    /// Created or not, now or later: a timeout, a lost answer, a server's error.
+    /// It may have been created, or may yet be: a timeout, a lost answer, a server's error.
     #[error("whether the entry was created is unknown: {0}")]
     Unknown(String),
 }
 
-/// Why nothing was read.
+/// Why a read failed.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum StoreError {
-    /// No answer, or none that says anything: asked again, the store may answer.
+    /// No answer, or an error of the server: a repetition may succeed.
     #[error("the store could not be read: {0}")]
     Unreachable(String),
-    /// What the store holds is no entry, or was changed: it stays so, however often it is asked.
+    /// What is stored is not an entry, or was changed after it was written: a repetition doesn't help.
     #[error("the store holds what no writer wrote: {0}")]
     Corrupt(String),
 }

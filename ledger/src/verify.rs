@@ -1,4 +1,4 @@
-//! Following and checking a ledger, entry by entry.
+//! Replays a ledger entry by entry and checks it: for auditors, for followers, and when a ledger is opened.
 
 use privatekube_policy::{DatasetRules, DatasetRulesError, Engine, Record, Refusal, Time};
 use thiserror::Error;
@@ -8,28 +8,27 @@ use crate::{
     entry::count,
 };
 
-/// What follows from a ledger's entries, each of them checked against all before it. Auditors, openers and followers
-/// are this.
+/// Applies a ledger's entries to an engine, and checks each against all before it.
 #[derive(Debug)]
 pub struct Replay {
-    /// None before the first entry, and after one that could not be followed.
+    /// None before the first entry, and after an entry that failed.
     engine: Option<Engine>,
     head: Head,
     is_broken: bool,
 }
 
-/// Why something is not an entry of a ledger. Which entry it is, it says by its sequence number.
+/// Why an entry is not the next one of a ledger. `sequence` is the entry's number.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum VerifyError {
-    /// An entry is missing, there twice, or not in its place.
+    /// An entry is missing, repeated, or out of order.
     #[error("entry {expected} should come next, but it is entry {found}")]
     Sequence {
-        /// The number that should come.
+        /// The number that comes next.
         expected: u64,
-        /// The number that came.
+        /// The entry's number.
         found: u64,
     },
-    /// The entry, or the one before it, is not what it was when it was written.
+    /// The entry, or the one before it, was changed after it was written.
     #[error(
         "entry {sequence} follows an entry with hash {found}, but the entry before it has hash {expected}: one of the \
          two was changed"
@@ -42,7 +41,7 @@ pub enum VerifyError {
         /// The hash that it names.
         found: Hash,
     },
-    /// Time went back.
+    /// The entry is earlier than the one before it.
     #[error("entry {sequence} is of {found:?}, before the entry before it, which is of {before:?}")]
     Time {
         /// The entry.
@@ -53,18 +52,18 @@ pub enum VerifyError {
         found: Time,
     },
     /// The first entry has no rules.
-    #[error("entry 1 has no rules: the first entry must have one")]
-    NoSetting,
-    /// Another entry has a rules.
-    #[error("entry {sequence} has a rules: only entry 1 may have one")]
-    SettingAgain {
+    #[error("entry 1 has no rules: the first entry must have them")]
+    NoRules,
+    /// Another entry has rules.
+    #[error("entry {sequence} has rules: only entry 1 may have them")]
+    RulesAgain {
         /// The entry.
         sequence: u64,
     },
     /// The rules can't be used.
-    #[error("entry 1 has a rules that can't be used: {0}")]
+    #[error("entry 1 has rules that can't be used: {0}")]
     DatasetRules(DatasetRulesError),
-    /// The entry has no canonical form, and so no hash.
+    /// The entry can't be encoded, and so has no hash.
     #[error("entry {sequence}: {error}")]
     Encoding {
         /// The entry.
@@ -72,17 +71,17 @@ pub enum VerifyError {
         /// Why not.
         error: EncodingError,
     },
-    /// An event that makes no sense where it stands.
+    /// The engine refuses an event.
     #[error("entry {sequence}, event {event}: {refusal}")]
     Event {
         /// The entry.
         sequence: u64,
-        /// The event's place in it, from 0.
+        /// The event's index in the entry, from 0.
         event: usize,
-        /// Why it makes no sense.
+        /// Why the engine refuses it.
         refusal: Refusal,
     },
-    /// A record that doesn't follow from the events, or one that follows and isn't there.
+    /// A record doesn't follow from the events, or one that follows is missing.
     #[error(
         "entry {sequence}, record {record}: {} is written, but {} follows from the events",
         shown(.written.as_deref()),
@@ -91,14 +90,14 @@ pub enum VerifyError {
     Record {
         /// The entry.
         sequence: u64,
-        /// The record's place in it, from 0.
+        /// The record's index in the entry, from 0.
         record: usize,
-        /// What is written there.
+        /// The record that is written there, if any.
         written: Option<Box<Record>>,
-        /// What follows there.
+        /// The record that follows there, if any.
         follows: Option<Box<Record>>,
     },
-    /// Omitted records that don't follow from the events.
+    /// The omitted records don't follow from the events.
     #[error("entry {sequence} omits {written:?}, but {follows:?} follows from the events")]
     Omitted {
         /// The entry.
@@ -108,18 +107,18 @@ pub enum VerifyError {
         /// What follows.
         follows: Option<Omitted>,
     },
-    /// The books of a block don't add up.
+    /// The amounts of a block don't add up.
     #[error("after entry {sequence}, {imbalance}")]
     Imbalance {
         /// The entry.
         sequence: u64,
-        /// What is wrong.
+        /// The block, and what is wrong.
         imbalance: Imbalance,
     },
-    /// An entry before could not be followed, so nothing can be said of what comes after it.
-    #[error("entry {sequence} could not be followed, so nothing after it can be")]
+    /// An earlier entry failed, so no later one can be checked.
+    #[error("entry {sequence} could not be replayed, so no later entry can be")]
     Broken {
-        /// The entry that could not.
+        /// The entry that failed.
         sequence: u64,
     },
 }
@@ -128,13 +127,13 @@ fn shown(record: Option<&Record>) -> String {
     record.map_or_else(|| "nothing".to_owned(), |record| format!("{record:?}"))
 }
 
-/// What a ledger that was verified holds.
+/// What a verified ledger holds.
 ///
-/// The last entry is vouched for by no other: whoever wants to know that nothing was cut off or changed at the end
-/// compares `sequence` and `hash` with what was told elsewhere.
+/// No later entry confirms the last one: whoever wants to know that nothing was cut off or changed at the end compares
+/// `sequence` and `hash` with a copy kept elsewhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Summary {
-    /// The sequence number of the last entry, which is how many there are.
+    /// The sequence number of the last entry, which is the number of entries.
     pub sequence: u64,
     /// The hash of the last entry.
     pub hash: Hash,
@@ -146,14 +145,14 @@ pub struct Summary {
     pub blocks: usize,
     /// How many claims arrived.
     pub claims: usize,
-    /// How many events happened.
+    /// How many events were applied.
     pub events: u64,
     /// How many records followed.
     pub records: u64,
 }
 
-/// Checks a ledger from its first entry on: sequence, hashes, time, rules, that the events give the very records
-/// that are written, and that the books of every block add up after every entry.
+/// Checks a ledger from its first entry on: sequence numbers, hashes, times and rules, that exactly the written records
+/// follow from the events, and that the amounts of every block add up after every entry.
 pub fn verify(entries: impl IntoIterator<Item = Entry>) -> Result<Summary, VerifyError> {
     let mut replay = Replay::new();
     let (mut events, mut records) = (0, 0);
@@ -182,7 +181,7 @@ impl Default for Replay {
 }
 
 impl Replay {
-    /// Nothing seen yet.
+    /// A replay before the first entry.
     #[must_use]
     pub const fn new() -> Self {
         Self {
@@ -192,12 +191,12 @@ impl Replay {
         }
     }
 
-    /// Checks and follows the next entry. It is durable, so what it decided can be told.
+    /// Checks and applies the next entry. It is durable, so its records may be published.
     ///
-    /// An entry whose place, predecessor, time or rules is wrong changes nothing. After one whose content is wrong
-    /// nothing more can be followed.
+    /// An entry with a wrong sequence number, predecessor, time or rules changes nothing. After an entry whose events or
+    /// records are wrong, every further entry fails.
     pub fn push(&mut self, entry: &Entry) -> Result<Committed, VerifyError> {
-        self.check_followed()?;
+        self.check_not_broken()?;
         self.check_place(entry)?;
         let sequence = entry.sequence;
         let hash = entry
@@ -206,10 +205,10 @@ impl Replay {
         let mut engine = match (self.engine.take(), &entry.rules) {
             (Some(engine), _) => engine,
             (None, Some(rules)) => Engine::new(rules.clone()).map_err(VerifyError::DatasetRules)?,
-            (None, None) => return Err(VerifyError::NoSetting),
+            (None, None) => return Err(VerifyError::NoRules),
         };
         self.is_broken = true;
-        let decisions = follow(&mut engine, entry)?;
+        let decisions = apply(&mut engine, entry)?;
         self.is_broken = false;
         self.engine = Some(engine);
         self.head = Head {
@@ -220,9 +219,9 @@ impl Replay {
         Ok(Committed::new(self.head, decisions))
     }
 
-    /// Checks the books of every block, not only of those that the last entries were about.
+    /// Checks the amounts of every block, not only of those that the last entries name.
     pub fn check(&self) -> Result<(), VerifyError> {
-        self.check_followed()?;
+        self.check_not_broken()?;
         let sequence = self.head.sequence;
         self.engine
             .as_ref()
@@ -230,7 +229,7 @@ impl Replay {
             .map_err(|imbalance| VerifyError::Imbalance { sequence, imbalance })
     }
 
-    /// Blocks and claims after the last entry; none before the first, or after one that could not be followed.
+    /// The blocks and claims after the last entry; none before the first, or after an entry that failed.
     #[must_use]
     pub const fn engine(&self) -> Option<&Engine> {
         self.engine.as_ref()
@@ -246,7 +245,7 @@ impl Replay {
         self.engine
     }
 
-    const fn check_followed(&self) -> Result<(), VerifyError> {
+    const fn check_not_broken(&self) -> Result<(), VerifyError> {
         if self.is_broken {
             let sequence = self.head.sequence + 1;
             return Err(VerifyError::Broken { sequence });
@@ -277,15 +276,15 @@ impl Replay {
             });
         }
         match &entry.rules {
-            None if sequence == 1 => Err(VerifyError::NoSetting),
-            Some(_) if sequence > 1 => Err(VerifyError::SettingAgain { sequence }),
+            None if sequence == 1 => Err(VerifyError::NoRules),
+            Some(_) if sequence > 1 => Err(VerifyError::RulesAgain { sequence }),
             _ => Ok(()),
         }
     }
 }
 
-/// Lets what `entry` says happen to `engine`, and compares what follows with what is written.
-fn follow(engine: &mut Engine, entry: &Entry) -> Result<Decisions, VerifyError> {
+/// Applies the events of `entry` to `engine`, and compares the records that follow with those that are written.
+fn apply(engine: &mut Engine, entry: &Entry) -> Result<Decisions, VerifyError> {
     let sequence = entry.sequence;
     let mut decisions = Decisions::of_clock(engine.advance(entry.time));
     for (at, event) in entry.events.iter().enumerate() {

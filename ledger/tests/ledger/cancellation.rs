@@ -112,7 +112,7 @@ fn dropped_after(plan: &[Fate], unreadable: u32, waits: usize) -> bool {
     };
     if let Some(told) = &told {
         assert_eq!(Ok(told.hash), kept.entries()[0].hash(), "{plan:?} {waits}");
-        assert_eq!(told.of(place).len(), 1);
+        assert_eq!(told.records_of(place).len(), 1);
         assert_eq!(ledger.head().sequence, 1);
         ledger.engine().unwrap();
     } else {
@@ -135,7 +135,7 @@ fn dropped_after(plan: &[Fate], unreadable: u32, waits: usize) -> bool {
             break committed.unwrap();
         }
     };
-    assert!(!committed.of(second).is_empty());
+    assert!(!committed.records_of(second).is_empty());
     let granted = kept.entries().into_iter().flat_map(|entry| entry.records);
     let granted = granted.filter(|record| matches!(record, privatekube_policy::Record::Granted { .. }));
     assert_eq!(granted.count(), 1, "{plan:?} {waits}");

@@ -98,7 +98,7 @@ fn entries_that_changed_places_are_found() {
         });
         let found = match renumbered {
             VerifyError::Previous { sequence, .. } => sequence,
-            VerifyError::NoSetting if first == 0 => 1,
+            VerifyError::NoRules if first == 0 => 1,
             other => panic!("{other}"),
         };
         assert_eq!(found, first as u64 + 1);
@@ -175,13 +175,10 @@ fn a_changed_time_is_found() {
 
 #[test]
 fn a_setting_that_is_missing_or_there_again_is_found() {
-    assert_eq!(
-        tampered(|entries| entries[0].rules = None),
-        VerifyError::NoSetting
-    );
+    assert_eq!(tampered(|entries| entries[0].rules = None), VerifyError::NoRules);
     assert_eq!(
         tampered(|entries| entries[3].rules = Some(rules())),
-        VerifyError::SettingAgain { sequence: 4 }
+        VerifyError::RulesAgain { sequence: 4 }
     );
 }
 

@@ -2,7 +2,7 @@
 
 use futures::executor::block_on;
 use privatekube_ledger::{
-    ApplyError, CommitError, CreateError, Entry, Hash, Ledger, MOST_BYTES, MOST_ENTRY_BYTES,
+    ApplyError, CommitError, CreateError, Entry, FULL_DRAFT_BYTES, Hash, Ledger, MOST_ENTRY_BYTES,
     MOST_EVENT_BYTES, MemoryStore, OpenError, Poisoned, Store, StoreError, VerifyError, verify,
 };
 use privatekube_policy::{
@@ -29,13 +29,16 @@ fn a_round_tells_what_followed_from_each_event_once_it_is_committed() {
     assert_eq!((committed.sequence, committed.time), (2, at(20)));
     assert_eq!(Ok(committed.hash), store.entries()[1].hash());
     assert_eq!(ledger.head().hash, committed.hash);
-    let granted = committed.of(granted);
+    let granted = committed.records_of(granted);
     assert!(granted.contains(&Record::Granted {
         claim: "c1".into(),
         at: at(20)
     }));
-    assert_eq!(committed.of(waits), [Record::Waits { claim: "c2".into() }]);
-    assert!(committed.of(released).contains(&Record::Granted {
+    assert_eq!(
+        committed.records_of(waits),
+        [Record::Waits { claim: "c2".into() }]
+    );
+    assert!(committed.records_of(released).contains(&Record::Granted {
         claim: "c2".into(),
         at: at(20)
     }));
@@ -59,13 +62,13 @@ fn the_clock_decides_before_any_event() {
     let place = draft.apply(release("c1")).unwrap();
     let committed = block_on(draft.commit()).unwrap();
     assert_eq!(
-        committed.clock(),
+        committed.records_of_clock(),
         [Record::Expired {
             claim: "c2".into(),
             at: at(15)
         }]
     );
-    assert_eq!(committed.of(place).len(), 1);
+    assert_eq!(committed.records_of(place).len(), 1);
 }
 
 #[test]
@@ -89,7 +92,7 @@ fn a_refused_event_leaves_nothing() {
     draft.apply(claim("c1", 1, &["b1"])).unwrap_err();
     let place = draft.apply(consume("c1")).unwrap();
     let committed = block_on(draft.commit()).unwrap();
-    assert_eq!(committed.of(place).len(), 1);
+    assert_eq!(committed.records_of(place).len(), 1);
     assert_eq!(store.entries()[1].events.len(), 2);
     verify(store.entries()).unwrap();
 }
@@ -409,7 +412,10 @@ fn a_round_fills_and_still_takes_one_event_alone() {
     }
     block_on(draft.commit()).unwrap();
     let length = store.entries()[1].canonical().unwrap().len();
-    assert!(length > MOST_BYTES && length < MOST_BYTES + 1_000, "{length}");
+    assert!(
+        length > FULL_DRAFT_BYTES && length < FULL_DRAFT_BYTES + 1_000,
+        "{length}"
+    );
 
     let mut draft = ledger.draft(at(2)).unwrap();
     let large = block(&"y".repeat(MOST_EVENT_BYTES - 100), 1);
