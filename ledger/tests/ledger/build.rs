@@ -1,4 +1,4 @@
-//! Words to write tests with.
+//! Builders of rules, events and ledgers for tests, and snapshots of an engine.
 
 use futures::executor::block_on;
 use privatekube_ledger::{Committed, Ledger, MemoryStore, Store};
@@ -7,7 +7,7 @@ use privatekube_policy::{
     Event, Phase, Policy, Span, Time, Unlocking, Weight,
 };
 
-/// DPF, everything unlocked at once, basic composition.
+/// Policy DPF, all budget available at once, Basic composition.
 pub(crate) fn rules() -> DatasetRules {
     DatasetRules {
         policy: Policy::Dpf,
@@ -73,7 +73,7 @@ pub(crate) fn open<S: Store>(store: S) -> Ledger<S> {
     block_on(Ledger::open(store, "writer-1".to_owned(), rules())).unwrap()
 }
 
-/// Commits `events` in one round.
+/// Commits `events` in one entry.
 pub(crate) fn commit(ledger: &mut Ledger<MemoryStore>, now: u64, events: &[Event]) -> Committed {
     let mut draft = ledger.draft(at(now)).unwrap();
     for event in events {
@@ -82,7 +82,7 @@ pub(crate) fn commit(ledger: &mut Ledger<MemoryStore>, now: u64, events: &[Event
     block_on(draft.commit()).unwrap()
 }
 
-/// All that an engine holds that anyone can be told.
+/// All of an engine's state that can be read.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Snapshot {
     pub(crate) blocks: Vec<(BlockId, BlockState)>,

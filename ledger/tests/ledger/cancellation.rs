@@ -1,4 +1,4 @@
-//! A commit that is dropped at any of its waits, whatever the store does meanwhile.
+//! Drops a commit at each of its waits, whatever the store does meanwhile.
 
 use std::{
     pin::pin,
@@ -11,7 +11,7 @@ use privatekube_ledger::{CreateError, Entry, MemoryStore, Poisoned, Store, Store
 
 use crate::build::{at, block, claim, open};
 
-/// What becomes of an attempt to create.
+/// The outcome of an attempt to create an entry.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Fate {
     Kept,
@@ -20,7 +20,7 @@ enum Fate {
     KeptTwice,
 }
 
-/// A store that waits before and after it does anything, and follows a plan.
+/// A store that waits before and after each request, and whose creates have planned outcomes.
 #[derive(Clone)]
 struct Planned {
     kept: MemoryStore,
@@ -94,25 +94,25 @@ impl Store for Planned {
     }
 }
 
-/// Drops a commit at its `waits`-th wait. Whether it was over before.
+/// Drops a commit at its `waits`-th wait. Returns whether it ended before that.
 fn dropped_after(plan: &[Fate], unreadable: u32, waits: usize) -> bool {
     let kept = MemoryStore::new();
     let planned = Planned::new(kept.clone(), &[], 0);
     let mut ledger = open(Planned::new(kept.clone(), plan, unreadable));
     let mut draft = ledger.draft(at(5)).unwrap();
-    let place = draft.apply(block("b1", 10)).unwrap();
+    let event = draft.apply(block("b1", 10)).unwrap();
     draft.apply(claim("c1", 10, &["b1"])).unwrap();
     let mut context = Context::from_waker(Waker::noop());
-    let told = {
+    let outcome = {
         let mut commit = pin!(draft.commit());
         (0..waits).find_map(|_| match commit.as_mut().poll(&mut context) {
-            Poll::Ready(told) => Some(told.unwrap()),
+            Poll::Ready(committed) => Some(committed.unwrap()),
             Poll::Pending => None,
         })
     };
-    if let Some(told) = &told {
-        assert_eq!(Ok(told.hash), kept.entries()[0].hash(), "{plan:?} {waits}");
-        assert_eq!(told.records_of(place).len(), 1);
+    if let Some(committed) = &outcome {
+        assert_eq!(Ok(committed.hash), kept.entries()[0].hash(), "{plan:?} {waits}");
+        assert_eq!(committed.records_of(event).len(), 1);
         assert_eq!(ledger.head().sequence, 1);
         ledger.engine().unwrap();
     } else {
@@ -121,12 +121,12 @@ fn dropped_after(plan: &[Fate], unreadable: u32, waits: usize) -> bool {
         assert_eq!(ledger.head().sequence, 0);
     }
 
-    // Opened again, it goes on from what is true: the whole round or nothing of it.
+    // Opened again, the ledger has the whole entry or nothing of it.
     let mut again = open(planned);
     assert_eq!(again.head().sequence, kept.entries().len() as u64);
     let mut draft = again.draft(at(7)).unwrap();
     if draft.apply(block("b1", 10)).is_ok() {
-        assert!(told.is_none());
+        assert!(outcome.is_none());
     }
     let second = draft.apply(claim("c2", 10, &["b1"])).unwrap();
     let mut commit = pin!(draft.commit());
@@ -140,7 +140,7 @@ fn dropped_after(plan: &[Fate], unreadable: u32, waits: usize) -> bool {
     let granted = granted.filter(|record| matches!(record, privatekube_policy::Record::Granted { .. }));
     assert_eq!(granted.count(), 1, "{plan:?} {waits}");
     verify(kept.entries()).unwrap();
-    told.is_some()
+    outcome.is_some()
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! What was tampered with is found, and where.
+//! Verification finds every change of stored entries, and names the place.
 
 use futures::executor::block_on;
 use privatekube_ledger::{Entry, Hash, Ledger, MemoryStore, OpenError, Replay, VerifyError, verify};
@@ -6,7 +6,7 @@ use privatekube_policy::{Record, Time};
 
 use crate::build::{at, block, claim, commit, consume, open, rules, snapshot};
 
-/// Five entries with all that can be in one.
+/// Five entries with every kind of event and record.
 fn written() -> Vec<Entry> {
     let store = MemoryStore::new();
     let mut ledger = open(store.clone());
@@ -26,12 +26,12 @@ fn written() -> Vec<Entry> {
     store.entries()
 }
 
-/// Verification of `entries` with `change` made to them; that opening them says the same is checked.
+/// The error of verifying the entries after `change`. Checks that opening them fails with the same.
 fn tampered(change: impl FnOnce(&mut Vec<Entry>)) -> VerifyError {
     let mut entries = written();
     change(&mut entries);
     let error = verify(entries.clone()).unwrap_err();
-    // A store gives entries in the order of their numbers, so it can't show all that a list can.
+    // A store returns entries in the order of their numbers, so it can't show every change of a list.
     let in_order = entries.windows(2).all(|pair| pair[0].sequence < pair[1].sequence);
     if in_order {
         let store = MemoryStore::from_iter(entries);
@@ -90,7 +90,7 @@ fn entries_that_changed_places_are_found() {
     for first in 0..4 {
         let swapped = tampered(|entries| entries.swap(first, first + 1));
         assert!(matches!(swapped, VerifyError::Sequence { expected, .. } if expected == first as u64 + 1));
-        // The same with their numbers changed, too.
+        // The same, with the numbers exchanged as well.
         let renumbered = tampered(|entries| {
             entries.swap(first, first + 1);
             entries[first].sequence -= 1;
@@ -166,7 +166,7 @@ fn a_changed_time_is_found() {
             found: at(29)
         }
     );
-    // Where it changes what was decided, by the record; else by the next entry.
+    // If the time changes a decision, the record shows it; else the next entry does.
     let decided = tampered(|entries| entries[1].time = at(15));
     assert!(matches!(decided, VerifyError::Record { sequence: 2, .. }));
     let undecided = tampered(|entries| entries[0].time = at(11));
@@ -174,7 +174,7 @@ fn a_changed_time_is_found() {
 }
 
 #[test]
-fn a_setting_that_is_missing_or_there_again_is_found() {
+fn rules_that_are_missing_or_repeated_are_found() {
     assert_eq!(tampered(|entries| entries[0].rules = None), VerifyError::NoRules);
     assert_eq!(
         tampered(|entries| entries[3].rules = Some(rules())),
@@ -183,7 +183,7 @@ fn a_setting_that_is_missing_or_there_again_is_found() {
 }
 
 #[test]
-fn a_changed_setting_is_found() {
+fn changed_rules_are_found() {
     let error = tampered(|entries| {
         let rules = entries[0].rules.as_mut().unwrap();
         rules.unlocking = privatekube_policy::Unlocking::Arrivals(7);
@@ -226,7 +226,7 @@ fn a_changed_event_is_found() {
     for entry in 0..5 {
         for event in 0..written()[entry].events.len() {
             let sequence = entry as u64 + 1;
-            // What follows from the others is not what is written.
+            // The records that follow from the other events are not those that are written.
             let removed = tampered(|entries| _ = entries[entry].events.remove(event));
             assert!(
                 matches!(&removed, VerifyError::Record { sequence: s, .. } if *s == sequence),
@@ -343,7 +343,7 @@ fn a_misplaced_entry_leaves_a_replay_as_it_was_and_a_wrong_one_ends_it() {
 }
 
 #[test]
-fn a_follower_takes_over_with_nothing_to_load() {
+fn a_follower_becomes_the_writer_with_nothing_to_read() {
     let store = MemoryStore::from_iter(written());
     let mut replay = Replay::new();
     for entry in &store.entries()[..3] {

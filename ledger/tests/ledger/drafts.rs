@@ -1,4 +1,4 @@
-//! Rounds, and what is left of them.
+//! Drafts: applying events, committing, and what a lost draft leaves.
 
 use futures::executor::block_on;
 use privatekube_ledger::{
@@ -13,7 +13,7 @@ use privatekube_policy::{
 use crate::build::{at, block, budget, claim, claim_until, commit, consume, open, release, rules, snapshot};
 
 #[test]
-fn a_round_tells_what_followed_from_each_event_once_it_is_committed() {
+fn a_committed_entry_has_the_records_of_each_event() {
     let store = MemoryStore::new();
     let mut ledger = open(store.clone());
     commit(
@@ -72,7 +72,7 @@ fn the_clock_decides_before_any_event() {
 }
 
 #[test]
-fn a_refused_event_leaves_nothing() {
+fn a_refused_event_changes_nothing() {
     let store = MemoryStore::new();
     let mut ledger = open(store.clone());
     commit(&mut ledger, 10, &[block("b1", 10)]);
@@ -98,7 +98,7 @@ fn a_refused_event_leaves_nothing() {
 }
 
 #[test]
-fn an_empty_round_writes_nothing_and_can_be_dropped() {
+fn an_empty_draft_writes_nothing_and_can_be_dropped() {
     let store = MemoryStore::new();
     let mut ledger = open(store.clone());
     for now in [5, 6] {
@@ -124,14 +124,14 @@ fn time_never_goes_back() {
     let mut ledger = open(store.clone());
     commit(&mut ledger, 100, &[block("b1", 10)]);
     assert_eq!(commit(&mut ledger, 50, &[claim("c1", 1, &["b1"])]).time, at(100));
-    // Nor below a time that decided nothing and is in no entry.
+    // Not below a time that decided nothing and is in no entry either.
     drop(ledger.draft(at(200)).unwrap());
     assert_eq!(ledger.draft(at(150)).unwrap().time(), at(200));
     assert_eq!(commit(&mut ledger, 150, &[claim("c2", 1, &["b1"])]).time, at(200));
-    // Nor for a writer whose clock is behind.
+    // Nor with another writer whose clock is behind.
     let mut next = open(store.clone());
     assert_eq!(commit(&mut next, 7, &[claim("c3", 1, &["b1"])]).time, at(200));
-    // Nor further than what a store keeps.
+    // Nor does it pass what a store can keep.
     assert_eq!(next.draft(at(u64::MAX)).unwrap().time(), at(i64::MAX as u64));
     verify(store.entries()).unwrap();
 }
@@ -165,7 +165,7 @@ fn steps_of_the_clock_that_decided_nothing_follow_from_the_next_entry() {
 }
 
 #[test]
-fn a_dropped_round_poisons() {
+fn a_dropped_draft_poisons() {
     let store = MemoryStore::new();
     let mut ledger = open(store.clone());
     commit(
@@ -179,7 +179,7 @@ fn a_dropped_round_poisons() {
     assert_poisoned(&mut ledger);
 
     let mut ledger = open(store.clone());
-    // Even one that nobody can drop any more.
+    // The same if the draft is leaked, so that it is never dropped.
     let mut draft = ledger.draft(at(12)).unwrap();
     draft.apply(claim("c3", 1, &["b1"])).unwrap();
     std::mem::forget(draft);
@@ -218,7 +218,7 @@ fn assert_poisoned<S: Store>(ledger: &mut Ledger<S>) {
 }
 
 #[test]
-fn of_two_writers_one_is_fenced_and_learns_by_whom() {
+fn of_two_writers_one_is_fenced_and_learns_by_which() {
     let store = MemoryStore::new();
     let mut first = open(store.clone());
     let second = Ledger::open(store.clone(), "writer-2".to_owned(), rules());
@@ -283,7 +283,7 @@ fn a_refused_entry_poisons() {
     assert_poisoned(&mut ledger);
 }
 
-/// A store that keeps what it never says to have kept, one of three times, and gives a page of two at a time.
+/// A store whose answers are lost: one of three creates succeeds all the same. It returns pages of two entries.
 struct Murmuring(MemoryStore, std::sync::atomic::AtomicU32);
 
 impl Murmuring {
@@ -317,7 +317,7 @@ impl Store for Murmuring {
 }
 
 #[test]
-fn a_writer_asks_until_the_store_says_what_became_of_its_entry() {
+fn a_commit_repeats_until_it_is_known_whether_the_entry_was_written() {
     let store = MemoryStore::new();
     let mut ledger = open(Murmuring(store.clone(), 0.into()));
     for at_entry in 1..=7 {
@@ -330,7 +330,7 @@ fn a_writer_asks_until_the_store_says_what_became_of_its_entry() {
     assert_eq!(reopened.head().sequence, 7);
 }
 
-/// A store in which somebody put what is no entry in the place of the next one.
+/// A store that holds something corrupt in place of the next entry.
 struct Defaced(MemoryStore);
 
 impl Store for Defaced {
@@ -349,7 +349,7 @@ impl Store for Defaced {
 }
 
 #[test]
-fn a_writer_ends_where_the_next_entry_is_none() {
+fn a_writer_ends_at_a_corrupt_entry() {
     let mut ledger = open(Defaced(MemoryStore::new()));
     let mut draft = ledger.draft(at(1)).unwrap();
     draft.apply(block("b1", 5)).unwrap();
@@ -359,7 +359,7 @@ fn a_writer_ends_where_the_next_entry_is_none() {
 }
 
 #[test]
-fn a_ledger_keeps_the_setting_it_began_with() {
+fn a_ledger_keeps_the_rules_it_began_with() {
     let store = MemoryStore::new();
     commit(&mut open(store.clone()), 1, &[block("b1", 1)]);
     let other = DatasetRules {
@@ -372,7 +372,7 @@ fn a_ledger_keeps_the_setting_it_began_with() {
 }
 
 #[test]
-fn an_empty_ledger_does_not_begin_with_a_setting_that_cant_be_used() {
+fn an_empty_ledger_does_not_begin_with_rules_that_cant_be_used() {
     let wrong = DatasetRules {
         unlocking: Unlocking::Arrivals(0),
         ..rules()
@@ -400,7 +400,7 @@ fn claim_of_size(name: &str, bytes: usize) -> Event {
 }
 
 #[test]
-fn a_round_fills_and_still_takes_one_event_alone() {
+fn a_draft_gets_full_and_one_large_event_still_fits_alone() {
     let store = MemoryStore::new();
     let mut ledger = open(store.clone());
     commit(&mut ledger, 1, &[block("b1", 10)]);
@@ -429,7 +429,7 @@ fn a_round_fills_and_still_takes_one_event_alone() {
 }
 
 #[test]
-fn an_event_that_fits_no_entry_is_refused_and_leaves_nothing() {
+fn an_event_that_fits_no_entry_is_refused_and_changes_nothing() {
     let mut ledger = open(MemoryStore::new());
     commit(&mut ledger, 1, &[block("b1", 10)]);
     let before = snapshot(ledger.engine().unwrap());
@@ -453,7 +453,7 @@ fn a_timeout_that_no_store_keeps_is_refused() {
     block_on(draft.commit()).unwrap();
 }
 
-/// A ledger in which one event decides about more claims than an entry has room for.
+/// A ledger in which one event decides more claims than an entry has room for.
 fn crowded(store: &MemoryStore) -> (Ledger<MemoryStore>, usize) {
     const CLAIMS: usize = 12_000;
     let mut ledger = open(store.clone());
@@ -480,7 +480,7 @@ fn what_one_event_decides_never_outgrows_an_entry() {
     let store = MemoryStore::new();
     let (mut ledger, claims) = crowded(&store);
     let committed = commit(&mut ledger, 3, &[release("all")]);
-    // All of it can be told.
+    // All records are returned.
     assert_eq!(committed.records().len(), claims + 1);
     let entry = store.entries().pop().unwrap();
     let omitted = entry.omitted.clone().unwrap();
@@ -502,7 +502,7 @@ fn what_one_event_decides_never_outgrows_an_entry() {
     };
     assert_eq!((phase(0), phase(claims - 1)), (Phase::Granted, Phase::Granted));
 
-    // What is left out is vouched for as well as what is there.
+    // Verification covers the omitted records as well.
     let mut entries = store.entries();
     let last = entries.last_mut().unwrap();
     last.omitted.as_mut().unwrap().hash = Hash::of(b"another");

@@ -1,4 +1,4 @@
-//! How events are grouped into rounds changes nothing of what is decided.
+//! The decisions don't depend on how events are grouped into entries.
 
 use futures::executor::block_on;
 use privatekube_ledger::{Ledger, MemoryStore, verify};
@@ -22,7 +22,7 @@ fn events() -> impl Strategy<Value = Event> {
     ]
 }
 
-fn settings() -> impl Strategy<Value = DatasetRules> {
+fn any_rules() -> impl Strategy<Value = DatasetRules> {
     let unlocking = prop_oneof![
         Just(Unlocking::Immediate),
         (1..6u32).prop_map(Unlocking::Arrivals),
@@ -38,7 +38,7 @@ fn settings() -> impl Strategy<Value = DatasetRules> {
     })
 }
 
-/// What `timeline` (events and the time that passes before each) leads to, if a round ends where `ends` says.
+/// Applies `timeline` (events, and the time that passes before each), ending an entry where `ends` says.
 fn run(
     rules: &DatasetRules,
     timeline: &[(u64, Event)],
@@ -48,7 +48,7 @@ fn run(
     let mut ledger = block_on(Ledger::open(store.clone(), "w".to_owned(), rules.clone())).unwrap();
     let mut records = Vec::new();
     let mut now = 0;
-    // What comes at a later time is in a later round.
+    // An event at a later time is in a later entry.
     let mut place = 0;
     for group in timeline.chunk_by(|_, (passes, _)| {
         place += 1;
@@ -57,13 +57,13 @@ fn run(
         now += group[0].0;
         let mut draft = ledger.draft(at(now)).unwrap();
         for (_, event) in group {
-            // Refused in any grouping alike.
+            // Refused alike in every grouping.
             draft.apply(event.clone()).ok();
         }
         let committed = block_on(draft.commit()).unwrap();
         records.extend_from_slice(committed.records());
     }
-    // To compare the books, the clocks must agree.
+    // The clocks must agree before blocks are compared.
     let last = block_on(ledger.draft(at(now + 1_000)).unwrap().commit()).unwrap();
     records.extend_from_slice(last.records());
     let summary = verify(store.entries()).unwrap();
@@ -77,7 +77,7 @@ proptest! {
 
     #[test]
     fn any_grouping_decides_the_same(
-        rules in settings(),
+        rules in any_rules(),
         timeline in vec((prop_oneof![3 => Just(0), 1 => 1..15u64], events()), 1..60),
         ends in vec(any::<bool>(), 60),
     ) {

@@ -1,8 +1,8 @@
-//! Writers on one faulty store, one at a time, by one seed.
+//! Simulates several writers on one faulty store: one seed determines a run, and one writer moves at a time.
 //!
-//! `PRIVATEKUBE_SEED=17` runs one seed, `PRIVATEKUBE_SEEDS=1000000` so many, from 0.
+//! `PRIVATEKUBE_SEED=17` runs that seed alone, `PRIVATEKUBE_SEEDS=1000000` the seeds from 0 to 999,999.
 
-mod judge;
+mod checker;
 mod rng;
 mod workload;
 mod world;
@@ -21,10 +21,10 @@ use privatekube_ledger::{CommitError, Ledger, OpenError, Replay};
 use privatekube_policy::DatasetRules;
 
 use crate::build::{at, snapshot};
-use judge::{Judge, Violation};
+use checker::{Checker, Violation};
 use world::{Planted, SimulatedStore, World};
 
-/// Turns that a world lasts. A writer's request takes a few.
+/// How many turns a run has. A request of a writer takes a few.
 const TURNS: u32 = 600;
 const SEEDS: u64 = 2_000;
 
@@ -34,16 +34,16 @@ struct Outcome {
     entries: u64,
 }
 
-/// A writer's life: it opens the ledger, and writes rounds until it is fenced, refused, or crashes.
-async fn write(store: SimulatedStore, life: u64, rules: DatasetRules, judge: Arc<Mutex<Judge>>) {
-    // Several may have the same name at once: no safety rests on it.
+/// A writer's life: opens the ledger and commits entries until it is fenced or refused. (A crash drops the future.)
+async fn write(store: SimulatedStore, life: u64, rules: DatasetRules, checker: Arc<Mutex<Checker>>) {
+    // Several writers may have the same name at once: no safety rests on it.
     let name = format!("w{}", store.world().rng.below(3));
     let mut ledger = loop {
         match Ledger::open(store.clone(), name.clone(), rules.clone()).await {
             Ok(ledger) => break ledger,
             Err(OpenError::Store(_)) => store.wait().await,
             Err(error) => {
-                judge.lock().unwrap().not_a_ledger(error.to_string());
+                checker.lock().unwrap().not_a_ledger(error.to_string());
                 return;
             }
         }
@@ -52,7 +52,7 @@ async fn write(store: SimulatedStore, life: u64, rules: DatasetRules, judge: Arc
         store.wait().await;
         let now = store.world().clock();
         let Ok(mut draft) = ledger.draft(at(now)) else {
-            judge
+            checker
                 .lock()
                 .unwrap()
                 .not_a_ledger(format!("life {life} is poisoned for no reason"));
@@ -67,12 +67,12 @@ async fn write(store: SimulatedStore, life: u64, rules: DatasetRules, judge: Arc
         if store.world().rng.chance(3) {
             drop(draft);
             store.world().note(if is_empty {
-                "empty round dropped"
+                "empty draft dropped"
             } else {
-                "round dropped"
+                "draft dropped"
             });
             if ledger.is_poisoned() == is_empty {
-                judge.lock().unwrap().not_poisoned(life);
+                checker.lock().unwrap().not_poisoned(life);
             }
             if is_empty {
                 continue;
@@ -83,10 +83,10 @@ async fn write(store: SimulatedStore, life: u64, rules: DatasetRules, judge: Arc
             Ok(_) if is_empty => {}
             Ok(committed) => {
                 let engine = ledger.engine().unwrap();
-                judge
+                checker
                     .lock()
                     .unwrap()
-                    .hear(life, &committed, engine, &store.world().entries);
+                    .check_commit(life, &committed, engine, &store.world().entries);
             }
             Err(error) => {
                 store.world().note(match error {
@@ -96,10 +96,10 @@ async fn write(store: SimulatedStore, life: u64, rules: DatasetRules, judge: Arc
                     CommitError::Imbalance { .. } => "imbalance",
                     CommitError::Corrupt { .. } => "corrupt",
                 });
-                let mut judge = judge.lock().unwrap();
-                judge.fence(life);
+                let mut checker = checker.lock().unwrap();
+                checker.fence(life);
                 if ledger.draft(at(now)).is_ok() || ledger.engine().is_ok() {
-                    judge.not_poisoned(life);
+                    checker.not_poisoned(life);
                 }
                 return;
             }
@@ -109,10 +109,10 @@ async fn write(store: SimulatedStore, life: u64, rules: DatasetRules, judge: Arc
 
 type Life = Pin<Box<dyn Future<Output = ()>>>;
 
-/// One world from its beginning to its end.
+/// Runs one world from its beginning to its end.
 fn simulate(seed: u64, planted: Option<Planted>) -> Outcome {
     let world = Arc::new(Mutex::new(World::new(seed)));
-    let judge = Arc::new(Mutex::new(Judge::default()));
+    let checker = Arc::new(Mutex::new(Checker::default()));
     let (rules, other, writers) = {
         let mut world = world.lock().unwrap();
         let rules = workload::rules(&mut world.rng);
@@ -126,10 +126,10 @@ fn simulate(seed: u64, planted: Option<Planted>) -> Outcome {
         while (lives.len() as u64) < writers {
             born += 1;
             let store = SimulatedStore::new(Arc::clone(&world), planted);
-            // Now and then somebody starts it with other rules, which hold only if it is still empty.
+            // Some writers start with other rules, which count only if the ledger is still empty.
             let differs = world.lock().unwrap().rng.chance(10);
             let rules = if differs { &other } else { &rules };
-            lives.push(Box::pin(write(store, born, rules.clone(), Arc::clone(&judge))));
+            lives.push(Box::pin(write(store, born, rules.clone(), Arc::clone(&checker))));
         }
         let (turn, crashes, lands) = {
             let rng = &mut world.lock().unwrap().rng;
@@ -147,21 +147,21 @@ fn simulate(seed: u64, planted: Option<Planted>) -> Outcome {
         }
     }
     drop(lives);
-    // What is still on its way may arrive after everybody is gone.
+    // Requests that are still on their way may arrive after all writers have ended.
     let mut world = Arc::into_inner(world).unwrap().into_inner().unwrap();
     while !world.flying.is_empty() {
         land(&mut world, planted);
     }
-    let mut judge = Arc::into_inner(judge).unwrap().into_inner().unwrap();
-    judge.close(&world.entries);
+    let mut checker = Arc::into_inner(checker).unwrap().into_inner().unwrap();
+    checker.check_end(&world.entries);
     Outcome {
-        violations: judge.violations,
+        violations: checker.violations,
         seen: world.seen,
         entries: world.entries.len() as u64,
     }
 }
 
-/// One of the requests on their way arrives, or is lost.
+/// Lets one of the requests on their way arrive, or loses it.
 fn land(world: &mut World, planted: Option<Planted>) {
     if world.flying.is_empty() {
         return;
@@ -187,7 +187,7 @@ fn number(name: &str) -> Option<u64> {
 }
 
 #[test]
-fn no_fault_makes_a_ledger_tell_what_is_not_true() {
+fn no_fault_makes_a_ledger_publish_what_is_not_true() {
     let seeds = match number("PRIVATEKUBE_SEED") {
         Some(seed) => seed..seed + 1,
         None => 0..number("PRIVATEKUBE_SEEDS").unwrap_or(SEEDS),
@@ -240,8 +240,8 @@ fn no_fault_makes_a_ledger_tell_what_is_not_true() {
             "crash",
             "fenced",
             "refused",
-            "round dropped",
-            "empty round dropped",
+            "draft dropped",
+            "empty draft dropped",
         ];
         for what in happens {
             assert!(
@@ -262,7 +262,7 @@ fn one_seed_makes_one_world() {
     }
 }
 
-/// What the simulation says of the first world in which it finds a planted fault.
+/// Checks that the simulation finds a planted fault by such a violation in one of the first runs.
 fn found(planted: Planted, is_it: impl Fn(&Violation) -> bool) {
     let seed = (0..1_000).find(|seed| simulate(*seed, Some(planted)).violations.iter().any(&is_it));
     let seed = seed.unwrap_or_else(|| panic!("{planted:?} is not found"));
@@ -275,7 +275,7 @@ fn a_commit_that_takes_exists_for_success_is_found() {
         matches!(violation, Violation::NotInLedger(_))
     });
     found(Planted::ExistsIsSuccess, |violation| {
-        matches!(violation, Violation::ToldDifferently(_))
+        matches!(violation, Violation::PublishedDifferently(_))
     });
     found(Planted::ExistsIsSuccess, |violation| {
         matches!(violation, Violation::Overspent(_))
@@ -294,10 +294,10 @@ fn a_commit_that_takes_a_missing_answer_for_success_is_found() {
 
 #[test]
 fn a_commit_that_takes_whatever_is_there_for_its_own_is_found() {
-    found(Planted::WhateverIsThereIsOurs, |violation| {
+    found(Planted::AnyEntryIsOurs, |violation| {
         matches!(violation, Violation::NotInLedger(_))
     });
-    found(Planted::WhateverIsThereIsOurs, |violation| {
+    found(Planted::AnyEntryIsOurs, |violation| {
         matches!(violation, Violation::Overspent(_))
     });
 }
@@ -316,7 +316,7 @@ fn a_store_that_forgets_is_found() {
     });
 }
 
-/// The simulation compares states; that it would notice a difference is checked here.
+/// The simulation compares snapshots: this checks that it would notice a difference.
 #[test]
 fn a_snapshot_tells_two_states_apart() {
     let world = Arc::new(Mutex::new(World::new(1)));

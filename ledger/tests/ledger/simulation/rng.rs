@@ -1,4 +1,4 @@
-//! Chance that one seed makes the same everywhere (SplitMix64).
+//! A random number generator that gives the same numbers for a seed everywhere (SplitMix64).
 
 pub(crate) struct Rng(u64);
 

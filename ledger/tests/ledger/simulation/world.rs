@@ -1,4 +1,4 @@
-//! A store in a world where requests are lost, late, doubled or answered wrongly.
+//! A simulated store whose requests are lost, late, doubled or answered wrongly.
 
 use std::{
     collections::BTreeMap,
@@ -10,15 +10,15 @@ use privatekube_ledger::{CreateError, Entry, Store, StoreError};
 
 use super::rng::Rng;
 
-/// What all writers share. Only one of them moves at a time.
+/// The state that all writers share. Only one of them moves at a time.
 pub(crate) struct World {
     pub(crate) rng: Rng,
     pub(crate) entries: BTreeMap<u64, Entry>,
-    /// Requests to create that were sent and have not arrived. They may, at any time, or never.
+    /// Requests to create that were sent and have not arrived. Each may arrive at any time, or never.
     pub(crate) flying: Vec<Entry>,
-    /// In percent of all requests.
+    /// How many requests fail, in percent.
     pub(crate) faults: u64,
-    /// How many of each kind of thing have happened, so that a test can tell that they do.
+    /// How often each kind of fault or answer has happened, so that a test can check that it does.
     pub(crate) seen: BTreeMap<&'static str, u32>,
     pub(crate) now: u64,
 }
@@ -26,24 +26,24 @@ pub(crate) struct World {
 /// A deliberate fault of a store or of a writer's commit, which the simulation must find.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Planted {
-    /// A commit that takes "there is one" for its own success.
+    /// A commit that takes `Exists` for success.
     ExistsIsSuccess,
-    /// A commit that takes a missing answer for success.
+    /// A commit that takes `Unknown` for success.
     UnknownIsSuccess,
-    /// A commit that takes whatever it reads back for its own.
-    WhateverIsThereIsOurs,
+    /// A commit that takes any entry that it reads back for its own.
+    AnyEntryIsOurs,
     /// A store in which the last to create an entry wins.
     CreatesTwice,
-    /// A store that forgets what it has said to be durable.
+    /// A store that loses an entry after it said that it is durable.
     Forgets,
 }
 
-/// A writer's way to the world's store.
+/// A writer's connection to the world's store.
 #[derive(Clone)]
 pub(crate) struct SimulatedStore {
     world: Arc<Mutex<World>>,
     planted: Option<Planted>,
-    asked: Arc<Mutex<Option<Entry>>>,
+    created: Arc<Mutex<Option<Entry>>>,
 }
 
 impl World {
@@ -63,7 +63,7 @@ impl World {
         *self.seen.entry(what).or_default() += 1;
     }
 
-    /// A clock that is never quite right.
+    /// The time of a clock that is up to 10 microseconds off.
     pub(crate) fn clock(&mut self) -> u64 {
         self.now += self.rng.below(6);
         (self.now + self.rng.below(20)).saturating_sub(10)
@@ -88,7 +88,7 @@ impl SimulatedStore {
         Self {
             world,
             planted,
-            asked: Arc::default(),
+            created: Arc::default(),
         }
     }
 
@@ -96,7 +96,7 @@ impl SimulatedStore {
         self.world.lock().unwrap()
     }
 
-    /// Lets others go on for a while. A writer may crash here and never come back.
+    /// Lets other writers move. A writer may crash here.
     pub(crate) async fn wait(&self) {
         let mut turns = {
             let mut world = self.world();
@@ -190,7 +190,7 @@ impl SimulatedStore {
 
 impl Store for SimulatedStore {
     async fn create(&self, entry: &Entry) -> Result<(), CreateError> {
-        *self.asked.lock().unwrap() = Some(entry.clone());
+        *self.created.lock().unwrap() = Some(entry.clone());
         match (self.attempt(entry).await, self.planted) {
             (Err(CreateError::Exists), Some(Planted::ExistsIsSuccess))
             | (Err(CreateError::Unknown(_)), Some(Planted::UnknownIsSuccess)) => Ok(()),
@@ -209,8 +209,8 @@ impl Store for SimulatedStore {
             self.note("read out of date");
             entry = None;
         }
-        if self.planted == Some(Planted::WhateverIsThereIsOurs) && entry.is_some() {
-            entry.clone_from(&self.asked.lock().unwrap());
+        if self.planted == Some(Planted::AnyEntryIsOurs) && entry.is_some() {
+            entry.clone_from(&self.created.lock().unwrap());
         }
         self.wait().await;
         Ok(entry)

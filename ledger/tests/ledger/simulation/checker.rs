@@ -1,4 +1,4 @@
-//! Who hears everything that is told and finds what can't be true.
+//! Checks all that writers commit against the store's entries, and collects the violations.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,46 +13,46 @@ use crate::build::{ClaimSnapshot, Snapshot, snapshot};
 pub(crate) enum Violation {
     /// What the store holds is not a ledger.
     NotALedger(String),
-    /// More was told to be granted than a block has.
+    /// More was granted on a block than its capacity.
     Overspent(BlockId),
-    /// What was told is not in the ledger.
+    /// A committed entry is not in the ledger.
     NotInLedger(u64),
-    /// The same was told twice, differently.
-    ToldDifferently(String),
-    /// Somebody committed after being fenced.
+    /// One entry, or the decision of one claim, was published twice with different contents.
+    PublishedDifferently(String),
+    /// A writer committed after it was fenced.
     CommittedAfterFence(u64),
-    /// A writer's engine is not what the ledger gives.
+    /// A writer's engine differs from that of a replay.
     EngineDiffers(u64),
-    /// A ledger that lost a round still tells or takes something.
+    /// A ledger whose draft was lost can still be read or written.
     NotPoisoned(u64),
 }
 
 #[derive(Default)]
-pub(crate) struct Judge {
-    /// Hash and records by sequence number.
-    told: BTreeMap<u64, (Hash, Vec<Record>)>,
+pub(crate) struct Checker {
+    /// What writers published: hash and records by sequence number.
+    published: BTreeMap<u64, (Hash, Vec<Record>)>,
     decided: BTreeMap<ClaimId, (u64, Record)>,
-    /// By claim and entry: what was granted.
+    /// The demands of each grant, by claim and entry.
     grants: BTreeMap<(ClaimId, u64), Vec<Demand>>,
     fenced: BTreeSet<u64>,
-    followed: Followed,
+    replayed: Replayed,
     pub(crate) violations: BTreeSet<Violation>,
 }
 
-/// The store's entries as far as they were followed.
+/// The store's entries as far as they were replayed.
 #[derive(Default)]
-struct Followed {
+struct Replayed {
     replay: Replay,
     states: BTreeMap<u64, (Hash, Snapshot)>,
 }
 
-impl Judge {
-    fn object(&mut self, violation: Violation) {
+impl Checker {
+    fn report(&mut self, violation: Violation) {
         self.violations.insert(violation);
     }
 
-    /// The writer of this life has committed, its engine is now `engine`, and the store holds `entries`.
-    pub(crate) fn hear(
+    /// Checks a commit of the writer of this life, whose engine is now `engine`; the store holds `entries`.
+    pub(crate) fn check_commit(
         &mut self,
         life: u64,
         committed: &Committed,
@@ -61,11 +61,16 @@ impl Judge {
     ) {
         let sequence = committed.sequence;
         if self.fenced.contains(&life) {
-            self.object(Violation::CommittedAfterFence(life));
+            self.report(Violation::CommittedAfterFence(life));
         }
-        let told = (committed.hash, committed.records().to_vec());
-        if *self.told.entry(sequence).or_insert_with(|| told.clone()) != told {
-            self.object(Violation::ToldDifferently(format!("entry {sequence}")));
+        let published = (committed.hash, committed.records().to_vec());
+        if *self
+            .published
+            .entry(sequence)
+            .or_insert_with(|| published.clone())
+            != published
+        {
+            self.report(Violation::PublishedDifferently(format!("entry {sequence}")));
         }
         for record in committed.records() {
             let (Record::Granted { claim, .. }
@@ -82,7 +87,7 @@ impl Judge {
                 .or_insert_with(|| decision.clone())
                 != decision
             {
-                self.object(Violation::ToldDifferently(claim.to_string()));
+                self.report(Violation::PublishedDifferently(claim.to_string()));
             }
             if matches!(record, Record::Granted { .. }) {
                 let demands = engine.claim(claim).unwrap().arrival.demands.clone();
@@ -90,13 +95,13 @@ impl Judge {
             }
         }
         self.follow(entries, sequence);
-        match self.followed.states.get(&sequence) {
+        match self.replayed.states.get(&sequence) {
             Some((hash, state)) if *hash == committed.hash => {
                 if *state != snapshot(engine) {
-                    self.object(Violation::EngineDiffers(sequence));
+                    self.report(Violation::EngineDiffers(sequence));
                 }
             }
-            _ => self.object(Violation::NotInLedger(sequence)),
+            _ => self.report(Violation::NotInLedger(sequence)),
         }
     }
 
@@ -105,52 +110,53 @@ impl Judge {
     }
 
     pub(crate) fn not_poisoned(&mut self, life: u64) {
-        self.object(Violation::NotPoisoned(life));
+        self.report(Violation::NotPoisoned(life));
     }
 
     pub(crate) fn not_a_ledger(&mut self, why: String) {
-        self.object(Violation::NotALedger(why));
+        self.report(Violation::NotALedger(why));
     }
 
     fn follow(&mut self, entries: &BTreeMap<u64, Entry>, until: u64) {
-        while self.followed.replay.head().sequence < until {
-            let next = self.followed.replay.head().sequence + 1;
+        while self.replayed.replay.head().sequence < until {
+            let next = self.replayed.replay.head().sequence + 1;
             let Some(entry) = entries.get(&next) else {
                 return;
             };
-            if let Err(error) = self.followed.replay.push(entry) {
-                self.object(Violation::NotALedger(error.to_string()));
+            if let Err(error) = self.replayed.replay.push(entry) {
+                self.report(Violation::NotALedger(error.to_string()));
                 return;
             }
-            let state = snapshot(self.followed.replay.engine().unwrap());
-            self.followed.states.insert(next, (entry.hash().unwrap(), state));
+            let state = snapshot(self.replayed.replay.engine().unwrap());
+            self.replayed.states.insert(next, (entry.hash().unwrap(), state));
         }
     }
 
-    /// At the end: every entry can be kept, everything that was told is in `entries`, and of no block more was granted than it has.
-    pub(crate) fn close(&mut self, entries: &BTreeMap<u64, Entry>) {
+    /// Checks the end of a run: a store can keep every entry, all that was published is in `entries`, and no block has more
+    /// granted than its capacity.
+    pub(crate) fn check_end(&mut self, entries: &BTreeMap<u64, Entry>) {
         let mut replay = Replay::new();
         for entry in entries.values() {
             if let Err(why) = survives(entry) {
-                self.object(Violation::NotALedger(why));
+                self.report(Violation::NotALedger(why));
             }
             if let Err(error) = replay.push(entry) {
-                self.object(Violation::NotALedger(error.to_string()));
+                self.report(Violation::NotALedger(error.to_string()));
                 break;
             }
         }
-        for (sequence, (hash, _)) in self.told.clone() {
+        for (sequence, (hash, _)) in self.published.clone() {
             if entries.get(&sequence).map(Entry::hash) != Some(Ok(hash)) {
-                self.object(Violation::NotInLedger(sequence));
+                self.report(Violation::NotInLedger(sequence));
             }
         }
         if let Some(engine) = replay.engine() {
-            self.weigh(&snapshot(engine), &engine.rules().composition);
+            self.check_grants(&snapshot(engine), &engine.rules().composition);
         }
     }
 
-    /// Adds up what was told to be granted, less what the ledger says has returned of that very grant.
-    fn weigh(&mut self, end: &Snapshot, composition: &Composition) {
+    /// Checks the sum of all published grants on each block, less what the ledger says was released of that very grant.
+    fn check_grants(&mut self, end: &Snapshot, composition: &Composition) {
         let mut held: BTreeMap<&BlockId, Vec<i64>> = BTreeMap::new();
         for ((claim, sequence), demands) in &self.grants {
             let state = end.claims.iter().find(|state| state.claim == *claim);
@@ -172,11 +178,11 @@ impl Judge {
         }
         let mut violations = Vec::new();
         for (block, held) in held {
-            let books = end.blocks.iter().find(|(name, _)| name == block);
-            let fits = books.is_some_and(|(_, books)| {
+            let state = end.blocks.iter().find(|(name, _)| name == block);
+            let fits = state.is_some_and(|(_, state)| {
                 let mut fits = held
                     .iter()
-                    .zip(books.capacity.units())
+                    .zip(state.capacity.units())
                     .map(|(held, capacity)| held <= capacity);
                 match composition {
                     Composition::Basic => fits.all(|fits| fits),
@@ -191,7 +197,7 @@ impl Judge {
     }
 }
 
-/// Whether `entry` comes back the same from a store that sorts keys and keeps numbers as `i64`.
+/// Checks that `entry` comes back the same from a store that sorts keys and keeps numbers as `i64`.
 fn survives(entry: &Entry) -> Result<(), String> {
     fn fits(value: &Value) -> bool {
         match value {
