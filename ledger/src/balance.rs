@@ -1,5 +1,5 @@
-//! Checks that the amounts of a block's budget add up to its capacity, independently of the engine that computes them:
-//! before an entry is written, and after an entry is read.
+//! Checks that the amounts of a block's budget add up to its capacity, independently of the engine that
+//! computes them: before an entry is written, and after an entry is read.
 
 use std::collections::BTreeSet;
 
@@ -100,7 +100,8 @@ fn problem(state: &BlockState, composition: &Composition) -> Option<&'static str
     }
     let holds = match composition {
         Composition::Basic => holds_at_all,
-        // A Renyi filter is sound as long as one order has not spent more than its budget; the others may have.
+        // A Renyi filter is sound as long as one order has not spent more than its budget; the others may
+        // have.
         Composition::Renyi(_) => !any_granted || holds_at_one,
     };
     (!holds).then_some("more is granted than was unlocked")

@@ -14,18 +14,19 @@ pub const FULL_DRAFT_BYTES: usize = 512 << 10;
 /// The most that the events of one entry take together, in bytes: 768 KiB.
 pub const MOST_EVENT_BYTES: usize = 768 << 10;
 
-/// The most that an entry's canonical form takes, in bytes: 1 MiB, which leaves a third of etcd's usual limit of 1.5 MiB
-/// for what a store puts around it. Records beyond it are [omitted](Omitted).
+/// The most that an entry's canonical form takes, in bytes: 1 MiB, which leaves a third of etcd's usual limit
+/// of 1.5 MiB for what a store puts around it. Records beyond it are [omitted](Omitted).
 pub const MOST_ENTRY_BYTES: usize = 1 << 20;
 
 /// The largest number that a store has to keep, in microseconds; as a time, the year 294,247.
 const MOST_MICROS: u64 = i64::MAX.unsigned_abs();
 
-/// The next entry of a ledger before it is committed: the events applied so far, and the records that followed.
+/// The next entry of a ledger before it is committed: the events applied so far, and the records that
+/// followed.
 ///
-/// While it exists, it borrows the ledger, so nothing can read the engine. It ends with [`commit`](Self::commit). If it is
-/// dropped before, or the commit fails or is dropped, the ledger is [poisoned](crate::Poisoned), unless the draft
-/// [is empty](Self::is_empty).
+/// While it exists, it borrows the ledger, so nothing can read the engine. It ends with
+/// [`commit`](Self::commit). If it is dropped before, or the commit fails or is dropped, the ledger is
+/// [poisoned](crate::Poisoned), unless the draft [is empty](Self::is_empty).
 #[derive(Debug)]
 #[must_use = "a draft that isn't committed poisons its ledger"]
 pub struct EntryDraft<'a, S> {
@@ -63,8 +64,8 @@ pub enum ApplyError {
     },
 }
 
-/// Why an entry is not committed. The ledger is [poisoned](crate::Poisoned) and has to be opened again, which shows
-/// whether the entry was written.
+/// Why an entry is not committed. The ledger is [poisoned](crate::Poisoned) and has to be opened again, which
+/// shows whether the entry was written.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum CommitError {
     /// Another writer wrote the entry: this one is fenced.
@@ -75,7 +76,8 @@ pub enum CommitError {
         /// The other writer's name.
         by: String,
     },
-    /// The store refuses the entry. (An earlier attempt whose outcome is unknown may have written it all the same.)
+    /// The store refuses the entry. (An earlier attempt whose outcome is unknown may have written it all the
+    /// same.)
     #[error("the store refuses entry {sequence}: {reason}")]
     Refused {
         /// The entry.
@@ -127,8 +129,8 @@ impl<'a, S: Store> EntryDraft<'a, S> {
         }
     }
 
-    /// Applies `event` to the engine and adds it to the draft. The returned index gives access to the records that followed
-    /// from it, once the draft is committed. After an error, nothing has changed.
+    /// Applies `event` to the engine and adds it to the draft. The returned index gives access to the records
+    /// that followed from it, once the draft is committed. After an error, nothing has changed.
     pub fn apply(&mut self, event: Event) -> Result<EventIndex, ApplyError> {
         // The only number of an event that is an unsigned one of 64 bits, where a store keeps signed ones.
         if let Event::Arrive(arrival) = &event
@@ -173,8 +175,8 @@ impl<'a, S: Store> EntryDraft<'a, S> {
         self.time
     }
 
-    /// Whether the draft is so large that it should be committed before more events are applied. An empty draft is never
-    /// full.
+    /// Whether the draft is so large that it should be committed before more events are applied. An empty
+    /// draft is never full.
     #[must_use]
     pub fn is_full(&self) -> bool {
         match &self.record_bytes {
@@ -183,17 +185,18 @@ impl<'a, S: Store> EntryDraft<'a, S> {
         }
     }
 
-    /// Whether there is nothing to write: no event was applied, and nothing followed from the time alone. Dropping an empty
-    /// draft does no harm.
+    /// Whether there is nothing to write: no event was applied, and nothing followed from the time alone.
+    /// Dropping an empty draft does no harm.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.events.is_empty() && self.decisions.records.is_empty()
     }
 
-    /// Writes the entry; nothing if the draft [is empty](Self::is_empty). Only what this returns may be published.
+    /// Writes the entry; nothing if the draft [is empty](Self::is_empty). Only what this returns may be
+    /// published.
     ///
-    /// As long as it is unknown whether the entry was written, this asks the store again. The future may be dropped, which
-    /// leaves the ledger poisoned.
+    /// As long as it is unknown whether the entry was written, this asks the store again. The future may be
+    /// dropped, which leaves the ledger poisoned.
     pub async fn commit(self) -> Result<Committed, CommitError> {
         let is_empty = self.is_empty();
         let Self {

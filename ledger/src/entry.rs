@@ -8,8 +8,8 @@ use crate::Hash;
 
 /// One entry of a ledger: events, and the records that followed from them.
 ///
-/// A later version may add fields, but an entry that doesn't use them must keep the same JSON: otherwise the hashes of
-/// entries that are stored would change.
+/// A later version may add fields, but an entry that doesn't use them must keep the same JSON: otherwise the
+/// hashes of entries that are stored would change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Entry {
@@ -19,8 +19,8 @@ pub struct Entry {
     pub previous: Hash,
     /// The name of the writer.
     pub writer: String,
-    /// The writer's time, never earlier than that of the entry before it. The engine's clock is advanced to it before the
-    /// first event.
+    /// The writer's time, never earlier than that of the entry before it. The engine's clock is advanced to
+    /// it before the first event.
     pub time: Time,
     /// The dataset's rules: in the first entry only. The key `setting` is part of the stored format.
     #[serde(rename = "setting", default, skip_serializing_if = "Option::is_none")]
@@ -34,9 +34,9 @@ pub struct Entry {
     pub omitted: Option<Omitted>,
 }
 
-/// The count and the hash of the records that an entry has no room for: one event, or one step of the clock, may decide
-/// any number of claims. Nothing is lost, since records follow from the events: a replay computes them and compares them
-/// with this.
+/// The count and the hash of the records that an entry has no room for: one event, or one step of the clock,
+/// may decide any number of claims. Nothing is lost, since records follow from the events: a replay computes
+/// them and compares them with this.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Omitted {
@@ -47,18 +47,20 @@ pub struct Omitted {
 }
 
 impl Entry {
-    /// Returns the bytes that are hashed: the entry as compact JSON in UTF-8, an object with these keys in this order:
-    /// `sequence`, `previous`, `writer`, `time`, `setting` (first entry only), `events`, `records`, `omitted` (if any).
-    /// Objects inside have their keys in the order in which `privatekube-policy` declares the fields; an optional value
-    /// that is absent has no key; numbers are integers; in strings only `"`, `\` and control characters are escaped
-    /// (`\b \f \n \r \t`, else `\u00XX`); there is no space between tokens.
+    /// Returns the bytes that are hashed: the entry as compact JSON in UTF-8, an object with these keys in
+    /// this order: `sequence`, `previous`, `writer`, `time`, `setting` (first entry only), `events`,
+    /// `records`, `omitted` (if any). Objects inside have their keys in the order in which
+    /// `privatekube-policy` declares the fields; an optional value that is absent has no key; numbers are
+    /// integers; in strings only `"`, `\` and control characters are escaped (`\b \f \n \r \t`, else
+    /// `\u00XX`); there is no space between tokens.
     ///
     /// It is made from the typed value, so a store may keep the keys in any order.
     pub fn canonical(&self) -> Result<Vec<u8>, EncodingError> {
         encode(self)
     }
 
-    /// Returns the SHA-256 of the [canonical](Self::canonical) form. The next entry names it as its predecessor's.
+    /// Returns the SHA-256 of the [canonical](Self::canonical) form. The next entry names it as its
+    /// predecessor's.
     pub fn hash(&self) -> Result<Hash, EncodingError> {
         Ok(Hash::of(&self.canonical()?))
     }
@@ -77,8 +79,8 @@ impl Omitted {
     }
 }
 
-/// A value that can't be encoded as JSON. None of the engine's types is known to allow one; it is an error all the same,
-/// so that such a value can't have the hash of no bytes.
+/// A value that can't be encoded as JSON. None of the engine's types is known to allow one; it is an error
+/// all the same, so that such a value can't have the hash of no bytes.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[error("it can't be written as JSON: {0}")]
 pub struct EncodingError(String);

@@ -7,23 +7,26 @@ use crate::{EntryDraft, Head, Replay, Store, StoreError, VerifyError};
 
 /// A dataset's ledger, open for writing.
 ///
-/// There may be any number of writers: the store lets one of them create the next entry, and the others learn with their
-/// next commit that they are fenced. A draft that was not committed, or may not have been, poisons the ledger: it can be
-/// neither read nor written any more, and has to be opened again.
+/// There may be any number of writers: the store lets one of them create the next entry, and the others learn
+/// with their next commit that they are fenced. A draft that was not committed, or may not have been, poisons
+/// the ledger: it can be neither read nor written any more, and has to be opened again.
 #[derive(Debug)]
 pub struct Ledger<S> {
     pub(crate) store: S,
     pub(crate) writer: String,
     pub(crate) engine: Engine,
     pub(crate) head: Head,
-    /// The latest time that the engine was advanced to. It may be later than the last entry, if nothing followed from it.
+    /// The latest time that the engine was advanced to. It may be later than the last entry, if nothing
+    /// followed from it.
     pub(crate) clock: Time,
-    /// Whether the engine is ahead of the store. It is set before the engine changes and cleared when the change is
-    /// durable, so whatever happens in between (an error, a dropped draft, a dropped future) leaves it set.
+    /// Whether the engine is ahead of the store. It is set before the engine changes and cleared when the
+    /// change is durable, so whatever happens in between (an error, a dropped draft, a dropped future) leaves
+    /// it set.
     pub(crate) is_ahead: bool,
 }
 
-/// The ledger's engine is ahead of the store, because a draft was not committed: it says nothing that is surely true.
+/// The ledger's engine is ahead of the store, because a draft was not committed: it says nothing that is
+/// surely true.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[error("the ledger holds an entry that was not committed: open it again")]
 pub struct Poisoned;
@@ -34,7 +37,8 @@ pub enum OpenError {
     /// The store could not be read. Opening the ledger again may succeed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// What the store holds is not a ledger, or was tampered with. Nothing may be granted before a person has looked at it.
+    /// What the store holds is not a ledger, or was tampered with. Nothing may be granted before a person has
+    /// looked at it.
     #[error(transparent)]
     Verify(#[from] VerifyError),
     /// The ledger is empty, and the rules that it should begin with can't be used.
@@ -45,14 +49,15 @@ pub enum OpenError {
 impl<S: Store> Ledger<S> {
     /// Reads and [verifies](crate::verify) all entries of `store`. Nothing is written.
     ///
-    /// `writer` is the name that entries get, for people and for the writers that are fenced; no safety rests on it.
-    /// `rules` are those of an empty ledger. A ledger with entries keeps its own: see [`rules`](Self::rules).
+    /// `writer` is the name that entries get, for people and for the writers that are fenced; no safety rests
+    /// on it. `rules` are those of an empty ledger. A ledger with entries keeps its own: see
+    /// [`rules`](Self::rules).
     pub async fn open(store: S, writer: String, rules: DatasetRules) -> Result<Self, OpenError> {
         Self::resume(store, writer, rules, Replay::new()).await
     }
 
-    /// As [`open`](Self::open), but reads only the entries after those that `replay` has seen: a follower that becomes the
-    /// writer has almost nothing to read.
+    /// As [`open`](Self::open), but reads only the entries after those that `replay` has seen: a follower
+    /// that becomes the writer has almost nothing to read.
     pub async fn resume(
         store: S,
         writer: String,
@@ -84,8 +89,9 @@ impl<S: Store> Ledger<S> {
         })
     }
 
-    /// Begins the next entry at `now`, to which the engine's clock is advanced before any event. If `now` is earlier than
-    /// the engine's clock, the engine's clock is taken instead: a writer's clock may go back, the ledger's never does.
+    /// Begins the next entry at `now`, to which the engine's clock is advanced before any event. If `now` is
+    /// earlier than the engine's clock, the engine's clock is taken instead: a writer's clock may go back,
+    /// the ledger's never does.
     pub fn draft(&mut self, now: Time) -> Result<EntryDraft<'_, S>, Poisoned> {
         if self.is_ahead {
             return Err(Poisoned);
@@ -95,8 +101,8 @@ impl<S: Store> Ledger<S> {
 }
 
 impl<S> Ledger<S> {
-    /// The blocks and claims after the last entry: nothing in it isn't durable. (Its clock may be later than the last
-    /// entry, if nothing followed from the time since.)
+    /// The blocks and claims after the last entry: nothing in it isn't durable. (Its clock may be later than
+    /// the last entry, if nothing followed from the time since.)
     pub const fn engine(&self) -> Result<&Engine, Poisoned> {
         if self.is_ahead {
             Err(Poisoned)

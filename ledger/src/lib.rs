@@ -1,17 +1,19 @@
-//! The ledger: the durable, fenced, hash-chained sequence of entries in which privacy budget is granted and consumed.
+//! The ledger: the durable, fenced, hash-chained sequence of entries in which privacy budget is granted and
+//! consumed.
 //!
-//! An [`Entry`] holds events, and the records that the engine of `privatekube-policy` returned for them. Entry n+1 can
-//! be created once, so whoever creates it is the writer, and no lease has to be trusted. An [`EntryDraft`] collects the
-//! events that arrive while the last entry is being written, and becomes the next entry. Its records may be published
-//! when [`EntryDraft::commit`] has returned a [`Committed`], and not before: until then the draft borrows the [`Ledger`],
-//! and if the draft is lost, the ledger is [`Poisoned`] and says nothing more.
+//! An [`Entry`] holds events, and the records that the engine of `privatekube-policy` returned for them.
+//! Entry n+1 can be created once, so whoever creates it is the writer, and no lease has to be trusted. An
+//! [`EntryDraft`] collects the events that arrive while the last entry is being written, and becomes the next
+//! entry. Its records may be published when [`EntryDraft::commit`] has returned a [`Committed`], and not
+//! before: until then the draft borrows the [`Ledger`], and if the draft is lost, the ledger is [`Poisoned`]
+//! and says nothing more.
 //!
-//! A [`Store`] keeps the entries. This crate contains one in memory, [`MemoryStore`], and knows nothing of Kubernetes,
-//! HTTP, clocks, threads or an async runtime: time is an argument, and the same code runs on a simulated store with
-//! simulated faults.
+//! A [`Store`] keeps the entries. This crate contains one in memory, [`MemoryStore`], and knows nothing of
+//! Kubernetes, HTTP, clocks, threads or an async runtime: time is an argument, and the same code runs on a
+//! simulated store with simulated faults.
 //!
-//! Begin reading at [`Entry`] (what is written), then [`Store`] (what a store guarantees), then [`Ledger`] and
-//! [`EntryDraft`] (writing), then [`Replay`] and [`verify`] (following and checking).
+//! Begin reading at [`Entry`] (what is written), then [`Store`] (what a store guarantees), then [`Ledger`]
+//! and [`EntryDraft`] (writing), then [`Replay`] and [`verify`] (following and checking).
 //!
 //! # Examples
 //!

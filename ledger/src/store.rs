@@ -6,22 +6,22 @@ use crate::Entry;
 
 /// Keeps the entries of one ledger.
 ///
-/// All safety rests on [`create`](Self::create): of all attempts to create an entry with the same sequence number, at any
-/// time and from any process, at most one succeeds. The caller need not learn that it succeeded, and reads may be out of
-/// date: then a writer tries again, or finds that it is fenced.
+/// All safety rests on [`create`](Self::create): of all attempts to create an entry with the same sequence
+/// number, at any time and from any process, at most one succeeds. The caller need not learn that it
+/// succeeded, and reads may be out of date: then a writer tries again, or finds that it is fenced.
 ///
-/// A store returns an entry as it was created: the same strings, and integers (all of which fit an `i64`) to the last
-/// digit. The order of keys in its JSON may change.
+/// A store returns an entry as it was created: the same strings, and integers (all of which fit an `i64`) to
+/// the last digit. The order of keys in its JSON may change.
 pub trait Store: Send + Sync {
-    /// Creates `entry` if there is none with its sequence number. Returns `Ok` only if this call created it and it is
-    /// durable.
+    /// Creates `entry` if there is none with its sequence number. Returns `Ok` only if this call created it
+    /// and it is durable.
     fn create(&self, entry: &Entry) -> impl Future<Output = Result<(), CreateError>> + Send;
 
     /// Returns the entry with this sequence number, if there is one.
     fn read(&self, sequence: u64) -> impl Future<Output = Result<Option<Entry>, StoreError>> + Send;
 
-    /// Returns entries with sequence numbers above `after`, ascending and without gaps: all of them, or a first page. An
-    /// empty list means that there are none.
+    /// Returns entries with sequence numbers above `after`, ascending and without gaps: all of them, or a
+    /// first page. An empty list means that there are none.
     fn read_after(&self, after: u64) -> impl Future<Output = Result<Vec<Entry>, StoreError>> + Send;
 
     /// Waits before the `attempt`-th repetition of a request, from 1. A simulated store returns at once.
@@ -31,10 +31,12 @@ pub trait Store: Send + Sync {
 /// Why an entry was not created, or may not have been.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum CreateError {
-    /// There is an entry with its sequence number. It may be the same one, created by an attempt whose answer was lost.
+    /// There is an entry with its sequence number. It may be the same one, created by an attempt whose answer
+    /// was lost.
     #[error("there is an entry with this sequence number")]
     Exists,
-    /// This attempt did not create it, and repeating it doesn't help: the entry is too large, or creating is forbidden.
+    /// This attempt did not create it, and repeating it doesn't help: the entry is too large, or creating is
+    /// forbidden.
     #[error("the store refuses the entry: {0}")]
     Refused(String),
     /// It may have been created, or may yet be: a timeout, a lost answer, a server's error.

@@ -129,8 +129,8 @@ fn shown(record: Option<&Record>) -> String {
 
 /// What a verified ledger holds.
 ///
-/// No later entry confirms the last one: whoever wants to know that nothing was cut off or changed at the end compares
-/// `sequence` and `hash` with a copy kept elsewhere.
+/// No later entry confirms the last one: whoever wants to know that nothing was cut off or changed at the end
+/// compares `sequence` and `hash` with a copy kept elsewhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Summary {
     /// The sequence number of the last entry, which is the number of entries.
@@ -151,8 +151,8 @@ pub struct Summary {
     pub records: u64,
 }
 
-/// Checks a ledger from its first entry on: sequence numbers, hashes, times and rules, that exactly the written records
-/// follow from the events, and that the amounts of every block add up after every entry.
+/// Checks a ledger from its first entry on: sequence numbers, hashes, times and rules, that exactly the
+/// written records follow from the events, and that the amounts of every block add up after every entry.
 pub fn verify(entries: impl IntoIterator<Item = Entry>) -> Result<Summary, VerifyError> {
     let mut replay = Replay::new();
     let (mut events, mut records) = (0, 0);
@@ -193,8 +193,8 @@ impl Replay {
 
     /// Checks and applies the next entry. It is durable, so its records may be published.
     ///
-    /// An entry with a wrong sequence number, predecessor, time or rules changes nothing. After an entry whose events or
-    /// records are wrong, every further entry fails.
+    /// An entry with a wrong sequence number, predecessor, time or rules changes nothing. After an entry
+    /// whose events or records are wrong, every further entry fails.
     pub fn push(&mut self, entry: &Entry) -> Result<Committed, VerifyError> {
         self.check_not_broken()?;
         self.check_place(entry)?;
@@ -283,7 +283,8 @@ impl Replay {
     }
 }
 
-/// Applies the events of `entry` to `engine`, and compares the records that follow with those that are written.
+/// Applies the events of `entry` to `engine`, and compares the records that follow with those that are
+/// written.
 fn apply(engine: &mut Engine, entry: &Entry) -> Result<Decisions, VerifyError> {
     let sequence = entry.sequence;
     let mut decisions = Decisions::of_clock(engine.advance(entry.time));

@@ -236,8 +236,8 @@ fn a_changed_event_is_found() {
                 let again = entries[entry].events[event].clone();
                 entries[entry].events.push(again);
             });
-            // A block or claim that comes again makes no sense; what is consumed again changes nothing, so only the
-            // next entry shows it.
+            // A block or claim that comes again makes no sense; what is consumed again changes nothing, so
+            // only the next entry shows it.
             assert!(
                 match &again {
                     VerifyError::Event { sequence: s, .. } => *s == sequence,

@@ -283,7 +283,8 @@ fn a_refused_entry_poisons() {
     assert_poisoned(&mut ledger);
 }
 
-/// A store whose answers are lost: one of three creates succeeds all the same. It returns pages of two entries.
+/// A store whose answers are lost: one of three creates succeeds all the same. It returns pages of two
+/// entries.
 struct Murmuring(MemoryStore, std::sync::atomic::AtomicU32);
 
 impl Murmuring {

@@ -1,5 +1,5 @@
-//! Tests of the ledger's public interface: tampered chains, drafts, dropped commits, grouping of events, and a simulation
-//! of writers and faults.
+//! Tests of the ledger's public interface: tampered chains, drafts, dropped commits, grouping of events, and
+//! a simulation of writers and faults.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -132,8 +132,8 @@ impl Checker {
         }
     }
 
-    /// Checks the end of a run: a store can keep every entry, all that was published is in `entries`, and no block has more
-    /// granted than its capacity.
+    /// Checks the end of a run: a store can keep every entry, all that was published is in `entries`, and no
+    /// block has more granted than its capacity.
     pub(crate) fn check_end(&mut self, entries: &BTreeMap<u64, Entry>) {
         let mut replay = Replay::new();
         for entry in entries.values() {
@@ -155,7 +155,8 @@ impl Checker {
         }
     }
 
-    /// Checks the sum of all published grants on each block, less what the ledger says was released of that very grant.
+    /// Checks the sum of all published grants on each block, less what the ledger says was released of that
+    /// very grant.
     fn check_grants(&mut self, end: &Snapshot, composition: &Composition) {
         let mut held: BTreeMap<&BlockId, Vec<i64>> = BTreeMap::new();
         for ((claim, sequence), demands) in &self.grants {

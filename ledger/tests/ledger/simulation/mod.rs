@@ -34,7 +34,8 @@ struct Outcome {
     entries: u64,
 }
 
-/// A writer's life: opens the ledger and commits entries until it is fenced or refused. (A crash drops the future.)
+/// A writer's life: opens the ledger and commits entries until it is fenced or refused. (A crash drops the
+/// future.)
 async fn write(store: SimulatedStore, life: u64, rules: DatasetRules, checker: Arc<Mutex<Checker>>) {
     // Several writers may have the same name at once: no safety rests on it.
     let name = format!("w{}", store.world().rng.below(3));

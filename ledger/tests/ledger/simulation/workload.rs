@@ -1,4 +1,5 @@
-//! Random rules and events, with few names, so that writers that know nothing of each other use the same ones.
+//! Random rules and events, with few names, so that writers that know nothing of each other use the same
+//! ones.
 
 use privatekube_policy::{
     Amount, Arrival, BlockId, Budget, ClaimId, Composition, DatasetRules, Demand, Event, Orders, Policy,
