@@ -1,4 +1,4 @@
-//! Amounts of budget as they stand in a resource.
+//! Amounts of budget in the fields of a resource.
 
 use kube::KubeSchema;
 use privatekube_policy::{Delta, Epsilon, Order};
@@ -19,7 +19,7 @@ pub struct Guarantee {
 }
 
 impl Guarantee {
-    /// As exact amounts; `field` is where it stands.
+    /// Parses the guarantee to exact amounts. `field` is its path, for errors.
     pub fn parse(&self, field: &str) -> Result<(Epsilon, Delta), FieldError> {
         Ok((
             self.epsilon.epsilon(&format!("{field}.epsilon"))?,
@@ -31,14 +31,14 @@ impl Guarantee {
 /// The epsilon of a Renyi curve at one order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CurvePoint {
-    /// The Renyi order (alpha), above 1, an integer or a decimal in quotes with at most 6 decimals; one of the
-    /// dataset's orders. Example: 4.
+    /// The Renyi order (alpha), above 1, an integer or a decimal in quotes with at most 6 decimals; one of
+    /// the dataset's orders. Example: 4.
     pub order: Decimal,
     /// Epsilon at that order, an integer or a decimal in quotes with at most 12 decimals. Example: "4.6273".
     pub epsilon: Decimal,
 }
 
-/// A curve as exact amounts, each order once, at least one; `field` is where it stands.
+/// Parses a curve to exact amounts: at least one order, each once. `field` is its path, for errors.
 pub(crate) fn parse_curve(curve: &[CurvePoint], field: &str) -> Result<Vec<(Order, Epsilon)>, FieldError> {
     if curve.is_empty() {
         return Err(FieldError::new(
@@ -71,17 +71,18 @@ const EXACTLY_ONE: &str = "give exactly one of: epsilon and delta, renyi";
         "epsilon and delta go together (delta may be 0)"),
 )]
 pub struct BudgetAmount {
-    /// Epsilon, above 0, an integer or a decimal in quotes with at most 12 decimals. Goes with delta. Example: "0.5".
+    /// Epsilon, above 0, an integer or a decimal in quotes with at most 12 decimals. Goes with delta.
+    /// Example: "0.5".
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Decimal")]
     pub epsilon: Option<Decimal>,
-    /// Delta, a probability between 0 and 1, an integer or a decimal in quotes with at most 18 decimals. Goes with
-    /// epsilon. Example: "1e-9".
+    /// Delta, a probability between 0 and 1, an integer or a decimal in quotes with at most 18 decimals. Goes
+    /// with epsilon. Example: "1e-9".
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Decimal")]
     pub delta: Option<Decimal>,
-    /// An epsilon for each of the dataset's Renyi orders, in place of epsilon and delta. With Renyi composition only.
-    /// Example: [{order: 4, epsilon: "4.6273"}].
+    /// An epsilon for each of the dataset's Renyi orders, in place of epsilon and delta. With Renyi
+    /// composition only. Example: [{order: 4, epsilon: "4.6273"}].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Vec<CurvePoint>", length(min = 1, max = 32))]
     pub renyi: Option<Vec<CurvePoint>>,
@@ -113,8 +114,8 @@ impl BudgetAmount {
         }
     }
 
-    /// The schema for a struct that flattens an amount and adds another way to give one: its own rule says which
-    /// fields exclude each other.
+    /// The schema for a struct that flattens an amount and adds another way to give one: its own rule says
+    /// which fields exclude each other.
     pub(crate) fn flattened_schema(generator: &mut SchemaGenerator) -> Schema {
         let mut schema = Self::json_schema(generator);
         let rules = schema.ensure_object().get_mut("x-kubernetes-validations");
@@ -125,7 +126,7 @@ impl BudgetAmount {
     }
 }
 
-/// A part of a block's budget, at the ledger position that the status names. All decimals are exact.
+/// A part of a block's budget after the ledger entry that the status names. All decimals are exact.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 pub struct Amounts {
     /// Epsilon: with Renyi composition at the order that the status names, else the sum of epsilons.
@@ -145,6 +146,7 @@ pub struct Amounts {
 pub struct RenyiAmount {
     /// The Renyi order (alpha).
     pub order: String,
-    /// Epsilon at that order. Below zero where grants that fit at another order have overdrawn this one.
+    /// Epsilon at that order. Negative if grants that fit at another order have taken more than there was at
+    /// this one.
     pub epsilon: String,
 }

@@ -1,4 +1,4 @@
-//! PrivateDataBlock: one portion of a dataset and the budget it may ever spend.
+//! PrivateDataBlock: one portion of a dataset and its budget.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use crate::{
     names::is_label_name,
 };
 
-/// One portion of a dataset and the privacy budget that it may ever spend. Never changes.
+/// A portion of a dataset and its privacy budget. Never changes.
 #[derive(Clone, Debug, PartialEq, Eq, CustomResource, KubeSchema, Serialize, Deserialize)]
 #[kube(
     group = "privatekube.dev",
@@ -25,8 +25,8 @@ use crate::{
     status = "PrivateDataBlockStatus",
     derive = "PartialEq",
     selectable = ".spec.dataset",
-    doc = "A portion of a private dataset and the privacy budget that it may ever spend. Budget that is consumed never \
-           comes back, not even when the block is deleted and made again.",
+    doc = "A portion of a private dataset and the privacy budget that it may ever spend. Consumed budget never returns, \
+           not even when the block is deleted and created again.",
     printcolumn(
         name = "Dataset",
         type_ = "string",
@@ -49,13 +49,13 @@ use crate::{
         name = "Allocated",
         type_ = "string",
         json_path = ".status.allocated.epsilon",
-        description = "Epsilon granted, neither consumed nor released."
+        description = "Epsilon that is granted, and neither consumed nor released yet."
     ),
     printcolumn(
         name = "Consumed",
         type_ = "string",
         json_path = ".status.consumed.epsilon",
-        description = "Epsilon spent for ever."
+        description = "Epsilon that is consumed for ever."
     ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(
@@ -84,25 +84,25 @@ use crate::{
         type_ = "integer",
         json_path = ".status.ledgerSequence",
         priority = "1",
-        description = "The ledger position that the figures are true at."
+        description = "The number of the ledger entry that the amounts are of."
     )
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("self == oldSelf").message(
-    "a block never changes: budget that was promised can't be changed after the fact, make another block"))]
+    "a block never changes, since claims may have been granted on it: create another block"))]
 pub struct PrivateDataBlockSpec {
     /// The name of its PrivateDataset, in the same namespace. Example: taxi.
     #[schemars(length(min = 1, max = 63))]
     #[x_kube(validation = Rule::new("self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')").message(
         "write the dataset's name: at most 63 lower-case letters, digits and '-', like taxi"))]
     pub dataset: String,
-    /// Where the data is; handed to the pods whose claims are granted on the block. Anything that they understand.
+    /// Where the data is, in any form: pods whose claims are granted on the block get it with the grant.
     /// Example: s3://lake/taxi/2026-11-21.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String", length(max = 2048))]
     pub data_source: Option<String>,
-    /// What the portion is, for claims to select by: names, each with an integer or a string. In a selector,
-    /// dimension city is block.city. Example: {startTime: 20778, endTime: 20779, city: nyc}.
+    /// What the portion is: names, each with an integer or a string, by which claims select blocks. In a
+    /// selector the dimension city is block.city. Example: {startTime: 20778, endTime: 20779, city: nyc}.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 32))]
     #[x_kube(validation = Rule::new(
@@ -111,41 +111,41 @@ pub struct PrivateDataBlockSpec {
          'package', 'namespace', 'return', 'var', 'void', 'while']))").message(
         "the name of a dimension is at most 63 letters, digits and '_', begins with no digit, and is no word of CEL"))]
     pub dimensions: BTreeMap<String, Dimension>,
-    /// The budget that it may ever spend: epsilon and delta, or a Renyi curve, in which an order that is left out gets
-    /// nothing. If absent: the guarantee of its dataset. Example: {epsilon: 10, delta: "1e-7"}.
+    /// The budget that it may ever spend: epsilon and delta, or a Renyi curve, in which an order that is left
+    /// out gets nothing. If absent: the guarantee of its dataset. Example: {epsilon: 10, delta: "1e-7"}.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "BudgetAmount")]
     pub initial_budget: Option<BudgetAmount>,
 }
 
-/// A block's books. A view of its dataset's ledger, behind it by a moment.
-/// locked + available + allocated + consumed = total, at every moment and every order.
+/// A block's budget after a ledger entry. Derived from the dataset's ledger, and a moment behind it.
+/// At every order, locked + available + allocated + consumed = total.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PrivateDataBlockStatus {
-    /// The Renyi order (alpha) that every epsilon below is read at: the one with most budget left. Absent with Basic
-    /// composition.
+    /// The Renyi order (alpha) of every epsilon outside renyi: the one with most budget left. Absent with
+    /// Basic composition.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String")]
     pub order: Option<String>,
-    /// What it may ever spend.
+    /// The budget that it may ever spend.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Amounts")]
     pub total: Option<Amounts>,
-    /// What is not available yet.
+    /// The budget that is not available yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Amounts")]
     pub locked: Option<Amounts>,
-    /// What can be granted now. Under policy RoundRobin this has what waiting claims have gathered, and what claims had
-    /// gathered that ended without a grant: that is nobody's, and never granted.
+    /// The budget that can be granted now. Under policy RoundRobin it includes what waiting claims have
+    /// gathered, and what claims had gathered that ended without a grant: that can't be granted to anyone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Amounts")]
     pub available: Option<Amounts>,
-    /// What is granted, neither consumed nor released.
+    /// The budget that is granted, and neither consumed nor released yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Amounts")]
     pub allocated: Option<Amounts>,
-    /// What is spent for ever.
+    /// The budget that is consumed for ever.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Amounts")]
     pub consumed: Option<Amounts>,
@@ -153,7 +153,7 @@ pub struct PrivateDataBlockStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "u64")]
     pub arrivals: Option<u64>,
-    /// The number of the ledger entry that the figures are true at.
+    /// The number of the ledger entry that the amounts are of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "u64")]
     pub ledger_sequence: Option<u64>,
@@ -164,7 +164,7 @@ pub struct PrivateDataBlockStatus {
 }
 
 impl PrivateDataBlockSpec {
-    /// What it may ever spend. `default` is its dataset's guarantee.
+    /// Returns all that the block may ever spend. `default` is the guarantee of its dataset.
     pub fn capacity(
         &self,
         composition: &Composition,
@@ -224,7 +224,7 @@ impl PrivateDataBlockSpec {
         Ok(capacity)
     }
 
-    /// What selectors see of it.
+    /// Returns the dimensions that selectors read.
     #[must_use]
     pub fn dimensions(&self) -> Dimensions {
         self.dimensions

@@ -1,4 +1,4 @@
-//! PrivacyBudgetClaim: a demand for budget on blocks of a dataset.
+//! PrivacyBudgetClaim: one request for budget on blocks of a dataset.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{BudgetAmount, ClaimPhase, Duration};
 
-/// A demand for privacy budget on blocks of a dataset: granted on all of them or on none.
+/// One request for privacy budget on blocks of a dataset: granted on all of them or on none.
 #[derive(Clone, Debug, Default, PartialEq, Eq, CustomResource, KubeSchema, Serialize, Deserialize)]
 #[kube(
     group = "privatekube.dev",
@@ -40,13 +40,14 @@ use crate::{BudgetAmount, ClaimPhase, Duration};
         name = "Blocks",
         type_ = "integer",
         json_path = ".status.blockCount",
-        description = "How many blocks it is on."
+        description = "How many blocks it has."
     ),
     printcolumn(
         name = "Share",
         type_ = "string",
         json_path = ".status.dominantShare",
-        description = "Its largest share of any of its blocks. Under DPF the smallest, over its weight, goes first."
+        description = "Its dominant share: the largest share that it takes of any of its blocks. Under DPF the \
+                       claim with the smallest, divided by its weight, is granted first."
     ),
     printcolumn(
         name = "Reason",
@@ -60,7 +61,7 @@ use crate::{BudgetAmount, ClaimPhase, Duration};
         type_ = "integer",
         json_path = ".status.weight",
         priority = "1",
-        description = "How much it counts."
+        description = "Its weight: under DPF its dominant share is divided by it."
     ),
     printcolumn(
         name = "Message",
@@ -101,55 +102,58 @@ use crate::{BudgetAmount, ClaimPhase, Duration};
         "release can't be taken back").field_path(".release"),
 )]
 pub struct PrivacyBudgetClaimSpec {
-    /// The dataset: its name if it is in the claim's namespace, else namespace/name. Example: data/taxi. Never changes.
+    /// The dataset: its name if it is in the claim's namespace, else namespace/name. Example: data/taxi.
+    /// Never changes.
     #[schemars(length(min = 1, max = 127))]
     #[x_kube(validation = Rule::new(
         "self.matches('^([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?/)?[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$')").message(
         "write the dataset's name, or namespace/name, each at most 63 lower-case letters, digits and '-'"))]
     pub dataset: String,
-    /// Which blocks: a CEL expression over a block's dimensions, true for those that are wanted. A block that lacks a
-    /// dimension that is read isn't wanted; has(block.city) asks for it. Every block if absent. Never changes.
-    /// Example: block.startTime >= 20770 && block.city == "nyc".
+    /// Which blocks: a CEL expression that compares a block's dimensions with constants, true for the blocks
+    /// that match. A block that lacks a dimension that the expression reads does not match; has(block.city)
+    /// tests for one. Every block if absent. Never changes. Example: block.startTime >= 20770 && block.city
+    /// == "nyc".
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String", length(min = 1, max = 2000))]
     pub selector: Option<String>,
-    /// How many of the wanted blocks, and which. At least one and all of them if absent. Never changes.
+    /// How many of the blocks that match, and which. If absent: all of them, at least one. Never changes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "BlockCount")]
     pub blocks: Option<BlockCount>,
-    /// The budget requested on each block. Exactly one of: epsilon and delta, mechanism, renyi. With Renyi composition
-    /// epsilon and delta stand for the Gaussian mechanism that has this guarantee; name another one by mechanism.
-    /// Never changes. Example: {epsilon: "0.01", delta: "1e-9"}.
+    /// The budget requested on each block. Exactly one of: epsilon and delta, mechanism, renyi. With Renyi
+    /// composition epsilon and delta stand for the Gaussian mechanism that has this guarantee; name another
+    /// one by mechanism. Never changes. Example: {epsilon: "0.01", delta: "1e-9"}.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "BudgetSpec")]
     pub budget: Option<BudgetSpec>,
-    /// What is asked on each block, by the block's name, in place of budget, selector and blocks. Never changes.
-    /// Example: {taxi-2026-11-21: {epsilon: "0.01", delta: "1e-9"}}.
+    /// The budget requested on each block, by the block's name, in place of budget, selector and blocks.
+    /// Never changes. Example: {taxi-2026-11-21: {epsilon: "0.01", delta: "1e-9"}}.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "BTreeMap<String, BudgetSpec>", extend("minProperties" = 1, "maxProperties" = 256))]
     pub per_block: Option<BTreeMap<String, BudgetSpec>>,
-    /// How long it waits at most, as numbers with units ms, s, m, h or d. If absent: its dataset's timeout. Never
-    /// changes. Example: 1h30m.
+    /// How long it waits at most, as numbers with units ms, s, m, h or d. If absent: its dataset's timeout.
+    /// Never changes. Example: 1h30m.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Duration")]
     pub timeout: Option<Duration>,
-    /// Higher goes before lower, before any share is compared; between -1000 and 1000. Never changes. Example: 10.
+    /// A claim with a higher priority is granted before one with a lower, whatever their shares; between
+    /// -1000 and 1000. Not under policy RoundRobin. Never changes. Example: 10.
     #[serde(default)]
     #[schemars(range(min = -1000, max = 1000))]
     pub priority: i32,
-    /// How much of the granted budget is spent, in all so far. May only grow, and can't be taken back.
+    /// How much of the granted budget is consumed, in total since the grant. It may only grow.
     /// Example: {all: true}.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Settlement")]
     pub consume: Option<Settlement>,
-    /// How much of the granted budget is given back unspent, in all so far. May only grow, and can't be taken back.
-    /// Example: {all: true}.
+    /// How much of the granted budget is released without being consumed, in total since the grant. It may
+    /// only grow. Example: {all: true}.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Settlement")]
     pub release: Option<Settlement>,
 }
 
-/// How many of the wanted blocks, and which.
+/// How many of the blocks that match, and which.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[x_kube(
     validation = Rule::new("!has(self.max) || self.min <= self.max").message("min is above max").field_path(".min"),
@@ -157,15 +161,16 @@ pub struct PrivacyBudgetClaimSpec {
         "which: all takes every block: leave out max, or write which: newest").field_path(".which"),
 )]
 pub struct BlockCount {
-    /// How many are needed at least, 1 or more; until so many exist the claim waits. Example: 1.
+    /// How many blocks the claim needs at least, 1 or more; it waits until so many match. Example: 1.
     #[serde(default = "one")]
     #[schemars(range(min = 1, max = 100_000))]
     pub min: u32,
-    /// How many are taken at most. No limit if absent. Example: 7.
+    /// How many blocks it takes at most. No limit if absent. Example: 7.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "u32", range(min = 1, max = 100_000))]
     pub max: Option<u32>,
-    /// Which are taken: newest (at most max of them) or all. If absent: newest when max is given, else all.
+    /// Which blocks it takes: newest (at most max of them) or all. If absent: newest if max is given, else
+    /// all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Which")]
     pub which: Option<Which>,
@@ -185,7 +190,7 @@ impl Default for BlockCount {
     }
 }
 
-/// Which of the wanted blocks are taken.
+/// Which of the blocks that match a claim takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Which {
@@ -195,7 +200,7 @@ pub enum Which {
     All,
 }
 
-/// What is asked on a block.
+/// The budget that a claim requests on a block.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[x_kube(
     validation = Rule::new(
@@ -208,14 +213,14 @@ pub struct BudgetSpec {
     #[schemars(schema_with = "BudgetAmount::flattened_schema")]
     pub amount: BudgetAmount,
     /// A mechanism by name, for sensitivity 1: gaussian(sigma=...), laplace(scale=...),
-    /// dp-sgd(noise-multiplier=...,sample-rate=...,steps=...), a sum of these, or a multiple like 3*laplace(scale=10).
-    /// Example: gaussian(sigma=647.2).
+    /// dp-sgd(noise-multiplier=...,sample-rate=...,steps=...), a sum of these, or a multiple like
+    /// 3*laplace(scale=10). Example: gaussian(sigma=647.2).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String", length(min = 1, max = 1000))]
     pub mechanism: Option<String>,
 }
 
-/// How much of a granted claim, in all so far.
+/// How much of a granted claim to consume or to release, in total since the grant.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
@@ -228,12 +233,12 @@ pub struct BudgetSpec {
         .message("a block can't be taken back: keep every block that was named").field_path(".perBlock"),
 )]
 pub struct Settlement {
-    /// Everything that is still allocated. Only true is accepted.
+    /// All budget that is still allocated. Only true is accepted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "bool")]
     #[x_kube(validation = Rule::new("self").message("only true is accepted: leave it out for false"))]
     pub all: Option<bool>,
-    /// So much on each block by name, in all since the grant; other blocks stay as they are.
+    /// The amount on each block by name, in total since the grant. Other blocks stay as they are.
     /// Example: {taxi-2026-11-21: {epsilon: "0.005", delta: "1e-10"}}.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "BTreeMap<String, BudgetAmount>", extend("minProperties" = 1, "maxProperties" = 256))]
@@ -248,15 +253,15 @@ pub mod conditions {
     pub const DENIED: &str = "Denied";
     /// It waited for its whole timeout.
     pub const EXPIRED: &str = "Expired";
-    /// Some or all of it was spent.
+    /// Some or all of its budget was consumed.
     pub const CONSUMED: &str = "Consumed";
-    /// Some or all of it was given back.
+    /// Some or all of its budget was released.
     pub const RELEASED: &str = "Released";
-    /// The condition of datasets and blocks: they are in the ledger and in use.
+    /// Of datasets and blocks: they are in the ledger and in use.
     pub const READY: &str = "Ready";
 }
 
-/// A claim's state. A view of its dataset's ledger, behind it by a moment.
+/// A claim's state after a ledger entry. Derived from the dataset's ledger, and a moment behind it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PrivacyBudgetClaimStatus {
@@ -268,28 +273,28 @@ pub struct PrivacyBudgetClaimStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String")]
     pub reason: Option<String>,
-    /// Why it is in its phase, which block lacks how much, and what would change it, for people.
+    /// Why it is in its phase, which block lacks how much, and what would change that, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String")]
     pub message: Option<String>,
-    /// The blocks that it is on.
+    /// Its blocks.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub blocks: Vec<ClaimBlock>,
-    /// How many blocks it is on.
+    /// How many blocks it has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "u64")]
     pub block_count: Option<u64>,
-    /// Its largest share of any of its blocks, as a decimal, before its weight divides it. Under DPF the smallest goes
-    /// first. Example: 0.001.
+    /// Its dominant share: the largest share that it takes of any of its blocks, as a decimal, not divided by
+    /// its weight. Under DPF the claim with the smallest is granted first. Example: 0.001.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String")]
     pub dominant_share: Option<String>,
-    /// How much it counts: what its dataset said of its namespace when it arrived.
+    /// Its weight: the one that its dataset gave its namespace when it arrived.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "u32")]
     pub weight: Option<u32>,
-    /// The number of the ledger entry that this state is true at.
+    /// The number of the ledger entry that this state is of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "u64")]
     pub sequence: Option<u64>,
@@ -311,7 +316,7 @@ fn date_time(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     schemars::json_schema!({"type": "string", "format": "date-time"})
 }
 
-/// A block that a claim is on.
+/// A block of a claim.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ClaimBlock {

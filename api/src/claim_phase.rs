@@ -6,8 +6,8 @@ use privatekube_policy::Phase;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// A claim's phase: `Waiting -> Granted -> Consumed | Released`, `Waiting -> Denied | Expired | Withdrawn`, and
-/// `Consumed -> Released` if what it was consumed for provably never ran.
+/// A claim's phase: `Waiting -> Granted -> Consumed | Released`, `Waiting -> Denied | Expired | Withdrawn`,
+/// and `Consumed -> Released` if what it was consumed for provably never ran.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum ClaimPhase {
     /// Not decided yet.

@@ -4,8 +4,8 @@ use std::fmt;
 
 use crate::ClaimPhase;
 
-/// Why a claim is in its phase: the closed set of words in `status.reason` and in the reasons of its conditions.
-/// docs/operations.md lists them for users.
+/// Why a claim is in its phase: the closed set of words in `status.reason` and in the reasons of its
+/// conditions. docs/operations.md lists them for users.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ClaimReason {
     /// Waiting: a block has not enough available budget yet.
@@ -36,7 +36,8 @@ pub enum ClaimReason {
     BlockGone,
     /// Denied under policy FCFS, refusing: it did not fit when it arrived.
     DoesNotFit,
-    /// Denied under policy RoundRobin: one of its blocks is unlocked and divided completely, and it lacks budget there.
+    /// Denied under policy RoundRobin: one of its blocks is unlocked and divided completely, and it lacks
+    /// budget there.
     DividedUp,
     /// Denied: its request can't be used on its dataset.
     Invalid,

@@ -7,7 +7,7 @@ use kube::CustomResourceExt;
 
 use crate::{PrivacyBudgetClaim, PrivacyLedgerEntry, PrivateDataBlock, PrivateDataset};
 
-/// The definitions of all kinds.
+/// Returns the definitions of all kinds.
 #[must_use]
 pub fn crds() -> Vec<CustomResourceDefinition> {
     let mut crds = vec![
@@ -28,7 +28,7 @@ pub fn crds() -> Vec<CustomResourceDefinition> {
     crds
 }
 
-/// Each definition as a file: its name and its YAML.
+/// Returns each definition as a file: its name and its YAML.
 pub fn crd_files() -> Result<Vec<(String, String)>, serde_saphyr::ser::Error> {
     let files = crds().into_iter().map(|crd| {
         let yaml = serde_saphyr::to_string(&crd)?;
@@ -41,7 +41,7 @@ pub fn crd_files() -> Result<Vec<(String, String)>, serde_saphyr::ser::Error> {
     files.collect()
 }
 
-/// Takes out what a derive says and an API server doesn't want.
+/// Removes what the derive writes and an API server refuses or warns about.
 fn polish(schema: &mut JSONSchemaProps) {
     // A nullable field that is null counts as given in CEL's `has`, and no rule here expects one.
     schema.nullable = None;
@@ -53,11 +53,11 @@ fn polish(schema: &mut JSONSchemaProps) {
     {
         schema.format = Some("int64".to_owned());
     }
-    // What is left of "an integer or a string", and says nothing beside x-kubernetes-int-or-string.
+    // Of "an integer or a string", x-kubernetes-int-or-string says all.
     if schema.x_kubernetes_int_or_string == Some(true) {
         schema.any_of = None;
     }
-    // Line breaks of the source, which are not the reader's.
+    // Line breaks of the source mean nothing to a reader of the schema.
     if let Some(description) = &mut schema.description {
         *description = description.replace('\n', " ");
     }

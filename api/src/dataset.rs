@@ -12,8 +12,9 @@ use crate::{
     BlendSpec, Decimal, DpackSpec, Duration, FcfsSpec, FieldError, Guarantee, NamespaceWeight, PolicyName,
 };
 
-/// The rules of one dataset: how its blocks' budget unlocks, how budgets add up, and in which order claims get it.
-/// Policy, what it is told, unlocking, composition and orders never change; another set of rules is another dataset.
+/// The rules of one dataset: how its blocks' budget unlocks, how budgets add up, and in which order claims
+/// are granted. The policy with its parameters, unlocking, composition and orders never change: other rules
+/// need another dataset.
 #[derive(Clone, Debug, PartialEq, Eq, CustomResource, KubeSchema, Serialize, Deserialize)]
 #[kube(
     group = "privatekube.dev",
@@ -24,18 +25,18 @@ use crate::{
     category = "privatekube",
     status = "PrivateDatasetStatus",
     derive = "PartialEq",
-    doc = "A dataset whose privacy budget is scheduled: its rules. Its portions are PrivateDataBlocks in the same \
-           namespace, demands on them are PrivacyBudgetClaims.",
+    doc = "The rules by which the privacy budget of a dataset is scheduled. The dataset's portions are PrivateDataBlocks \
+           in the same namespace; PrivacyBudgetClaims request budget on them.",
     validation = Rule::new("self.metadata.name.matches('^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$')").message(
         "a dataset's name is at most 63 lower-case letters, digits and '-', like taxi"),
-    printcolumn(name = "Policy", type_ = "string", json_path = ".spec.policy", description = "Who goes first."),
+    printcolumn(name = "Policy", type_ = "string", json_path = ".spec.policy", description = "The order in which claims are granted."),
     printcolumn(
         name = "Composition", type_ = "string", json_path = ".spec.composition",
         description = "How budgets add up."
     ),
     printcolumn(
         name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status",
-        description = "Whether its rules are used as they stand here."
+        description = "Whether the rules in spec are in use."
     ),
     printcolumn(name = "Blocks", type_ = "integer", json_path = ".status.blocks", description = "Its blocks."),
     printcolumn(
@@ -49,7 +50,7 @@ use crate::{
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(
         name = "Ledger", type_ = "integer", json_path = ".status.ledgerSequence", priority = "1",
-        description = "The ledger position that the counts are true at."
+        description = "The number of the ledger entry that the counts are of."
     )
 )]
 #[serde(rename_all = "camelCase")]
@@ -91,27 +92,29 @@ use crate::{
         "orders are of Renyi composition: leave them out, or set composition: Renyi").field_path(".orders"),
 )]
 pub struct PrivateDatasetSpec {
-    /// In which order claims get budget, each all that it asks or nothing. DPF (Dominant Private Block Fairness): the
-    /// claim whose largest share of any block is smallest first. FCFS: who came first. RoundRobin: what is unlocked is
-    /// divided among those who wait; with Basic composition only. DPack: the claim that costs least for what it is
-    /// worth first, so that many are granted. Blend: a part by DPF, the rest by DPack; needs blend. Never changes.
+    /// The order in which claims are granted, each its whole budget or nothing. DPF (Dominant Private Block
+    /// Fairness): the claim whose largest share of any block is smallest first. FCFS: in order of arrival.
+    /// RoundRobin: unlocked budget is divided among the waiting claims; with Basic composition only. DPack:
+    /// the claim that costs least for its weight first, so that many are granted. Blend: a part by DPF, the
+    /// rest by DPack; needs blend. Never changes.
     #[serde(default)]
     pub policy: PolicyName,
-    /// What policy FCFS is told. With that policy only. Never changes. Example: {refusing: true}.
+    /// Parameters of policy FCFS. With that policy only. Never changes. Example: {refusing: true}.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "FcfsSpec")]
     pub fcfs: Option<FcfsSpec>,
-    /// What policy DPack is told. With that policy only. Never changes. Example: {recomputeAfter: 100}.
+    /// Parameters of policy DPack. With that policy only. Never changes. Example: {recomputeAfter: 100}.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "DpackSpec")]
     pub dpack: Option<DpackSpec>,
-    /// What policy Blend is told. With that policy, and needed there. Never changes. Example: {fairness: "0.5"}.
+    /// Parameters of policy Blend. With that policy only, and required there. Never changes. Example:
+    /// {fairness: "0.5"}.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "BlendSpec")]
     pub blend: Option<BlendSpec>,
-    /// How much the claims of a namespace count, at most 1000 namespaces; those of others count 1. Twice the weight
-    /// halves a claim's share under DPF, and doubles what granting it is worth under DPack. With policies DPF, DPack
-    /// and Blend only. May change, and then counts for claims that arrive later.
+    /// The weights of the claims of at most 1000 namespaces; claims of other namespaces have weight 1. Twice
+    /// the weight halves a claim's share under DPF, and doubles what granting it is worth under DPack. With
+    /// policies DPF, DPack and Blend only. May change: the change counts for claims that arrive later.
     /// Example: [{namespace: team-a, weight: 3}].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
@@ -119,23 +122,26 @@ pub struct PrivateDatasetSpec {
         extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["namespace"])
     )]
     pub weights: Vec<NamespaceWeight>,
-    /// How a block's budget becomes available. Exactly one of arrivals, lifetime and immediate. Never changes.
+    /// How a block's budget becomes available. Exactly one of arrivals, lifetime and immediate. Never
+    /// changes.
     pub unlocking: UnlockingSpec,
-    /// How budgets add up: Renyi (Renyi curves are summed, far tighter for many claims) or Basic (epsilons and deltas
-    /// are summed). Never changes.
+    /// How budgets add up: Renyi (Renyi curves are summed, far tighter for many claims) or Basic (epsilons
+    /// and deltas are summed). Never changes.
     #[serde(default)]
     pub composition: CompositionName,
-    /// The Renyi orders (alpha) that are accounted for, each above 1, an integer or a decimal in quotes with at most 6
-    /// decimals. With composition Renyi only. If absent: 1.5, 1.75, 2, 2.5, 3, 4, 5, 6, 8, 16, 32, 64. Never changes.
+    /// The Renyi orders (alpha) at which budget is accounted, each above 1, an integer or a decimal in quotes
+    /// with at most 6 decimals. With composition Renyi only. If absent: 1.5, 1.75, 2, 2.5, 3, 4, 5, 6, 8, 16,
+    /// 32, 64. Never changes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Vec<Decimal>", length(min = 1, max = 32))]
     pub orders: Option<Vec<Decimal>>,
-    /// The total (epsilon, delta) of a block that states none. Example: {epsilon: 10, delta: "1e-7"}.
+    /// The total (epsilon, delta) of each block that states no initialBudget. Example: {epsilon: 10, delta:
+    /// "1e-7"}.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Guarantee")]
     pub guarantee: Option<Guarantee>,
-    /// How long a claim that states no timeout waits at most, as numbers with units ms, s, m, h or d. Forever if
-    /// absent. Example: 1h30m.
+    /// How long a claim that states no timeout waits at most, as numbers with units ms, s, m, h or d. Without
+    /// limit if absent. Example: 1h30m.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Duration")]
     pub timeout: Option<Duration>,
@@ -160,35 +166,37 @@ pub enum CompositionName {
     validation = Rule::new("!has(self.tick) || has(self.lifetime)").message("tick goes with lifetime only"),
 )]
 pub struct UnlockingSpec {
-    /// Each claim that arrives for a block unlocks one N-th of it; this is N, 1 or more. Example: 100.
+    /// Each claim that arrives for a block unlocks one N-th of its budget; this is N, 1 or more. Example:
+    /// 100.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "u32", range(min = 1, max = 1_000_000_000))]
     pub arrivals: Option<u32>,
-    /// A block unlocks evenly over this time from its arrival, as numbers with units ms, s, m, h or d. Example: 720h.
+    /// A block's budget unlocks evenly over this time from the block's arrival, as numbers with units ms, s,
+    /// m, h or d. Example: 720h.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Duration")]
     pub lifetime: Option<Duration>,
-    /// How often a step of lifetime is taken, as numbers with units ms, s, m, h or d. If absent: a thousandth of
-    /// lifetime, but at least 1s. Example: 1m.
+    /// The time between two steps of unlocking by lifetime, as numbers with units ms, s, m, h or d. If
+    /// absent: a thousandth of lifetime, but at least 1s. Example: 1m.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Duration")]
     pub tick: Option<Duration>,
-    /// All of a block is available at once. Only true is accepted.
+    /// The whole budget of a block is available at once. Only true is accepted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "bool")]
     #[x_kube(validation = Rule::new("self").message("only true is accepted: leave it out for false"))]
     pub immediate: Option<bool>,
 }
 
-/// A dataset's state. A view of its ledger, behind it by a moment.
+/// A dataset's state after a ledger entry. Derived from its ledger, and a moment behind it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PrivateDatasetStatus {
-    /// Ready: the dataset's ledger is open and its claims are decided by the rules that stand in spec. If not: why.
+    /// Ready: the dataset's ledger is open, and its claims are decided by the rules in spec; if not, why.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "crate::schema::conditions")]
     pub conditions: Vec<Condition>,
-    /// The number of the ledger entry that the counts are true at.
+    /// The number of the ledger entry that the counts are of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "u64")]
     pub ledger_sequence: Option<u64>,
@@ -206,13 +214,13 @@ pub struct PrivateDatasetStatus {
     pub granted: Option<u64>,
 }
 
-/// How many steps a lifetime has if its tick isn't given.
+/// How many steps a lifetime has if no tick is given.
 const DEFAULT_STEPS: u64 = 1000;
-/// The shortest tick that is taken if none is given.
+/// The shortest tick if none is given.
 const DEFAULT_TICK: Span = Span::from_secs(1);
 
 impl PrivateDatasetSpec {
-    /// The dataset's rules, if nothing is wrong with it at all.
+    /// Checks the whole spec and returns the dataset's rules.
     pub fn check(&self) -> Result<DatasetRules, FieldError> {
         let rules = self.rules()?;
         self.guarantee()?;
@@ -221,7 +229,7 @@ impl PrivateDatasetSpec {
         Ok(rules)
     }
 
-    /// What the dataset's engine is made with.
+    /// Returns the rules, with which the dataset's engine is created.
     pub fn rules(&self) -> Result<DatasetRules, FieldError> {
         let rules = DatasetRules {
             policy: self.policy()?,
@@ -230,11 +238,11 @@ impl PrivateDatasetSpec {
         };
         match rules.check() {
             Ok(()) => Ok(rules),
-            Err(problem) => Err(refused(&problem, rules.unlocking)),
+            Err(problem) => Err(rules_error(&problem, rules.unlocking)),
         }
     }
 
-    /// The total of a block that states none.
+    /// Returns the total of each block that states no initial budget.
     pub fn guarantee(&self) -> Result<Option<(Epsilon, Delta)>, FieldError> {
         self.guarantee
             .as_ref()
@@ -242,7 +250,7 @@ impl PrivateDatasetSpec {
             .transpose()
     }
 
-    /// How long a claim that states no timeout waits.
+    /// Returns how long a claim that states no timeout waits.
     pub fn timeout(&self) -> Result<Option<Span>, FieldError> {
         self.timeout
             .as_ref()
@@ -272,8 +280,8 @@ impl PrivateDatasetSpec {
     }
 }
 
-/// A problem of the rules together, in the words of the object.
-fn refused(problem: &DatasetRulesError, unlocking: Unlocking) -> FieldError {
+/// Turns an error of the rules into one of the field that causes it.
+fn rules_error(problem: &DatasetRulesError, unlocking: Unlocking) -> FieldError {
     let field = match problem {
         DatasetRulesError::RoundRobinRenyi => {
             return FieldError::new(

@@ -1,4 +1,4 @@
-//! Exact numbers and durations as they stand in a resource.
+//! Exact numbers and durations in the fields of a resource.
 
 use std::{borrow::Cow, fmt, str::FromStr};
 
@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::FieldError;
 
-/// A number that is exact: an integer, or a decimal in quotes. A float is neither.
+/// An exact number: an integer, or a decimal in quotes. A float is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decimal {
     /// Written without quotes.
@@ -17,12 +17,13 @@ pub enum Decimal {
     Text(String),
 }
 
-/// The longest decimal and the longest duration that a resource takes.
+/// The longest decimal and the longest duration that are accepted.
 const MOST_DECIMAL_CHARACTERS: usize = 64;
 const MOST_DURATION_CHARACTERS: usize = 32;
 
 impl Decimal {
-    /// `text` as it was written. A resource takes no sign, and zero may have one.
+    /// Keeps `text` as it was written, but for a negative sign (zero may have one), which a resource doesn't
+    /// accept: then `number` is written in its place.
     pub(crate) fn as_written(text: &str, number: impl Into<Self>) -> Self {
         let text = text.trim();
         if text.starts_with('-') {
@@ -32,17 +33,17 @@ impl Decimal {
         }
     }
 
-    /// As an epsilon; `field` is where it stands.
+    /// Parses the number as an epsilon. `field` is its path, for errors.
     pub fn epsilon(&self, field: &str) -> Result<Epsilon, FieldError> {
         self.parse(field)
     }
 
-    /// As a delta; `field` is where it stands.
+    /// Parses the number as a delta. `field` is its path, for errors.
     pub fn delta(&self, field: &str) -> Result<Delta, FieldError> {
         self.parse(field)
     }
 
-    /// As a Renyi order; `field` is where it stands.
+    /// Parses the number as a Renyi order. `field` is its path, for errors.
     pub fn order(&self, field: &str) -> Result<Order, FieldError> {
         self.parse(field)
     }
@@ -54,7 +55,7 @@ impl Decimal {
     }
 }
 
-/// Refuses a text with more characters than are accepted, blanks around it apart.
+/// Refuses a text with more than `most` characters, not counting blanks around it.
 pub(crate) fn check_length(text: &str, most: usize, field: &str) -> Result<(), FieldError> {
     match text.trim().chars().count() {
         characters if characters > most => Err(FieldError::new(
@@ -133,7 +134,7 @@ impl de::Visitor<'_> for DecimalVisitor {
     }
 
     fn visit_u64<E>(self, number: u64) -> Result<Decimal, E> {
-        // Beyond what any amount may be, and refused as such with its digits.
+        // Larger than any amount may be: it is kept as text, so that the refusal quotes its digits.
         Ok(i64::try_from(number).map_or_else(|_| Decimal::Text(number.to_string()), Decimal::Integer))
     }
 
@@ -164,19 +165,19 @@ impl JsonSchema for Decimal {
     }
 }
 
-/// A duration as it stands in a resource, like `90s` or `1h30m`.
+/// A duration in a field of a resource, like `90s` or `1h30m`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Duration(pub String);
 
 impl Duration {
-    /// Its length, more than nothing; `field` is where it stands.
+    /// Parses the duration, which must be above zero. `field` is its path, for errors.
     pub fn span(&self, field: &str) -> Result<Span, FieldError> {
         parse_span(&self.0, field)
     }
 }
 
-/// A duration of more than nothing.
+/// Parses a duration above zero. `field` is its path, for errors.
 pub(crate) fn parse_span(text: &str, field: &str) -> Result<Span, FieldError> {
     check_length(text, MOST_DURATION_CHARACTERS, field)?;
     match text.parse::<Span>() {

@@ -6,7 +6,7 @@ use cel::Value;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-/// One attribute of a block.
+/// The value of a block's dimension.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Dimension {
@@ -16,7 +16,7 @@ pub enum Dimension {
     Text(String),
 }
 
-/// A block's attributes by name.
+/// A block's dimensions by name.
 pub type Dimensions = BTreeMap<String, Dimension>;
 
 impl JsonSchema for Dimension {

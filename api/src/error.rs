@@ -1,10 +1,11 @@
-//! What is wrong with what a user wrote, and where.
+//! Errors in what a user wrote, each with its field.
 
 use std::fmt;
 
 use thiserror::Error;
 
-/// A field or annotation that is not what it must be. The problem names the value and says what is accepted.
+/// A field or annotation with a value that is not accepted. The problem quotes the value and says what is
+/// accepted.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[error("{field}: {problem}")]
 pub struct FieldError {
@@ -15,7 +16,7 @@ pub struct FieldError {
 }
 
 impl FieldError {
-    /// `problem` at `field`.
+    /// Makes the error of `problem` at `field`.
     pub fn new(field: impl Into<String>, problem: impl fmt::Display) -> Self {
         Self {
             field: field.into(),
@@ -24,12 +25,12 @@ impl FieldError {
     }
 }
 
-/// Everything that is wrong with an object, at least one thing, so that a user mends it in one go.
+/// All errors of an object, at least one, so that a user can correct them together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FieldErrors(Vec<FieldError>);
 
 impl FieldErrors {
-    /// `value` if nothing is wrong, else everything that is.
+    /// Returns `value` if there are no errors, else the errors.
     pub(crate) fn unless_empty<T>(errors: Vec<FieldError>, value: Option<T>) -> Result<T, Self> {
         match (errors.is_empty(), value) {
             (true, Some(value)) => Ok(value),
@@ -37,7 +38,7 @@ impl FieldErrors {
         }
     }
 
-    /// Each thing that is wrong.
+    /// Returns each error.
     #[must_use]
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &FieldError> {
         self.0.iter()

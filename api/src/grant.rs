@@ -1,10 +1,11 @@
-//! What was granted to a pod, as its containers read it.
+//! The grant of a pod, as its containers read it.
 
 use serde::{Deserialize, Serialize};
 
 use crate::BudgetRequest;
 
-/// The value of [`ANNOTATION_GRANT`](crate::ANNOTATION_GRANT) and of [`ENV_GRANT`](crate::ENV_GRANT), as JSON.
+/// The value of [`ANNOTATION_GRANT`](crate::ANNOTATION_GRANT) and of [`ENV_GRANT`](crate::ENV_GRANT), as
+/// JSON.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Grant {
     /// Each granted claim of the pod.
@@ -22,7 +23,7 @@ pub struct GrantedClaim {
     pub blocks: Vec<GrantedBlock>,
 }
 
-/// A block that a pod may read, and how much of its budget that may cost.
+/// A block that a pod may read, and the budget that it may consume there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct GrantedBlock {
@@ -31,12 +32,12 @@ pub struct GrantedBlock {
     /// Where its data is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data_source: Option<String>,
-    /// How much.
+    /// The budget that the pod may consume.
     #[serde(flatten)]
     pub budget: GrantedBudget,
 }
 
-/// A granted budget in the words in which it was asked. All decimals are exact.
+/// A granted budget in the form in which it was requested. All decimals are exact.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum GrantedBudget {

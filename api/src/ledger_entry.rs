@@ -1,10 +1,10 @@
-//! PrivacyLedgerEntry: one round of a dataset's ledger.
+//! PrivacyLedgerEntry: one entry of a dataset's ledger.
 
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// One round of a dataset's ledger: what happened and what was decided. Never changes.
+/// One entry of a dataset's ledger: events, and the decisions that followed. Never changes.
 #[derive(Clone, Debug, PartialEq, CustomResource, KubeSchema, Serialize, Deserialize)]
 #[kube(
     group = "privatekube.dev",
@@ -16,9 +16,9 @@ use serde_json::Value;
     category = "privatekube",
     derive = "PartialEq",
     selectable = ".spec.dataset",
-    doc = "One round of a dataset's ledger: what happened, what was decided, and the hash of the round before. It is \
-           created once by the extender and never changes; nobody else makes or removes one. What is spent is what the \
-           entries say.",
+    doc = "One entry of a dataset's ledger: events, the decisions that followed, and the hash of the entry before. The \
+           extender creates it once, and it never changes; nobody else may create or remove one. The entries are the \
+           record of what is granted and consumed: all statuses follow from them.",
     printcolumn(
         name = "Dataset",
         type_ = "string",
@@ -58,16 +58,16 @@ pub struct PrivacyLedgerEntrySpec {
     /// The dataset whose ledger it is in, in the same namespace.
     #[schemars(length(min = 1, max = 63))]
     pub dataset: String,
-    /// Its number in the ledger, from 1, without a gap. The object's name ends in it.
+    /// The entry's number in the ledger, from 1, without gaps. The object's name ends in it.
     #[schemars(range(min = 1, max = 9_999_999_999_i64))]
     pub sequence: i64,
     /// The hash of the entry before, in hexadecimal; zeros for the first.
     #[schemars(length(max = 128))]
     pub previous: String,
-    /// The hash of this entry, in hexadecimal, over everything here but itself and time.
+    /// The hash of this entry, in hexadecimal, over all fields but hash, dataset and time.
     #[schemars(length(max = 128))]
     pub hash: String,
-    /// The extender that wrote it.
+    /// The name of the extender that wrote it.
     #[schemars(length(max = 253))]
     pub writer: String,
     /// When it was written, in RFC 3339 with microseconds, for people. Example: 2026-11-21T12:00:00.000000Z.
@@ -80,22 +80,23 @@ pub struct PrivacyLedgerEntrySpec {
     #[serde(rename = "setting", default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crate::schema::anything")]
     pub rules: Option<Value>,
-    /// What happened in this round, in order: blocks that came and went, claims that arrived, consumed or released.
+    /// The events, in order: blocks that were added or retired, claims that arrived, consumed, released or
+    /// withdrew.
     #[serde(default)]
     #[schemars(schema_with = "crate::schema::list_of_anything")]
     pub events: Vec<Value>,
-    /// What was decided in this round, in order: budget that was unlocked, claims that were granted, denied or expired.
+    /// The decisions, in order: budget that was unlocked, claims that were granted, denied or expired.
     #[serde(default)]
     #[schemars(schema_with = "crate::schema::list_of_anything")]
     pub records: Vec<Value>,
-    /// How many decisions of this round had no room in records, and their hash. They follow from the events, and
-    /// whoever replays the ledger checks them against it.
+    /// The number of decisions that had no room in records, and their hash. They follow from the events, and
+    /// a replay of the ledger compares them with the hash.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crate::schema::anything")]
     pub omitted: Option<Value>,
 }
 
-/// The name of an entry: whoever creates it is the writer, because a name can be created once.
+/// Returns the name of an entry's object. A name can be created once, so whoever creates it is the writer.
 #[must_use]
 pub fn entry_name(dataset: &str, sequence: u64) -> String {
     format!("{dataset}-{sequence:010}")

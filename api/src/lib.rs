@@ -1,11 +1,13 @@
-//! PrivateKube's Kubernetes resources, annotations and names, and how each becomes a value of the policy's vocabulary.
+//! PrivateKube's Kubernetes resources, annotations and names, and how each becomes a value of the policy's
+//! vocabulary.
 //!
-//! What a user writes is parsed here, once: behind [`PrivateDatasetSpec::rules`], [`PrivateDataBlockSpec::capacity`],
-//! [`PrivacyBudgetClaim::request`] and [`pod_request`] nothing is a string and nothing can be invalid. The crate knows
-//! nothing of how a claim is decided, nothing of the ledger, and talks to no cluster.
+//! What a user writes is parsed here, once: what [`PrivateDatasetSpec::rules`],
+//! [`PrivateDataBlockSpec::capacity`], [`PrivacyBudgetClaim::request`] and [`pod_request`] return is typed
+//! and valid. The crate does not decide claims, knows nothing of the ledger's content, and talks to no
+//! cluster.
 //!
-//! Begin reading at [`PrivateDatasetSpec`], [`PrivateDataBlockSpec`] and [`PrivacyBudgetClaimSpec`] (what a user
-//! writes), then at [`ClaimRequest`] (what it means), then at [`Selector`].
+//! Begin reading at [`PrivateDatasetSpec`], [`PrivateDataBlockSpec`] and [`PrivacyBudgetClaimSpec`] (what a
+//! user writes), then at [`ClaimRequest`] (what it means), then at [`Selector`].
 #![forbid(unsafe_code)]
 #![allow(
     clippy::duplicated_attributes,

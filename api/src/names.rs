@@ -1,4 +1,4 @@
-//! Names that users, controllers and manifests share.
+//! Names that users, controllers and manifests share: annotations, labels, datasets.
 
 use std::fmt;
 
@@ -9,29 +9,30 @@ pub const GROUP: &str = "privatekube.dev";
 /// The API version of all kinds.
 pub const VERSION: &str = "v1alpha1";
 
-/// How every annotation of a pod that asks for budget begins. Other domains (`x.privatekube.dev/`) don't count.
+/// The prefix of all annotations by which a pod requests budget. Others, like `x.privatekube.dev/`, don't
+/// count.
 pub const ANNOTATION_PREFIX: &str = "privatekube.dev/";
 /// The dataset: `name` in the pod's namespace, or `namespace/name`.
 pub const ANNOTATION_DATASET: &str = "privatekube.dev/dataset";
-/// Epsilon asked on each block.
+/// Epsilon requested on each block.
 pub const ANNOTATION_EPSILON: &str = "privatekube.dev/epsilon";
-/// Delta asked on each block.
+/// Delta requested on each block.
 pub const ANNOTATION_DELTA: &str = "privatekube.dev/delta";
-/// A mechanism asked on each block, in place of epsilon and delta.
+/// A mechanism requested on each block, in place of epsilon and delta.
 pub const ANNOTATION_MECHANISM: &str = "privatekube.dev/mechanism";
-/// Which blocks: a CEL expression. Every block if absent.
+/// Which blocks: a CEL expression, see [`Selector`](crate::Selector). Every block if absent.
 pub const ANNOTATION_BLOCKS: &str = "privatekube.dev/blocks";
 /// How many blocks are needed at least. 1 if absent.
 pub const ANNOTATION_MIN_BLOCKS: &str = "privatekube.dev/min-blocks";
-/// How many blocks are taken at most, the newest. All if absent.
+/// How many blocks are taken at most: the newest. All if absent.
 pub const ANNOTATION_MAX_BLOCKS: &str = "privatekube.dev/max-blocks";
-/// How long to wait for the budget at most.
+/// How long the claim waits at most.
 pub const ANNOTATION_TIMEOUT: &str = "privatekube.dev/timeout";
-/// Higher goes before lower. 0 if absent.
+/// The claim's priority: higher is granted before lower. 0 if absent.
 pub const ANNOTATION_PRIORITY: &str = "privatekube.dev/priority";
-/// Existing claims in the pod's namespace, in place of all the others.
+/// Existing claims in the pod's namespace, in place of all other annotations.
 pub const ANNOTATION_CLAIM: &str = "privatekube.dev/claim";
-/// What was granted, as JSON of [`Grant`](crate::Grant). Written by the system with the pod's Binding.
+/// The [`Grant`](crate::Grant) as JSON. Written by the extender with the pod's Binding.
 pub const ANNOTATION_GRANT: &str = "privatekube.dev/grant";
 
 /// Written by the system on a pod that had no gate any more when its budget was granted. Its only purpose is to be a change
@@ -40,7 +41,8 @@ pub const ANNOTATION_WOKEN: &str = "extender.privatekube.dev/granted-at";
 
 /// The scheduling gate that a managed pod has until its budget is granted.
 pub const GATE: &str = "privatekube.dev/budget";
-/// The extended resource that a managed pod requests, by which the scheduler knows to ask the extender.
+/// The extended resource that a managed pod requests. The scheduler calls the extender for pods that request
+/// it.
 pub const RESOURCE: &str = "privatekube.dev/privacy-budget";
 /// The label, with value `true`, of every managed pod.
 pub const LABEL_MANAGED: &str = "privatekube.dev/managed";
@@ -49,31 +51,31 @@ pub const LABEL_DATASET: &str = "privatekube.dev/dataset";
 /// The environment variable in which a container finds its pod's grant.
 pub const ENV_GRANT: &str = "PRIVATEKUBE_GRANT";
 
-/// Longest DNS label, and longest value of a Kubernetes label.
+/// The longest DNS label, and the longest value of a Kubernetes label.
 const LABEL_LENGTH: usize = 63;
-/// Longest name of a Kubernetes object.
+/// The longest name of a Kubernetes object.
 const NAME_LENGTH: usize = 253;
 
 /// Why a text doesn't name a dataset or an object. Its message says what is accepted.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum NameError {
-    /// Nothing there.
+    /// The text is empty.
     #[error("is empty: write the dataset's name, or namespace/name")]
     EmptyDataset,
-    /// Not a name of a dataset.
+    /// The text does not name a dataset.
     #[error(
         "{0:?} is not a dataset: write its name, or namespace/name, each at most 63 lower-case letters, digits and '-', \
          like taxi or data/taxi"
     )]
     NotADataset(String),
-    /// Not the name of an object.
+    /// The text is not the name of an object.
     #[error(
         "{0:?} is not a name: write lower-case letters, digits, '-' and '.', at most 253, like weekly-count"
     )]
     NotAName(String),
 }
 
-/// Whether `text` is a DNS label (RFC 1123): a namespace, a dataset.
+/// Whether `text` is a DNS label (RFC 1123), as the names of namespaces and datasets are.
 #[must_use]
 pub fn is_label_name(text: &str) -> bool {
     let edge = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
@@ -84,7 +86,7 @@ pub fn is_label_name(text: &str) -> bool {
         && bytes.iter().all(|byte| edge(byte) || *byte == b'-')
 }
 
-/// Whether `text` is a DNS subdomain (RFC 1123): the name of a claim or block.
+/// Whether `text` is a DNS subdomain (RFC 1123), as the names of claims and blocks are.
 #[must_use]
 pub fn is_object_name(text: &str) -> bool {
     let edge = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
@@ -97,7 +99,7 @@ pub fn is_object_name(text: &str) -> bool {
     text.len() <= NAME_LENGTH && text.split('.').all(part)
 }
 
-/// A dataset, wherever it is named.
+/// A dataset's namespace and name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DatasetKey {
     /// Its namespace, which is that of its blocks.
@@ -107,7 +109,7 @@ pub struct DatasetKey {
 }
 
 impl DatasetKey {
-    /// `name` in `default_namespace`, or `namespace/name`.
+    /// Parses `name`, which is in `default_namespace`, or `namespace/name`.
     pub fn parse(text: &str, default_namespace: &str) -> Result<Self, NameError> {
         if text.is_empty() {
             return Err(NameError::EmptyDataset);

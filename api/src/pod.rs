@@ -1,4 +1,4 @@
-//! What a pod asks in its annotations.
+//! The request of a pod in its annotations.
 
 use std::collections::BTreeMap;
 
@@ -13,12 +13,13 @@ use crate::{
     request::{check_bounds, check_priority, keep},
 };
 
-/// What a pod asks.
+/// A pod's request for budget.
 #[derive(Clone, Debug, PartialEq)]
 pub enum PodRequest {
-    /// A demand of its own, for which a claim is made.
+    /// A request of its own, for which a claim object is created.
     Inline(ClaimRequest),
-    /// Existing claims in its namespace, each once, at least one; it runs when all are granted.
+    /// The names of existing claims in its namespace, each once, at least one. The pod runs when all are
+    /// granted.
     Claims(Vec<String>),
 }
 
@@ -40,16 +41,16 @@ const MOST_CLAIMS: usize = 32;
 /// The longest annotation, and the longest list of claims: as many as there may be, with the longest names.
 const MOST_CHARACTERS: usize = 2000;
 const MOST_CLAIM_CHARACTERS: usize = MOST_CLAIMS * 255;
-/// The most blocks that a demand may be on.
+/// The most blocks that a pod may request.
 const MOST_BLOCKS: u32 = 100_000;
 
-/// Whether a pod with these annotations asks for budget.
+/// Whether a pod with these annotations requests budget.
 #[must_use]
 pub fn is_managed(annotations: &BTreeMap<String, String>) -> bool {
     annotations.keys().any(|key| key.starts_with(ANNOTATION_PREFIX))
 }
 
-/// What a pod with these annotations in `namespace` asks; none if it has no annotation of ours.
+/// Parses the request of a pod with these annotations in `namespace`; none if it has no annotation of ours.
 pub fn pod_request(
     annotations: &BTreeMap<String, String>,
     namespace: &str,
@@ -57,7 +58,7 @@ pub fn pod_request(
     if !is_managed(annotations) {
         return Ok(None);
     }
-    // First, because what is wrong is quoted.
+    // Lengths first, because other errors quote the value.
     let long = KNOWN.iter().filter_map(|key| {
         let most = if *key == ANNOTATION_CLAIM {
             MOST_CLAIM_CHARACTERS
@@ -89,11 +90,12 @@ pub fn pod_request(
     FieldErrors::unless_empty(errors, request).map(Some)
 }
 
-/// The spec of the claim that shows what a pod with these annotations asks; none if it asks nothing of its own (it has
-/// no annotation of ours, names existing claims, or is wrong). Amounts and expressions stand in it as they were written.
+/// Returns the spec of the claim object for a pod with these annotations; none if it has no request of its
+/// own (it has no annotation of ours, names existing claims, or is wrong). Amounts and expressions are as
+/// they were written.
 #[must_use]
 pub fn claim_spec(annotations: &BTreeMap<String, String>) -> Option<PrivacyBudgetClaimSpec> {
-    // Whatever the namespace is: the claim is made in the same one.
+    // The namespace doesn't matter here: the claim is created in the pod's.
     let Ok(Some(PodRequest::Inline(request))) = pod_request(annotations, "default") else {
         return None;
     };
@@ -130,7 +132,7 @@ pub fn claim_spec(annotations: &BTreeMap<String, String>) -> Option<PrivacyBudge
     })
 }
 
-/// An error for each annotation of ours that a user may not write.
+/// Returns an error for each annotation of ours that a user may not write.
 fn unknown(annotations: &BTreeMap<String, String>) -> Vec<FieldError> {
     let ours = annotations
         .keys()

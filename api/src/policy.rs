@@ -1,4 +1,4 @@
-//! The policy of a dataset as it is written: its name, and beside it what that policy alone is told.
+//! The policy of a dataset in its spec: its name, and the parameters of some policies in fields of their own.
 
 use kube::KubeSchema;
 use privatekube_policy::{Epsilon, Policy};
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Decimal, FieldError, PrivateDatasetSpec};
 
-/// Who goes first.
+/// The order in which claims are granted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum PolicyName {
     /// Dominant Private Block Fairness.
@@ -17,43 +17,44 @@ pub enum PolicyName {
     /// First come, first served.
     #[serde(rename = "FCFS")]
     Fcfs,
-    /// What is unlocked is divided among those who wait.
+    /// Unlocked budget is divided among the waiting claims.
     RoundRobin,
-    /// The most efficient first.
+    /// The claim that costs least for its weight first.
     #[serde(rename = "DPack")]
     Dpack,
     /// A part by DPF, the rest by DPack.
     Blend,
 }
 
-/// What policy FCFS is told.
+/// Parameters of policy FCFS.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 pub struct FcfsSpec {
-    /// Whether a claim that does not fit when it comes is denied then, and none ever waits for budget. If absent: false.
+    /// Whether a claim that does not fit when it arrives is denied, so that none ever waits for budget. If
+    /// absent: false.
     #[serde(default)]
     pub refusing: bool,
 }
 
-/// What policy DPack is told.
+/// Parameters of policy DPack.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DpackSpec {
-    /// After how many grants what claims cost is worked out anew. 1 grants most; a larger number decides faster when
-    /// thousands wait. If absent: 1. Example: 100.
+    /// After how many grants the costs of claims are computed again. 1 grants most claims; a larger number
+    /// decides faster when thousands wait. If absent: 1. Example: 100.
     #[serde(default = "one")]
     #[schemars(range(min = 1, max = 1_000_000_000))]
     pub recompute_after: u32,
 }
 
-/// What policy Blend is told.
+/// Parameters of policy Blend.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct BlendSpec {
-    /// The part of what is unlocked that is granted as DPF does; what is left is granted as DPack does. Between 0
+    /// The part of the unlocked budget that is granted by DPF; the rest is granted by DPack. Between 0
     /// (DPack) and 1 (DPF), an integer or a decimal in quotes with at most 3 decimals. Example: "0.5".
     pub fairness: Decimal,
-    /// After how many of DPack's grants what claims cost is worked out anew. 1 grants most; a larger number decides
-    /// faster when thousands wait. If absent: 1. Example: 100.
+    /// After how many of DPack's grants the costs of claims are computed again. 1 grants most claims; a
+    /// larger number decides faster when thousands wait. If absent: 1. Example: 100.
     #[serde(default = "one")]
     #[schemars(range(min = 1, max = 1_000_000_000))]
     pub recompute_after: u32,
@@ -63,11 +64,11 @@ const fn one() -> u32 {
     1
 }
 
-/// What a thousandth is in units of [`Epsilon`], as which fairness is read.
+/// A thousandth in units of [`Epsilon`], since fairness is parsed as an epsilon.
 const THOUSANDTH: i128 = 10_i128.pow(Epsilon::DECIMALS - 3);
 
 impl PolicyName {
-    /// As it is written.
+    /// The name as a spec has it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -79,8 +80,8 @@ impl PolicyName {
         }
     }
 
-    /// Whether a claim's weight counts.
-    pub(crate) const fn weighs(self) -> bool {
+    /// Whether the policy uses claims' weights.
+    pub(crate) const fn uses_weights(self) -> bool {
         match self {
             Self::Dpf | Self::Dpack | Self::Blend => true,
             Self::Fcfs | Self::RoundRobin => false,
@@ -118,12 +119,14 @@ impl BlendSpec {
 
 impl PrivateDatasetSpec {
     pub(crate) fn policy(&self) -> Result<Policy, FieldError> {
-        let told = [
+        let parameters = [
             ("fcfs", PolicyName::Fcfs, self.fcfs.is_some()),
             ("dpack", PolicyName::Dpack, self.dpack.is_some()),
             ("blend", PolicyName::Blend, self.blend.is_some()),
         ];
-        let foreign = told.iter().find(|(_, of, given)| *given && *of != self.policy);
+        let foreign = parameters
+            .iter()
+            .find(|(_, of, given)| *given && *of != self.policy);
         if let Some((field, of, _)) = foreign {
             let (of, policy) = (of.as_str(), self.policy.as_str());
             return Err(FieldError::new(
@@ -166,7 +169,7 @@ fn recomputation(field: &str, after: u32) -> Result<u32, FieldError> {
     Ok(after)
 }
 
-/// A part of one, in thousandths.
+/// Parses a number between 0 and 1 to thousandths.
 fn thousandths(field: &str, part: &Decimal) -> Result<u16, FieldError> {
     const ACCEPTED: &str = "write a part between 0 and 1 with at most 3 decimals, like \"0.5\"";
     let units = part.epsilon(field)?.units();

@@ -1,4 +1,4 @@
-//! What a claim asks, parsed: the same whether it was written as a claim or as annotations of a pod.
+//! A claim's request, parsed: the same type for a claim object and for the annotations of a pod.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use crate::{
     names::is_object_name,
 };
 
-/// A budget as a user asks for it, before it is known which coordinates its dataset has.
+/// A budget as a user requests it, before the coordinates of its dataset are known.
 #[derive(Clone, Debug, PartialEq)]
 pub enum BudgetRequest {
     /// An (epsilon, delta) guarantee, epsilon above 0.
@@ -24,16 +24,16 @@ pub enum BudgetRequest {
         /// Delta.
         delta: Delta,
     },
-    /// An epsilon at each of some Renyi orders, one of them above 0.
+    /// Epsilon at each of some Renyi orders, above 0 at one at least.
     Curve(Vec<(Order, Epsilon)>),
-    /// A mechanism, and as it was written.
+    /// A mechanism, and the text that it was parsed from.
     Mechanism(Mechanism, String),
 }
 
-/// Why a request can't be charged to a dataset.
+/// Why a request has no budget on a dataset.
 #[derive(Clone, Debug, Error, PartialEq)]
 pub enum RequestError {
-    /// The mechanism can't be charged with the dataset's composition.
+    /// The dataset's composition can't account for the mechanism.
     #[error(transparent)]
     Mechanism(#[from] MechanismError),
     /// The amounts don't go with the dataset's composition.
@@ -42,7 +42,7 @@ pub enum RequestError {
 }
 
 impl BudgetRequest {
-    /// What it costs on a block of a dataset with `composition`, rounded up.
+    /// Returns its budget on a block of a dataset with `composition`, rounded up.
     pub fn demand(&self, composition: &Composition) -> Result<Budget, RequestError> {
         Ok(match self {
             Self::Guarantee { epsilon, delta } => {
@@ -53,7 +53,7 @@ impl BudgetRequest {
         })
     }
 
-    /// Epsilon and delta as they stand in fields (or annotations) of these names.
+    /// Parses epsilon and delta from fields (or annotations) of these names.
     pub(crate) fn guarantee(
         (epsilon_field, epsilon): (&str, &Decimal),
         (delta_field, delta): (&str, &Decimal),
@@ -77,7 +77,7 @@ impl BudgetRequest {
         FieldErrors::unless_empty(errors, request)
     }
 
-    /// A mechanism as it stands in a field or annotation.
+    /// Parses a mechanism from a field or annotation.
     pub(crate) fn mechanism(field: &str, text: &str) -> Result<Self, FieldError> {
         let mechanism = text.parse();
         mechanism
@@ -97,7 +97,7 @@ impl BudgetRequest {
     }
 }
 
-/// `result`'s value; its error goes to `errors`.
+/// Returns the value of `result`; moves its error to `errors`.
 pub(crate) fn keep<T, E: Into<FieldErrors>>(result: Result<T, E>, errors: &mut Vec<FieldError>) -> Option<T> {
     match result {
         Ok(value) => Some(value),
@@ -108,50 +108,50 @@ pub(crate) fn keep<T, E: Into<FieldErrors>>(result: Result<T, E>, errors: &mut V
     }
 }
 
-/// What a claim asks.
+/// A claim's request.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClaimRequest {
-    /// Of which dataset.
+    /// The dataset.
     pub dataset: DatasetKey,
-    /// On which blocks, how much.
+    /// The blocks, and the budget on each.
     pub demand: DemandRequest,
-    /// How long it waits at most; its dataset's timeout if none.
+    /// How long the claim waits at most; the dataset's timeout if none.
     pub timeout: Option<Span>,
-    /// Higher goes before lower.
+    /// A higher priority is granted before a lower one.
     pub priority: i32,
 }
 
-/// On which blocks, how much.
+/// The blocks of a request, and the budget on each.
 #[derive(Clone, Debug, PartialEq)]
 pub enum DemandRequest {
-    /// The same on each block that is selected.
+    /// The same budget on each block that matches.
     Selected {
-        /// Which blocks; every one if none.
+        /// Which blocks match; every block if none.
         selector: Option<Selector>,
-        /// How many are needed at least, 1 or more.
+        /// How many blocks the claim needs at least, 1 or more.
         min: u32,
-        /// How many are taken at most, the newest; all if none. Not below `min`.
+        /// How many blocks it takes at most, the newest; all if none. Not below `min`.
         max: Option<u32>,
-        /// How much on each.
+        /// The budget on each.
         budget: BudgetRequest,
     },
-    /// For each block by name, at least one.
+    /// A budget for each block by name, at least one block.
     PerBlock(BTreeMap<String, BudgetRequest>),
 }
 
-/// How much of a granted claim to consume or release, in all so far.
+/// How much of a granted claim to consume or release, in total since the grant.
 #[derive(Clone, Debug, PartialEq)]
 pub enum AmountRequest {
-    /// Everything that is still allocated.
+    /// All budget that is still allocated.
     All,
-    /// So much on each block by name.
+    /// The amount on each block by name.
     PerBlock(BTreeMap<String, BudgetRequest>),
 }
 
 /// The lowest and highest priority.
 const PRIORITIES: std::ops::RangeInclusive<i32> = -1000..=1000;
 
-/// A priority within bounds.
+/// Checks that a priority is within bounds, and returns it.
 pub(crate) fn check_priority(field: &str, priority: i32) -> Result<i32, FieldError> {
     if PRIORITIES.contains(&priority) {
         Ok(priority)
@@ -164,10 +164,11 @@ pub(crate) fn check_priority(field: &str, priority: i32) -> Result<i32, FieldErr
 }
 
 impl PrivacyBudgetClaim {
-    /// What it asks. The API server's schema has let it in, but says less than this does.
+    /// Parses the claim's request. The schema in the API server checks less than this does.
     pub fn request(&self) -> Result<ClaimRequest, FieldErrors> {
         let spec = &self.spec;
         let mut errors = Vec::new();
+        // Without a namespace only namespace/name names a dataset: the empty one is refused.
         let namespace = self.metadata.namespace.as_deref().unwrap_or_default();
         let dataset = keep(
             DatasetKey::parse(&spec.dataset, namespace)
@@ -190,7 +191,7 @@ impl PrivacyBudgetClaim {
         FieldErrors::unless_empty(errors, request)
     }
 
-    /// How much of it to consume, in all so far; none if nothing was said.
+    /// Parses how much of the claim to consume, in total since the grant; none if the spec doesn't say.
     pub fn consume(&self) -> Result<Option<AmountRequest>, FieldErrors> {
         let consume = self.spec.consume.as_ref();
         consume
@@ -198,7 +199,7 @@ impl PrivacyBudgetClaim {
             .transpose()
     }
 
-    /// How much of it to release, in all so far; none if nothing was said.
+    /// Parses how much of the claim to release, in total since the grant; none if the spec doesn't say.
     pub fn release(&self) -> Result<Option<AmountRequest>, FieldErrors> {
         let release = self.spec.release.as_ref();
         release
@@ -244,7 +245,7 @@ impl PrivacyBudgetClaim {
     }
 }
 
-/// How many blocks at least, and how many at most.
+/// Returns how many blocks a claim needs at least, and takes at most.
 fn bounds(blocks: Option<&BlockCount>) -> Result<(u32, Option<u32>), FieldError> {
     let Some(BlockCount { min, max, which }) = blocks else {
         return Ok((1, None));
@@ -259,7 +260,7 @@ fn bounds(blocks: Option<&BlockCount>) -> Result<(u32, Option<u32>), FieldError>
     }
 }
 
-/// At least one block, and no more at least than at most.
+/// Checks that a claim needs at least one block, and no more than it takes at most.
 pub(crate) fn check_bounds(
     (min_field, min): (&str, u32),
     (max_field, max): (&str, Option<u32>),

@@ -1,4 +1,4 @@
-//! Pieces of schemas that several kinds share and a derive can't say.
+//! Parts of schemas that several kinds share and that a derive can't express.
 
 use schemars::{Schema, SchemaGenerator, json_schema};
 
@@ -23,7 +23,7 @@ pub(crate) fn conditions(_: &mut SchemaGenerator) -> Schema {
                 },
                 "observedGeneration": {
                     "type": "integer", "format": "int64", "minimum": 0,
-                    "description": "The metadata.generation that this was said of.",
+                    "description": "The metadata.generation that the condition was set for.",
                 },
                 "lastTransitionTime": {
                     "type": "string", "format": "date-time",
@@ -42,12 +42,12 @@ pub(crate) fn conditions(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
-/// Anything at all: what the ledger holds is the ledger's own.
+/// Any value: the types of the ledger define what it holds.
 pub(crate) fn anything(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"x-kubernetes-preserve-unknown-fields": true})
 }
 
-/// A list of anything at all.
+/// A list of any values.
 pub(crate) fn list_of_anything(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "array",

@@ -1,4 +1,4 @@
-//! Which blocks a claim wants: a CEL expression over a block's dimensions.
+//! Selectors: CEL expressions over a block's dimensions that say which blocks match a claim.
 
 mod nesting;
 
@@ -18,71 +18,71 @@ use thiserror::Error;
 
 use crate::{Dimensions, FieldError};
 
-/// Why a text is not a selector, or a selector has no answer for a block. Its message says what is accepted.
+/// Why a text is not a selector, or why its evaluation for a block fails. The message says what is accepted.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum SelectorError {
-    /// Nothing there.
+    /// The text is empty.
     #[error("is empty: write a CEL expression like block.city == \"nyc\", or leave it out for every block")]
     Empty,
-    /// Longer than is accepted.
+    /// The text is longer than is accepted.
     #[error("has {0} characters: at most 2000 are accepted")]
     TooLong(usize),
-    /// More deeply nested than is accepted.
+    /// The expression is nested more deeply than is accepted.
     #[error(
         "is nested too deeply: at most {} levels of brackets and operators are accepted",
         nesting::MOST_LEVELS
     )]
     TooDeep,
-    /// Not CEL.
+    /// The text is not CEL.
     #[error("{text:?} is not a CEL expression: {problem}")]
     Syntax {
         /// What was written.
         text: String,
-        /// What the parser says, and where.
+        /// Where, and what is wrong there.
         problem: String,
     },
-    /// Another variable than `block`.
+    /// A variable other than `block`.
     #[error("{0} is not known: only block is, whose fields are a block's dimensions, like block.city")]
     UnknownVariable(String),
-    /// `block` by itself, or with an index.
+    /// `block` without a field.
     #[error("block can only be read field by field, like block.city")]
     WholeBlock,
     /// A function that is not accepted.
     #[error("{name} is not a function: known are {known}")]
     UnknownFunction {
-        /// As it was written.
+        /// Its name.
         name: String,
-        /// Those that are accepted.
+        /// The functions that are accepted.
         known: String,
     },
-    /// A macro that goes through a list.
+    /// A macro, which would repeat a part of the expression for each element of a list.
     #[error(
         "all, exists, exists_one, filter and map are not accepted: compare dimensions with constants, like \
          block.city in [\"nyc\", \"sf\"]"
     )]
     Macro,
-    /// Something else than true or false.
+    /// The expression is neither true nor false.
     #[error("{text:?} is {kind}, not true or false: write a condition like block.city == \"nyc\"")]
     NotACondition {
         /// What was written.
         text: String,
-        /// What it is instead.
+        /// Its kind.
         kind: String,
     },
-    /// An error that depends on a block's dimensions.
+    /// The evaluation for a block fails, because of the types or values of its dimensions.
     #[error("{text:?} has no answer: {problem}")]
     Evaluation {
         /// What was written.
         text: String,
-        /// What went wrong.
+        /// What fails.
         problem: String,
     },
 }
 
 const MOST_CHARACTERS: usize = 2000;
 
-/// What may be called, and what the operators are called within an expression. `matches` is left out: a regular
-/// expression can be made arbitrarily expensive to compile, and is compiled for every block.
+/// The functions that are accepted. `matches` is not: a regular expression can be arbitrarily expensive to
+/// compile, and is compiled for every block.
 const FUNCTIONS: [&str; 7] = [
     "contains",
     "endsWith",
@@ -92,6 +92,7 @@ const FUNCTIONS: [&str; 7] = [
     "string",
     "double",
 ];
+/// The operators that are accepted, by their names in a parsed expression.
 const OPERATORS: [&str; 18] = [
     operators::CONDITIONAL,
     operators::LOGICAL_AND,
@@ -112,7 +113,7 @@ const OPERATORS: [&str; 18] = [
     operators::INDEX,
     operators::IN,
 ];
-/// The one variable.
+/// The only variable.
 const BLOCK: &str = "block";
 
 static ENV: LazyLock<Arc<Env>> = LazyLock::new(|| {
@@ -122,8 +123,9 @@ static ENV: LazyLock<Arc<Env>> = LazyLock::new(|| {
 
 /// A condition on a block's dimensions, compiled. Cheap to clone, so that it is compiled once and handed on.
 ///
-/// An evaluation looks at each part of the text at most once, since nothing in the accepted language repeats: there are
-/// no macros and no regular expressions. So its cost is bounded by the length of the text and of the dimensions.
+/// An evaluation looks at each part of the text at most once, since nothing in the accepted language repeats:
+/// there are no macros and no regular expressions. So its cost is bounded by the length of the text and of
+/// the dimensions.
 #[derive(Clone)]
 pub struct Selector(Arc<Compiled>);
 
@@ -134,7 +136,8 @@ struct Compiled {
 }
 
 impl Selector {
-    /// Compiles `text`. What passes can't fail for a block but by the types of its dimensions.
+    /// Compiles `text`. A selector that compiles can fail for a block only because of the types and values of
+    /// its dimensions.
     pub fn parse(text: &str) -> Result<Self, SelectorError> {
         if text.trim().is_empty() {
             return Err(SelectorError::Empty);
@@ -166,19 +169,20 @@ impl Selector {
         })))
     }
 
-    /// As it was written.
+    /// The text of the selector, as it was written.
     #[must_use]
     pub fn source(&self) -> &str {
         &self.0.source
     }
 
-    /// Each dimension that is read, but for those whose presence alone is asked by `has`.
+    /// The dimensions that the selector reads, without those that it only tests for with `has`.
     #[must_use]
     pub fn attributes(&self) -> &BTreeSet<String> {
         &self.0.attributes
     }
 
-    /// Whether a block with these dimensions is wanted. One that lacks a dimension that is read isn't.
+    /// Whether a block with these dimensions matches. A block that lacks a dimension that the evaluation
+    /// reads does not.
     pub fn matches(&self, block: &Dimensions) -> Result<bool, SelectorError> {
         let mut context = Context::with_env(ENV.clone());
         let fields: HashMap<String, Value> = block
@@ -187,7 +191,7 @@ impl Selector {
             .collect();
         context.add_variable_from_value(BLOCK, fields);
         match self.0.program.execute(&context) {
-            Ok(Value::Bool(wanted)) => Ok(wanted),
+            Ok(Value::Bool(matches)) => Ok(matches),
             Ok(other) => Err(SelectorError::NotACondition {
                 text: excerpt(&self.0.source),
                 kind: format!("of type {}", other.type_of()),
@@ -221,7 +225,7 @@ impl fmt::Display for Selector {
     }
 }
 
-/// `text`, or its beginning if it is long.
+/// Returns `text`, or its beginning if it is long.
 fn excerpt(text: &str) -> String {
     const MOST: usize = 80;
     match text.char_indices().nth(MOST) {
@@ -230,7 +234,7 @@ fn excerpt(text: &str) -> String {
     }
 }
 
-/// The first of the parser's errors, in one line.
+/// Makes an error of the first of the parser's errors, in one line.
 fn parse_error(text: &str, errors: &cel::ParseErrors) -> SelectorError {
     let Some(error) = errors.errors.first() else {
         return syntax_error(text, (1, 1), "the parser can't read it");
@@ -252,7 +256,7 @@ fn syntax_error(text: &str, (line, column): (usize, usize), problem: &str) -> Se
     }
 }
 
-/// What went wrong with an evaluation, in the user's words where these can be found.
+/// Describes the error of an evaluation, with operators as they are written where they are known.
 fn problem(error: &ExecutionError) -> String {
     match error {
         ExecutionError::NoSuchOverload(overload) => format!(
@@ -272,7 +276,7 @@ fn problem(error: &ExecutionError) -> String {
     }
 }
 
-/// `text` as it goes on after a colon.
+/// Returns `text` with its first letter in lower case, to follow a colon.
 fn lower_case(text: &str) -> String {
     let mut letters = text.chars();
     letters
@@ -280,7 +284,7 @@ fn lower_case(text: &str) -> String {
         .map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect())
 }
 
-/// What an expression certainly is, if that is no condition.
+/// Returns the kind of an expression that is certainly not true or false; none if it may be.
 fn kind_if_no_condition(expression: &Expr) -> Option<&'static str> {
     const CONDITIONS: [&str; 10] = [
         operators::LOGICAL_AND,
@@ -311,7 +315,7 @@ fn kind_if_no_condition(expression: &Expr) -> Option<&'static str> {
         Expr::Call(call) => {
             let name = call.func_name.as_str();
             match name {
-                // Only what they choose from can be anything.
+                // The kind of a conditional is that of its branches.
                 operators::CONDITIONAL => call.args[1..]
                     .iter()
                     .find_map(|branch| kind_if_no_condition(&branch.expr)),
@@ -323,7 +327,7 @@ fn kind_if_no_condition(expression: &Expr) -> Option<&'static str> {
     }
 }
 
-/// What an expression reads and calls.
+/// Walks an expression: checks what it calls, and collects the dimensions that it reads.
 #[derive(Default)]
 struct Walk {
     attributes: BTreeSet<String>,
@@ -376,21 +380,21 @@ impl Walk {
     }
 }
 
-/// Refuses a selector that can match none of a dataset's blocks by mistake: one that reads a dimension that no block
-/// has, and one that errs on every block.
+/// Refuses a selector that matches none of a dataset's blocks by mistake: one that reads a dimension that no
+/// block has, or that fails for every block. Without blocks, nothing is known to be wrong.
 pub fn check_selector<'a>(
     selector: &Selector,
     blocks: impl Iterator<Item = &'a Dimensions>,
 ) -> Result<(), FieldError> {
     let mut known: BTreeSet<&str> = BTreeSet::new();
     let mut error = None;
-    let mut all_err = true;
+    let mut all_fail = true;
     let mut any = false;
     for block in blocks {
         any = true;
         known.extend(block.keys().map(String::as_str));
         match selector.matches(block) {
-            Ok(_) => all_err = false,
+            Ok(_) => all_fail = false,
             Err(problem) => error = error.or(Some(problem)),
         }
     }
@@ -403,17 +407,17 @@ pub fn check_selector<'a>(
         .find(|name| !known.contains(name.as_str()))
     {
         let known: Vec<&str> = known.into_iter().collect();
-        let there = match &*known.join(", ") {
+        let dimensions = match &*known.join(", ") {
             "" => "they have none".to_owned(),
             names => format!("there are {names}"),
         };
         return Err(FieldError::new(
             "selector",
-            format_args!("no block has the dimension {unknown}: {there}"),
+            format_args!("no block has the dimension {unknown}: {dimensions}"),
         ));
     }
     match error {
-        Some(problem) if all_err => Err(FieldError::new("selector", problem)),
+        Some(problem) if all_fail => Err(FieldError::new("selector", problem)),
         _ => Ok(()),
     }
 }

@@ -1,4 +1,4 @@
-//! Weights: how much the claims of a namespace count on a dataset.
+//! The weights of claims on a dataset, by the claims' namespaces.
 
 use std::collections::BTreeMap;
 
@@ -8,32 +8,31 @@ use serde::{Deserialize, Serialize};
 
 use crate::{FieldError, PrivateDatasetSpec, names::is_label_name};
 
-/// The largest weight, which is that of a backend in the Gateway API: more than a share of a whole can need, and few
-/// enough digits to read.
+/// The largest weight: as in the Gateway API, more than any share needs, and few enough digits to read.
 const MOST_WEIGHT: u32 = 1_000_000;
-/// How many namespaces a dataset may weigh.
+/// The most namespaces that a dataset may give a weight.
 const MOST_WEIGHTS: usize = 1000;
 
-/// How much the claims of a namespace count.
+/// The weight of a namespace's claims.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 pub struct NamespaceWeight {
-    /// The namespace that claims are in; not that of the dataset. Example: team-a.
+    /// The namespace of the claims, not of the dataset. Example: team-a.
     #[schemars(length(min = 1, max = 63))]
     #[x_kube(validation = Rule::new("self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')").message(
         "write a namespace's name: at most 63 lower-case letters, digits and '-', like team-a"))]
     pub namespace: String,
-    /// How much each of its claims counts, where one of a namespace that isn't listed counts 1: between 1 and 1000000.
-    /// Example: 3.
+    /// The weight of each of its claims, between 1 and 1000000. Claims of namespaces that aren't listed have
+    /// weight 1. Example: 3.
     #[schemars(range(min = 1, max = MOST_WEIGHT))]
     pub weight: u32,
 }
 
-/// How much claims count, by their namespaces.
+/// The weights of claims, by their namespaces.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Weights(BTreeMap<String, Weight>);
 
 impl Weights {
-    /// How much a claim in this namespace counts; 1 if nothing is said of it.
+    /// Returns the weight of a claim in this namespace; 1 if it isn't listed.
     #[must_use]
     pub fn of(&self, namespace: &str) -> Weight {
         self.0.get(namespace).copied().unwrap_or_default()
@@ -41,10 +40,11 @@ impl Weights {
 }
 
 impl PrivateDatasetSpec {
-    /// How much claims count that arrive from now on. Not one of the dataset's rules: it may change.
+    /// Returns the weights of claims that arrive from now on. They are none of the dataset's rules: they may
+    /// change.
     pub fn weights(&self) -> Result<Weights, FieldError> {
         const FIELD: &str = "spec.weights";
-        if !self.weights.is_empty() && !self.policy.weighs() {
+        if !self.weights.is_empty() && !self.policy.uses_weights() {
             return Err(FieldError::new(
                 FIELD,
                 format_args!(

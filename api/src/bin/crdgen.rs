@@ -1,11 +1,11 @@
-//! Writes the custom resource definitions as YAML, one file each; with `--check` only says whether they are as they
-//! would be written. Run as `cargo run -p privatekube-api --bin crdgen -- [--check] [FOLDER]`.
+//! Writes the custom resource definitions as YAML, one file each; with `--check`, only checks that the files
+//! are up to date. Run as `cargo run -p privatekube-api --bin crdgen -- [--check] [FOLDER]`.
 
 use std::{error::Error, fs, path::PathBuf, process::ExitCode};
 
 use privatekube_api::crd_files;
 
-/// Where the definitions are, from the crate's own folder.
+/// The folder of the definitions.
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../manifests/base/crds");
 
 fn main() -> Result<ExitCode, Box<dyn Error>> {
@@ -22,7 +22,8 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
         if options.is_empty() {
             fs::create_dir_all(&folder)?;
             fs::write(&path, text)?;
-        } else if fs::read_to_string(&path).unwrap_or_default() != text {
+        // A file that can't be read is stale, too.
+        } else if fs::read_to_string(&path).ok() != Some(text) {
             eprintln!("manifests/base/crds/{name} is stale: run cargo run -p privatekube-api --bin crdgen");
             stale = true;
         }

@@ -1,15 +1,16 @@
 //! Bounds how deeply a selector is nested before the CEL parser sees it.
 //!
-//! The parser, the evaluation and the drop of an expression recurse, and running out of stack ends the process. So the
-//! text is split into CEL's tokens first, in a loop, and the height of the expression's tree is bounded from the tokens:
-//! a bracket adds a level, and so does each operator of a chain like `1 + 1 + 1`. The bound holds for whatever tree the
-//! parser makes of the tokens, right or wrong, because the tokens are surely the parser's: text that has none, such as
-//! a string that isn't closed, is refused here, and so are brackets that don't match.
+//! The parser, the evaluation and the drop of an expression recurse, and running out of stack ends the
+//! process. So the text is split into CEL's tokens first, in a loop, and the height of the expression's tree
+//! is bounded from the tokens: a bracket adds a level, and so does each operator of a chain like `1 + 1 + 1`.
+//! The bound holds for whatever tree the parser makes of the tokens, right or wrong, because the tokens are
+//! surely the parser's: text that has none, such as a string that isn't closed, is refused here, and so are
+//! brackets that don't match.
 //!
 //! Grammar: <https://github.com/google/cel-spec/blob/master/doc/langdef.md#syntax>.
 
-/// The highest tree that is accepted: far above any condition that a person writes. Parsing and evaluating it takes
-/// about 0.5 MiB of stack with an optimised parser, where a thread of the extender has 2 MiB.
+/// The highest tree that is accepted: far above any condition that a person writes. Parsing and evaluating it
+/// takes about 0.5 MiB of stack with an optimised parser, where a thread of the extender has 2 MiB.
 pub(super) const MOST_LEVELS: usize = 64;
 
 /// Why a text is not handed to the parser.
@@ -97,8 +98,8 @@ impl Refused {
 
 /// The heights of what stands within a pair of brackets, as far as it was read.
 ///
-/// An element (of a list, of a call's arguments) is terms joined by `&&`, `||` and `? :`; a term is operands joined by
-/// other binary operators; an operand has signs before it and fields, indexes and calls after it.
+/// An element (of a list, of a call's arguments) is terms joined by `&&`, `||` and `? :`; a term is operands
+/// joined by other binary operators; an operand has signs before it and fields, indexes and calls after it.
 #[derive(Debug, Default)]
 struct Bracket {
     /// The highest element before the present one.
@@ -109,7 +110,8 @@ struct Bracket {
     logicals: usize,
     /// The highest term of the present element before the present one.
     term: usize,
-    /// Binary operators in the present term: the tree of n operators is at most n levels higher than its operands.
+    /// Binary operators in the present term: the tree of n operators is at most n levels higher than its
+    /// operands.
     binaries: usize,
     /// The highest operand of the present term before the present one.
     term_operand: usize,
