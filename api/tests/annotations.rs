@@ -1,4 +1,4 @@
-//! What a pod's annotations mean, and what is said of wrong ones.
+//! Parsing of a pod's annotations, and the messages for wrong ones.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -23,7 +23,7 @@ fn annotations(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// A good demand with `change` on top; an empty value takes the annotation away.
+/// Valid annotations with `change` applied; an empty value removes the annotation.
 fn with(change: &[(&str, &str)]) -> BTreeMap<String, String> {
     let mut all = annotations(&[("dataset", "taxi"), ("epsilon", "0.5"), ("delta", "1e-9")]);
     for (name, value) in annotations(change) {
@@ -44,7 +44,7 @@ fn refusal(annotations: &BTreeMap<String, String>) -> String {
 }
 
 #[test]
-fn a_pod_without_annotations_of_ours_asks_nothing() {
+fn a_pod_without_annotations_of_ours_requests_nothing() {
     for pairs in [
         &[][..],
         &[
@@ -341,7 +341,7 @@ fn everything_that_is_wrong_is_said_at_once() {
 }
 
 #[test]
-fn the_claim_of_a_pod_asks_what_the_pod_asks() {
+fn the_claim_of_a_pod_requests_what_the_pod_requests() {
     let all = with(&[
         ("blocks", " block.city == 'nyc' "),
         ("epsilon", " 0.5 "),
@@ -366,7 +366,7 @@ fn the_claim_of_a_pod_asks_what_the_pod_asks() {
     let Ok(Some(PodRequest::Inline(mut request))) = pod_request(&all, "data") else {
         panic!()
     };
-    // Told apart by the blanks around it alone.
+    // They differ only in the blanks around the value.
     let DemandRequest::Selected { selector, .. } = &mut request.demand else {
         panic!()
     };

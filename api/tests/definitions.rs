@@ -1,4 +1,4 @@
-//! The custom resource definitions: as they are in the manifests, and fit to be read.
+//! The custom resource definitions: the manifests are up to date, and every field has a description.
 
 use std::{fs, path::Path};
 

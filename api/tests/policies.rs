@@ -1,11 +1,11 @@
-//! Which policies a dataset may name, what each is told, and how much namespaces weigh.
+//! Parsing of a dataset's policy, its parameters and weights, and the messages for wrong ones.
 #![allow(clippy::unwrap_used, reason = "helpers of tests, outside of a test function")]
 
 use privatekube_api::{FieldError, PrivateDataset, PrivateDatasetSpec};
 use privatekube_policy::{Policy, Unlocking, Weight};
 use serde_json::{Value, json};
 
-/// A dataset of basic composition, with these fields.
+/// A dataset with Basic composition and these fields.
 fn spec(fields: &Value) -> PrivateDatasetSpec {
     let mut spec = json!({"unlocking": {"immediate": true}, "composition": "Basic"});
     for (field, value) in fields.as_object().unwrap() {
@@ -23,7 +23,7 @@ fn said(problem: Result<impl std::fmt::Debug, FieldError>) -> String {
 }
 
 #[test]
-fn each_policy_is_named_and_told_what_it_needs() {
+fn each_policy_is_parsed_with_its_parameters() {
     let blend = |fairness, recompute_after| Policy::Blend {
         fairness,
         recompute_after,
@@ -76,7 +76,7 @@ fn each_policy_is_named_and_told_what_it_needs() {
     }
 }
 
-/// The page is what users are told; what it shows must work.
+/// Users copy what the page shows: it must work.
 #[test]
 fn the_examples_of_the_page_on_policies_are_accepted() {
     let page = include_str!("../../docs/policies.md");
@@ -105,7 +105,7 @@ fn the_examples_of_the_page_on_policies_are_accepted() {
 }
 
 #[test]
-fn what_does_not_belong_to_the_policy_is_refused_with_what_does() {
+fn parameters_of_another_policy_are_refused() {
     for (fields, message) in [
         (
             json!({"fcfs": {"refusing": true}}),

@@ -1,4 +1,4 @@
-//! What the resources mean, and what is said of wrong ones.
+//! Parsing of datasets, blocks and claims, and the messages for wrong ones.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -41,7 +41,7 @@ fn renyi() -> Composition {
     Composition::Renyi(Orders::default())
 }
 
-/// A good claim with `change` on top; null takes a field away.
+/// A valid claim with `change` applied; null removes a field.
 fn claim_with(change: &Value) -> PrivacyBudgetClaim {
     let mut spec = json!({"dataset": "taxi", "budget": {"epsilon": "0.01", "delta": "1e-9"}});
     for (field, value) in change.as_object().unwrap() {
@@ -54,7 +54,7 @@ fn claim_with(change: &Value) -> PrivacyBudgetClaim {
     claim(&spec)
 }
 
-/// The page is what users are told; what it shows must work.
+/// Users copy what the page shows: it must work.
 #[test]
 fn the_examples_of_the_design_are_accepted() {
     let page = include_str!("../../docs/DESIGN.md");
@@ -120,7 +120,7 @@ fn a_dataset_has_its_rules() {
         unlocking(json!({"lifetime": "1h", "tick": "1m"})),
         lifetime(3600, Span::from_secs(60))
     );
-    // A thousand steps, but none shorter than a second.
+    // The default tick is a thousandth of the lifetime, but at least a second.
     assert_eq!(
         unlocking(json!({"lifetime": "720h"})),
         lifetime(2_592_000, Span::from_micros(2_592_000_000))
@@ -328,7 +328,7 @@ fn wrong_blocks_are_refused_with_what_is_accepted() {
 }
 
 #[test]
-fn a_claim_asks_for_selected_blocks_or_for_blocks_by_name() {
+fn a_claim_requests_selected_blocks_or_blocks_by_name() {
     let request = claim_with(&json!({
         "dataset": "lake/taxi", "selector": "block.a == 1", "blocks": {"max": 7}, "timeout": "1h", "priority": 3,
     }))

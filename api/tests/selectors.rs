@@ -1,6 +1,6 @@
-//! Which blocks a selector matches, and what is said of one that can't be used.
+//! Selectors: the blocks that match, the limits, and the messages for selectors that are refused or fail.
 
-use std::{io, thread};
+use std::{fs, io, path::Path, thread};
 
 use privatekube_api::{Dimension, Dimensions, Selector, check_selector};
 use proptest::prelude::*;
@@ -38,7 +38,7 @@ fn blocks_are_selected_by_their_dimensions() {
         ("!has(block.country) || block.country == 'us'", true),
         ("block.startTime > 20000 ? block.city == 'nyc' : false", true),
         ("block.city == 3", false),
-        // A block that lacks what is read isn't wanted, whichever way it is asked.
+        // A block that lacks a dimension that is read does not match, whatever the condition.
         ("block.country == 'us'", false),
         ("block.country != 'us'", false),
         ("!(block.country == 'us')", false),
@@ -52,8 +52,21 @@ fn blocks_are_selected_by_their_dimensions() {
     }
 }
 
+/// Users copy what the page shows: it must work.
 #[test]
-fn what_a_selector_reads_is_known() {
+fn the_selectors_of_the_documentation_are_accepted() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/annotations.md");
+    let text = fs::read_to_string(path).unwrap();
+    let section = text.split("## On which blocks").nth(1).unwrap();
+    let examples = section.split("```").nth(1).unwrap();
+    assert!(examples.trim().lines().count() > 1);
+    for example in examples.trim().lines() {
+        Selector::parse(example).unwrap().matches(&nyc()).unwrap();
+    }
+}
+
+#[test]
+fn the_dimensions_that_a_selector_reads_are_known() {
     for (text, attributes) in [
         ("true", &[][..]),
         ("block.a == 1 && (block.b == 2 || has(block.c))", &["a", "b"]),
@@ -69,7 +82,7 @@ fn what_a_selector_reads_is_known() {
 }
 
 #[test]
-fn what_is_no_selector_is_refused_with_what_is_accepted() {
+fn wrong_selectors_are_refused_with_what_is_accepted() {
     const KNOWN: &str = "known are contains, endsWith, startsWith, size, int, string, double";
     let function = |name: &str| format!("{name} is not a function: {KNOWN}");
     let condition = |text: &str, kind: &str| {
@@ -140,7 +153,7 @@ fn macros_are_refused_since_their_cost_multiplies() {
     }
 }
 
-/// Each shape that nests in CEL, so many levels deep.
+/// Each way to nest in CEL, so many levels deep.
 fn nested(levels: usize) -> Vec<String> {
     let around = |open: &str, close: &str| format!("{}1{}", open.repeat(levels), close.repeat(levels));
     vec![
@@ -162,7 +175,7 @@ fn nested(levels: usize) -> Vec<String> {
         around("(true && ", ")"),
         around("(1 + ", ")"),
         format!("{}true", "true ? true : ".repeat(levels)),
-        // No expressions, which the parser goes through all the same.
+        // Not CEL, but the parser nests as deeply before it finds that out.
         around("(1 + + ", ")"),
         around("(1 ? ", ")"),
         around("[1 1, ", "]"),
@@ -290,9 +303,9 @@ fn a_selector_that_no_block_can_match_by_mistake_is_refused() {
         Err("selector: \"block.startTime == 1 || block.startTime < 'x'\" has no answer: < doesn't go with int and string"
             .to_owned())
     );
-    // One block that has an answer is enough.
+    // A selector that fails for some blocks only is accepted.
     assert_eq!(check("10 / (block.startTime - 20778) == 10", &blocks), Ok(()));
-    // As long as there are no blocks, nothing is known to be wrong.
+    // Without blocks, nothing is known to be wrong.
     assert_eq!(check("block.country == 'us'", &[]), Ok(()));
 }
 
