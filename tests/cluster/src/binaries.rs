@@ -29,8 +29,8 @@ pub(crate) fn workspace_root() -> Result<PathBuf> {
 }
 
 /// The directory of the control plane's programs: as asked, else from the environment, else the workspace's.
-pub(crate) fn bin_dir(asked: Option<&Path>) -> Result<PathBuf> {
-    let dir = match (asked, env::var_os(BIN_DIR_VARIABLE)) {
+pub(crate) fn bin_dir(given: Option<&Path>) -> Result<PathBuf> {
+    let dir = match (given, env::var_os(BIN_DIR_VARIABLE)) {
         (Some(dir), _) => dir.to_owned(),
         (None, Some(dir)) => PathBuf::from(dir),
         (None, None) => workspace_root()
@@ -62,8 +62,8 @@ pub(crate) fn tool() -> Result<PathBuf> {
 }
 
 /// The extender: as asked, else as found.
-pub(crate) fn extender(asked: Option<&Path>) -> Result<PathBuf> {
-    let Some(path) = asked else {
+pub(crate) fn extender(given: Option<&Path>) -> Result<PathBuf> {
+    let Some(path) = given else {
         return find(EXTENDER, EXTENDER_VARIABLE, "cargo build -p privatekube-extender");
     };
     if !path.is_file() {

@@ -12,25 +12,25 @@ use anyhow::{Context as _, Result};
 use kube::Client;
 
 use crate::config::Config;
-use crate::control::Request;
-use crate::conversation::Conversation;
+use crate::control_plane::scheduler_url;
 use crate::description::Description;
 use crate::extender::{self, Extender, ExtenderOptions};
 use crate::kubectl::Kubectl;
 use crate::layout::Layout;
 use crate::logs;
 use crate::metrics;
-use crate::owner::scheduler_url;
+use crate::owner_client::OwnerClient;
 use crate::part::Part;
 use crate::ports::ExtenderPorts;
 use crate::process::{self, Process};
+use crate::protocol::Request;
 use crate::users::User;
 use crate::{binaries, http_client};
 
 /// Set it, and clusters' directories stay after their end.
 const KEEP_VARIABLE: &str = "PRIVATEKUBE_KEEP_CLUSTER";
 /// How long an owner may take to end its parts and to remove their directory.
-const END_PATIENCE: Duration = Duration::from_secs(20);
+const END_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A running cluster. Dropping it ends all of its processes and removes its directory; so does the end of this process,
 /// whatever ends it. When the start fails, the directory stays, for its logs; with `PRIVATEKUBE_KEEP_CLUSTER` in the
@@ -42,7 +42,7 @@ pub struct Cluster {
     layout: Layout,
     tool: PathBuf,
     owner: Process,
-    conversation: Arc<Conversation>,
+    owner_client: Arc<OwnerClient>,
 }
 
 impl Cluster {
@@ -77,13 +77,13 @@ impl Cluster {
         let requests = child.stdin.take();
         let output = child.stdout.take().context("the cluster's owner has no output")?;
         let owner = Process::adopt(child);
-        let conversation = Conversation::begin(requests, output, layout.serve_log());
-        let description = match conversation.until_ready().await {
+        let owner_client = OwnerClient::begin(requests, output, layout.serve_log());
+        let description = match owner_client.until_ready().await {
             Ok(description) => description,
             Err(error) => {
                 // It ends by itself; an error leaves nothing behind.
-                drop(conversation);
-                owner.end(END_PATIENCE).await?;
+                drop(owner_client);
+                owner.end(END_TIMEOUT).await?;
                 return Err(error);
             }
         };
@@ -93,7 +93,7 @@ impl Cluster {
             layout,
             tool: tool.to_owned(),
             owner,
-            conversation: Arc::new(conversation),
+            owner_client: Arc::new(owner_client),
         })
     }
 
@@ -200,8 +200,8 @@ impl Cluster {
 
     /// Starts the default scheduler after it was ended, with or without the extender, and waits until it is ready.
     pub async fn start_scheduler(&self, calls_extender: bool) -> Result<()> {
-        self.conversation
-            .ask(Request::StartScheduler {
+        self.owner_client
+            .request(Request::StartScheduler {
                 extender: calls_extender,
             })
             .await
@@ -209,8 +209,8 @@ impl Cluster {
 
     /// Starts another scheduler, without extender, for pods whose `schedulerName` is `name`. [`Self::stop_part`] ends it.
     pub async fn start_second_scheduler(&self, name: &str) -> Result<()> {
-        self.conversation
-            .ask(Request::StartSecondScheduler {
+        self.owner_client
+            .request(Request::StartSecondScheduler {
                 name: name.to_owned(),
             })
             .await
@@ -218,17 +218,17 @@ impl Cluster {
 
     /// Ends a part in an orderly way.
     pub async fn stop_part(&self, part: Part) -> Result<()> {
-        self.conversation.ask(Request::Stop(part)).await
+        self.owner_client.request(Request::Stop(part)).await
     }
 
     /// Ends a part by SIGKILL.
     pub async fn kill_part(&self, part: Part) -> Result<()> {
-        self.conversation.ask(Request::Kill(part)).await
+        self.owner_client.request(Request::Kill(part)).await
     }
 
     /// Starts a part that was ended, with the ports it had, and waits until it is ready.
     pub async fn start_part(&self, part: Part) -> Result<()> {
-        self.conversation.ask(Request::Start(part)).await
+        self.owner_client.request(Request::Start(part)).await
     }
 
     /// The logs of all parts that have one, and of their owner.
@@ -277,8 +277,8 @@ impl Drop for Cluster {
         if thread::panicking() {
             self.explain();
         }
-        self.conversation.end();
-        if !self.owner.wait_blocking(END_PATIENCE) {
+        self.owner_client.end();
+        if !self.owner.wait_blocking(END_TIMEOUT) {
             // Its parts go with it.
             let _ = self.owner.signal(rustix::process::Signal::KILL);
         }

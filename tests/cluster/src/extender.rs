@@ -19,8 +19,8 @@ use crate::users::User;
 
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long an extender may take to end in an orderly way.
-const STOP_PATIENCE: Duration = Duration::from_secs(30);
-const KILL_PATIENCE: Duration = Duration::from_secs(10);
+const STOP_TIMEOUT: Duration = Duration::from_secs(30);
+const KILL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The arguments that start an extender for the cluster in `layout`, whose webhooks are called at the port `webhooks`.
 pub(crate) fn serve_arguments(layout: &Layout, ports: ExtenderPorts, webhooks: u16) -> Vec<OsString> {
@@ -164,10 +164,10 @@ impl Extender {
     /// SIGTERM, and waits until the process is gone; an error when it doesn't end by itself.
     pub async fn stop(self) -> Result<Option<ExitStatus>> {
         self.process.signal(rustix::process::Signal::TERM)?;
-        tokio::time::timeout(STOP_PATIENCE, self.process.ended())
+        tokio::time::timeout(STOP_TIMEOUT, self.process.ended())
             .await
             .map_err(|_| {
-                let what = format!("the extender did not end within {STOP_PATIENCE:?} of SIGTERM");
+                let what = format!("the extender did not end within {STOP_TIMEOUT:?} of SIGTERM");
                 PartFailure::new(what, &self.log).into()
             })
     }
@@ -177,7 +177,7 @@ impl Drop for Extender {
     fn drop(&mut self) {
         // An error means that there is nothing left to end.
         let _ = self.process.signal(rustix::process::Signal::KILL);
-        self.process.wait_blocking(KILL_PATIENCE);
+        self.process.wait_blocking(KILL_TIMEOUT);
     }
 }
 

@@ -223,7 +223,7 @@ impl Pods {
     async fn patch_status(&self, pod: &Pod, status: &Value) -> bool {
         let (api, name, patch) = (self.api(pod), pod.name_any(), Patch::Strategic(status));
         let parameters = PatchParams::default();
-        self.insist(&name, || async {
+        self.retry(&name, || async {
             api.patch_status(&name, &parameters, &patch).await.map(drop)
         })
         .await
@@ -239,12 +239,12 @@ impl Pods {
             }),
             ..DeleteParams::default()
         };
-        self.insist(&name, || async { api.delete(&name, &parameters).await.map(drop) })
+        self.retry(&name, || async { api.delete(&name, &parameters).await.map(drop) })
             .await;
     }
 
     /// Repeats a request until it succeeds or the pod is gone; says whether it succeeded.
-    async fn insist<Send, Answer>(&self, name: &str, send: Send) -> bool
+    async fn retry<Send, Answer>(&self, name: &str, send: Send) -> bool
     where
         Send: Fn() -> Answer,
         Answer: Future<Output = kube::Result<()>>,

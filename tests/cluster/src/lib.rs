@@ -17,8 +17,7 @@ mod certificates;
 pub mod cli;
 mod cluster;
 mod config;
-mod control;
-mod conversation;
+mod control_plane;
 mod description;
 mod extender;
 mod http_client;
@@ -29,12 +28,15 @@ mod logs;
 mod metrics;
 mod nodes;
 mod owner;
+mod owner_client;
 mod part;
 mod pod_status;
 mod ports;
 mod process;
+mod protocol;
 mod scheduler_config;
-mod serve;
+mod supervisor;
+
 mod tie;
 mod users;
 

@@ -107,10 +107,10 @@ impl Process {
     }
 
     /// Asks the process to end, and insists after `patience`.
-    pub(crate) async fn end(&self, patience: Duration) -> Result<()> {
-        if !patience.is_zero() {
+    pub(crate) async fn end(&self, timeout: Duration) -> Result<()> {
+        if !timeout.is_zero() {
             self.signal(Signal::TERM)?;
-            if tokio::time::timeout(patience, self.ended()).await.is_ok() {
+            if tokio::time::timeout(timeout, self.ended()).await.is_ok() {
                 return Ok(());
             }
         }
@@ -120,8 +120,8 @@ impl Process {
     }
 
     /// Blocks until the process has ended or `patience` is over; says whether it has ended.
-    pub(crate) fn wait_blocking(&self, patience: Duration) -> bool {
-        let deadline = Instant::now() + patience;
+    pub(crate) fn wait_blocking(&self, timeout: Duration) -> bool {
+        let deadline = Instant::now() + timeout;
         while !self.has_ended() {
             if Instant::now() >= deadline {
                 return false;

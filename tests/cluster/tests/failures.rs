@@ -66,7 +66,7 @@ fn a_part_that_dies_later_ends_the_cluster_with_an_error() {
 }
 
 #[tokio::test]
-async fn a_taken_port_means_another_try_with_other_ports() {
+async fn a_taken_port_makes_the_start_try_again_with_other_ports() {
     let dir = tempfile::tempdir().unwrap();
     let real = common::real_programs().join("server");
     let marker = dir.path().join("tried");

@@ -14,7 +14,7 @@ use privatekube_cluster::{AFTER_ANNOTATION, Cluster, Config, OUTCOME_ANNOTATION}
 use serde_json::json;
 
 #[tokio::test]
-async fn two_clusters_live_side_by_side_and_their_pods_end_as_told() {
+async fn two_clusters_run_side_by_side_and_their_pods_end_as_annotated() {
     let (one, two) = tokio::try_join!(
         Cluster::start(Config::default()),
         Cluster::start(Config {
@@ -59,7 +59,7 @@ async fn two_clusters_live_side_by_side_and_their_pods_end_as_told() {
 }
 
 #[tokio::test]
-async fn a_deleted_pod_goes_and_its_successor_of_the_same_name_runs() {
+async fn a_deleted_pod_is_removed_and_a_new_pod_of_the_same_name_runs() {
     let cluster = Cluster::start(Config::default()).await.unwrap();
     let client = cluster.client().await.unwrap();
     let pods: Api<Pod> = Api::namespaced(client.clone(), "default");
@@ -77,7 +77,7 @@ async fn a_deleted_pod_goes_and_its_successor_of_the_same_name_runs() {
 }
 
 #[tokio::test]
-async fn an_end_can_be_delayed_or_told_later_and_a_pod_that_always_restarts_has_none() {
+async fn a_pods_end_can_be_delayed_or_annotated_later_and_a_pod_that_always_restarts_never_ends() {
     let cluster = Cluster::start(Config::default()).await.unwrap();
     let client = cluster.client().await.unwrap();
     let pods: Api<Pod> = Api::namespaced(client.clone(), "default");
@@ -122,7 +122,7 @@ async fn an_end_can_be_delayed_or_told_later_and_a_pod_that_always_restarts_has_
 }
 
 #[tokio::test]
-async fn three_hundred_pods_run_and_go_within_seconds() {
+async fn three_hundred_pods_run_and_are_removed() {
     const COUNT: usize = 300;
     let cluster = Cluster::start(Config::default()).await.unwrap();
     let client = cluster.client().await.unwrap();

@@ -14,8 +14,8 @@ use super::cluster_dir;
 use crate::layout::Layout;
 
 /// Longer than the owner gives all of its parts together.
-const PATIENCE: Duration = Duration::from_secs(25);
-const KILL_PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(25);
+const KILL_TIMEOUT: Duration = Duration::from_secs(5);
 const STEP: Duration = Duration::from_millis(20);
 
 #[derive(Debug, Args)]
@@ -59,12 +59,12 @@ fn is_over(layout: &Layout) -> Result<bool> {
 
 fn end(layout: &Layout) -> Result<()> {
     let owner = owner(layout)?;
-    for (signal, patience) in [(Signal::TERM, PATIENCE), (Signal::KILL, KILL_PATIENCE)] {
+    for (signal, timeout) in [(Signal::TERM, TIMEOUT), (Signal::KILL, KILL_TIMEOUT)] {
         match kill_process(owner, signal) {
             Ok(()) | Err(rustix::io::Errno::SRCH) => {}
             Err(error) => return Err(error).context("can't signal the cluster's owner"),
         }
-        let deadline = Instant::now() + patience;
+        let deadline = Instant::now() + timeout;
         while Instant::now() < deadline {
             if is_over(layout)? {
                 return Ok(());

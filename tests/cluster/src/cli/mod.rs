@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result};
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::Config;
-use crate::serve::{self, Lifetime, Serve};
+use crate::owner::{self, Lifetime, OwnerOptions};
 use crate::{binaries, tie};
 
 /// A real Kubernetes control plane with fake nodes, in a directory of its own, ready in seconds.
@@ -155,7 +155,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Build(build) => build.execute().map(|()| ExitCode::SUCCESS),
         Command::Serve(arguments) => {
             log_to_standard_error();
-            let options = Serve {
+            let options = OwnerOptions {
                 config: arguments.cluster.config(),
                 dir: arguments.dir,
                 kubeconfig_out: arguments.kubeconfig_out,
@@ -166,7 +166,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
                     (false, false) => Lifetime::UntilSignalled,
                 },
             };
-            Ok(runtime()?.block_on(serve::serve(options)))
+            Ok(runtime()?.block_on(owner::run(options)))
         }
         Command::Tie { parent, command } => match tie::become_tied(parent, &command)? {},
     }
@@ -194,8 +194,8 @@ fn log_to_standard_error() {
 }
 
 /// The directory of the cluster that `up` starts and `down` ends.
-fn cluster_dir(asked: Option<PathBuf>) -> Result<PathBuf> {
-    match asked {
+fn cluster_dir(given: Option<PathBuf>) -> Result<PathBuf> {
+    match given {
         Some(dir) => Ok(dir),
         None => Ok(binaries::workspace_root()
             .context("name a directory with --dir")?

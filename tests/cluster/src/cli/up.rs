@@ -13,15 +13,15 @@ use anyhow::{Context as _, Result, bail};
 use clap::Args;
 
 use super::{ClusterArguments, cluster_dir};
-use crate::control::Message;
 use crate::description::Description;
 use crate::layout::Layout;
 use crate::process;
+use crate::protocol::Message;
 
 /// How often the owner's log is looked at for progress.
 const FOLLOW_STEP: Duration = Duration::from_millis(50);
 /// How long a cluster that another `up` is starting may take.
-const OTHER_PATIENCE: Duration = Duration::from_secs(180);
+const OTHER_TIMEOUT: Duration = Duration::from_secs(180);
 
 #[derive(Debug, Args)]
 pub(super) struct Up {
@@ -94,7 +94,7 @@ impl Up {
 
 /// The description of a cluster that another process owns, as soon as it is ready.
 fn wait_for_other(layout: &Layout) -> Result<Description> {
-    let deadline = Instant::now() + OTHER_PATIENCE;
+    let deadline = Instant::now() + OTHER_TIMEOUT;
     while !layout.description().exists() {
         if Instant::now() > deadline || layout.try_take()?.is_some() {
             bail!(
@@ -124,7 +124,7 @@ fn explain(description: &Description) {
 
 /// Shows what is appended to a log while we wait.
 struct Follower {
-    over: Arc<AtomicBool>,
+    is_over: Arc<AtomicBool>,
     thread: thread::JoinHandle<()>,
 }
 
@@ -133,8 +133,8 @@ impl Follower {
         let mut file = File::open(path).with_context(|| format!("can't read {}", path.display()))?;
         file.seek(SeekFrom::End(0))
             .with_context(|| format!("can't read {}", path.display()))?;
-        let over = Arc::new(AtomicBool::new(false));
-        let until = Arc::clone(&over);
+        let is_over = Arc::new(AtomicBool::new(false));
+        let until = Arc::clone(&is_over);
         let thread = thread::spawn(move || {
             loop {
                 let last = until.load(Ordering::SeqCst);
@@ -149,11 +149,11 @@ impl Follower {
                 thread::sleep(FOLLOW_STEP);
             }
         });
-        Ok(Self { over, thread })
+        Ok(Self { is_over, thread })
     }
 
     fn stop(self) {
-        self.over.store(true, Ordering::SeqCst);
+        self.is_over.store(true, Ordering::SeqCst);
         // A follower that panicked has shown that already.
         let _ = self.thread.join();
     }

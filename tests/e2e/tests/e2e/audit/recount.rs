@@ -130,7 +130,7 @@ impl Recount {
                 entirely: true,
             } => (claim, Phase::Granted, Phase::Consumed),
             Record::BlockAdded { .. } | Record::Unlocked { .. } | Record::Waits { .. } => return Ok(()),
-            other => bail!("{other:?} expected from nothing that these tests do"),
+            other => bail!("{other:?} follows from nothing that these tests do"),
         };
         let known = self
             .claims

@@ -8,7 +8,7 @@ use std::process::Stdio;
 use common::{kill, processes_naming, program, until};
 
 #[tokio::test]
-async fn a_killed_owner_takes_its_parts_along() {
+async fn killing_the_owner_ends_all_parts() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().to_str().unwrap();
     let mut owner = program()
@@ -33,7 +33,7 @@ async fn a_killed_owner_takes_its_parts_along() {
 }
 
 #[tokio::test]
-async fn a_killed_caller_takes_its_cluster_and_its_command_along() {
+async fn killing_the_caller_ends_its_cluster_and_its_command() {
     // An unusual number, to know the command by.
     let seconds = format!("1000.{}", std::process::id());
     let mut caller = program()
@@ -68,7 +68,7 @@ async fn a_killed_caller_takes_its_cluster_and_its_command_along() {
 }
 
 #[tokio::test]
-async fn a_caller_killed_during_the_start_leaves_nothing_either() {
+async fn a_caller_killed_during_the_start_leaves_no_process() {
     let mut caller = program()
         .args(["run", "--nodes", "1", "--", "true"])
         .spawn()
@@ -89,7 +89,7 @@ async fn a_caller_killed_during_the_start_leaves_nothing_either() {
 }
 
 #[tokio::test]
-async fn up_returns_and_down_ends_it_as_often_as_asked() {
+async fn up_and_down_can_be_repeated() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().to_str().unwrap();
     let copy = dir.path().join("copy");
@@ -113,7 +113,7 @@ async fn up_returns_and_down_ends_it_as_often_as_asked() {
 }
 
 #[tokio::test]
-async fn an_up_killed_during_the_start_leaves_nothing() {
+async fn an_up_killed_during_the_start_leaves_no_process() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().to_str().unwrap();
     let mut up = program().args(["up", "--dir", path]).spawn().unwrap();

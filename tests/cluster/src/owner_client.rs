@@ -9,20 +9,20 @@ use std::thread;
 use anyhow::{Context as _, Result, anyhow, bail};
 use tokio::sync::mpsc;
 
-use crate::control::{Message, Request};
 use crate::description::Description;
 use crate::logs;
+use crate::protocol::{Message, Request};
 
 /// One question at a time, each with its answer.
 #[derive(Debug)]
-pub(crate) struct Conversation {
+pub(crate) struct OwnerClient {
     /// The owner lives as long as this is open.
     requests: Mutex<Option<ChildStdin>>,
     messages: tokio::sync::Mutex<mpsc::UnboundedReceiver<Message>>,
     owners_log: PathBuf,
 }
 
-impl Conversation {
+impl OwnerClient {
     pub(crate) fn begin(requests: Option<ChildStdin>, output: ChildStdout, owners_log: PathBuf) -> Self {
         let (send, messages) = mpsc::unbounded_channel();
         thread::spawn(move || {
@@ -53,7 +53,7 @@ impl Conversation {
     }
 
     /// Asks the owner to do something, and waits until it is done.
-    pub(crate) async fn ask(self: &Arc<Self>, request: Request) -> Result<()> {
+    pub(crate) async fn request(self: &Arc<Self>, request: Request) -> Result<()> {
         // A task of its own: a caller that stops waiting must not leave the answer to the next question.
         let this = Arc::clone(self);
         let answer = tokio::spawn(async move { this.exchange(&request).await });

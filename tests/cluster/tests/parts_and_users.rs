@@ -9,7 +9,7 @@ use kube::api::{ListParams, PostParams};
 use privatekube_cluster::{Cluster, Config, Part, User};
 
 #[tokio::test]
-async fn schedulers_come_and_go() {
+async fn schedulers_can_be_stopped_and_started() {
     let cluster = Cluster::start(Config::default()).await.unwrap();
     let client = cluster.client().await.unwrap();
     create(&client, &pod("before", None)).await;
@@ -59,7 +59,7 @@ async fn schedulers_come_and_go() {
 }
 
 #[tokio::test]
-async fn killed_parts_come_back_where_they_were_with_what_they_knew() {
+async fn killed_parts_restart_at_the_same_ports_with_their_data() {
     let cluster = Cluster::start(Config {
         durable: true,
         ..Config::default()

@@ -1,0 +1,148 @@
+//! [`Supervisor`]: the processes of a cluster's parts. It starts and ends them, and reports each that ends by itself.
+//!
+//! What the parts are and in which order they start is the business of [`ControlPlane`](crate::control_plane).
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use tokio::sync::mpsc;
+
+use crate::layout::Layout;
+use crate::logs::PartFailure;
+use crate::part::Part;
+use crate::process::Process;
+use crate::{extender, tie};
+
+/// The program of this process, even after the file was replaced by a newer build.
+pub(crate) const THIS_PROGRAM: &str = "/proc/self/exe";
+/// A part that isn't ready after this time is stuck, even on a machine that is busy with builds.
+const READY_TIMEOUT: Duration = Duration::from_secs(120);
+/// The time for an orderly end; then follows SIGKILL. An API server ends slowly while watches are open; etcd takes no
+/// harm from SIGKILL.
+const END_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// The running parts of one cluster.
+pub(crate) struct Supervisor {
+    layout: Layout,
+    parts: Mutex<BTreeMap<Part, Running>>,
+    failures: mpsc::UnboundedSender<PartFailure>,
+}
+
+struct Running {
+    process: Process,
+    /// Set before the part is ended on purpose.
+    may_end: Arc<AtomicBool>,
+}
+
+impl Supervisor {
+    /// `failures` receives each part that ends by itself.
+    pub(crate) fn new(layout: &Layout, failures: mpsc::UnboundedSender<PartFailure>) -> Self {
+        Self {
+            layout: layout.clone(),
+            parts: Mutex::default(),
+            failures,
+        }
+    }
+
+    /// Starts a part's program with its output in the part's log. An error if the part is running.
+    pub(crate) fn start(&self, part: Part, program: &Path, arguments: Vec<OsString>) -> Result<()> {
+        let mut parts = self.parts();
+        if parts.contains_key(&part) {
+            bail!("{part} is running already");
+        }
+        let log = self.layout.log(part);
+        let out = Layout::open_log(&log)?;
+        let mut command = tie::tied(Path::new(THIS_PROGRAM), program);
+        command
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stderr(out.try_clone().context("can't share a log")?)
+            .stdout(out)
+            // A terminal sends its interrupt to the owner alone, which then ends the parts in order.
+            .process_group(0);
+        let process = Process::start(command).with_context(|| format!("can't start {part}"))?;
+        let may_end = Arc::new(AtomicBool::new(false));
+        tokio::spawn({
+            let (process, may_end, failures) = (process.clone(), Arc::clone(&may_end), self.failures.clone());
+            async move {
+                let status = extender::shown(process.ended().await);
+                if !may_end.load(Ordering::SeqCst) {
+                    let _ = failures.send(PartFailure::new(
+                        format!("{part} ended unexpectedly ({status})"),
+                        &log,
+                    ));
+                }
+            }
+        });
+        parts.insert(part, Running { process, may_end });
+        Ok(())
+    }
+
+    /// Waits for `ready`; an error if that takes too long.
+    pub(crate) async fn within_ready_timeout<T>(
+        &self,
+        part: Part,
+        ready: impl Future<Output = T>,
+    ) -> Result<T> {
+        tokio::time::timeout(READY_TIMEOUT, ready).await.map_err(|_| {
+            PartFailure::new(
+                format!("{part} is not ready after {READY_TIMEOUT:?}"),
+                &self.layout.log(part),
+            )
+            .into()
+        })
+    }
+
+    /// Ends a part by SIGTERM, and by SIGKILL if it doesn't end in time.
+    pub(crate) async fn stop(&self, part: Part) -> Result<()> {
+        self.end(part, END_TIMEOUT).await
+    }
+
+    /// Ends a part by SIGKILL.
+    pub(crate) async fn kill(&self, part: Part) -> Result<()> {
+        self.end(part, Duration::ZERO).await
+    }
+
+    async fn end(&self, part: Part, timeout: Duration) -> Result<()> {
+        let Some(running) = self.parts().remove(&part) else {
+            bail!("{part} is not running")
+        };
+        running.may_end.store(true, Ordering::SeqCst);
+        running
+            .process
+            .end(timeout)
+            .await
+            .with_context(|| format!("can't end {part}"))
+    }
+
+    /// Ends all parts: in the opposite order of their start, or, `by_force`, all at once by SIGKILL.
+    pub(crate) async fn end_all(&self, by_force: bool) {
+        let parts = std::mem::take(&mut *self.parts());
+        for running in parts.values() {
+            running.may_end.store(true, Ordering::SeqCst);
+        }
+        if by_force {
+            for running in parts.values() {
+                // An error means that the process has ended.
+                let _ = running.process.signal(rustix::process::Signal::KILL);
+            }
+        }
+        for (part, running) in parts.iter().rev() {
+            let timeout = if by_force { Duration::ZERO } else { END_TIMEOUT };
+            if let Err(error) = running.process.end(timeout).await {
+                tracing::warn!("{part}: {error:#}");
+            }
+        }
+    }
+
+    fn parts(&self) -> MutexGuard<'_, BTreeMap<Part, Running>> {
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
