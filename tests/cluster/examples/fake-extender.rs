@@ -1,5 +1,5 @@
-//! A stand-in for PrivateKube's extender in this crate's own tests: it makes certificates and says that it is ready,
-//! and answers no scheduler.
+//! A stand-in for PrivateKube's extender in this crate's own tests. It creates certificates and reports that it is ready;
+//! it doesn't answer the scheduler.
 #![forbid(unsafe_code)]
 
 use std::io::{Read as _, Write as _};
@@ -42,7 +42,7 @@ fn serve(address: &str) -> Result<()> {
     let listener = TcpListener::bind(address).with_context(|| format!("can't listen at {address}"))?;
     for stream in listener.incoming() {
         let mut stream = stream?;
-        // The request fits into one read; what it asks does not matter.
+        // The request fits into one read; its content does not matter.
         let _ = stream.read(&mut [0; 1024])?;
         stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok")?;
     }

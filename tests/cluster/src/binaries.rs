@@ -1,4 +1,4 @@
-//! Where programs are found: the control plane's, this tool's and the extender's.
+//! Finds programs: the control plane's, this tool's and the extender's.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -7,13 +7,13 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::part::PROGRAMS;
 
-/// Names the directory of the control plane's programs.
+/// The environment variable that names the directory of the control plane's programs.
 pub(crate) const BIN_DIR_VARIABLE: &str = "PRIVATEKUBE_BIN_DIR";
 const TOOL: &str = "privatekube-cluster";
 const TOOL_VARIABLE: &str = "PRIVATEKUBE_CLUSTER_BIN";
 const EXTENDER: &str = "privatekube-extender";
 const EXTENDER_VARIABLE: &str = "PRIVATEKUBE_EXTENDER_BIN";
-/// What marks the root of the workspace.
+/// The file by which the workspace's root is recognised.
 const GO_MODULE: &str = "tests/controlplane/go.mod";
 
 /// The nearest folder above the current one, or above this program, that holds the control plane's Go module.
@@ -28,7 +28,7 @@ pub(crate) fn workspace_root() -> Result<PathBuf> {
         .context("neither this folder nor this program is inside of a PrivateKube workspace")
 }
 
-/// The directory of the control plane's programs: as asked, else from the environment, else the workspace's.
+/// The directory of the control plane's programs: the given one, else from the environment, else the workspace's.
 pub(crate) fn bin_dir(given: Option<&Path>) -> Result<PathBuf> {
     let dir = match (given, env::var_os(BIN_DIR_VARIABLE)) {
         (Some(dir), _) => dir.to_owned(),
@@ -42,7 +42,7 @@ pub(crate) fn bin_dir(given: Option<&Path>) -> Result<PathBuf> {
     std::path::absolute(&dir).with_context(|| format!("{} is no path", dir.display()))
 }
 
-/// Fails when one of the control plane's programs is missing, and names it.
+/// Checks that all of the control plane's programs exist. The error names the first that is missing.
 pub(crate) fn check(bin_dir: &Path) -> Result<()> {
     for program in PROGRAMS {
         let path = bin_dir.join(program);
@@ -56,12 +56,12 @@ pub(crate) fn check(bin_dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// This tool, as seen from a program that uses the library.
+/// The program `privatekube-cluster`, for a test that uses the library.
 pub(crate) fn tool() -> Result<PathBuf> {
     find(TOOL, TOOL_VARIABLE, "cargo build -p privatekube-cluster")
 }
 
-/// The extender: as asked, else as found.
+/// The extender's program: the given one, else from the environment, else beside this program.
 pub(crate) fn extender(given: Option<&Path>) -> Result<PathBuf> {
     let Some(path) = given else {
         return find(EXTENDER, EXTENDER_VARIABLE, "cargo build -p privatekube-extender");
@@ -72,7 +72,7 @@ pub(crate) fn extender(given: Option<&Path>) -> Result<PathBuf> {
     std::path::absolute(path).with_context(|| format!("{} is no path", path.display()))
 }
 
-/// A program from the environment, or beside this one, or one folder above (tests live in `deps`).
+/// Finds a program from the environment, beside this one, or one folder above (tests are in `deps`).
 fn find(program: &str, variable: &str, build: &str) -> Result<PathBuf> {
     if let Some(path) = env::var_os(variable).map(PathBuf::from) {
         if path.is_file() {

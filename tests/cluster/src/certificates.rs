@@ -12,17 +12,17 @@ use rcgen::{
 
 use crate::users::write_private;
 
-/// Files of the control plane's certificates.
+/// The control plane's certificates, as files of one directory.
 #[derive(Debug, Clone)]
 pub(crate) struct Certificates {
     dir: PathBuf,
 }
 
 impl Certificates {
-    /// Uses the certificates of `dir`, and makes them when they aren't there.
+    /// Uses the certificates in `dir`, and creates them first if there are none.
     pub(crate) fn ensure(dir: &Path) -> Result<Self> {
         let certificates = Self { dir: dir.to_owned() };
-        // The last file to be written.
+        // The last file that `make` writes, so the others exist too.
         if !certificates.service_account_key().exists() {
             certificates
                 .make()

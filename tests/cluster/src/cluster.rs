@@ -1,4 +1,4 @@
-//! A cluster as a test sees it: a handle that owns everything.
+//! [`Cluster`]: a test's handle of a cluster, which ends it when dropped.
 
 use std::ffi::OsStr;
 use std::os::unix::process::CommandExt as _;
@@ -27,9 +27,9 @@ use crate::protocol::Request;
 use crate::users::User;
 use crate::{binaries, http_client};
 
-/// Set it, and clusters' directories stay after their end.
+/// With this environment variable set, clusters' directories are kept.
 const KEEP_VARIABLE: &str = "PRIVATEKUBE_KEEP_CLUSTER";
-/// How long an owner may take to end its parts and to remove their directory.
+/// The time for an owner to end its parts and to remove their directory.
 const END_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A running cluster. Dropping it ends all of its processes and removes its directory; so does the end of this process,
@@ -71,7 +71,7 @@ impl Cluster {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Layout::open_log(&layout.serve_log())?)
-            // A terminal's interrupt is for the caller; the owner follows when its input closes.
+            // A terminal sends its interrupt to the caller alone; the owner ends when its standard input closes.
             .process_group(0);
         let mut child = process::spawn(command).with_context(|| format!("can't start {}", tool.display()))?;
         let requests = child.stdin.take();
@@ -81,7 +81,7 @@ impl Cluster {
         let description = match owner_client.until_ready().await {
             Ok(description) => description,
             Err(error) => {
-                // It ends by itself; an error leaves nothing behind.
+                // The owner ends by itself; wait for it, so that no process is left.
                 drop(owner_client);
                 owner.end(END_TIMEOUT).await?;
                 return Err(error);
@@ -97,7 +97,7 @@ impl Cluster {
         })
     }
 
-    /// Where everything is.
+    /// The cluster's addresses, files and nodes.
     #[must_use]
     pub fn description(&self) -> &Description {
         &self.description
@@ -109,17 +109,17 @@ impl Cluster {
         &self.description.kubeconfig
     }
 
-    /// A client of the administrator.
+    /// A client with the administrator's credentials.
     pub async fn client(&self) -> Result<Client> {
         self.client_as(User::Admin).await
     }
 
-    /// A client of someone else.
+    /// A client with the credentials of `user`.
     pub async fn client_as(&self, user: User) -> Result<Client> {
         http_client::client(&self.layout.kubeconfig(user), None).await
     }
 
-    /// Runs kubectl as the administrator; returns what it prints, or an error with its complaint.
+    /// Runs kubectl as the administrator, and returns its output. The error holds what it printed to standard error.
     pub async fn kubectl<I>(&self, arguments: I) -> Result<String>
     where
         I: IntoIterator,
@@ -133,7 +133,7 @@ impl Cluster {
         self.kubectl_program().install(manifests).await
     }
 
-    /// Points a command at this cluster, with kubectl first in its `PATH`.
+    /// Sets a command's environment for this cluster: `KUBECONFIG`, and a `PATH` that begins with kubectl's directory.
     pub fn environment(&self, command: &mut Command) {
         self.kubectl_program().environment(command);
         let mut path = self.description.bin_dir.clone().into_os_string();
@@ -144,26 +144,26 @@ impl Cluster {
         command.env("PATH", path);
     }
 
-    /// Starts an extender and waits until it is ready. One at a time: it always has the same ports.
+    /// Starts an extender and waits until it is ready. Only one can run at a time, since it always has the same ports.
     pub async fn start_extender(&self) -> Result<Extender> {
         self.start_extender_with(&ExtenderOptions::default()).await
     }
 
-    /// As [`Self::start_extender`], with more arguments or environment.
+    /// As [`Self::start_extender`], with `options`.
     pub async fn start_extender_with(&self, options: &ExtenderOptions) -> Result<Extender> {
         let extender = self.start_extender_without_waiting(options).await?;
         extender.wait_ready().await?;
         Ok(extender)
     }
 
-    /// Starts an extender whose readiness is awaited separately, or never.
+    /// Starts an extender without waiting until it is ready.
     pub async fn start_extender_without_waiting(&self, options: &ExtenderOptions) -> Result<Extender> {
         self.start_extender_at(self.description.extender_ports, options)
             .await
     }
 
-    /// Starts one more extender beside the first, and waits until it is ready. Nobody calls it, neither the scheduler
-    /// nor the API server: it has other ports.
+    /// Starts another extender beside the first, at other ports, and waits until it is ready. Neither the scheduler nor the
+    /// API server calls it.
     pub async fn start_another_extender(&self) -> Result<Extender> {
         let ports = ExtenderPorts::choose()?;
         let extender = self.start_extender_at(ports, &ExtenderOptions::default()).await?;
@@ -178,13 +178,13 @@ impl Cluster {
         Extender::start(&self.tool, &program, &self.layout, ports, webhooks, options)
     }
 
-    /// The sum over all series of one of the default scheduler's metrics; an error when it has none of that name (yet).
+    /// Returns the sum over all series of one of the default scheduler's metrics; an error if it has none of that name (yet).
     pub async fn scheduler_metric(&self, name: &str) -> Result<f64> {
         let text = self.scheduler_metrics().await?;
         metrics::sum(&text, name).with_context(|| format!("the scheduler has no metric {name}"))
     }
 
-    /// All of the default scheduler's metrics, in Prometheus' text format.
+    /// Returns the default scheduler's metrics in Prometheus' text format.
     pub async fn scheduler_metrics(&self) -> Result<String> {
         let url = scheduler_url(self.description.scheduler_port);
         let client = http_client::client(self.kubeconfig(), Some(&url)).await?;
@@ -193,12 +193,12 @@ impl Cluster {
             .context("can't read the scheduler's metrics")
     }
 
-    /// Ends the default scheduler.
+    /// Stops the default scheduler.
     pub async fn stop_scheduler(&self) -> Result<()> {
         self.stop_part(Part::KubeScheduler).await
     }
 
-    /// Starts the default scheduler after it was ended, with or without the extender, and waits until it is ready.
+    /// Starts the stopped default scheduler, with or without the extender, and waits until it is ready.
     pub async fn start_scheduler(&self, calls_extender: bool) -> Result<()> {
         self.owner_client
             .request(Request::StartScheduler {
@@ -216,22 +216,22 @@ impl Cluster {
             .await
     }
 
-    /// Ends a part in an orderly way.
+    /// Stops a part by SIGTERM.
     pub async fn stop_part(&self, part: Part) -> Result<()> {
         self.owner_client.request(Request::Stop(part)).await
     }
 
-    /// Ends a part by SIGKILL.
+    /// Kills a part by SIGKILL.
     pub async fn kill_part(&self, part: Part) -> Result<()> {
         self.owner_client.request(Request::Kill(part)).await
     }
 
-    /// Starts a part that was ended, with the ports it had, and waits until it is ready.
+    /// Starts a stopped part at the ports it had, and waits until it is ready.
     pub async fn start_part(&self, part: Part) -> Result<()> {
         self.owner_client.request(Request::Start(part)).await
     }
 
-    /// The logs of all parts that have one, and of their owner.
+    /// The log files of all parts that have one, and of their owner.
     #[must_use]
     pub fn logs(&self) -> Vec<PathBuf> {
         let parts = Part::ALL.into_iter().map(|part| self.layout.log(part));
@@ -247,14 +247,14 @@ impl Cluster {
         logs::tail(&self.layout.log(part))
     }
 
-    /// Ends the cluster, as dropping it does, without blocking the runtime.
+    /// Ends the cluster as dropping it does, but without blocking the runtime.
     pub async fn stop(self) -> Result<()> {
         tokio::task::spawn_blocking(move || drop(self))
             .await
             .context("the end of the cluster was not awaited")
     }
 
-    /// What may have made a test fail, before the logs go.
+    /// Prints what may have made a test fail, before the logs are removed.
     fn explain(&self) {
         if self.owner.has_ended() {
             eprintln!(
@@ -279,7 +279,7 @@ impl Drop for Cluster {
         }
         self.owner_client.end();
         if !self.owner.wait_blocking(END_TIMEOUT) {
-            // Its parts go with it.
+            // The kernel kills its parts with it.
             let _ = self.owner.signal(rustix::process::Signal::KILL);
         }
     }

@@ -1,25 +1,25 @@
-//! What a cluster is asked to be.
+//! [`Config`]: the options of a cluster.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-/// A cluster to start. `Config::default()` is a temporary cluster of three nodes that knows nothing of PrivateKube.
+/// The options of a cluster. `Config::default()` is a temporary cluster of three nodes without PrivateKube.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    /// How many fake nodes: `node-0`, `node-1`, ...
+    /// The number of fake nodes: `node-0`, `node-1`, ...
     pub nodes: usize,
-    /// The scheduler is configured to call PrivateKube's extender, for which certificates are made. Nothing is
-    /// installed and no extender is started.
+    /// Configures the scheduler to call PrivateKube's extender, and creates the extender's certificates. Installs nothing
+    /// and starts no extender.
     pub extender: bool,
-    /// All of PrivateKube: as `extender`, and the manifests are applied and the cluster owns a running extender.
+    /// As `extender`, and also applies PrivateKube's manifests and runs an extender as a part of the cluster.
     pub with_privatekube: bool,
-    /// etcd waits for the disk on each write, as it does in a real cluster.
+    /// Lets etcd wait for the disk on each write, as it does in a real cluster.
     pub durable: bool,
-    /// The control plane's programs; `None`: from the environment, else `.local/bin` of the workspace.
+    /// The directory of the control plane's programs; `None`: from the environment, else `.local/bin` of the workspace.
     pub bin_dir: Option<PathBuf>,
     /// The cluster's directory, removed at its end; `None`: a temporary one.
     pub dir: Option<PathBuf>,
-    /// The extender; `None`: from the environment, else beside this program.
+    /// The extender's program; `None`: from the environment, else beside this program.
     pub extender_bin: Option<PathBuf>,
     /// The kustomization that `with_privatekube` applies; `None`: `manifests/base` of the workspace.
     pub manifests: Option<PathBuf>,
@@ -41,7 +41,7 @@ impl Default for Config {
 }
 
 impl Config {
-    /// The options of `serve` and `up` that ask for this cluster, all but the directory.
+    /// The command-line options of `serve` and `up` for this cluster, without the directory.
     pub(crate) fn arguments(&self) -> Vec<OsString> {
         let mut arguments = vec![OsString::from("--nodes"), self.nodes.to_string().into()];
         let switches = [

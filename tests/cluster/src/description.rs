@@ -1,4 +1,4 @@
-//! What a running cluster says about itself.
+//! [`Description`]: a running cluster's addresses, files and nodes.
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ use crate::part::Part;
 use crate::ports::ExtenderPorts;
 use crate::users::User;
 
-/// Where a cluster and its parts are. Printed by `serve` when the cluster is ready, and kept in its `cluster.json`.
+/// A cluster's addresses, files and nodes. `serve` prints it when the cluster is ready, and keeps it in `cluster.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Description {
@@ -22,36 +22,36 @@ pub struct Description {
     pub api_server: String,
     /// The port where the default scheduler serves health and metrics over HTTPS.
     pub scheduler_port: u16,
-    /// The same of the second scheduler, once it is started.
+    /// The same of the second scheduler, if it is started.
     pub second_scheduler_port: u16,
-    /// Where the extender listens, or would.
+    /// The ports at which the extender listens if it runs.
     pub extender_ports: ExtenderPorts,
-    /// The extender's certificates.
+    /// The directory of the extender's certificates.
     pub tls_dir: PathBuf,
-    /// The control plane's programs.
+    /// The directory of the control plane's programs.
     pub bin_dir: PathBuf,
     /// The names of the fake nodes.
     pub nodes: Vec<String>,
-    /// The process that owns the cluster.
+    /// The process ID of the cluster's owner.
     pub pid: u32,
-    /// How long the cluster took from its start until it was ready.
+    /// The seconds from the cluster's start until it was ready.
     pub seconds_to_ready: f64,
 }
 
 impl Description {
-    /// A user's kubeconfig.
+    /// The path of a user's kubeconfig.
     #[must_use]
     pub fn kubeconfig_of(&self, user: User) -> PathBuf {
         Layout::at(&self.dir).kubeconfig(user)
     }
 
-    /// A part's log.
+    /// The path of a part's log.
     #[must_use]
     pub fn log(&self, part: Part) -> PathBuf {
         Layout::at(&self.dir).log(part)
     }
 
-    /// Reads the description of the cluster in `dir`.
+    /// Reads a description from a file.
     pub(crate) fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).with_context(|| format!("can't read {}", path.display()))?;
         serde_json::from_str(&text)

@@ -1,4 +1,4 @@
-//! PrivateKube's extender as a process: its command line, and the handle of one that a test owns.
+//! PrivateKube's extender as a process: its command line, and [`Extender`], the handle of one that a test owns.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::process::CommandExt as _;
@@ -18,11 +18,12 @@ use crate::tie;
 use crate::users::User;
 
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long an extender may take to end in an orderly way.
+/// The time for an extender to end after SIGTERM.
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 const KILL_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The arguments that start an extender for the cluster in `layout`, whose webhooks are called at the port `webhooks`.
+/// The arguments that start an extender for the cluster in `layout`. The API server calls the webhooks at the port
+/// `webhooks`.
 pub(crate) fn serve_arguments(layout: &Layout, ports: ExtenderPorts, webhooks: u16) -> Vec<OsString> {
     let kubeconfig = layout.kubeconfig(User::Extender).into_os_string();
     let address = |port: u16| OsString::from(format!("127.0.0.1:{port}"));
@@ -43,7 +44,7 @@ pub(crate) fn serve_arguments(layout: &Layout, ports: ExtenderPorts, webhooks: u
     ]
 }
 
-/// Lets the extender make its certificates, unless they are there.
+/// Lets the extender create its certificates, unless they exist.
 pub(crate) async fn ensure_certificates(tool: &Path, extender: &Path, tls: &Path) -> Result<()> {
     if tls.join("ca.crt").exists() && tls.join("scheduler.key").exists() {
         return Ok(());
@@ -68,20 +69,20 @@ pub(crate) async fn ensure_certificates(tool: &Path, extender: &Path, tls: &Path
     Ok(())
 }
 
-/// Waits until the extender at `ports` says that it is ready.
+/// Waits until the extender at `ports` is ready.
 pub(crate) async fn until_ready(ports: ExtenderPorts) {
     http_client::until_plain_ready(ports.health, "/readyz").await;
 }
 
-/// What a test adds to an extender's start.
+/// Options of an extender that a test starts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ExtenderOptions {
     /// Arguments after the usual ones.
     pub arguments: Vec<OsString>,
     /// Environment variables.
     pub environment: Vec<(OsString, OsString)>,
-    /// The API server is told to find the webhooks by their Service, as in a cluster that the extender runs in. No
-    /// Service leads anywhere here, so that they are never reached.
+    /// Leaves out the webhooks' URL, so that the API server finds them by their Service, as where the extender runs inside
+    /// the cluster. No Service works here, so the webhooks are never reached.
     pub by_service: bool,
 }
 
@@ -129,13 +130,13 @@ impl Extender {
         self.process.pid()
     }
 
-    /// Where its output goes; that of its predecessors is there too.
+    /// The log file. It also holds the output of the extenders before this one.
     #[must_use]
     pub fn log(&self) -> &Path {
         &self.log
     }
 
-    /// Waits until the extender is ready; an error when it ends instead, or takes too long.
+    /// Waits until the extender is ready; an error if it ends instead, or takes too long.
     pub async fn wait_ready(&self) -> Result<()> {
         let what = tokio::select! {
             () = until_ready(self.ports) => return Ok(()),
@@ -156,12 +157,12 @@ impl Extender {
         self.process.has_ended()
     }
 
-    /// SIGKILL, and waits until the process is gone.
+    /// Kills the process by SIGKILL, and waits until it has ended.
     pub async fn kill(self) -> Result<()> {
         self.process.end(Duration::ZERO).await
     }
 
-    /// SIGTERM, and waits until the process is gone; an error when it doesn't end by itself.
+    /// Stops the process by SIGTERM, and waits until it has ended; an error if it doesn't end in time.
     pub async fn stop(self) -> Result<Option<ExitStatus>> {
         self.process.signal(rustix::process::Signal::TERM)?;
         tokio::time::timeout(STOP_TIMEOUT, self.process.ended())
@@ -175,7 +176,7 @@ impl Extender {
 
 impl Drop for Extender {
     fn drop(&mut self) {
-        // An error means that there is nothing left to end.
+        // An error means that the process has ended.
         let _ = self.process.signal(rustix::process::Signal::KILL);
         self.process.wait_blocking(KILL_TIMEOUT);
     }

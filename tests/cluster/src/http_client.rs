@@ -1,4 +1,4 @@
-//! Waiting until a part answers: over TLS through a Kubernetes client, and plain HTTP by hand.
+//! Waits until a part answers: with a Kubernetes client over TLS, or by plain HTTP written by hand.
 
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -9,12 +9,12 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-/// How often a part that isn't ready is asked again.
+/// The pause between two requests to a part that isn't ready.
 const POLL: Duration = Duration::from_millis(30);
-/// A part that accepts a connection and says nothing is as good as one that doesn't accept.
+/// A part may accept a connection and never answer; then the request is sent again after this time.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A client with the credentials of a kubeconfig; at `url` instead of the API server's, if given.
+/// A client with the credentials of a kubeconfig, for `url` if given, else for the kubeconfig's API server.
 pub(crate) async fn client(kubeconfig: &Path, url: Option<&str>) -> Result<kube::Client> {
     let read = Kubeconfig::read_from(kubeconfig)
         .with_context(|| format!("can't read the kubeconfig {}", kubeconfig.display()))?;
@@ -25,7 +25,7 @@ pub(crate) async fn client(kubeconfig: &Path, url: Option<&str>) -> Result<kube:
     kube::Client::try_from(config).context("can't make a client")
 }
 
-/// A part's answer to GET `path`.
+/// Sends GET `path`, and returns the body of the answer.
 pub(crate) async fn get_text(client: &kube::Client, path: &str) -> Result<String> {
     let request = http::Request::get(path)
         .body(Vec::new())
@@ -53,7 +53,7 @@ pub(crate) async fn until_plain_ready(port: u16, path: &str) {
     }
 }
 
-/// The status of GET `path` at a port of 127.0.0.1, without TLS.
+/// Sends GET `path` to a port of 127.0.0.1 without TLS, and returns the status code.
 async fn plain_status(port: u16, path: &str) -> Result<u16> {
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
     let request = format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n");

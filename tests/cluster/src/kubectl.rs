@@ -1,4 +1,4 @@
-//! kubectl, and what is done with it: installing a kustomization.
+//! Runs kubectl, and installs kustomizations with it.
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -12,12 +12,12 @@ use crate::process;
 use crate::tie;
 use crate::users::User;
 
-/// How often a kustomization is applied before its error is final: its custom resources are known to the API server
-/// only after their definitions are, and an extender may have changed what is there.
+/// How often a kustomization is applied before its error is final. The API server knows custom resources only a moment
+/// after their definitions, and an extender may have changed the objects.
 const APPLY_ATTEMPTS: usize = 5;
 const APPLY_PAUSE: Duration = Duration::from_millis(500);
 
-/// kubectl with a cluster's administrator.
+/// kubectl with the credentials of a cluster's administrator.
 #[derive(Debug, Clone)]
 pub(crate) struct Kubectl {
     tool: PathBuf,
@@ -36,7 +36,7 @@ impl Kubectl {
         }
     }
 
-    /// What kubectl prints; its complaint is the error.
+    /// Runs kubectl, and returns its output. The error holds what it printed to standard error.
     pub(crate) async fn run<I>(&self, arguments: I) -> Result<String>
     where
         I: IntoIterator,
@@ -67,7 +67,8 @@ impl Kubectl {
         String::from_utf8(output.stdout).context("kubectl's output is not UTF-8")
     }
 
-    /// Points a command at the cluster, with a cache of its own: other clusters had the same address before.
+    /// Sets a command's environment for the cluster. The cache is the cluster's own, since an earlier cluster may have had
+    /// the same address.
     pub(crate) fn environment(&self, command: &mut Command) {
         command
             .env("KUBECONFIG", &self.kubeconfig)
@@ -94,7 +95,7 @@ impl Kubectl {
                 Err(error) => tracing::debug!("applying {} once more: {error:#}", manifests.display()),
             }
             attempt += 1;
-            // An extender outside of the cluster has put its URL in place of the Service, and no webhook may have both.
+            // An extender outside the cluster replaces a webhook's Service by its URL, and no webhook may have both.
             self.run([
                 "delete",
                 "mutatingwebhookconfigurations,validatingwebhookconfigurations",

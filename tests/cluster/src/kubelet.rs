@@ -1,6 +1,7 @@
-//! The fake kubelet: pods that are bound to our nodes run at once, end as their annotations say, and go when deleted.
+//! The fake kubelet: pods bound to the fake nodes run at once, end as their annotations say, and are removed when they
+//! are deleted.
 //!
-//! No container runs. Everything is driven by one watch of all pods; a pod's delayed end is a timer.
+//! No container runs. One watch of all pods drives everything; a pod's delayed end is a timer.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::pin::pin;
@@ -20,21 +21,21 @@ use tokio::task::JoinHandle;
 
 use crate::pod_status::{self, Outcome};
 
-/// `succeed` or `fail`: how the pod ends. Without it, a pod runs until it is deleted.
+/// The pod annotation that says how the pod ends: `succeed` or `fail`. Without it, the pod runs until it is deleted.
 pub const OUTCOME_ANNOTATION: &str = "fake-kubelet.privatekube.dev/outcome";
-/// How long the pod runs before it ends, such as `2s` or `300ms`; at once when absent.
+/// The pod annotation that says after which time the pod ends, such as `2s` or `300ms`; without it, at once.
 pub const AFTER_ANNOTATION: &str = "fake-kubelet.privatekube.dev/after";
 
-/// How many requests are under way at the same time.
+/// The most requests at the same time.
 const CONCURRENCY: usize = 32;
-/// The pause after a failure of the watch: short, because tests end API servers and wait for what comes after.
+/// The pause after a failure of the watch. Short, because tests stop API servers and wait for what follows.
 const WATCH_PAUSE: Duration = Duration::from_millis(200);
 const FIRST_RETRY: Duration = Duration::from_millis(50);
 const LAST_RETRY: Duration = Duration::from_secs(1);
-/// How often a conflict is tried again: a pod of the same name and another uid conflicts for ever.
+/// The most retries after a conflict. A request for a pod that was created again under its name conflicts for ever.
 const CONFLICTS: usize = 5;
 
-/// What a pod should do, as far as we know it.
+/// What the kubelet does about a pod.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Plan {
     Run,
@@ -47,7 +48,7 @@ struct Task {
     handle: JoinHandle<()>,
 }
 
-/// The tasks of pods end with the kubelet.
+/// Ends a pod's task with the kubelet.
 impl Drop for Task {
     fn drop(&mut self) {
         self.handle.abort();
@@ -77,9 +78,9 @@ pub(crate) async fn run(client: Client, nodes: BTreeSet<String>) {
 struct Kubelet {
     pods: Pods,
     nodes: BTreeSet<String>,
-    /// By uid.
+    /// By UID.
     tasks: HashMap<String, Task>,
-    /// The uids of a list that is under way.
+    /// The UIDs of a list that has begun and not ended.
     listed: HashSet<String>,
 }
 
@@ -115,7 +116,7 @@ impl Kubelet {
     }
 }
 
-/// What is to be done about a pod; `None`: nothing, now.
+/// What to do about a pod; `None`: nothing for now.
 fn plan(pod: &Pod, nodes: &BTreeSet<String>) -> Option<Plan> {
     let spec = pod.spec.as_ref()?;
     if !nodes.contains(spec.node_name.as_ref()?) {
@@ -164,7 +165,7 @@ fn phase(pod: &Pod) -> &str {
         .unwrap_or_default()
 }
 
-/// Requests about pods: few at a time, insistent.
+/// Sends requests about pods, a limited number at a time, and repeats those that fail.
 #[derive(Clone)]
 struct Pods {
     client: Client,
@@ -243,7 +244,7 @@ impl Pods {
             .await;
     }
 
-    /// Repeats a request until it succeeds or the pod is gone; says whether it succeeded.
+    /// Repeats a request until it succeeds or the pod doesn't exist any more. Returns whether it succeeded.
     async fn retry<Send, Answer>(&self, name: &str, send: Send) -> bool
     where
         Send: Fn() -> Answer,

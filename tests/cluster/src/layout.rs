@@ -1,4 +1,4 @@
-//! Where everything lives in a cluster's directory.
+//! [`Layout`]: the files of a cluster's directory, and the lock by which one process owns it.
 
 use std::fs::{self, DirBuilder, File, TryLockError};
 use std::os::unix::fs::DirBuilderExt as _;
@@ -17,7 +17,7 @@ pub(crate) struct Layout {
 }
 
 impl Layout {
-    /// Makes the directory (only its owner may enter: it holds tokens and keys) and returns its absolute layout.
+    /// Creates the directory, unless it exists, and returns its layout. Only its user may enter: it holds tokens and keys.
     pub(crate) fn create(dir: &Path) -> Result<Self> {
         DirBuilder::new()
             .recursive(true)
@@ -27,7 +27,7 @@ impl Layout {
         Self::open(dir)
     }
 
-    /// The layout of a directory that exists.
+    /// The layout of an existing directory.
     pub(crate) fn open(dir: &Path) -> Result<Self> {
         let dir = dir
             .canonicalize()
@@ -35,12 +35,12 @@ impl Layout {
         Ok(Self { dir })
     }
 
-    /// The layout of a directory whose absolute path is known.
+    /// The layout of a directory given by its absolute path.
     pub(crate) fn at(dir: &Path) -> Self {
         Self { dir: dir.to_owned() }
     }
 
-    /// A new directory among the system's temporary ones.
+    /// Creates a new directory in the system's temporary directory.
     pub(crate) fn temporary() -> Result<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let process = std::process::id();
@@ -59,7 +59,7 @@ impl Layout {
         &self.dir
     }
 
-    /// Held by the owner as long as it lives.
+    /// The file that the owner keeps locked while it runs.
     pub(crate) fn lock(&self) -> PathBuf {
         self.dir.join("lock")
     }
@@ -112,7 +112,7 @@ impl Layout {
         self.dir.join(format!("{part}-config.json"))
     }
 
-    /// A log file to which a part's output is appended.
+    /// Opens a log file for appending.
     pub(crate) fn open_log(path: &Path) -> Result<File> {
         File::options()
             .create(true)
@@ -121,7 +121,7 @@ impl Layout {
             .with_context(|| format!("can't open the log {}", path.display()))
     }
 
-    /// Takes the directory for this process; the lock is released when the returned file is dropped.
+    /// Locks the directory for this process, until the returned file is dropped.
     pub(crate) fn take(&self) -> Result<File> {
         match self.try_take()? {
             Some(lock) => Ok(lock),
@@ -129,7 +129,7 @@ impl Layout {
         }
     }
 
-    /// As [`Self::take`], `None` when another process has it.
+    /// As [`Self::take`], but returns `None` if another process holds the lock.
     pub(crate) fn try_take(&self) -> Result<Option<File>> {
         let path = self.lock();
         let file = File::options()
@@ -147,7 +147,7 @@ impl Layout {
         }
     }
 
-    /// Whether the directory is a cluster's, or empty: only such a one is ever removed.
+    /// Whether the directory is a cluster's, or empty. No other directory is ever removed.
     pub(crate) fn is_a_clusters(&self) -> Result<bool> {
         if self.lock().exists() || self.serve_log().exists() {
             return Ok(true);

@@ -1,14 +1,15 @@
 //! A real Kubernetes control plane (etcd, API server, controller manager, scheduler) with fake nodes, in a
 //! directory of its own on free ports of 127.0.0.1, ready in seconds; several run side by side.
 //!
-//! Whatever happens to the caller, no process is left behind: every cluster has one owner process (`serve`), which
-//! ends when its standard input closes or its caller asks for it, and whose parts the kernel kills when it dies.
+//! Whatever happens to the caller, no process is left behind: every cluster has one owner process (`serve`), which ends
+//! when its standard input closes or a signal requests it. When the owner dies, the kernel kills its parts.
 //!
-//! [`Cluster`] is the handle of a test; the binary `privatekube-cluster` is the same for people. What is *not* here:
-//! containers, networking between pods, and anything that knows how PrivateKube decides. The only thing known about
-//! PrivateKube is how its extender is started and how the scheduler is told to call it.
+//! Tests use [`Cluster`], people the program `privatekube-cluster`. What is *not* here: containers, networking between
+//! pods, and anything about how PrivateKube decides. This crate only knows how PrivateKube's extender is started and how
+//! the scheduler is configured to call it.
 //!
-//! Begin reading at [`Cluster`] (the caller's side) and `owner` (the side that owns the processes).
+//! Begin reading at [`Cluster`] (the caller's side) and at `owner.rs` (the owner process), which runs a
+//! `control_plane.rs`.
 #![forbid(unsafe_code)]
 
 mod binaries;

@@ -1,18 +1,18 @@
-//! What a part said last, and the error that shows it.
+//! The last lines of a part's log, and [`PartFailure`], the error that shows them.
 
 use std::fmt;
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
-/// How many of a log's last lines an error shows.
+/// The number of a log's last lines that an error shows.
 const SHOWN_LINES: usize = 15;
-/// How much of a log's end is read for them.
+/// The length of a log's end that is read for them.
 const READ_BYTES: u64 = 32 * 1024;
-/// Longer lines are cut in errors: a part's line can hold a whole configuration.
+/// Errors cut longer lines, since a line can hold a part's whole configuration.
 const SHOWN_CHARACTERS: usize = 400;
 
-/// The last lines of a log, indented; a sentence when there are none.
+/// The last lines of a log, indented, or `(the log is empty)`.
 pub(crate) fn tail(path: &Path) -> String {
     let text = read_end(path).unwrap_or_default();
     let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
@@ -37,7 +37,7 @@ fn read_end(path: &Path) -> std::io::Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// A part of the cluster failed: which, how, and the end of its log.
+/// The failure of a part, with the end of its log.
 #[derive(Debug, Clone)]
 pub(crate) struct PartFailure {
     what: String,
@@ -55,7 +55,7 @@ impl PartFailure {
         }
     }
 
-    /// Whether the part wanted a port that someone else took.
+    /// Whether the part failed because another process uses its port.
     pub(crate) fn address_in_use(&self) -> bool {
         self.tail.contains("address already in use") || self.tail.contains("Address already in use")
     }

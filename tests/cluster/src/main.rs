@@ -1,4 +1,4 @@
-//! The program `privatekube-cluster`: only the door, see [`privatekube_cluster::cli`].
+//! The program `privatekube-cluster`; see [`privatekube_cluster::cli`].
 #![forbid(unsafe_code)]
 
 use std::process::ExitCode;

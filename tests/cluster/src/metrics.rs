@@ -1,17 +1,17 @@
-//! Reading numbers from Prometheus' text format.
+//! Reads numbers from Prometheus' text format.
 
-/// The sum over all series of the metric `name`; `None` when there is none.
+/// The sum over all series of the metric `name`; `None` if it has no series.
 pub(crate) fn sum(text: &str, name: &str) -> Option<f64> {
     text.lines()
         .filter_map(|line| value_of(line, name))
         .reduce(|sum, value| sum + value)
 }
 
-/// The value of a line that is a series of `name`.
+/// The value of a line, if it is a series of `name`.
 fn value_of(line: &str, name: &str) -> Option<f64> {
     let rest = line.strip_prefix(name)?;
     let value = match rest.strip_prefix('{') {
-        // A label's value may hold any character, but the value after the last brace holds none.
+        // A label's value may contain braces; the number after the last one can't.
         Some(labelled) => labelled.rsplit_once('}')?.1,
         None => rest.strip_prefix(' ')?,
     };

@@ -1,4 +1,4 @@
-//! The fake nodes: large, ready, and without any privacy budget.
+//! The fake nodes: large, ready, and without the resource of privacy budget.
 
 use anyhow::{Context as _, Result};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
@@ -7,7 +7,7 @@ use kube::Api;
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
-/// How many nodes are created at the same time.
+/// The most nodes that are created at the same time.
 const CONCURRENCY: usize = 16;
 
 /// The names of `count` nodes.
@@ -46,7 +46,7 @@ async fn register_one(nodes: &Api<Node>, name: &str) -> Result<()> {
 
 fn status() -> Value {
     let now = jiff::Timestamp::now().to_string();
-    // Large enough that only what a test is about is ever scarce.
+    // Large enough that pods never wait for these.
     let capacity = json!({"cpu": "1000", "memory": "1000Gi", "ephemeral-storage": "1000Gi", "pods": "10000"});
     json!({
         "capacity": capacity,

@@ -1,4 +1,5 @@
-//! The process that owns a cluster, from its start to its end.
+//! The owner process of a cluster (the command `serve`): starts the control plane, carries out requests, and ends
+//! everything when the cluster is to end or a part fails.
 
 use std::fs;
 use std::io::{self, BufRead as _, Write as _};
@@ -20,14 +21,14 @@ use crate::part::Part;
 use crate::protocol::{Message, Request};
 use crate::users;
 
-/// How `serve` was called.
+/// The options of `serve`.
 #[derive(Debug, Clone)]
 pub(crate) struct OwnerOptions {
     pub(crate) config: Config,
     pub(crate) dir: PathBuf,
-    /// Another place for a copy of the administrator's kubeconfig.
+    /// Where to write a copy of the administrator's kubeconfig.
     pub(crate) kubeconfig_out: Option<PathBuf>,
-    /// The directory goes with the cluster.
+    /// Remove the directory at the cluster's end.
     pub(crate) ephemeral: bool,
     pub(crate) lifetime: Lifetime,
 }
@@ -35,26 +36,27 @@ pub(crate) struct OwnerOptions {
 /// What ends a cluster, besides signals and the failure of a part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Lifetime {
-    /// Nothing.
+    /// Nothing else.
     UntilSignalled,
-    /// The end of the standard input, where requests come from: the caller's end.
+    /// The end of the standard input, which carries requests. It ends when the caller does.
     UntilStdinCloses,
-    /// The end of the standard input before the cluster is ready; later it outlives its caller and its terminal.
+    /// The end of the standard input before the cluster is ready; after that, the cluster outlives its caller and its
+    /// terminal.
     Detached,
 }
 
-/// Why a cluster that was ready, or on its way, is over.
+/// Why a cluster ends.
 enum EndReason {
     Requested,
     Failed(anyhow::Error),
 }
 
-/// Owns a cluster until it is asked to end. Says on standard output what happens, see [`Message`].
+/// Runs a cluster until its end. Writes a [`Message`] to standard output for each event and answer.
 pub(crate) async fn run(options: OwnerOptions) -> ExitCode {
     match lock_and_run(&options).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // For the log first: whoever hears of the failure may look there at once.
+            // To the log first: the receiver of the message may read it at once.
             eprintln!("error: {error:#}");
             send(&Message::Failed(format!("{error:#}")));
             ExitCode::FAILURE
@@ -72,13 +74,13 @@ async fn lock_and_run(options: &OwnerOptions) -> Result<()> {
     let lock = layout.take()?;
     users::write_private(&layout.pid(), &std::process::id().to_string())?;
     let result = run_with_retry(options, &layout, &mut inputs).await;
-    // Whoever reads of a failure wants to read the logs; before the first part there are none.
+    // After a failure the logs are kept for reading. Before the first part starts there are none.
     let has_logs = layout.log(Part::Etcd).exists();
     if may_remove && (result.is_ok() || !has_logs) {
         layout.remove()?;
     } else {
         for path in [layout.pid(), layout.description()] {
-            // What is not there need not go.
+            // An error means that the file doesn't exist.
             let _ = fs::remove_file(path);
         }
     }
@@ -86,7 +88,7 @@ async fn lock_and_run(options: &OwnerOptions) -> Result<()> {
     result
 }
 
-/// Starts a cluster, a second time with other ports when someone took one of them, and looks after it.
+/// Runs a cluster. If another process took one of its ports, starts it a second time with other ports.
 async fn run_with_retry(options: &OwnerOptions, layout: &Layout, inputs: &mut Inputs) -> Result<()> {
     let mut first = true;
     loop {
@@ -169,14 +171,14 @@ fn copy_kubeconfig(layout: &Layout, copy: &std::path::Path) -> Result<()> {
     users::write_private(copy, &text)
 }
 
-/// One line on standard output. That nobody listens any more is no error: a detached cluster's caller has gone home.
+/// Writes one line to standard output. A closed pipe is no error: the caller of a detached cluster has ended.
 fn send(message: &Message) {
     if let Ok(line) = serde_json::to_string(message) {
         let _ = writeln!(io::stdout().lock(), "{line}");
     }
 }
 
-/// What reaches the owner from outside.
+/// What the owner reacts to: requests, signals, and the end of the standard input.
 struct Inputs {
     requests: mpsc::UnboundedReceiver<String>,
     shutdown: Shutdown,
@@ -184,7 +186,7 @@ struct Inputs {
     is_ready: Arc<AtomicBool>,
 }
 
-/// Turns true when the cluster should end.
+/// Becomes true when the cluster is to end.
 #[derive(Clone)]
 struct Shutdown(watch::Receiver<bool>);
 
@@ -229,7 +231,7 @@ impl Inputs {
 }
 
 impl Shutdown {
-    /// Returns when it is.
+    /// Waits until the cluster is to end.
     async fn requested(&self) {
         let mut shutdown = self.0.clone();
         if shutdown.wait_for(|shutdown| *shutdown).await.is_err() {

@@ -1,4 +1,4 @@
-//! The caller's side of the talk with a cluster's owner, see [`crate::control`].
+//! [`OwnerClient`]: sends requests to the process that owns a cluster, see [`crate::protocol`].
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::PathBuf;
@@ -13,10 +13,10 @@ use crate::description::Description;
 use crate::logs;
 use crate::protocol::{Message, Request};
 
-/// One question at a time, each with its answer.
+/// The caller's end of the connection to a cluster's owner. One request at a time.
 #[derive(Debug)]
 pub(crate) struct OwnerClient {
-    /// The owner lives as long as this is open.
+    /// The owner's standard input. The owner ends when this is closed.
     requests: Mutex<Option<ChildStdin>>,
     messages: tokio::sync::Mutex<mpsc::UnboundedReceiver<Message>>,
     owners_log: PathBuf,
@@ -42,7 +42,7 @@ impl OwnerClient {
         }
     }
 
-    /// Waits until the owner says that the cluster is ready.
+    /// Waits until the cluster is ready.
     pub(crate) async fn until_ready(&self) -> Result<Description> {
         match self.messages.lock().await.recv().await {
             Some(Message::Ready(description)) => Ok(*description),
@@ -52,9 +52,9 @@ impl OwnerClient {
         }
     }
 
-    /// Asks the owner to do something, and waits until it is done.
+    /// Sends a request, and waits until it is done.
     pub(crate) async fn request(self: &Arc<Self>, request: Request) -> Result<()> {
-        // A task of its own: a caller that stops waiting must not leave the answer to the next question.
+        // In a task of its own: if the caller stops waiting, the next request must not receive this one's answer.
         let this = Arc::clone(self);
         let answer = tokio::spawn(async move { this.exchange(&request).await });
         answer
@@ -96,7 +96,7 @@ impl OwnerClient {
         )
     }
 
-    /// Lets the owner go.
+    /// Closes the connection, so that the owner ends.
     pub(crate) fn end(&self) {
         drop(
             self.requests

@@ -1,4 +1,4 @@
-//! The parts of a control plane: their names, their programs and their command lines.
+//! [`Part`]: the processes of a cluster, with their names, programs and command lines.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -15,21 +15,21 @@ use crate::users::User;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Part {
-    /// The store.
+    /// etcd, which stores all objects.
     Etcd,
     /// The API server.
     KubeApiserver,
-    /// The controllers of Kubernetes.
+    /// Kubernetes' controllers.
     KubeControllerManager,
     /// The default scheduler.
     KubeScheduler,
-    /// A second scheduler with a name of its own, which never calls the extender.
+    /// A second scheduler with another name, which never calls the extender.
     SecondScheduler,
     /// PrivateKube's extender, when the cluster owns it and not a test.
     Extender,
 }
 
-/// The programs that must be there before a control plane can start.
+/// The programs that a control plane needs.
 pub(crate) const PROGRAMS: [&str; 5] = [
     "server",
     "kube-apiserver",
@@ -38,12 +38,12 @@ pub(crate) const PROGRAMS: [&str; 5] = [
     "kubectl",
 ];
 
-/// Switched off: without kubelets that really run, service account tokens in pods are of no use, and new nodes would
-/// wait for a node controller to take their taint away.
+/// Admission plugins that are switched off. Without real kubelets, service account tokens in pods are of no use, and new
+/// nodes would wait for a node controller to remove their taint.
 const DISABLED_ADMISSION: &str = "ServiceAccount,TaintNodesByCondition";
 
-/// What a test or an example may need: jobs and what they stand on, aggregated roles, and the controller that type
-/// checks admission policies.
+/// The controllers that tests and examples need: those of workloads and what these depend on, of aggregated roles, and of
+/// the type checks of admission policies.
 const CONTROLLERS: [&str; 9] = [
     "clusterrole-aggregation-controller",
     "cronjob-controller",
@@ -84,7 +84,7 @@ impl Part {
         self.name()
     }
 
-    /// The program of the control plane that runs the part; the extender's is not among them.
+    /// The file name of the part's program. The extender's is not in the control plane's directory.
     pub(crate) fn program(self) -> &'static str {
         match self {
             // The program of the Go module go.etcd.io/etcd/server.

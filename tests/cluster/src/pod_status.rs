@@ -1,4 +1,4 @@
-//! The statuses that the fake kubelet gives to pods, as patches that keep what others wrote.
+//! The statuses that the fake kubelet writes to pods, as patches that keep what others wrote.
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, Pod};
@@ -41,13 +41,13 @@ impl Outcome {
     }
 }
 
-/// The pod runs since `start`.
+/// The status of a pod that has been running since `start`.
 pub(crate) fn running(pod: &Pod, ip: &str, start: Timestamp) -> Value {
     let now = second(Timestamp::now());
     let start = second(start);
     let condition = |name: &str| json!({"type": name, "status": "True", "lastTransitionTime": now});
     json!({
-        // The status of a pod that was deleted and created again under the same name is not ours to write.
+        // The patch must not apply to a pod that was created again under the same name.
         "metadata": {"uid": pod.metadata.uid},
         "status": {
             "phase": "Running",
@@ -70,7 +70,7 @@ pub(crate) fn running(pod: &Pod, ip: &str, start: Timestamp) -> Value {
     })
 }
 
-/// The pod, which ran since `start`, has ended.
+/// The status of a pod that ran since `start` and has ended.
 pub(crate) fn ended(pod: &Pod, start: Timestamp, outcome: Outcome) -> Value {
     let now = second(Timestamp::now());
     let condition = |name: &str| json!({"type": name, "status": "False", "reason": outcome.pod_reason(), "lastTransitionTime": now});
@@ -120,7 +120,7 @@ fn statuses(pod: &Pod, containers: &[Container], ready: bool, state: &Value) -> 
     containers.iter().map(status).collect()
 }
 
-/// Kubernetes' times have whole seconds.
+/// A time in whole seconds, as Kubernetes' times are.
 fn second(time: Timestamp) -> String {
     time.round(jiff::Unit::Second).unwrap_or(time).to_string()
 }

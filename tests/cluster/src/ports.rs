@@ -1,8 +1,8 @@
-//! Free ports of 127.0.0.1, chosen so that no two clusters choose the same.
+//! Chooses free ports of 127.0.0.1 so that no two clusters choose the same.
 //!
-//! Some are used long after they are chosen. They lie below those that the kernel gives to whoever asks for any, and
-//! in ranges of which each is locked by the process that chose it, until it ends. Whoever else may still take a port;
-//! whoever starts a cluster tries once more with new ports when a part says that its address is in use.
+//! Some ports are used long after they are chosen. So they lie below the kernel's ephemeral ports, and each range of them
+//! is locked by the process that chose it until that process ends. Another program may still take one of them: when a
+//! part reports that its address is in use, the cluster is started once more with other ports.
 
 use std::collections::hash_map::RandomState;
 use std::fs::{self, File};
@@ -23,19 +23,19 @@ pub(crate) struct Ports {
     pub(crate) extender: ExtenderPorts,
 }
 
-/// Where PrivateKube's extender listens on 127.0.0.1; the same ports after each of its restarts.
+/// The ports of 127.0.0.1 at which PrivateKube's extender listens. They stay the same when it is restarted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExtenderPorts {
-    /// The scheduler's calls.
+    /// For the scheduler's calls, over TLS.
     pub scheduler: u16,
-    /// The API server's calls.
+    /// For the API server's calls of the webhooks, over TLS.
     pub webhook: u16,
-    /// Health and metrics, plain HTTP.
+    /// For health and metrics, plain HTTP.
     pub health: u16,
 }
 
 impl Ports {
-    /// Chooses ports that are free now.
+    /// Chooses ports that are free at this moment.
     pub(crate) fn choose() -> Result<Self> {
         let mut taken = Range::lock()?;
         Ok(Self {
@@ -50,7 +50,7 @@ impl Ports {
 }
 
 impl ExtenderPorts {
-    /// Chooses ports that are free now.
+    /// Chooses ports that are free at this moment.
     pub(crate) fn choose() -> Result<Self> {
         Self::among(&mut Range::lock()?)
     }
@@ -66,12 +66,12 @@ impl ExtenderPorts {
 
 /// The first port of the first range.
 const FIRST: u16 = 10_000;
-/// Ports of a range; a cluster needs eight.
+/// The number of ports in a range; a cluster needs eight.
 const PORTS: u16 = 8;
-/// So many ranges end below 32,768, where the kernel's own begin.
+/// The number of ranges. The last ends below 32,768, where the kernel's ephemeral ports begin.
 const RANGES: u16 = 2_500;
 
-/// A range of ports that this process has locked.
+/// A range of ports, locked by this process.
 struct Range {
     next: u16,
     end: u16,
@@ -92,7 +92,7 @@ impl Range {
             let next = FIRST + range * PORTS;
             let is_free = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
             if (next..next + PORTS).all(is_free) {
-                // The lock goes when the process does.
+                // The kernel releases the lock when the process ends.
                 std::mem::forget(lock);
                 return Ok(Self {
                     next,

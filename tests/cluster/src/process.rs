@@ -1,7 +1,7 @@
-//! Child processes: started by one thread that lives as long as this process, reaped by a thread of their own.
+//! Child processes: one thread that lives as long as this process starts them all, and each has a thread that reaps it.
 //!
-//! The kernel delivers the signal of a tie (see [`crate::tie`]) when the *thread* that started the child ends. A test's
-//! thread or a runtime's worker may end long before the process does, so neither may start a tied child.
+//! The kernel sends a tied child its signal (see [`crate::tie`]) when the *thread* that started it ends. A test's thread or
+//! a runtime's worker may end long before the process does, so neither may start a tied child.
 
 use std::io;
 use std::process::{Child, Command, ExitStatus, Output};
@@ -15,17 +15,17 @@ use tokio::sync::watch;
 
 type Order = (Command, mpsc::SyncSender<io::Result<Child>>);
 
-/// How often a thread that must block looks for the end of a process.
+/// The pause between two checks of a thread that blocks until a process ends.
 const BLOCKING_WAIT_STEP: Duration = Duration::from_millis(2);
 
-/// Starts `command` from the thread that outlives all others.
+/// Starts `command` from the thread that lives as long as this process.
 pub(crate) fn spawn(command: Command) -> io::Result<Child> {
     static SPAWNER: OnceLock<mpsc::Sender<Order>> = OnceLock::new();
     let spawner = SPAWNER.get_or_init(|| {
         let (sender, orders) = mpsc::channel::<Order>();
         thread::spawn(move || {
             for (mut command, reply) in orders {
-                // An order whose caller no longer listens still has to be carried out no further than this.
+                // If the caller no longer waits, the child runs without a handle until its tie ends it.
                 let _ = reply.send(command.spawn());
             }
         });
@@ -48,7 +48,7 @@ pub(crate) async fn output(command: Command) -> Result<Output> {
         .context("can't run a process")
 }
 
-/// A running child. Dropping it leaves the process alone; its tie ends it with this process.
+/// A running child. Dropping this doesn't end the process; its tie ends it with this process.
 #[derive(Debug, Clone)]
 pub(crate) struct Process {
     pid: u32,
@@ -57,12 +57,12 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Starts `command`; whoever wants the child's pipes takes them from the returned child first.
+    /// Starts `command`. To use the child's pipes, call [`spawn`] and take them before [`Self::adopt`].
     pub(crate) fn start(command: Command) -> io::Result<Self> {
         Ok(Self::adopt(spawn(command)?))
     }
 
-    /// Watches over a child that [`spawn`] started.
+    /// The handle of a child that [`spawn`] started.
     pub(crate) fn adopt(child: Child) -> Self {
         let pid = child.id();
         let child = Arc::new(Mutex::new(child));
@@ -94,7 +94,7 @@ impl Process {
         kill_process(pid, signal).with_context(|| format!("can't signal process {}", self.pid))
     }
 
-    /// Waits for the end; `None` when nobody knows the exit status.
+    /// Waits for the end, and returns the exit status; `None` if it is unknown.
     pub(crate) async fn ended(&self) -> Option<ExitStatus> {
         let mut status = self.status.clone();
         let ended = status.wait_for(Option::is_some).await;
@@ -106,7 +106,7 @@ impl Process {
         self.status.borrow().is_some() || self.status.has_changed().is_err()
     }
 
-    /// Asks the process to end, and insists after `patience`.
+    /// Ends the process by SIGTERM, and by SIGKILL if it still runs after `timeout`.
     pub(crate) async fn end(&self, timeout: Duration) -> Result<()> {
         if !timeout.is_zero() {
             self.signal(Signal::TERM)?;
@@ -119,7 +119,7 @@ impl Process {
         Ok(())
     }
 
-    /// Blocks until the process has ended or `patience` is over; says whether it has ended.
+    /// Blocks until the process has ended, at most for `timeout`. Returns whether it has ended.
     pub(crate) fn wait_blocking(&self, timeout: Duration) -> bool {
         let deadline = Instant::now() + timeout;
         while !self.has_ended() {

@@ -6,38 +6,38 @@ use serde::{Deserialize, Serialize};
 use crate::description::Description;
 use crate::part::Part;
 
-/// What the owner is asked.
+/// A request to the owner.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Request {
-    /// End a part in an orderly way.
+    /// Stop a part by SIGTERM.
     Stop(Part),
-    /// End a part by SIGKILL.
+    /// Kill a part by SIGKILL.
     Kill(Part),
-    /// Start a part that isn't running, with the ports it had.
+    /// Start a part that isn't running, at the ports it had.
     Start(Part),
     /// Start the default scheduler, with or without its extender.
     StartScheduler {
         /// Whether it calls the extender.
         extender: bool,
     },
-    /// Start another scheduler, for pods with this `schedulerName`.
+    /// Start another scheduler, without extender, for pods with this `schedulerName`.
     StartSecondScheduler {
         /// Its name.
         name: String,
     },
 }
 
-/// What the owner says. The first line is `Ready` or `Failed`.
+/// A message of the owner. The first one is `Ready` or `Failed`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Message {
     /// The cluster is ready.
     Ready(Box<Description>),
-    /// The request before is done.
+    /// The last request is done.
     Done,
-    /// The request before could not be done; the cluster lives on.
+    /// The last request failed; the cluster goes on.
     Refused(String),
-    /// The cluster is over.
+    /// The cluster has ended with an error.
     Failed(String),
 }

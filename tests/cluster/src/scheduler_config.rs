@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-/// What decides a scheduler's configuration.
+/// The values that a scheduler's configuration depends on.
 pub(crate) struct SchedulerConfig<'a> {
     pub(crate) kubeconfig: &'a Path,
     /// The scheduler's name, when it isn't the default one.
@@ -14,15 +14,15 @@ pub(crate) struct SchedulerConfig<'a> {
 }
 
 impl SchedulerConfig<'_> {
-    /// As JSON, which is YAML too.
+    /// The configuration as JSON, which is also YAML.
     pub(crate) fn render(&self) -> Value {
         let mut config = json!({
             "apiVersion": "kubescheduler.config.k8s.io/v1",
             "kind": "KubeSchedulerConfiguration",
-            // The scheduler's own default of 50 requests a second would be what a test measures.
+            // With the scheduler's default of 50 requests a second, tests would measure only that limit.
             "clientConnection": {"kubeconfig": self.kubeconfig, "qps": 2000, "burst": 4000},
             "leaderElection": {"leaderElect": false},
-            // As in any cluster: a back-off that tests don't see is one that users meet first.
+            // The defaults, so that tests meet the same back-off as users.
             "podInitialBackoffSeconds": 1,
             "podMaxBackoffSeconds": 10,
         });

@@ -1,7 +1,7 @@
-//! Ties a process to its parent: the kernel kills it the moment the parent is gone, however the parent ended.
+//! Ties a process to its parent: the kernel kills it as soon as the parent ends, however it ends (`PR_SET_PDEATHSIG`).
 //!
-//! Code can't run between fork and exec without `unsafe`, so a part is started as `privatekube-cluster tie -- PART`,
-//! which ties itself and then becomes the part: the kernel keeps the tie across exec.
+//! Code can't run between fork and exec without `unsafe`. So a part is started as `privatekube-cluster tie -- PART`, which
+//! ties itself to its parent and then executes the part: the kernel keeps the tie across exec.
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt as _;
@@ -28,7 +28,7 @@ pub(crate) fn tied(tool: &Path, program: &Path) -> Command {
 /// Ties this process to its parent and becomes `command`. Returns only when that is impossible.
 pub(crate) fn become_tied(parent: i32, command: &[OsString]) -> Result<std::convert::Infallible> {
     set_parent_process_death_signal(Some(Signal::KILL)).context("can't tie this process to its parent")?;
-    // A parent that died before the line above sends no signal any more.
+    // If the parent ended before the line above, no signal is sent.
     let actual = getppid().map(rustix::process::Pid::as_raw_pid);
     if actual != Some(parent) {
         bail!("the parent process {parent} is gone");

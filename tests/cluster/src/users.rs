@@ -1,4 +1,4 @@
-//! The users of a cluster: who they are to the API server, their tokens and their kubeconfigs.
+//! [`User`]: the users of a cluster, with their names, tokens and kubeconfigs.
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
@@ -11,7 +11,7 @@ use k8s_openapi::ByteString;
 
 use crate::layout::Layout;
 
-/// Someone the API server knows.
+/// A user that the API server authenticates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum User {
     /// May do everything.
@@ -22,14 +22,14 @@ pub enum User {
     ControllerManager,
     /// The extender's service account, with the rights that PrivateKube's manifests give it and no others.
     Extender,
-    /// A user of the cluster with the ClusterRole `edit` in all namespaces.
+    /// A person who uses the cluster, with the ClusterRole `edit` in all namespaces.
     Tenant,
-    /// A scheduler of someone else, with the same rights as the default one.
+    /// Another scheduler, with the same rights as the default one.
     SecondScheduler,
 }
 
 impl User {
-    /// Everyone.
+    /// All users.
     pub const ALL: [Self; 6] = [
         Self::Admin,
         Self::Scheduler,
@@ -39,7 +39,7 @@ impl User {
         Self::SecondScheduler,
     ];
 
-    /// The name that the API server knows the user by.
+    /// The user's name in the API server.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -54,7 +54,7 @@ impl User {
 
     fn groups(self) -> &'static str {
         match self {
-            // The controllers share one set of credentials here, so it must be one that may do what any of them does.
+            // All controllers share these credentials, so they need the rights of each of them.
             Self::Admin | Self::ControllerManager => "system:masters",
             Self::Extender => "system:serviceaccounts,system:serviceaccounts:privatekube-system",
             Self::Scheduler | Self::Tenant | Self::SecondScheduler => "",
@@ -73,7 +73,7 @@ impl User {
     }
 }
 
-/// Gives every user a new token and writes the API server's list of them and everyone's kubeconfig.
+/// Creates a token for every user, and writes the API server's list of tokens and every user's kubeconfig.
 pub(crate) fn write_credentials(layout: &Layout, api_server: &str, ca: &str) -> Result<()> {
     let mut tokens = String::new();
     for user in User::ALL {
@@ -125,7 +125,7 @@ fn new_token() -> Result<String> {
     Ok(token)
 }
 
-/// Writes a file that only its owner can read.
+/// Writes a file that only this process' user can read.
 pub(crate) fn write_private(path: &Path, text: &str) -> Result<()> {
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent).with_context(|| format!("can't make {}", parent.display()))?;

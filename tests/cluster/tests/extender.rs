@@ -1,4 +1,4 @@
-//! The extender in a cluster, played by a stand-in that makes certificates and says that it is ready.
+//! The extender in a cluster. A stand-in plays it, which only creates certificates and reports that it is ready.
 
 mod common;
 
@@ -32,7 +32,7 @@ async fn the_scheduler_calls_the_extender_for_pods_of_its_resource_only() {
     create(&client, &private).await;
     create(&client, &pod("plain", None)).await;
     until_phase(&client, "plain", "Running").await;
-    // Nobody listens at the extender's address, and the scheduler must not do without.
+    // Nothing listens at the extender's address, and the scheduler must not place the pod without it.
     let port = cluster.description().extender_ports.scheduler;
     until("the scheduler says why the pod waits", async || {
         let pods: Api<Pod> = Api::namespaced(client.clone(), "default");
@@ -130,7 +130,7 @@ async fn with_privatekube_the_manifests_are_applied_and_the_extender_runs() {
     let manifests = dir.path().join("base");
     fs::create_dir(&manifests).unwrap();
     fs::write(manifests.join("kustomization.yaml"), "resources: [all.yaml]\n").unwrap();
-    // A definition and an object of it, which can't be applied before the definition is established.
+    // A custom resource and its definition, which must be established before the resource can be applied.
     let all = r"
 apiVersion: apiextensions.k8s.io/v1
 kind: CustomResourceDefinition

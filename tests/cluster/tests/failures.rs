@@ -1,4 +1,4 @@
-//! What goes wrong is said: which part, where its log is, and how it ends.
+//! Errors name the part that failed, its log, and the log's last lines.
 
 mod common;
 

@@ -1,4 +1,4 @@
-//! Whatever happens to whoever started a cluster: no process stays behind.
+//! No process is left behind, however the process that started a cluster ends.
 
 mod common;
 
@@ -34,11 +34,11 @@ async fn killing_the_owner_ends_all_parts() {
 
 #[tokio::test]
 async fn killing_the_caller_ends_its_cluster_and_its_command() {
-    // An unusual number, to know the command by.
+    // An unusual number, by which the command is recognised.
     let seconds = format!("1000.{}", std::process::id());
     let mut caller = program()
         .args(["run", "--nodes", "1", "--", "sleep", &seconds])
-        // A command that were left behind would keep our own output open.
+        // Otherwise a command that is left behind would keep this test's output open.
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()

@@ -1,4 +1,4 @@
-//! What a test can do to a cluster: end and start parts, be someone else, read the scheduler's metrics.
+//! What a test can do with a cluster: stop and start parts, act as other users, read the scheduler's metrics.
 
 mod common;
 
@@ -108,7 +108,7 @@ async fn users_have_the_rights_of_their_roles_and_no_others() {
             .unwrap_err()
     ));
 
-    // Before PrivateKube is installed, its service account may nothing.
+    // Before PrivateKube is installed, its service account has no rights.
     let extender: Api<Pod> = Api::default_namespaced(cluster.client_as(User::Extender).await.unwrap());
     assert!(forbidden(
         extender.list(&ListParams::default()).await.unwrap_err()

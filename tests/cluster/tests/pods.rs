@@ -117,7 +117,7 @@ async fn a_pods_end_can_be_delayed_or_annotated_later_and_a_pod_that_always_rest
         .0
         .duration_since(terminated.started_at.unwrap().0);
     assert!(lived.as_secs() >= 1, "the pod lived {lived:#}");
-    // By now it has run for as long as the others together.
+    // By now it has run longer than the others did.
     assert_eq!(phase(&pods.get("always").await.unwrap()), "Running");
 }
 

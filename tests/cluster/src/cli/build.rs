@@ -1,4 +1,4 @@
-//! `build`: the control plane's programs from their Go module.
+//! `build`: builds the control plane's programs from their Go module.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -11,11 +11,11 @@ use sha2::{Digest as _, Sha256};
 
 use crate::binaries;
 
-/// What the programs say they are; the module in `tests/controlplane` requires the same.
+/// The version that the programs report. The module in `tests/controlplane` requires the same.
 const VERSION: &str = "v1.36.3";
 const MAJOR: &str = "1";
 const MINOR: &str = "36";
-/// Says which module and version the programs beside it were built from.
+/// The file that records from which module and version the programs beside it were built.
 const STAMP: &str = ".built-from";
 
 #[derive(Debug, Args)]
@@ -54,7 +54,7 @@ impl Build {
 
 fn go_build(module: &Path, bin_dir: &Path) -> Result<()> {
     let mut out = bin_dir.as_os_str().to_owned();
-    // With the slash, Go takes it for a directory.
+    // With the slash, Go takes the path for a directory.
     out.push("/");
     let status = Command::new("go")
         .current_dir(module)
@@ -71,7 +71,7 @@ fn go_build(module: &Path, bin_dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Without these, the programs call themselves `v0.0.0-master`, which clients can't parse.
+/// Sets the programs' version. Without it they report `v0.0.0-master`, which clients can't parse.
 fn linker_flags() -> String {
     let component = "k8s.io/component-base/version";
     format!(
@@ -80,7 +80,7 @@ fn linker_flags() -> String {
     )
 }
 
-/// The version and a digest of what decides the programs' source.
+/// The version, and a digest of the files that determine the programs' source.
 fn stamp(module: &Path) -> Result<String> {
     let mut digest = Sha256::new();
     for name in ["go.mod", "go.sum"] {

@@ -1,4 +1,4 @@
-//! `down`: the end of a cluster that `up` started.
+//! `down`: ends a cluster that `up` started.
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::cluster_dir;
 use crate::layout::Layout;
 
-/// Longer than the owner gives all of its parts together.
+/// Longer than the owner waits for all of its parts together.
 const TIMEOUT: Duration = Duration::from_secs(25);
 const KILL_TIMEOUT: Duration = Duration::from_secs(5);
 const STEP: Duration = Duration::from_millis(20);
@@ -52,7 +52,7 @@ impl Down {
     }
 }
 
-/// Whether the directory has no owner.
+/// Whether no process owns the directory.
 fn is_over(layout: &Layout) -> Result<bool> {
     Ok(layout.try_take()?.is_some())
 }
@@ -78,7 +78,7 @@ fn end(layout: &Layout) -> Result<()> {
     )
 }
 
-/// The process of the pid file, if it really is the owner of this directory.
+/// The process that the pid file names; an error if it isn't the owner of this directory.
 fn owner(layout: &Layout) -> Result<Pid> {
     let path = layout.pid();
     let text = fs::read_to_string(&path).with_context(|| format!("can't read {}", path.display()))?;
@@ -88,7 +88,7 @@ fn owner(layout: &Layout) -> Result<Pid> {
     let mut words = command_line.split(|byte| *byte == 0);
     let dir = layout.dir().as_os_str().as_bytes();
     let serves = words.clone().any(|word| word == b"serve");
-    // `serve` may have been given a relative path, which `up` never does.
+    // `serve` accepts a relative path, though `up` never passes one.
     if !serves
         || !words.any(|word| {
             word == dir

@@ -1,4 +1,4 @@
-//! The command line: one subcommand, one file.
+//! The command line: one file for each subcommand.
 
 mod build;
 mod down;
@@ -73,7 +73,7 @@ enum Command {
     },
 }
 
-/// What the cluster is.
+/// The options of a cluster.
 #[derive(Debug, Clone, Args)]
 struct ClusterArguments {
     /// How many fake nodes
@@ -179,7 +179,7 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
         .context("can't start the runtime")
 }
 
-/// Lines for people, with the seconds since the start.
+/// Logs for people to read, with the seconds since the start.
 fn log_to_standard_error() {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| {
         tracing_subscriber::EnvFilter::new("warn,privatekube_cluster=info,kube_client=off")

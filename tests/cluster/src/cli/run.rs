@@ -1,4 +1,4 @@
-//! `run`: a command, and a cluster that lives as long as it.
+//! `run`: runs a command against a cluster that ends with the command.
 
 use std::ffi::OsString;
 use std::os::unix::process::ExitStatusExt as _;
@@ -48,7 +48,7 @@ impl Run {
         let status = loop {
             tokio::select! {
                 status = process.ended() => break status,
-                // A terminal interrupts the command as well, which decides what that means.
+                // A terminal sends the interrupt to the command as well, which decides what to do.
                 _ = interrupts.recv() => {}
                 _ = terminations.recv() => process.signal(rustix::process::Signal::TERM)?,
             }
@@ -58,7 +58,7 @@ impl Run {
     }
 }
 
-/// The command's own code; as in a shell, 128 and the signal's number when a signal ended it.
+/// The command's exit code; if a signal ended it, 128 plus the signal's number, as in a shell.
 fn exit_code(status: ExitStatus) -> ExitCode {
     let code = status
         .code()

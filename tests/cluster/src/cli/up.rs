@@ -1,4 +1,4 @@
-//! `up`: a cluster that outlives this command.
+//! `up`: starts a cluster that outlives this command.
 
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
@@ -18,9 +18,9 @@ use crate::layout::Layout;
 use crate::process;
 use crate::protocol::Message;
 
-/// How often the owner's log is looked at for progress.
+/// The pause between two reads of the owner's log.
 const FOLLOW_STEP: Duration = Duration::from_millis(50);
-/// How long a cluster that another `up` is starting may take.
+/// The time for a cluster that another `up` is starting to become ready.
 const OTHER_TIMEOUT: Duration = Duration::from_secs(180);
 
 #[derive(Debug, Args)]
@@ -73,7 +73,7 @@ impl Up {
         let follower = Follower::start(&log_path)?;
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log);
         let mut child = process::spawn(command).context("can't start the cluster's owner")?;
-        // Closed when this command ends, however it ends: an owner whose cluster isn't ready then ends too.
+        // Closed when this command ends, however it ends. If the cluster isn't ready by then, its owner ends too.
         let _alive = child.stdin.take();
         let output = child.stdout.take().context("the cluster's owner has no output")?;
         let mut line = String::new();
@@ -83,7 +83,7 @@ impl Up {
         follower.stop();
         match serde_json::from_str(&line) {
             Ok(Message::Ready(description)) => Ok(*description),
-            // The reason was the last that the follower showed.
+            // The follower has shown the reason.
             _ => bail!(
                 "the cluster did not start; its owner's log is {}",
                 log_path.display()
@@ -92,7 +92,7 @@ impl Up {
     }
 }
 
-/// The description of a cluster that another process owns, as soon as it is ready.
+/// Waits until a cluster that another process owns is ready, and returns its description.
 fn wait_for_other(layout: &Layout) -> Result<Description> {
     let deadline = Instant::now() + OTHER_TIMEOUT;
     while !layout.description().exists() {
@@ -122,7 +122,7 @@ fn explain(description: &Description) {
     );
 }
 
-/// Shows what is appended to a log while we wait.
+/// Prints what is appended to a log, until it is stopped.
 struct Follower {
     is_over: Arc<AtomicBool>,
     thread: thread::JoinHandle<()>,
@@ -139,7 +139,7 @@ impl Follower {
             loop {
                 let last = until.load(Ordering::SeqCst);
                 let mut new = Vec::new();
-                // Progress is a courtesy: what can't be shown is in the log.
+                // What can't be printed is still in the log.
                 if file.read_to_end(&mut new).is_ok() {
                     let _ = io::stderr().write_all(&new);
                 }
@@ -154,7 +154,7 @@ impl Follower {
 
     fn stop(self) {
         self.is_over.store(true, Ordering::SeqCst);
-        // A follower that panicked has shown that already.
+        // If the thread panicked, it has printed that.
         let _ = self.thread.join();
     }
 }

@@ -1,4 +1,4 @@
-//! What the tests share: pods, and waiting for a condition with a deadline.
+//! What the tests share: pods, waiting for conditions, and looking at processes.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses some of these")]
 #![allow(
     clippy::unwrap_used,
@@ -18,7 +18,7 @@ use kube::runtime::wait::await_condition;
 use kube::{Api, Client};
 use serde_json::json;
 
-/// Far more than anything takes on a busy machine.
+/// Far more than any condition takes, even on a busy machine.
 pub const DEADLINE: Duration = Duration::from_secs(60);
 
 /// The program under test.
@@ -26,7 +26,7 @@ pub fn program() -> Command {
     Command::new(env!("CARGO_BIN_EXE_privatekube-cluster"))
 }
 
-/// A pod that ends as told, or runs on.
+/// A pod that ends with the given outcome, or runs until it is deleted.
 pub fn pod(name: &str, outcome: Option<&str>) -> Pod {
     let mut pod = json!({
         "metadata": {"name": name, "annotations": {}},
@@ -63,7 +63,7 @@ pub async fn until_phase(client: &Client, name: &str, wanted: &str) -> Pod {
         .unwrap()
 }
 
-/// Waits until something holds.
+/// Waits until a condition holds. `what` describes it in the error.
 pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let deadline = Instant::now() + DEADLINE;
     while !holds().await {
@@ -92,7 +92,7 @@ pub fn processes_naming(text: &str) -> Vec<(i32, String)> {
     found
 }
 
-/// SIGKILL.
+/// Kills a process by SIGKILL.
 pub fn kill(pid: i32) {
     let pid = rustix::process::Pid::from_raw(pid).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
@@ -114,7 +114,7 @@ pub fn fake_extender() -> PathBuf {
     path
 }
 
-/// A directory of programs in which one is replaced by a shell script.
+/// A directory with the control plane's programs, one of them replaced by a shell script.
 pub fn programs_with(dir: &Path, program: &str, script: &str) -> PathBuf {
     use std::os::unix::fs::{PermissionsExt as _, symlink};
     let real = real_programs();
