@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use privatekube_api::DatasetKey;
 use privatekube_kubernetes::KubernetesStore;
 use privatekube_ledger::{Entry, Replay, Store};
-use privatekube_policy::{BlockState, ClaimId, Phase};
+use privatekube_policy::{BlockState, ClaimId, Phase, Record};
 
 use crate::TestEnvironment;
 
@@ -78,5 +78,16 @@ impl VerifiedLedger {
             .into_iter()
             .find(|(id, _)| named(id))
             .map(|(_, phase)| phase)
+    }
+
+    /// The granted claims in the order of their grants, each by the name of its object or pod.
+    #[must_use]
+    pub fn grant_order(&self) -> Vec<String> {
+        let records = self.entries.iter().flat_map(|entry| &entry.records);
+        let granted = records.filter_map(|record| match record {
+            Record::Granted { claim, .. } => claim.as_str().split('/').nth(2).map(str::to_owned),
+            _ => None,
+        });
+        granted.collect()
     }
 }

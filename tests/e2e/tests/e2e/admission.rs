@@ -1,4 +1,4 @@
-//! What is wrong is refused when it is written, with what would be right; what is right is taken.
+//! Admission: invalid objects are refused with a message that says what is valid, and valid ones are accepted.
 
 mod annotations;
 mod changes;
@@ -10,8 +10,7 @@ use privatekube_e2e::{TestEnvironment, block, dataset};
 
 const DELTA: &str = "1e-9";
 
-/// A namespace with two datasets, `basic` and `renyi`, each with a block of the same dimensions, and one without
-/// blocks.
+/// Creates a namespace with the datasets `basic` and `renyi`, and a block of each with the same dimensions.
 async fn prepare(env: &TestEnvironment, namespace: &str) -> Result<()> {
     env.namespace(namespace).await?;
     let day = |dataset: &str| {

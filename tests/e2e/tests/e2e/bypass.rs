@@ -1,5 +1,4 @@
-//! Ways around the budget: each is tried, by a user of the namespace and, where it makes sense, by the administrator,
-//! and each fails.
+//! Attempts to bypass the budget, by a user of the namespace and, where that makes sense, by the administrator. All fail.
 
 mod bindings;
 mod installation;
@@ -20,7 +19,7 @@ use serde_json::{Value, json};
 const DELTA: &str = "1e-9";
 const RESOURCE: &str = "privatekube.dev/privacy-budget";
 
-/// A namespace with a dataset whose one block has a budget of 10, all of it available.
+/// Creates a namespace with a dataset whose one block has epsilon 10, all of it available.
 async fn prepare(env: &TestEnvironment, namespace: &str) -> Result<()> {
     env.namespace(namespace).await?;
     env.create_all([
@@ -30,7 +29,7 @@ async fn prepare(env: &TestEnvironment, namespace: &str) -> Result<()> {
     .await
 }
 
-/// A claim that has 9 of the block's 10, so that a pod that asks for more than 1 waits.
+/// Creates a claim that is granted 9 of the block's 10, so that a pod that requests more than 1 waits.
 async fn allocate_nine(env: &TestEnvironment, namespace: &str) -> Result<()> {
     env.create(claim("taxi", "holder").epsilon("9", DELTA).within(namespace))
         .await?;
@@ -38,7 +37,7 @@ async fn allocate_nine(env: &TestEnvironment, namespace: &str) -> Result<()> {
     Ok(())
 }
 
-/// Both kinds of people: a user of the namespace, and one who may do anything.
+/// Clients of a user of the namespace and of the administrator.
 async fn users(env: &TestEnvironment) -> Result<[(User, Client); 2]> {
     Ok([
         (User::Tenant, env.client_as(User::Tenant).await?),
@@ -50,7 +49,7 @@ fn pods(client: &Client, namespace: &str) -> Api<Pod> {
     Api::namespaced(client.clone(), namespace)
 }
 
-/// Takes the first scheduling gate away, as whoever may update a pod can.
+/// Removes a pod's first scheduling gate, as every user who may update the pod can.
 async fn remove_gate(client: &Client, namespace: &str, name: &str) -> Result<()> {
     let patch: json_patch::Patch = serde_json::from_value(json!([
         {"op": "test", "path": "/spec/schedulingGates", "value": [{"name": "privatekube.dev/budget"}]},
@@ -62,7 +61,7 @@ async fn remove_gate(client: &Client, namespace: &str, name: &str) -> Result<()>
     Ok(())
 }
 
-/// A Binding, as a scheduler makes it.
+/// A Binding, as a scheduler creates it.
 fn binding(namespace: &str, pod: &str, node: &str) -> Value {
     json!({
         "apiVersion": "v1",
@@ -72,7 +71,7 @@ fn binding(namespace: &str, pod: &str, node: &str) -> Value {
     })
 }
 
-/// POST to the pod's subresource `binding`.
+/// Creates the Binding at the pod's subresource `binding`.
 async fn bind(client: &Client, binding: &Value) -> Result<Value, kube::Error> {
     let text = |field: &str| binding["metadata"][field].as_str().unwrap_or_default();
     pods(client, text("namespace"))

@@ -1,5 +1,5 @@
-//! The extender is killed in the middle of its work, again and again: nothing is lost, nothing is counted twice, and
-//! nobody is left hanging.
+//! The extender is killed during its work, again and again. No claim is lost, none is charged twice, and none waits for
+//! ever.
 
 use std::{convert::Infallible, future::pending};
 
@@ -17,21 +17,21 @@ use crate::{
 
 const SEED: u64 = 18_021_917;
 const KILLS: usize = 10;
-/// Pods that begin to come before each end.
+/// The number of pods whose creation begins before each kill.
 const PORTION: usize = 14;
 
-/// A moment in the life of a crowd of pods: so many more of something, counted from when it is waited for.
+/// A moment of the workload: when there are this many more of something than when the wait begins.
 #[derive(Clone, Copy, Debug)]
 enum Moment {
-    /// Pods that are admitted.
+    /// Admitted pods.
     Admitted(usize),
     /// Ledger entries.
     Written(usize),
-    /// Ledger entries that spend something: a pod is about to be bound.
+    /// Ledger entries that consume budget: a pod is about to be bound.
     Consumed(usize),
-    /// Pods whose gate is removed: the scheduler is about to ask.
+    /// Pods without gate: the scheduler is about to call the extender.
     Ungated(usize),
-    /// Pods that have a node.
+    /// Pods with a node.
     Placement(usize),
 }
 
@@ -63,7 +63,7 @@ impl Moment {
         }
     }
 
-    /// Waits for it, counting from now.
+    /// Waits for the moment, counted from this call.
     fn wait(self, watched: &WatchedCluster) -> impl Future<Output = Result<()>> {
         let (Self::Admitted(more)
         | Self::Written(more)
@@ -93,7 +93,7 @@ fn has_consumption(entry: &PrivacyLedgerEntry) -> bool {
         .any(|event| event.get("consume").is_some())
 }
 
-/// Returns only if the extender doesn't become ready.
+/// Returns an error if the extender doesn't become ready, and else never.
 async fn never_ready(extender: &Extender) -> Result<Infallible> {
     extender.wait_ready().await?;
     pending().await
@@ -150,10 +150,10 @@ async fn run_ten_kills(seed: u64) -> Result<()> {
 #[tokio::test]
 async fn stopping_the_extender_during_work_exits_cleanly_and_loses_no_claim() -> Result<()> {
     let seed = workload::seed(SEED)?;
-    orderly_stops(seed).await.with_context(|| format!("seed {seed}"))
+    run_stops(seed).await.with_context(|| format!("seed {seed}"))
 }
 
-async fn orderly_stops(seed: u64) -> Result<()> {
+async fn run_stops(seed: u64) -> Result<()> {
     let mut random = Random::new(seed);
     let mut env = TestEnvironment::start().await?;
     workload::prepare(&env, 30).await?;
@@ -165,7 +165,7 @@ async fn orderly_stops(seed: u64) -> Result<()> {
         let pods = workload::pods(&mut random, &format!("pod-{at}"), PORTION);
         creations.spawn(workload::create_with_retries(env.client.clone(), pods));
         reached.await?;
-        // Fails unless the process ends by itself and says that it ended well.
+        // An error unless the process ends by itself with exit code 0.
         env.stop_extender().await.with_context(|| format!("{moment:?}"))?;
         env.start_extender().await?;
     }

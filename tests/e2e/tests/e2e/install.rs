@@ -1,5 +1,5 @@
-//! What is installed: applied again it changes nothing, it says what it is, it may do what it needs and no more, and
-//! it listens to whom it should.
+//! The installation: it can be applied again, describes its fields, has exactly the rights it needs, and answers only known
+//! clients.
 
 mod kubectl_output;
 mod ports;
@@ -17,12 +17,12 @@ use serde_json::json;
 const DELTA: &str = "1e-9";
 const KINDS: [&str; 4] = ["pds", "pb", "pbc", "ple"];
 
-/// A folder of the project.
+/// A file or folder of the repository.
 fn folder(path: &str) -> PathBuf {
     manifests().join("../..").join(path)
 }
 
-/// A namespace with a dataset, a block and a granted claim, so that there is something to see.
+/// Creates a namespace with a dataset, a block and a granted claim, for kubectl to show.
 async fn prepare(env: &TestEnvironment) -> Result<()> {
     env.namespace("team").await?;
     let data = block("taxi", "b1")

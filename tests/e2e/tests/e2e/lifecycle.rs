@@ -1,6 +1,6 @@
-//! What becomes of budget in the lives of pods, claims and blocks.
+//! What happens to budget during the life of pods, claims and blocks.
 //!
-//! Each scenario has a namespace of its own; those of one module run at the same time in one cluster.
+//! Each scenario has its own namespace; those of one module run at the same time in one cluster.
 
 mod blocks;
 mod claims;
@@ -12,7 +12,7 @@ use privatekube_policy::Phase;
 
 const DELTA: &str = "1e-9";
 
-/// A namespace with the dataset `taxi`, all of whose budget is available at once, and its block `b` with epsilon 10.
+/// Creates a namespace with the dataset `taxi`, which unlocks its blocks at once, and its block `b` with epsilon 10.
 async fn prepare(env: &TestEnvironment, namespace: &str) -> Result<()> {
     env.namespace(namespace).await?;
     env.create_all([
@@ -22,7 +22,7 @@ async fn prepare(env: &TestEnvironment, namespace: &str) -> Result<()> {
     .await
 }
 
-/// A namespace with the dataset `taxi`, and its block `b` with epsilon 4, half of which each of two arrivals unlocks.
+/// Creates a namespace with the dataset `taxi` and its block `b` with epsilon 4. Each of two arrivals unlocks half of it.
 async fn half_locked(env: &TestEnvironment, namespace: &str) -> Result<()> {
     env.namespace(namespace).await?;
     env.create_all([
@@ -32,7 +32,7 @@ async fn half_locked(env: &TestEnvironment, namespace: &str) -> Result<()> {
     .await
 }
 
-/// Whether the ledger says that a block has these epsilons as (available, allocated, consumed).
+/// Checks a block's epsilons in the ledger: (available, allocated, consumed).
 fn check_block(ledger: &VerifiedLedger, block: &str, expected: (&str, &str, &str)) -> Result<()> {
     let seen = ledger.shows(block).with_context(|| format!("no block {block}"))?;
     let matches = (&*seen.0, &*seen.1, &*seen.2) == expected;
@@ -40,7 +40,8 @@ fn check_block(ledger: &VerifiedLedger, block: &str, expected: (&str, &str, &str
     Ok(())
 }
 
-/// Whether exactly these claims are in the ledger, in the order of arrival: what they are named after, and their phases.
+/// Checks that the ledger has exactly these claims, in the order of arrival: the names of their objects or pods, and their
+/// phases.
 fn check_phases(ledger: &VerifiedLedger, expected: &[(&str, Phase)]) -> Result<()> {
     let seen = ledger.phases();
     let name = |id: &privatekube_policy::ClaimId| id.as_str().split('/').nth(2).map(str::to_owned);

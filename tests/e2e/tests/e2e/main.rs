@@ -1,5 +1,6 @@
-//! PrivateKube end to end: each module is one concern, each test one scenario against a real API server and the real
-//! kube-scheduler.
+//! The end-to-end tests, against a real API server and the real kube-scheduler. Each module is one concern.
+//!
+//! `workload.rs` creates many random pods and `audit/` checks what became of them; the other modules are tests.
 
 mod admission;
 mod audit;

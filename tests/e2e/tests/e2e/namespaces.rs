@@ -1,4 +1,4 @@
-//! A namespace that goes takes its ledgers along, and nothing else.
+//! Deleted namespaces: their ledgers are deleted with them, and no others.
 
 use anyhow::{Result, ensure};
 use k8s_openapi::api::core::v1::Namespace;
@@ -27,7 +27,7 @@ async fn run_pod(env: &TestEnvironment, namespace: &str, name: &str) -> Result<(
     Ok(())
 }
 
-/// Deletes the namespace `goes`, and waits until it is gone.
+/// Deletes the namespace `goes`, and waits until it is removed.
 async fn delete_namespace(env: &TestEnvironment) -> Result<()> {
     let namespaces: Api<Namespace> = Api::all(env.client.clone());
     let uid = namespaces.get("goes").await?.metadata.uid.unwrap_or_default();
@@ -43,7 +43,7 @@ async fn deleting_a_namespace_deletes_its_ledgers_and_no_others() -> Result<()> 
         prepare(&env, namespace).await?;
         run_pod(&env, namespace, "first").await?;
     }
-    // Waits there, too.
+    // This pod waits for budget when its namespace is deleted.
     env.create(pod("greedy").requests("taxi", "9.5", "1e-9").within("goes"))
         .await?;
 
@@ -57,7 +57,7 @@ async fn deleting_a_namespace_deletes_its_ledgers_and_no_others() -> Result<()> 
         ledger.phases()
     );
 
-    // Made again, it begins anew; also for an extender that starts now.
+    // When the namespace is created again, its ledger begins anew, also for an extender that starts afterwards.
     prepare(&env, "goes").await?;
     run_pod(&env, "goes", "again").await?;
     let ledger = env.ledger("goes", "taxi").await?;

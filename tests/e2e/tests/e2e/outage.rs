@@ -1,5 +1,5 @@
-//! What happens while a part is down, comes back, or there is one too many of it: whoever asks for budget waits, all
-//! others go on, and nothing is ever spent twice.
+//! A part of the cluster is down, restarts, or runs twice: pods with claims wait, other pods run, and no budget is ever
+//! consumed twice.
 
 use std::fs;
 
@@ -37,8 +37,8 @@ fn requesting_pod(name: &str) -> Value {
     pod(name).requests(DATASET, "1", "0").within(DATA)
 }
 
-/// Waits until the scheduler has tried a pod and could not ask the extender.
-async fn tried_in_vain(env: &TestEnvironment, name: &str) -> Result<()> {
+/// Waits until the scheduler has tried a pod and could not reach the extender.
+async fn wait_until_extender_is_unreachable(env: &TestEnvironment, name: &str) -> Result<()> {
     let tried = |pod: &Pod| {
         let conditions = pod.status.as_ref()?.conditions.as_ref()?;
         let scheduled = conditions
@@ -59,7 +59,7 @@ async fn tried_in_vain(env: &TestEnvironment, name: &str) -> Result<()> {
     Ok(())
 }
 
-async fn gate_removed(env: &TestEnvironment, name: &str) -> Result<()> {
+async fn wait_until_gate_is_removed(env: &TestEnvironment, name: &str) -> Result<()> {
     let ungated = |pod: &Pod| {
         pod.spec
             .as_ref()
@@ -76,7 +76,7 @@ async fn gate_removed(env: &TestEnvironment, name: &str) -> Result<()> {
 async fn while_the_extender_is_down_pods_with_claims_wait_and_other_pods_run() -> Result<()> {
     let mut env = TestEnvironment::start().await?;
     prepare(&env).await?;
-    // One that is granted and not bound, one that waits for a second block.
+    // A pod that is granted and not bound, and one that waits for a second block.
     env.cluster.stop_scheduler().await?;
     let waiting = pod("waiting")
         .requests(DATASET, "1", "0")
@@ -85,7 +85,7 @@ async fn while_the_extender_is_down_pods_with_claims_wait_and_other_pods_run() -
     env.create_all([requesting_pod("granted"), waiting]).await?;
     env.pod_claim_phase(DATA, "granted", ClaimPhase::Granted).await?;
     env.pod_claim_phase(DATA, "waiting", ClaimPhase::Waiting).await?;
-    gate_removed(&env, "granted").await?;
+    wait_until_gate_is_removed(&env, "granted").await?;
     env.stop_extender().await?;
     env.cluster.start_scheduler(true).await?;
 
@@ -98,11 +98,11 @@ async fn while_the_extender_is_down_pods_with_claims_wait_and_other_pods_run() -
     ] {
         ensure!(refusal.contains(part), "{part} is not in: {refusal}");
     }
-    tried_in_vain(&env, "granted").await?;
-    // Whoever may change the pod may take its gate away: then the scheduler asks, and that's all.
+    wait_until_extender_is_unreachable(&env, "granted").await?;
+    // Users who may change a pod may remove its gate. Then the scheduler calls the extender, which isn't there.
     env.change::<Pod>(DATA, "waiting", json!({"spec": {"schedulingGates": null}}))
         .await?;
-    tried_in_vain(&env, "waiting").await?;
+    wait_until_extender_is_unreachable(&env, "waiting").await?;
     env.create(pod("plain-too").within(DATA)).await?;
     env.pod_phase(DATA, "plain-too", "Running").await?;
 
@@ -127,8 +127,8 @@ async fn while_the_extender_is_down_pods_with_claims_wait_and_other_pods_run() -
     Ok(())
 }
 
-/// Starts the extender again whenever it ends.
-async fn keep_alive(env: &TestEnvironment, mut extender: Extender) -> Result<()> {
+/// Restarts the extender whenever it ends, a limited number of times.
+async fn keep_restarting(env: &TestEnvironment, mut extender: Extender) -> Result<()> {
     const MOST_STARTS: usize = 20;
     for start in 0..MOST_STARTS {
         if extender.wait_ready().await.is_ok() {
@@ -146,12 +146,12 @@ async fn keep_alive(env: &TestEnvironment, mut extender: Extender) -> Result<()>
 #[tokio::test]
 async fn killing_the_api_server_during_work_loses_no_claim() -> Result<()> {
     let seed = workload::seed(SEED)?;
-    api_server_killed(seed)
+    run_api_server_kills(seed)
         .await
         .with_context(|| format!("seed {seed}"))
 }
 
-async fn api_server_killed(seed: u64) -> Result<()> {
+async fn run_api_server_kills(seed: u64) -> Result<()> {
     const PORTION: usize = 25;
     const KILLS: usize = 2;
     let mut random = Random::new(seed);
@@ -188,15 +188,15 @@ async fn api_server_killed(seed: u64) -> Result<()> {
     };
     let summary = tokio::select! {
         summary = everything => summary?,
-        ended = keep_alive(&env, extender) => return ended.context("the extender does not stay"),
+        ended = keep_restarting(&env, extender) => return ended.context("the extender does not stay"),
     };
     println!("{summary:?}");
     ensure!(summary.granted >= KILLS * PORTION / 5, "{summary:?}");
     Ok(())
 }
 
-/// Waits until the extender ends by itself, as one does that is not the writer any more.
-async fn steps_down(extender: Extender) -> Result<()> {
+/// Waits until the extender ends by itself because another writer created a ledger entry.
+async fn wait_until_stepped_down(extender: Extender) -> Result<()> {
     let log = extender.log().to_owned();
     let status = extender.ended().await.context("no status")?;
     ensure!(!status.success(), "it says that it ended well");
@@ -212,11 +212,11 @@ async fn one_of_two_extenders_steps_down_and_no_budget_is_consumed_twice() -> Re
     prepare(&env).await?;
     let first = env.extender.take().context("no extender")?;
     let second = env.cluster.start_another_extender().await?;
-    // Both see the pod, and both write the entry in which it arrives.
+    // Both see the pod, and both try to create the entry in which it arrives.
     env.create(requesting_pod("pod-0")).await?;
     let other = tokio::select! {
-        _ = first.ended() => { steps_down(first).await?; second }
-        _ = second.ended() => { steps_down(second).await?; first }
+        _ = first.ended() => { wait_until_stepped_down(first).await?; second }
+        _ = second.ended() => { wait_until_stepped_down(second).await?; first }
     };
     ensure!(!other.has_ended(), "both are gone");
     let status = other.stop().await?.context("no status")?;
@@ -262,13 +262,13 @@ async fn an_entry_of_another_writer_makes_the_extender_step_down() -> Result<()>
     let rules = ledger.entries[0].rules.clone().context("no rules")?;
     let mut other = Ledger::open(store(client), "another".to_owned(), rules).await?;
     let mut draft = other.draft(ledger.replay.head().time)?;
-    // Changes nothing: that it was written is all that matters.
+    // The event changes nothing. What matters is that another writer created the entry.
     draft.apply(Event::Withdraw {
         claim: ledger.phases()[0].0.clone(),
     })?;
     let sequence = draft.commit().await?.sequence;
     env.create(requesting_pod("after")).await?;
-    steps_down(env.extender.take().context("no extender")?).await?;
+    wait_until_stepped_down(env.extender.take().context("no extender")?).await?;
     let ledger = env.ledger(DATA, DATASET).await?;
     ensure!(
         ledger.entries.len() as u64 == sequence,
@@ -282,7 +282,7 @@ async fn an_entry_of_another_writer_makes_the_extender_step_down() -> Result<()>
     Ok(())
 }
 
-/// Makes an entry that doesn't follow from the ones before, as somebody with the extender's rights could.
+/// Creates an entry that doesn't follow from the one before, with the extender's rights.
 async fn forge(client: &Client, last: &Entry, previous: Hash, hash: Option<&str>) -> Result<u64> {
     let forged = Entry {
         sequence: last.sequence + 1,
@@ -335,13 +335,14 @@ async fn a_ledger_that_cannot_be_verified_is_not_opened_and_the_error_names_the_
         env.create(requesting_pod(&after)).await?;
         let extender = env.extender.take().context("no extender")?;
         if of_another_chain {
-            steps_down(extender).await?;
+            wait_until_stepped_down(extender).await?;
         } else {
-            // Not even its writer can be read: it asks again, says why, and spends nothing meanwhile.
+            // The entry can't be parsed, not even its writer. The extender reads it again and again, logs why, and consumes
+            // nothing meanwhile.
             let log = extender.log().to_owned();
             eventually("the log says what is wrong", async || {
-                let said = fs::read_to_string(&log)?;
-                Ok(said.contains("it was changed").then_some(()).ok_or(said))
+                let log_text = fs::read_to_string(&log)?;
+                Ok(log_text.contains("it was changed").then_some(()).ok_or(log_text))
             })
             .await?;
             extender.kill().await?;
@@ -357,7 +358,7 @@ async fn a_ledger_that_cannot_be_verified_is_not_opened_and_the_error_names_the_
             "{after} has a node"
         );
 
-        // Whoever may do anything takes the forgery away.
+        // The administrator removes the forged entry.
         env.delete::<PrivacyLedgerEntry>(DATA, &entry_name(DATASET, sequence))
             .await?;
         env.start_extender().await?;

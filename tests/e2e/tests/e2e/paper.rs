@@ -1,10 +1,10 @@
 //! The OSDI paper's example (Figure 4): two blocks, a fair share of 1, three pipelines. The second is granted when it
-//! comes, the first when the third comes, the third waits.
+//! arrives, the first when the third arrives, and the third waits.
 
 use anyhow::{Result, ensure};
 use futures::try_join;
 use privatekube_e2e::{TestEnvironment, block, claim, dataset, pod};
-use privatekube_policy::{Phase, Record};
+use privatekube_policy::Phase;
 
 const DELTA: &str = "1e-9";
 
@@ -24,19 +24,9 @@ async fn prepare(env: &TestEnvironment, namespace: &str) -> Result<()> {
     .await
 }
 
-/// The claims granted, in order, as the last parts of their names in the ledger say.
-async fn grant_order(env: &TestEnvironment, namespace: &str) -> Result<Vec<String>> {
-    let ledger = env.ledger(namespace, "taxi").await?;
-    let records = ledger.entries.iter().flat_map(|entry| &entry.records);
-    let granted = records.filter_map(|record| match record {
-        Record::Granted { claim, .. } => claim.as_str().split('/').nth(2).map(str::to_owned),
-        _ => None,
-    });
-    Ok(granted.collect())
-}
-
-/// In the paper they come one after the other: the second is granted at once, the others wait at first.
-async fn decided_at_first(env: &TestEnvironment, namespace: &str, at: usize) -> Result<()> {
+/// Waits for the decision that follows a claim's arrival. In the paper the second is granted at once, and the others wait
+/// at first.
+async fn check_first_decision(env: &TestEnvironment, namespace: &str, at: usize) -> Result<()> {
     let reason = if at == 1 { "BudgetGranted" } else { "BudgetWaiting" };
     env.event(namespace, &format!("p{}", at + 1), reason).await?;
     Ok(())
@@ -54,15 +44,15 @@ async fn with_claims(env: &TestEnvironment) -> Result<()> {
             .within(namespace);
         let pod = pod(&name).annotation("claim", &name).within(namespace);
         env.create_all([claim, pod]).await?;
-        decided_at_first(env, namespace, at).await?;
+        check_first_decision(env, namespace, at).await?;
     }
     let why = "block b2 has 0.5 of the 1 epsilon asked: 0.5 is missing, the next claim that arrives for the block \
                unlocks that";
-    decided(env, namespace, [("1.5", "0", "1.5"), ("0.5", "0", "2.5")], why).await
+    check_outcome(env, namespace, [("1.5", "0", "1.5"), ("0.5", "0", "2.5")], why).await
 }
 
-/// A pod asks the same of each block that it selects, so the first asks of one block only: it has the third's dominant
-/// share, no second one, and so goes before it.
+/// A pod requests the same budget on each block that it selects, so the first selects one block only. Its dominant share is
+/// the third's, and it has no second share, so it is granted before the third.
 async fn with_annotations(env: &TestEnvironment) -> Result<()> {
     let namespace = "paper-pods";
     prepare(env, namespace).await?;
@@ -76,14 +66,14 @@ async fn with_annotations(env: &TestEnvironment) -> Result<()> {
             .requests("taxi", epsilon, DELTA)
             .annotation("blocks", blocks);
         env.create(pod.within(namespace)).await?;
-        decided_at_first(env, namespace, at).await?;
+        check_first_decision(env, namespace, at).await?;
     }
     let why = "block b1 has 1 of the 1.5 epsilon asked: 0.5 is missing, the next claim that arrives for the block \
                unlocks that; one more of its blocks lacks budget";
-    decided(env, namespace, [("1", "0", "1"), ("0.5", "0", "2.5")], why).await
+    check_outcome(env, namespace, [("1", "0", "1"), ("0.5", "0", "2.5")], why).await
 }
 
-async fn decided(
+async fn check_outcome(
     env: &TestEnvironment,
     namespace: &str,
     blocks: [(&str, &str, &str); 2],
@@ -91,7 +81,7 @@ async fn decided(
 ) -> Result<()> {
     env.pod_phase(namespace, "p2", "Running").await?;
     env.pod_phase(namespace, "p1", "Running").await?;
-    ensure!(grant_order(env, namespace).await? == ["p2", "p1"]);
+    ensure!(env.ledger(namespace, "taxi").await?.grant_order() == ["p2", "p1"]);
     let ledger = env.ledger(namespace, "taxi").await?;
     let phases = ["p1", "p2", "p3"].map(|name| ledger.phase(name));
     ensure!(

@@ -1,6 +1,6 @@
-//! The policies in a cluster: who is granted under each, and what is said to those who are not.
+//! The policies in a cluster: which claims each of them grants, and what the others report.
 //!
-//! Each scenario has a namespace of its own; those of one test run at the same time in one cluster.
+//! Each scenario has its own namespace; those of one test run at the same time in one cluster.
 
 mod example;
 mod fcfs;
@@ -12,8 +12,7 @@ mod weights;
 use anyhow::{Context, Result, ensure};
 use futures::try_join;
 use privatekube_api::{ClaimPhase, PrivacyBudgetClaim};
-use privatekube_e2e::{TestEnvironment, VerifiedLedger};
-use privatekube_policy::Record;
+use privatekube_e2e::TestEnvironment;
 
 const DELTA: &str = "1e-9";
 
@@ -34,7 +33,7 @@ async fn each_policy_grants_by_its_rules_and_explains_its_decisions() -> Result<
     Ok(())
 }
 
-/// Waits until a claim is in a phase for this reason, and says this.
+/// Waits until a claim is in a phase for a reason, with a message that contains `text`.
 async fn claim_reports(
     env: &TestEnvironment,
     namespace: &str,
@@ -42,7 +41,7 @@ async fn claim_reports(
     (phase, reason): (ClaimPhase, &str),
     text: &str,
 ) -> Result<PrivacyBudgetClaim> {
-    let said = |claim: &PrivacyBudgetClaim| {
+    let reports = |claim: &PrivacyBudgetClaim| {
         let status = claim.status.as_ref()?;
         let as_expected = status.phase == Some(phase) && status.reason.as_deref() == Some(reason);
         Some(as_expected && status.message.as_ref()?.contains(text))
@@ -50,18 +49,8 @@ async fn claim_reports(
     let what = format!("{phase}, {reason}, saying {text:?}");
     let claim = env
         .wait(namespace, name, &what, |claim: Option<&PrivacyBudgetClaim>| {
-            claim.and_then(said) == Some(true)
+            claim.and_then(reports) == Some(true)
         })
         .await?;
     claim.context("no claim")
-}
-
-/// The claims granted, in order, by what they are named after.
-fn grant_order(ledger: &VerifiedLedger) -> Vec<String> {
-    let records = ledger.entries.iter().flat_map(|entry| &entry.records);
-    let granted = records.filter_map(|record| match record {
-        Record::Granted { claim, .. } => claim.as_str().split('/').nth(2).map(str::to_owned),
-        _ => None,
-    });
-    granted.collect()
 }

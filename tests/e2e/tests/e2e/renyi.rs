@@ -1,12 +1,13 @@
-//! Renyi composition: a claim fits where one order has enough, and is charged at all of them.
+//! Renyi composition: a claim fits a block if the block has enough at one order, and is charged at all orders.
 //!
-//! Curves are written as the epsilons at orders 2, 4 and 8. A block may spend 4, 8 and 12, so a fair share is 1, 2, 3.
+//! Curves are written as the epsilons at orders 2, 4 and 8. A block's capacity is 4, 8 and 12, so a fair share is 1, 2
+//! and 3.
 
 use anyhow::{Context, Result, ensure};
 use futures::try_join;
 use privatekube_api::{ClaimPhase, PrivacyBudgetClaim};
 use privatekube_e2e::{TestEnvironment, VerifiedLedger, block, claim, dataset, pod};
-use privatekube_policy::{Budget, Composition, Mechanism, Orders, Phase, Record};
+use privatekube_policy::{Budget, Composition, Mechanism, Orders, Phase};
 use serde_json::json;
 
 const ORDERS: [&str; 3] = ["2", "4", "8"];
@@ -26,16 +27,7 @@ async fn prepare(env: &TestEnvironment, namespace: &str, blocks: &[&str]) -> Res
     env.create_all(blocks).await
 }
 
-fn grant_order(ledger: &VerifiedLedger) -> Vec<String> {
-    let records = ledger.entries.iter().flat_map(|entry| &entry.records);
-    let granted = records.filter_map(|record| match record {
-        Record::Granted { claim, .. } => claim.as_str().split('/').nth(2).map(str::to_owned),
-        _ => None,
-    });
-    granted.collect()
-}
-
-/// Whether a block's locked, unlocked, allocated and consumed epsilons are these, in tenths.
+/// Checks a block's locked, available, allocated and consumed epsilons, given in tenths.
 fn check_block(ledger: &VerifiedLedger, name: &str, tenths: [[i128; 3]; 4]) -> Result<()> {
     let block = ledger
         .block(name)
@@ -49,8 +41,8 @@ fn check_block(ledger: &VerifiedLedger, name: &str, tenths: [[i128; 3]; 4]) -> R
     Ok(())
 }
 
-/// The paper's example (Figure 4) with curves that fit at one order only, some of them. On b2 the second fits at order
-/// 4 alone, and overdraws the others; so the first, which fits at order 4 alone, too, has to wait for the third.
+/// The paper's example (Figure 4) with curves, some of which fit at one order only. On b2 the second claim fits at order 4
+/// alone, and overdraws the other orders. The first also fits at order 4 alone, so it waits for the third.
 async fn the_papers_example_on_curves(env: &TestEnvironment) -> Result<()> {
     let namespace = "renyi-paper";
     prepare(env, namespace, &["b1", "b2"]).await?;
@@ -81,7 +73,7 @@ async fn the_papers_example_on_curves(env: &TestEnvironment) -> Result<()> {
                block unlocks that";
     env.event_containing(namespace, "Pod", "p3", why).await?;
     let ledger = env.ledger(namespace, "taxi").await?;
-    ensure!(grant_order(&ledger) == ["p2", "p1"]);
+    ensure!(ledger.grant_order() == ["p2", "p1"]);
     ensure!(
         ledger.phase("p3") == Some(Phase::Waiting),
         "{:?}",
@@ -93,7 +85,7 @@ async fn the_papers_example_on_curves(env: &TestEnvironment) -> Result<()> {
         "b2",
         [[10, 20, 30], [-10, 10, -65], [0; 3], [40, 50, 155]],
     )?;
-    // Each is shown at the order with the largest part left.
+    // A block's status shows the order with the largest part left.
     env.block_shows(namespace, "b1", ("1.5", "0", "1.5")).await?;
     env.block_shows(namespace, "b2", ("1", "0", "5")).await?;
     let wide = env
@@ -105,7 +97,7 @@ async fn the_papers_example_on_curves(env: &TestEnvironment) -> Result<()> {
     Ok(())
 }
 
-/// A column of what kubectl prints, all columns up to it being filled.
+/// A column of kubectl's output. All columns before it must have a value in every row.
 fn column<'a>(printed: &'a str, name: &str) -> Vec<&'a str> {
     let mut lines = printed
         .lines()
@@ -117,8 +109,8 @@ fn column<'a>(printed: &'a str, name: &str) -> Vec<&'a str> {
     lines.filter_map(|line| line.get(at).copied()).collect()
 }
 
-/// Three claims each fit at another order only, while the orders before are overdrawn; the last fits at none as long as
-/// the others have what they were granted, and can never once they have spent it.
+/// Three claims each fit at another order only, since the claims before overdraw the other orders. The last claim fits at
+/// no order while the others hold their budget, and is denied once they have consumed it.
 async fn each_claim_fits_at_another_order(env: &TestEnvironment) -> Result<()> {
     let namespace = "renyi-orders";
     prepare(env, namespace, &["b"]).await?;
@@ -155,7 +147,7 @@ fn charge(mechanism: &Mechanism) -> Result<Budget> {
     Ok(mechanism.demand(&Composition::Renyi(Orders::new(orders)?))?)
 }
 
-/// A mechanism by name, in a claim and in an annotation, and a guarantee, which stands for the Gaussian mechanism.
+/// A named mechanism in a claim and in an annotation, and a guarantee, which stands for the Gaussian mechanism.
 async fn mechanisms_are_charged_as_curves(env: &TestEnvironment) -> Result<()> {
     let namespace = "renyi-mechanisms";
     env.namespace(namespace).await?;

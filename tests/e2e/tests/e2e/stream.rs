@@ -1,5 +1,5 @@
-//! Many pods at once: 300 of them ask for 20 blocks of two datasets as fast as the API server takes them, and in the end
-//! the ledgers, the oracle, the pods and everything shown agree.
+//! 300 pods request budget on 20 blocks of two datasets, created as fast as the API server accepts them. In the end the
+//! ledgers, the oracle, the pods and all statuses must agree.
 
 use std::time::Instant;
 
@@ -18,10 +18,10 @@ const PODS: usize = 300;
 #[tokio::test]
 async fn three_hundred_pods_get_exactly_what_the_oracle_grants() -> Result<()> {
     let seed = workload::seed(SEED)?;
-    stream(seed).await.with_context(|| format!("seed {seed}"))
+    run_stream(seed).await.with_context(|| format!("seed {seed}"))
 }
 
-async fn stream(seed: u64) -> Result<()> {
+async fn run_stream(seed: u64) -> Result<()> {
     let env = TestEnvironment::start_with(Config {
         nodes: 5,
         ..Config::default()
@@ -50,7 +50,7 @@ async fn stream(seed: u64) -> Result<()> {
         rate(PODS, took),
         rate(summary.granted, took),
     );
-    // The mix has some of each.
+    // The workload has some of each.
     for (what, count) in [
         ("granted", summary.granted),
         ("waiting", summary.waiting),

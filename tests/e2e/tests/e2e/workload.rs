@@ -1,4 +1,5 @@
-//! Many pods that ask for the budget of two datasets: a seeded mix of small and large demands, some of them impossible.
+//! A random workload: many pods that request budget of two datasets, small and large, some of them more than can ever be
+//! granted. The same seed makes the same pods.
 
 use anyhow::{Context, Result};
 use futures::{StreamExt, TryStreamExt, stream};
@@ -6,23 +7,23 @@ use kube::Client;
 use privatekube_e2e::{TestEnvironment, block, create_as, dataset, pod};
 use serde_json::{Value, json};
 
-/// Where the datasets are.
+/// The datasets' namespace.
 pub(crate) const DATA: &str = "data";
-/// Basic composition.
+/// The dataset with Basic composition.
 pub(crate) const TAXI: &str = "taxi";
-/// Renyi composition.
+/// The dataset with Renyi composition.
 pub(crate) const WEB: &str = "web";
-/// Where the pods are.
+/// The pods' namespaces.
 pub(crate) const TEAMS: [&str; 3] = ["red", "green", "blue"];
-/// Blocks of each dataset.
+/// The number of blocks of each dataset.
 pub(crate) const BLOCKS: u64 = 10;
-/// How many pods are made at the same time.
+/// The most pods that are created at the same time.
 const AT_ONCE: usize = 8;
 
-/// The seed of a test; this variable asks for another one.
+/// The environment variable that replaces a test's seed.
 const SEED_VARIABLE: &str = "PRIVATEKUBE_E2E_SEED";
 
-/// The seed to use.
+/// The seed to use: that of the environment, else `usual`.
 pub(crate) fn seed(usual: u64) -> Result<u64> {
     match std::env::var(SEED_VARIABLE) {
         Ok(seed) => seed.parse().with_context(|| format!("{SEED_VARIABLE}={seed}")),
@@ -30,7 +31,7 @@ pub(crate) fn seed(usual: u64) -> Result<u64> {
     }
 }
 
-/// SplitMix64: the same numbers for the same seed, everywhere.
+/// SplitMix64: the same numbers for the same seed, on every machine.
 pub(crate) struct Random(u64);
 
 impl Random {
@@ -50,12 +51,12 @@ impl Random {
     }
 
     pub(crate) fn one_of<T: Copy>(&mut self, list: &[T]) -> T {
-        // A test's lists are short.
+        // Lists are short, so the conversion never fails.
         list[usize::try_from(self.below(list.len() as u64)).unwrap_or_default()]
     }
 }
 
-/// Makes the namespaces, the datasets and their blocks.
+/// Creates the namespaces, the datasets and their blocks.
 pub(crate) async fn prepare(env: &TestEnvironment, arrivals: u32) -> Result<()> {
     for namespace in TEAMS.into_iter().chain([DATA]) {
         env.namespace(namespace).await?;
@@ -82,19 +83,19 @@ pub(crate) async fn prepare(env: &TestEnvironment, arrivals: u32) -> Result<()> 
     Ok(())
 }
 
-/// Where a block's data is.
+/// A block's data source.
 pub(crate) fn source(block: &str) -> String {
     format!("s3://lake/{block}")
 }
 
-/// So many pods. Of each five, the first asks so little of one block that it can always be granted.
+/// Random pods. The first of every five requests so little of one block that it can always be granted.
 pub(crate) fn pods(random: &mut Random, prefix: &str, count: usize) -> Vec<Value> {
     (0..count)
-        .map(|number| one(random, &format!("{prefix}-{number:03}"), number % 5 == 0))
+        .map(|number| random_pod(random, &format!("{prefix}-{number:03}"), number % 5 == 0))
         .collect()
 }
 
-fn one(random: &mut Random, name: &str, surely: bool) -> Value {
+fn random_pod(random: &mut Random, name: &str, is_small: bool) -> Value {
     let of = random.one_of(&[TAXI, WEB]);
     let pod = pod(name).annotation("dataset", &format!("{DATA}/{of}"));
     let day = random.below(BLOCKS);
@@ -102,8 +103,8 @@ fn one(random: &mut Random, name: &str, surely: bool) -> Value {
         pod.annotation("epsilon", epsilon).annotation("delta", "1e-9")
     };
     let pod = match random.below(20) {
-        _ if surely => request(pod, "0.001").annotation("blocks", &format!("block.day == {day}")),
-        // Mice.
+        _ if is_small => request(pod, "0.001").annotation("blocks", &format!("block.day == {day}")),
+        // Small claims.
         0..9 => {
             let pod = match random.below(3) {
                 0 => pod.annotation("blocks", &format!("block.day == {day}")),
@@ -121,7 +122,7 @@ fn one(random: &mut Random, name: &str, surely: bool) -> Value {
                 request(pod, random.one_of(&["0.02", "0.05", "0.1", "0.123456789012"]))
             }
         }
-        // Elephants.
+        // Large claims.
         9..17 => {
             let pod = match random.below(4) {
                 0 => pod,
@@ -142,9 +143,9 @@ fn one(random: &mut Random, name: &str, surely: bool) -> Value {
                 request(pod, random.one_of(&["0.7", "1.1", "2.3"]))
             }
         }
-        // Never to be granted: more than any block has.
+        // Denied: more than any block has.
         17 => request(pod, "40"),
-        // Never to be decided: blocks that don't come.
+        // Waits for ever, for blocks that no one creates.
         18 => request(pod, "0.1").annotation("blocks", "block.day >= 1000"),
         _ => request(pod, "0.1").annotation("min-blocks", "15"),
     };
@@ -156,7 +157,7 @@ fn one(random: &mut Random, name: &str, surely: bool) -> Value {
     pod.within(random.one_of(&TEAMS))
 }
 
-/// Makes pods as fast as the API server takes them.
+/// Creates pods as fast as the API server accepts them.
 pub(crate) async fn create(client: Client, pods: Vec<Value>) -> Result<()> {
     let creations = stream::iter(pods).map(|pod| {
         let client = client.clone();
@@ -169,7 +170,7 @@ pub(crate) async fn create(client: Client, pods: Vec<Value>) -> Result<()> {
         .context("make a pod")
 }
 
-/// As [`create`], but what the cluster can't take now is tried again, see [`insist`](privatekube_e2e::insist).
+/// As [`create`], but with [retries](privatekube_e2e::create_with_retries) while the cluster can't accept a pod.
 pub(crate) async fn create_with_retries(client: Client, pods: Vec<Value>) -> Result<()> {
     let creations = stream::iter(pods).map(|pod| {
         let client = client.clone();

@@ -1,4 +1,4 @@
-//! Pods with annotations that are wrong, and that are right.
+//! Pods with invalid and with valid annotations.
 
 use anyhow::{Context, Result, ensure};
 use kube::api::ListParams;
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::{DELTA, prepare};
 
-/// A pod that asks for what is right, with annotations put in its place (or taken away).
+/// A pod with a valid request, some of whose annotations are replaced (or removed: None).
 fn requesting_pod(name: &str, dataset: &str, change: &[(&str, Option<&str>)]) -> Value {
     let mut pod = pod(name).requests(dataset, "0.5", DELTA).within("team");
     let annotations = &mut pod["metadata"]["annotations"];
@@ -24,7 +24,7 @@ fn requesting_pod(name: &str, dataset: &str, change: &[(&str, Option<&str>)]) ->
 
 type Change<T> = Vec<(&'static str, Option<T>)>;
 
-/// One annotation that is wrong, and what is said of it after its name.
+/// An invalid annotation, and what the message must contain besides its name.
 fn one(
     name: &'static str,
     value: impl Into<String>,
@@ -35,7 +35,7 @@ fn one(
     (vec![(name, Some(value.into()))], parts)
 }
 
-/// Several annotations that are wrong together, and what is said of them.
+/// Annotations that are invalid together, and what the message must contain.
 fn several(change: &[(&'static str, Option<&str>)], expected: &[&str]) -> (Change<String>, Vec<String>) {
     let change = change
         .iter()
@@ -44,8 +44,8 @@ fn several(change: &[(&'static str, Option<&str>)], expected: &[&str]) -> (Chang
     (change, expected.iter().map(|part| (*part).to_owned()).collect())
 }
 
-/// A mechanism in place of epsilon and delta, and what is said of it.
-fn mechanism(text: &str, expected: &[&str]) -> (Change<String>, Vec<String>) {
+/// An invalid mechanism in place of epsilon and delta, and what the message must contain.
+fn with_mechanism(text: &str, expected: &[&str]) -> (Change<String>, Vec<String>) {
     let (change, mut parts) = several(
         &[("epsilon", None), ("delta", None), ("mechanism", Some(text))],
         expected,
@@ -55,7 +55,7 @@ fn mechanism(text: &str, expected: &[&str]) -> (Change<String>, Vec<String>) {
 }
 
 #[rustfmt::skip]
-fn wrong_amounts() -> Vec<(Change<String>, Vec<String>)> {
+fn invalid_amounts() -> Vec<(Change<String>, Vec<String>)> {
     vec![
         several(&[("delta", None)], &["privatekube.dev/delta: is missing", "goes with a delta, like 1e-9"]),
         several(&[("epsilon", None)], &["privatekube.dev/epsilon: is missing", "goes with an epsilon, like 0.5"]),
@@ -90,26 +90,26 @@ fn wrong_amounts() -> Vec<(Change<String>, Vec<String>)> {
         one("delta", "1e-19", &["has too many digits: at most 18 decimals are exact"]),
         one("delta", "nan", &["is not finite"]),
         one("mechanism", "laplace(scale=10)", &["doesn't go with", "leave out one of the two"]),
-        mechanism("", &["write a mechanism like gaussian(sigma=2.1)"]),
-        mechanism("magic(x=1)", &["is not a known mechanism: use gaussian(sigma=...)"]),
-        mechanism("laplace()", &["laplace needs scale: write laplace(scale="]),
-        mechanism("laplace(scale=10", &["write a mechanism like"]),
-        mechanism("laplace(scale=ten)", &["scale is \"ten\": it must be"]),
-        mechanism("laplace(scale=0)", &["scale is \"0\": it must be"]),
-        mechanism("laplace(scale=-3)", &["scale is \"-3\": it must be"]),
-        mechanism("laplace(scale=inf)", &["scale is \"inf\": it must be"]),
-        mechanism("laplace(sigma=1)", &["laplace has no parameter \"sigma\": write laplace(scale="]),
-        mechanism("laplace(scale=1,scale=2)", &["scale of laplace is given twice"]),
-        mechanism("dp-sgd(noise-multiplier=1.1,sample-rate=2,steps=10)", &["sample-rate is \"2\": it must be"]),
-        mechanism("dp-sgd(noise-multiplier=1.1,sample-rate=0.1,steps=0)", &["steps is \"0\": it must be"]),
+        with_mechanism("", &["write a mechanism like gaussian(sigma=2.1)"]),
+        with_mechanism("magic(x=1)", &["is not a known mechanism: use gaussian(sigma=...)"]),
+        with_mechanism("laplace()", &["laplace needs scale: write laplace(scale="]),
+        with_mechanism("laplace(scale=10", &["write a mechanism like"]),
+        with_mechanism("laplace(scale=ten)", &["scale is \"ten\": it must be"]),
+        with_mechanism("laplace(scale=0)", &["scale is \"0\": it must be"]),
+        with_mechanism("laplace(scale=-3)", &["scale is \"-3\": it must be"]),
+        with_mechanism("laplace(scale=inf)", &["scale is \"inf\": it must be"]),
+        with_mechanism("laplace(sigma=1)", &["laplace has no parameter \"sigma\": write laplace(scale="]),
+        with_mechanism("laplace(scale=1,scale=2)", &["scale of laplace is given twice"]),
+        with_mechanism("dp-sgd(noise-multiplier=1.1,sample-rate=2,steps=10)", &["sample-rate is \"2\": it must be"]),
+        with_mechanism("dp-sgd(noise-multiplier=1.1,sample-rate=0.1,steps=0)", &["steps is \"0\": it must be"]),
         // The dataset sums epsilons and deltas.
-        mechanism("gaussian(sigma=2)", &["gaussian has no epsilon and delta of its own", "Basic composition"]),
-        mechanism("guarantee(epsilon=0,delta=0)", &["epsilon"]),
+        with_mechanism("gaussian(sigma=2)", &["gaussian has no epsilon and delta of its own", "Basic composition"]),
+        with_mechanism("guarantee(epsilon=0,delta=0)", &["epsilon"]),
     ]
 }
 
 #[rustfmt::skip]
-fn wrong_blocks() -> Vec<(Change<String>, Vec<String>)> {
+fn invalid_block_selections() -> Vec<(Change<String>, Vec<String>)> {
     let deep = |levels: usize| format!("{}block.startTime > 0{}", "(".repeat(levels), ")".repeat(levels));
     vec![
         one("dataset", "", &["is empty: write the dataset's name, or namespace/name"]),
@@ -151,7 +151,7 @@ fn wrong_blocks() -> Vec<(Change<String>, Vec<String>)> {
 }
 
 #[rustfmt::skip]
-fn wrong_others() -> Vec<(Change<String>, Vec<String>)> {
+fn other_invalid_annotations() -> Vec<(Change<String>, Vec<String>)> {
     let claims = |names: &str| {
         let change = [("dataset", None), ("epsilon", None), ("delta", None), ("claim", Some(names))];
         several(&change, &["privatekube.dev/claim: "])
@@ -194,7 +194,13 @@ async fn a_pod_with_an_invalid_annotation_is_refused_naming_it_and_creates_nothi
     let env = TestEnvironment::start().await?;
     prepare(&env, "team").await?;
     let tenant = env.client_as(User::Tenant).await?;
-    for (change, words) in [wrong_amounts(), wrong_blocks(), wrong_others()].concat() {
+    for (change, words) in [
+        invalid_amounts(),
+        invalid_block_selections(),
+        other_invalid_annotations(),
+    ]
+    .concat()
+    {
         let change: Vec<(&str, Option<&str>)> = change
             .iter()
             .map(|(name, value)| (*name, value.as_deref()))
@@ -222,7 +228,7 @@ async fn a_pod_with_an_invalid_annotation_is_refused_naming_it_and_creates_nothi
             .items
             .is_empty()
     );
-    // The extender has lived through all of it, and goes on.
+    // The extender still runs.
     ensure!(
         env.extender
             .as_ref()
@@ -234,12 +240,12 @@ async fn a_pod_with_an_invalid_annotation_is_refused_naming_it_and_creates_nothi
     Ok(())
 }
 
-/// Annotations that are right, in every way in which they can be written.
+/// Valid annotations, in all ways in which they can be written, with the dataset.
 #[rustfmt::skip]
-fn right() -> Vec<(&'static str, Change<&'static str>)> {
+fn valid_annotations() -> Vec<(&'static str, Change<&'static str>)> {
     let zeros = "00000000000000000000000000000000000000000000000000000000000000.5";
     let minutes = "1m1m1m1m1m1m1m1m1m1m1m1m1m1m1m1m";
-    let instead = |mechanism| vec![("epsilon", None), ("delta", None), ("mechanism", Some(mechanism))];
+    let instead = |with_mechanism| vec![("epsilon", None), ("delta", None), ("mechanism", Some(with_mechanism))];
     vec![
         ("basic", vec![]),
         ("team/basic", vec![("epsilon", Some("1e-9"))]),
@@ -266,17 +272,17 @@ async fn a_pod_with_valid_annotations_runs_and_its_claim_has_the_same_request() 
     let env = TestEnvironment::start().await?;
     prepare(&env, "team").await?;
     let tenant = env.client_as(User::Tenant).await?;
-    let mut taken = Vec::new();
-    for (number, (dataset, change)) in right().into_iter().enumerate() {
+    let mut accepted = Vec::new();
+    for (number, (dataset, change)) in valid_annotations().into_iter().enumerate() {
         let name = format!("right-{number}");
         let pod = requesting_pod(&name, dataset, &change);
         create_as(&tenant, pod.clone())
             .await
             .with_context(|| pod["metadata"].to_string())?;
-        taken.push((name, pod));
+        accepted.push((name, pod));
     }
-    for (name, asked) in taken {
-        let context = || asked["metadata"].to_string();
+    for (name, requested) in accepted {
+        let context = || requested["metadata"].to_string();
         let pod = env
             .pod_phase("team", &name, "Running")
             .await
@@ -285,7 +291,8 @@ async fn a_pod_with_valid_annotations_runs_and_its_claim_has_the_same_request() 
             .claim_phase("team", &pod_claim_name(&pod), ClaimPhase::Consumed)
             .await
             .with_context(context)?;
-        let text = |name: &str| asked["metadata"]["annotations"][format!("privatekube.dev/{name}")].as_str();
+        let text =
+            |name: &str| requested["metadata"]["annotations"][format!("privatekube.dev/{name}")].as_str();
         ensure!(
             Some(own.spec.dataset.as_str()) == text("dataset"),
             "{}",

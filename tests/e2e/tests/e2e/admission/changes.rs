@@ -1,4 +1,4 @@
-//! Objects that are changed afterwards.
+//! Changes of existing objects.
 
 use anyhow::{Context, Result};
 use kube::{
@@ -12,8 +12,13 @@ use serde_json::{Value, json};
 
 use super::{DELTA, prepare};
 
-/// Writes to the spec of an object.
-async fn write(client: &Client, kind: &str, name: &str, spec: Value) -> Result<DynamicObject, kube::Error> {
+/// Merges `spec` into the spec of an object.
+async fn patch_spec(
+    client: &Client,
+    kind: &str,
+    name: &str,
+    spec: Value,
+) -> Result<DynamicObject, kube::Error> {
     let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("privatekube.dev", "v1alpha1", kind));
     let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), "team", &resource);
     api.patch(
@@ -24,9 +29,9 @@ async fn write(client: &Client, kind: &str, name: &str, spec: Value) -> Result<D
     .await
 }
 
-/// Changes of an object's spec that are never taken, and what is said of each.
+/// Changes of immutable fields, and the message with which each must be refused.
 #[rustfmt::skip]
-fn never_changes() -> Vec<(&'static str, &'static str, Value, &'static str)> {
+fn changes_of_immutable_fields() -> Vec<(&'static str, &'static str, Value, &'static str)> {
     vec![
         ("PrivacyBudgetClaim", "asks", json!({"dataset": "renyi"}), "dataset never changes"),
         ("PrivacyBudgetClaim", "asks", json!({"selector": "true"}), "selector never changes"),
@@ -64,9 +69,9 @@ fn never_changes() -> Vec<(&'static str, &'static str, Value, &'static str)> {
     ]
 }
 
-/// Changes of what may change, but not so.
+/// Invalid changes of mutable fields, and the message with which each must be refused.
 #[rustfmt::skip]
-fn wrongly_changed() -> Vec<(&'static str, &'static str, Value, &'static str)> {
+fn invalid_changes() -> Vec<(&'static str, &'static str, Value, &'static str)> {
     vec![
         ("PrivateDataset", "basic", json!({"guarantee": {"epsilon": "1e9", "delta": 0}}), "spec.guarantee.epsilon"),
         ("PrivateDataset", "renyi", json!({"guarantee": {"epsilon": 10, "delta": 0}}), "spec.guarantee"),
@@ -112,30 +117,30 @@ async fn immutable_fields_cannot_be_changed_and_other_changes_are_validated() ->
     ])
     .await?;
     env.claim_phase("team", "names", ClaimPhase::Granted).await?;
-    for (kind, name, spec, words) in never_changes() {
-        let answer = write(&env.client, kind, name, spec.clone()).await;
+    for (kind, name, spec, words) in changes_of_immutable_fields() {
+        let answer = patch_spec(&env.client, kind, name, spec.clone()).await;
         refused(answer, &[words]).with_context(|| format!("{kind} {name}: {spec}"))?;
     }
 
-    // What may change is looked at as it was when it was made.
-    for (kind, name, spec, words) in wrongly_changed() {
-        let answer = write(&env.client, kind, name, spec.clone()).await;
+    // Changes of mutable fields are validated as at creation.
+    for (kind, name, spec, words) in invalid_changes() {
+        let answer = patch_spec(&env.client, kind, name, spec.clone()).await;
         refused(answer, &[words]).with_context(|| format!("{kind} {name}: {spec}"))?;
     }
 
-    // What is consumed stays consumed.
+    // Consumed budget stays consumed.
     let some = |epsilon: &str| json!({"consume": {"perBlock": {"basic-day": {"epsilon": epsilon, "delta": "1e-10"}}}});
-    write(&env.client, "PrivacyBudgetClaim", "names", some("0.5")).await?;
+    patch_spec(&env.client, "PrivacyBudgetClaim", "names", some("0.5")).await?;
     env.block_shows("team", "basic-day", ("6", "3.5", "0.5")).await?;
     for taken_back in [
         json!({"consume": null}),
         json!({"consume": {"perBlock": {"basic-day": null, "other": {"epsilon": "1", "delta": "0"}}}}),
         some("0.4"),
     ] {
-        let answer = write(&env.client, "PrivacyBudgetClaim", "names", taken_back.clone()).await;
+        let answer = patch_spec(&env.client, "PrivacyBudgetClaim", "names", taken_back.clone()).await;
         refused(answer, &["taken back"]).with_context(|| taken_back.to_string())?;
     }
-    write(
+    patch_spec(
         &env.client,
         "PrivacyBudgetClaim",
         "names",
@@ -144,7 +149,7 @@ async fn immutable_fields_cannot_be_changed_and_other_changes_are_validated() ->
     .await?;
     env.block_shows("team", "basic-day", ("7.5", "2", "0.5")).await?;
     refused(
-        write(
+        patch_spec(
             &env.client,
             "PrivacyBudgetClaim",
             "names",
@@ -158,7 +163,7 @@ async fn immutable_fields_cannot_be_changed_and_other_changes_are_validated() ->
         .list(&ListParams::default())
         .await?;
     let entry = entries.items.first().context("no entry")?.name_any();
-    let answer = write(&env.client, "PrivacyLedgerEntry", &entry, json!({"writer": "me"})).await;
+    let answer = patch_spec(&env.client, "PrivacyLedgerEntry", &entry, json!({"writer": "me"})).await;
     refused(answer, &["never changes"])?;
     Ok(())
 }

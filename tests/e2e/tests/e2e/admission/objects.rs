@@ -1,4 +1,4 @@
-//! Claims, blocks and datasets that are wrong.
+//! Invalid claims, blocks and datasets.
 
 use anyhow::{Context, Result, ensure};
 use kube::api::ListParams;
@@ -13,11 +13,11 @@ const ONE_OF_TWO: &str = "give exactly one of: epsilon and delta, renyi";
 const DIMENSION: &str = "the name of a dimension is at most 63 letters";
 const UNLOCKING: &str = "give exactly one of arrivals, lifetime and immediate";
 
-/// Objects of a kind that are wrong, and what is said of each.
-type Wrong = Vec<(Value, &'static [&'static str])>;
+/// Invalid objects, and what the message that refuses each must contain.
+type Invalid = Vec<(Value, &'static [&'static str])>;
 
 #[rustfmt::skip]
-fn wrong_claims() -> Wrong {
+fn invalid_claims() -> Invalid {
     let on = |dataset: &str| claim(dataset, "wrong");
     let good = || on("basic").epsilon("0.5", DELTA);
     let budget = |budget: Value| on("basic").with("budget", budget);
@@ -101,7 +101,7 @@ fn wrong_claims() -> Wrong {
 }
 
 #[rustfmt::skip]
-fn wrong_blocks_of_data() -> Wrong {
+fn invalid_blocks() -> Invalid {
     let of = |budget: Value| block("basic", "wrong").with("initialBudget", budget).within("team");
     let of_renyi = |budget: Value| block("renyi", "wrong").with("initialBudget", budget).within("team");
     let dimension = |name: &str| block("basic", "wrong").dimension(name, 1).within("team");
@@ -145,7 +145,7 @@ fn wrong_blocks_of_data() -> Wrong {
 }
 
 #[rustfmt::skip]
-fn wrong_datasets() -> Wrong {
+fn invalid_datasets() -> Invalid {
     let with = |field: &str, value: Value| dataset("wrong").with(field, value).within("team");
     let unlocking = |value: Value| with("unlocking", value);
     let of_policy = |policy: &str| dataset("wrong").with("policy", json!(policy));
@@ -220,7 +220,7 @@ fn wrong_datasets() -> Wrong {
 async fn an_invalid_claim_block_or_dataset_is_refused_naming_the_field_and_creates_nothing() -> Result<()> {
     let env = TestEnvironment::start().await?;
     prepare(&env, "team").await?;
-    for (object, words) in [wrong_claims(), wrong_blocks_of_data(), wrong_datasets()].concat() {
+    for (object, words) in [invalid_claims(), invalid_blocks(), invalid_datasets()].concat() {
         let context = || format!("{:.300}", format!("{}: {}", object["kind"], object["spec"]));
         refused(env.create(object.clone()).await, words).with_context(context)?;
     }

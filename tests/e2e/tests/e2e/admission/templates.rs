@@ -1,4 +1,4 @@
-//! Templates of pods.
+//! Invalid annotations in pod templates.
 
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::{
@@ -61,7 +61,7 @@ async fn an_invalid_annotation_in_a_pod_template_is_reported_on_the_controller_o
     let set = sets.items.first().context("no ReplicaSet")?.name_any();
     let message = env.event("team", &set, "FailedCreate").await?;
     ensure!(words.iter().all(|part| message.contains(part)), "{message}");
-    // The right one's pod has a name that nobody wrote, and its budget is accounted for all the same.
+    // The pod of the valid Job has a generated name, and its budget is consumed all the same.
     env.block_shows("team", "basic-day", ("9.75", "0", "0.25"))
         .await?;
     let pods = env.api::<Pod>("team").list(&ListParams::default()).await?;

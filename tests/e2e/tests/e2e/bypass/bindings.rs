@@ -1,4 +1,4 @@
-//! By binding a pod.
+//! Attempts to bypass the budget by binding a pod.
 
 use anyhow::{Result, ensure};
 use k8s_openapi::api::core::v1::Pod;
@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::{DELTA, allocate_nine, bind, binding, prepare, remove_gate};
 
-/// Lets a user make Bindings in a namespace, by both of their paths.
+/// Gives a user the right to create Bindings in a namespace, by both of the API's paths.
 async fn allow_bindings(env: &TestEnvironment, namespace: &str, user: User) -> Result<()> {
     let role = json!({
         "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role",
@@ -34,7 +34,7 @@ async fn only_the_extender_binds_a_managed_pod() -> Result<()> {
     let (tenant, second) =
         tokio::try_join!(env.client_as(User::Tenant), env.client_as(User::SecondScheduler))?;
     let node = env.cluster.description().nodes[0].clone();
-    // One that fits on no node by itself, so that its budget is granted and the scheduler doesn't bind it.
+    // This pod fits on no node, so that its budget is granted and the scheduler doesn't bind it.
     let nowhere = json!({"example.org/nowhere": "true"});
     env.create(
         pod("granted")
@@ -61,11 +61,11 @@ async fn only_the_extender_binds_a_managed_pod() -> Result<()> {
             }
         }
     }
-    // Plain pods are bound by whoever may.
+    // Users with the right may bind pods without a claim.
     for (name, client) in [("of-tenant", &tenant), ("of-second", &second)] {
         env.create(pod(name).with("schedulerName", json!("nobody")).within("team"))
             .await?;
-        // Not even by this do they get what only a grant gives: the annotations of a Binding become the pod's.
+        // The annotations of a Binding are copied to the pod, so the grant annotation must be refused here too.
         let mut forged = binding("team", name, &node);
         forged["metadata"]["annotations"] = json!({"privatekube.dev/grant": "{\"claims\":[]}"});
         refused(bind(client, &forged).await, &["privatekube.dev/grant"])?;
@@ -88,7 +88,7 @@ async fn a_pod_bound_without_a_grant_is_deleted_counted_and_reported() -> Result
     let env = TestEnvironment::start().await?;
     prepare(&env, "team").await?;
     allocate_nine(&env, "team").await?;
-    // Its bindings are not reviewed: it has no part in them, as long as it asks the extender.
+    // The webhook isn't called for the scheduler's bindings: with the extender, the scheduler creates none for managed pods.
     let scheduler = env.client_as(User::Scheduler).await?;
     let node = env.cluster.description().nodes[1].clone();
     env.create(pod("forced").requests("taxi", "5", DELTA).within("team"))
@@ -105,7 +105,7 @@ async fn a_pod_bound_without_a_grant_is_deleted_counted_and_reported() -> Result
     );
     ensure!(env.extender_count("privatekube_pods_bypassed_total").await? == 1);
 
-    // One whose budget is granted may run, and pays.
+    // A pod whose budget is granted may run, and its budget is consumed.
     env.cluster.stop_part(Part::KubeScheduler).await?;
     env.create(pod("hasty").requests("taxi", "0.5", DELTA).within("team"))
         .await?;

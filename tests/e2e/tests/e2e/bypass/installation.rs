@@ -1,4 +1,4 @@
-//! Without a part of what is installed.
+//! Attempts to bypass the budget while a part of the installation is missing.
 
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::{
@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 use super::{DELTA, RESOURCE, allocate_nine, pods, prepare, remove_gate, users};
 
-/// A pod's metadata and resources as the webhook would write them, each part by choice.
+/// A pod with what the webhook would write, each part by choice: the annotations of a request, the label, the resource.
 fn handwritten_pod(request: bool, label: bool, resource: Option<&str>) -> Value {
     let builder = if request {
         pod("by-hand").requests("taxi", "5", DELTA)
@@ -36,7 +36,7 @@ fn handwritten_pod(request: bool, label: bool, resource: Option<&str>) -> Value 
     pod
 }
 
-/// Pods that lack something of what makes them wait, and what is said of them.
+/// Pods without a part of what makes them wait for budget, and the message with which each must be refused.
 fn incomplete_pods() -> [(Value, &'static [&'static str]); 7] {
     [
         (
@@ -108,11 +108,11 @@ async fn without_the_webhook_a_pod_without_its_label_or_resource_is_refused() ->
         )?;
     }
 
-    // What has all of it gets in without the webhook, and still waits for its budget and pays for it.
+    // A complete pod is accepted without the webhook. It still waits for its budget, and consumes it.
     let tenant = env.client_as(User::Tenant).await?;
     allocate_nine(&env, "hands").await?;
     create_as(&tenant, handwritten_pod(true, true, Some("1"))).await?;
-    // Without a gate it is tried before its claim is seen, or after.
+    // It has no gate, so the scheduler may try it before its claim is known, or after.
     env.unschedulable("hands", "by-hand", "privacy budget claim hands/by-hand-")
         .await?;
     let mut senseless = handwritten_pod(true, true, Some("1"));
@@ -127,7 +127,7 @@ async fn without_the_webhook_a_pod_without_its_label_or_resource_is_refused() ->
         "{message}"
     );
 
-    // Applied again, it is as before.
+    // With the manifests applied again, everything works as before.
     reinstall(&env).await?;
     create_as(&tenant, pod("again").requests("taxi", "5", DELTA).within("hands")).await?;
     let again: Pod = env.api("hands").get("again").await?;
@@ -148,7 +148,7 @@ async fn without_the_webhook_a_pod_without_its_label_or_resource_is_refused() ->
     Ok(())
 }
 
-/// Applies the manifests over what is there, and waits until the webhooks reach the extender again.
+/// Applies the manifests again, and waits until the webhooks reach the extender.
 async fn reinstall(env: &TestEnvironment) -> Result<()> {
     let reachable = |config: &WebhookClientConfig| config.url.is_some() && config.ca_bundle.is_some();
     env.cluster.install(&privatekube_e2e::manifests()).await?;
@@ -187,7 +187,7 @@ async fn reinstall(env: &TestEnvironment) -> Result<()> {
         };
         let pod: Pod = serde_json::from_value(pod("probe").requests("taxi", "1", DELTA).within("default"))?;
         match pods(&client, "default").create(&dry, &pod).await {
-            // Its dataset is unknown there, as the extender alone can say.
+            // This message comes from the extender, so the webhook is called.
             Err(kube::Error::Api(status)) if status.message.contains("\"taxi\" is unknown") => Ok(Ok(())),
             other => Ok(Err(format!("{other:?}"))),
         }
@@ -220,7 +220,7 @@ async fn a_scheduler_without_the_extender_never_places_a_managed_pod() -> Result
             )?;
         }
     }
-    // The second scheduler does its work otherwise.
+    // The second scheduler places pods without a claim.
     env.create(pod("plain").with("schedulerName", json!("second")).within("team"))
         .await?;
     env.pod_phase("team", "plain", "Running").await?;

@@ -1,4 +1,4 @@
-//! By making and changing what says who was granted what.
+//! Attempts to bypass the budget by creating or changing ledger entries, statuses, blocks and claims.
 
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::Pod;
@@ -18,20 +18,20 @@ use serde_json::{Value, json};
 
 use super::{DELTA, allocate_nine, prepare, users};
 
-/// What is said to somebody: that there is no right to it, or that it is against a rule.
-type Said<'a> = &'a dyn Fn(&'static str) -> &'static str;
+/// The message expected by a user: given the rule's message, returns that, or that the user has no right.
+type ExpectedMessage<'a> = &'a dyn Fn(&'static str) -> &'static str;
 
-/// Makes, edits and removes entries of the ledger. `next` is one as the extender would make it.
+/// Tries to create, edit and delete ledger entries. `next` is the next entry, as the extender would create it.
 async fn forge_entries(
     api: &Api<PrivacyLedgerEntry>,
     next: &PrivacyLedgerEntry,
-    said: Said<'_>,
+    expected: ExpectedMessage<'_>,
     removes: bool,
 ) -> Result<()> {
     let name = entry_name("taxi", 1);
     refused(
         api.create(&PostParams::default(), next).await,
-        &[said("writes the ledger: ask for budget")],
+        &[expected("writes the ledger: ask for budget")],
     )?;
     for change in [
         json!({"spec": {"writer": "me", "events": []}}),
@@ -40,11 +40,11 @@ async fn forge_entries(
         let answer = api
             .patch(&name, &PatchParams::default(), &Patch::Merge(change))
             .await;
-        // By the definition's own rule or by the policy.
-        refused(answer, &[said("never change")])?;
+        // Refused by the CRD's rule or by the admission policy.
+        refused(answer, &[expected("never change")])?;
     }
     if removes {
-        let kept = said("ledger entries say what is spent and aren't deleted");
+        let kept = expected("ledger entries say what is spent and aren't deleted");
         let params = DeleteParams::default();
         refused(api.delete(&name, &params).await.map(drop), &[kept])?;
         let all = api.delete_collection(&params, &ListParams::default()).await;
@@ -53,10 +53,10 @@ async fn forge_entries(
     Ok(())
 }
 
-async fn forge_statuses(client: &Client, said: Said<'_>) -> Result<()> {
+async fn forge_statuses(client: &Client, expected: ExpectedMessage<'_>) -> Result<()> {
     let status = Patch::Merge(json!({"status": {"phase": "Granted", "available": {"epsilon": "1000"}}}));
     let params = PatchParams::default();
-    let view = said("the status is a view of the ledger");
+    let view = expected("the status is a view of the ledger");
     let claims: Api<PrivacyBudgetClaim> = Api::namespaced(client.clone(), "team");
     refused(claims.patch_status("holder", &params, &status).await, &[view])?;
     let blocks: Api<PrivateDataBlock> = Api::namespaced(client.clone(), "team");
@@ -81,10 +81,10 @@ async fn only_the_extender_writes_ledger_entries_and_statuses() -> Result<()> {
 
     let tenant = env.client_as(User::Tenant).await?;
     let of_tenant: Api<PrivacyLedgerEntry> = Api::namespaced(tenant.clone(), "team");
-    let no_right: Said<'_> = &|_| "is forbidden: User \"tenant\" cannot";
+    let no_right: ExpectedMessage<'_> = &|_| "is forbidden: User \"tenant\" cannot";
     forge_entries(&of_tenant, &next, no_right, true).await?;
     forge_statuses(&tenant, no_right).await?;
-    // Whoever makes blocks makes budget.
+    // A user who could create blocks could create budget.
     let objects = [
         block("taxi", "more").within("team"),
         dataset("other").within("team"),
@@ -98,9 +98,10 @@ async fn only_the_extender_writes_ledger_entries_and_statuses() -> Result<()> {
         &[no_right("")],
     )?;
 
-    // No right helps, and hardly that of one for whom no rights are asked: that one may clean up.
-    all_rights(&env, User::Tenant).await?;
-    let rule: Said<'_> = &|rule| rule;
+    // The rules hold for a user with all rights, and for the administrator, whose requests are not authorized at all and
+    // who may only delete entries.
+    grant_all_rights(&env, User::Tenant).await?;
+    let rule: ExpectedMessage<'_> = &|rule| rule;
     forge_entries(&of_tenant, &next, rule, true).await?;
     forge_statuses(&tenant, rule).await?;
     forge_entries(&entries, &next, rule, false).await?;
@@ -110,8 +111,8 @@ async fn only_the_extender_writes_ledger_entries_and_statuses() -> Result<()> {
     Ok(())
 }
 
-/// Gives a user all rights, and waits until they count.
-async fn all_rights(env: &TestEnvironment, user: User) -> Result<()> {
+/// Gives a user all rights, and waits until they are in effect.
+async fn grant_all_rights(env: &TestEnvironment, user: User) -> Result<()> {
     let bound = json!({
         "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
         "metadata": {"name": "all-rights", "namespace": "team"},
@@ -140,7 +141,7 @@ async fn a_claim_that_imitates_a_pods_claim_does_not_change_the_pods_budget() ->
     prepare(&env, "team").await?;
     env.namespace("elsewhere").await?;
     let tenant = env.client_as(User::Tenant).await?;
-    // Granted, but not bound, so that there would be something to release.
+    // Granted and not bound, so that there is something to release.
     let nowhere = json!({"example.org/nowhere": "true"});
     env.create(
         pod("train")
@@ -164,7 +165,7 @@ async fn a_claim_that_imitates_a_pods_claim_does_not_change_the_pods_budget() ->
             .within("team");
         create_as(&tenant, forge(forged, usage)).await?;
     }
-    // In the very name of the pod's claim, nobody but the extender makes one.
+    // Only the extender may create a claim with the name of a pod's claim.
     let own = pod_claim_name(&train);
     for namespace in ["team", "elsewhere"] {
         let forged = forge(
@@ -178,7 +179,7 @@ async fn a_claim_that_imitates_a_pods_claim_does_not_change_the_pods_budget() ->
             )?;
         }
     }
-    // They are claims like any other, and what they say is of themselves.
+    // They are claims like any other, and consume and release only their own budget.
     env.claim_phase("team", "train-release", ClaimPhase::Released)
         .await?;
     env.claim_phase("team", "train-consume", ClaimPhase::Consumed)
@@ -192,7 +193,7 @@ async fn a_claim_that_imitates_a_pods_claim_does_not_change_the_pods_budget() ->
     ensure!(ledger.phases().len() >= 3, "{:?}", ledger.phases());
     env.block_shows("team", "b1", ("5", "4", "1")).await?;
 
-    // Spent is what its pod spent, and nothing else counts as that: it would come back with the pod's end.
+    // A pod's claim is consumed only by binding its pod. Consumed by hand, it would be released at the pod's end.
     let consume = json!({"spec": {"consume": {"all": true}}});
     let claims: Api<PrivacyBudgetClaim> = Api::namespaced(tenant.clone(), "team");
     let answer = claims

@@ -1,4 +1,4 @@
-//! By changing a pod.
+//! Attempts to bypass the budget by changing a pod.
 
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::Pod;
@@ -16,7 +16,7 @@ use super::{DELTA, allocate_nine, pods, prepare, remove_gate, users};
 async fn a_pod_whose_gate_a_user_removed_waits_and_runs_once_it_is_granted() -> Result<()> {
     let env = TestEnvironment::start().await?;
     let tenant = env.client_as(User::Tenant).await?;
-    // Budget comes by release in one namespace, by unlocking in the other.
+    // Budget becomes available by a release in one namespace, and by unlocking in the other.
     prepare(&env, "released").await?;
     allocate_nine(&env, "released").await?;
     env.namespace("unlocked").await?;
@@ -65,7 +65,7 @@ async fn a_pod_whose_gate_a_user_removed_waits_and_runs_once_it_is_granted() -> 
     Ok(())
 }
 
-/// Merge patches that change what a pod asked and got; each is refused.
+/// Merge patches that change a pod's request or grant. Each must be refused.
 fn changes_of_metadata() -> Vec<(Value, &'static str)> {
     let annotations = |changed: Value| json!({"metadata": {"annotations": changed}});
     let labels = |changed: Value| json!({"metadata": {"labels": changed}});
@@ -121,7 +121,7 @@ async fn a_pods_request_and_grant_cannot_be_changed() -> Result<()> {
                 refused(answer, &[words]).context(context)?;
             }
         }
-        // A plain pod can't become what looks like a granted one.
+        // A pod without a claim can't be changed to look like a granted one.
         for patch in [
             json!({"metadata": {"annotations": {"privatekube.dev/grant": "{}"}}}),
             json!({"metadata": {"annotations": {"privatekube.dev/dataset": "taxi"}}}),
@@ -132,13 +132,13 @@ async fn a_pods_request_and_grant_cannot_be_changed() -> Result<()> {
                 .await;
             refused(answer, &["privatekube.dev/"]).with_context(|| format!("{user:?}: {patch}"))?;
         }
-        // Another's annotations are anybody's.
+        // Annotations of other domains can be changed.
         let patch = json!({"metadata": {"annotations": {"example.org/note": "x"}}});
         api.patch("train", &PatchParams::default(), &Patch::Merge(&patch))
             .await?;
         let probe = json!({"spec": {"ephemeralContainers": [{"name": "probe", "image": "probe:1"}]},
             "metadata": {"annotations": {"privatekube.dev/epsilon": "0.1"}}});
-        // Whoever may add a container to a pod that runs does, but changes no more than that.
+        // Users with the right may add a container to a running pod, but the patch changes nothing else.
         let answer = api
             .patch_ephemeral_containers("runs", &PatchParams::default(), &Patch::Strategic(&probe))
             .await;
@@ -148,7 +148,7 @@ async fn a_pods_request_and_grant_cannot_be_changed() -> Result<()> {
             ensure!(answer?.metadata.annotations == before["runs"].metadata.annotations);
         }
     }
-    // Those who may write a pod's status, as kubelets do, can't either.
+    // A write of the pod's status, as by kubelets, can't change them either.
     for (patch, words) in changes_of_metadata() {
         let answer = pods(&env.client, "team")
             .patch_status("train", &PatchParams::default(), &Patch::Merge(&patch))
@@ -170,7 +170,7 @@ async fn a_pods_request_and_grant_cannot_be_changed() -> Result<()> {
             after[&name]
         );
     }
-    // A gate is comfort, not enforcement, but it isn't put back on a pod that runs.
+    // Kubernetes itself doesn't let a gate be added to a running pod.
     let gates = json!({"spec": {"schedulingGates": [{"name": "privatekube.dev/budget"}]}});
     let answer = pods(&env.client, "team")
         .patch("runs", &PatchParams::default(), &Patch::Merge(&gates))

@@ -1,4 +1,4 @@
-//! What kubectl explains and shows.
+//! The output of `kubectl explain` and `kubectl get`.
 
 use anyhow::{Result, ensure};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -8,18 +8,18 @@ use serde_json::Value;
 
 use super::{KINDS, prepare};
 
-/// Every property of a schema says what it is; where one doesn't, its path.
-fn undescribed(schema: &Value, path: &str, found: &mut Vec<String>) {
+/// Collects the paths of all fields of a schema that have no description.
+fn fields_without_description(schema: &Value, path: &str, found: &mut Vec<String>) {
     for (name, property) in schema["properties"].as_object().into_iter().flatten() {
         let path = format!("{path}.{name}");
         if property["description"].as_str().is_none_or(|text| text.len() < 5) {
             found.push(path.clone());
         }
-        undescribed(property, &path, found);
+        fields_without_description(property, &path, found);
     }
     for inner in ["items", "additionalProperties"] {
         if schema[inner].is_object() {
-            undescribed(&schema[inner], path, found);
+            fields_without_description(&schema[inner], path, found);
         }
     }
 }
@@ -33,13 +33,13 @@ async fn kubectl_explains_every_field() -> Result<()> {
         let kind = crd.spec.names.kind.clone();
         for version in crd.spec.versions {
             let schema = version.schema.and_then(|schema| schema.open_api_v3_schema);
-            undescribed(&serde_json::to_value(schema)?, &kind, &mut found);
+            fields_without_description(&serde_json::to_value(schema)?, &kind, &mut found);
         }
     }
-    // Every Kubernetes object has them, and no text for them.
+    // The API server adds this field, without a description.
     found.retain(|path| !path.ends_with(".metadata"));
     ensure!(found.is_empty(), "{found:?}");
-    // It looks anew which kinds there are, where explain believes what it saw some minutes ago.
+    // This refreshes kubectl's cache of kinds, which `explain` uses for some minutes.
     env.cluster
         .kubectl(["api-resources", "--api-group=privatekube.dev"])
         .await?;

@@ -1,4 +1,4 @@
-//! What the extender listens to, and whom it answers.
+//! The extender's ports: health, metrics, and which clients are answered over TLS.
 
 use std::{collections::BTreeSet, fs, path::PathBuf};
 
@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 
 use super::{DELTA, folder, prepare};
 
-/// A client of a TLS port of ours: which authority it believes, and which certificate it has, as files of the
-/// extender's folder.
+/// A client of one of the extender's TLS ports, which trusts `authority`. `own` names the client's certificate and key in
+/// the folder of the extender's certificates.
 async fn tls_client(
     env: &TestEnvironment,
     port: u16,
@@ -37,7 +37,7 @@ async fn tls_client(
     Ok(Client::try_from(config)?)
 }
 
-/// POST of JSON.
+/// Sends POST with a JSON body.
 async fn post(client: &Client, path: &str, body: &Value) -> Result<Value, kube::Error> {
     let request = http::Request::post(path)
         .header("content-type", "application/json")
@@ -103,7 +103,7 @@ async fn the_extender_is_healthy_exposes_the_documented_metrics_and_answers_only
     let known = tls_client(&env, ports.scheduler, ours.clone(), Some("scheduler")).await?;
     let answer = post(&known, "/scheduler/filter", &pod).await?;
     ensure!(answer["NodeNames"] == json!([]), "{answer}");
-    // Not without a certificate, not with one that is for something else.
+    // The scheduler's port answers no client without a certificate, and none with a server's certificate.
     for own in [None, Some("server")] {
         let stranger = tls_client(&env, ports.scheduler, ours.clone(), own).await?;
         let answer = post(&stranger, "/scheduler/filter", &pod).await;
@@ -112,7 +112,7 @@ async fn the_extender_is_healthy_exposes_the_documented_metrics_and_answers_only
             "{own:?}: {answer:?}"
         );
     }
-    // Both ports show a certificate of our authority, and of no other.
+    // Both ports have a certificate of the extender's authority, which a client of another authority doesn't trust.
     let review = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview"});
     let server = tls_client(&env, ports.webhook, ours, None).await?;
     let answer = post(&server, "/webhook/pods", &review).await?;

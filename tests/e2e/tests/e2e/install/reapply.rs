@@ -1,4 +1,4 @@
-//! The manifests, applied again.
+//! The manifests can be applied again.
 
 use std::fs;
 
@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use super::folder;
 
-/// Where the API server finds each of the webhooks.
+/// The client configurations of all webhooks: how the API server reaches them.
 async fn webhooks(client: &Client) -> Result<Vec<WebhookClientConfig>> {
     let mutating = Api::<MutatingWebhookConfiguration>::all(client.clone())
         .get("privatekube-extender")
@@ -40,7 +40,7 @@ async fn webhooks(client: &Client) -> Result<Vec<WebhookClientConfig>> {
         .collect())
 }
 
-/// Each installed object and its version.
+/// Lists the installed objects with their resource versions.
 async fn versions(env: &TestEnvironment) -> Result<String> {
     let kinds = "crd,clusterrole,clusterrolebinding,role,rolebinding,serviceaccount,namespace,\
         validatingadmissionpolicy,validatingadmissionpolicybinding,\
@@ -57,7 +57,7 @@ async fn applying_the_manifests_again_changes_nothing_and_keeps_the_webhooks() -
     let mut env = TestEnvironment::start().await?;
     let base = manifests();
     let base = base.to_str().context("a path")?;
-    // As in a cluster that the extender runs in.
+    // As where the extender runs inside the cluster: the webhooks are reached by their Service.
     env.stop_extender().await?;
     env.cluster.install(&manifests()).await?;
     let options = ExtenderOptions {
@@ -83,12 +83,12 @@ async fn applying_the_manifests_again_changes_nothing_and_keeps_the_webhooks() -
         .await?;
     let after = versions(&env).await?;
     ensure!(before == after, "before:\n{before}\nafter:\n{after}");
-    // And so for those who apply in the older way.
+    // The same holds for client-side apply.
     for _ in 0..2 {
         env.cluster.kubectl(["apply", "-k", base]).await?;
         ensure!(webhooks(&env.client).await?.iter().all(right));
     }
-    // The whole of it is understood, the Deployment too.
+    // The API server accepts all manifests, also the Deployment.
     let all = folder("manifests");
     let all = all.to_str().context("a path")?;
     let message = env.cluster.kubectl([
@@ -119,7 +119,7 @@ async fn applying_the_manifests_again_changes_nothing_and_keeps_the_webhooks() -
         ])
         .await?;
 
-    // Whoever takes the authority away finds it there again.
+    // If a user removes the certificate authority, the extender writes it again.
     let empty = json!([{"op": "remove", "path": "/webhooks/0/clientConfig/caBundle"}]);
     let patch: json_patch::Patch = serde_json::from_value(empty)?;
     let api: Api<ValidatingWebhookConfiguration> = Api::all(env.client.clone());

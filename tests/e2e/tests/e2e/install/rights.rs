@@ -1,4 +1,4 @@
-//! Who may do what.
+//! The rights of the extender and of users (RBAC).
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ use privatekube_cluster::User;
 use privatekube_e2e::{TestEnvironment, eventually};
 use serde_json::{Value, json};
 
-/// All that a user may do in a namespace with resources, as lines of `verb group/resource[names]`.
+/// A user's rights in a namespace, as lines of `verb group/resource[names]`.
 async fn rights(client: &Client, namespace: &str) -> Result<BTreeSet<String>> {
     let spec = SelfSubjectRulesReviewSpec {
         namespace: Some(namespace.to_owned()),
@@ -29,7 +29,7 @@ async fn rights(client: &Client, namespace: &str) -> Result<BTreeSet<String>> {
     for rule in rules {
         let names = rule.resource_names.unwrap_or_default().join(",");
         for group in rule.api_groups.iter().flatten() {
-            // What everybody may ask about themselves.
+            // Every user may review their own rights.
             if ["authorization.k8s.io", "authentication.k8s.io"].contains(&group.as_str()) {
                 continue;
             }
@@ -52,8 +52,14 @@ fn lines(rules: &[(&[&str], &str)]) -> BTreeSet<String> {
         .collect()
 }
 
-/// Whether somebody may do something in the namespace `team`.
-async fn may(env: &TestEnvironment, user: &str, verb: &str, group: &str, resource: &str) -> Result<bool> {
+/// Whether a user has a right in the namespace `team`.
+async fn is_allowed(
+    env: &TestEnvironment,
+    user: &str,
+    verb: &str,
+    group: &str,
+    resource: &str,
+) -> Result<bool> {
     let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
     let attributes = ResourceAttributes {
         namespace: Some("team".to_owned()),
@@ -106,9 +112,9 @@ async fn the_extender_has_exactly_the_rights_it_needs() -> Result<()> {
             &["get", "patch", "update"],
             "privatekube.dev/privacybudgetclaims/status[]",
         ),
-        // Its ledgers go with their namespaces.
+        // To notice that a dataset's ledger was deleted with its namespace.
         (&["get"], "/namespaces[]"),
-        // Appended to, never changed and never removed from: not even by its writer.
+        // Ledger entries are only created, never changed or deleted, not even by their writer.
         (
             &["get", "list", "watch", "create"],
             "privatekube.dev/privacyledgerentries[]",
@@ -128,7 +134,7 @@ async fn the_extender_has_exactly_the_rights_it_needs() -> Result<()> {
     expected.extend(lines(&[(leases, "coordination.k8s.io/leases[]")]));
     let found = rights(&extender, "privatekube-system").await?;
     ensure!(found == expected, "{:?}", found.symmetric_difference(&expected));
-    ensure!(!may(&env, User::Extender.name(), "get", "", "secrets").await?);
+    ensure!(!is_allowed(&env, User::Extender.name(), "get", "", "secrets").await?);
     Ok(())
 }
 
@@ -141,7 +147,7 @@ async fn users_have_the_rights_of_their_roles() -> Result<()> {
         ("owner", "privatekube-data-owner"),
         ("chief", "admin"),
     ] {
-        env.create_all([bound(user, role)]).await?;
+        env.create_all([role_binding(user, role)]).await?;
     }
     let group = "privatekube.dev";
     let tenant = User::Tenant.name();
@@ -152,7 +158,7 @@ async fn users_have_the_rights_of_their_roles() -> Result<()> {
             ("chief", "delete", "privacybudgetclaims"),
         ];
         for (user, verb, resource) in all {
-            if !may(&env, user, verb, group, resource).await? {
+            if !is_allowed(&env, user, verb, group, resource).await? {
                 return Ok(Err(format!("{user} may not {verb} {resource}")));
             }
         }
@@ -174,27 +180,27 @@ async fn users_have_the_rights_of_their_roles() -> Result<()> {
         ] {
             for verb in ["get", "list", "watch"] {
                 ensure!(
-                    may(&env, user, verb, group, resource).await?,
+                    is_allowed(&env, user, verb, group, resource).await?,
                     "{user} may not {verb} {resource}"
                 );
             }
             for verb in ["create", "update", "patch", "delete", "deletecollection"] {
-                let allowed = may(&env, user, verb, group, resource).await?;
+                let allowed = is_allowed(&env, user, verb, group, resource).await?;
                 ensure!(allowed == writes, "{user} {verb} {resource}: {allowed}");
             }
             let status = format!("{resource}/status");
             ensure!(
-                !may(&env, user, "patch", group, &status).await?,
+                !is_allowed(&env, user, "patch", group, &status).await?,
                 "{user} may patch {status}"
             );
         }
-        ensure!(!may(&env, "nobody", "get", group, resource).await?);
+        ensure!(!is_allowed(&env, "nobody", "get", group, resource).await?);
     }
     Ok(())
 }
 
-/// Gives a user a role in the namespace `team`.
-fn bound(user: &str, role: &str) -> Value {
+/// A RoleBinding that gives a user a role in the namespace `team`.
+fn role_binding(user: &str, role: &str) -> Value {
     json!({
         "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
         "metadata": {"name": user, "namespace": "team"},

@@ -1,4 +1,4 @@
-//! The configurations of schedulers.
+//! The schedulers' configurations.
 
 use std::fs;
 
@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 
 use super::folder;
 
-/// A scheduler's configuration as far as it is ours, and without what differs from machine to machine.
-fn substance(config: &Value) -> Result<Value> {
+/// The extender's part of a scheduler's configuration, without what differs between machines.
+fn comparable_parts(config: &Value) -> Result<Value> {
     let Some([extender]) = config["extenders"].as_array().map(Vec::as_slice) else {
         bail!("not one extender: {config}")
     };
@@ -57,7 +57,7 @@ async fn the_documented_scheduler_configurations_match_the_tested_one() -> Resul
             second = Some(serde_saphyr::from_str::<Value>(text)?);
         }
     }
-    let expected = substance(&tested)?;
+    let expected = comparable_parts(&tested)?;
     for (what, config) in [
         ("manifests", manifest),
         ("examples", second.context("no configuration")?),
@@ -66,7 +66,7 @@ async fn the_documented_scheduler_configurations_match_the_tested_one() -> Resul
             config["apiVersion"] == tested["apiVersion"] && config["kind"] == tested["kind"],
             "{what}"
         );
-        let found = substance(&config)?;
+        let found = comparable_parts(&config)?;
         ensure!(found == expected, "{what}: {found}\ntested: {expected}");
     }
     ensure!(expected["ignorable"] == json!(false) && expected["tlsConfig"]["caFile"] == json!("ca.crt"));

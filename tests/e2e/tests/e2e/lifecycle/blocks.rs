@@ -1,4 +1,4 @@
-//! Blocks that come, go, come again, and unlock.
+//! Blocks that are created, deleted, created again, and unlocked.
 
 use anyhow::{Context, Result, ensure};
 use futures::try_join;
@@ -29,7 +29,7 @@ fn blocks_of(claim: &PrivacyBudgetClaim) -> Vec<&str> {
     blocks.map(|block| block.name.as_str()).collect()
 }
 
-/// A pod and a claim that ask for more blocks than there are wait for them, and take nothing of those that exist.
+/// A pod that requests more blocks than there are waits for them, and unlocks or allocates nothing of the existing ones.
 async fn a_claim_with_too_few_blocks_waits_for_more(env: &TestEnvironment) -> Result<()> {
     let namespace = "block-too-few";
     env.namespace(namespace).await?;
@@ -70,7 +70,7 @@ async fn a_claim_with_too_few_blocks_waits_for_more(env: &TestEnvironment) -> Re
     check_phases(&ledger, &[("waits", Phase::Consumed)])
 }
 
-/// The newest of all that match. What comes when it is granted changes nothing.
+/// The newest matching blocks are chosen. Blocks created after the grant change nothing.
 async fn the_newest_matching_blocks_are_chosen(env: &TestEnvironment) -> Result<()> {
     let namespace = "block-newest";
     env.namespace(namespace).await?;
@@ -96,7 +96,12 @@ async fn the_newest_matching_blocks_are_chosen(env: &TestEnvironment) -> Result<
     check_block(&ledger, "n4", ("9", "1", "0"))
 }
 
-async fn is_ready(env: &TestEnvironment, namespace: &str, name: &str, ready: &str) -> Result<String> {
+async fn wait_for_ready_condition(
+    env: &TestEnvironment,
+    namespace: &str,
+    name: &str,
+    ready: &str,
+) -> Result<String> {
     let condition = |block: Option<&PrivateDataBlock>| {
         let conditions = block.and_then(|block| Some(block.status.as_ref()?.conditions.clone()));
         let found = conditions.and_then(|all| all.into_iter().find(|condition| condition.type_ == "Ready"));
@@ -112,7 +117,8 @@ async fn is_ready(env: &TestEnvironment, namespace: &str, name: &str, ready: &st
         .unwrap_or_default())
 }
 
-/// A block is its name: who waits for it is denied when it goes, and made again it has what it had left.
+/// A block is identified by its name. When it is deleted, claims that wait for it are denied; created again, it has the
+/// budget that was left.
 async fn a_block_created_again_has_the_budget_it_had_left(env: &TestEnvironment) -> Result<()> {
     let namespace = "block-gone";
     prepare(env, namespace).await?;
@@ -133,7 +139,7 @@ async fn a_block_created_again_has_the_budget_it_had_left(env: &TestEnvironment)
     ensure!(status.reason.as_deref() == Some("BlockGone"), "{status:?}");
     env.event_containing(namespace, "PrivacyBudgetClaim", "waiter", "block b was deleted")
         .await?;
-    // Who comes now waits for a block.
+    // A claim that arrives now waits for a block.
     let hopes = claim("taxi", "hopes").epsilon("6", DELTA);
     env.create(hopes.within(namespace)).await?;
     let hopes = env.claim_phase(namespace, "hopes", ClaimPhase::Waiting).await?;
@@ -142,12 +148,12 @@ async fn a_block_created_again_has_the_budget_it_had_left(env: &TestEnvironment)
     env.create(block("taxi", "b").within(namespace)).await?;
     env.claim_phase(namespace, "hopes", ClaimPhase::Granted).await?;
     env.block_shows(namespace, "b", ("0", "9", "1")).await?;
-    is_ready(env, namespace, "b", "True").await?;
-    // With another budget it is none.
+    wait_for_ready_condition(env, namespace, "b", "True").await?;
+    // With another budget, it isn't accepted as that block.
     env.delete::<PrivateDataBlock>(namespace, "b").await?;
     let larger = block("taxi", "b").budget("20", "1e-6");
     env.create(larger.within(namespace)).await?;
-    let why = is_ready(env, namespace, "b", "False").await?;
+    let why = wait_for_ready_condition(env, namespace, "b", "False").await?;
     ensure!(
         why.contains("the ledger knows a block of this name with another budget"),
         "{why}"
@@ -170,12 +176,12 @@ async fn a_block_created_again_has_the_budget_it_had_left(env: &TestEnvironment)
     )
 }
 
-/// However soon a block is made again, in the end it is in use.
+/// A block that is created again at once becomes ready in the end.
 async fn a_block_created_again_at_once_becomes_ready(env: &TestEnvironment) -> Result<()> {
     let namespace = "block-again-at-once";
     prepare(env, namespace).await?;
     for round in 0..10 {
-        // Keeps the ledger busy, so that the two come to it together.
+        // Keeps the ledger busy, so that the deletion and the creation reach it together.
         let busy = claim("taxi", &format!("busy-{round}")).epsilon("0.1", DELTA);
         env.create(busy.within(namespace)).await?;
         env.delete::<PrivateDataBlock>(namespace, "b").await?;
@@ -183,7 +189,7 @@ async fn a_block_created_again_at_once_becomes_ready(env: &TestEnvironment) -> R
     }
     let last = claim("taxi", "last").epsilon("5", DELTA);
     env.create(last.within(namespace)).await?;
-    // Denied if it comes between the two; then the next one is granted.
+    // It is denied if it arrives between the two; then the next claim is granted.
     let decided = |claim: Option<&PrivacyBudgetClaim>| {
         let phase = claim.and_then(|claim| claim.status.as_ref()?.phase);
         matches!(phase, Some(ClaimPhase::Granted | ClaimPhase::Denied))
@@ -192,7 +198,7 @@ async fn a_block_created_again_at_once_becomes_ready(env: &TestEnvironment) -> R
     let after = claim("taxi", "after").epsilon("0.1", DELTA);
     env.create(after.within(namespace)).await?;
     env.claim_phase(namespace, "after", ClaimPhase::Granted).await?;
-    is_ready(env, namespace, "b", "True").await?;
+    wait_for_ready_condition(env, namespace, "b", "True").await?;
     let ledger = env.ledger(namespace, "taxi").await?;
     ensure!(ledger.block("b").is_some_and(|block| !block.retired));
     Ok(())
@@ -201,7 +207,7 @@ async fn a_block_created_again_at_once_becomes_ready(env: &TestEnvironment) -> R
 const LIFETIME: Span = Span::from_secs(8);
 const TICK: Span = Span::from_micros(200_000);
 
-fn added(ledger: &VerifiedLedger, name: &str) -> Option<Time> {
+fn time_added(ledger: &VerifiedLedger, name: &str) -> Option<Time> {
     let adds =
         |event: &Event| matches!(event, Event::AddBlock { block, .. } if *block == BlockId::from(name));
     let entry = ledger
@@ -247,7 +253,7 @@ async fn a_lifetime_unlocks_budget_step_by_step(env: &TestEnvironment) -> Result
     env.block_shows(namespace, "asked", ("0", "4", "0")).await?;
     let ledger = env.ledger(namespace, "taxi").await?;
     check_phases(&ledger, &[("large", Phase::Granted), ("small", Phase::Granted)])?;
-    let start = added(&ledger, "asked").context("the block is not in the ledger")?;
+    let start = time_added(&ledger, "asked").context("the block is not in the ledger")?;
     let records = ledger.entries.iter().flat_map(|entry| &entry.records);
     let granted = records.filter_map(|record| match record {
         Record::Granted { claim, at } => {
@@ -255,7 +261,7 @@ async fn a_lifetime_unlocks_budget_step_by_step(env: &TestEnvironment) -> Result
         }
         _ => None,
     });
-    // The smaller goes first, after 10 of 40 steps; both need all of them.
+    // The smaller claim is granted first, after 10 of 40 steps; both together need all of them.
     for ((name, after), (expected, steps)) in granted.zip([("small", 10), ("large", 40)]) {
         ensure!(name == expected, "{name} is granted before {expected}");
         // The first step is at most one tick after the block.
@@ -268,7 +274,7 @@ async fn a_lifetime_unlocks_budget_step_by_step(env: &TestEnvironment) -> Result
     Ok(())
 }
 
-/// No PrivateDataset: Renyi composition, a hundredth of a block unlocked by each arrival.
+/// The defaults are Renyi composition, and a hundredth of a block unlocked by each arrival.
 async fn a_block_without_a_dataset_object_gets_the_defaults(env: &TestEnvironment) -> Result<()> {
     let namespace = "block-without-dataset";
     env.namespace(namespace).await?;
@@ -301,7 +307,7 @@ async fn a_block_without_a_dataset_object_gets_the_defaults(env: &TestEnvironmen
     let ledger = env.ledger(namespace, "taxi").await?;
     let orders = ledger.block("b").context("no block")?;
     ensure!(orders.capacity.units().len() == 12, "{orders:?}");
-    // Two arrivals unlocked two hundredths, less what the pod spent: 64 / (2 * 50^2) at the largest order.
+    // Two arrivals unlocked two hundredths. The pod consumed 64 / (2 * 50^2) at the largest order.
     let (capacity, last) = (i128::from(orders.capacity.units()[11]), 11);
     ensure!(orders.arrivals == 2, "{orders:?}");
     ensure!(orders.locked[last] == capacity - capacity * 2 / 100, "{orders:?}");

@@ -1,5 +1,5 @@
-//! What becomes of a claim object's budget: what its owner consumes, releases, or leaves when it is deleted; and claims
-//! that are refused, expire, or go first.
+//! A claim object's budget: what is consumed, released, or left when the object is deleted. And claims that are denied,
+//! expire, or have priority.
 
 use anyhow::{Context, Result, ensure};
 use futures::try_join;
@@ -36,18 +36,23 @@ async fn patch_spec(
     env.change(namespace, name, json!({"spec": {what: amount}})).await
 }
 
-/// So much of block b, in all.
-fn of_b(epsilon: &str) -> Value {
+/// An amount of block b, counted from the claim's beginning.
+fn amount_of_b(epsilon: &str) -> Value {
     json!({"perBlock": {"b": {"epsilon": epsilon, "delta": "0"}}})
 }
 
-/// Everything, in place of what was said before.
+/// Everything, in place of the amounts set before.
 fn all() -> Value {
     json!({"all": true, "perBlock": null})
 }
 
-/// What the API server says to a use that it refuses.
-async fn refused(env: &TestEnvironment, namespace: &str, what: &str, amount: Value) -> Result<String> {
+/// The API server's message when it refuses a `consume` or `release` of claim `c`.
+async fn refusal_message(
+    env: &TestEnvironment,
+    namespace: &str,
+    what: &str,
+    amount: Value,
+) -> Result<String> {
     match patch_spec(env, namespace, "c", what, amount).await {
         Err(kube::Error::Api(status)) => Ok(status.message),
         Err(error) => Err(error.into()),
@@ -55,38 +60,38 @@ async fn refused(env: &TestEnvironment, namespace: &str, what: &str, amount: Val
     }
 }
 
-async fn recorded_uses(env: &TestEnvironment, namespace: &str) -> Result<usize> {
+async fn count_consume_and_release_records(env: &TestEnvironment, namespace: &str) -> Result<usize> {
     let ledger = env.ledger(namespace, "taxi").await?;
     let records = ledger.entries.iter().flat_map(|entry| &entry.records);
-    let uses_of =
+    let matching =
         records.filter(|record| matches!(record, Record::Consumed { .. } | Record::Released { .. }));
-    Ok(uses_of.count())
+    Ok(matching.count())
 }
 
 async fn a_claim_is_consumed_step_by_step(env: &TestEnvironment) -> Result<()> {
     let namespace = "claim-consume";
     prepare(env, namespace).await?;
-    let asked = claim("taxi", "c").epsilon("4", DELTA).within(namespace);
-    env.create(asked).await?;
+    let request = claim("taxi", "c").epsilon("4", DELTA).within(namespace);
+    env.create(request).await?;
     env.block_shows(namespace, "b", ("6", "4", "0")).await?;
-    patch_spec(env, namespace, "c", "consume", of_b("1")).await?;
+    patch_spec(env, namespace, "c", "consume", amount_of_b("1")).await?;
     env.block_shows(namespace, "b", ("6", "3", "1")).await?;
     env.claim_phase(namespace, "c", ClaimPhase::Granted).await?;
-    // Less than before can't be; more than before is the difference.
-    let message = refused(env, namespace, "consume", of_b("0.5")).await?;
+    // An amount can't shrink. If it grows, the difference is consumed.
+    let message = refusal_message(env, namespace, "consume", amount_of_b("0.5")).await?;
     ensure!(message.contains("is less than before"), "{message}");
-    patch_spec(env, namespace, "c", "consume", of_b("1.5")).await?;
+    patch_spec(env, namespace, "c", "consume", amount_of_b("1.5")).await?;
     env.block_shows(namespace, "b", ("6", "2.5", "1.5")).await?;
-    ensure!(recorded_uses(env, namespace).await? == 2);
-    // More than it asked can't be, either.
-    let message = refused(env, namespace, "consume", of_b("4.5")).await?;
+    ensure!(count_consume_and_release_records(env, namespace).await? == 2);
+    // An amount can't be more than the claim's demand.
+    let message = refusal_message(env, namespace, "consume", amount_of_b("4.5")).await?;
     ensure!(
         message.contains("spec.consume.perBlock[b]: is more than the claim asks"),
         "{message}"
     );
-    patch_spec(env, namespace, "c", "consume", of_b("2")).await?;
+    patch_spec(env, namespace, "c", "consume", amount_of_b("2")).await?;
     env.block_shows(namespace, "b", ("6", "2", "2")).await?;
-    ensure!(recorded_uses(env, namespace).await? == 3);
+    ensure!(count_consume_and_release_records(env, namespace).await? == 3);
     patch_spec(env, namespace, "c", "consume", all()).await?;
     let consumed = env.claim_phase(namespace, "c", ClaimPhase::Consumed).await?;
     let conditions = consumed.status.context("no status")?.conditions;
@@ -100,11 +105,11 @@ async fn a_claim_is_consumed_step_by_step(env: &TestEnvironment) -> Result<()> {
         "{conditions:?}"
     );
     env.block_shows(namespace, "b", ("6", "0", "4")).await?;
-    // What was said can't be unsaid.
-    let message = refused(env, namespace, "consume", Value::Null).await?;
+    // `consume` can't be removed.
+    let message = refusal_message(env, namespace, "consume", Value::Null).await?;
     ensure!(message.contains("consume can't be taken back"), "{message}");
     let some = json!({"all": null, "perBlock": {"b": {"epsilon": "1", "delta": "0"}}});
-    let message = refused(env, namespace, "consume", some).await?;
+    let message = refusal_message(env, namespace, "consume", some).await?;
     ensure!(message.contains("all can't be taken back"), "{message}");
     let ledger = env.ledger(namespace, "taxi").await?;
     check_block(&ledger, "b", ("6", "0", "4"))?;
@@ -115,14 +120,14 @@ async fn a_claim_is_released_step_by_step(env: &TestEnvironment) -> Result<()> {
     let namespace = "claim-release";
     prepare(env, namespace).await?;
     env.create(block("taxi", "b2").within(namespace)).await?;
-    let asked = claim("taxi", "c").on("b", "4", DELTA).on("b2", "5", DELTA);
-    env.create(asked.within(namespace)).await?;
+    let request = claim("taxi", "c").on("b", "4", DELTA).on("b2", "5", DELTA);
+    env.create(request.within(namespace)).await?;
     env.block_shows(namespace, "b2", ("5", "5", "0")).await?;
-    patch_spec(env, namespace, "c", "release", of_b("1")).await?;
+    patch_spec(env, namespace, "c", "release", amount_of_b("1")).await?;
     env.block_shows(namespace, "b", ("7", "3", "0")).await?;
-    patch_spec(env, namespace, "c", "consume", of_b("2")).await?;
+    patch_spec(env, namespace, "c", "consume", amount_of_b("2")).await?;
     env.block_shows(namespace, "b", ("7", "1", "2")).await?;
-    let message = refused(
+    let message = refusal_message(
         env,
         namespace,
         "release",
@@ -130,7 +135,7 @@ async fn a_claim_is_released_step_by_step(env: &TestEnvironment) -> Result<()> {
     )
     .await?;
     ensure!(message.contains("a block can't be taken back"), "{message}");
-    // What somebody waits for is granted when it comes back.
+    // Released budget is granted to a claim that waits for it.
     let next = claim("taxi", "next").on("b2", "6", DELTA);
     env.create(next.within(namespace)).await?;
     env.claim_phase(namespace, "next", ClaimPhase::Waiting).await?;
@@ -148,12 +153,12 @@ async fn a_claim_is_released_step_by_step(env: &TestEnvironment) -> Result<()> {
     check_phases(&ledger, &[("c", Phase::Consumed), ("next", Phase::Released)])
 }
 
-/// A claim may say from its beginning that all of it is consumed: it is, when it is granted.
+/// A claim may be created with `consume: {all: true}`, and is consumed when it is granted.
 async fn a_claim_can_be_consumed_as_soon_as_it_is_granted(env: &TestEnvironment) -> Result<()> {
     let namespace = "claim-consume-at-once";
     half_locked(env, namespace).await?;
-    let asked = claim("taxi", "c").epsilon("3", DELTA).with("consume", all());
-    env.create(asked.within(namespace)).await?;
+    let request = claim("taxi", "c").epsilon("3", DELTA).with("consume", all());
+    env.create(request.within(namespace)).await?;
     env.claim_phase(namespace, "c", ClaimPhase::Waiting).await?;
     let other = claim("taxi", "other").epsilon("1", DELTA);
     env.create(other.within(namespace)).await?;
@@ -163,7 +168,7 @@ async fn a_claim_can_be_consumed_as_soon_as_it_is_granted(env: &TestEnvironment)
     check_phases(&ledger, &[("c", Phase::Consumed), ("other", Phase::Granted)])
 }
 
-/// Deleted while it waits, granted, consumed in part, and consumed: what was not consumed comes back.
+/// Deletes a waiting, a granted, a partly consumed and a consumed claim.
 async fn deleting_a_claim_returns_what_it_did_not_consume(env: &TestEnvironment) -> Result<()> {
     let namespace = "claim-deleted";
     prepare(env, namespace).await?;
@@ -175,7 +180,7 @@ async fn deleting_a_claim_returns_what_it_did_not_consume(env: &TestEnvironment)
     env.create(claim("taxi", "waiting").epsilon("5", DELTA).within(namespace))
         .await?;
     env.claim_phase(namespace, "waiting", ClaimPhase::Waiting).await?;
-    patch_spec(env, namespace, "part", "consume", of_b("0.5")).await?;
+    patch_spec(env, namespace, "part", "consume", amount_of_b("0.5")).await?;
     patch_spec(env, namespace, "consumed", "consume", all()).await?;
     env.block_shows(namespace, "b", ("4", "2.5", "3.5")).await?;
     env.delete::<PrivacyBudgetClaim>(namespace, "waiting").await?;
@@ -185,7 +190,7 @@ async fn deleting_a_claim_returns_what_it_did_not_consume(env: &TestEnvironment)
     env.block_shows(namespace, "b", ("5.5", "1", "3.5")).await?;
     env.delete::<PrivacyBudgetClaim>(namespace, "granted").await?;
     env.block_shows(namespace, "b", ("6.5", "0", "3.5")).await?;
-    // Made again, it is another claim.
+    // Created again under its name, it is another claim.
     env.create(claim("taxi", "consumed").epsilon("6.5", DELTA).within(namespace))
         .await?;
     env.claim_phase(namespace, "consumed", ClaimPhase::Granted)
@@ -204,7 +209,7 @@ async fn deleting_a_claim_returns_what_it_did_not_consume(env: &TestEnvironment)
     )
 }
 
-/// Refused at once, or when what it waits for is spent.
+/// A claim is denied when it arrives, or when what it waits for is consumed.
 async fn a_claim_larger_than_its_block_is_denied(env: &TestEnvironment) -> Result<()> {
     let namespace = "claim-too-large";
     prepare(env, namespace).await?;
@@ -212,7 +217,7 @@ async fn a_claim_larger_than_its_block_is_denied(env: &TestEnvironment) -> Resul
         let claim = claim("taxi", name).epsilon(epsilon, DELTA);
         env.create(claim.within(namespace)).await?;
     }
-    for (name, asked, left) in [("never", "11", "10"), ("hopes", "5", "4")] {
+    for (name, request, left) in [("never", "11", "10"), ("hopes", "5", "4")] {
         if name == "hopes" {
             env.claim_phase(namespace, name, ClaimPhase::Waiting).await?;
             patch_spec(env, namespace, "other", "consume", all()).await?;
@@ -220,7 +225,7 @@ async fn a_claim_larger_than_its_block_is_denied(env: &TestEnvironment) -> Resul
         let denied = env.claim_phase(namespace, name, ClaimPhase::Denied).await?;
         let status = denied.status.context("no status")?;
         let why =
-            format!("block b can never give the {asked} epsilon asked: {left} is all that is not spent");
+            format!("block b can never give the {request} epsilon asked: {left} is all that is not spent");
         ensure!(status.reason.as_deref() == Some("TooLarge"), "{status:?}");
         ensure!(status.message.as_ref() == Some(&why), "{status:?}");
         let reason = env
@@ -240,14 +245,14 @@ async fn a_claim_larger_than_its_block_is_denied(env: &TestEnvironment) -> Resul
     )
 }
 
-/// What it waited for comes too late.
+/// The budget that it waits for is unlocked after its timeout.
 async fn a_claim_expires_after_its_timeout(env: &TestEnvironment) -> Result<()> {
     let namespace = "claim-expired";
     half_locked(env, namespace).await?;
-    let asked = claim("taxi", "c")
+    let request = claim("taxi", "c")
         .epsilon("4", DELTA)
         .with("timeout", json!("1s"));
-    env.create(asked.within(namespace)).await?;
+    env.create(request.within(namespace)).await?;
     let a_claim_expires_after_its_timeout = env.claim_phase(namespace, "c", ClaimPhase::Expired).await?;
     let status = a_claim_expires_after_its_timeout.status.context("no status")?;
     ensure!(status.reason.as_deref() == Some("TimedOut"), "{status:?}");
@@ -255,7 +260,7 @@ async fn a_claim_expires_after_its_timeout(env: &TestEnvironment) -> Result<()> 
         .event_containing(namespace, "PrivacyBudgetClaim", "c", "within its timeout of 1s")
         .await?;
     ensure!(reason == "BudgetExpired", "{reason}");
-    // Unlocks the rest, and gives back what it takes of it.
+    // This claim's arrival unlocks the rest; what it is granted, it releases.
     let late = claim("taxi", "late").epsilon("1", DELTA);
     env.create(late.within(namespace)).await?;
     env.block_shows(namespace, "b", ("3", "1", "0")).await?;
@@ -266,7 +271,7 @@ async fn a_claim_expires_after_its_timeout(env: &TestEnvironment) -> Result<()> 
     check_phases(&ledger, &[("c", Phase::Expired), ("late", Phase::Released)])
 }
 
-/// Of two equal claims the one that came first goes first, but for priority.
+/// Of two equal claims the one with the higher priority is granted first, else the one that arrived first.
 async fn claims_are_granted_by_priority(env: &TestEnvironment) -> Result<()> {
     let namespace = "claim-priority";
     env.namespace(namespace).await?;
@@ -286,7 +291,7 @@ async fn claims_are_granted_by_priority(env: &TestEnvironment) -> Result<()> {
         env.create(claim.within(namespace)).await?;
         env.claim_phase(namespace, name, phase).await?;
     }
-    // Four arrivals have unlocked the rest, which is the first one's.
+    // Four arrivals have unlocked the rest, which is granted to the first claim.
     env.claim_phase(namespace, "first", ClaimPhase::Granted).await?;
     let ledger = env.ledger(namespace, "taxi").await?;
     check_block(&ledger, "b", ("0", "4", "0"))?;

@@ -1,5 +1,5 @@
-//! What becomes of a pod's budget: a pod that never had a node gives it back, one that had has spent it, and a pod
-//! that is made again is a new demand.
+//! A pod's budget: it is released if the pod never had a node, and consumed if it had. A pod that is created again is a
+//! new claim.
 
 use anyhow::{Context, Result, ensure};
 use futures::try_join;
@@ -37,13 +37,18 @@ fn condition<'a>(pod: &'a Pod, name: &str) -> Option<&'a str> {
     condition.reason.as_deref()
 }
 
-/// Waits until the scheduler says that it does not place a pod, and this is its word for why.
-async fn not_placed(env: &TestEnvironment, namespace: &str, name: &str, reason: &str) -> Result<Pod> {
+/// Waits until the pod's condition `PodScheduled` has this reason for not being true.
+async fn wait_until_not_scheduled(
+    env: &TestEnvironment,
+    namespace: &str,
+    name: &str,
+    reason: &str,
+) -> Result<Pod> {
     let holds = |pod: Option<&Pod>| pod.and_then(|pod| condition(pod, "PodScheduled")) == Some(reason);
     env.wait(namespace, name, reason, holds).await?.context("no pod")
 }
 
-/// Granted, but no node is good for it; waiting; and one that ran.
+/// Deletes a granted pod that fits on no node, a waiting pod, and a running pod.
 async fn a_pod_without_a_node_releases_its_budget(env: &TestEnvironment) -> Result<()> {
     let namespace = "pod-without-node";
     prepare(env, namespace).await?;
@@ -52,7 +57,7 @@ async fn a_pod_without_a_node_releases_its_budget(env: &TestEnvironment) -> Resu
         .requests("taxi", "4", DELTA)
         .with("nodeSelector", nowhere);
     env.create(stuck.within(namespace)).await?;
-    not_placed(env, namespace, "stuck", "Unschedulable").await?;
+    wait_until_not_scheduled(env, namespace, "stuck", "Unschedulable").await?;
     env.block_shows(namespace, "b", ("6", "4", "0")).await?;
     for name in ["next", "gives-up"] {
         let pod = pod(name).requests("taxi", "8", DELTA);
@@ -61,14 +66,14 @@ async fn a_pod_without_a_node_releases_its_budget(env: &TestEnvironment) -> Resu
     }
     env.delete::<Pod>(namespace, "gives-up").await?;
     env.event(namespace, "gives-up", "BudgetWithdrawn").await?;
-    // What the stuck one gives back goes to the next.
+    // What the stuck pod releases is granted to the next one.
     env.delete::<Pod>(namespace, "stuck").await?;
     env.pod_phase(namespace, "next", "Running").await?;
     env.event(namespace, "stuck", "BudgetReleased").await?;
     env.delete::<Pod>(namespace, "next").await?;
     let gone = |pod: Option<&Pod>| pod.is_none();
     env.wait(namespace, "next", "gone", gone).await?;
-    // Two are left: what ran is spent.
+    // Epsilon 2 is left: the budget of the pod that ran is consumed.
     let last = pod("last").requests("taxi", "2", DELTA);
     env.create(last.within(namespace)).await?;
     env.pod_phase(namespace, "last", "Running").await?;
@@ -124,7 +129,7 @@ async fn a_jobs_retry_is_a_new_claim(env: &TestEnvironment) -> Result<()> {
     Ok(())
 }
 
-/// As a StatefulSet does.
+/// A StatefulSet creates pods again in this way.
 async fn a_pod_created_again_is_a_new_claim(env: &TestEnvironment) -> Result<()> {
     let namespace = "pod-made-again";
     prepare(env, namespace).await?;
@@ -137,7 +142,7 @@ async fn a_pod_created_again_is_a_new_claim(env: &TestEnvironment) -> Result<()>
     env.create(web).await?;
     let second = env.pod_phase(namespace, "web-0", "Running").await?;
     ensure!(first.metadata.uid != second.metadata.uid);
-    ensure!(granted(&first)?.claims[0].claim != granted(&second)?.claims[0].claim);
+    ensure!(grant_of(&first)?.claims[0].claim != grant_of(&second)?.claims[0].claim);
     env.block_shows(namespace, "b", ("4", "0", "6")).await?;
     let ledger = env.ledger(namespace, "taxi").await?;
     check_block(&ledger, "b", ("4", "0", "6"))?;
@@ -154,7 +159,7 @@ async fn a_shared_claim_is_charged_once(env: &TestEnvironment) -> Result<()> {
         let pod = pod(name).annotation("claim", "shared");
         env.create(pod.within(namespace)).await?;
         let pod = env.pod_phase(namespace, name, "Running").await?;
-        grants.push(granted(&pod)?);
+        grants.push(grant_of(&pod)?);
     }
     ensure!(grants[0] == grants[1], "{grants:?}");
     env.claim_phase(namespace, "shared", ClaimPhase::Consumed).await?;
@@ -164,7 +169,7 @@ async fn a_shared_claim_is_charged_once(env: &TestEnvironment) -> Result<()> {
     check_phases(&ledger, &[("shared", Phase::Consumed)])
 }
 
-/// A pod may name a claim that nobody made yet, and one that was refused long ago.
+/// A pod may name a claim that doesn't exist yet, and one that was denied before.
 async fn a_pod_can_name_a_claim_that_does_not_exist_yet(env: &TestEnvironment) -> Result<()> {
     let namespace = "pod-claim-later";
     prepare(env, namespace).await?;
@@ -172,7 +177,7 @@ async fn a_pod_can_name_a_claim_that_does_not_exist_yet(env: &TestEnvironment) -
         .await?;
     let text = format!("privacy budget claim {namespace}/later does not exist yet");
     env.event_containing(namespace, "Pod", "early", &text).await?;
-    not_placed(env, namespace, "early", "SchedulingGated").await?;
+    wait_until_not_scheduled(env, namespace, "early", "SchedulingGated").await?;
     env.create(claim("taxi", "later").epsilon("3", DELTA).within(namespace))
         .await?;
     env.pod_phase(namespace, "early", "Running").await?;
@@ -213,14 +218,14 @@ async fn a_pod_with_claims_on_two_datasets_waits_for_both(env: &TestEnvironment)
         "block bikes-b has 2 of the 3 epsilon asked",
     )
     .await?;
-    // The one that is granted is kept, and not spent.
+    // The granted claim stays allocated, and isn't consumed.
     env.block_shows(namespace, "b", ("9", "1", "0")).await?;
-    not_placed(env, namespace, "both", "SchedulingGated").await?;
-    // An arrival unlocks what the other lacks.
+    wait_until_not_scheduled(env, namespace, "both", "SchedulingGated").await?;
+    // An arrival unlocks what the other claim lacks.
     let other = claim("bikes", "other").epsilon("1", DELTA);
     env.create(other.within(namespace)).await?;
     let both = env.pod_phase(namespace, "both", "Running").await?;
-    let datasets: Vec<String> = granted(&both)?
+    let datasets: Vec<String> = grant_of(&both)?
         .claims
         .into_iter()
         .map(|claim| claim.dataset)
@@ -258,7 +263,7 @@ async fn a_pod_without_a_grant_says_why(env: &TestEnvironment) -> Result<()> {
         .await?;
     ensure!(reason == "BudgetExpired", "{reason}");
     for name in ["greedy", "impatient"] {
-        not_placed(env, namespace, name, "SchedulingGated").await?;
+        wait_until_not_scheduled(env, namespace, name, "SchedulingGated").await?;
     }
     let ledger = env.ledger(namespace, "taxi").await?;
     check_block(&ledger, "b", ("10", "0", "0"))?;
@@ -268,7 +273,7 @@ async fn a_pod_without_a_grant_says_why(env: &TestEnvironment) -> Result<()> {
     )
 }
 
-fn granted(pod: &Pod) -> Result<Grant> {
+fn grant_of(pod: &Pod) -> Result<Grant> {
     let annotations = pod.metadata.annotations.as_ref();
     let grant = annotations.and_then(|annotations| annotations.get(ANNOTATION_GRANT));
     Ok(serde_json::from_str(grant.context("the pod has no grant")?)?)
@@ -308,7 +313,7 @@ async fn a_pod_can_read_its_grant(env: &TestEnvironment) -> Result<()> {
             blocks: blocks.to_vec(),
         }],
     };
-    let grant = granted(&reader)?;
+    let grant = grant_of(&reader)?;
     ensure!(grant == expected, "{grant:#?}");
     let spec = reader.spec.as_ref().context("no spec")?;
     ensure!(

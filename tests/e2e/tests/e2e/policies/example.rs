@@ -1,4 +1,4 @@
-//! The example of two teams, as its page tells it.
+//! The example `examples/teams`, step by step as its page describes it.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use privatekube_api::ClaimPhase;
 use privatekube_e2e::TestEnvironment;
 
-use super::{claim_reports, grant_order};
+use super::claim_reports;
 
 async fn apply(env: &TestEnvironment, file: &str) -> Result<()> {
     let teams = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/teams");
@@ -43,7 +43,7 @@ pub(super) async fn the_heavier_team_is_granted_first(env: &TestEnvironment) -> 
     env.pod_phase("reports", "count", "Running").await?;
     let lacks = "block monday has 1.75 of the 4 epsilon asked: 2.25 is missing";
     claim_reports(env, "reports", &monday, too_little, lacks).await?;
-    let order = grant_order(&env.ledger("lake", "rides").await?);
+    let order = env.ledger("lake", "rides").await?.grant_order();
     ensure!(order == ["count", "model"], "{order:?}");
     Ok(())
 }

@@ -1,11 +1,11 @@
-//! First come, first served: what does not fit is denied, or waits.
+//! First come, first served: a claim that doesn't fit is denied (refusing), or waits.
 
 use anyhow::{Result, ensure};
 use privatekube_api::{ClaimPhase, PrivacyBudgetClaim};
 use privatekube_e2e::{TestEnvironment, block, claim, dataset, pod};
 use serde_json::json;
 
-use super::{DELTA, claim_reports, grant_order};
+use super::{DELTA, claim_reports};
 
 pub(super) async fn refusing_denies_claims_that_do_not_fit(env: &TestEnvironment) -> Result<()> {
     let namespace = "refusing";
@@ -31,19 +31,19 @@ pub(super) async fn refusing_denies_claims_that_do_not_fit(env: &TestEnvironment
         .await?;
     env.pod_phase(namespace, "fourth", "Running").await?;
 
-    // What comes back is for who comes next: nobody has waited for it.
+    // Released budget is for the next claim that arrives, since none has waited for it.
     let release = json!({"spec": {"release": {"all": true}}});
     env.change::<PrivacyBudgetClaim>(namespace, "first", release)
         .await?;
     env.block_shows(namespace, "b", ("6", "0", "4")).await?;
     env.create(request("fifth", "5")).await?;
     env.claim_phase(namespace, "fifth", ClaimPhase::Granted).await?;
-    let order = grant_order(&env.ledger(namespace, "taxi").await?);
+    let order = env.ledger(namespace, "taxi").await?.grant_order();
     ensure!(order == ["first", "fourth", "fifth"], "{order:?}");
     Ok(())
 }
 
-/// A large one that came first goes before a small one, which DPF would let go first.
+/// A large claim that arrived first is granted before a small one, which DPF would grant first.
 pub(super) async fn waiting_grants_in_order_of_arrival(env: &TestEnvironment) -> Result<()> {
     let namespace = "waiting";
     env.namespace(namespace).await?;

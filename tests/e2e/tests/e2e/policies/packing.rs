@@ -1,7 +1,8 @@
-//! DPack beside DPF and a blend of them, on the same demands.
+//! DPack, DPF and a blend of them, on the same claims.
 //!
-//! Three blocks with epsilon 4, a quarter of which each of four arrivals unlocks. A wide claim asks 2.5 of each, and
-//! three narrow ones 2.75 of one each. Its dominant share is smaller than theirs, and its cost, summed, is larger.
+//! Three blocks with epsilon 4, a quarter of which each of four arrivals unlocks. A wide claim requests 2.5 of each
+//! block, and three narrow ones 2.75 of one block each. The wide claim's dominant share is smaller than theirs, and its
+//! summed cost is larger.
 
 use anyhow::{Result, ensure};
 use futures::try_join;
@@ -9,11 +10,12 @@ use privatekube_api::ClaimPhase;
 use privatekube_e2e::{TestEnvironment, block, claim, dataset, pod, pod_claim_name};
 use serde_json::{Value, json};
 
-use super::{DELTA, claim_reports, grant_order};
+use super::{DELTA, claim_reports};
 
 const TOO_LITTLE: (ClaimPhase, &str) = (ClaimPhase::Waiting, "TooLittleUnlocked");
 
-/// All wait, until a last and small one unlocks enough for the wide claim, or for the narrow ones.
+/// Creates the claims, which all wait. Returns the name of the wide claim's object. The arrival of a last, small claim
+/// unlocks enough for the wide claim or for the narrow ones.
 async fn create_waiting_claims(
     env: &TestEnvironment,
     namespace: &str,
@@ -51,7 +53,7 @@ async fn create_last_claim(env: &TestEnvironment, namespace: &str) -> Result<()>
     Ok(())
 }
 
-/// Their places, while they wait, are those of DPF.
+/// The order of the waiting claims is that of DPF.
 async fn the_wide_claim_is_granted_first(
     env: &TestEnvironment,
     namespace: &str,
@@ -71,12 +73,12 @@ async fn the_wide_claim_is_granted_first(
     .await?;
     create_last_claim(env, namespace).await?;
     env.pod_phase(namespace, "wide", "Running").await?;
-    // What the wide one spent never comes back.
+    // What the wide claim consumed never becomes available again.
     for name in ["n1", "n2", "n3"] {
-        let spent = "can never give the 2.75 epsilon asked: 1.";
-        claim_reports(env, namespace, name, (ClaimPhase::Denied, "TooLarge"), spent).await?;
+        let too_large = "can never give the 2.75 epsilon asked: 1.";
+        claim_reports(env, namespace, name, (ClaimPhase::Denied, "TooLarge"), too_large).await?;
     }
-    let order = grant_order(&env.ledger(namespace, "taxi").await?);
+    let order = env.ledger(namespace, "taxi").await?.grant_order();
     ensure!(order == ["last", "wide"], "{order:?}");
     Ok(())
 }
@@ -97,10 +99,10 @@ async fn the_narrow_claims_are_granted_first(env: &TestEnvironment, namespace: &
     let lacks = "block b1 has 0.15 of the 2.5 epsilon asked: 2.35 is missing, only budget that other claims release can \
                  fill that; 2 more of its blocks lack budget; no waiting claim goes before it";
     claim_reports(env, namespace, &wide, TOO_LITTLE, lacks).await?;
-    let order = grant_order(&env.ledger(namespace, "taxi").await?);
+    let order = env.ledger(namespace, "taxi").await?.grant_order();
     ensure!(order == ["last", "n1", "n2", "n3"], "{order:?}");
 
-    // What is given back is enough for it.
+    // What they release is enough for the wide claim.
     for name in ["n1", "n2", "n3"] {
         let release = json!({"spec": {"release": {"all": true}}});
         env.change::<privatekube_api::PrivacyBudgetClaim>(namespace, name, release)
@@ -115,7 +117,7 @@ async fn the_narrow_claims_are_granted_first(env: &TestEnvironment, namespace: &
 }
 
 pub(super) async fn dpack_grants_many_where_dpf_and_blend_grant_one(env: &TestEnvironment) -> Result<()> {
-    // Nine tenths of what is unlocked are enough for the wide one.
+    // Nine tenths of what is unlocked are enough for the wide claim.
     let blend = [
         ("policy", json!("Blend")),
         ("blend", json!({"fairness": "0.9", "recomputeAfter": 2})),

@@ -1,4 +1,4 @@
-//! Round robin: claims gather their parts, until all is divided.
+//! Round robin: claims gather equal parts of a block until all of it is divided.
 
 use anyhow::{Result, ensure};
 use privatekube_api::{ClaimPhase, PrivacyBudgetClaim};
@@ -6,12 +6,12 @@ use privatekube_e2e::{TestEnvironment, block, claim, dataset, pod, pod_claim_nam
 use privatekube_policy::Phase;
 use serde_json::json;
 
-use super::{claim_reports, grant_order};
+use super::claim_reports;
 
 const NONE: &str = "0";
 const GATHERING: (ClaimPhase, &str) = (ClaimPhase::Waiting, "Gathering");
 
-/// As the policy's own scenario `round-robin-by-arrivals` tells it.
+/// The same claims as in the policy crate's scenario `round-robin-by-arrivals`.
 pub(super) async fn claims_gather_equal_parts_until_the_block_is_divided(
     env: &TestEnvironment,
 ) -> Result<()> {
@@ -38,7 +38,7 @@ pub(super) async fn claims_gather_equal_parts_until_the_block_is_divided(
     let gathered = "it has gathered 0.5 of the 1 epsilon that it asks of block b: 0.5 is missing, the next claim that \
                     arrives for the block unlocks that";
     claim_reports(env, namespace, "middle", GATHERING, gathered).await?;
-    // What is gathered counts as available, though nobody else gets it.
+    // What a claim has gathered counts as available, though no other claim can have it.
     env.block_shows(namespace, "b", ("2.6", "0.4", "0")).await?;
 
     env.create(pod("last").requests("taxi", "0.7", NONE).within(namespace))
@@ -51,7 +51,7 @@ pub(super) async fn claims_gather_equal_parts_until_the_block_is_divided(
                     which is more than is left to be divided: only budget that other claims release can fill that";
     claim_reports(env, namespace, &last, GATHERING, gathered).await?;
 
-    // All is unlocked and divided. Who comes now ends the waiting.
+    // All is unlocked and divided. The next arrival makes the engine deny the claims that still wait.
     env.create(pod("late").requests("taxi", "0.1", NONE).within(namespace))
         .await?;
     let why = "block b is unlocked and divided completely among the claims that asked for it (policy RoundRobin): nothing \
@@ -63,10 +63,10 @@ pub(super) async fn claims_gather_equal_parts_until_the_block_is_divided(
     for name in ["large", "middle"] {
         claim_reports(env, namespace, name, (ClaimPhase::Denied, "DividedUp"), why).await?;
     }
-    // What they had gathered is nobody's.
+    // What they had gathered is available to no one.
     env.block_shows(namespace, "b", ("3.6", "0.4", "0")).await?;
 
-    // What comes back is divided again.
+    // Released budget is divided again.
     let release = json!({"spec": {"release": {"all": true}}});
     env.change::<PrivacyBudgetClaim>(namespace, "small", release)
         .await?;
@@ -77,7 +77,7 @@ pub(super) async fn claims_gather_equal_parts_until_the_block_is_divided(
     env.claim_phase(namespace, &pod_claim_name(&new), ClaimPhase::Consumed)
         .await?;
     let ledger = env.ledger(namespace, "taxi").await?;
-    ensure!(grant_order(&ledger) == ["small", "new"]);
+    ensure!(ledger.grant_order() == ["small", "new"]);
     ensure!(
         ledger.phase("late") == Some(Phase::Denied),
         "{:?}",

@@ -1,4 +1,5 @@
-//! Rules that aren't those of the ledger, and rules that make no sense and come in without the webhook that refuses them.
+//! Datasets whose rules differ from their ledger's, and datasets with invalid rules that were created without the webhook
+//! that refuses them.
 
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
@@ -12,8 +13,8 @@ use serde_json::json;
 
 use super::{DELTA, claim_reports};
 
-/// Waits until the dataset `taxi` isn't ready for this reason, and returns what is said.
-async fn not_ready(env: &TestEnvironment, namespace: &str, reason: &str) -> Result<String> {
+/// Waits until the dataset `taxi` isn't ready for this reason, and returns the condition's message.
+async fn wait_until_not_ready(env: &TestEnvironment, namespace: &str, reason: &str) -> Result<String> {
     let ready = |dataset: &PrivateDataset| {
         let conditions = dataset.status.as_ref().map(|status| &status.conditions)?;
         conditions
@@ -35,7 +36,7 @@ async fn not_ready(env: &TestEnvironment, namespace: &str, reason: &str) -> Resu
     Ok(ready.message)
 }
 
-/// Its ledger goes on by the rules that it began with.
+/// The ledger keeps the rules of its first entry.
 pub(super) async fn a_dataset_created_again_keeps_its_policy(env: &TestEnvironment) -> Result<()> {
     let namespace = "again";
     env.namespace(namespace).await?;
@@ -52,7 +53,7 @@ pub(super) async fn a_dataset_created_again_keeps_its_policy(env: &TestEnvironme
         .with("policy", json!("FCFS"))
         .with("fcfs", json!({"refusing": true}));
     env.create(other.within(namespace)).await?;
-    let message = not_ready(env, namespace, "RulesDiffer").await?;
+    let message = wait_until_not_ready(env, namespace, "RulesDiffer").await?;
     ensure!(
         message.contains("its ledger began with other rules, policy DPF among them, which stay in force"),
         "{message}"
@@ -92,7 +93,7 @@ async fn a_dataset_with_invalid_rules_is_refused_or_reports_it_and_starts_no_led
     let request = claim("taxi", "asks").epsilon("1", DELTA);
     env.create_all([taxi, block("taxi", "b").within("team"), request.within("team")])
         .await?;
-    let message = not_ready(&env, "team", "Invalid").await?;
+    let message = wait_until_not_ready(&env, "team", "Invalid").await?;
     ensure!(message.starts_with(problem), "{message}");
     ensure!(message.contains("make another dataset"), "{message}");
     let waits = (ClaimPhase::Waiting, "DatasetInvalid");
@@ -101,7 +102,7 @@ async fn a_dataset_with_invalid_rules_is_refused_or_reports_it_and_starts_no_led
     let entries = entries.list(&ListParams::default()).await?.items;
     ensure!(entries.is_empty(), "{entries:?}");
 
-    // Another dataset is not concerned.
+    // Another dataset is not affected.
     let request = claim("bus", "asks-bus").epsilon("1", DELTA);
     env.create_all([
         dataset("bus").within("team"),

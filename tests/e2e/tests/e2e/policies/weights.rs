@@ -1,18 +1,18 @@
-//! Weights of namespaces.
+//! Policies with weights of namespaces.
 
 use anyhow::{Context, Result, ensure};
 use privatekube_api::{ClaimPhase, PrivateDataset};
 use privatekube_e2e::{DatasetBuilder, TestEnvironment, VerifiedLedger, block, claim, dataset, pod};
 use serde_json::{Value, json};
 
-use super::{DELTA, claim_reports, grant_order};
+use super::{DELTA, claim_reports};
 
 fn weights(weights: &[(&str, u32)]) -> Value {
     let weight = |(namespace, weight): &(&str, u32)| json!({"namespace": namespace, "weight": weight});
     weights.iter().map(weight).collect()
 }
 
-/// A namespace with a dataset and its block with epsilon 4, and two others whose claims ask for it.
+/// Creates the namespace `data` with a dataset and its block with epsilon 4, and the namespaces of two teams.
 async fn prepare(env: &TestEnvironment, taxi: DatasetBuilder, data: &str, teams: [&str; 2]) -> Result<()> {
     for namespace in [data, teams[0], teams[1]] {
         env.namespace(namespace).await?;
@@ -21,7 +21,7 @@ async fn prepare(env: &TestEnvironment, taxi: DatasetBuilder, data: &str, teams:
     env.create_all([taxi.within(data), portion.within(data)]).await
 }
 
-/// What a claim weighs in the ledger.
+/// A claim's weight in the ledger.
 fn weight(ledger: &VerifiedLedger, name: &str) -> Result<u32> {
     let engine = ledger.replay.engine().context("no engine")?;
     let id = engine
@@ -31,7 +31,7 @@ fn weight(ledger: &VerifiedLedger, name: &str) -> Result<u32> {
     Ok(claim.arrival.weight.get())
 }
 
-/// The larger claim, which is of the heavier namespace, goes first under DPF.
+/// Under DPF, the larger claim is granted first if its namespace weighs enough.
 pub(super) async fn heavier_claims_are_granted_first(env: &TestEnvironment) -> Result<()> {
     let (data, heavy, light) = ("weighed", "heavy", "light");
     let taxi = dataset("taxi")
@@ -59,10 +59,17 @@ pub(super) async fn heavier_claims_are_granted_first(env: &TestEnvironment) -> R
     env.create(claim("taxi", "last").epsilon("0.1", DELTA).within(data))
         .await?;
     env.pod_phase(heavy, "of-heavy", "Running").await?;
-    let spent = (ClaimPhase::Denied, "TooLarge");
-    claim_reports(env, light, "of-light", spent, "can never give the 2.25 epsilon").await?;
+    let too_large = (ClaimPhase::Denied, "TooLarge");
+    claim_reports(
+        env,
+        light,
+        "of-light",
+        too_large,
+        "can never give the 2.25 epsilon",
+    )
+    .await?;
     let ledger = env.ledger(data, "taxi").await?;
-    ensure!(grant_order(&ledger) == ["last", "of-heavy"]);
+    ensure!(ledger.grant_order() == ["last", "of-heavy"]);
     let wide = env
         .cluster
         .kubectl(["get", "pbc", "-n", heavy, "-o", "wide"])
@@ -75,7 +82,7 @@ pub(super) async fn heavier_claims_are_granted_first(env: &TestEnvironment) -> R
     Ok(())
 }
 
-/// Weights are none of the rules: they may change, and count for what arrives later.
+/// Weights are not a part of the rules. They may change, and count for claims that arrive later.
 pub(super) async fn weights_count_for_what_arrives_later(env: &TestEnvironment) -> Result<()> {
     let (data, one, two) = ("reweighed", "team-one", "team-two");
     let taxi = dataset("taxi")
@@ -88,7 +95,7 @@ pub(super) async fn weights_count_for_what_arrives_later(env: &TestEnvironment) 
     env.pod_phase(one, "before", "Running").await?;
     let changed = json!({"spec": {"weights": weights(&[(two, 7)])}});
     env.change::<PrivateDataset>(data, "taxi", changed).await?;
-    // What was written a moment ago counts.
+    // The weights that were written a moment ago count.
     env.create_all([
         pod("after").requests(taxi, "0.25", DELTA).within(two),
         claim(taxi, "after-too").epsilon("0.25", DELTA).within(two),
