@@ -21,7 +21,8 @@ pub enum Fault {
     DelayReply(Duration),
 }
 
-/// Requests of one kind wait, unserved, while this lives; see [`FakeApiServer::hold`](crate::FakeApiServer::hold).
+/// Requests of one kind wait, unserved, while this lives; see
+/// [`FakeApiServer::hold`](crate::FakeApiServer::hold).
 #[derive(Debug)]
 #[must_use = "requests are held back only until this is dropped"]
 pub struct Hold {

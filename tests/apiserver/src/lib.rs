@@ -1,25 +1,26 @@
 //! An in-process Kubernetes API server for tests: [`FakeApiServer`].
 //!
-//! It serves a [`kube::Client`] without a socket, from objects in memory. Use it to test code that reads, writes and
-//! watches objects, where a real control plane (`tests/cluster`) would be too slow or couldn't be made to fail at the
-//! right moment.
+//! It serves a [`kube::Client`] without a socket, from objects in memory. Use it to test code that reads,
+//! writes and watches objects, where a real control plane (`tests/cluster`) would be too slow or couldn't be
+//! made to fail at the right moment.
 //!
 //! # What is served
-//! - Every resource of the core group (`/api/v1/…`) and of named groups (`/apis/GROUP/VERSION/…`), namespaced and
-//!   cluster-wide. Resources need no registration. An object is identified by its resource's plural name, its
-//!   namespace and its name: groups and versions that share a plural name share its objects (as `events` do).
-//! - get, list (label and field selectors, `limit` and `continue`), create, replace, merge patch, JSON patch, delete,
-//!   watch, the subresources `status` and `binding`; full objects or metadata only.
-//! - UIDs, generations, creation times, resource versions and their conflicts, UID preconditions, finalizers, the
-//!   graceful deletion of pods that have a node.
+//! - Every resource of the core group (`/api/v1/…`) and of named groups (`/apis/GROUP/VERSION/…`), namespaced
+//!   and cluster-wide. Resources need no registration. An object is identified by its resource's plural name,
+//!   its namespace and its name: groups and versions that share a plural name share its objects (as `events`
+//!   do).
+//! - get, list (label and field selectors, `limit` and `continue`), create, replace, merge patch, JSON patch,
+//!   delete, watch, the subresources `status` and `binding`; full objects or metadata only.
+//! - UIDs, generations, creation times, resource versions and their conflicts, UID preconditions, finalizers,
+//!   the graceful deletion of pods that have a node.
 //! - `status` is only written through the subresource `status`, the rest only through the object itself.
 //! - Writes that change nothing leave the resource version as it is and cause no watch event.
 //!
 //! # What is not
-//! Schemas and defaults, admission, access rights, server-side apply, strategic merge patches, dry runs, the deletion
-//! of collections, garbage collection by owner, discovery. A namespace needs no object: things can be created in it
-//! until an object `namespaces/NAME` says that it is being deleted. When a namespace's object is removed, so is
-//! everything inside.
+//! Schemas and defaults, admission, access rights, server-side apply, strategic merge patches, dry runs, the
+//! deletion of collections, garbage collection by owner, discovery. A namespace needs no object: things can
+//! be created in it until an object `namespaces/NAME` says that it is being deleted. When a namespace's
+//! object is removed, so is everything inside.
 //!
 //! # Use
 //! ```
@@ -53,8 +54,8 @@
 //! # }
 //! ```
 //!
-//! Begin reading with [`FakeApiServer`]; `service.rs` dispatches requests, `writes.rs` has the rules of each kind of
-//! write, `store.rs` the objects and the history that `watch.rs` streams.
+//! Begin reading with [`FakeApiServer`]; `service.rs` dispatches requests, `writes.rs` has the rules of each
+//! kind of write, `store.rs` the objects and the history that `watch.rs` streams.
 
 mod answer;
 mod faults;

@@ -25,7 +25,8 @@ pub struct LoggedRequest {
     pub subresource: Option<String>,
     /// The body; null when there is none.
     pub body: Value,
-    /// The HTTP status of the answer. None until the request was answered, and when no answer was sent at all.
+    /// The HTTP status of the answer. None until the request was answered, and when no answer was sent at
+    /// all.
     pub code: Option<u16>,
 }
 

@@ -23,8 +23,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// An API server in memory. Clones are the same server.
 ///
-/// Where a method takes an object's `name`, `NAMESPACE/NAME` names the one in that namespace; a bare name finds the
-/// only object of that name, cluster-wide or in any namespace, and panics when there are several.
+/// Where a method takes an object's `name`, `NAMESPACE/NAME` names the one in that namespace; a bare name
+/// finds the only object of that name, cluster-wide or in any namespace, and panics when there are several.
 #[derive(Clone, Debug)]
 pub struct FakeApiServer(Arc<Shared>);
 
@@ -66,9 +66,9 @@ impl FakeApiServer {
         Client::new(service, "default")
     }
 
-    /// Creates an object, or replaces all of it, its status included. It is kept as given: what is missing of UID,
-    /// creation time and generation is added, the resource version is always new. Where the object's UID is another
-    /// than that of the one before, watches see that one deleted and this one added.
+    /// Creates an object, or replaces all of it, its status included. It is kept as given: what is missing of
+    /// UID, creation time and generation is added, the resource version is always new. Where the object's UID
+    /// is another than that of the one before, watches see that one deleted and this one added.
     ///
     /// # Panics
     /// If the object has no name, or can't be written as JSON.
@@ -85,8 +85,8 @@ impl FakeApiServer {
         self.with(|state| writes::put(&mut state.store, key, object));
     }
 
-    /// Removes an object at once, whatever its finalizers; nothing if it isn't there. With a namespace, everything
-    /// inside goes too.
+    /// Removes an object at once, whatever its finalizers; nothing if it isn't there. With a namespace,
+    /// everything inside goes too.
     pub fn delete(&self, resource: &str, name: &str) {
         self.with(|state| {
             if let Some(key) = find(&state.store, resource, name) {
@@ -136,8 +136,8 @@ impl FakeApiServer {
         });
     }
 
-    /// The next `times` requests that the filter chooses meet the fault. Of several faults for a request, the one that
-    /// was injected first is used up first.
+    /// The next `times` requests that the filter chooses meet the fault. Of several faults for a request, the
+    /// one that was injected first is used up first.
     pub fn inject(&self, filter: &RequestFilter, times: usize, fault: Fault) {
         self.with(|state| state.faults.inject(filter.clone(), times, fault));
     }
@@ -147,7 +147,8 @@ impl FakeApiServer {
         self.with(|state| state.faults.hold(filter.clone()))
     }
 
-    /// Lets watches deliver nothing until [`Self::resume_watches`], so that what they see is behind what is read.
+    /// Lets watches deliver nothing until [`Self::resume_watches`], so that what they see is behind what is
+    /// read.
     pub fn pause_watches(&self) {
         self.with(|state| state.watches_paused = true);
     }
@@ -162,13 +163,14 @@ impl FakeApiServer {
         self.with(|state| state.watches_ended += 1);
     }
 
-    /// Ends all watches that are open with `410 Gone`. Watches and pages of lists can't go on from an earlier resource
-    /// version: a client must list anew.
+    /// Ends all watches that are open with `410 Gone`. Watches and pages of lists can't go on from an earlier
+    /// resource version: a client must list anew.
     pub fn expire_watches(&self) {
         self.with(|state| state.store.forget_history());
     }
 
-    /// Waits until the condition holds; it is tried after each request and each change. It may only read the server.
+    /// Waits until the condition holds; it is tried after each request and each change. It may only read the
+    /// server.
     ///
     /// # Panics
     /// After 30 seconds (of Tokio's clock).

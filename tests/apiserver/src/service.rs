@@ -21,7 +21,8 @@ use crate::{
     writes::{self, Part, text},
 };
 
-/// Answers a request, or breaks the connection. A client that goes away meanwhile doesn't stop it, as with a socket.
+/// Answers a request, or breaks the connection. A client that goes away meanwhile doesn't stop it, as with a
+/// socket.
 pub(crate) async fn answer(
     server: FakeApiServer,
     request: HttpRequest<ClientBody>,
@@ -184,7 +185,8 @@ fn bind(
     Ok((StatusCode::CREATED, success(201)))
 }
 
-/// A list, or a page of one. A page begins after the last object of the one before, among the objects as they are now.
+/// A list, or a page of one. A page begins after the last object of the one before, among the objects as they
+/// are now.
 fn list(state: &State, request: &Request) -> Result<Value, Refusal> {
     let store = &state.store;
     let selector = Selector::of(request)?;

@@ -98,8 +98,8 @@ impl Store {
         version < self.oldest
     }
 
-    /// The watch events of a collection after a resource version: their types and objects. An object that begins or
-    /// ceases to match the selector is added or deleted, as Kubernetes has it.
+    /// The watch events of a collection after a resource version: their types and objects. An object that
+    /// begins or ceases to match the selector is added or deleted, as Kubernetes has it.
     pub(crate) fn events_after(
         &self,
         version: u64,

@@ -66,8 +66,8 @@ pub(crate) fn create(store: &mut Store, target: &Target, mut object: Value) -> R
     Ok(store.write(key, object))
 }
 
-/// Creates an object as it is, or replaces all of it. One with another UID replaces it as a deletion and a creation
-/// would.
+/// Creates an object as it is, or replaces all of it. One with another UID replaces it as a deletion and a
+/// creation would.
 pub(crate) fn put(store: &mut Store, key: Key, mut object: Value) {
     let before = store.get(&key).map(|before| before["metadata"].clone());
     let metadata = &mut object["metadata"];
@@ -169,8 +169,8 @@ fn update(
     Ok(after)
 }
 
-/// Deletes an object: at once, or, when it has finalizers or is a pod on a node, by a mark. Returns the object if it
-/// is marked.
+/// Deletes an object: at once, or, when it has finalizers or is a pod on a node, by a mark. Returns the
+/// object if it is marked.
 pub(crate) fn delete(store: &mut Store, key: &Key, options: &Value) -> Result<Option<Value>, Refusal> {
     let object = existing(store, key)?;
     check_preconditions(key, &object["metadata"], &options["preconditions"])?;

@@ -1,5 +1,5 @@
-//! A stand-in for PrivateKube's extender in this crate's own tests. It creates certificates and reports that it is ready;
-//! it doesn't answer the scheduler.
+//! A stand-in for PrivateKube's extender in this crate's own tests. It creates certificates and reports that
+//! it is ready; it doesn't answer the scheduler.
 #![forbid(unsafe_code)]
 
 use std::io::{Read as _, Write as _};

@@ -28,7 +28,8 @@ pub(crate) fn workspace_root() -> Result<PathBuf> {
         .context("neither this folder nor this program is inside of a PrivateKube workspace")
 }
 
-/// The directory of the control plane's programs: the given one, else from the environment, else the workspace's.
+/// The directory of the control plane's programs: the given one, else from the environment, else the
+/// workspace's.
 pub(crate) fn bin_dir(given: Option<&Path>) -> Result<PathBuf> {
     let dir = match (given, env::var_os(BIN_DIR_VARIABLE)) {
         (Some(dir), _) => dir.to_owned(),

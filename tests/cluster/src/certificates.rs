@@ -1,5 +1,5 @@
-//! The control plane's own certificates: an authority, one serving certificate for 127.0.0.1, and the key pair that
-//! signs service account tokens. The extender makes its own.
+//! The control plane's own certificates: an authority, one serving certificate for 127.0.0.1, and the key
+//! pair that signs service account tokens. The extender makes its own.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -32,9 +32,9 @@ const KEEP_VARIABLE: &str = "PRIVATEKUBE_KEEP_CLUSTER";
 /// The time for an owner to end its parts and to remove their directory.
 const END_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A running cluster. Dropping it ends all of its processes and removes its directory; so does the end of this process,
-/// whatever ends it. When the start fails, the directory stays, for its logs; with `PRIVATEKUBE_KEEP_CLUSTER` in the
-/// environment it always does.
+/// A running cluster. Dropping it ends all of its processes and removes its directory; so does the end of
+/// this process, whatever ends it. When the start fails, the directory stays, for its logs; with
+/// `PRIVATEKUBE_KEEP_CLUSTER` in the environment it always does.
 #[derive(Debug)]
 pub struct Cluster {
     config: Config,
@@ -71,7 +71,8 @@ impl Cluster {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Layout::open_log(&layout.serve_log())?)
-            // A terminal sends its interrupt to the caller alone; the owner ends when its standard input closes.
+            // A terminal sends its interrupt to the caller alone; the owner ends when its standard input
+            // closes.
             .process_group(0);
         let mut child = process::spawn(command).with_context(|| format!("can't start {}", tool.display()))?;
         let requests = child.stdin.take();
@@ -119,7 +120,8 @@ impl Cluster {
         http_client::client(&self.layout.kubeconfig(user), None).await
     }
 
-    /// Runs kubectl as the administrator, and returns its output. The error holds what it printed to standard error.
+    /// Runs kubectl as the administrator, and returns its output. The error holds what it printed to standard
+    /// error.
     pub async fn kubectl<I>(&self, arguments: I) -> Result<String>
     where
         I: IntoIterator,
@@ -133,7 +135,8 @@ impl Cluster {
         self.kubectl_program().install(manifests).await
     }
 
-    /// Sets a command's environment for this cluster: `KUBECONFIG`, and a `PATH` that begins with kubectl's directory.
+    /// Sets a command's environment for this cluster: `KUBECONFIG`, and a `PATH` that begins with kubectl's
+    /// directory.
     pub fn environment(&self, command: &mut Command) {
         self.kubectl_program().environment(command);
         let mut path = self.description.bin_dir.clone().into_os_string();
@@ -144,7 +147,8 @@ impl Cluster {
         command.env("PATH", path);
     }
 
-    /// Starts an extender and waits until it is ready. Only one can run at a time, since it always has the same ports.
+    /// Starts an extender and waits until it is ready. Only one can run at a time, since it always has the
+    /// same ports.
     pub async fn start_extender(&self) -> Result<Extender> {
         self.start_extender_with(&ExtenderOptions::default()).await
     }
@@ -162,8 +166,8 @@ impl Cluster {
             .await
     }
 
-    /// Starts another extender beside the first, at other ports, and waits until it is ready. Neither the scheduler nor the
-    /// API server calls it.
+    /// Starts another extender beside the first, at other ports, and waits until it is ready. Neither the
+    /// scheduler nor the API server calls it.
     pub async fn start_another_extender(&self) -> Result<Extender> {
         let ports = ExtenderPorts::choose()?;
         let extender = self.start_extender_at(ports, &ExtenderOptions::default()).await?;
@@ -178,7 +182,8 @@ impl Cluster {
         Extender::start(&self.tool, &program, &self.layout, ports, webhooks, options)
     }
 
-    /// Returns the sum over all series of one of the default scheduler's metrics; an error if it has none of that name (yet).
+    /// Returns the sum over all series of one of the default scheduler's metrics; an error if it has none of
+    /// that name (yet).
     pub async fn scheduler_metric(&self, name: &str) -> Result<f64> {
         let text = self.scheduler_metrics().await?;
         metrics::sum(&text, name).with_context(|| format!("the scheduler has no metric {name}"))
@@ -207,7 +212,8 @@ impl Cluster {
             .await
     }
 
-    /// Starts another scheduler, without extender, for pods whose `schedulerName` is `name`. [`Self::stop_part`] ends it.
+    /// Starts another scheduler, without extender, for pods whose `schedulerName` is `name`.
+    /// [`Self::stop_part`] ends it.
     pub async fn start_second_scheduler(&self, name: &str) -> Result<()> {
         self.owner_client
             .request(Request::StartSecondScheduler {

@@ -8,14 +8,15 @@ use std::path::PathBuf;
 pub struct Config {
     /// The number of fake nodes: `node-0`, `node-1`, ...
     pub nodes: usize,
-    /// Configures the scheduler to call PrivateKube's extender, and creates the extender's certificates. Installs nothing
-    /// and starts no extender.
+    /// Configures the scheduler to call PrivateKube's extender, and creates the extender's certificates.
+    /// Installs nothing and starts no extender.
     pub extender: bool,
     /// As `extender`, and also applies PrivateKube's manifests and runs an extender as a part of the cluster.
     pub with_privatekube: bool,
     /// Lets etcd wait for the disk on each write, as it does in a real cluster.
     pub durable: bool,
-    /// The directory of the control plane's programs; `None`: from the environment, else `.local/bin` of the workspace.
+    /// The directory of the control plane's programs; `None`: from the environment, else `.local/bin` of the
+    /// workspace.
     pub bin_dir: Option<PathBuf>,
     /// The cluster's directory, removed at its end; `None`: a temporary one.
     pub dir: Option<PathBuf>,

@@ -1,5 +1,5 @@
-//! [`ControlPlane`]: the parts of a cluster. It starts them in order, waits until each is ready, and creates what a cluster
-//! has from its beginning: nodes, a kubelet, and the users' rights.
+//! [`ControlPlane`]: the parts of a cluster. It starts them in order, waits until each is ready, and creates
+//! what a cluster has from its beginning: nodes, a kubelet, and the users' rights.
 //!
 //! The processes themselves are kept by [`Supervisor`], the parts' command lines are in `part.rs`.
 
@@ -47,8 +47,8 @@ pub(crate) struct ControlPlane {
 }
 
 impl ControlPlane {
-    /// Writes a cluster's certificates and credentials, and chooses its ports. `failures` receives each part that ends by
-    /// itself.
+    /// Writes a cluster's certificates and credentials, and chooses its ports. `failures` receives each part
+    /// that ends by itself.
     pub(crate) fn prepare(
         config: &Config,
         layout: &Layout,

@@ -10,7 +10,8 @@ use crate::part::Part;
 use crate::ports::ExtenderPorts;
 use crate::users::User;
 
-/// A cluster's addresses, files and nodes. `serve` prints it when the cluster is ready, and keeps it in `cluster.json`.
+/// A cluster's addresses, files and nodes. `serve` prints it when the cluster is ready, and keeps it in
+/// `cluster.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Description {

@@ -1,4 +1,5 @@
-//! PrivateKube's extender as a process: its command line, and [`Extender`], the handle of one that a test owns.
+//! PrivateKube's extender as a process: its command line, and [`Extender`], the handle of one that a test
+//! owns.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::process::CommandExt as _;
@@ -22,8 +23,8 @@ const READY_TIMEOUT: Duration = Duration::from_secs(60);
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 const KILL_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The arguments that start an extender for the cluster in `layout`. The API server calls the webhooks at the port
-/// `webhooks`.
+/// The arguments that start an extender for the cluster in `layout`. The API server calls the webhooks at the
+/// port `webhooks`.
 pub(crate) fn serve_arguments(layout: &Layout, ports: ExtenderPorts, webhooks: u16) -> Vec<OsString> {
     let kubeconfig = layout.kubeconfig(User::Extender).into_os_string();
     let address = |port: u16| OsString::from(format!("127.0.0.1:{port}"));
@@ -81,8 +82,8 @@ pub struct ExtenderOptions {
     pub arguments: Vec<OsString>,
     /// Environment variables.
     pub environment: Vec<(OsString, OsString)>,
-    /// Leaves out the webhooks' URL, so that the API server finds them by their Service, as where the extender runs inside
-    /// the cluster. No Service works here, so the webhooks are never reached.
+    /// Leaves out the webhooks' URL, so that the API server finds them by their Service, as where the
+    /// extender runs inside the cluster. No Service works here, so the webhooks are never reached.
     pub by_service: bool,
 }
 

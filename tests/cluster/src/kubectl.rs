@@ -12,8 +12,8 @@ use crate::process;
 use crate::tie;
 use crate::users::User;
 
-/// How often a kustomization is applied before its error is final. The API server knows custom resources only a moment
-/// after their definitions, and an extender may have changed the objects.
+/// How often a kustomization is applied before its error is final. The API server knows custom resources only
+/// a moment after their definitions, and an extender may have changed the objects.
 const APPLY_ATTEMPTS: usize = 5;
 const APPLY_PAUSE: Duration = Duration::from_millis(500);
 
@@ -67,8 +67,8 @@ impl Kubectl {
         String::from_utf8(output.stdout).context("kubectl's output is not UTF-8")
     }
 
-    /// Sets a command's environment for the cluster. The cache is the cluster's own, since an earlier cluster may have had
-    /// the same address.
+    /// Sets a command's environment for the cluster. The cache is the cluster's own, since an earlier cluster
+    /// may have had the same address.
     pub(crate) fn environment(&self, command: &mut Command) {
         command
             .env("KUBECONFIG", &self.kubeconfig)
@@ -95,7 +95,8 @@ impl Kubectl {
                 Err(error) => tracing::debug!("applying {} once more: {error:#}", manifests.display()),
             }
             attempt += 1;
-            // An extender outside the cluster replaces a webhook's Service by its URL, and no webhook may have both.
+            // An extender outside the cluster replaces a webhook's Service by its URL, and no webhook may
+            // have both.
             self.run([
                 "delete",
                 "mutatingwebhookconfigurations,validatingwebhookconfigurations",

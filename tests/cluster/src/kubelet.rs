@@ -1,5 +1,5 @@
-//! The fake kubelet: pods bound to the fake nodes run at once, end as their annotations say, and are removed when they
-//! are deleted.
+//! The fake kubelet: pods bound to the fake nodes run at once, end as their annotations say, and are removed
+//! when they are deleted.
 //!
 //! No container runs. One watch of all pods drives everything; a pod's delayed end is a timer.
 
@@ -21,7 +21,8 @@ use tokio::task::JoinHandle;
 
 use crate::pod_status::{self, Outcome};
 
-/// The pod annotation that says how the pod ends: `succeed` or `fail`. Without it, the pod runs until it is deleted.
+/// The pod annotation that says how the pod ends: `succeed` or `fail`. Without it, the pod runs until it is
+/// deleted.
 pub const OUTCOME_ANNOTATION: &str = "fake-kubelet.privatekube.dev/outcome";
 /// The pod annotation that says after which time the pod ends, such as `2s` or `300ms`; without it, at once.
 pub const AFTER_ANNOTATION: &str = "fake-kubelet.privatekube.dev/after";
@@ -32,7 +33,8 @@ const CONCURRENCY: usize = 32;
 const WATCH_PAUSE: Duration = Duration::from_millis(200);
 const FIRST_RETRY: Duration = Duration::from_millis(50);
 const LAST_RETRY: Duration = Duration::from_secs(1);
-/// The most retries after a conflict. A request for a pod that was created again under its name conflicts for ever.
+/// The most retries after a conflict. A request for a pod that was created again under its name conflicts for
+/// ever.
 const CONFLICTS: usize = 5;
 
 /// What the kubelet does about a pod.

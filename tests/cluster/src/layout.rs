@@ -17,7 +17,8 @@ pub(crate) struct Layout {
 }
 
 impl Layout {
-    /// Creates the directory, unless it exists, and returns its layout. Only its user may enter: it holds tokens and keys.
+    /// Creates the directory, unless it exists, and returns its layout. Only its user may enter: it holds
+    /// tokens and keys.
     pub(crate) fn create(dir: &Path) -> Result<Self> {
         DirBuilder::new()
             .recursive(true)

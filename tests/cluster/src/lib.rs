@@ -1,12 +1,13 @@
 //! A real Kubernetes control plane (etcd, API server, controller manager, scheduler) with fake nodes, in a
 //! directory of its own on free ports of 127.0.0.1, ready in seconds; several run side by side.
 //!
-//! Whatever happens to the caller, no process is left behind: every cluster has one owner process (`serve`), which ends
-//! when its standard input closes or a signal requests it. When the owner dies, the kernel kills its parts.
+//! Whatever happens to the caller, no process is left behind: every cluster has one owner process (`serve`),
+//! which ends when its standard input closes or a signal requests it. When the owner dies, the kernel kills
+//! its parts.
 //!
-//! Tests use [`Cluster`], people the program `privatekube-cluster`. What is *not* here: containers, networking between
-//! pods, and anything about how PrivateKube decides. This crate only knows how PrivateKube's extender is started and how
-//! the scheduler is configured to call it.
+//! Tests use [`Cluster`], people the program `privatekube-cluster`. What is *not* here: containers,
+//! networking between pods, and anything about how PrivateKube decides. This crate only knows how
+//! PrivateKube's extender is started and how the scheduler is configured to call it.
 //!
 //! Begin reading at [`Cluster`] (the caller's side) and at `owner.rs` (the owner process), which runs a
 //! `control_plane.rs`.

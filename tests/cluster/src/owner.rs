@@ -1,5 +1,5 @@
-//! The owner process of a cluster (the command `serve`): starts the control plane, carries out requests, and ends
-//! everything when the cluster is to end or a part fails.
+//! The owner process of a cluster (the command `serve`): starts the control plane, carries out requests, and
+//! ends everything when the cluster is to end or a part fails.
 
 use std::fs;
 use std::io::{self, BufRead as _, Write as _};
@@ -40,8 +40,8 @@ pub(crate) enum Lifetime {
     UntilSignalled,
     /// The end of the standard input, which carries requests. It ends when the caller does.
     UntilStdinCloses,
-    /// The end of the standard input before the cluster is ready; after that, the cluster outlives its caller and its
-    /// terminal.
+    /// The end of the standard input before the cluster is ready; after that, the cluster outlives its caller
+    /// and its terminal.
     Detached,
 }
 

@@ -54,7 +54,8 @@ impl OwnerClient {
 
     /// Sends a request, and waits until it is done.
     pub(crate) async fn request(self: &Arc<Self>, request: Request) -> Result<()> {
-        // In a task of its own: if the caller stops waiting, the next request must not receive this one's answer.
+        // In a task of its own: if the caller stops waiting, the next request must not receive this one's
+        // answer.
         let this = Arc::clone(self);
         let answer = tokio::spawn(async move { this.exchange(&request).await });
         answer

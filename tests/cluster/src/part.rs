@@ -38,12 +38,12 @@ pub(crate) const PROGRAMS: [&str; 5] = [
     "kubectl",
 ];
 
-/// Admission plugins that are switched off. Without real kubelets, service account tokens in pods are of no use, and new
-/// nodes would wait for a node controller to remove their taint.
+/// Admission plugins that are switched off. Without real kubelets, service account tokens in pods are of no
+/// use, and new nodes would wait for a node controller to remove their taint.
 const DISABLED_ADMISSION: &str = "ServiceAccount,TaintNodesByCondition";
 
-/// The controllers that tests and examples need: those of workloads and what these depend on, of aggregated roles, and of
-/// the type checks of admission policies.
+/// The controllers that tests and examples need: those of workloads and what these depend on, of aggregated
+/// roles, and of the type checks of admission policies.
 const CONTROLLERS: [&str; 9] = [
     "clusterrole-aggregation-controller",
     "cronjob-controller",

@@ -1,8 +1,9 @@
 //! Chooses free ports of 127.0.0.1 so that no two clusters choose the same.
 //!
-//! Some ports are used long after they are chosen. So they lie below the kernel's ephemeral ports, and each range of them
-//! is locked by the process that chose it until that process ends. Another program may still take one of them: when a
-//! part reports that its address is in use, the cluster is started once more with other ports.
+//! Some ports are used long after they are chosen. So they lie below the kernel's ephemeral ports, and each
+//! range of them is locked by the process that chose it until that process ends. Another program may still
+//! take one of them: when a part reports that its address is in use, the cluster is started once more with
+//! other ports.
 
 use std::collections::hash_map::RandomState;
 use std::fs::{self, File};

@@ -1,7 +1,9 @@
-//! Child processes: one thread that lives as long as this process starts them all, and each has a thread that reaps it.
+//! Child processes: one thread that lives as long as this process starts them all, and each has a thread that
+//! reaps it.
 //!
-//! The kernel sends a tied child its signal (see [`crate::tie`]) when the *thread* that started it ends. A test's thread or
-//! a runtime's worker may end long before the process does, so neither may start a tied child.
+//! The kernel sends a tied child its signal (see [`crate::tie`]) when the *thread* that started it ends. A
+//! test's thread or a runtime's worker may end long before the process does, so neither may start a tied
+//! child.
 
 use std::io;
 use std::process::{Child, Command, ExitStatus, Output};
@@ -69,7 +71,8 @@ impl Process {
         let (sender, status) = watch::channel(None);
         let reaped = Arc::clone(&child);
         thread::spawn(move || {
-            // Waits without reaping, so that the pid can't be given to another process while `signal` uses it.
+            // Waits without reaping, so that the pid can't be given to another process while `signal` uses
+            // it.
             if let Some(pid) = raw_pid(pid) {
                 let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
                 while matches!(waitid(WaitId::Pid(pid), options), Err(rustix::io::Errno::INTR)) {}

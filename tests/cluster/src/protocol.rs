@@ -1,5 +1,5 @@
-//! The lines of JSON between a cluster's owner and the process that started it: requests on the owner's standard
-//! input, messages on its standard output.
+//! The lines of JSON between a cluster's owner and the process that started it: requests on the owner's
+//! standard input, messages on its standard output.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,6 +1,8 @@
-//! [`Supervisor`]: the processes of a cluster's parts. It starts and ends them, and reports each that ends by itself.
+//! [`Supervisor`]: the processes of a cluster's parts. It starts and ends them, and reports each that ends by
+//! itself.
 //!
-//! What the parts are and in which order they start is the business of [`ControlPlane`](crate::control_plane).
+//! What the parts are and in which order they start is the business of
+//! [`ControlPlane`](crate::control_plane).
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -24,8 +26,8 @@ use crate::{extender, tie};
 pub(crate) const THIS_PROGRAM: &str = "/proc/self/exe";
 /// A part that isn't ready after this time is stuck, even on a machine that is busy with builds.
 const READY_TIMEOUT: Duration = Duration::from_secs(120);
-/// The time for an orderly end; then follows SIGKILL. An API server ends slowly while watches are open; etcd takes no
-/// harm from SIGKILL.
+/// The time for an orderly end; then follows SIGKILL. An API server ends slowly while watches are open; etcd
+/// takes no harm from SIGKILL.
 const END_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The running parts of one cluster.

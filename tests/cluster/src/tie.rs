@@ -1,7 +1,8 @@
-//! Ties a process to its parent: the kernel kills it as soon as the parent ends, however it ends (`PR_SET_PDEATHSIG`).
+//! Ties a process to its parent: the kernel kills it as soon as the parent ends, however it ends
+//! (`PR_SET_PDEATHSIG`).
 //!
-//! Code can't run between fork and exec without `unsafe`. So a part is started as `privatekube-cluster tie -- PART`, which
-//! ties itself to its parent and then executes the part: the kernel keeps the tie across exec.
+//! Code can't run between fork and exec without `unsafe`. So a part is started as `privatekube-cluster tie --
+//! PART`, which ties itself to its parent and then executes the part: the kernel keeps the tie across exec.
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt as _;
@@ -13,7 +14,8 @@ use rustix::process::{Signal, getppid, set_parent_process_death_signal};
 
 /// The command that starts `program` tied to this process. `tool` is the program `privatekube-cluster`.
 ///
-/// The tie is to the *thread* that starts the command: start it with [`crate::process::spawn`], never directly.
+/// The tie is to the *thread* that starts the command: start it with [`crate::process::spawn`], never
+/// directly.
 pub(crate) fn tied(tool: &Path, program: &Path) -> Command {
     let mut command = Command::new(tool);
     command

@@ -1,4 +1,5 @@
-//! The extender in a cluster. A stand-in plays it, which only creates certificates and reports that it is ready.
+//! The extender in a cluster. A stand-in plays it, which only creates certificates and reports that it is
+//! ready.
 
 mod common;
 

@@ -17,12 +17,13 @@ use tokio::time::timeout;
 
 use crate::{TestEnvironment, pod_claim_name};
 
-/// The longest wait for any condition. A condition that holds is noticed at once; this only ends a wait in vain.
+/// The longest wait for any condition. A condition that holds is noticed at once; this only ends a wait in
+/// vain.
 const TIMEOUT: Duration = Duration::from_secs(90);
 
 impl TestEnvironment {
-    /// Waits until `holds` is true of an object (None: it doesn't exist), and returns it. `what` describes the condition
-    /// in the error.
+    /// Waits until `holds` is true of an object (None: it doesn't exist), and returns it. `what` describes
+    /// the condition in the error.
     pub async fn wait<K>(
         &self,
         namespace: &str,
@@ -147,7 +148,8 @@ impl TestEnvironment {
         }
     }
 
-    /// Waits until an object of this kind has an Event whose message contains `text`, and returns the Event's reason.
+    /// Waits until an object of this kind has an Event whose message contains `text`, and returns the Event's
+    /// reason.
     pub async fn event_containing(
         &self,
         namespace: &str,

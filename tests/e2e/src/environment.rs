@@ -144,8 +144,8 @@ impl TestEnvironment {
             .collect())
     }
 
-    /// The scheduler's count of pods that it scheduled only because it tries pods again that waited for too long. The
-    /// extender must wake the scheduler, so tests expect 0.
+    /// The scheduler's count of pods that it scheduled only because it tries pods again that waited for too
+    /// long. The extender must wake the scheduler, so tests expect 0.
     pub async fn scheduled_after_flush(&self) -> Result<f64> {
         self.cluster
             .scheduler_metric("scheduler_pod_scheduled_after_flush_total")
@@ -168,8 +168,8 @@ pub async fn create_as(client: &Client, object: Value) -> Result<DynamicObject, 
         .await
 }
 
-/// Creates an object, and tries again while the cluster can't accept it, as a controller would. A webhook may not be
-/// reachable for a moment after its extender became ready, or may answer too late.
+/// Creates an object, and tries again while the cluster can't accept it, as a controller would. A webhook may
+/// not be reachable for a moment after its extender became ready, or may answer too late.
 pub async fn create_with_retries(client: &Client, object: Value) -> Result<()> {
     let name = format!("{} {}", object["kind"], object["metadata"]["name"]);
     let attempt = || {

@@ -57,8 +57,8 @@ impl TestEnvironment {
         Ok((code, text.to_owned()))
     }
 
-    /// Returns the value of one of the extender's counters, 0 if it has no such series. `series` is its name with labels,
-    /// as the extender prints it.
+    /// Returns the value of one of the extender's counters, 0 if it has no such series. `series` is its name
+    /// with labels, as the extender prints it.
     pub async fn extender_count(&self, series: &str) -> Result<u64> {
         let (code, text) = self.health("/metrics").await?;
         ensure!(code == 200, "/metrics: {code}");

@@ -1,8 +1,9 @@
-//! What the end-to-end tests share. [`TestEnvironment`] is a cluster with PrivateKube installed, [`dataset`], [`block`],
-//! [`claim`] and [`pod`] build objects for it, [`WatchedCluster`] follows all of its objects, and [`VerifiedLedger`] is
-//! a dataset's ledger, read and verified as an auditor would.
+//! What the end-to-end tests share. [`TestEnvironment`] is a cluster with PrivateKube installed, [`dataset`],
+//! [`block`], [`claim`] and [`pod`] build objects for it, [`WatchedCluster`] follows all of its objects, and
+//! [`VerifiedLedger`] is a dataset's ledger, read and verified as an auditor would.
 //!
-//! Nothing here waits for time to pass: every wait is for a condition, and its error says what was last observed.
+//! Nothing here waits for time to pass: every wait is for a condition, and its error says what was last
+//! observed.
 #![forbid(unsafe_code)]
 
 mod conditions;

@@ -17,7 +17,8 @@ pub struct VerifiedLedger {
 }
 
 impl TestEnvironment {
-    /// Reads a dataset's ledger, and verifies it. An error if it doesn't replay to the records that are written.
+    /// Reads a dataset's ledger, and verifies it. An error if it doesn't replay to the records that are
+    /// written.
     pub async fn ledger(&self, namespace: &str, dataset: &str) -> Result<VerifiedLedger> {
         let key = DatasetKey {
             namespace: namespace.to_owned(),
@@ -44,8 +45,8 @@ impl VerifiedLedger {
         self.replay.engine()?.block(&name.into())
     }
 
-    /// A block's epsilons as (available, allocated, consumed), written as a block's status shows them; with Renyi
-    /// composition at the lowest order.
+    /// A block's epsilons as (available, allocated, consumed), written as a block's status shows them; with
+    /// Renyi composition at the lowest order.
     #[must_use]
     pub fn shows(&self, block: &str) -> Option<(String, String, String)> {
         let composition = &self.replay.engine()?.rules().composition;

@@ -22,8 +22,8 @@ impl Watchdog {
         let test = thread::current().name().unwrap_or("a test").to_owned();
         thread::spawn(move || {
             if ended.recv_timeout(LONGEST) == Err(RecvTimeoutError::Timeout) {
-                // Not `eprintln!`: the test harness captures that until the test ends. The processes of every cluster
-                // end with this one.
+                // Not `eprintln!`: the test harness captures that until the test ends. The processes of every
+                // cluster end with this one.
                 let _ = writeln!(
                     stderr(),
                     "\n{test} has not ended within {LONGEST:?}: all tests end here"

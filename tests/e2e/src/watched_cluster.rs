@@ -1,5 +1,5 @@
-//! [`WatchedCluster`]: the objects of a cluster, followed by watches, and waiting for conditions on all of them. For tests
-//! with many pods, where reading them again and again would take too long.
+//! [`WatchedCluster`]: the objects of a cluster, followed by watches, and waiting for conditions on all of
+//! them. For tests with many pods, where reading them again and again would take too long.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -60,8 +60,8 @@ pub struct WatchedCluster {
     changes: watch::Sender<u64>,
 }
 
-/// The resource version of an object as a number. Those of all objects are in the order in which they were written, since
-/// they are etcd's revisions.
+/// The resource version of an object as a number. Those of all objects are in the order in which they were
+/// written, since they are etcd's revisions.
 pub fn revision<K: Resource>(object: &K) -> Result<u64> {
     let text = object
         .meta()
@@ -178,8 +178,8 @@ impl WatchedCluster {
         lock(&self.placed).get(&pod.uid()?).copied()
     }
 
-    /// Calls `check` after every change until it observes what is waited for. Returns an error when nothing changed for
-    /// a minute, or after five minutes.
+    /// Calls `check` after every change until it observes what is waited for. Returns an error when nothing
+    /// changed for a minute, or after five minutes.
     pub async fn until<T>(
         &self,
         what: &str,

@@ -73,7 +73,8 @@ impl Up {
         let follower = Follower::start(&log_path)?;
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log);
         let mut child = process::spawn(command).context("can't start the cluster's owner")?;
-        // Closed when this command ends, however it ends. If the cluster isn't ready by then, its owner ends too.
+        // Closed when this command ends, however it ends. If the cluster isn't ready by then, its owner ends
+        // too.
         let _alive = child.stdin.take();
         let output = child.stdout.take().context("the cluster's owner has no output")?;
         let mut line = String::new();

@@ -1,4 +1,5 @@
-//! Admission: invalid objects are refused with a message that says what is valid, and valid ones are accepted.
+//! Admission: invalid objects are refused with a message that says what is valid, and valid ones are
+//! accepted.
 
 mod annotations;
 mod changes;

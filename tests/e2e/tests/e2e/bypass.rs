@@ -1,4 +1,5 @@
-//! Attempts to bypass the budget, by a user of the namespace and, where that makes sense, by the administrator. All fail.
+//! Attempts to bypass the budget, by a user of the namespace and, where that makes sense, by the
+//! administrator. All fail.
 
 mod bindings;
 mod installation;

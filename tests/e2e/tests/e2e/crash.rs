@@ -1,5 +1,5 @@
-//! The extender is killed during its work, again and again. No claim is lost, none is charged twice, and none waits for
-//! ever.
+//! The extender is killed during its work, again and again. No claim is lost, none is charged twice, and none
+//! waits for ever.
 
 use std::{convert::Infallible, future::pending};
 

@@ -1,5 +1,5 @@
-//! The installation: it can be applied again, describes its fields, has exactly the rights it needs, and answers only known
-//! clients.
+//! The installation: it can be applied again, describes its fields, has exactly the rights it needs, and
+//! answers only known clients.
 
 mod kubectl_output;
 mod ports;

@@ -12,7 +12,8 @@ use privatekube_policy::Phase;
 
 const DELTA: &str = "1e-9";
 
-/// Creates a namespace with the dataset `taxi`, which unlocks its blocks at once, and its block `b` with epsilon 10.
+/// Creates a namespace with the dataset `taxi`, which unlocks its blocks at once, and its block `b` with
+/// epsilon 10.
 async fn prepare(env: &TestEnvironment, namespace: &str) -> Result<()> {
     env.namespace(namespace).await?;
     env.create_all([
@@ -22,7 +23,8 @@ async fn prepare(env: &TestEnvironment, namespace: &str) -> Result<()> {
     .await
 }
 
-/// Creates a namespace with the dataset `taxi` and its block `b` with epsilon 4. Each of two arrivals unlocks half of it.
+/// Creates a namespace with the dataset `taxi` and its block `b` with epsilon 4. Each of two arrivals unlocks
+/// half of it.
 async fn half_locked(env: &TestEnvironment, namespace: &str) -> Result<()> {
     env.namespace(namespace).await?;
     env.create_all([
@@ -40,8 +42,8 @@ fn check_block(ledger: &VerifiedLedger, block: &str, expected: (&str, &str, &str
     Ok(())
 }
 
-/// Checks that the ledger has exactly these claims, in the order of arrival: the names of their objects or pods, and their
-/// phases.
+/// Checks that the ledger has exactly these claims, in the order of arrival: the names of their objects or
+/// pods, and their phases.
 fn check_phases(ledger: &VerifiedLedger, expected: &[(&str, Phase)]) -> Result<()> {
     let seen = ledger.phases();
     let name = |id: &privatekube_policy::ClaimId| id.as_str().split('/').nth(2).map(str::to_owned);

@@ -1,6 +1,7 @@
 //! The end-to-end tests, against a real API server and the real kube-scheduler. Each module is one concern.
 //!
-//! `workload.rs` creates many random pods and `audit/` checks what became of them; the other modules are tests.
+//! `workload.rs` creates many random pods and `audit/` checks what became of them; the other modules are
+//! tests.
 
 mod admission;
 mod audit;

@@ -57,7 +57,8 @@ async fn deleting_a_namespace_deletes_its_ledgers_and_no_others() -> Result<()> 
         ledger.phases()
     );
 
-    // When the namespace is created again, its ledger begins anew, also for an extender that starts afterwards.
+    // When the namespace is created again, its ledger begins anew, also for an extender that starts
+    // afterwards.
     prepare(&env, "goes").await?;
     run_pod(&env, "goes", "again").await?;
     let ledger = env.ledger("goes", "taxi").await?;

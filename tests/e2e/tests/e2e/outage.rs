@@ -1,5 +1,5 @@
-//! A part of the cluster is down, restarts, or runs twice: pods with claims wait, other pods run, and no budget is ever
-//! consumed twice.
+//! A part of the cluster is down, restarts, or runs twice: pods with claims wait, other pods run, and no
+//! budget is ever consumed twice.
 
 use std::fs;
 
@@ -99,7 +99,8 @@ async fn while_the_extender_is_down_pods_with_claims_wait_and_other_pods_run() -
         ensure!(refusal.contains(part), "{part} is not in: {refusal}");
     }
     wait_until_extender_is_unreachable(&env, "granted").await?;
-    // Users who may change a pod may remove its gate. Then the scheduler calls the extender, which isn't there.
+    // Users who may change a pod may remove its gate. Then the scheduler calls the extender, which isn't
+    // there.
     env.change::<Pod>(DATA, "waiting", json!({"spec": {"schedulingGates": null}}))
         .await?;
     wait_until_extender_is_unreachable(&env, "waiting").await?;
@@ -337,8 +338,8 @@ async fn a_ledger_that_cannot_be_verified_is_not_opened_and_the_error_names_the_
         if of_another_chain {
             wait_until_stepped_down(extender).await?;
         } else {
-            // The entry can't be parsed, not even its writer. The extender reads it again and again, logs why, and consumes
-            // nothing meanwhile.
+            // The entry can't be parsed, not even its writer. The extender reads it again and again, logs
+            // why, and consumes nothing meanwhile.
             let log = extender.log().to_owned();
             eventually("the log says what is wrong", async || {
                 let log_text = fs::read_to_string(&log)?;

@@ -1,5 +1,5 @@
-//! The OSDI paper's example (Figure 4): two blocks, a fair share of 1, three pipelines. The second is granted when it
-//! arrives, the first when the third arrives, and the third waits.
+//! The OSDI paper's example (Figure 4): two blocks, a fair share of 1, three pipelines. The second is granted
+//! when it arrives, the first when the third arrives, and the third waits.
 
 use anyhow::{Result, ensure};
 use futures::try_join;
@@ -24,8 +24,8 @@ async fn prepare(env: &TestEnvironment, namespace: &str) -> Result<()> {
     .await
 }
 
-/// Waits for the decision that follows a claim's arrival. In the paper the second is granted at once, and the others wait
-/// at first.
+/// Waits for the decision that follows a claim's arrival. In the paper the second is granted at once, and the
+/// others wait at first.
 async fn check_first_decision(env: &TestEnvironment, namespace: &str, at: usize) -> Result<()> {
     let reason = if at == 1 { "BudgetGranted" } else { "BudgetWaiting" };
     env.event(namespace, &format!("p{}", at + 1), reason).await?;
@@ -51,8 +51,8 @@ async fn with_claims(env: &TestEnvironment) -> Result<()> {
     check_outcome(env, namespace, [("1.5", "0", "1.5"), ("0.5", "0", "2.5")], why).await
 }
 
-/// A pod requests the same budget on each block that it selects, so the first selects one block only. Its dominant share is
-/// the third's, and it has no second share, so it is granted before the third.
+/// A pod requests the same budget on each block that it selects, so the first selects one block only. Its
+/// dominant share is the third's, and it has no second share, so it is granted before the third.
 async fn with_annotations(env: &TestEnvironment) -> Result<()> {
     let namespace = "paper-pods";
     prepare(env, namespace).await?;

@@ -1,7 +1,8 @@
-//! Renyi composition: a claim fits a block if the block has enough at one order, and is charged at all orders.
+//! Renyi composition: a claim fits a block if the block has enough at one order, and is charged at all
+//! orders.
 //!
-//! Curves are written as the epsilons at orders 2, 4 and 8. A block's capacity is 4, 8 and 12, so a fair share is 1, 2
-//! and 3.
+//! Curves are written as the epsilons at orders 2, 4 and 8. A block's capacity is 4, 8 and 12, so a fair
+//! share is 1, 2 and 3.
 
 use anyhow::{Context, Result, ensure};
 use futures::try_join;
@@ -41,8 +42,9 @@ fn check_block(ledger: &VerifiedLedger, name: &str, tenths: [[i128; 3]; 4]) -> R
     Ok(())
 }
 
-/// The paper's example (Figure 4) with curves, some of which fit at one order only. On b2 the second claim fits at order 4
-/// alone, and overdraws the other orders. The first also fits at order 4 alone, so it waits for the third.
+/// The paper's example (Figure 4) with curves, some of which fit at one order only. On b2 the second claim
+/// fits at order 4 alone, and overdraws the other orders. The first also fits at order 4 alone, so it waits
+/// for the third.
 async fn the_papers_example_on_curves(env: &TestEnvironment) -> Result<()> {
     let namespace = "renyi-paper";
     prepare(env, namespace, &["b1", "b2"]).await?;
@@ -109,8 +111,8 @@ fn column<'a>(printed: &'a str, name: &str) -> Vec<&'a str> {
     lines.filter_map(|line| line.get(at).copied()).collect()
 }
 
-/// Three claims each fit at another order only, since the claims before overdraw the other orders. The last claim fits at
-/// no order while the others hold their budget, and is denied once they have consumed it.
+/// Three claims each fit at another order only, since the claims before overdraw the other orders. The last
+/// claim fits at no order while the others hold their budget, and is denied once they have consumed it.
 async fn each_claim_fits_at_another_order(env: &TestEnvironment) -> Result<()> {
     let namespace = "renyi-orders";
     prepare(env, namespace, &["b"]).await?;
@@ -147,7 +149,8 @@ fn charge(mechanism: &Mechanism) -> Result<Budget> {
     Ok(mechanism.demand(&Composition::Renyi(Orders::new(orders)?))?)
 }
 
-/// A named mechanism in a claim and in an annotation, and a guarantee, which stands for the Gaussian mechanism.
+/// A named mechanism in a claim and in an annotation, and a guarantee, which stands for the Gaussian
+/// mechanism.
 async fn mechanisms_are_charged_as_curves(env: &TestEnvironment) -> Result<()> {
     let namespace = "renyi-mechanisms";
     env.namespace(namespace).await?;

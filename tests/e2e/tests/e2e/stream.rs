@@ -1,5 +1,5 @@
-//! 300 pods request budget on 20 blocks of two datasets, created as fast as the API server accepts them. In the end the
-//! ledgers, the oracle, the pods and all statuses must agree.
+//! 300 pods request budget on 20 blocks of two datasets, created as fast as the API server accepts them. In
+//! the end the ledgers, the oracle, the pods and all statuses must agree.
 
 use std::time::Instant;
 

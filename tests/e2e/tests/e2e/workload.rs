@@ -1,5 +1,5 @@
-//! A random workload: many pods that request budget of two datasets, small and large, some of them more than can ever be
-//! granted. The same seed makes the same pods.
+//! A random workload: many pods that request budget of two datasets, small and large, some of them more than
+//! can ever be granted. The same seed makes the same pods.
 
 use anyhow::{Context, Result};
 use futures::{StreamExt, TryStreamExt, stream};
@@ -170,7 +170,8 @@ pub(crate) async fn create(client: Client, pods: Vec<Value>) -> Result<()> {
         .context("make a pod")
 }
 
-/// As [`create`], but with [retries](privatekube_e2e::create_with_retries) while the cluster can't accept a pod.
+/// As [`create`], but with [retries](privatekube_e2e::create_with_retries) while the cluster can't accept a
+/// pod.
 pub(crate) async fn create_with_retries(client: Client, pods: Vec<Value>) -> Result<()> {
     let creations = stream::iter(pods).map(|pod| {
         let client = client.clone();

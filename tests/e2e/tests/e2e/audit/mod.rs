@@ -1,5 +1,5 @@
-//! Audits a cluster with many pods. Each ledger is compared with the policies' oracle and with sums over its claims
-//! (`recount.rs`), and everything that the cluster shows with the ledgers (`statuses.rs`, `pods.rs`).
+//! Audits a cluster with many pods. Each ledger is compared with the policies' oracle and with sums over its
+//! claims (`recount.rs`), and everything that the cluster shows with the ledgers (`statuses.rs`, `pods.rs`).
 
 #[path = "../../../../../policy/tests/oracle/mod.rs"]
 mod oracle;
@@ -33,8 +33,8 @@ pub(crate) struct Summary {
     pub(crate) denied: usize,
 }
 
-/// Waits until `count` pods are decided, no decision is outstanding, and all statuses agree with the ledgers; then audits
-/// every pod.
+/// Waits until `count` pods are decided, no decision is outstanding, and all statuses agree with the ledgers;
+/// then audits every pod.
 pub(crate) async fn wait_until_settled(
     env: &TestEnvironment,
     watched: &WatchedCluster,

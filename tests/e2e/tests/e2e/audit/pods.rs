@@ -58,8 +58,8 @@ pub(super) fn is_decided(watched: &WatchedCluster, pod: &Pod) -> Observed<()> {
     }
 }
 
-/// Checks that a pod runs if and only if it was granted, that its budget was consumed before it was bound, and that its
-/// grant annotation is what was granted. Returns its claim.
+/// Checks that a pod runs if and only if it was granted, that its budget was consumed before it was bound,
+/// and that its grant annotation is what was granted. Returns its claim.
 pub(super) fn audit_pod(
     watched: &WatchedCluster,
     pod: &Pod,

@@ -1,5 +1,5 @@
-//! [`Recount`]: a second computation of a dataset's state from its ledger. Decisions come from the oracle, budgets from
-//! sums over all claims; the engine must have arrived at the same.
+//! [`Recount`]: a second computation of a dataset's state from its ledger. Decisions come from the oracle,
+//! budgets from sums over all claims; the engine must have arrived at the same.
 
 use std::collections::BTreeMap;
 
@@ -42,7 +42,8 @@ pub(super) struct Block {
 }
 
 impl Recount {
-    /// Counts what the entries contain, and checks that the oracle derives the same records from their events.
+    /// Counts what the entries contain, and checks that the oracle derives the same records from their
+    /// events.
     pub(super) fn of(dataset: &'static str, entries: &[Entry]) -> Result<Self> {
         let first = entries.first().context("the ledger is empty")?;
         let rules = first.rules.clone().context("the first entry has no rules")?;

@@ -11,8 +11,8 @@ use privatekube_policy::{BlockId, Composition, Delta, Epsilon};
 use super::{pods::claim_id, recount::Recount};
 use crate::workload::DATA;
 
-/// Compares the statuses of all claim objects and blocks with the recounts. Statuses are written after the entry, so a
-/// difference may be only for now.
+/// Compares the statuses of all claim objects and blocks with the recounts. Statuses are written after the
+/// entry, so a difference may be only for now.
 pub(super) fn check_statuses(
     watched: &WatchedCluster,
     pods: &[Arc<Pod>],
@@ -85,8 +85,9 @@ fn check_block(recount: &Recount, name: &BlockId, object: &PrivateDataBlock) -> 
     }
 }
 
-/// The units of a status's amounts; empty if they are not written as the composition requires. With Renyi composition,
-/// the curve must have all of the dataset's orders, and `epsilon` must be the curve's at `order`.
+/// The units of a status's amounts; empty if they are not written as the composition requires. With Renyi
+/// composition, the curve must have all of the dataset's orders, and `epsilon` must be the curve's at
+/// `order`.
 fn units_of(composition: &Composition, amounts: &Amounts, order: Option<&str>) -> Vec<i128> {
     match (composition, &amounts.renyi) {
         (Composition::Basic, None) => {

@@ -65,7 +65,8 @@ async fn only_the_extender_binds_a_managed_pod() -> Result<()> {
     for (name, client) in [("of-tenant", &tenant), ("of-second", &second)] {
         env.create(pod(name).with("schedulerName", json!("nobody")).within("team"))
             .await?;
-        // The annotations of a Binding are copied to the pod, so the grant annotation must be refused here too.
+        // The annotations of a Binding are copied to the pod, so the grant annotation must be refused here
+        // too.
         let mut forged = binding("team", name, &node);
         forged["metadata"]["annotations"] = json!({"privatekube.dev/grant": "{\"claims\":[]}"});
         refused(bind(client, &forged).await, &["privatekube.dev/grant"])?;
@@ -88,7 +89,8 @@ async fn a_pod_bound_without_a_grant_is_deleted_counted_and_reported() -> Result
     let env = TestEnvironment::start().await?;
     prepare(&env, "team").await?;
     allocate_nine(&env, "team").await?;
-    // The webhook isn't called for the scheduler's bindings: with the extender, the scheduler creates none for managed pods.
+    // The webhook isn't called for the scheduler's bindings: with the extender, the scheduler creates none
+    // for managed pods.
     let scheduler = env.client_as(User::Scheduler).await?;
     let node = env.cluster.description().nodes[1].clone();
     env.create(pod("forced").requests("taxi", "5", DELTA).within("team"))

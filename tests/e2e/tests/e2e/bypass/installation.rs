@@ -18,7 +18,8 @@ use serde_json::{Value, json};
 
 use super::{DELTA, RESOURCE, allocate_nine, pods, prepare, remove_gate, users};
 
-/// A pod with what the webhook would write, each part by choice: the annotations of a request, the label, the resource.
+/// A pod with what the webhook would write, each part by choice: the annotations of a request, the label, the
+/// resource.
 fn handwritten_pod(request: bool, label: bool, resource: Option<&str>) -> Value {
     let builder = if request {
         pod("by-hand").requests("taxi", "5", DELTA)
@@ -225,8 +226,8 @@ async fn a_scheduler_without_the_extender_never_places_a_managed_pod() -> Result
         .await?;
     env.pod_phase("team", "plain", "Running").await?;
 
-    // The default scheduler's configuration is lost: neither a pod whose budget is granted nor one whose gate was
-    // removed by hand is placed.
+    // The default scheduler's configuration is lost: neither a pod whose budget is granted nor one whose gate
+    // was removed by hand is placed.
     env.cluster.stop_scheduler().await?;
     let tenant = env.client_as(User::Tenant).await?;
     create_as(&tenant, managed("granted").within("team")).await?;

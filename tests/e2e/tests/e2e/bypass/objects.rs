@@ -21,7 +21,8 @@ use super::{DELTA, allocate_nine, prepare, users};
 /// The message expected by a user: given the rule's message, returns that, or that the user has no right.
 type ExpectedMessage<'a> = &'a dyn Fn(&'static str) -> &'static str;
 
-/// Tries to create, edit and delete ledger entries. `next` is the next entry, as the extender would create it.
+/// Tries to create, edit and delete ledger entries. `next` is the next entry, as the extender would create
+/// it.
 async fn forge_entries(
     api: &Api<PrivacyLedgerEntry>,
     next: &PrivacyLedgerEntry,
@@ -98,8 +99,8 @@ async fn only_the_extender_writes_ledger_entries_and_statuses() -> Result<()> {
         &[no_right("")],
     )?;
 
-    // The rules hold for a user with all rights, and for the administrator, whose requests are not authorized at all and
-    // who may only delete entries.
+    // The rules hold for a user with all rights, and for the administrator, whose requests are not authorized
+    // at all and who may only delete entries.
     grant_all_rights(&env, User::Tenant).await?;
     let rule: ExpectedMessage<'_> = &|rule| rule;
     forge_entries(&of_tenant, &next, rule, true).await?;
@@ -193,7 +194,8 @@ async fn a_claim_that_imitates_a_pods_claim_does_not_change_the_pods_budget() ->
     ensure!(ledger.phases().len() >= 3, "{:?}", ledger.phases());
     env.block_shows("team", "b1", ("5", "4", "1")).await?;
 
-    // A pod's claim is consumed only by binding its pod. Consumed by hand, it would be released at the pod's end.
+    // A pod's claim is consumed only by binding its pod. Consumed by hand, it would be released at the pod's
+    // end.
     let consume = json!({"spec": {"consume": {"all": true}}});
     let claims: Api<PrivacyBudgetClaim> = Api::namespaced(tenant.clone(), "team");
     let answer = claims

@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 
 use super::{DELTA, folder, prepare};
 
-/// A client of one of the extender's TLS ports, which trusts `authority`. `own` names the client's certificate and key in
-/// the folder of the extender's certificates.
+/// A client of one of the extender's TLS ports, which trusts `authority`. `own` names the client's
+/// certificate and key in the folder of the extender's certificates.
 async fn tls_client(
     env: &TestEnvironment,
     port: u16,
@@ -112,7 +112,8 @@ async fn the_extender_is_healthy_exposes_the_documented_metrics_and_answers_only
             "{own:?}: {answer:?}"
         );
     }
-    // Both ports have a certificate of the extender's authority, which a client of another authority doesn't trust.
+    // Both ports have a certificate of the extender's authority, which a client of another authority doesn't
+    // trust.
     let review = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview"});
     let server = tls_client(&env, ports.webhook, ours, None).await?;
     let answer = post(&server, "/webhook/pods", &review).await?;

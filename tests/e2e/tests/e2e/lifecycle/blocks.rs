@@ -29,7 +29,8 @@ fn blocks_of(claim: &PrivacyBudgetClaim) -> Vec<&str> {
     blocks.map(|block| block.name.as_str()).collect()
 }
 
-/// A pod that requests more blocks than there are waits for them, and unlocks or allocates nothing of the existing ones.
+/// A pod that requests more blocks than there are waits for them, and unlocks or allocates nothing of the
+/// existing ones.
 async fn a_claim_with_too_few_blocks_waits_for_more(env: &TestEnvironment) -> Result<()> {
     let namespace = "block-too-few";
     env.namespace(namespace).await?;
@@ -117,8 +118,8 @@ async fn wait_for_ready_condition(
         .unwrap_or_default())
 }
 
-/// A block is identified by its name. When it is deleted, claims that wait for it are denied; created again, it has the
-/// budget that was left.
+/// A block is identified by its name. When it is deleted, claims that wait for it are denied; created again,
+/// it has the budget that was left.
 async fn a_block_created_again_has_the_budget_it_had_left(env: &TestEnvironment) -> Result<()> {
     let namespace = "block-gone";
     prepare(env, namespace).await?;

@@ -1,5 +1,5 @@
-//! A claim object's budget: what is consumed, released, or left when the object is deleted. And claims that are denied,
-//! expire, or have priority.
+//! A claim object's budget: what is consumed, released, or left when the object is deleted. And claims that
+//! are denied, expire, or have priority.
 
 use anyhow::{Context, Result, ensure};
 use futures::try_join;

@@ -1,5 +1,5 @@
-//! A pod's budget: it is released if the pod never had a node, and consumed if it had. A pod that is created again is a
-//! new claim.
+//! A pod's budget: it is released if the pod never had a node, and consumed if it had. A pod that is created
+//! again is a new claim.
 
 use anyhow::{Context, Result, ensure};
 use futures::try_join;

@@ -1,8 +1,8 @@
 //! DPack, DPF and a blend of them, on the same claims.
 //!
-//! Three blocks with epsilon 4, a quarter of which each of four arrivals unlocks. A wide claim requests 2.5 of each
-//! block, and three narrow ones 2.75 of one block each. The wide claim's dominant share is smaller than theirs, and its
-//! summed cost is larger.
+//! Three blocks with epsilon 4, a quarter of which each of four arrivals unlocks. A wide claim requests 2.5
+//! of each block, and three narrow ones 2.75 of one block each. The wide claim's dominant share is smaller
+//! than theirs, and its summed cost is larger.
 
 use anyhow::{Result, ensure};
 use futures::try_join;
@@ -14,8 +14,8 @@ use super::{DELTA, claim_reports};
 
 const TOO_LITTLE: (ClaimPhase, &str) = (ClaimPhase::Waiting, "TooLittleUnlocked");
 
-/// Creates the claims, which all wait. Returns the name of the wide claim's object. The arrival of a last, small claim
-/// unlocks enough for the wide claim or for the narrow ones.
+/// Creates the claims, which all wait. Returns the name of the wide claim's object. The arrival of a last,
+/// small claim unlocks enough for the wide claim or for the narrow ones.
 async fn create_waiting_claims(
     env: &TestEnvironment,
     namespace: &str,

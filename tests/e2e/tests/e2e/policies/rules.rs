@@ -1,5 +1,5 @@
-//! Datasets whose rules differ from their ledger's, and datasets with invalid rules that were created without the webhook
-//! that refuses them.
+//! Datasets whose rules differ from their ledger's, and datasets with invalid rules that were created without
+//! the webhook that refuses them.
 
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
