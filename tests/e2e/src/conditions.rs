@@ -64,7 +64,7 @@ impl TestEnvironment {
     }
 
     /// Waits until a pod is in a phase.
-    pub async fn pod_phase(&self, namespace: &str, name: &str, phase: &str) -> Result<Pod> {
+    pub async fn wait_for_pod_phase(&self, namespace: &str, name: &str, phase: &str) -> Result<Pod> {
         let pod = self
             .wait(namespace, name, phase, |pod: Option<&Pod>| {
                 pod.and_then(|pod| pod.status.as_ref()?.phase.as_deref()) == Some(phase)
@@ -74,7 +74,7 @@ impl TestEnvironment {
     }
 
     /// Waits until a claim object is in a phase.
-    pub async fn claim_phase(
+    pub async fn wait_for_claim_phase(
         &self,
         namespace: &str,
         name: &str,
@@ -94,18 +94,24 @@ impl TestEnvironment {
     }
 
     /// Waits until the claim object made for a pod is in a phase.
-    pub async fn pod_claim_phase(
+    pub async fn wait_for_pod_claim_phase(
         &self,
         namespace: &str,
         pod: &str,
         phase: ClaimPhase,
     ) -> Result<PrivacyBudgetClaim> {
         let pod: Pod = self.api(namespace).get(pod).await?;
-        self.claim_phase(namespace, &pod_claim_name(&pod), phase).await
+        self.wait_for_claim_phase(namespace, &pod_claim_name(&pod), phase)
+            .await
     }
 
     /// Waits until a block's status shows these epsilons as (available, allocated, consumed).
-    pub async fn block_shows(&self, namespace: &str, name: &str, expected: (&str, &str, &str)) -> Result<()> {
+    pub async fn wait_for_block_budget(
+        &self,
+        namespace: &str,
+        name: &str,
+        expected: (&str, &str, &str),
+    ) -> Result<()> {
         self.wait(
             namespace,
             name,
@@ -129,7 +135,7 @@ impl TestEnvironment {
     }
 
     /// Waits until an object has an Event with this reason, and returns the Event's message.
-    pub async fn event(&self, namespace: &str, object: &str, reason: &str) -> Result<String> {
+    pub async fn wait_for_event(&self, namespace: &str, object: &str, reason: &str) -> Result<String> {
         let params =
             watcher::Config::default().fields(&format!("involvedObject.name={object},reason={reason}"));
         let found = async {
@@ -150,7 +156,7 @@ impl TestEnvironment {
 
     /// Waits until an object of this kind has an Event whose message contains `text`, and returns the Event's
     /// reason.
-    pub async fn event_containing(
+    pub async fn wait_for_event_containing(
         &self,
         namespace: &str,
         kind: &str,
@@ -181,7 +187,7 @@ impl TestEnvironment {
     }
 
     /// Waits until the scheduler reports a pod as unschedulable with a message that contains `words`.
-    pub async fn unschedulable(&self, namespace: &str, name: &str, words: &str) -> Result<Pod> {
+    pub async fn wait_until_unschedulable(&self, namespace: &str, name: &str, words: &str) -> Result<Pod> {
         let reported = |pod: &Pod| {
             let conditions = pod.status.as_ref()?.conditions.as_ref()?;
             let scheduled = conditions

@@ -34,7 +34,8 @@ async fn prepare(env: &TestEnvironment, namespace: &str) -> Result<()> {
 async fn allocate_nine(env: &TestEnvironment, namespace: &str) -> Result<()> {
     env.create(claim("taxi", "holder").epsilon("9", DELTA).within(namespace))
         .await?;
-    env.claim_phase(namespace, "holder", ClaimPhase::Granted).await?;
+    env.wait_for_claim_phase(namespace, "holder", ClaimPhase::Granted)
+        .await?;
     Ok(())
 }
 

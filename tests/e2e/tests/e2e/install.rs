@@ -31,6 +31,7 @@ async fn prepare(env: &TestEnvironment) -> Result<()> {
     env.create_all([dataset("taxi").within("team"), data]).await?;
     env.create(claim("taxi", "count").epsilon("2.5", DELTA).within("team"))
         .await?;
-    env.claim_phase("team", "count", ClaimPhase::Granted).await?;
-    env.block_shows("team", "b1", ("7.5", "2.5", "0")).await
+    env.wait_for_claim_phase("team", "count", ClaimPhase::Granted)
+        .await?;
+    env.wait_for_block_budget("team", "b1", ("7.5", "2.5", "0")).await
 }

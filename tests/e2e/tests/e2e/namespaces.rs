@@ -23,7 +23,7 @@ async fn prepare(env: &TestEnvironment, namespace: &str) -> Result<()> {
 async fn run_pod(env: &TestEnvironment, namespace: &str, name: &str) -> Result<()> {
     env.create(pod(name).requests("taxi", "1", "1e-9").within(namespace))
         .await?;
-    env.pod_phase(namespace, name, "Running").await?;
+    env.wait_for_pod_phase(namespace, name, "Running").await?;
     Ok(())
 }
 
@@ -67,7 +67,7 @@ async fn deleting_a_namespace_deletes_its_ledgers_and_no_others() -> Result<()> 
     env.stop_extender().await?;
     env.start_extender().await?;
     run_pod(&env, "goes", "later").await?;
-    env.block_shows("goes", "b", ("8", "0", "2")).await
+    env.wait_for_block_budget("goes", "b", ("8", "0", "2")).await
 }
 
 #[tokio::test]
@@ -77,10 +77,11 @@ async fn claims_of_other_namespaces_wait_again_when_the_datasets_namespace_is_de
     env.namespace("stays").await?;
     let demand = claim("goes/taxi", "demand").epsilon("9.5", "1e-9");
     env.create(demand.within("stays")).await?;
-    env.claim_phase("stays", "demand", ClaimPhase::Granted).await?;
+    env.wait_for_claim_phase("stays", "demand", ClaimPhase::Granted)
+        .await?;
     let waits = pod("waits").requests("goes/taxi", "1", "1e-9");
     env.create(waits.within("stays")).await?;
-    env.event_containing("stays", "Pod", "waits", "of the 1 epsilon asked")
+    env.wait_for_event_containing("stays", "Pod", "waits", "of the 1 epsilon asked")
         .await?;
 
     delete_namespace(&env).await?;
@@ -91,11 +92,12 @@ async fn claims_of_other_namespaces_wait_again_when_the_datasets_namespace_is_de
         })
     })
     .await?;
-    env.event_containing("stays", "Pod", "waits", "the dataset has no block")
+    env.wait_for_event_containing("stays", "Pod", "waits", "the dataset has no block")
         .await?;
 
     prepare(&env, "goes").await?;
-    env.claim_phase("stays", "demand", ClaimPhase::Granted).await?;
+    env.wait_for_claim_phase("stays", "demand", ClaimPhase::Granted)
+        .await?;
     let ledger = env.ledger("goes", "taxi").await?;
     ensure!(
         ledger.phase("demand") == Some(Phase::Granted),
@@ -103,6 +105,6 @@ async fn claims_of_other_namespaces_wait_again_when_the_datasets_namespace_is_de
         ledger.phases()
     );
     env.delete::<PrivacyBudgetClaim>("stays", "demand").await?;
-    env.pod_phase("stays", "waits", "Running").await?;
+    env.wait_for_pod_phase("stays", "waits", "Running").await?;
     Ok(())
 }

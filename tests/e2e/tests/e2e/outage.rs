@@ -83,14 +83,16 @@ async fn while_the_extender_is_down_pods_with_claims_wait_and_other_pods_run() -
         .annotation("min-blocks", "2")
         .within(DATA);
     env.create_all([requesting_pod("granted"), waiting]).await?;
-    env.pod_claim_phase(DATA, "granted", ClaimPhase::Granted).await?;
-    env.pod_claim_phase(DATA, "waiting", ClaimPhase::Waiting).await?;
+    env.wait_for_pod_claim_phase(DATA, "granted", ClaimPhase::Granted)
+        .await?;
+    env.wait_for_pod_claim_phase(DATA, "waiting", ClaimPhase::Waiting)
+        .await?;
     wait_until_gate_is_removed(&env, "granted").await?;
     env.stop_extender().await?;
     env.cluster.start_scheduler(true).await?;
 
     env.create(pod("plain").within(DATA)).await?;
-    env.pod_phase(DATA, "plain", "Running").await?;
+    env.wait_for_pod_phase(DATA, "plain", "Running").await?;
     let refusal = env.refusal(requesting_pod("late")).await?;
     for part in [
         "failed calling webhook \"pods.privatekube.dev\"",
@@ -105,18 +107,18 @@ async fn while_the_extender_is_down_pods_with_claims_wait_and_other_pods_run() -
         .await?;
     wait_until_extender_is_unreachable(&env, "waiting").await?;
     env.create(pod("plain-too").within(DATA)).await?;
-    env.pod_phase(DATA, "plain-too", "Running").await?;
+    env.wait_for_pod_phase(DATA, "plain-too", "Running").await?;
 
     env.start_extender().await?;
-    env.pod_phase(DATA, "granted", "Running").await?;
-    env.unschedulable(DATA, "waiting", "waits for privacy budget")
+    env.wait_for_pod_phase(DATA, "granted", "Running").await?;
+    env.wait_until_unschedulable(DATA, "waiting", "waits for privacy budget")
         .await?;
     env.create(requesting_pod("late")).await?;
-    env.pod_phase(DATA, "late", "Running").await?;
+    env.wait_for_pod_phase(DATA, "late", "Running").await?;
     env.create(block(DATASET, "second").within(DATA)).await?;
-    env.pod_phase(DATA, "waiting", "Running").await?;
-    env.block_shows(DATA, "first", ("7", "0", "3")).await?;
-    env.block_shows(DATA, "second", ("9", "0", "1")).await?;
+    env.wait_for_pod_phase(DATA, "waiting", "Running").await?;
+    env.wait_for_block_budget(DATA, "first", ("7", "0", "3")).await?;
+    env.wait_for_block_budget(DATA, "second", ("9", "0", "1")).await?;
     let ledger = env.ledger(DATA, DATASET).await?;
     ensure!(
         ledger.phases().iter().all(|(_, phase)| *phase == Phase::Consumed),
@@ -227,9 +229,10 @@ async fn one_of_two_extenders_steps_down_and_no_budget_is_consumed_twice() -> Re
     env.create_all((1..PODS).map(|number| requesting_pod(&format!("pod-{number}"))))
         .await?;
     for number in 0..PODS {
-        env.pod_phase(DATA, &format!("pod-{number}"), "Running").await?;
+        env.wait_for_pod_phase(DATA, &format!("pod-{number}"), "Running")
+            .await?;
     }
-    env.block_shows(DATA, "first", ("5", "0", "5")).await?;
+    env.wait_for_block_budget(DATA, "first", ("5", "0", "5")).await?;
     let ledger = env.ledger(DATA, DATASET).await?;
     ensure!(ledger.phases().len() == PODS, "{:?}", ledger.phases());
     ensure!(
@@ -255,8 +258,8 @@ async fn an_entry_of_another_writer_makes_the_extender_step_down() -> Result<()>
     let mut env = TestEnvironment::start().await?;
     prepare(&env).await?;
     env.create(requesting_pod("before")).await?;
-    env.pod_phase(DATA, "before", "Running").await?;
-    env.block_shows(DATA, "first", ("9", "0", "1")).await?;
+    env.wait_for_pod_phase(DATA, "before", "Running").await?;
+    env.wait_for_block_budget(DATA, "first", ("9", "0", "1")).await?;
 
     let client = env.cluster.client_as(User::Extender).await?;
     let ledger = env.ledger(DATA, DATASET).await?;
@@ -277,8 +280,8 @@ async fn an_entry_of_another_writer_makes_the_extender_step_down() -> Result<()>
     );
 
     env.start_extender().await?;
-    env.pod_phase(DATA, "after", "Running").await?;
-    env.block_shows(DATA, "first", ("8", "0", "2")).await?;
+    env.wait_for_pod_phase(DATA, "after", "Running").await?;
+    env.wait_for_block_budget(DATA, "first", ("8", "0", "2")).await?;
     env.ledger(DATA, DATASET).await?;
     Ok(())
 }
@@ -319,7 +322,7 @@ async fn a_ledger_that_cannot_be_verified_is_not_opened_and_the_error_names_the_
     for (number, of_another_chain) in [true, false].into_iter().enumerate() {
         let before = format!("before-{number}");
         env.create(requesting_pod(&before)).await?;
-        env.pod_phase(DATA, &before, "Running").await?;
+        env.wait_for_pod_phase(DATA, &before, "Running").await?;
         let ledger = env.ledger(DATA, DATASET).await?;
         let last = ledger.entries.last().context("no entry")?;
         let (sequence, expected) = if of_another_chain {
@@ -363,10 +366,10 @@ async fn a_ledger_that_cannot_be_verified_is_not_opened_and_the_error_names_the_
         env.delete::<PrivacyLedgerEntry>(DATA, &entry_name(DATASET, sequence))
             .await?;
         env.start_extender().await?;
-        env.pod_phase(DATA, &after, "Running").await?;
+        env.wait_for_pod_phase(DATA, &after, "Running").await?;
     }
     let ledger = env.ledger(DATA, DATASET).await?;
     ensure!(ledger.phases().len() == 4, "{:?}", ledger.phases());
-    env.block_shows(DATA, "first", ("6", "0", "4")).await?;
+    env.wait_for_block_budget(DATA, "first", ("6", "0", "4")).await?;
     Ok(())
 }

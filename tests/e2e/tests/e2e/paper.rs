@@ -28,7 +28,8 @@ async fn prepare(env: &TestEnvironment, namespace: &str) -> Result<()> {
 /// others wait at first.
 async fn check_first_decision(env: &TestEnvironment, namespace: &str, at: usize) -> Result<()> {
     let reason = if at == 1 { "BudgetGranted" } else { "BudgetWaiting" };
-    env.event(namespace, &format!("p{}", at + 1), reason).await?;
+    env.wait_for_event(namespace, &format!("p{}", at + 1), reason)
+        .await?;
     Ok(())
 }
 
@@ -79,8 +80,8 @@ async fn check_outcome(
     blocks: [(&str, &str, &str); 2],
     why: &str,
 ) -> Result<()> {
-    env.pod_phase(namespace, "p2", "Running").await?;
-    env.pod_phase(namespace, "p1", "Running").await?;
+    env.wait_for_pod_phase(namespace, "p2", "Running").await?;
+    env.wait_for_pod_phase(namespace, "p1", "Running").await?;
     ensure!(env.ledger(namespace, "taxi").await?.grant_order() == ["p2", "p1"]);
     let ledger = env.ledger(namespace, "taxi").await?;
     let phases = ["p1", "p2", "p3"].map(|name| ledger.phase(name));
@@ -89,9 +90,9 @@ async fn check_outcome(
         "{phases:?}"
     );
     for (name, expected) in ["b1", "b2"].into_iter().zip(blocks) {
-        env.block_shows(namespace, name, expected).await?;
+        env.wait_for_block_budget(namespace, name, expected).await?;
     }
-    env.event_containing(namespace, "Pod", "p3", why).await?;
+    env.wait_for_event_containing(namespace, "Pod", "p3", why).await?;
     let described = env
         .cluster
         .kubectl(["describe", "pod", "p3", "-n", namespace])

@@ -34,7 +34,7 @@ async fn each_policy_grants_by_its_rules_and_explains_its_decisions() -> Result<
 }
 
 /// Waits until a claim is in a phase for a reason, with a message that contains `text`.
-async fn claim_reports(
+async fn wait_for_claim(
     env: &TestEnvironment,
     namespace: &str,
     name: &str,

@@ -61,7 +61,7 @@ async fn the_papers_example_on_curves(env: &TestEnvironment) -> Result<()> {
         let pod = pod(&name).annotation("claim", &name);
         env.create_all([claim.within(namespace), pod.within(namespace)])
             .await?;
-        env.event(
+        env.wait_for_event(
             namespace,
             &name,
             if at == 1 { "BudgetGranted" } else { "BudgetWaiting" },
@@ -69,11 +69,11 @@ async fn the_papers_example_on_curves(env: &TestEnvironment) -> Result<()> {
         .await?;
     }
     for name in ["p2", "p1"] {
-        env.pod_phase(namespace, name, "Running").await?;
+        env.wait_for_pod_phase(namespace, name, "Running").await?;
     }
     let why = "block b2 has 1 of the 2 epsilon at order 4 asked: 1 is missing, the next claim that arrives for the \
                block unlocks that";
-    env.event_containing(namespace, "Pod", "p3", why).await?;
+    env.wait_for_event_containing(namespace, "Pod", "p3", why).await?;
     let ledger = env.ledger(namespace, "taxi").await?;
     ensure!(ledger.grant_order() == ["p2", "p1"]);
     ensure!(
@@ -88,8 +88,10 @@ async fn the_papers_example_on_curves(env: &TestEnvironment) -> Result<()> {
         [[10, 20, 30], [-10, 10, -65], [0; 3], [40, 50, 155]],
     )?;
     // A block's status shows the order with the largest part left.
-    env.block_shows(namespace, "b1", ("1.5", "0", "1.5")).await?;
-    env.block_shows(namespace, "b2", ("1", "0", "5")).await?;
+    env.wait_for_block_budget(namespace, "b1", ("1.5", "0", "1.5"))
+        .await?;
+    env.wait_for_block_budget(namespace, "b2", ("1", "0", "5"))
+        .await?;
     let wide = env
         .cluster
         .kubectl(["get", "pb", "-o", "wide", "-n", namespace])
@@ -125,7 +127,7 @@ async fn each_claim_fits_at_another_order(env: &TestEnvironment) -> Result<()> {
     for (name, epsilons, phase) in demands {
         let claim = claim("taxi", name).curve_on("b", &curve(epsilons));
         env.create(claim.within(namespace)).await?;
-        env.claim_phase(namespace, name, phase).await?;
+        env.wait_for_claim_phase(namespace, name, phase).await?;
     }
     let ledger = env.ledger(namespace, "taxi").await?;
     check_block(&ledger, "b", [[0; 3], [8, 20, 25], [32, 60, 95], [0; 3]])?;
@@ -133,7 +135,9 @@ async fn each_claim_fits_at_another_order(env: &TestEnvironment) -> Result<()> {
         let all = json!({"spec": {"consume": {"all": true}}});
         env.change::<PrivacyBudgetClaim>(namespace, name, all).await?;
     }
-    let denied = env.claim_phase(namespace, "none", ClaimPhase::Denied).await?;
+    let denied = env
+        .wait_for_claim_phase(namespace, "none", ClaimPhase::Denied)
+        .await?;
     let why = denied.status.and_then(|status| status.message);
     let expected = "block b can never give the 1 epsilon at order 2 asked: 0.8 is all that is not spent";
     ensure!(why.as_deref() == Some(expected), "{why:?}");
@@ -180,7 +184,7 @@ async fn mechanisms_are_charged_as_curves(env: &TestEnvironment) -> Result<()> {
     ])
     .await?;
     for name in named {
-        env.pod_phase(namespace, name, "Running").await?;
+        env.wait_for_pod_phase(namespace, name, "Running").await?;
     }
     let ledger = env.ledger(namespace, "taxi").await?;
     let guarantee = Mechanism::for_guarantee("0.5".parse()?, "1e-9".parse()?)?;

@@ -235,8 +235,9 @@ async fn a_pod_with_an_invalid_annotation_is_refused_naming_it_and_creates_nothi
             .is_some_and(|extender| !extender.has_ended())
     );
     create_as(&tenant, requesting_pod("right", "basic", &[])).await?;
-    env.pod_phase("team", "right", "Running").await?;
-    env.block_shows("team", "basic-day", ("9.5", "0", "0.5")).await?;
+    env.wait_for_pod_phase("team", "right", "Running").await?;
+    env.wait_for_block_budget("team", "basic-day", ("9.5", "0", "0.5"))
+        .await?;
     Ok(())
 }
 
@@ -284,11 +285,11 @@ async fn a_pod_with_valid_annotations_runs_and_its_claim_has_the_same_request() 
     for (name, requested) in accepted {
         let context = || requested["metadata"].to_string();
         let pod = env
-            .pod_phase("team", &name, "Running")
+            .wait_for_pod_phase("team", &name, "Running")
             .await
             .with_context(context)?;
         let own = env
-            .claim_phase("team", &pod_claim_name(&pod), ClaimPhase::Consumed)
+            .wait_for_claim_phase("team", &pod_claim_name(&pod), ClaimPhase::Consumed)
             .await
             .with_context(context)?;
         let text =

@@ -116,7 +116,8 @@ async fn immutable_fields_cannot_be_changed_and_other_changes_are_validated() ->
         dataset_with("blended", "Blend", "blend", json!({"fairness": "0.5"})),
     ])
     .await?;
-    env.claim_phase("team", "names", ClaimPhase::Granted).await?;
+    env.wait_for_claim_phase("team", "names", ClaimPhase::Granted)
+        .await?;
     for (kind, name, spec, words) in changes_of_immutable_fields() {
         let answer = patch_spec(&env.client, kind, name, spec.clone()).await;
         refused(answer, &[words]).with_context(|| format!("{kind} {name}: {spec}"))?;
@@ -131,7 +132,8 @@ async fn immutable_fields_cannot_be_changed_and_other_changes_are_validated() ->
     // Consumed budget stays consumed.
     let some = |epsilon: &str| json!({"consume": {"perBlock": {"basic-day": {"epsilon": epsilon, "delta": "1e-10"}}}});
     patch_spec(&env.client, "PrivacyBudgetClaim", "names", some("0.5")).await?;
-    env.block_shows("team", "basic-day", ("6", "3.5", "0.5")).await?;
+    env.wait_for_block_budget("team", "basic-day", ("6", "3.5", "0.5"))
+        .await?;
     for taken_back in [
         json!({"consume": null}),
         json!({"consume": {"perBlock": {"basic-day": null, "other": {"epsilon": "1", "delta": "0"}}}}),
@@ -147,7 +149,8 @@ async fn immutable_fields_cannot_be_changed_and_other_changes_are_validated() ->
         json!({"release": {"all": true}}),
     )
     .await?;
-    env.block_shows("team", "basic-day", ("7.5", "2", "0.5")).await?;
+    env.wait_for_block_budget("team", "basic-day", ("7.5", "2", "0.5"))
+        .await?;
     refused(
         patch_spec(
             &env.client,

@@ -241,6 +241,7 @@ async fn an_invalid_claim_block_or_dataset_is_refused_naming_the_field_and_creat
     );
     env.create(claim("basic", "right").epsilon("1", DELTA).within("team"))
         .await?;
-    env.claim_phase("team", "right", ClaimPhase::Granted).await?;
+    env.wait_for_claim_phase("team", "right", ClaimPhase::Granted)
+        .await?;
     Ok(())
 }

@@ -38,7 +38,7 @@ async fn an_invalid_annotation_in_a_pod_template_is_reported_on_the_controller_o
     ])
     .await?;
     let words = ["privatekube.dev/epsilon: \"much\" is not a number", "like 0.5"];
-    let message = env.event("team", "wrong", "FailedCreate").await?;
+    let message = env.wait_for_event("team", "wrong", "FailedCreate").await?;
     ensure!(words.iter().all(|part| message.contains(part)), "{message}");
     env.wait(
         "team",
@@ -59,10 +59,10 @@ async fn an_invalid_annotation_in_a_pod_template_is_reported_on_the_controller_o
     .await?;
     let sets = env.api::<ReplicaSet>("team").list(&ListParams::default()).await?;
     let set = sets.items.first().context("no ReplicaSet")?.name_any();
-    let message = env.event("team", &set, "FailedCreate").await?;
+    let message = env.wait_for_event("team", &set, "FailedCreate").await?;
     ensure!(words.iter().all(|part| message.contains(part)), "{message}");
     // The pod of the valid Job has a generated name, and its budget is consumed all the same.
-    env.block_shows("team", "basic-day", ("9.75", "0", "0.25"))
+    env.wait_for_block_budget("team", "basic-day", ("9.75", "0", "0.25"))
         .await?;
     let pods = env.api::<Pod>("team").list(&ListParams::default()).await?;
     ensure!(

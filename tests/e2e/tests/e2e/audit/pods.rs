@@ -46,12 +46,12 @@ pub(crate) fn requesting_pods(watched: &WatchedCluster) -> Vec<Arc<Pod>> {
 pub(super) fn is_decided(watched: &WatchedCluster, pod: &Pod) -> Observed<()> {
     let (namespace, name) = (pod.namespace().unwrap_or_default(), pod_claim_name(pod));
     let claim = watched.claims.get(&namespace, &name);
-    let said = claim.as_ref().and_then(|claim| claim.status.as_ref()?.phase);
-    match said {
+    let shown = claim.as_ref().and_then(|claim| claim.status.as_ref()?.phase);
+    match shown {
         Some(ClaimPhase::Waiting | ClaimPhase::Denied) => Ok(()),
         Some(ClaimPhase::Consumed) if phase(pod) == "Running" => Ok(()),
         _ => Err(format!(
-            "pod {namespace}/{} is {}, its claim says {said:?}",
+            "pod {namespace}/{} is {}, its claim shows {shown:?}",
             pod.name_any(),
             phase(pod)
         )),

@@ -43,15 +43,15 @@ async fn only_the_extender_binds_a_managed_pod() -> Result<()> {
             .within("team"),
     )
     .await?;
-    env.pod_claim_phase("team", "granted", ClaimPhase::Granted)
+    env.wait_for_pod_claim_phase("team", "granted", ClaimPhase::Granted)
         .await?;
     env.create(pod("waiting").requests("taxi", "5", DELTA).within("team"))
         .await?;
-    env.pod_claim_phase("team", "waiting", ClaimPhase::Waiting)
+    env.wait_for_pod_claim_phase("team", "waiting", ClaimPhase::Waiting)
         .await?;
     remove_gate(&tenant, "team", "waiting").await?;
     for name in ["granted", "waiting"] {
-        env.unschedulable("team", name, "").await?;
+        env.wait_until_unschedulable("team", name, "").await?;
         let words = format!("pod team/{name} asks for privacy budget, so only the extender binds it");
         for client in [&tenant, &second, &env.client] {
             let binding = binding("team", name, &node);
@@ -71,7 +71,7 @@ async fn only_the_extender_binds_a_managed_pod() -> Result<()> {
         forged["metadata"]["annotations"] = json!({"privatekube.dev/grant": "{\"claims\":[]}"});
         refused(bind(client, &forged).await, &["privatekube.dev/grant"])?;
         bind(client, &binding("team", name, &node)).await?;
-        env.pod_phase("team", name, "Running").await?;
+        env.wait_for_pod_phase("team", name, "Running").await?;
     }
     for name in ["granted", "waiting"] {
         let pod: Pod = env.api("team").get(name).await?;
@@ -80,7 +80,7 @@ async fn only_the_extender_binds_a_managed_pod() -> Result<()> {
             "{name} has a node"
         );
     }
-    env.block_shows("team", "b1", ("1", "9", "0")).await?;
+    env.wait_for_block_budget("team", "b1", ("1", "9", "0")).await?;
     Ok(())
 }
 
@@ -95,12 +95,13 @@ async fn a_pod_bound_without_a_grant_is_deleted_counted_and_reported() -> Result
     let node = env.cluster.description().nodes[1].clone();
     env.create(pod("forced").requests("taxi", "5", DELTA).within("team"))
         .await?;
-    env.pod_claim_phase("team", "forced", ClaimPhase::Waiting).await?;
+    env.wait_for_pod_claim_phase("team", "forced", ClaimPhase::Waiting)
+        .await?;
     remove_gate(&env.client, "team", "forced").await?;
     bind(&scheduler, &binding("team", "forced", &node)).await?;
     env.wait("team", "forced", "gone", |pod: Option<&Pod>| pod.is_none())
         .await?;
-    let message = env.event("team", "forced", "BudgetBypassed").await?;
+    let message = env.wait_for_event("team", "forced", "BudgetBypassed").await?;
     ensure!(
         message.contains("got a node without privacy budget and is deleted"),
         "{message}"
@@ -111,7 +112,8 @@ async fn a_pod_bound_without_a_grant_is_deleted_counted_and_reported() -> Result
     env.cluster.stop_part(Part::KubeScheduler).await?;
     env.create(pod("hasty").requests("taxi", "0.5", DELTA).within("team"))
         .await?;
-    env.pod_claim_phase("team", "hasty", ClaimPhase::Granted).await?;
+    env.wait_for_pod_claim_phase("team", "hasty", ClaimPhase::Granted)
+        .await?;
     eventually("the gate is removed", async || {
         let hasty: Pod = env.api("team").get("hasty").await?;
         let gates = hasty
@@ -122,8 +124,9 @@ async fn a_pod_bound_without_a_grant_is_deleted_counted_and_reported() -> Result
     })
     .await?;
     bind(&scheduler, &binding("team", "hasty", &node)).await?;
-    env.pod_phase("team", "hasty", "Running").await?;
-    env.block_shows("team", "b1", ("0.5", "9", "0.5")).await?;
+    env.wait_for_pod_phase("team", "hasty", "Running").await?;
+    env.wait_for_block_budget("team", "b1", ("0.5", "9", "0.5"))
+        .await?;
     ensure!(env.ledger("team", "taxi").await?.phase("hasty") == Some(Phase::Consumed));
     ensure!(env.extender_count("privatekube_pods_bypassed_total").await? == 1);
     Ok(())

@@ -114,15 +114,15 @@ async fn without_the_webhook_a_pod_without_its_label_or_resource_is_refused() ->
     allocate_nine(&env, "hands").await?;
     create_as(&tenant, handwritten_pod(true, true, Some("1"))).await?;
     // It has no gate, so the scheduler may try it before its claim is known, or after.
-    env.unschedulable("hands", "by-hand", "privacy budget claim hands/by-hand-")
+    env.wait_until_unschedulable("hands", "by-hand", "privacy budget claim hands/by-hand-")
         .await?;
     let mut senseless = handwritten_pod(true, true, Some("1"));
     senseless["metadata"]["name"] = json!("senseless");
     senseless["metadata"]["annotations"]["privatekube.dev/epsilon"] = json!("a lot");
     create_as(&tenant, senseless).await?;
-    env.unschedulable("hands", "senseless", "privacy budget claim hands/senseless-")
+    env.wait_until_unschedulable("hands", "senseless", "privacy budget claim hands/senseless-")
         .await?;
-    let message = env.event("hands", "senseless", "BudgetDenied").await?;
+    let message = env.wait_for_event("hands", "senseless", "BudgetDenied").await?;
     ensure!(
         message.contains("privatekube.dev/epsilon: \"a lot\" is not a number"),
         "{message}"
@@ -143,9 +143,9 @@ async fn without_the_webhook_a_pod_without_its_label_or_resource_is_refused() ->
     let release = json!({"spec": {"release": {"all": true}}});
     env.change::<PrivacyBudgetClaim>("hands", "holder", release)
         .await?;
-    env.pod_phase("hands", "by-hand", "Running").await?;
-    env.pod_phase("hands", "again", "Running").await?;
-    env.block_shows("hands", "b1", ("0", "0", "10")).await?;
+    env.wait_for_pod_phase("hands", "by-hand", "Running").await?;
+    env.wait_for_pod_phase("hands", "again", "Running").await?;
+    env.wait_for_block_budget("hands", "b1", ("0", "0", "10")).await?;
     Ok(())
 }
 
@@ -224,37 +224,37 @@ async fn a_scheduler_without_the_extender_never_places_a_managed_pod() -> Result
     // The second scheduler places pods without a claim.
     env.create(pod("plain").with("schedulerName", json!("second")).within("team"))
         .await?;
-    env.pod_phase("team", "plain", "Running").await?;
+    env.wait_for_pod_phase("team", "plain", "Running").await?;
 
     // The default scheduler's configuration is lost: neither a pod whose budget is granted nor one whose gate
     // was removed by hand is placed.
     env.cluster.stop_scheduler().await?;
     let tenant = env.client_as(User::Tenant).await?;
     create_as(&tenant, managed("granted").within("team")).await?;
-    env.pod_claim_phase("team", "granted", ClaimPhase::Granted)
+    env.wait_for_pod_claim_phase("team", "granted", ClaimPhase::Granted)
         .await?;
     create_as(
         &tenant,
         pod("waiting").requests("taxi", "9.5", DELTA).within("team"),
     )
     .await?;
-    env.pod_claim_phase("team", "waiting", ClaimPhase::Waiting)
+    env.wait_for_pod_claim_phase("team", "waiting", ClaimPhase::Waiting)
         .await?;
     remove_gate(&tenant, "team", "waiting").await?;
     env.cluster.start_scheduler(false).await?;
     for name in ["granted", "waiting"] {
-        env.unschedulable("team", name, &format!("Insufficient {RESOURCE}"))
+        env.wait_until_unschedulable("team", name, &format!("Insufficient {RESOURCE}"))
             .await?;
     }
     env.create(pod("other-plain").within("team")).await?;
-    env.pod_phase("team", "other-plain", "Running").await?;
-    env.block_shows("team", "b1", ("9", "1", "0")).await?;
+    env.wait_for_pod_phase("team", "other-plain", "Running").await?;
+    env.wait_for_block_budget("team", "b1", ("9", "1", "0")).await?;
 
     env.cluster.stop_scheduler().await?;
     env.cluster.start_scheduler(true).await?;
-    env.pod_phase("team", "granted", "Running").await?;
-    env.unschedulable("team", "waiting", "can never be granted")
+    env.wait_for_pod_phase("team", "granted", "Running").await?;
+    env.wait_until_unschedulable("team", "waiting", "can never be granted")
         .await?;
-    env.block_shows("team", "b1", ("9", "0", "1")).await?;
+    env.wait_for_block_budget("team", "b1", ("9", "0", "1")).await?;
     Ok(())
 }

@@ -151,7 +151,8 @@ async fn a_claim_that_imitates_a_pods_claim_does_not_change_the_pods_budget() ->
             .within("team"),
     )
     .await?;
-    env.pod_claim_phase("team", "train", ClaimPhase::Granted).await?;
+    env.wait_for_pod_claim_phase("team", "train", ClaimPhase::Granted)
+        .await?;
     let train: Pod = env.api("team").get("train").await?;
     let owner = json!([{"apiVersion": "v1", "kind": "Pod", "name": "train", "uid": train.metadata.uid,
         "controller": true}]);
@@ -181,9 +182,9 @@ async fn a_claim_that_imitates_a_pods_claim_does_not_change_the_pods_budget() ->
         }
     }
     // They are claims like any other, and consume and release only their own budget.
-    env.claim_phase("team", "train-release", ClaimPhase::Released)
+    env.wait_for_claim_phase("team", "train-release", ClaimPhase::Released)
         .await?;
-    env.claim_phase("team", "train-consume", ClaimPhase::Consumed)
+    env.wait_for_claim_phase("team", "train-consume", ClaimPhase::Consumed)
         .await?;
     let ledger = env.ledger("team", "taxi").await?;
     ensure!(
@@ -192,7 +193,7 @@ async fn a_claim_that_imitates_a_pods_claim_does_not_change_the_pods_budget() ->
         ledger.phases()
     );
     ensure!(ledger.phases().len() >= 3, "{:?}", ledger.phases());
-    env.block_shows("team", "b1", ("5", "4", "1")).await?;
+    env.wait_for_block_budget("team", "b1", ("5", "4", "1")).await?;
 
     // A pod's claim is consumed only by binding its pod. Consumed by hand, it would be released at the pod's
     // end.
@@ -216,7 +217,8 @@ async fn a_pod_is_granted_no_more_than_its_claim_still_has() -> Result<()> {
         claim("taxi", "shrunk").epsilon("5", DELTA).within("team"),
     )
     .await?;
-    env.claim_phase("team", "shrunk", ClaimPhase::Granted).await?;
+    env.wait_for_claim_phase("team", "shrunk", ClaimPhase::Granted)
+        .await?;
     let release = json!({"spec": {"release": {"perBlock": {
         "b1": {"epsilon": "4.75", "delta": "5e-10"},
         "b2": {"epsilon": "5", "delta": DELTA},
@@ -225,11 +227,13 @@ async fn a_pod_is_granted_no_more_than_its_claim_still_has() -> Result<()> {
     claims
         .patch("shrunk", &PatchParams::default(), &Patch::Merge(release))
         .await?;
-    env.block_shows("team", "b1", ("9.75", "0.25", "0")).await?;
-    env.block_shows("team", "b2", ("10", "0", "0")).await?;
+    env.wait_for_block_budget("team", "b1", ("9.75", "0.25", "0"))
+        .await?;
+    env.wait_for_block_budget("team", "b2", ("10", "0", "0")).await?;
     create_as(&tenant, pod("train").annotation("claim", "shrunk").within("team")).await?;
-    let train = env.pod_phase("team", "train", "Running").await?;
-    env.block_shows("team", "b1", ("9.75", "0", "0.25")).await?;
+    let train = env.wait_for_pod_phase("team", "train", "Running").await?;
+    env.wait_for_block_budget("team", "b1", ("9.75", "0", "0.25"))
+        .await?;
     let grant = train
         .metadata
         .annotations

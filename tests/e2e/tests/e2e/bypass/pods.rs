@@ -29,7 +29,7 @@ async fn a_pod_whose_gate_a_user_removed_waits_and_runs_once_it_is_granted() -> 
             pod("eager").requests("taxi", "6", DELTA).within(namespace),
         )
         .await?;
-        env.pod_claim_phase(namespace, "eager", ClaimPhase::Waiting)
+        env.wait_for_pod_claim_phase(namespace, "eager", ClaimPhase::Waiting)
             .await?;
         remove_gate(&tenant, namespace, "eager").await?;
         let pod: Pod = env.api(namespace).get("eager").await?;
@@ -37,7 +37,8 @@ async fn a_pod_whose_gate_a_user_removed_waits_and_runs_once_it_is_granted() -> 
             "privacy budget claim {namespace}/{} waits for privacy budget",
             pod_claim_name(&pod)
         );
-        env.unschedulable(namespace, "eager", &expected).await?;
+        env.wait_until_unschedulable(namespace, "eager", &expected)
+            .await?;
     }
 
     let release = json!({"spec": {"release": {"all": true}}});
@@ -46,8 +47,8 @@ async fn a_pod_whose_gate_a_user_removed_waits_and_runs_once_it_is_granted() -> 
     env.create(claim("taxi", "second").epsilon("0.5", DELTA).within("unlocked"))
         .await?;
     for namespace in ["released", "unlocked"] {
-        env.pod_phase(namespace, "eager", "Running").await?;
-        env.block_shows(
+        env.wait_for_pod_phase(namespace, "eager", "Running").await?;
+        env.wait_for_block_budget(
             namespace,
             "b1",
             if namespace == "released" {
@@ -100,8 +101,8 @@ async fn a_pods_request_and_grant_cannot_be_changed() -> Result<()> {
     env.create(pod("runs").requests("taxi", "1", DELTA).within("team"))
         .await?;
     env.create(pod("plain").within("team")).await?;
-    env.pod_phase("team", "runs", "Running").await?;
-    env.pod_phase("team", "plain", "Running").await?;
+    env.wait_for_pod_phase("team", "runs", "Running").await?;
+    env.wait_for_pod_phase("team", "plain", "Running").await?;
     let before = env.pods("team").await?;
     let grant = before["runs"]
         .metadata

@@ -53,7 +53,7 @@ async fn the_extender_is_healthy_exposes_the_documented_metrics_and_answers_only
     prepare(&env).await?;
     env.create(pod("train").requests("taxi", "1", DELTA).within("team"))
         .await?;
-    env.pod_phase("team", "train", "Running").await?;
+    env.wait_for_pod_phase("team", "train", "Running").await?;
 
     let deployment = fs::read_to_string(folder("manifests/deployment.yaml"))?;
     let probed = deployment

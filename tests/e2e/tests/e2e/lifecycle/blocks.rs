@@ -43,11 +43,11 @@ async fn a_claim_with_too_few_blocks_waits_for_more(env: &TestEnvironment) -> Re
         .annotation("blocks", "block.kind == 'good'");
     env.create(waits.within(namespace)).await?;
     let claim = env
-        .pod_claim_phase(namespace, "waits", ClaimPhase::Waiting)
+        .wait_for_pod_claim_phase(namespace, "waits", ClaimPhase::Waiting)
         .await?;
     let status = claim.status.as_ref().context("no status")?;
     ensure!(status.reason.as_deref() == Some("TooFewBlocks"), "{status:?}");
-    env.event_containing(
+    env.wait_for_event_containing(
         namespace,
         "Pod",
         "waits",
@@ -56,13 +56,14 @@ async fn a_claim_with_too_few_blocks_waits_for_more(env: &TestEnvironment) -> Re
     .await?;
     for (name, is) in [("c", "good"), ("d", "bad")] {
         env.create(kind(name, is)).await?;
-        env.block_shows(namespace, name, ("10", "0", "0")).await?;
+        env.wait_for_block_budget(namespace, name, ("10", "0", "0"))
+            .await?;
     }
     let ledger = env.ledger(namespace, "taxi").await?;
     check_phases(&ledger, &[("waits", Phase::Waiting)])?;
     check_block(&ledger, "b", ("10", "0", "0"))?;
     env.create(kind("e", "good")).await?;
-    env.pod_phase(namespace, "waits", "Running").await?;
+    env.wait_for_pod_phase(namespace, "waits", "Running").await?;
     let ledger = env.ledger(namespace, "taxi").await?;
     for name in ["b", "c", "e"] {
         check_block(&ledger, name, ("6", "0", "4"))?;
@@ -82,13 +83,15 @@ async fn the_newest_matching_blocks_are_chosen(env: &TestEnvironment) -> Result<
         .requests("taxi", "1", DELTA)
         .annotation("max-blocks", "2");
     env.create(newest.within(namespace)).await?;
-    env.pod_phase(namespace, "newest", "Running").await?;
+    env.wait_for_pod_phase(namespace, "newest", "Running").await?;
     env.create(block("taxi", "n4").within(namespace)).await?;
     let most = claim("taxi", "most")
         .epsilon("1", DELTA)
         .with("blocks", json!({"min": 1, "max": 1}));
     env.create(most.within(namespace)).await?;
-    let most = env.claim_phase(namespace, "most", ClaimPhase::Granted).await?;
+    let most = env
+        .wait_for_claim_phase(namespace, "most", ClaimPhase::Granted)
+        .await?;
     ensure!(blocks_of(&most) == ["n4"], "{most:?}");
     let ledger = env.ledger(namespace, "taxi").await?;
     check_block(&ledger, "n1", ("10", "0", "0"))?;
@@ -125,30 +128,35 @@ async fn a_block_created_again_has_the_budget_it_had_left(env: &TestEnvironment)
     prepare(env, namespace).await?;
     let spender = pod("spender").requests("taxi", "1", DELTA);
     env.create(spender.within(namespace)).await?;
-    env.pod_phase(namespace, "spender", "Running").await?;
+    env.wait_for_pod_phase(namespace, "spender", "Running").await?;
     for (name, epsilon, phase) in [
         ("holder", "3", ClaimPhase::Granted),
         ("waiter", "8", ClaimPhase::Waiting),
     ] {
         let claim = claim("taxi", name).epsilon(epsilon, DELTA);
         env.create(claim.within(namespace)).await?;
-        env.claim_phase(namespace, name, phase).await?;
+        env.wait_for_claim_phase(namespace, name, phase).await?;
     }
     env.delete::<PrivateDataBlock>(namespace, "b").await?;
-    let denied = env.claim_phase(namespace, "waiter", ClaimPhase::Denied).await?;
+    let denied = env
+        .wait_for_claim_phase(namespace, "waiter", ClaimPhase::Denied)
+        .await?;
     let status = denied.status.context("no status")?;
     ensure!(status.reason.as_deref() == Some("BlockGone"), "{status:?}");
-    env.event_containing(namespace, "PrivacyBudgetClaim", "waiter", "block b was deleted")
+    env.wait_for_event_containing(namespace, "PrivacyBudgetClaim", "waiter", "block b was deleted")
         .await?;
     // A claim that arrives now waits for a block.
-    let hopes = claim("taxi", "hopes").epsilon("6", DELTA);
-    env.create(hopes.within(namespace)).await?;
-    let hopes = env.claim_phase(namespace, "hopes", ClaimPhase::Waiting).await?;
-    let status = hopes.status.context("no status")?;
+    let late = claim("taxi", "hopes").epsilon("6", DELTA);
+    env.create(late.within(namespace)).await?;
+    let late = env
+        .wait_for_claim_phase(namespace, "hopes", ClaimPhase::Waiting)
+        .await?;
+    let status = late.status.context("no status")?;
     ensure!(status.reason.as_deref() == Some("TooFewBlocks"), "{status:?}");
     env.create(block("taxi", "b").within(namespace)).await?;
-    env.claim_phase(namespace, "hopes", ClaimPhase::Granted).await?;
-    env.block_shows(namespace, "b", ("0", "9", "1")).await?;
+    env.wait_for_claim_phase(namespace, "hopes", ClaimPhase::Granted)
+        .await?;
+    env.wait_for_block_budget(namespace, "b", ("0", "9", "1")).await?;
     wait_for_ready_condition(env, namespace, "b", "True").await?;
     // With another budget, it isn't accepted as that block.
     env.delete::<PrivateDataBlock>(namespace, "b").await?;
@@ -161,7 +169,9 @@ async fn a_block_created_again_has_the_budget_it_had_left(env: &TestEnvironment)
     );
     let more = claim("taxi", "more").epsilon("1", DELTA);
     env.create(more.within(namespace)).await?;
-    let more = env.claim_phase(namespace, "more", ClaimPhase::Waiting).await?;
+    let more = env
+        .wait_for_claim_phase(namespace, "more", ClaimPhase::Waiting)
+        .await?;
     ensure!(blocks_of(&more).is_empty(), "{more:?}");
     let ledger = env.ledger(namespace, "taxi").await?;
     check_block(&ledger, "b", ("0", "9", "1"))?;
@@ -198,7 +208,8 @@ async fn a_block_created_again_at_once_becomes_ready(env: &TestEnvironment) -> R
     env.wait(namespace, "last", "decided", decided).await?;
     let after = claim("taxi", "after").epsilon("0.1", DELTA);
     env.create(after.within(namespace)).await?;
-    env.claim_phase(namespace, "after", ClaimPhase::Granted).await?;
+    env.wait_for_claim_phase(namespace, "after", ClaimPhase::Granted)
+        .await?;
     wait_for_ready_condition(env, namespace, "b", "True").await?;
     let ledger = env.ledger(namespace, "taxi").await?;
     ensure!(ledger.block("b").is_some_and(|block| !block.retired));
@@ -244,14 +255,17 @@ async fn a_lifetime_unlocks_budget_step_by_step(env: &TestEnvironment) -> Result
     };
     let (_, small, reason) = try_join!(
         env.wait(namespace, "watched", "unlocked in part", between),
-        env.claim_phase(namespace, "small", ClaimPhase::Granted),
-        env.event_containing(namespace, "PrivacyBudgetClaim", "large", "that is unlocked at 20"),
+        env.wait_for_claim_phase(namespace, "small", ClaimPhase::Granted),
+        env.wait_for_event_containing(namespace, "PrivacyBudgetClaim", "large", "that is unlocked at 20"),
     )?;
     ensure!(reason == "BudgetWaiting", "{reason}");
     ensure!(blocks_of(&small) == ["asked"], "{small:?}");
-    env.claim_phase(namespace, "large", ClaimPhase::Granted).await?;
-    env.block_shows(namespace, "watched", ("4", "0", "0")).await?;
-    env.block_shows(namespace, "asked", ("0", "4", "0")).await?;
+    env.wait_for_claim_phase(namespace, "large", ClaimPhase::Granted)
+        .await?;
+    env.wait_for_block_budget(namespace, "watched", ("4", "0", "0"))
+        .await?;
+    env.wait_for_block_budget(namespace, "asked", ("0", "4", "0"))
+        .await?;
     let ledger = env.ledger(namespace, "taxi").await?;
     check_phases(&ledger, &[("large", Phase::Granted), ("small", Phase::Granted)])?;
     let start = time_added(&ledger, "asked").context("the block is not in the ledger")?;
@@ -289,10 +303,12 @@ async fn a_block_without_a_dataset_object_gets_the_defaults(env: &TestEnvironmen
         .annotation("dataset", "taxi")
         .annotation("mechanism", "gaussian(sigma=50)");
     env.create(fits.within(namespace)).await?;
-    env.pod_phase(namespace, "fits", "Running").await?;
+    env.wait_for_pod_phase(namespace, "fits", "Running").await?;
     let waits = claim("taxi", "waits").with("budget", json!({"mechanism": "gaussian(sigma=2)"}));
     env.create(waits.within(namespace)).await?;
-    let waits = env.claim_phase(namespace, "waits", ClaimPhase::Waiting).await?;
+    let waits = env
+        .wait_for_claim_phase(namespace, "waits", ClaimPhase::Waiting)
+        .await?;
     let status = waits.status.context("no status")?;
     ensure!(
         status.reason.as_deref() == Some("TooLittleUnlocked"),

@@ -73,15 +73,17 @@ async fn a_claim_is_consumed_step_by_step(env: &TestEnvironment) -> Result<()> {
     prepare(env, namespace).await?;
     let request = claim("taxi", "c").epsilon("4", DELTA).within(namespace);
     env.create(request).await?;
-    env.block_shows(namespace, "b", ("6", "4", "0")).await?;
+    env.wait_for_block_budget(namespace, "b", ("6", "4", "0")).await?;
     patch_spec(env, namespace, "c", "consume", amount_of_b("1")).await?;
-    env.block_shows(namespace, "b", ("6", "3", "1")).await?;
-    env.claim_phase(namespace, "c", ClaimPhase::Granted).await?;
+    env.wait_for_block_budget(namespace, "b", ("6", "3", "1")).await?;
+    env.wait_for_claim_phase(namespace, "c", ClaimPhase::Granted)
+        .await?;
     // An amount can't shrink. If it grows, the difference is consumed.
     let message = refusal_message(env, namespace, "consume", amount_of_b("0.5")).await?;
     ensure!(message.contains("is less than before"), "{message}");
     patch_spec(env, namespace, "c", "consume", amount_of_b("1.5")).await?;
-    env.block_shows(namespace, "b", ("6", "2.5", "1.5")).await?;
+    env.wait_for_block_budget(namespace, "b", ("6", "2.5", "1.5"))
+        .await?;
     ensure!(count_consume_and_release_records(env, namespace).await? == 2);
     // An amount can't be more than the claim's demand.
     let message = refusal_message(env, namespace, "consume", amount_of_b("4.5")).await?;
@@ -90,10 +92,12 @@ async fn a_claim_is_consumed_step_by_step(env: &TestEnvironment) -> Result<()> {
         "{message}"
     );
     patch_spec(env, namespace, "c", "consume", amount_of_b("2")).await?;
-    env.block_shows(namespace, "b", ("6", "2", "2")).await?;
+    env.wait_for_block_budget(namespace, "b", ("6", "2", "2")).await?;
     ensure!(count_consume_and_release_records(env, namespace).await? == 3);
     patch_spec(env, namespace, "c", "consume", all()).await?;
-    let consumed = env.claim_phase(namespace, "c", ClaimPhase::Consumed).await?;
+    let consumed = env
+        .wait_for_claim_phase(namespace, "c", ClaimPhase::Consumed)
+        .await?;
     let conditions = consumed.status.context("no status")?.conditions;
     let is_true = |name: &str| {
         conditions
@@ -104,7 +108,7 @@ async fn a_claim_is_consumed_step_by_step(env: &TestEnvironment) -> Result<()> {
         is_true("Granted") && is_true("Consumed") && !is_true("Released"),
         "{conditions:?}"
     );
-    env.block_shows(namespace, "b", ("6", "0", "4")).await?;
+    env.wait_for_block_budget(namespace, "b", ("6", "0", "4")).await?;
     // `consume` can't be removed.
     let message = refusal_message(env, namespace, "consume", Value::Null).await?;
     ensure!(message.contains("consume can't be taken back"), "{message}");
@@ -122,11 +126,12 @@ async fn a_claim_is_released_step_by_step(env: &TestEnvironment) -> Result<()> {
     env.create(block("taxi", "b2").within(namespace)).await?;
     let request = claim("taxi", "c").on("b", "4", DELTA).on("b2", "5", DELTA);
     env.create(request.within(namespace)).await?;
-    env.block_shows(namespace, "b2", ("5", "5", "0")).await?;
+    env.wait_for_block_budget(namespace, "b2", ("5", "5", "0"))
+        .await?;
     patch_spec(env, namespace, "c", "release", amount_of_b("1")).await?;
-    env.block_shows(namespace, "b", ("7", "3", "0")).await?;
+    env.wait_for_block_budget(namespace, "b", ("7", "3", "0")).await?;
     patch_spec(env, namespace, "c", "consume", amount_of_b("2")).await?;
-    env.block_shows(namespace, "b", ("7", "1", "2")).await?;
+    env.wait_for_block_budget(namespace, "b", ("7", "1", "2")).await?;
     let message = refusal_message(
         env,
         namespace,
@@ -138,15 +143,20 @@ async fn a_claim_is_released_step_by_step(env: &TestEnvironment) -> Result<()> {
     // Released budget is granted to a claim that waits for it.
     let next = claim("taxi", "next").on("b2", "6", DELTA);
     env.create(next.within(namespace)).await?;
-    env.claim_phase(namespace, "next", ClaimPhase::Waiting).await?;
+    env.wait_for_claim_phase(namespace, "next", ClaimPhase::Waiting)
+        .await?;
     patch_spec(env, namespace, "c", "release", all()).await?;
-    env.claim_phase(namespace, "next", ClaimPhase::Granted).await?;
+    env.wait_for_claim_phase(namespace, "next", ClaimPhase::Granted)
+        .await?;
     // Some of it was consumed.
-    env.claim_phase(namespace, "c", ClaimPhase::Consumed).await?;
-    env.block_shows(namespace, "b", ("8", "0", "2")).await?;
-    env.block_shows(namespace, "b2", ("4", "6", "0")).await?;
+    env.wait_for_claim_phase(namespace, "c", ClaimPhase::Consumed)
+        .await?;
+    env.wait_for_block_budget(namespace, "b", ("8", "0", "2")).await?;
+    env.wait_for_block_budget(namespace, "b2", ("4", "6", "0"))
+        .await?;
     patch_spec(env, namespace, "next", "release", all()).await?;
-    env.claim_phase(namespace, "next", ClaimPhase::Released).await?;
+    env.wait_for_claim_phase(namespace, "next", ClaimPhase::Released)
+        .await?;
     let ledger = env.ledger(namespace, "taxi").await?;
     check_block(&ledger, "b", ("8", "0", "2"))?;
     check_block(&ledger, "b2", ("10", "0", "0"))?;
@@ -159,10 +169,12 @@ async fn a_claim_can_be_consumed_as_soon_as_it_is_granted(env: &TestEnvironment)
     half_locked(env, namespace).await?;
     let request = claim("taxi", "c").epsilon("3", DELTA).with("consume", all());
     env.create(request.within(namespace)).await?;
-    env.claim_phase(namespace, "c", ClaimPhase::Waiting).await?;
+    env.wait_for_claim_phase(namespace, "c", ClaimPhase::Waiting)
+        .await?;
     let other = claim("taxi", "other").epsilon("1", DELTA);
     env.create(other.within(namespace)).await?;
-    env.claim_phase(namespace, "c", ClaimPhase::Consumed).await?;
+    env.wait_for_claim_phase(namespace, "c", ClaimPhase::Consumed)
+        .await?;
     let ledger = env.ledger(namespace, "taxi").await?;
     check_block(&ledger, "b", ("0", "1", "3"))?;
     check_phases(&ledger, &[("c", Phase::Consumed), ("other", Phase::Granted)])
@@ -175,25 +187,31 @@ async fn deleting_a_claim_returns_what_it_did_not_consume(env: &TestEnvironment)
     for (name, epsilon) in [("granted", "1"), ("part", "2"), ("consumed", "3")] {
         let claim = claim("taxi", name).epsilon(epsilon, DELTA);
         env.create(claim.within(namespace)).await?;
-        env.claim_phase(namespace, name, ClaimPhase::Granted).await?;
+        env.wait_for_claim_phase(namespace, name, ClaimPhase::Granted)
+            .await?;
     }
     env.create(claim("taxi", "waiting").epsilon("5", DELTA).within(namespace))
         .await?;
-    env.claim_phase(namespace, "waiting", ClaimPhase::Waiting).await?;
+    env.wait_for_claim_phase(namespace, "waiting", ClaimPhase::Waiting)
+        .await?;
     patch_spec(env, namespace, "part", "consume", amount_of_b("0.5")).await?;
     patch_spec(env, namespace, "consumed", "consume", all()).await?;
-    env.block_shows(namespace, "b", ("4", "2.5", "3.5")).await?;
+    env.wait_for_block_budget(namespace, "b", ("4", "2.5", "3.5"))
+        .await?;
     env.delete::<PrivacyBudgetClaim>(namespace, "waiting").await?;
-    env.event(namespace, "waiting", "BudgetWithdrawn").await?;
+    env.wait_for_event(namespace, "waiting", "BudgetWithdrawn")
+        .await?;
     env.delete::<PrivacyBudgetClaim>(namespace, "consumed").await?;
     env.delete::<PrivacyBudgetClaim>(namespace, "part").await?;
-    env.block_shows(namespace, "b", ("5.5", "1", "3.5")).await?;
+    env.wait_for_block_budget(namespace, "b", ("5.5", "1", "3.5"))
+        .await?;
     env.delete::<PrivacyBudgetClaim>(namespace, "granted").await?;
-    env.block_shows(namespace, "b", ("6.5", "0", "3.5")).await?;
+    env.wait_for_block_budget(namespace, "b", ("6.5", "0", "3.5"))
+        .await?;
     // Created again under its name, it is another claim.
     env.create(claim("taxi", "consumed").epsilon("6.5", DELTA).within(namespace))
         .await?;
-    env.claim_phase(namespace, "consumed", ClaimPhase::Granted)
+    env.wait_for_claim_phase(namespace, "consumed", ClaimPhase::Granted)
         .await?;
     let ledger = env.ledger(namespace, "taxi").await?;
     check_block(&ledger, "b", ("0", "6.5", "3.5"))?;
@@ -219,17 +237,20 @@ async fn a_claim_larger_than_its_block_is_denied(env: &TestEnvironment) -> Resul
     }
     for (name, request, left) in [("never", "11", "10"), ("hopes", "5", "4")] {
         if name == "hopes" {
-            env.claim_phase(namespace, name, ClaimPhase::Waiting).await?;
+            env.wait_for_claim_phase(namespace, name, ClaimPhase::Waiting)
+                .await?;
             patch_spec(env, namespace, "other", "consume", all()).await?;
         }
-        let denied = env.claim_phase(namespace, name, ClaimPhase::Denied).await?;
+        let denied = env
+            .wait_for_claim_phase(namespace, name, ClaimPhase::Denied)
+            .await?;
         let status = denied.status.context("no status")?;
         let why =
             format!("block b can never give the {request} epsilon asked: {left} is all that is not spent");
         ensure!(status.reason.as_deref() == Some("TooLarge"), "{status:?}");
         ensure!(status.message.as_ref() == Some(&why), "{status:?}");
         let reason = env
-            .event_containing(namespace, "PrivacyBudgetClaim", name, &why)
+            .wait_for_event_containing(namespace, "PrivacyBudgetClaim", name, &why)
             .await?;
         ensure!(reason == "BudgetDenied", "{reason}");
     }
@@ -253,19 +274,21 @@ async fn a_claim_expires_after_its_timeout(env: &TestEnvironment) -> Result<()> 
         .epsilon("4", DELTA)
         .with("timeout", json!("1s"));
     env.create(request.within(namespace)).await?;
-    let a_claim_expires_after_its_timeout = env.claim_phase(namespace, "c", ClaimPhase::Expired).await?;
+    let a_claim_expires_after_its_timeout = env
+        .wait_for_claim_phase(namespace, "c", ClaimPhase::Expired)
+        .await?;
     let status = a_claim_expires_after_its_timeout.status.context("no status")?;
     ensure!(status.reason.as_deref() == Some("TimedOut"), "{status:?}");
     let reason = env
-        .event_containing(namespace, "PrivacyBudgetClaim", "c", "within its timeout of 1s")
+        .wait_for_event_containing(namespace, "PrivacyBudgetClaim", "c", "within its timeout of 1s")
         .await?;
     ensure!(reason == "BudgetExpired", "{reason}");
     // This claim's arrival unlocks the rest; what it is granted, it releases.
     let late = claim("taxi", "late").epsilon("1", DELTA);
     env.create(late.within(namespace)).await?;
-    env.block_shows(namespace, "b", ("3", "1", "0")).await?;
+    env.wait_for_block_budget(namespace, "b", ("3", "1", "0")).await?;
     patch_spec(env, namespace, "late", "release", all()).await?;
-    env.block_shows(namespace, "b", ("4", "0", "0")).await?;
+    env.wait_for_block_budget(namespace, "b", ("4", "0", "0")).await?;
     let ledger = env.ledger(namespace, "taxi").await?;
     check_block(&ledger, "b", ("4", "0", "0"))?;
     check_phases(&ledger, &[("c", Phase::Expired), ("late", Phase::Released)])
@@ -289,10 +312,11 @@ async fn claims_are_granted_by_priority(env: &TestEnvironment) -> Result<()> {
             .epsilon("2", DELTA)
             .with("priority", json!(priority));
         env.create(claim.within(namespace)).await?;
-        env.claim_phase(namespace, name, phase).await?;
+        env.wait_for_claim_phase(namespace, name, phase).await?;
     }
     // Four arrivals have unlocked the rest, which is granted to the first claim.
-    env.claim_phase(namespace, "first", ClaimPhase::Granted).await?;
+    env.wait_for_claim_phase(namespace, "first", ClaimPhase::Granted)
+        .await?;
     let ledger = env.ledger(namespace, "taxi").await?;
     check_block(&ledger, "b", ("0", "4", "0"))?;
     check_phases(

@@ -58,26 +58,28 @@ async fn a_pod_without_a_node_releases_its_budget(env: &TestEnvironment) -> Resu
         .with("nodeSelector", nowhere);
     env.create(stuck.within(namespace)).await?;
     wait_until_not_scheduled(env, namespace, "stuck", "Unschedulable").await?;
-    env.block_shows(namespace, "b", ("6", "4", "0")).await?;
+    env.wait_for_block_budget(namespace, "b", ("6", "4", "0")).await?;
     for name in ["next", "gives-up"] {
         let pod = pod(name).requests("taxi", "8", DELTA);
         env.create(pod.within(namespace)).await?;
-        env.event(namespace, name, "BudgetWaiting").await?;
+        env.wait_for_event(namespace, name, "BudgetWaiting").await?;
     }
     env.delete::<Pod>(namespace, "gives-up").await?;
-    env.event(namespace, "gives-up", "BudgetWithdrawn").await?;
+    env.wait_for_event(namespace, "gives-up", "BudgetWithdrawn")
+        .await?;
     // What the stuck pod releases is granted to the next one.
     env.delete::<Pod>(namespace, "stuck").await?;
-    env.pod_phase(namespace, "next", "Running").await?;
-    env.event(namespace, "stuck", "BudgetReleased").await?;
+    env.wait_for_pod_phase(namespace, "next", "Running").await?;
+    env.wait_for_event(namespace, "stuck", "BudgetReleased").await?;
     env.delete::<Pod>(namespace, "next").await?;
     let gone = |pod: Option<&Pod>| pod.is_none();
     env.wait(namespace, "next", "gone", gone).await?;
     // Epsilon 2 is left: the budget of the pod that ran is consumed.
     let last = pod("last").requests("taxi", "2", DELTA);
     env.create(last.within(namespace)).await?;
-    env.pod_phase(namespace, "last", "Running").await?;
-    env.block_shows(namespace, "b", ("0", "0", "10")).await?;
+    env.wait_for_pod_phase(namespace, "last", "Running").await?;
+    env.wait_for_block_budget(namespace, "b", ("0", "0", "10"))
+        .await?;
     let ledger = env.ledger(namespace, "taxi").await?;
     check_block(&ledger, "b", ("0", "0", "10"))?;
     check_phases(
@@ -124,7 +126,8 @@ async fn a_jobs_retry_is_a_new_claim(env: &TestEnvironment) -> Result<()> {
             ledger.phases()
         );
         let claim = pod_claim_name(pod);
-        env.claim_phase(namespace, &claim, ClaimPhase::Consumed).await?;
+        env.wait_for_claim_phase(namespace, &claim, ClaimPhase::Consumed)
+            .await?;
     }
     Ok(())
 }
@@ -135,15 +138,15 @@ async fn a_pod_created_again_is_a_new_claim(env: &TestEnvironment) -> Result<()>
     prepare(env, namespace).await?;
     let web = pod("web-0").requests("taxi", "3", DELTA).within(namespace);
     env.create(web.clone()).await?;
-    let first = env.pod_phase(namespace, "web-0", "Running").await?;
+    let first = env.wait_for_pod_phase(namespace, "web-0", "Running").await?;
     env.delete::<Pod>(namespace, "web-0").await?;
     let gone = |pod: Option<&Pod>| pod.is_none();
     env.wait(namespace, "web-0", "gone", gone).await?;
     env.create(web).await?;
-    let second = env.pod_phase(namespace, "web-0", "Running").await?;
+    let second = env.wait_for_pod_phase(namespace, "web-0", "Running").await?;
     ensure!(first.metadata.uid != second.metadata.uid);
     ensure!(grant_of(&first)?.claims[0].claim != grant_of(&second)?.claims[0].claim);
-    env.block_shows(namespace, "b", ("4", "0", "6")).await?;
+    env.wait_for_block_budget(namespace, "b", ("4", "0", "6")).await?;
     let ledger = env.ledger(namespace, "taxi").await?;
     check_block(&ledger, "b", ("4", "0", "6"))?;
     check_phases(&ledger, &[("web-0", Phase::Consumed), ("web-0", Phase::Consumed)])
@@ -158,12 +161,13 @@ async fn a_shared_claim_is_charged_once(env: &TestEnvironment) -> Result<()> {
     for name in ["one", "two"] {
         let pod = pod(name).annotation("claim", "shared");
         env.create(pod.within(namespace)).await?;
-        let pod = env.pod_phase(namespace, name, "Running").await?;
+        let pod = env.wait_for_pod_phase(namespace, name, "Running").await?;
         grants.push(grant_of(&pod)?);
     }
     ensure!(grants[0] == grants[1], "{grants:?}");
-    env.claim_phase(namespace, "shared", ClaimPhase::Consumed).await?;
-    env.block_shows(namespace, "b", ("7", "0", "3")).await?;
+    env.wait_for_claim_phase(namespace, "shared", ClaimPhase::Consumed)
+        .await?;
+    env.wait_for_block_budget(namespace, "b", ("7", "0", "3")).await?;
     let ledger = env.ledger(namespace, "taxi").await?;
     check_block(&ledger, "b", ("7", "0", "3"))?;
     check_phases(&ledger, &[("shared", Phase::Consumed)])
@@ -176,19 +180,22 @@ async fn a_pod_can_name_a_claim_that_does_not_exist_yet(env: &TestEnvironment) -
     env.create(pod("early").annotation("claim", "later").within(namespace))
         .await?;
     let text = format!("privacy budget claim {namespace}/later does not exist yet");
-    env.event_containing(namespace, "Pod", "early", &text).await?;
+    env.wait_for_event_containing(namespace, "Pod", "early", &text)
+        .await?;
     wait_until_not_scheduled(env, namespace, "early", "SchedulingGated").await?;
     env.create(claim("taxi", "later").epsilon("3", DELTA).within(namespace))
         .await?;
-    env.pod_phase(namespace, "early", "Running").await?;
+    env.wait_for_pod_phase(namespace, "early", "Running").await?;
     let too_large = claim("taxi", "too-large").epsilon("20", DELTA);
     env.create(too_large.within(namespace)).await?;
-    env.claim_phase(namespace, "too-large", ClaimPhase::Denied)
+    env.wait_for_claim_phase(namespace, "too-large", ClaimPhase::Denied)
         .await?;
     env.create(pod("late").annotation("claim", "too-large").within(namespace))
         .await?;
     let why = "block b can never give the 20 epsilon asked: 7 is all that is not spent";
-    let reason = env.event_containing(namespace, "Pod", "late", why).await?;
+    let reason = env
+        .wait_for_event_containing(namespace, "Pod", "late", why)
+        .await?;
     ensure!(reason == "BudgetDenied", "{reason}");
     let ledger = env.ledger(namespace, "taxi").await?;
     check_block(&ledger, "b", ("7", "0", "3"))?;
@@ -211,7 +218,7 @@ async fn a_pod_with_claims_on_two_datasets_waits_for_both(env: &TestEnvironment)
             .within(namespace),
     ])
     .await?;
-    env.event_containing(
+    env.wait_for_event_containing(
         namespace,
         "Pod",
         "both",
@@ -219,12 +226,12 @@ async fn a_pod_with_claims_on_two_datasets_waits_for_both(env: &TestEnvironment)
     )
     .await?;
     // The granted claim stays allocated, and isn't consumed.
-    env.block_shows(namespace, "b", ("9", "1", "0")).await?;
+    env.wait_for_block_budget(namespace, "b", ("9", "1", "0")).await?;
     wait_until_not_scheduled(env, namespace, "both", "SchedulingGated").await?;
     // An arrival unlocks what the other claim lacks.
     let other = claim("bikes", "other").epsilon("1", DELTA);
     env.create(other.within(namespace)).await?;
-    let both = env.pod_phase(namespace, "both", "Running").await?;
+    let both = env.wait_for_pod_phase(namespace, "both", "Running").await?;
     let datasets: Vec<String> = grant_of(&both)?
         .claims
         .into_iter()
@@ -251,7 +258,9 @@ async fn a_pod_without_a_grant_says_why(env: &TestEnvironment) -> Result<()> {
     let greedy = pod("greedy").requests("taxi", "10.5", DELTA);
     env.create(greedy.within(namespace)).await?;
     let why = "block b can never give the 10.5 epsilon asked: 10 is all that is not spent";
-    let reason = env.event_containing(namespace, "Pod", "greedy", why).await?;
+    let reason = env
+        .wait_for_event_containing(namespace, "Pod", "greedy", why)
+        .await?;
     ensure!(reason == "BudgetDenied", "{reason}");
     let impatient = pod("impatient")
         .requests("taxi", "10", DELTA)
@@ -259,7 +268,7 @@ async fn a_pod_without_a_grant_says_why(env: &TestEnvironment) -> Result<()> {
         .annotation("timeout", "300ms");
     env.create(impatient.within(namespace)).await?;
     let reason = env
-        .event_containing(namespace, "Pod", "impatient", "timeout of 300ms")
+        .wait_for_event_containing(namespace, "Pod", "impatient", "timeout of 300ms")
         .await?;
     ensure!(reason == "BudgetExpired", "{reason}");
     for name in ["greedy", "impatient"] {
@@ -297,7 +306,7 @@ async fn a_pod_can_read_its_grant(env: &TestEnvironment) -> Result<()> {
         .with("containers", containers)
         .with("initContainers", json!([{"name": "init", "image": "fetch:1"}]));
     env.create(reader.within(namespace)).await?;
-    let reader = env.pod_phase(namespace, "reader", "Running").await?;
+    let reader = env.wait_for_pod_phase(namespace, "reader", "Running").await?;
     let blocks = ["monday", "tuesday"].map(|name| GrantedBlock {
         name: name.to_owned(),
         data_source: Some(format!("s3://lake/taxi/{name}")),

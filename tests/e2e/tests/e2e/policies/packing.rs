@@ -10,7 +10,7 @@ use privatekube_api::ClaimPhase;
 use privatekube_e2e::{TestEnvironment, block, claim, dataset, pod, pod_claim_name};
 use serde_json::{Value, json};
 
-use super::{DELTA, claim_reports};
+use super::{DELTA, wait_for_claim};
 
 const TOO_LITTLE: (ClaimPhase, &str) = (ClaimPhase::Waiting, "TooLittleUnlocked");
 
@@ -35,12 +35,12 @@ async fn create_waiting_claims(
     env.create(pod("wide").requests("taxi", "2.5", DELTA).within(namespace))
         .await?;
     let wide = env
-        .pod_claim_phase(namespace, "wide", ClaimPhase::Waiting)
+        .wait_for_pod_claim_phase(namespace, "wide", ClaimPhase::Waiting)
         .await?;
     for number in 1..=3 {
         let narrow = claim("taxi", &format!("n{number}")).on(&format!("b{number}"), "2.75", DELTA);
         env.create(narrow.within(namespace)).await?;
-        env.claim_phase(namespace, &format!("n{number}"), ClaimPhase::Waiting)
+        env.wait_for_claim_phase(namespace, &format!("n{number}"), ClaimPhase::Waiting)
             .await?;
     }
     Ok(wide.metadata.name.unwrap_or_default())
@@ -49,7 +49,7 @@ async fn create_waiting_claims(
 async fn create_last_claim(env: &TestEnvironment, namespace: &str) -> Result<()> {
     env.create(pod("last").requests("taxi", "0.1", DELTA).within(namespace))
         .await?;
-    env.pod_phase(namespace, "last", "Running").await?;
+    env.wait_for_pod_phase(namespace, "last", "Running").await?;
     Ok(())
 }
 
@@ -62,8 +62,8 @@ async fn the_wide_claim_is_granted_first(
     let wide = create_waiting_claims(env, namespace, policy).await?;
     let lacks = "block b1 has 2 of the 2.5 epsilon asked: 0.5 is missing, the next claim that arrives for the block \
                  unlocks that; 2 more of its blocks lack budget; no waiting claim goes before it";
-    claim_reports(env, namespace, &wide, TOO_LITTLE, lacks).await?;
-    claim_reports(
+    wait_for_claim(env, namespace, &wide, TOO_LITTLE, lacks).await?;
+    wait_for_claim(
         env,
         namespace,
         "n3",
@@ -72,11 +72,11 @@ async fn the_wide_claim_is_granted_first(
     )
     .await?;
     create_last_claim(env, namespace).await?;
-    env.pod_phase(namespace, "wide", "Running").await?;
+    env.wait_for_pod_phase(namespace, "wide", "Running").await?;
     // What the wide claim consumed never becomes available again.
     for name in ["n1", "n2", "n3"] {
         let too_large = "can never give the 2.75 epsilon asked: 1.";
-        claim_reports(env, namespace, name, (ClaimPhase::Denied, "TooLarge"), too_large).await?;
+        wait_for_claim(env, namespace, name, (ClaimPhase::Denied, "TooLarge"), too_large).await?;
     }
     let order = env.ledger(namespace, "taxi").await?.grant_order();
     ensure!(order == ["last", "wide"], "{order:?}");
@@ -90,15 +90,16 @@ async fn the_narrow_claims_are_granted_first(env: &TestEnvironment, namespace: &
         ("n2", "; one waiting claim goes before it"),
         (&*wide, "; 3 waiting claims go before it"),
     ] {
-        claim_reports(env, namespace, name, TOO_LITTLE, ahead).await?;
+        wait_for_claim(env, namespace, name, TOO_LITTLE, ahead).await?;
     }
     create_last_claim(env, namespace).await?;
     for name in ["n1", "n2", "n3"] {
-        env.claim_phase(namespace, name, ClaimPhase::Granted).await?;
+        env.wait_for_claim_phase(namespace, name, ClaimPhase::Granted)
+            .await?;
     }
     let lacks = "block b1 has 0.15 of the 2.5 epsilon asked: 2.35 is missing, only budget that other claims release can \
                  fill that; 2 more of its blocks lack budget; no waiting claim goes before it";
-    claim_reports(env, namespace, &wide, TOO_LITTLE, lacks).await?;
+    wait_for_claim(env, namespace, &wide, TOO_LITTLE, lacks).await?;
     let order = env.ledger(namespace, "taxi").await?.grant_order();
     ensure!(order == ["last", "n1", "n2", "n3"], "{order:?}");
 
@@ -108,7 +109,7 @@ async fn the_narrow_claims_are_granted_first(env: &TestEnvironment, namespace: &
         env.change::<privatekube_api::PrivacyBudgetClaim>(namespace, name, release)
             .await?;
     }
-    let pod = env.pod_phase(namespace, "wide", "Running").await?;
+    let pod = env.wait_for_pod_phase(namespace, "wide", "Running").await?;
     ensure!(pod_claim_name(&pod) == wide);
     let shown = env.cluster.kubectl(["get", "pds", "-n", namespace]).await?;
     let row = shown.lines().nth(1).unwrap_or_default().split_whitespace();

@@ -6,7 +6,7 @@ use privatekube_e2e::{TestEnvironment, block, claim, dataset, pod, pod_claim_nam
 use privatekube_policy::Phase;
 use serde_json::json;
 
-use super::claim_reports;
+use super::wait_for_claim;
 
 const NONE: &str = "0";
 const GATHERING: (ClaimPhase, &str) = (ClaimPhase::Waiting, "Gathering");
@@ -26,30 +26,32 @@ pub(super) async fn claims_gather_equal_parts_until_the_block_is_divided(
     env.create(request("large", "3")).await?;
     let gathered = "it has gathered 1 of the 3 epsilon that it asks of block b: 2 is missing, 2 more claims that arrive \
                     for the block unlock that, to be divided among all that wait for the block";
-    let large = claim_reports(env, namespace, "large", GATHERING, gathered).await?;
+    let large = wait_for_claim(env, namespace, "large", GATHERING, gathered).await?;
     let message = large.status.and_then(|status| status.message);
     ensure!(
         message.as_deref() == Some(gathered),
         "there is no order to have a place in: {message:?}"
     );
     env.create(request("small", "0.4")).await?;
-    env.claim_phase(namespace, "small", ClaimPhase::Granted).await?;
+    env.wait_for_claim_phase(namespace, "small", ClaimPhase::Granted)
+        .await?;
     env.create(request("middle", "1")).await?;
     let gathered = "it has gathered 0.5 of the 1 epsilon that it asks of block b: 0.5 is missing, the next claim that \
                     arrives for the block unlocks that";
-    claim_reports(env, namespace, "middle", GATHERING, gathered).await?;
+    wait_for_claim(env, namespace, "middle", GATHERING, gathered).await?;
     // What a claim has gathered counts as available, though no other claim can have it.
-    env.block_shows(namespace, "b", ("2.6", "0.4", "0")).await?;
+    env.wait_for_block_budget(namespace, "b", ("2.6", "0.4", "0"))
+        .await?;
 
     env.create(pod("last").requests("taxi", "0.7", NONE).within(namespace))
         .await?;
     let last = env
-        .pod_claim_phase(namespace, "last", ClaimPhase::Waiting)
+        .wait_for_pod_claim_phase(namespace, "last", ClaimPhase::Waiting)
         .await?;
     let last = last.metadata.name.unwrap_or_default();
     let gathered = "it has gathered 0.333333333333 of the 0.7 epsilon that it asks of block b: 0.366666666667 is missing, \
                     which is more than is left to be divided: only budget that other claims release can fill that";
-    claim_reports(env, namespace, &last, GATHERING, gathered).await?;
+    wait_for_claim(env, namespace, &last, GATHERING, gathered).await?;
 
     // All is unlocked and divided. The next arrival makes the engine deny the claims that still wait.
     env.create(pod("late").requests("taxi", "0.1", NONE).within(namespace))
@@ -57,24 +59,25 @@ pub(super) async fn claims_gather_equal_parts_until_the_block_is_divided(
     let why = "block b is unlocked and divided completely among the claims that asked for it (policy RoundRobin): nothing \
                is left to make up what this one lacks there";
     for name in ["last", "late"] {
-        let reason = env.event_containing(namespace, "Pod", name, why).await?;
+        let reason = env.wait_for_event_containing(namespace, "Pod", name, why).await?;
         ensure!(reason == "BudgetDenied", "{name}: {reason}");
     }
     for name in ["large", "middle"] {
-        claim_reports(env, namespace, name, (ClaimPhase::Denied, "DividedUp"), why).await?;
+        wait_for_claim(env, namespace, name, (ClaimPhase::Denied, "DividedUp"), why).await?;
     }
     // What they had gathered is available to no one.
-    env.block_shows(namespace, "b", ("3.6", "0.4", "0")).await?;
+    env.wait_for_block_budget(namespace, "b", ("3.6", "0.4", "0"))
+        .await?;
 
     // Released budget is divided again.
     let release = json!({"spec": {"release": {"all": true}}});
     env.change::<PrivacyBudgetClaim>(namespace, "small", release)
         .await?;
-    env.block_shows(namespace, "b", ("4", "0", "0")).await?;
+    env.wait_for_block_budget(namespace, "b", ("4", "0", "0")).await?;
     env.create(pod("new").requests("taxi", "0.3", NONE).within(namespace))
         .await?;
-    let new = env.pod_phase(namespace, "new", "Running").await?;
-    env.claim_phase(namespace, &pod_claim_name(&new), ClaimPhase::Consumed)
+    let new = env.wait_for_pod_phase(namespace, "new", "Running").await?;
+    env.wait_for_claim_phase(namespace, &pod_claim_name(&new), ClaimPhase::Consumed)
         .await?;
     let ledger = env.ledger(namespace, "taxi").await?;
     ensure!(ledger.grant_order() == ["small", "new"]);

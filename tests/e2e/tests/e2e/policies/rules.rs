@@ -11,7 +11,7 @@ use privatekube_api::{ClaimPhase, PrivacyLedgerEntry, PrivateDataset};
 use privatekube_e2e::{TestEnvironment, block, claim, dataset, eventually, refused};
 use serde_json::json;
 
-use super::{DELTA, claim_reports};
+use super::{DELTA, wait_for_claim};
 
 /// Waits until the dataset `taxi` isn't ready for this reason, and returns the condition's message.
 async fn wait_until_not_ready(env: &TestEnvironment, namespace: &str, reason: &str) -> Result<String> {
@@ -47,7 +47,8 @@ pub(super) async fn a_dataset_created_again_keeps_its_policy(env: &TestEnvironme
     .await?;
     let request = |name: &str, epsilon: &str| claim("taxi", name).epsilon(epsilon, DELTA).within(namespace);
     env.create(request("first", "6")).await?;
-    env.claim_phase(namespace, "first", ClaimPhase::Granted).await?;
+    env.wait_for_claim_phase(namespace, "first", ClaimPhase::Granted)
+        .await?;
     env.delete::<PrivateDataset>(namespace, "taxi").await?;
     let other = dataset("taxi")
         .with("policy", json!("FCFS"))
@@ -61,7 +62,7 @@ pub(super) async fn a_dataset_created_again_keeps_its_policy(env: &TestEnvironme
     env.create(request("second", "5")).await?;
     let waits = (ClaimPhase::Waiting, "TooLittleUnlocked");
     let lacks = "block b has 4 of the 5 epsilon asked: 1 is missing, only budget that other claims release can fill that";
-    claim_reports(env, namespace, "second", waits, lacks).await?;
+    wait_for_claim(env, namespace, "second", waits, lacks).await?;
     Ok(())
 }
 
@@ -97,7 +98,7 @@ async fn a_dataset_with_invalid_rules_is_refused_or_reports_it_and_starts_no_led
     ensure!(message.starts_with(problem), "{message}");
     ensure!(message.contains("make another dataset"), "{message}");
     let waits = (ClaimPhase::Waiting, "DatasetInvalid");
-    claim_reports(&env, "team", "asks", waits, problem).await?;
+    wait_for_claim(&env, "team", "asks", waits, problem).await?;
     let entries = env.api::<PrivacyLedgerEntry>("team");
     let entries = entries.list(&ListParams::default()).await?.items;
     ensure!(entries.is_empty(), "{entries:?}");
@@ -110,7 +111,8 @@ async fn a_dataset_with_invalid_rules_is_refused_or_reports_it_and_starts_no_led
         request.within("team"),
     ])
     .await?;
-    env.claim_phase("team", "asks-bus", ClaimPhase::Granted).await?;
+    env.wait_for_claim_phase("team", "asks-bus", ClaimPhase::Granted)
+        .await?;
     let ledger = env.ledger("team", "bus").await?;
     ledger.block("bus-b").context("no block")?;
     Ok(())

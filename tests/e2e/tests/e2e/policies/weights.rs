@@ -5,7 +5,7 @@ use privatekube_api::{ClaimPhase, PrivateDataset};
 use privatekube_e2e::{DatasetBuilder, TestEnvironment, VerifiedLedger, block, claim, dataset, pod};
 use serde_json::{Value, json};
 
-use super::{DELTA, claim_reports};
+use super::{DELTA, wait_for_claim};
 
 fn weights(weights: &[(&str, u32)]) -> Value {
     let weight = |(namespace, weight): &(&str, u32)| json!({"namespace": namespace, "weight": weight});
@@ -40,7 +40,8 @@ pub(super) async fn heavier_claims_are_granted_first(env: &TestEnvironment) -> R
     prepare(env, taxi, data, [heavy, light]).await?;
     let request = claim("weighed/taxi", "of-light").epsilon("2.25", DELTA);
     env.create(request.within(light)).await?;
-    env.claim_phase(light, "of-light", ClaimPhase::Waiting).await?;
+    env.wait_for_claim_phase(light, "of-light", ClaimPhase::Waiting)
+        .await?;
     env.create(
         pod("of-heavy")
             .requests("weighed/taxi", "2.5", DELTA)
@@ -48,19 +49,19 @@ pub(super) async fn heavier_claims_are_granted_first(env: &TestEnvironment) -> R
     )
     .await?;
     let own = env
-        .pod_claim_phase(heavy, "of-heavy", ClaimPhase::Waiting)
+        .wait_for_pod_claim_phase(heavy, "of-heavy", ClaimPhase::Waiting)
         .await?;
     let too_little = (ClaimPhase::Waiting, "TooLittleUnlocked");
     let ahead = "; one waiting claim goes before it";
-    let of_light = claim_reports(env, light, "of-light", too_little, ahead).await?;
+    let of_light = wait_for_claim(env, light, "of-light", too_little, ahead).await?;
     let shown = |claim: privatekube_api::PrivacyBudgetClaim| claim.status.and_then(|status| status.weight);
     ensure!(shown(own) == Some(2) && shown(of_light) == Some(1));
 
     env.create(claim("taxi", "last").epsilon("0.1", DELTA).within(data))
         .await?;
-    env.pod_phase(heavy, "of-heavy", "Running").await?;
+    env.wait_for_pod_phase(heavy, "of-heavy", "Running").await?;
     let too_large = (ClaimPhase::Denied, "TooLarge");
-    claim_reports(
+    wait_for_claim(
         env,
         light,
         "of-light",
@@ -92,7 +93,7 @@ pub(super) async fn weights_count_for_what_arrives_later(env: &TestEnvironment) 
     let taxi = "reweighed/taxi";
     env.create(pod("before").requests(taxi, "0.25", DELTA).within(one))
         .await?;
-    env.pod_phase(one, "before", "Running").await?;
+    env.wait_for_pod_phase(one, "before", "Running").await?;
     let changed = json!({"spec": {"weights": weights(&[(two, 7)])}});
     env.change::<PrivateDataset>(data, "taxi", changed).await?;
     // The weights that were written a moment ago count.
@@ -102,9 +103,10 @@ pub(super) async fn weights_count_for_what_arrives_later(env: &TestEnvironment) 
         claim(taxi, "no-more").epsilon("0.25", DELTA).within(one),
     ])
     .await?;
-    env.pod_phase(two, "after", "Running").await?;
+    env.wait_for_pod_phase(two, "after", "Running").await?;
     for (namespace, name) in [(two, "after-too"), (one, "no-more")] {
-        env.claim_phase(namespace, name, ClaimPhase::Granted).await?;
+        env.wait_for_claim_phase(namespace, name, ClaimPhase::Granted)
+            .await?;
     }
     let ledger = env.ledger(data, "taxi").await?;
     for (name, expected) in [
