@@ -86,7 +86,7 @@ impl FakeApiServer {
     }
 
     /// Removes an object at once, whatever its finalizers; nothing if it isn't there. With a namespace,
-    /// everything inside goes too.
+    /// everything in it is removed too.
     pub fn delete(&self, resource: &str, name: &str) {
         self.with(|state| {
             if let Some(key) = find(&state.store, resource, name) {

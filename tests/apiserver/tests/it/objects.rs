@@ -177,6 +177,17 @@ async fn the_status_is_written_through_its_subresource_only() {
     assert_eq!(status.spec.unwrap().priority, Some(7));
     assert_eq!(status.status.unwrap().phase.as_deref(), Some("Running"));
     assert_eq!(status.metadata.generation, Some(2));
+
+    let patch = json!([
+        {"op": "test", "path": "/status/phase", "value": "Running"},
+        {"op": "replace", "path": "/status/phase", "value": "Failed"},
+    ]);
+    let patch = Patch::Json::<()>(serde_json::from_value(patch).unwrap());
+    let params = PatchParams::default();
+    let failed = api.patch_status("a", &params, &patch).await.unwrap();
+    assert_eq!(failed.status.unwrap().phase.as_deref(), Some("Failed"));
+    let again = api.patch_status("a", &params, &patch).await;
+    assert_eq!(refusal(again), (422, "Invalid".into()));
 }
 
 #[tokio::test]
@@ -312,7 +323,7 @@ async fn a_pod_is_bound_once() {
 }
 
 #[tokio::test]
-async fn what_is_in_a_namespace_goes_with_it() {
+async fn removing_a_namespace_removes_what_is_in_it() {
     let server = FakeApiServer::default();
     let mut namespace: Namespace = from(json!({"metadata": {"name": "data"}}));
     server.put("namespaces", &namespace);

@@ -27,30 +27,30 @@ async fn run_pod(env: &TestEnvironment, namespace: &str, name: &str) -> Result<(
     Ok(())
 }
 
-/// Deletes the namespace `goes`, and waits until it is removed.
+/// Deletes the namespace `deleted`, and waits until it is removed.
 async fn delete_namespace(env: &TestEnvironment) -> Result<()> {
     let namespaces: Api<Namespace> = Api::all(env.client.clone());
-    let uid = namespaces.get("goes").await?.metadata.uid.unwrap_or_default();
-    namespaces.delete("goes", &DeleteParams::default()).await?;
-    await_condition(namespaces, "goes", is_deleted(&uid)).await?;
+    let uid = namespaces.get("deleted").await?.metadata.uid.unwrap_or_default();
+    namespaces.delete("deleted", &DeleteParams::default()).await?;
+    await_condition(namespaces, "deleted", is_deleted(&uid)).await?;
     Ok(())
 }
 
 #[tokio::test]
 async fn deleting_a_namespace_deletes_its_ledgers_and_no_others() -> Result<()> {
     let mut env = TestEnvironment::start().await?;
-    for namespace in ["goes", "stays"] {
+    for namespace in ["deleted", "kept"] {
         prepare(&env, namespace).await?;
         run_pod(&env, namespace, "first").await?;
     }
     // This pod waits for budget when its namespace is deleted.
-    env.create(pod("greedy").requests("taxi", "9.5", "1e-9").within("goes"))
+    env.create(pod("greedy").requests("taxi", "9.5", "1e-9").within("deleted"))
         .await?;
 
     delete_namespace(&env).await?;
 
-    run_pod(&env, "stays", "second").await?;
-    let ledger = env.ledger("stays", "taxi").await?;
+    run_pod(&env, "kept", "second").await?;
+    let ledger = env.ledger("kept", "taxi").await?;
     ensure!(
         ledger.phase("second") == Some(Phase::Consumed),
         "{:?}",
@@ -59,52 +59,52 @@ async fn deleting_a_namespace_deletes_its_ledgers_and_no_others() -> Result<()> 
 
     // When the namespace is created again, its ledger begins anew, also for an extender that starts
     // afterwards.
-    prepare(&env, "goes").await?;
-    run_pod(&env, "goes", "again").await?;
-    let ledger = env.ledger("goes", "taxi").await?;
+    prepare(&env, "deleted").await?;
+    run_pod(&env, "deleted", "again").await?;
+    let ledger = env.ledger("deleted", "taxi").await?;
     ensure!(ledger.phases().len() == 1, "{:?}", ledger.phases());
     ensure!(ledger.entries.first().is_some_and(|entry| entry.sequence == 1));
     env.stop_extender().await?;
     env.start_extender().await?;
-    run_pod(&env, "goes", "later").await?;
-    env.wait_for_block_budget("goes", "b", ("8", "0", "2")).await
+    run_pod(&env, "deleted", "later").await?;
+    env.wait_for_block_budget("deleted", "b", ("8", "0", "2")).await
 }
 
 #[tokio::test]
 async fn claims_of_other_namespaces_wait_again_when_the_datasets_namespace_is_deleted() -> Result<()> {
     let env = TestEnvironment::start().await?;
-    prepare(&env, "goes").await?;
-    env.namespace("stays").await?;
-    let demand = claim("goes/taxi", "demand").epsilon("9.5", "1e-9");
-    env.create(demand.within("stays")).await?;
-    env.wait_for_claim_phase("stays", "demand", ClaimPhase::Granted)
+    prepare(&env, "deleted").await?;
+    env.namespace("kept").await?;
+    let demand = claim("deleted/taxi", "demand").epsilon("9.5", "1e-9");
+    env.create(demand.within("kept")).await?;
+    env.wait_for_claim_phase("kept", "demand", ClaimPhase::Granted)
         .await?;
-    let waits = pod("waits").requests("goes/taxi", "1", "1e-9");
-    env.create(waits.within("stays")).await?;
-    env.wait_for_event_containing("stays", "Pod", "waits", "of the 1 epsilon asked")
+    let waits = pod("waits").requests("deleted/taxi", "1", "1e-9");
+    env.create(waits.within("kept")).await?;
+    env.wait_for_event_containing("kept", "Pod", "waits", "of the 1 epsilon asked")
         .await?;
 
     delete_namespace(&env).await?;
-    env.wait::<PrivacyBudgetClaim>("stays", "demand", "says that its dataset is gone", |claim| {
+    env.wait::<PrivacyBudgetClaim>("kept", "demand", "says that its dataset is gone", |claim| {
         let status = claim.and_then(|claim| claim.status.as_ref());
         status.is_some_and(|status| {
             status.phase == Some(ClaimPhase::Waiting) && status.reason.as_deref() == Some("DatasetUnknown")
         })
     })
     .await?;
-    env.wait_for_event_containing("stays", "Pod", "waits", "the dataset has no block")
+    env.wait_for_event_containing("kept", "Pod", "waits", "the dataset has no block")
         .await?;
 
-    prepare(&env, "goes").await?;
-    env.wait_for_claim_phase("stays", "demand", ClaimPhase::Granted)
+    prepare(&env, "deleted").await?;
+    env.wait_for_claim_phase("kept", "demand", ClaimPhase::Granted)
         .await?;
-    let ledger = env.ledger("goes", "taxi").await?;
+    let ledger = env.ledger("deleted", "taxi").await?;
     ensure!(
         ledger.phase("demand") == Some(Phase::Granted),
         "{:?}",
         ledger.phases()
     );
-    env.delete::<PrivacyBudgetClaim>("stays", "demand").await?;
-    env.wait_for_pod_phase("stays", "waits", "Running").await?;
+    env.delete::<PrivacyBudgetClaim>("kept", "demand").await?;
+    env.wait_for_pod_phase("kept", "waits", "Running").await?;
     Ok(())
 }
