@@ -264,7 +264,7 @@ impl Cluster {
     fn explain(&self) {
         if self.owner.has_ended() {
             eprintln!(
-                "the cluster was over; its owner said:\n{}",
+                "the cluster had ended; its owner's log ends with:\n{}",
                 logs::tail(&self.layout.serve_log())
             );
         }

@@ -92,7 +92,7 @@ impl Kubectl {
                 Err(error) if attempt >= APPLY_ATTEMPTS => {
                     return Err(error).with_context(|| format!("can't apply {}", manifests.display()));
                 }
-                Err(error) => tracing::debug!("applying {} once more: {error:#}", manifests.display()),
+                Err(error) => tracing::debug!("applying {} again: {error:#}", manifests.display()),
             }
             attempt += 1;
             // An extender outside the cluster replaces a webhook's Service by its URL, and no webhook may

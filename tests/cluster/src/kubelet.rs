@@ -70,7 +70,7 @@ pub(crate) async fn run(client: Client, nodes: BTreeSet<String>) {
         match event {
             Ok(event) => kubelet.handle(event),
             Err(error) => {
-                tracing::debug!("the fake kubelet's watch begins again: {error}");
+                tracing::debug!("the fake kubelet's watch failed and is resumed: {error}");
                 tokio::time::sleep(WATCH_PAUSE).await;
             }
         }
@@ -271,7 +271,7 @@ impl Pods {
                     tracing::warn!("pod {name}: {}", status.message);
                     return false;
                 }
-                Err(error) => tracing::debug!("pod {name}: once more: {error}"),
+                Err(error) => tracing::debug!("pod {name}: trying again: {error}"),
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LAST_RETRY);

@@ -105,7 +105,7 @@ async fn run_with_retry(options: &OwnerOptions, layout: &Layout, inputs: &mut In
                 if !(first && port_taken) {
                     return Err(error);
                 }
-                tracing::warn!("once more with other ports: {error:#}");
+                tracing::warn!("starting again with other ports: {error:#}");
                 first = false;
             }
         }
@@ -157,7 +157,7 @@ async fn run_until_ended(
 async fn answer(control_plane: &ControlPlane, request: &str) -> Message {
     let handled = match serde_json::from_str::<Request>(request) {
         Ok(request) => control_plane.handle(request).await,
-        Err(error) => Err(error).context("this is no request"),
+        Err(error) => Err(error).context("the line is not a request"),
     };
     match handled {
         Ok(()) => Message::Done,

@@ -29,7 +29,7 @@ impl OwnerClient {
             for line in BufReader::new(output).lines() {
                 let Ok(line) = line else { break };
                 let message = serde_json::from_str(&line)
-                    .unwrap_or_else(|error| Message::Failed(format!("the owner said {line:?}: {error}")));
+                    .unwrap_or_else(|error| Message::Failed(format!("the owner sent {line:?}: {error}")));
                 if send.send(message).is_err() {
                     break;
                 }
@@ -47,7 +47,7 @@ impl OwnerClient {
         match self.messages.lock().await.recv().await {
             Some(Message::Ready(description)) => Ok(*description),
             Some(Message::Failed(reason)) => Err(anyhow!(reason).context("the cluster did not start")),
-            Some(other) => bail!("the cluster's owner said {other:?} before it was ready"),
+            Some(other) => bail!("the cluster's owner sent {other:?} before it was ready"),
             None => bail!(self.silence()),
         }
     }
@@ -69,10 +69,10 @@ impl OwnerClient {
         match messages.recv().await {
             Some(Message::Done) => Ok(()),
             Some(Message::Refused(reason)) => Err(anyhow!(reason)),
-            Some(Message::Failed(reason)) => Err(anyhow!(reason).context("the cluster is over")),
-            Some(other) => bail!("the cluster's owner said {other:?}"),
+            Some(Message::Failed(reason)) => Err(anyhow!(reason).context("the cluster has ended")),
+            Some(other) => bail!("the cluster's owner sent {other:?}"),
             None => {
-                sent.context("the cluster is over")?;
+                sent.context("the cluster has ended")?;
                 bail!(self.silence())
             }
         }
@@ -92,7 +92,7 @@ impl OwnerClient {
 
     fn silence(&self) -> String {
         format!(
-            "the cluster's owner ended; it said:\n{}",
+            "the cluster's owner ended; its log ends with:\n{}",
             logs::tail(&self.owners_log)
         )
     }

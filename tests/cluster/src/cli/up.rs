@@ -99,7 +99,7 @@ fn wait_for_other(layout: &Layout) -> Result<Description> {
     while !layout.description().exists() {
         if Instant::now() > deadline || layout.try_take()?.is_some() {
             bail!(
-                "another command's start of the cluster in {} came to nothing",
+                "another command failed to start the cluster in {}",
                 layout.dir().display()
             );
         }

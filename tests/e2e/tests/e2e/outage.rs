@@ -33,6 +33,7 @@ async fn prepare(env: &TestEnvironment) -> Result<()> {
     .await
 }
 
+/// A pod that requests epsilon 1 of the block.
 fn requesting_pod(name: &str) -> Value {
     pod(name).requests(DATASET, "1", "0").within(DATA)
 }
@@ -47,9 +48,12 @@ async fn wait_until_extender_is_unreachable(env: &TestEnvironment, name: &str) -
         Some(scheduled.status == "False" && scheduled.message.as_ref()?.contains("connection refused"))
     };
     let pod = env
-        .wait(DATA, name, "tried in vain", |pod: Option<&Pod>| {
-            pod.and_then(tried) == Some(true)
-        })
+        .wait(
+            DATA,
+            name,
+            "unschedulable because the extender is unreachable",
+            |pod: Option<&Pod>| pod.and_then(tried) == Some(true),
+        )
         .await?
         .context("no pod")?;
     ensure!(
@@ -59,6 +63,7 @@ async fn wait_until_extender_is_unreachable(env: &TestEnvironment, name: &str) -
     Ok(())
 }
 
+/// Waits until a pod has no scheduling gate.
 async fn wait_until_gate_is_removed(env: &TestEnvironment, name: &str) -> Result<()> {
     let ungated = |pod: &Pod| {
         pod.spec
@@ -191,7 +196,7 @@ async fn run_api_server_kills(seed: u64) -> Result<()> {
     };
     let summary = tokio::select! {
         summary = everything => summary?,
-        ended = keep_restarting(&env, extender) => return ended.context("the extender does not stay"),
+        ended = keep_restarting(&env, extender) => return ended.context("the extender keeps ending"),
     };
     println!("{summary:?}");
     ensure!(summary.granted >= KILLS * PORTION / 5, "{summary:?}");
@@ -202,9 +207,12 @@ async fn run_api_server_kills(seed: u64) -> Result<()> {
 async fn wait_until_stepped_down(extender: Extender) -> Result<()> {
     let log = extender.log().to_owned();
     let status = extender.ended().await.context("no status")?;
-    ensure!(!status.success(), "it says that it ended well");
+    ensure!(!status.success(), "the extender exited with success");
     let log = fs::read_to_string(log)?;
-    ensure!(log.contains("step down"), "it does not say why:\n{log}");
+    ensure!(
+        log.contains("step down"),
+        "the log does not give the reason:\n{log}"
+    );
     Ok(())
 }
 
@@ -221,7 +229,7 @@ async fn one_of_two_extenders_steps_down_and_no_budget_is_consumed_twice() -> Re
         _ = first.ended() => { wait_until_stepped_down(first).await?; second }
         _ = second.ended() => { wait_until_stepped_down(second).await?; first }
     };
-    ensure!(!other.has_ended(), "both are gone");
+    ensure!(!other.has_ended(), "both extenders ended");
     let status = other.stop().await?.context("no status")?;
     ensure!(status.success(), "the writer ended with {status}");
 

@@ -26,6 +26,7 @@ async fn claims_keep_what_they_consume_and_return_the_rest() -> Result<()> {
     Ok(())
 }
 
+/// Sets `consume` or `release` (`what`) in a claim's spec.
 async fn patch_spec(
     env: &TestEnvironment,
     namespace: &str,
@@ -56,7 +57,7 @@ async fn refusal_message(
     match patch_spec(env, namespace, "c", what, amount).await {
         Err(kube::Error::Api(status)) => Ok(status.message),
         Err(error) => Err(error.into()),
-        Ok(_) => anyhow::bail!("{what} was taken back"),
+        Ok(_) => anyhow::bail!("the change of {what} was accepted"),
     }
 }
 
