@@ -84,11 +84,11 @@ pub(super) struct Claims {
 }
 
 impl Totals {
-    pub(super) fn of(&self, part: usize, asked: &[i64], coordinate: usize) -> i64 {
+    pub(super) fn of(&self, part: usize, demanded: &[i64], coordinate: usize) -> i64 {
         match self {
             Self::Nothing => 0,
-            Self::Everything => asked[coordinate],
-            Self::Partly(amounts) => amounts[part * asked.len() + coordinate],
+            Self::Everything => demanded[coordinate],
+            Self::Partly(amounts) => amounts[part * demanded.len() + coordinate],
         }
     }
 
@@ -100,21 +100,21 @@ impl Totals {
         }
     }
 
-    pub(super) fn budget(&self, part: usize, asked: &[i64]) -> Budget {
-        let amounts = (0..asked.len()).map(|coordinate| self.of(part, asked, coordinate));
+    pub(super) fn budget(&self, part: usize, demanded: &[i64]) -> Budget {
+        let amounts = (0..demanded.len()).map(|coordinate| self.of(part, demanded, coordinate));
         Budget::from_computed(amounts)
     }
 
     /// The sum of `self` and `increase`, which has an amount for each coordinate of each block.
     fn and(&self, increase: &[i64], demands: BlockDemands<'_>) -> Self {
-        let asked = || demands.iter().flat_map(|demand| demand.amounts);
+        let demanded = || demands.iter().flat_map(|demand| demand.amounts);
         let before = demands.iter().enumerate().flat_map(|(at, demand)| {
             (0..demand.amounts.len()).map(move |coordinate| self.of(at, demand.amounts, coordinate))
         });
         // At most what is demanded: an increase is never more than what is allocated.
         let sums = before.zip(increase).map(|(before, more)| before + *more);
         let sums: Box<[i64]> = sums.collect();
-        if sums.iter().eq(asked()) {
+        if sums.iter().eq(demanded()) {
             Self::Everything
         } else {
             Self::Partly(sums)
@@ -170,10 +170,10 @@ impl Claim {
     }
 
     /// The amount that is still allocated at a coordinate of a part, once it is granted.
-    pub(super) fn allocated(&self, part: usize, asked: &[i64], coordinate: usize) -> i64 {
-        asked[coordinate]
-            - self.consumed().of(part, asked, coordinate)
-            - self.released().of(part, asked, coordinate)
+    pub(super) fn allocated(&self, part: usize, demanded: &[i64], coordinate: usize) -> i64 {
+        demanded[coordinate]
+            - self.consumed().of(part, demanded, coordinate)
+            - self.released().of(part, demanded, coordinate)
     }
 
     /// All amounts that are still allocated, block by block.

@@ -158,10 +158,10 @@ impl Engine {
                     return Err(malformed(name, "names a block twice"));
                 }
                 for (coordinate, total) in demand.budget.units().iter().enumerate() {
-                    let asked = demands.get(part).amounts;
-                    let before = totals.of(part, asked, coordinate);
+                    let demanded = demands.get(part).amounts;
+                    let before = totals.of(part, demanded, coordinate);
                     let more = (total - before).max(0);
-                    if more > claim.allocated(part, asked, coordinate) {
+                    if more > claim.allocated(part, demanded, coordinate) {
                         return Err(Refusal::TooMuch {
                             claim: name.clone(),
                             block: block.clone(),

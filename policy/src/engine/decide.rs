@@ -83,7 +83,8 @@ impl State {
             return None;
         }
         let least = self.waiting.least_watched(number, &self.demand_store);
-        let steps = least.filter_map(|(coordinate, asked)| block.step_for(coordinate, asked, self.fit_rule));
+        let steps =
+            least.filter_map(|(coordinate, demanded)| block.step_for(coordinate, demanded, self.fit_rule));
         steps.min().and_then(|step| block.schedule.time_of(step))
     }
 }

@@ -1,6 +1,6 @@
 //! The narrow interface between the engine and its policy: what a policy may read ([`PolicyContext`]), what
-//! it may do ([`Decisions`]), and what it is told ([`Cause`]) and answers ([`SetAside`], [`NextWake`]). A
-//! policy never gets the engine's [`State`] itself.
+//! it may do ([`Decisions`]), why it is called ([`Cause`]), and what it returns ([`SetAside`], [`NextWake`]).
+//! A policy never gets the [`State`] of the engine itself.
 
 use std::{cmp::Ordering, collections::HashMap};
 

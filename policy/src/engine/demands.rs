@@ -222,7 +222,7 @@ mod tests {
                     prop_assert_eq!(parts.get(part).amounts, &parts.rows()[parts.row_of(part) * 2..][..2]);
                 }
                 let found: Vec<(Vec<u32>, Vec<i64>)> =
-                    parts.grouped().map(|(blocks, asked)| (blocks.collect(), asked.to_vec())).collect();
+                    parts.grouped().map(|(blocks, demanded)| (blocks.collect(), demanded.to_vec())).collect();
                 let expected: Vec<(Vec<u32>, Vec<i64>)> =
                     demands.iter().map(|(blocks, units)| (blocks.clone(), units.to_vec())).collect();
                 prop_assert_eq!(found, expected);

@@ -33,7 +33,7 @@ impl Engine {
             unmatched,
             lacks: lacks.collect(),
             dominant_share: dominant_share(demands, self.state.blocks.list())
-                .map(|share| (share.asked, share.of)),
+                .map(|share| (share.amount, share.of)),
             expires: self.state.claims.expires(claim),
         }
     }
@@ -79,14 +79,14 @@ impl State {
         let amounts = demand.amounts.iter().zip(&block.accounts).enumerate();
         let counted = amounts
             .filter(|(_, (_, account))| self.fit_rule == FitRule::EveryCoordinate || account.capacity > 0);
-        let needs = counted.map(|(coordinate, (asked, account))| Lack {
+        let needs = counted.map(|(coordinate, (demanded, account))| Lack {
             block: block.name.clone(),
             coordinate,
-            asked: *asked,
+            asked: *demanded,
             available: account.available,
-            missing: i128::from(*asked) - account.available,
+            missing: i128::from(*demanded) - account.available,
             locked: account.locked,
-            unlocks: unlocks(&block, block.step_for(coordinate, *asked, self.fit_rule)),
+            unlocks: unlocks(&block, block.step_for(coordinate, *demanded, self.fit_rule)),
         });
         needs.collect()
     }
@@ -117,12 +117,12 @@ impl State {
             return Vec::new();
         }
         let lacks = demand.amounts.iter().zip(&block.accounts).enumerate();
-        let lacks = lacks.map(|(coordinate, (asked, account))| Lack {
+        let lacks = lacks.map(|(coordinate, (demanded, account))| Lack {
             block: block.name.clone(),
             coordinate,
-            asked: *asked,
+            asked: *demanded,
             available: account.available,
-            missing: i128::from(*asked) - account.available,
+            missing: i128::from(*demanded) - account.available,
             locked: account.locked,
             unlocks: Unlocks::OnlyReturned,
         });
@@ -135,9 +135,9 @@ impl State {
                 })
                 .collect(),
             FitRule::SomeOrder => {
-                let asked = demand.amounts.iter().enumerate();
-                let step = asked
-                    .filter_map(|(at, asked)| block.step_for(at, *asked, self.fit_rule))
+                let demanded = demand.amounts.iter().enumerate();
+                let step = demanded
+                    .filter_map(|(at, demanded)| block.step_for(at, *demanded, self.fit_rule))
                     .min();
                 let possible = lacks.filter(|lack| {
                     let account = &block.accounts[lack.coordinate];

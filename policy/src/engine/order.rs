@@ -15,7 +15,7 @@ use crate::Weight;
 /// An amount as a fraction of a block's capacity, compared exactly.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Share {
-    pub(super) asked: i64,
+    pub(super) amount: i64,
     /// The capacity: above 0.
     pub(super) of: i64,
 }
@@ -41,13 +41,13 @@ pub(super) enum Shares {
 impl Share {
     /// The largest share of a block over the coordinates at which it has any capacity; none if it has none.
     fn of_block(demand: BlockDemand<'_>, block: &Block) -> Option<Self> {
-        let asked = demand.amounts.iter();
-        let shares = asked
+        let amount = demand.amounts.iter();
+        let shares = amount
             .zip(&block.accounts)
             .filter(|(_, account)| account.capacity > 0);
         shares
-            .map(|(asked, account)| Self {
-                asked: *asked,
+            .map(|(amount, account)| Self {
+                amount: *amount,
                 of: account.capacity,
             })
             .max()
@@ -57,8 +57,8 @@ impl Share {
 impl Ord for Share {
     fn cmp(&self, other: &Self) -> Ordering {
         // Two 63-bit factors: the products are exact.
-        let mine = i128::from(self.asked) * i128::from(other.of);
-        mine.cmp(&(i128::from(other.asked) * i128::from(self.of)))
+        let mine = i128::from(self.amount) * i128::from(other.of);
+        mine.cmp(&(i128::from(other.amount) * i128::from(self.of)))
     }
 }
 
@@ -77,7 +77,7 @@ impl PartialEq for Share {
 impl Eq for Share {}
 
 impl Shares {
-    pub(super) const NONE: Self = Self::Same(0, Share { asked: 0, of: 1 });
+    pub(super) const NONE: Self = Self::Same(0, Share { amount: 0, of: 1 });
 
     fn first(&self) -> Option<&Share> {
         self.iter().next()
@@ -123,7 +123,7 @@ impl Rank {
             return self.shares.iter().cmp(other.shares.iter());
         }
         let product = |one: &Share, two: &Share| {
-            u128::from(one.asked.unsigned_abs()) * u128::from(two.of.unsigned_abs())
+            u128::from(one.amount.unsigned_abs()) * u128::from(two.of.unsigned_abs())
         };
         let (mut mine, mut theirs) = (self.shares.iter(), other.shares.iter());
         loop {
@@ -176,8 +176,8 @@ fn key(priority: i32, weight: Weight, share: Option<&Share>) -> u64 {
         .abs_diff(i8::MAX.into());
     // Multiples of 2^-64, rounded down: 127 bits at most.
     let share = share.and_then(|share| {
-        let asked = u128::from(share.asked.unsigned_abs()) << 64;
-        asked.checked_div(u128::from(share.of.unsigned_abs()) * u128::from(weight.get()))
+        let amount = u128::from(share.amount.unsigned_abs()) << 64;
+        amount.checked_div(u128::from(share.of.unsigned_abs()) * u128::from(weight.get()))
     });
     // No share at all goes first, as in a comparison. A capacity and a weight are above 0.
     let share = share.unwrap_or(0);

@@ -67,9 +67,9 @@ impl State {
             .demand_store
             .get(claim.demands_id)
             .grouped()
-            .map(|(blocks, asked)| Demand {
+            .map(|(blocks, demanded)| Demand {
                 blocks: blocks.map(|block| self.blocks.get(block).name.clone()).collect(),
-                budget: Budget::from_computed(asked.iter().copied()),
+                budget: Budget::from_computed(demanded.iter().copied()),
             });
         let terms = self.claims.terms(claim);
         Arrival {

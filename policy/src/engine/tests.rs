@@ -61,24 +61,24 @@ fn check(engine: &Engine) {
         let demand = demands.get(demands.at(watch.0).unwrap());
         assert!(block.lacking(demand.amounts, engine.state.fit_rule).is_some());
         for coordinate in &watch.1 {
-            let asked = demand.amounts[*coordinate];
+            let demanded = demand.amounts[*coordinate];
             assert!(
-                i128::from(asked) > block.accounts[*coordinate].available
+                i128::from(demanded) > block.accounts[*coordinate].available
                     || block.accounts[*coordinate].capacity == 0
             );
-            kept.push((watch.0, "watching", *coordinate, asked, *class));
+            kept.push((watch.0, "watching", *coordinate, demanded, *class));
         }
         for (number, coordinate) in entries {
             let demand = demands.get(demands.at(number).unwrap());
-            let (asked, account) = (
+            let (demanded, account) = (
                 demand.amounts[coordinate],
                 &engine.state.blocks.get(number).accounts[coordinate],
             );
             assert!(
-                i128::from(asked) <= account.left()
+                i128::from(demanded) <= account.left()
                     && (engine.state.fit_rule == FitRule::EveryCoordinate || account.capacity > 0)
             );
-            kept.push((number, "feasible", coordinate, asked, *class));
+            kept.push((number, "feasible", coordinate, demanded, *class));
         }
     }
     kept.sort_unstable();

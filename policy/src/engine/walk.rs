@@ -255,17 +255,17 @@ fn each<'a>(
 /// Whether the amounts in `rows` fit all blocks of a layout.
 fn fits(blocks: &Blocks, layout: BlockDemands<'_>, rows: &[i64], fit_rule: FitRule) -> bool {
     let mut demands = each(layout, rows, layout.coordinates());
-    demands.all(|(block, asked)| blocks.get(block).lacking(asked, fit_rule).is_none())
+    demands.all(|(block, demanded)| blocks.get(block).lacking(demanded, fit_rule).is_none())
 }
 
 /// The block that keeps the amounts in `rows` waiting; none if they fit all blocks. Of several, the one that
 /// lacks most: a family that watches it is probably looked at least often.
 fn blocking(blocks: &Blocks, layout: BlockDemands<'_>, rows: &[i64], fit_rule: FitRule) -> Option<Watch> {
     let mut most: Option<(f64, Watch)> = None;
-    for (part, (block, asked)) in (0..).zip(each(layout, rows, layout.coordinates())) {
+    for (part, (block, demanded)) in (0..).zip(each(layout, rows, layout.coordinates())) {
         let block = blocks.get(block);
-        if let Some(coordinate) = block.lacking(asked, fit_rule) {
-            let lack = block.lack(asked, fit_rule);
+        if let Some(coordinate) = block.lacking(demanded, fit_rule) {
+            let lack = block.lack(demanded, fit_rule);
             if most.is_none_or(|(most, _)| lack > most) {
                 most = Some((lack, Watch { part, coordinate }));
             }

@@ -174,8 +174,8 @@ impl PolicyHooks for RoundRobin {
                     .iter()
                     .filter(|demand| !cause.raised.contains(&demand.block))
                 {
-                    for (at, asked) in demand.amounts.iter().enumerate() {
-                        if *asked > 0 && self.is_empty(context, demand.block, at) {
+                    for (at, demanded) in demand.amounts.iter().enumerate() {
+                        if *demanded > 0 && self.is_empty(context, demand.block, at) {
                             emptied.insert((demand.block, at));
                         }
                     }
@@ -243,13 +243,13 @@ impl PolicyHooks for RoundRobin {
         self.claims.get(&claim)?;
         let block = context.settled_block(demand.block);
         let pools = self.pools[demand.block as usize].iter().zip(&block.accounts);
-        let gathered = pools.zip(demand.amounts).map(|((pool, account), asked)| {
+        let gathered = pools.zip(demand.amounts).map(|((pool, account), demanded)| {
             let missing = pool.need(claim);
             let step = block
                 .schedule
                 .step_for(account.capacity, pool.divided + i128::from(missing));
             SetAside {
-                amount: asked - missing,
+                amount: demanded - missing,
                 // What is unlocked already is divided at the next step.
                 complete_after: step.map(|step| step.max(block.schedule.done() + 1)),
             }
@@ -339,9 +339,9 @@ mod tests {
             expected.sort();
             let mut left = rest;
             let count = u32::try_from(expected.len()).unwrap();
-            for (served, lacking) in (0..).zip(&mut expected) {
+            for (satisfied, lacking) in (0..).zip(&mut expected) {
                 // Rounded up: the units that remain go to the first claims.
-                let others = i128::from(count - served);
+                let others = i128::from(count - satisfied);
                 let part = (left + others - 1) / others;
                 let given = i64::try_from(part).unwrap().min(lacking.need);
                 lacking.need -= given;

@@ -141,8 +141,8 @@ impl EntryOrder<Member> for Classes<'_> {
     }
 
     fn lower(&self, member: &Member, least: &mut [i64]) {
-        for (least, asked) in least.iter_mut().zip(self.demands(member.number).rows()) {
-            *least = (*least).min(*asked);
+        for (least, demanded) in least.iter_mut().zip(self.demands(member.number).rows()) {
+            *least = (*least).min(*demanded);
         }
     }
 }

@@ -65,7 +65,7 @@ impl FeasibleOrder<'_> {
             return None;
         }
         let mut pairs = demand.amounts.iter().zip(&block.accounts);
-        pairs.position(|(asked, account)| account.capacity > 0 && i128::from(*asked) <= account.left())
+        pairs.position(|(demanded, account)| account.capacity > 0 && i128::from(*demanded) <= account.left())
     }
 }
 
@@ -76,9 +76,9 @@ impl EntryOrder<FeasibleEntry> for FeasibleOrder<'_> {
 
     fn lower(&self, entry: &FeasibleEntry, least: &mut [i64]) {
         let (demand, order) = self.demand(*entry);
-        for (at, (least, asked)) in least.iter_mut().zip(demand.amounts).enumerate() {
+        for (at, (least, demanded)) in least.iter_mut().zip(demand.amounts).enumerate() {
             if self.fit_rule == FitRule::EveryCoordinate || at == order {
-                *least = (*least).min(-asked);
+                *least = (*least).min(-demanded);
             }
         }
     }
@@ -99,8 +99,8 @@ impl FeasibleClasses {
     }
 
     fn insert(&mut self, class: u32, demand: BlockDemand<'_>) {
-        for (most, asked) in self.most.iter_mut().zip(demand.amounts) {
-            *most = (*most).max(*asked);
+        for (most, demanded) in self.most.iter_mut().zip(demand.amounts) {
+            *most = (*most).max(*demanded);
         }
         self.recent.push(class);
     }
@@ -227,7 +227,7 @@ impl Waiting {
         (&mut self.at_blocks[block as usize].feasible, by_class)
     }
 
-    /// The coordinates at which classes entry at a block, and what they ask there.
+    /// Every class at a block, with each coordinate at which it counts and its amount there.
     #[cfg(test)]
     pub(super) fn all_feasible(&self, block: &Block, demand_store: &DemandStore) -> Vec<(u32, usize, i64)> {
         let mut copy = self.clone();
@@ -240,7 +240,7 @@ impl Waiting {
                     .most
                     .iter()
                     .zip(demand.amounts)
-                    .all(|(most, asked)| most >= asked)
+                    .all(|(most, demanded)| most >= demanded)
             );
         }
         feasible.sort(block, &by_class);
@@ -248,10 +248,10 @@ impl Waiting {
         for entry in feasible.ordered.iter() {
             let (demand, order) = by_class.demand(entry);
             assert_eq!(demand.block, block.number);
-            let asked = demand.amounts.iter().enumerate();
+            let demanded = demand.amounts.iter().enumerate();
             let counted =
-                asked.filter(|(at, _)| by_class.fit_rule == FitRule::EveryCoordinate || *at == order);
-            all.extend(counted.map(|(at, asked)| (entry.class, at, *asked)));
+                demanded.filter(|(at, _)| by_class.fit_rule == FitRule::EveryCoordinate || *at == order);
+            all.extend(counted.map(|(at, demanded)| (entry.class, at, *demanded)));
         }
         all
     }

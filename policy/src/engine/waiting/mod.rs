@@ -245,8 +245,8 @@ impl Waiting {
         blocks: &[super::blocks::Block],
         demand_store: &DemandStore,
     ) -> Vec<(u32, usize)> {
-        let asked = demand_store.get(self.class(class).unwrap().demands_id).blocks();
-        let entries = asked.flat_map(|block| {
+        let demanded = demand_store.get(self.class(class).unwrap().demands_id).blocks();
+        let entries = demanded.flat_map(|block| {
             let entries = self
                 .all_feasible(&blocks[block as usize], demand_store)
                 .into_iter();
@@ -270,17 +270,17 @@ impl Waiting {
                 let (watched, coordinates) = self.watched_by(class, demand_store);
                 assert_eq!(watched, block);
                 let demands = demand_store.get(self.class(class).unwrap().demands_id);
-                let asked = demands.get(demands.at(block).unwrap()).amounts;
+                let demanded = demands.get(demands.at(block).unwrap()).amounts;
                 kept.extend(
                     coordinates
                         .into_iter()
-                        .map(|at| (block, "watching", at, asked[at], class)),
+                        .map(|at| (block, "watching", at, demanded[at], class)),
                 );
             }
             let entries = self
                 .all_feasible(&blocks[block as usize], demand_store)
                 .into_iter();
-            kept.extend(entries.map(|(class, at, asked)| (block, "feasible", at, asked, class)));
+            kept.extend(entries.map(|(class, at, demanded)| (block, "feasible", at, demanded, class)));
         }
         kept.sort_unstable();
         kept

@@ -124,10 +124,10 @@ impl Waiting {
             let row = demands.row_of(watch.part as usize) * self.coordinates;
             let least = &family.least(classes)[row..][..self.coordinates];
             let mut pairs = demands.rows()[row..].iter().zip(least).enumerate();
-            let asks_least = pairs.any(|(at, (asked, least))| {
-                (self.fit_rule == FitRule::SomeOrder || at == watch.coordinate as usize) && asked <= least
+            let demands_least = pairs.any(|(at, (demanded, least))| {
+                (self.fit_rule == FitRule::SomeOrder || at == watch.coordinate as usize) && demanded <= least
             });
-            if !asks_least {
+            if !demands_least {
                 return None;
             }
         }
@@ -345,13 +345,13 @@ impl EntryOrder<Member> for Watchers<'_> {
             .demand_store
             .get(family.demands_id)
             .row_of(watch.part as usize);
-        let asked = &family.known_least(self.classes)[row * least.len()..][..least.len()];
+        let demanded = &family.known_least(self.classes)[row * least.len()..][..least.len()];
         let counted = match self.fit_rule {
             FitRule::EveryCoordinate => watch.coordinate as usize..watch.coordinate as usize + 1,
             FitRule::SomeOrder => 0..least.len(),
         };
-        for (least, asked) in least[counted.clone()].iter_mut().zip(&asked[counted]) {
-            *least = (*least).min(below_all(*asked));
+        for (least, demanded) in least[counted.clone()].iter_mut().zip(&demanded[counted]) {
+            *least = (*least).min(below_all(*demanded));
         }
     }
 }
