@@ -267,11 +267,11 @@ fn index(shown: &[Shown]) -> String {
         }
         index.push('\n');
     }
-    writeln!(index, "\n\\-: can't be.").unwrap();
+    writeln!(index, "\n\\-: impossible.").unwrap();
     for reason in reasons {
         writeln!(index, "- {reason}").unwrap();
     }
-    writeln!(index, "\nThe stories:").unwrap();
+    writeln!(index, "\nThe scenarios:").unwrap();
     for (number, story) in (1..).zip(shown) {
         let shown_with = story.with.map(|with| match with {
             With::Arrivals => "by arrivals",
@@ -283,7 +283,7 @@ fn index(shown: &[Shown]) -> String {
         let (_, policy) = UNDER.iter().find(|(under, _)| *under == story.under).unwrap();
         let (file, title) = (&story.file, &story.title);
         let line = format!(
-            "{number}. [{file}]({file}): {policy}, {}. {title}",
+            "{number}. [{file}]({file}):\n   {policy}, {}. {title}",
             shown_with.join(", ")
         );
         writeln!(index, "{}.", line.trim_end_matches([' ', '.'])).unwrap();
