@@ -80,7 +80,7 @@ impl Engine {
             .claims
             .add(number, name.clone(), demands_id, terms, self.state.now);
         let mut records = Vec::new();
-        self.compete(number, &mut records);
+        self.join_queue(number, &mut records);
         if self.state.claims.get(number).phase == Phase::Waiting {
             records.push(Record::Waits { claim: name.clone() });
         }
@@ -104,12 +104,12 @@ impl Engine {
         let demands_id = self.state.demand_store.add(&demands).ok_or(Refusal::Overflow)?;
         self.state.claims.get_mut(number).demands_id = demands_id;
         let mut records = Vec::new();
-        self.compete(number, &mut records);
+        self.join_queue(number, &mut records);
         Ok(records)
     }
 
     /// Lets a claim unlock budget and join the queue, if it has enough blocks.
-    fn compete(&mut self, number: u32, records: &mut Vec<Record>) {
+    fn join_queue(&mut self, number: u32, records: &mut Vec<Record>) {
         let claim = self.state.claims.get(number);
         let (demands_id, terms) = (claim.demands_id, *self.state.claims.terms(claim));
         let demands = self.state.demand_store.get(demands_id);
@@ -160,7 +160,7 @@ impl Engine {
                 .claim_joined(number, self.state.demand_store.get(demands_id));
         }
         let by = By::Arrival(number);
-        self.pass(&Cause { raised, new, by }, records);
+        self.let_policy_decide(&Cause { raised, new, by }, records);
         if let Some(class) = self.state.claims.get(number).class {
             self.state
                 .waiting

@@ -75,7 +75,7 @@ impl Engine {
             claim: name.clone(),
             entirely: true,
         }];
-        self.pass(
+        self.let_policy_decide(
             &returned_to(self.state.demands(number).blocks().collect()),
             &mut records,
         );
@@ -86,7 +86,7 @@ impl Engine {
         let entirely = self.move_allocated(number, increase, Move::Release);
         let claim = self.state.claims.get(number).name.clone();
         let mut records = vec![Record::Released { claim, entirely }];
-        self.pass(
+        self.let_policy_decide(
             &returned_to(self.state.demands(number).blocks().collect()),
             &mut records,
         );

@@ -91,7 +91,7 @@ impl State {
 
 impl Engine {
     /// Lets the policy grant what can be granted now.
-    pub(super) fn pass(&mut self, cause: &Cause, records: &mut Vec<Record>) {
+    pub(super) fn let_policy_decide(&mut self, cause: &Cause, records: &mut Vec<Record>) {
         self.state.waiting.changed.extend(&cause.raised);
         self.policy
             .decide(&mut Decisions::new(&mut self.state, records), cause);
@@ -145,7 +145,7 @@ impl Engine {
                 new: None,
                 by: By::Clock,
             };
-            self.pass(&cause, records);
+            self.let_policy_decide(&cause, records);
             self.plan_wakes();
         }
     }

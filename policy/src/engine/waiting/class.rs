@@ -17,7 +17,7 @@ pub(in crate::engine) struct Class {
     pub(in crate::engine) family: u32,
     pub(super) claims: ClaimSet,
     /// Whether it has been added to the feasible classes of its blocks: not while it is new.
-    pub(super) is_feasible_kept: bool,
+    pub(super) is_listed: bool,
 }
 
 /// The numbers of one claim or more, sorted.

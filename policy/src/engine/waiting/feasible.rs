@@ -106,7 +106,7 @@ impl FeasibleClasses {
     }
 
     /// Puts the recent classes into the tree.
-    fn sort(&mut self, block: &Block, by_class: &FeasibleOrder<'_>) {
+    fn insert_recent(&mut self, block: &Block, by_class: &FeasibleOrder<'_>) {
         self.most.fill(0);
         self.recent.sort_unstable();
         for class in self.recent.drain(..) {
@@ -155,13 +155,13 @@ impl Waiting {
         let Some(class) = self.classes.get_mut(number) else {
             return;
         };
-        if std::mem::replace(&mut class.is_feasible_kept, true) {
+        if std::mem::replace(&mut class.is_listed, true) {
             return;
         }
         for demand in demand_store.get(class.demands_id).iter() {
             let (feasible, by_class) = self.feasible(demand.block, demand_store);
             if feasible.recent.len() == MAX_RECENT {
-                feasible.sort(&blocks[demand.block as usize], &by_class);
+                feasible.insert_recent(&blocks[demand.block as usize], &by_class);
             }
             feasible.insert(number, demand);
         }
@@ -171,7 +171,7 @@ impl Waiting {
         let Some(class) = self.classes.get_mut(number) else {
             return;
         };
-        if std::mem::replace(&mut class.is_feasible_kept, false) {
+        if std::mem::replace(&mut class.is_listed, false) {
             for block in demand_store.get(class.demands_id).blocks() {
                 let (feasible, by_class) = self.feasible(block, demand_store);
                 feasible.remove(number, &by_class);
@@ -183,7 +183,7 @@ impl Waiting {
     pub(in crate::engine) fn infeasible(&mut self, block: &Block, demand_store: &DemandStore) -> Vec<u32> {
         let (feasible, by_class) = self.feasible(block.number, demand_store);
         if feasible.may_be_infeasible(block, by_class.fit_rule) {
-            feasible.sort(block, &by_class);
+            feasible.insert_recent(block, &by_class);
         }
         let infeasible = |row: &[i64]| {
             let mut pairs = row.iter().zip(&block.accounts);
@@ -243,7 +243,7 @@ impl Waiting {
                     .all(|(most, demanded)| most >= demanded)
             );
         }
-        feasible.sort(block, &by_class);
+        feasible.insert_recent(block, &by_class);
         let mut all = Vec::new();
         for entry in feasible.ordered.iter() {
             let (demand, order) = by_class.demand(entry);

@@ -127,7 +127,7 @@ impl Waiting {
             demands_id,
             family,
             claims: ClaimSet::One(claim),
-            is_feasible_kept: false,
+            is_listed: false,
         });
         let (classes, hasher) = (&self.classes, &self.hasher);
         let hash_of = |number: &u32| hasher.hash_one(key_of(classes, *number, demand_store));
