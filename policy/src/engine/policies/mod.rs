@@ -22,18 +22,18 @@ use super::{
 };
 use crate::{DatasetRules, Denial, Policy};
 
-/// What the engine calls a policy for. Only [`decide`](Self::decide) must be there; what the others do by
-/// default suits a policy that keeps no state.
+/// The hooks that the engine calls. [`clone_box`](Self::clone_box) and [`decide`](Self::decide) are required;
+/// the defaults of the others suit a policy without state.
 pub(super) trait PolicyHooks: Debug + Send + Sync {
-    /// A copy of the policy with its state: a copy of an engine tries out events.
+    /// A copy of the policy with its state, for a copy of the engine (on which events are tried).
     fn clone_box(&self) -> Box<dyn PolicyHooks>;
 
     /// A block was added. Blocks are numbered in this order, from 0.
     fn block_added(&mut self, _block: &Block) {}
 
-    /// What claims that demand `parts` are ordered by: the smallest first share first, then the next. The
-    /// priority goes before it, the arrival after it.
-    fn shares(&self, _parts: BlockDemands<'_>, _blocks: &[Block]) -> Shares {
+    /// The shares that order claims with these demands: the smallest first share goes first, then the smallest
+    /// second one, and so on. Priorities are compared before shares, arrivals after them.
+    fn shares(&self, _demands: BlockDemands<'_>, _blocks: &[Block]) -> Shares {
         Shares::NONE
     }
 
@@ -43,37 +43,38 @@ pub(super) trait PolicyHooks: Debug + Send + Sync {
     }
 
     /// A claim has joined the queue. [`decide`](Self::decide) follows.
-    fn claim_joined(&mut self, _claim: u32, _parts: BlockDemands<'_>) {}
+    fn claim_joined(&mut self, _claim: u32, _demands: BlockDemands<'_>) {}
 
-    /// Decides after `cause`. Where it grants as much as it can, no claim that fits may be left.
+    /// Grants and denies waiting claims after `cause`. A policy that grants whatever fits must leave no waiting
+    /// claim that fits.
     fn decide(&mut self, decisions: &mut Decisions<'_>, cause: &Cause);
 
     /// A claim ended that the policy did not grant or deny itself: it was withdrawn, its timeout is over, or
     /// it can never be granted any more. It may be one that never joined.
-    fn claim_left(&mut self, _claim: u32, _parts: BlockDemands<'_>) {}
+    fn claim_left(&mut self, _claim: u32, _demands: BlockDemands<'_>) {}
 
     /// These `amounts` of a block, one for each coordinate, were allocated or consumed and are available
     /// again.
     fn budget_returned(&mut self, _block: u32, _amounts: &[i64]) {}
 
-    /// What the policy holds back for a waiting claim at a part, at each coordinate; none if it holds nothing
-    /// back for claims, so that what counts is what is available.
+    /// What the policy holds back for a waiting claim on one of its blocks, at each coordinate; none if it
+    /// holds nothing back, so that available budget counts.
     fn set_aside(
         &self,
         _context: PolicyContext<'_>,
         _claim: u32,
-        _part: BlockDemand<'_>,
+        _demand: BlockDemand<'_>,
     ) -> Option<Vec<SetAside>> {
         None
     }
 
-    /// How many waiting claims go before this one of `class`; none if there is no order.
+    /// How many waiting claims go before this claim of `class`; none if the policy has no order.
     fn ahead(&self, context: PolicyContext<'_>, claim: u32, class: u32) -> Option<usize> {
         let rank = &context.class(class)?.rank;
         Some(context.count_ahead(claim, |other| other.rank.cmp(rank)))
     }
 
-    /// When the clock next matters at a block. Called where something has changed, after each event.
+    /// When the clock next matters at a block. Called after each event for the blocks that have changed.
     fn next_wake(&mut self, _context: PolicyContext<'_>, _block: u32) -> NextWake {
         NextWake::FirstFit
     }
