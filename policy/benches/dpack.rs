@@ -124,7 +124,7 @@ fn measure_small(name: &str, policy: Policy, composition: &Composition, arrivals
     engine.advance(Time::from_micros(TICK.micros()));
     let random = &mut Random::new(12);
     let budget = "laplace(scale=1e6)".parse::<Mechanism>()?.demand(composition)?;
-    // Blocks that are granted as far as they go have nothing left for anybody.
+    // Small claims arrive for the blocks of which something is still available.
     let free = (0..BLOCKS).filter(|number| {
         let state = engine.block(&block(*number));
         state.is_some_and(|state| state.available.iter().any(|unlocked| *unlocked > 0))

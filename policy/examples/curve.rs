@@ -22,8 +22,8 @@ usage: curve MECHANISM [--orders ORDERS] [--delta DELTA]
 It prints one line of JSON: the orders in ascending order, the epsilon charged at each, and what these prove for delta by
 the basic conversion (with which blocks are made) and by the improved one (for reporting). A cost beyond 64 bits is
 9223372.036854775807; where no order costs less, the epsilons are null.
-It exits with 0, with 2 if the arguments are wrong, with 1 if standard output can't be written, and with 141 if nobody
-reads that any more.
+It exits with 0, with 2 if the arguments are wrong, with 1 if standard output can't be written, and with 141 if its
+reader has closed it.
 
 example:
   curve 'dp-sgd(noise-multiplier=1.1,sample-rate=0.01,steps=1000) + 2*laplace(scale=10)' \\

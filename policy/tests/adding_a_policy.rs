@@ -85,7 +85,7 @@ fn sources(folder: &str) -> Vec<String> {
 
 #[test]
 fn each_policy_is_named_in_every_file_that_the_steps_list() {
-    assert_eq!(policies().len(), 5);
+    assert!(policies().len() >= 5);
     let listed = listed();
     let own = format!("{POLICIES}{NAME}.rs");
     for needed in [
