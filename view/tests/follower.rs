@@ -1,4 +1,5 @@
 //! A follower publishes another process's ledger with nothing but its entries and the dataset's objects.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::sync::Arc;
 
@@ -123,10 +124,10 @@ fn phases(changes: &[Change]) -> Vec<(&str, ClaimPhase)> {
     };
     let names = ["first", "second"];
     let found: Vec<_> = changes.iter().filter_map(phase).collect();
-    let named = |(name, phase): &(String, ClaimPhase)| {
+    let with_name = |(name, phase): &(String, ClaimPhase)| {
         (names.into_iter().find(|known| known == name).unwrap(), *phase)
     };
-    found.iter().map(named).collect()
+    found.iter().map(with_name).collect()
 }
 
 #[test]
