@@ -82,6 +82,7 @@ impl Outcome {
         let pairs = workload.tasks.iter().zip(&self.decisions);
         let mut delays: Vec<u64> = pairs
             .filter_map(|(task, decision)| match decision {
+                // A run grants no task before its arrival; if lines of `replay` claim so, the task waited for nothing.
                 Decision::Granted(at) => Some(at.micros().saturating_sub(task.at.micros())),
                 Decision::Refused(_) | Decision::Waiting => None,
             })

@@ -11,9 +11,9 @@ impl Random {
     /// `random.Random(seed)`.
     #[must_use]
     pub fn new(seed: u64) -> Self {
-        // The seed's 32-bit digits, the least first, without leading zeros, but at least one.
-        let digits =
-            [seed & u64::from(u32::MAX), seed >> 32].map(|digit| u32::try_from(digit).unwrap_or(u32::MAX));
+        // The seed's 32-bit digits, the least significant first, without leading zeros, but at least one.
+        #[expect(clippy::cast_possible_truncation, reason = "the lower and the upper half")]
+        let digits = [seed as u32, (seed >> 32) as u32];
         let count = if digits[1] == 0 { 1 } else { 2 };
         Self(Mt::new_with_key(digits[..count].iter().copied()))
     }
@@ -45,7 +45,15 @@ impl Random {
         }
     }
 
-    /// `randint(1, most)`, `most` at least 1. It takes numbers from the stream even if there is nothing to choose.
+    /// Chooses one of `all`, each with the same probability: `all[randint(1, len(all)) - 1]`. None of an empty slice, and
+    /// none of 2^32 or more.
+    pub fn choose<'a, T>(&mut self, all: &'a [T]) -> Option<&'a T> {
+        let count = u32::try_from(all.len()).ok().filter(|count| *count > 0)?;
+        let place = usize::try_from(self.one_to(count) - 1).ok()?;
+        all.get(place)
+    }
+
+    /// `randint(1, most)`, `most` at least 1. It consumes random numbers even if there is nothing to choose.
     pub fn one_to(&mut self, most: u32) -> u32 {
         let bits = u32::BITS - most.leading_zeros();
         loop {

@@ -60,7 +60,7 @@ struct Block {
     arrivals: u32,
     retired: bool,
     /// Under a lifetime: how many steps there are, once the first tick has come, and how many are done.
-    steps: Option<(u32, u32)>,
+    steps: Option<(u64, u64)>,
 }
 
 struct Run<'a> {
@@ -234,17 +234,19 @@ impl Block {
             #[expect(
                 clippy::cast_possible_truncation,
                 clippy::cast_sign_loss,
-                reason = "a whole number of ticks, saturated"
+                reason = "positive, and at most 9e8 seconds in ticks of 2 ms or more: below 2^39"
             )]
-            let more = ((end - now) / tick) as u32;
-            (if end <= now { 1 } else { more.saturating_add(1) }, 0)
+            let more = ((end - now).max(0.0) / tick) as u64;
+            (if end <= now { 1 } else { more + 1 }, 0)
         });
         let done = done + 1;
         self.steps = Some((steps, done));
         let amount = if done == steps {
             self.locked
         } else {
-            1.0 / f64::from(steps) * f64::from(done) - (1.0 - self.locked)
+            #[expect(clippy::cast_precision_loss, reason = "below 2^39, so exact in a double")]
+            let (steps, done) = (steps as f64, done as f64);
+            1.0 / steps * done - (1.0 - self.locked)
         };
         self.unlock(amount);
         self.retired = done == steps;

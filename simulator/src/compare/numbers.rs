@@ -47,7 +47,7 @@ impl Spread {
     }
 }
 
-/// From `earlier` to `later`, in seconds.
+/// From `earlier` to `later`, in seconds. The caller has compared them, so that nothing saturates.
 pub(super) fn difference(later: Time, earlier: Time) -> f64 {
     seconds(Time::from_micros(later.micros().saturating_sub(earlier.micros())))
 }

@@ -45,6 +45,7 @@ impl fmt::Display for Page<'_> {
             let change = if a == b {
                 "0".to_owned()
             } else {
+                // A `usize` has at most 64 bits: an `i128` holds any difference.
                 format!("{:+}", b as i128 - a as i128)
             };
             writeln!(f, "{label:LABEL$}{tasks:>10}{a:>12}{b:>12}{change:>12}")

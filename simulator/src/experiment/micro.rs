@@ -4,7 +4,7 @@ use super::{
     CompositionKind, Experiment, ExperimentError, Parameters, Prepared, VisitOrder, reference_composition,
 };
 use crate::{
-    PolicyChoice, PolicyKind, PolicySettings, Unlock,
+    PolicyChoice, PolicyKind, PolicySettings, PolicySettingsError, Unlock,
     released_simulator::{ReleasedSimulator, Unlocks},
     workload::{Blocks, Micro},
 };
@@ -112,15 +112,20 @@ pub(super) fn prepare(parameters: &Parameters) -> Result<Prepared, ExperimentErr
         blocks: scale.blocks,
         seed: parameters.seed,
     };
-    let published = (parameters.order == Some(VisitOrder::Published)).then(|| ReleasedSimulator {
-        draws: micro.draws(),
-        blocks: micro.block_arrivals(),
-        unlocks: match (parameters.n, parameters.lifetime) {
-            (_, Some(seconds)) => Unlocks::Lifetime { seconds, tick },
-            (n, None) => Unlocks::Arrivals(n.unwrap_or(1)),
-        },
-        end: scale.duration,
-    });
+    let published = if parameters.order == Some(VisitOrder::Published) {
+        Some(ReleasedSimulator {
+            draws: micro.draws(),
+            blocks: micro.block_arrivals(),
+            unlocks: match (parameters.n, parameters.lifetime) {
+                (_, Some(seconds)) => Unlocks::Lifetime { seconds, tick },
+                (Some(n), None) => Unlocks::Arrivals(n),
+                (None, None) => return Err(PolicySettingsError::NoN(policy).into()),
+            },
+            end: scale.duration,
+        })
+    } else {
+        None
+    };
     Ok(Prepared {
         workload: micro.workload()?,
         parameters,

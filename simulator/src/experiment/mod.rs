@@ -217,7 +217,7 @@ pub(crate) fn reference_orders() -> Orders {
         "20480",
     ];
     let orders: Vec<Order> = ORDERS.iter().filter_map(|order| order.parse().ok()).collect();
-    // They are orders, and none is there twice.
+    // The fall-back is never needed: a test checks that these are 15 different orders.
     Orders::new(orders).unwrap_or_default()
 }
 
@@ -225,5 +225,18 @@ fn reference_composition(kind: CompositionKind) -> Composition {
     match kind {
         CompositionKind::Basic => Composition::Basic,
         CompositionKind::Renyi => Composition::Renyi(reference_orders()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::reference_orders;
+
+    /// `reference_orders` drops what is no order, and falls back to others if they can't be combined.
+    #[test]
+    fn the_reference_has_15_orders_from_1_000001_to_20480() {
+        let orders: Vec<String> = reference_orders().iter().map(|order| order.to_string()).collect();
+        assert_eq!(orders.len(), 15);
+        assert_eq!((orders[0].as_str(), orders[14].as_str()), ("1.000001", "20480"));
     }
 }

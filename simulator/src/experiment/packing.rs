@@ -84,6 +84,7 @@ pub(super) fn prepare(parameters: &Parameters) -> Result<Prepared, ExperimentErr
     let settings = PolicySettings::of(&parameters, policy, TICK);
     let search = (policy.kind == PolicyKind::Optimum).then_some(OptimumSearch {
         at: time(TICK)?,
+        // One block (dpack-orders) is solved without a search.
         nodes: parameters.nodes.unwrap_or(0),
     });
     let workload = packing.workload()?;

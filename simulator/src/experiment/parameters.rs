@@ -130,6 +130,7 @@ impl PolicySettings {
             n: parameters.n,
             lifetime: parameters.lifetime,
             tick: Some(tick),
+            // `with_packing` has filled these in for the policies that read them; the others ignore them.
             recompute_after: parameters.recompute_after.unwrap_or(1),
             fairness: parameters.fairness.unwrap_or(0),
         }

@@ -38,6 +38,7 @@ fn most_of(block: &Block) -> Vec<usize> {
         pairs.sort_unstable();
         let mut left = order.capacity;
         let fitting = pairs.into_iter().take_while(|(demand, _)| {
+            // Never saturates: a demand is not negative, and nothing follows a negative rest.
             left = left.saturating_sub(*demand);
             left >= 0
         });

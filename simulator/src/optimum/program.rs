@@ -57,6 +57,7 @@ pub(super) fn search(knapsack: &Knapsack, start: &[bool], nodes: u32) -> Solved 
         };
         let stats = outcome.stats();
         solved.nodes += stats.nodes_solved;
+        // A solver that visits a node more than allowed leaves none.
         left = left.saturating_sub(stats.nodes_solved);
         if let Some(bound) = stats.best_bound.filter(|bound| !bound.is_nan()) {
             solved.bound = solved.bound.min(whole(bound));
@@ -169,6 +170,7 @@ fn number_fitting(order: &Order) -> f64 {
     let mut left = order.capacity;
     let mut fitting = 0.0;
     for demand in demands {
+        // Never saturates: a demand is not negative, and nothing follows a negative rest.
         left = left.saturating_sub(demand);
         if left < 0 {
             break;

@@ -284,8 +284,8 @@ fn difference(ours: f64, theirs: f64) -> String {
 
 fn number_of(count: usize, what: &str) -> String {
     let plural = if count == 1 { "" } else { "s" };
-    let count = u64::try_from(count).unwrap_or(u64::MAX);
-    format!("{} {what}{plural}", short(super::runs::count(count)))
+    // A `usize` has at most 64 bits.
+    format!("{} {what}{plural}", short(super::runs::count(count as u64)))
 }
 
 #[cfg(test)]

@@ -109,11 +109,11 @@ impl Scale {
             AxisKind::Log => tick,
         };
         // As many places behind the point as the step has.
-        let places = (0..6).find(|places| {
-            let shifted = step * 10f64.powi(*places);
+        let places = (0..6_u8).find(|places| {
+            let shifted = step * 10f64.powi((*places).into());
             (shifted - shifted.round()).abs() < 1e-6 * shifted
         });
-        number(tick, usize::try_from(places.unwrap_or(6)).unwrap_or(0))
+        number(tick, places.unwrap_or(6).into())
     }
 }
 
@@ -145,11 +145,11 @@ pub(super) fn number(number: f64, places: usize) -> String {
 
 /// A number with as many places behind the point as it needs, three at most.
 pub(super) fn short(value: f64) -> String {
-    let places = (0..3).find(|places| {
-        let shifted = value * 10f64.powi(*places);
+    let places = (0..3_u8).find(|places| {
+        let shifted = value * 10f64.powi((*places).into());
         (shifted - shifted.round()).abs() < 1e-6
     });
-    number(value, usize::try_from(places.unwrap_or(3)).unwrap_or(0))
+    number(value, places.unwrap_or(3).into())
 }
 
 /// A number with three digits that say something, or all that it has before the point.
@@ -160,10 +160,9 @@ pub(super) fn rounded(value: f64) -> String {
         value.abs().log10().floor()
     };
     let step = 10f64.powf((first - 2.0).min(0.0));
-    let places = (0..9)
-        .find(|places| step * 10f64.powi(*places) > 0.99)
-        .unwrap_or(0);
-    let text = number(value, usize::try_from(places).unwrap_or(0));
+    // Of numbers below 1e-6, nine places show what there is.
+    let places = (0..9_u8).find(|places| step * 10f64.powi((*places).into()) > 0.99);
+    let text = number(value, places.unwrap_or(9).into());
     if text.contains('.') {
         text.trim_end_matches('0').trim_end_matches('.').to_owned()
     } else {

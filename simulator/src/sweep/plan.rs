@@ -80,6 +80,7 @@ impl Plan {
         if let Some(shard) = shard {
             let costs: Vec<f64> = runs.iter().map(Parameters::cost).collect();
             let mut selected = shard.select(&costs).into_iter();
+            // `select` answers once for each run.
             runs.retain(|_| selected.next().unwrap_or_default());
         }
         let mut command = "privatekube-simulator sweep".to_owned();

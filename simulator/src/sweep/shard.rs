@@ -71,6 +71,7 @@ impl Shard {
         let mut selected = vec![false; costs.len()];
         for run in order {
             let least = (0..loads.len()).min_by(|one, other| loads[*one].total_cmp(&loads[*other]));
+            // There is at least one shard.
             let least = least.unwrap_or_default();
             loads[least] += costs[run];
             selected[run] = least + 1 == self.index as usize;

@@ -128,7 +128,8 @@ fn file(
         recompute_after: Some(settings.recompute_after),
         fairness: Some(settings.fairness),
         block,
-        blocks: u32::try_from(workload.blocks.len()).unwrap_or(u32::MAX),
+        blocks: u32::try_from(workload.blocks.len())
+            .map_err(|_| TraceError::value("blocks", "more than a trace can count"))?,
         block_arrivals: arrivals.iter().any(|at| *at > 0.0).then_some(arrivals),
         task_delta: task_delta
             .filter(|_| is_renyi)

@@ -15,6 +15,7 @@ fn round_up(units: i64) -> i64 {
     let step = 10_i64.pow(digits.saturating_sub(MOST_DIGITS));
     match units % step {
         0 => units,
+        // Saturated at 2^63 - 1 units, which no block's capacity comes near: the demand is denied either way.
         rest => units.saturating_add(step - rest),
     }
 }

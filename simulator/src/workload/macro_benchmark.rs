@@ -5,9 +5,7 @@
 
 use privatekube_policy::{Composition, Delta, Epsilon, Orders, Weight};
 
-use super::{
-    BlockArrival, Pipeline, StatisticDays, Task, Workload, WorkloadError, macro_pipelines, newest_blocks,
-};
+use super::{BlockArrival, StatisticDays, Task, Workload, WorkloadError, macro_pipelines, newest_blocks};
 use crate::{Random, span, time};
 
 /// One interval between two blocks, in seconds.
@@ -89,7 +87,7 @@ impl Macro {
                 return Ok(tasks);
             }
             let is_mouse = random.either(self.mice_percentage / 100.0, true, false);
-            let pipeline = draw(&mut random, if is_mouse { &mice } else { &elephants });
+            let pipeline = random.choose(if is_mouse { &mice } else { &elephants });
             let Some(pipeline) = pipeline else { continue };
             #[expect(
                 clippy::cast_possible_truncation,
@@ -107,10 +105,4 @@ impl Macro {
             });
         }
     }
-}
-
-/// One of `pipelines`, each as likely.
-fn draw<'a>(random: &mut Random, pipelines: &'a [Pipeline]) -> Option<&'a Pipeline> {
-    let nth = random.one_to(u32::try_from(pipelines.len()).ok()?) as usize - 1;
-    pipelines.get(nth)
 }

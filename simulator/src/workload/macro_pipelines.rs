@@ -49,7 +49,8 @@ struct Model {
     days: [u32; 3],
 }
 
-const TRAINING_EPSILONS: [&str; 3] = ["0.5", "1", "5"];
+/// Each as an exact decimal and as a double.
+const TRAINING_EPSILONS: [(&str, f64); 3] = [("0.5", 0.5), ("1", 1.0), ("5", 5.0)];
 
 const fn model(name: &'static str, machine_batch: u32, epochs: u32, days: [u32; 3]) -> Model {
     Model {
@@ -130,10 +131,10 @@ pub(super) fn mice(
 pub(super) fn elephants(composition: &Composition) -> Result<Vec<Pipeline>, WorkloadError> {
     let elephants = MODELS.iter().flat_map(|model| {
         let runs = TRAINING_EPSILONS.iter().zip(model.days).enumerate();
-        runs.map(move |(nth, (text, days))| {
+        runs.map(move |(nth, ((text, target), days))| {
             let epsilon: Epsilon = text.parse()?;
             let delta: Delta = TRAINING_DELTA.parse()?;
-            let target: f64 = text.parse().unwrap_or_default();
+            let target = *target;
             let (demand, guarantee) = match composition {
                 Composition::Basic => {
                     let guarantee = Mechanism::for_guarantee(epsilon, delta)?;

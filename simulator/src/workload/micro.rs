@@ -125,7 +125,7 @@ impl Micro {
     fn capacity(&self) -> Result<Budget, WorkloadError> {
         let delta = match self.composition {
             Composition::Basic => Delta::ZERO,
-            Composition::Renyi(_) => BLOCK_DELTA.parse().unwrap_or(Delta::ZERO),
+            Composition::Renyi(_) => BLOCK_DELTA.parse()?,
         };
         Ok(self.composition.capacity(epsilon(1.0), delta)?)
     }
@@ -133,7 +133,7 @@ impl Micro {
     fn demand(&self, epsilon: Epsilon) -> Result<(Budget, Delta), WorkloadError> {
         let delta = match self.composition {
             Composition::Basic => Delta::ZERO,
-            Composition::Renyi(_) => TASK_DELTA.parse().unwrap_or(Delta::ZERO),
+            Composition::Renyi(_) => TASK_DELTA.parse()?,
         };
         let mechanism = Mechanism::for_guarantee(epsilon, delta)?;
         Ok((mechanism.demand(&self.composition)?, delta))
@@ -161,7 +161,11 @@ impl Micro {
                 return draws;
             }
             // A block that comes at the same time as a task is there before it.
-            let existing = u32::try_from(arrivals.partition_point(|at| *at <= now)).unwrap_or(u32::MAX);
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "a block every ten seconds, and virtual time has at most 9e8 seconds"
+            )]
+            let existing = arrivals.partition_point(|at| *at <= now) as u32;
             let count = random.either(few, MOUSE_BLOCKS, ELEPHANT_BLOCKS).min(existing);
             let kind = random.either(small, MOUSE_EPSILON, ELEPHANT_EPSILON);
             draws.push(Draw {

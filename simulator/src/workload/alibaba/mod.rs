@@ -77,7 +77,11 @@ impl Submissions {
         let tasks = self.tasks.iter().map(|submission| {
             let at = time(submission.at * duration)?;
             let existing = arrivals.partition_point(|block| block.at <= at);
-            let existing = u32::try_from(existing).unwrap_or(u32::MAX);
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "at most FIRST_BLOCKS + MOST_BLOCKS, which is 10,100"
+            )]
+            let existing = existing as u32;
             Ok(Task {
                 at,
                 blocks: newest_blocks(submission.blocks, existing),

@@ -1,7 +1,7 @@
 //! What a recurring task asks: from the machine it used to a privacy demand, by Alibaba-DP's published mapping
 //! (`alibaba_privacy_workload/privacy_workload.py` and `config/_default.yaml` of the repository alibaba-dp-workload).
 
-use privatekube_policy::{Budget, Composition, Conversion, Delta, Epsilon, Mechanism, Orders};
+use privatekube_policy::{Budget, Composition, Conversion, Delta, Mechanism, Orders};
 
 use super::{BLOCK_DELTA, BLOCK_EPSILON};
 use crate::workload::{
@@ -74,8 +74,8 @@ const BLOCK_RECORDS: u32 = 1000;
 const LEAST_BATCH: f64 = 64.0;
 const MOST_BATCH: u32 = 4096;
 const MOST_EPOCHS: f64 = 200.0;
-/// The trace has this instead of what is infinite.
-const DEMAND_LIMIT: &str = "1000000";
+/// The trace has an epsilon of 1,000,000 instead of an infinite one: here in units of 1e-12.
+const DEMAND_LIMIT_UNITS: i64 = 1_000_000_000_000_000_000;
 /// Who asks for less of a block, at the order that is best for it, is left out; as is who asks for more than all.
 const LEAST_SHARE: f64 = 0.001;
 const SEARCH: NoiseSearch = NoiseSearch {
@@ -170,9 +170,10 @@ impl Usage {
             }
         };
         let demand = text.parse::<Mechanism>()?.demand(&composition)?;
-        let most: Epsilon = DEMAND_LIMIT.parse()?;
-        let most = i64::try_from(most.units()).unwrap_or(i64::MAX);
-        let capped = demand.units().iter().map(|units| (*units).min(most));
+        let capped = demand
+            .units()
+            .iter()
+            .map(|units| (*units).min(DEMAND_LIMIT_UNITS));
         Ok(digits::writable(&Budget::new(capped.collect())?)?)
     }
 }
@@ -200,6 +201,8 @@ fn delta_of(delta: f64) -> Delta {
 
 #[cfg(test)]
 mod tests {
+    use privatekube_policy::Epsilon;
+
     use super::*;
 
     const USAGE: Usage = Usage {

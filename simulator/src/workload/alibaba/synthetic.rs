@@ -42,8 +42,7 @@ impl Submissions {
         // The last wait is the one for the end.
         let submissions = waits.iter().take(tasks as usize).filter_map(|wait| {
             waited += wait;
-            let most = u32::try_from(catalogue.len()).unwrap_or(u32::MAX);
-            let profile = catalogue.get(random.one_to(most) as usize - 1)?;
+            let profile = random.choose(&catalogue)?;
             Some(Submission {
                 at: waited / total,
                 blocks: profile.blocks,
@@ -66,9 +65,9 @@ fn catalogue(random: &mut Random, orders: &Orders) -> Result<Vec<Profile>, Workl
         let usage = Usage::draw(random);
         let on_gpu = random.either(ON_GPU_PERCENT / 100.0, true, false);
         let kinds: &[Kind] = if on_gpu { &Kind::ON_GPU } else { &Kind::ON_CPU };
-        let nth = random.one_to(u32::try_from(kinds.len()).unwrap_or(1)) as usize - 1;
-        let kind = kinds.get(nth).copied().unwrap_or(Kind::Gaussian);
-        catalogue.extend(usage.profile(kind, orders)?);
+        if let Some(kind) = random.choose(kinds) {
+            catalogue.extend(usage.profile(*kind, orders)?);
+        }
     }
     Ok(catalogue)
 }

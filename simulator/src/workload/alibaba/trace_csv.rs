@@ -98,6 +98,11 @@ impl Line<'_> {
         digits.parse().map_err(|_| accepted())
     }
 
+    fn weight(&self) -> Result<Weight, TraceCsvError> {
+        let profit = self.count("profit")?.get();
+        Weight::new(profit).ok_or_else(|| self.wrong("profit", "accepted is a weight of 1 or more"))
+    }
+
     fn list(&self, column: &'static str) -> Result<Vec<&str>, TraceCsvError> {
         let inner = self
             .get(column)
@@ -182,6 +187,7 @@ impl Submissions {
         let mut classes = Classes::default();
         let mut tasks = Vec::new();
         let mut now = 0.0;
+        // Without `most`, no file has as many lines as a `usize` can count; with it, a `u32` fits a `usize`.
         for record in csv.records().take(most.map_or(usize::MAX, |most| most as usize)) {
             let record = record?;
             let line = Line {
@@ -207,7 +213,7 @@ impl Submissions {
                 at: now,
                 blocks: line.count("n_blocks")?.get(),
                 demand: line.demand(&orders.places)?,
-                weight: Weight::new(line.count("profit")?.get()).unwrap_or_default(),
+                weight: line.weight()?,
                 class: classes.of(line.get("task_name")),
             });
         }
