@@ -1,14 +1,15 @@
-//! Virtual time. One of the engine's microseconds stands for a tenth of a nanosecond here, so that the reference
-//! simulator's ticks (2.1323905 ms) are whole numbers and never drift from its arrivals.
+//! Virtual time: conversion between seconds and the engine's time. One microsecond of the engine stands for a
+//! tenth of a nanosecond here. In that unit the ticks of the simulator released with the OSDI'21 paper
+//! (2.1323905 ms) are whole numbers, so they never drift from its arrivals.
 
 use privatekube_policy::{Span, Time};
 use thiserror::Error;
 
 const UNITS_PER_SECOND: f64 = 1e10;
-/// About 29 years; below it every unit is exact in a double.
+/// About 29 years. The count of units stays below 2^63.
 const MOST_SECONDS: f64 = 9e8;
 
-/// Seconds that can't be simulated.
+/// A number of seconds that can't be simulated: negative, not finite, or more than 29 years.
 #[derive(Clone, Copy, Debug, Error, PartialEq)]
 #[error("{0} seconds can't be simulated: accepted is 0 to 900000000")]
 pub struct TooLong(pub f64);
@@ -26,17 +27,17 @@ fn units(seconds: f64) -> Result<u64, TooLong> {
     Ok(units)
 }
 
-/// The instant so many seconds after the start, to a tenth of a nanosecond.
+/// Converts seconds since the start to an instant, rounded to a tenth of a nanosecond.
 pub fn time(seconds: f64) -> Result<Time, TooLong> {
     units(seconds).map(Time::from_micros)
 }
 
-/// A duration in seconds, to a tenth of a nanosecond.
+/// Converts seconds to a duration, rounded to a tenth of a nanosecond.
 pub fn span(seconds: f64) -> Result<Span, TooLong> {
     units(seconds).map(Span::from_micros)
 }
 
-/// Seconds after the start.
+/// Converts an instant to seconds since the start.
 #[must_use]
 pub fn seconds(time: Time) -> f64 {
     #[expect(

@@ -1,9 +1,10 @@
-//! Privacy budget scheduling over virtual time: the very engine that a cluster runs, driven by workloads instead of
-//! pods.
+//! Simulates privacy budget scheduling over virtual time: workloads, instead of pods, drive the engine that a
+//! cluster runs.
 //!
-//! A [`Workload`] says which blocks and tasks come when; [`PolicySettings`] say how is decided; [`run`] lets it happen and gives
-//! an [`Outcome`]. Workloads come from [`trace`] files or from the [`experiment`]s of the field's papers. This crate
-//! contains no policy (that is `privatekube-policy`) and nothing of Kubernetes.
+//! A [`Workload`] lists the blocks and tasks and when each arrives; [`PolicySettings`] choose the policy;
+//! [`run`] feeds the workload to an engine and returns an [`Outcome`]. Workloads come from [`trace`] files or
+//! from the [`experiment`]s of papers. This crate contains no policy (policies are in `privatekube-policy`)
+//! and knows nothing of Kubernetes.
 //!
 //! Begin reading at [`Workload`], then [`run`], then [`experiment`].
 #![forbid(unsafe_code)]

@@ -1,4 +1,5 @@
-//! `privatekube-simulator`: the command line.
+//! `privatekube-simulator`: the command line. It parses arguments and sets the exit code; the commands are in
+//! `commands`, and the simulation is in the library.
 #![forbid(unsafe_code)]
 
 mod commands;
@@ -11,10 +12,12 @@ use std::{
 use clap::{Parser, Subcommand};
 use commands::output::{self, OutputError};
 
-/// As shells have it of a program that ended because nobody reads its output any more (SIGPIPE).
+/// The exit code that shells report for a program ended by SIGPIPE, which means that nobody reads its output
+/// any more.
 const CLOSED: u8 = 141;
 
-/// Privacy budget scheduling over virtual time: the engine that PrivateKube runs in a cluster, driven by workloads.
+/// Simulates privacy budget scheduling: runs the engine of PrivateKube over virtual time, driven by
+/// workloads.
 #[derive(Debug, Parser)]
 #[command(
     version,
@@ -25,7 +28,7 @@ struct Cli {
     command: Command,
 }
 
-/// One file of `commands` each.
+/// One variant for each file in `commands`.
 #[derive(Debug, Subcommand)]
 enum Command {
     Replay(commands::replay::Replay),
@@ -55,7 +58,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// What is wrong with the arguments, or the help that they ask for.
+/// Prints what is wrong with the arguments, or the help that they request.
 fn print_usage(error: &clap::Error) -> ExitCode {
     let printed = error.print().and_then(|()| stdout().flush());
     match printed {

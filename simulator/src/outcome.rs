@@ -1,4 +1,4 @@
-//! What became of a workload's tasks.
+//! The result of a run: how each task of a workload ended, and summaries of that.
 
 use std::time::Duration;
 
@@ -7,61 +7,62 @@ use serde::Serialize;
 
 use crate::{Workload, seconds};
 
-/// What became of one task.
+/// How one task ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// All it asked became its own then.
+    /// The task was granted all its demand at this time.
     Granted(Time),
-    /// It was denied, or its timeout was over, then.
+    /// The task was denied or expired at this time.
     Refused(Time),
-    /// It still waited at the end.
+    /// The task still waited when the run ended.
     Waiting,
 }
 
-/// What became of all tasks, and how long it took to find out.
+/// How all tasks ended, and how long the run took.
 #[derive(Clone, Debug)]
 pub struct Outcome {
-    /// By the task's number.
+    /// One decision for each task, by the task's number.
     pub decisions: Vec<Decision>,
-    /// What no policy could exceed, as a sum of the granted tasks' weights, where that was worked out.
+    /// An upper bound on the sum of the granted tasks' weights under any policy; only a search for the
+    /// optimum computes it.
     pub bound: Option<u64>,
-    /// How long the engine worked, on this machine.
+    /// Wall-clock time that the run took on this machine.
     pub wall: Duration,
 }
 
-/// An outcome in numbers.
+/// Counts and delays of an outcome.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Summary {
-    /// How many tasks came.
+    /// Number of tasks that arrived.
     pub tasks: usize,
-    /// How many of them were granted.
+    /// Number of tasks that were granted.
     pub granted: usize,
-    /// How many were denied, or waited for their whole timeout.
+    /// Number of tasks that were denied or expired.
     pub refused: usize,
-    /// How many still waited at the end.
+    /// Number of tasks that still waited at the end.
     pub waiting: usize,
-    /// The same for each class, in the workload's order.
+    /// Arrived and granted tasks of each class, in the workload's order.
     pub classes: Vec<ClassCount>,
-    /// How long the granted tasks waited; none if there are none.
+    /// Delays of the granted tasks; `None` if no task was granted.
     pub delay: Option<Delays>,
 }
 
-/// One class of tasks.
+/// Counts of one class of tasks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ClassCount {
-    /// Its name.
+    /// The class's name.
     pub class: String,
-    /// How many of its tasks came.
+    /// Number of its tasks that arrived.
     pub tasks: usize,
-    /// How many of them were granted.
+    /// Number of tasks that were granted.
     pub granted: usize,
 }
 
-/// How long granted tasks waited, from arrival to grant, in seconds. A quantile is the smallest delay that at least so
-/// large a part of them does not exceed.
+/// Delays of granted tasks from arrival to grant, in seconds. The p-quantile is the smallest delay that at
+/// least a fraction p of the tasks does not exceed.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Delays {
-    /// On average.
+    /// The mean.
     pub average: f64,
     /// The median.
     pub p50: f64,
@@ -76,13 +77,14 @@ pub struct Delays {
 }
 
 impl Outcome {
-    /// How long each granted task waited, in seconds, the shortest first.
+    /// Returns the delay of each granted task in seconds, in ascending order.
     #[must_use]
     pub fn delays(&self, workload: &Workload) -> Vec<f64> {
         let pairs = workload.tasks.iter().zip(&self.decisions);
         let mut delays: Vec<u64> = pairs
             .filter_map(|(task, decision)| match decision {
-                // A run grants no task before its arrival; if lines of `replay` claim so, the task waited for nothing.
+                // A run grants no task before its arrival; if lines of `replay` claim so, the task waited for
+                // nothing.
                 Decision::Granted(at) => Some(at.micros().saturating_sub(task.at.micros())),
                 Decision::Refused(_) | Decision::Waiting => None,
             })
@@ -94,7 +96,7 @@ impl Outcome {
             .collect()
     }
 
-    /// The outcome in numbers.
+    /// Counts the tasks of the outcome, in all and by class.
     #[must_use]
     pub fn summary(&self, workload: &Workload) -> Summary {
         let mut classes: Vec<ClassCount> = workload
@@ -131,10 +133,10 @@ impl Outcome {
 }
 
 impl Delays {
-    /// Of delays in seconds, the shortest first.
+    /// Summarizes delays in seconds, given in ascending order.
     fn of(sorted: &[f64]) -> Option<Self> {
         let max = *sorted.last()?;
-        // Thousandths are rounded up to a place, so a quantile is one of the delays.
+        // Rounding up to a place makes each quantile one of the delays.
         let quantile = |thousandths: usize| {
             let place = (sorted.len() * thousandths).div_ceil(1000).max(1);
             sorted.get(place - 1).copied().unwrap_or(max)

@@ -1,7 +1,8 @@
 //! What a user chooses about the policy: its short name and its numbers, as arguments and traces write them.
 //!
-//! [`PolicySettings`] are the simulator's own. [`PolicySettings::dataset_rules`] checks them and turns them into
-//! [`DatasetRules`], which the engine takes; those live in `privatekube-policy`. Begin reading at [`PolicyChoice`].
+//! [`PolicySettings`] are the simulator's own. [`PolicySettings::dataset_rules`] checks them and turns them
+//! into [`DatasetRules`], which the engine takes; those live in `privatekube-policy`. Begin reading at
+//! [`PolicyChoice`].
 
 use std::{fmt, str::FromStr};
 
@@ -10,51 +11,53 @@ use thiserror::Error;
 
 use crate::{TooLong, span};
 
-/// A policy's short name: `fcfs`, `dpf-n`, `rr-t`, `dpack`, ...
+/// A policy and how blocks unlock, as a short name: `fcfs`, `dpf-n`, `rr-t`, `dpack`, ...
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PolicyChoice {
-    /// Who goes first.
+    /// The order in which waiting tasks are granted.
     pub kind: PolicyKind,
-    /// What unlocks; as the experiment says, if none.
+    /// How blocks unlock; `None` means as the experiment says.
     pub unlock: Option<Unlock>,
 }
 
-/// Who goes first.
+/// The order in which waiting tasks are granted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PolicyKind {
-    /// `fcfs`: first come, first served; what doesn't fit is refused. Everything is unlocked at once.
+    /// `fcfs`: first come, first served. A task that doesn't fit when it arrives is denied. All budget is
+    /// unlocked from the start.
     Fcfs,
-    /// `fcfs-wait`: first come, first served; what doesn't fit waits.
+    /// `fcfs-wait`: first come, first served. A task that doesn't fit waits.
     FcfsWait,
     /// `dpf`: the smallest dominant share first.
     Dpf,
-    /// `rr`: what unlocks is divided among all that wait.
+    /// `rr`: round robin. Unlocked budget is divided among all waiting tasks.
     RoundRobin,
-    /// `dpack`: the most efficient first.
+    /// `dpack`: the most efficient task first.
     Dpack,
-    /// `blend`: first DPF on a part, then DPack.
+    /// `blend`: a part of the budget by DPF, the rest by DPack.
     Blend,
-    /// `optimum`: no policy, but the most that any could grant of tasks that are all there at once.
+    /// `optimum`: not a policy of the engine, but the largest set of tasks that any policy could grant if all
+    /// arrive at once.
     Optimum,
 }
 
 impl PolicyKind {
-    /// Whether blocks unlock by and by. Under the others everything is unlocked at once.
+    /// Whether blocks unlock gradually. Under the other policies all budget is unlocked from the start.
     pub(crate) const fn unlocks_later(self) -> bool {
         !matches!(self, Self::Fcfs | Self::Optimum)
     }
 }
 
-/// What unlocks a block.
+/// How a block unlocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unlock {
-    /// `-n`: arrivals.
+    /// `-n`: by arrivals of tasks.
     Arrivals,
-    /// `-t`: time.
+    /// `-t`: over time.
     Lifetime,
 }
 
-/// A text that names no policy.
+/// The error for a text that names no policy.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[error(
     "{0:?} is no policy: accepted are fcfs, and fcfs-wait, dpf, rr, dpack and blend, each with -n (unlocking by arrivals) or -t (over time) or, \
@@ -84,7 +87,7 @@ impl FromStr for PolicyChoice {
         };
         let known = KINDS.iter().find(|(known, _)| *known == kind);
         match known {
-            // Nothing unlocks later where everything is unlocked at once.
+            // These policies have all budget unlocked from the start.
             Some((_, PolicyKind::Fcfs | PolicyKind::Optimum)) if unlock.is_some() => {
                 Err(PolicyError(text.to_owned()))
             }
@@ -109,29 +112,30 @@ impl fmt::Display for PolicyChoice {
     }
 }
 
-/// A policy with its numbers, as arguments and traces give them: not yet checked, and with seconds instead of spans.
+/// A policy with its numbers, as arguments and traces give them: not yet checked, and with seconds instead of
+/// spans.
 ///
 /// Not to be confused with [`DatasetRules`], which [`dataset_rules`](Self::dataset_rules) makes of them.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PolicySettings {
-    /// The policy.
+    /// The policy and how blocks unlock.
     pub policy: PolicyChoice,
-    /// `-n`: how many arrivals unlock a block.
+    /// `-n`: number of arrivals that unlock a block.
     pub n: Option<u32>,
-    /// `-t`: over how many seconds a block unlocks.
+    /// `-t`: seconds in which a block unlocks.
     pub lifetime: Option<f64>,
-    /// `-t`: how many seconds lie between two steps. Needed there, and without use elsewhere.
+    /// `-t`: seconds between two steps of unlocking. Required with `-t`, ignored otherwise.
     pub tick: Option<f64>,
-    /// DPack and blend: after how many grants costs are worked out anew.
+    /// DPack and blend: number of grants after which costs are recomputed.
     pub recompute_after: u32,
-    /// Blend: the part that is unlocked by DPF, in thousandths.
+    /// Blend: the part of the budget that DPF allocates, in thousandths.
     pub fairness: u16,
 }
 
 /// Why settings make no [`DatasetRules`], with the names that traces and arguments use.
 #[derive(Clone, Debug, Error, PartialEq)]
 pub enum PolicySettingsError {
-    /// What no engine decides by.
+    /// The optimum is not a policy of the engine.
     #[error(
         "policy optimum is the most that could be granted of tasks that are all there at once: it is accepted in \
          experiments dpack-orders and dpack-blocks only"
@@ -148,42 +152,42 @@ pub enum PolicySettingsError {
     /// A number is missing.
     #[error("policy {0} unlocks in steps: it needs a tick, the seconds between two of them")]
     NoTick(PolicyChoice),
-    /// A number that the engine refuses.
+    /// A number outside the engine's limits.
     #[error("{field} is {given}: it must be {accepted}")]
     Number {
-        /// Which one.
+        /// The name of the setting.
         field: &'static str,
-        /// What is given, with its unit.
+        /// The given value, with its unit.
         given: String,
-        /// What is accepted.
+        /// The accepted values.
         accepted: &'static str,
     },
-    /// A number that means nothing here.
+    /// A number that the policy does not use.
     #[error(
         "n is {n}, but policy {policy} does not unlock by arrivals: leave n out, or choose a policy with -n"
     )]
     UselessN {
-        /// What is given.
+        /// The given value.
         n: u32,
-        /// The policy.
+        /// The policy and how blocks unlock.
         policy: PolicyChoice,
     },
-    /// A number that means nothing here.
+    /// A number that the policy does not use.
     #[error(
         "lifetime is {lifetime}, but policy {policy} does not unlock over time: leave lifetime out, or choose a policy with -t"
     )]
     UselessLifetime {
-        /// What is given.
+        /// The given value.
         lifetime: f64,
-        /// The policy.
+        /// The policy and how blocks unlock.
         policy: PolicyChoice,
     },
-    /// A number that no clock counts to.
+    /// A time that can't be simulated.
     #[error("{field}: {error}")]
     Time {
-        /// Which one.
+        /// The name of the setting.
         field: &'static str,
-        /// Why.
+        /// The reason.
         error: TooLong,
     },
     /// The engine refuses the combination.
@@ -192,8 +196,8 @@ pub enum PolicySettingsError {
 }
 
 impl PolicySettings {
-    /// Checks the settings and returns the rules that an engine is made with. Under a policy that names no unlocking,
-    /// everything is unlocked at once.
+    /// Checks the settings and returns the rules that an engine is made with. Under a policy that names no
+    /// unlocking, everything is unlocked at once.
     pub fn dataset_rules(&self, composition: Composition) -> Result<DatasetRules, PolicySettingsError> {
         let policy = self.policy;
         let recompute_after = self.recompute_after;
@@ -238,7 +242,8 @@ impl PolicySettings {
         Ok(dataset_rules)
     }
 
-    /// The engine's refusal, which has the names of a cluster's resources, in our own.
+    /// Translates the engine's error, which uses the field names of Kubernetes resources, into names of
+    /// settings.
     fn refused(&self, error: DatasetRulesError) -> PolicySettingsError {
         let tick = || format!("{} seconds", self.tick.unwrap_or_default());
         let (field, given, accepted) = match error {

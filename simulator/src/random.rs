@@ -1,9 +1,10 @@
-//! The random numbers of Python's `random.Random`, draw for draw, since the reference simulator's workloads are made of
-//! them: a Mersenne Twister (MT19937), seeded and read as CPython does (`Modules/_randommodule.c`, `Lib/random.py`).
+//! The random numbers of Python's `random.Random`, draw for draw. The simulator released with the OSDI'21
+//! paper draws its workloads from them. It is a Mersenne Twister (MT19937), seeded and read as in CPython
+//! (`Modules/_randommodule.c`, `Lib/random.py`).
 
 use rand_mt::Mt;
 
-/// Python's generator, seeded with an integer.
+/// Python's random number generator, seeded with an integer.
 #[derive(Clone, Debug)]
 pub struct Random(Mt);
 
@@ -30,7 +31,7 @@ impl Random {
         least + (most - least) * self.random()
     }
 
-    /// `expovariate(rate)`: a wait of the mean 1/`rate`.
+    /// `expovariate(rate)`: an exponentially distributed interval with the mean 1/`rate`.
     pub fn expovariate(&mut self, rate: f64) -> f64 {
         -(1.0 - self.random()).ln() / rate
     }
@@ -45,8 +46,8 @@ impl Random {
         }
     }
 
-    /// Chooses one of `all`, each with the same probability: `all[randint(1, len(all)) - 1]`. None of an empty slice, and
-    /// none of 2^32 or more.
+    /// Chooses one of `all`, each with the same probability: `all[randint(1, len(all)) - 1]`. None of an
+    /// empty slice, and none of 2^32 or more.
     pub fn choose<'a, T>(&mut self, all: &'a [T]) -> Option<&'a T> {
         let count = u32::try_from(all.len()).ok().filter(|count| *count > 0)?;
         let place = usize::try_from(self.one_to(count) - 1).ok()?;
@@ -57,7 +58,7 @@ impl Random {
     pub fn one_to(&mut self, most: u32) -> u32 {
         let bits = u32::BITS - most.leading_zeros();
         loop {
-            // `getrandbits(bits)`; no bits are no draw.
+            // `getrandbits(bits)`; for no bits Python draws nothing.
             let drawn = if bits == 0 {
                 0
             } else {

@@ -1,55 +1,58 @@
-//! What the released simulator of OSDI'21 itself grants: DPF under basic composition, with its floating-point books and
-//! in the order in which it really visits waiting tasks.
+//! A model of the simulator released with the OSDI'21 paper (dpsched 1.0): DPF under basic composition, with
+//! its floating-point accounts and the order in which it really visits waiting tasks.
 //!
-//! It arranges them as a binary heap by dominant share and then walks through the heap's array, which is not sorted
-//! beyond its first element. That moves some of its totals by up to a percent, so that who wants to find its published
-//! figures needs its order. The engine visits in the order that the paper describes; under every other policy and
-//! composition the engine's totals are the released simulator's.
+//! That simulator arranges waiting tasks as a binary heap by dominant share and then iterates over the heap's
+//! array, of which only the first element is in its sorted place. This changes some totals by up to a
+//! percent, so reproducing its published figures takes its order. The engine visits tasks in the order that
+//! the paper describes. Under every other policy and composition, the engine's totals equal those of the
+//! released simulator.
+//!
+//! Begin reading at [`ReleasedSimulator::run`].
 
 use std::collections::HashSet;
 
 use crate::workload::Draw;
 
-/// Amounts that differ by less are equal: `sim.numerical_delta`.
+/// Amounts that differ by less count as equal (`sim.numerical_delta`).
 const TOLERANCE: f64 = 1e-8;
-/// A block that arrivals unlock retires after so many seconds, whatever is unlocked by then.
+/// Seconds after which a block that unlocks by arrivals retires, whatever is unlocked by then.
 const RETIRES_AFTER: f64 = 10.0 * 10.0 * 1.01;
 
-/// What unlocks a block.
+/// How a block unlocks.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Unlocks {
-    /// So many arrivals.
+    /// By this number of arrivals.
     Arrivals(u32),
-    /// Time.
+    /// Over time.
     Lifetime {
-        /// In so many seconds.
+        /// Seconds in which a block unlocks.
         seconds: f64,
-        /// With so many seconds between two steps.
+        /// Seconds between two steps.
         tick: f64,
     },
 }
 
-/// A benchmark as the released simulator sees it. None of its timeouts is over before its end.
+/// The input of the released simulator: a benchmark in which no task expires before the end.
 #[derive(Clone, Debug)]
 pub struct ReleasedSimulator {
-    /// The tasks, the earliest first.
+    /// The tasks, in the order of arrival.
     pub draws: Vec<Draw>,
-    /// When the blocks come, in seconds, the earliest first.
+    /// Arrival times of the blocks in seconds, in ascending order.
     pub blocks: Vec<f64>,
-    /// What unlocks them.
+    /// How blocks unlock.
     pub unlocks: Unlocks,
-    /// When it ends, in seconds: what comes then doesn't happen.
+    /// The end in seconds. Nothing happens at that time or later.
     pub end: f64,
 }
 
-/// When a task was granted or refused, in seconds; none while it waits.
+/// How a task ended, with the time in seconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum ReleasedDecision {
-    /// Granted then.
+    /// Granted at this time.
     Granted(f64),
-    /// Refused then, since a block of it had retired and was too poor.
+    /// Refused at this time, because one of its blocks had retired with too little budget.
     Refused(f64),
-    /// Neither, until the end.
+    /// Still waiting at the end.
     Waiting,
 }
 
@@ -59,7 +62,8 @@ struct Block {
     unlocked: f64,
     arrivals: u32,
     retired: bool,
-    /// Under a lifetime: how many steps there are, once the first tick has come, and how many are done.
+    /// Under a lifetime: the number of steps and how many of them are done; `None` before the block's first
+    /// tick.
     steps: Option<(u64, u64)>,
 }
 
@@ -71,7 +75,7 @@ struct Run<'a> {
 }
 
 impl ReleasedSimulator {
-    /// What becomes of each task.
+    /// Runs the simulator and returns how each task ended.
     #[must_use]
     pub fn run(&self) -> Vec<ReleasedDecision> {
         let mut run = Run {
@@ -91,7 +95,7 @@ impl ReleasedSimulator {
 }
 
 impl Run<'_> {
-    /// Lets the blocks come that come until `now`.
+    /// Adds the blocks that arrive until `now`.
     fn add_blocks(&mut self, now: f64) {
         while let Some(created) = self
             .of
@@ -111,7 +115,7 @@ impl Run<'_> {
         }
     }
 
-    /// Takes the clock's steps before `until`.
+    /// Performs the ticks before `until`.
     fn tick_until(&mut self, until: f64, ticks: &mut u32) {
         let Unlocks::Lifetime { seconds, tick } = self.of.unlocks else {
             return;
@@ -154,8 +158,8 @@ impl Run<'_> {
         self.pass(draw.at, &visited, raised);
     }
 
-    /// Visits these places of the queue. A pass that follows an unlocking refuses, at its end, who waits for a retired
-    /// block that is too poor.
+    /// Visits the waiting tasks at the places `visited` and grants those that fit. If `refuses`, as in a pass
+    /// after unlocking, then refuses tasks that wait for a retired block with too little budget.
     fn pass(&mut self, now: f64, visited: &[usize], refuses: bool) {
         let draws = &self.of.draws;
         let mut heap: Vec<(f64, usize)> = visited
@@ -195,7 +199,8 @@ impl Run<'_> {
         }
     }
 
-    /// It looks at the oldest block only or, where arrivals unlock and the oldest has not retired, at the newest.
+    /// Whether the simulator refuses a task. It checks the task's oldest block only; or, if blocks unlock by
+    /// arrivals and the oldest has not retired, the newest.
     fn is_lost(&self, draw: &Draw, unused: &[f64]) -> bool {
         let (oldest, newest) = (draw.first as usize, draw.last as usize);
         if self.blocks[oldest].retired {
@@ -207,7 +212,7 @@ impl Run<'_> {
 }
 
 impl Block {
-    /// Unlocks the share of one arrival, if the block has not retired.
+    /// Unlocks the share of one arrival. Returns false if the block has retired.
     fn arrive(&mut self, n: u32) -> bool {
         self.arrivals += 1;
         if self.retired {
@@ -224,7 +229,7 @@ impl Block {
         true
     }
 
-    /// Takes the step of a tick, if one is left.
+    /// Unlocks the share of one tick. Returns false if the block has retired.
     fn tick(&mut self, now: f64, lifetime: f64, tick: f64) -> bool {
         if self.retired {
             return false;
@@ -259,8 +264,8 @@ impl Block {
     }
 }
 
-/// Python's `heapq.heapify`: from the last parent to the first, each is sunk to a leaf along the smaller children and
-/// raised again from there.
+/// Python's `heapq.heapify`: from the last parent to the first, sinks each to a leaf along the smaller
+/// children and raises it again from there.
 fn heapify(heap: &mut [(f64, usize)]) {
     for parent in (0..heap.len() / 2).rev() {
         sink(heap, parent);

@@ -1,4 +1,4 @@
-//! Lets a workload happen to an engine.
+//! Runs a workload through an engine over virtual time.
 
 use std::time::Instant;
 
@@ -10,29 +10,29 @@ use thiserror::Error;
 
 use crate::{Decision, Outcome, Workload};
 
-/// Why a workload can't be run.
+/// The reason why a workload can't be run.
 #[derive(Debug, Error)]
 pub enum RunError {
     /// The rules contradict each other.
     #[error(transparent)]
     DatasetRules(#[from] DatasetRulesError),
-    /// A block that the engine doesn't take.
+    /// The engine refuses a block.
     #[error("block {number}: {refusal}")]
     Block {
         /// The block's number.
         number: usize,
-        /// Why not.
+        /// The engine's reason.
         refusal: Refusal,
     },
-    /// A task that the engine doesn't take.
+    /// The engine refuses a task.
     #[error("task {number}: {refusal}")]
     Task {
         /// The task's number.
         number: usize,
-        /// Why not.
+        /// The engine's reason.
         refusal: Refusal,
     },
-    /// A task before its block.
+    /// A task arrives before a block that it requests.
     #[error("task {number} asks for block {block}, which has not come when the task does")]
     NoBlock {
         /// The task's number.
@@ -42,11 +42,15 @@ pub enum RunError {
     },
 }
 
-/// Lets `workload` happen under `setting`, whose composition is taken from the workload. What is granted is spent at once,
-/// as in the papers, so that what can never be granted any more is denied then.
+/// Runs `workload` under `dataset_rules`, with the composition of the workload in place of that of the rules.
+/// As in the papers, a granted budget is consumed at once, so the engine denies tasks that can never be
+/// granted after that.
 ///
-/// Round robin alone keeps it allocated: the reference divides what unlocks among all that wait, those too that can
-/// never have all they ask, and its results are about what is wasted that way.
+/// Errors if the rules contradict each other, or if the engine refuses a block or a task.
+///
+/// Under round robin alone, granted budget stays allocated. The released simulator divides unlocked budget
+/// among all waiting tasks, also among those that can never get their whole demand, and its published results
+/// include what is wasted that way. If the budget were consumed, the engine would deny those tasks.
 pub fn run(workload: &Workload, dataset_rules: &DatasetRules) -> Result<Outcome, RunError> {
     let started = Instant::now();
     let consumes_grants = dataset_rules.policy != Policy::RoundRobin;
@@ -84,7 +88,7 @@ pub fn run(workload: &Workload, dataset_rules: &DatasetRules) -> Result<Outcome,
 
 struct Run {
     engine: Engine,
-    /// Whether what is granted is spent at once.
+    /// Whether a granted budget is consumed at once.
     consumes_grants: bool,
     names: Vec<BlockId>,
     decisions: Vec<Decision>,
@@ -128,7 +132,7 @@ impl Run {
         self.note(records.map_err(|refusal| RunError::Task { number, refusal })?)
     }
 
-    /// Lets time pass. What a step of the clock grants is spent before the next step.
+    /// Advances the engine's time to `until`. Budget granted by one step is consumed before the next step.
     fn advance(&mut self, until: Time) -> Result<(), RunError> {
         while let Some(step) = self.engine.next_step().filter(|step| *step < until) {
             let records = self.engine.advance(step);
@@ -138,7 +142,7 @@ impl Run {
         self.note(records)
     }
 
-    /// Notes what was decided, and spends what was granted.
+    /// Notes the decisions in `records`, and consumes the granted budgets.
     fn note(&mut self, records: Vec<Record>) -> Result<(), RunError> {
         let mut granted = Vec::new();
         self.note_decisions(records, &mut granted);
@@ -163,7 +167,7 @@ impl Run {
                 }
                 _ => continue,
             };
-            // A claim's name is its task's number: it was made here.
+            // `arrive` makes the claim's name of the task's number.
             let number = claim.as_str().parse().ok();
             let noted = number.and_then(|number: usize| Some((number, self.decisions.get_mut(number)?)));
             if let Some((number, noted)) = noted {

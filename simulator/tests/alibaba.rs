@@ -1,4 +1,5 @@
-//! The workload of Alibaba-DP's structure: what is stated of it, and what DPack makes of it.
+//! Tests the synthetic workload of experiment alibaba: its stated distributions, and how many tasks DPack
+//! grants on it.
 #![allow(
     clippy::unwrap_used,
     clippy::cast_precision_loss,
@@ -66,7 +67,7 @@ fn tasks_are_spread_over_the_blocks_and_ask_for_the_newest() {
         let oldest = newest + 1 - u32::try_from(task.blocks.len()).unwrap();
         assert_eq!(task.blocks, (oldest..=newest).collect::<Vec<_>>());
     }
-    // 167 on average, with a standard deviation of 13.
+    // The mean is 167, the standard deviation 13.
     assert!(
         in_interval.iter().all(|count| (100..240).contains(count)),
         "{in_interval:?}"
@@ -87,7 +88,7 @@ fn demands_are_those_that_the_trace_keeps() {
     }
 }
 
-/// Many ask for little, few for much: on both axes.
+/// Many tasks demand little and few demand much, in epsilon and in blocks.
 #[test]
 fn demands_have_a_long_tail() {
     let workload = workload(20_000, 30);
@@ -99,7 +100,7 @@ fn demands_have_a_long_tail() {
         blocks[10_000],
         blocks[19_000]
     );
-    // At order 5, the eighth of the twelve counted from the end.
+    // Order 5 is the eighth of the twelve, counted from the end.
     let mut asked: Vec<i64> = workload.tasks.iter().map(|task| task.demand.units()[6]).collect();
     asked.sort_unstable();
     assert!(
@@ -110,8 +111,8 @@ fn demands_have_a_long_tail() {
     );
 }
 
-/// Half the tasks use GPUs and have one of two mechanisms, the others have one of three; those with Gaussian noise alone
-/// are left out more often than others.
+/// Half of the tasks use GPUs and have one of two mechanisms; the others have one of three. Tasks with
+/// Gaussian noise alone are left out more often than others.
 #[test]
 fn all_five_mechanisms_occur() {
     let prepared = parameters("dpf-t", 20_000, 30).prepare().unwrap();
@@ -150,7 +151,7 @@ fn the_same_seed_gives_the_same_tasks_of_one_catalogue() {
     assert!(demands.len() <= CATALOGUE);
 }
 
-/// The published ratio is 1.3 to 1.7; it grows with the load.
+/// The published ratio is 1.3 to 1.7. It grows with the load.
 #[test]
 fn dpack_grants_more_than_dpf_the_more_tasks_there_are_for_each_block() {
     let ratio =
@@ -227,7 +228,7 @@ fn a_report_says_where_its_tasks_are_from() {
         (&line["tasks"], &line["granted"]["total"]),
         (&2.into(), &1.into())
     );
-    // There are never 200 blocks.
+    // There are fewer than 200 blocks at any time.
     assert_eq!(line["waiting"], 1);
     let report = parameters("dpf-t", 10, 5).report().unwrap();
     assert_eq!(serde_json::to_value(report).unwrap()["data"], "synthetic");

@@ -1,4 +1,4 @@
-//! `generate` and `compare`, as the programs that they are.
+//! Tests the commands `generate` and `compare` as programs.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::{
@@ -42,7 +42,7 @@ fn a_generated_trace_is_the_experiment() {
         &["macro", "--policy", "fcfs"],
     ] {
         out(&[&["generate"], parameters, &["--answers", "--out", path]].concat());
-        // Fails where an answer differs.
+        // Fails if an answer differs.
         out(&["replay", "--check", path]);
         let trace: Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
         let source = trace["source"].as_str().unwrap();
@@ -78,7 +78,7 @@ fn runs_traces_and_results_are_compared_alike() {
         (comparison, a)
     };
     let (of_names, name) = compared("micro-single/rr-n/n=100", "fcfs");
-    // 48 and 46 of the reference, seed 3345.
+    // The released simulator grants 48 and 46 with seed 3345.
     assert_eq!(
         (&of_names["a"]["granted"], &of_names["b"]["granted"]),
         (&Value::from(48), &Value::from(46))

@@ -1,4 +1,4 @@
-//! The published results are those of the code beside them.
+//! Tests that the results in `docs/evaluation` are those of the present code, by repeating some of the runs.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::{collections::HashMap, path::Path};
@@ -8,10 +8,10 @@ use privatekube_simulator::{
     results::{RunRow, Tables},
 };
 
-/// In seconds: runs that take longer are left to `make evaluation`.
+/// Limit of a run's estimated time, in seconds. Longer runs are left to `make evaluation`.
 const CHEAP: f64 = 0.1;
 
-/// Each eleventh run of every experiment, if it is cheap.
+/// Repeats every eleventh run of every experiment, if it is cheap.
 #[test]
 fn published_runs_come_out_again() {
     let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/evaluation");
@@ -34,7 +34,7 @@ fn published_runs_come_out_again() {
                 compared += 1;
             }
         }
-        // A run of alibaba takes longer.
+        // Every run of alibaba takes longer than the limit.
         assert!(compared > 0 || experiment == Experiment::Alibaba, "{experiment}");
     }
 }

@@ -1,4 +1,4 @@
-//! The Jobs of `examples/sweep`, run as a node would run them.
+//! Tests the Jobs of `examples/sweep` by running their commands as a node would.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -43,7 +43,7 @@ fn its_pods_make_all_shards_and_the_figures_of_all_of_them() {
         script.contains(" sweep all ") && script.contains(" --out /results"),
         "{script}"
     );
-    // Fewer runs, in another directory.
+    // Fewer runs, in a temporary directory.
     let script = script
         .replace(
             " sweep all ",

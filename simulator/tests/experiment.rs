@@ -1,4 +1,4 @@
-//! The command `experiment`, as scripts use it.
+//! Tests the command `experiment` as a program.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::process::Command;

@@ -1,4 +1,4 @@
-//! The command `generate`: what it writes is the experiment.
+//! Tests that the command `generate` writes a trace with the experiment's results.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::process::Command;
@@ -20,7 +20,7 @@ fn json(arguments: &[&str]) -> Value {
     serde_json::from_str(&simulator(arguments)).unwrap()
 }
 
-/// Generates an experiment, replays it, and finds each task's answer and the experiment's totals again.
+/// Generates an experiment's trace and replays it. Checks each task's answer and the experiment's totals.
 fn comes_back(arguments: &[&str]) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("trace.json");
@@ -41,7 +41,7 @@ fn each_experiment_comes_back_from_its_trace() {
     for experiment in Experiment::ALL {
         let name = experiment.to_string();
         if name.starts_with("micro-") {
-            // A trace has no other order.
+            // A trace has the order of shares only.
             comes_back(&[&name, "--order", "share"]);
         } else {
             comes_back(&[&name]);

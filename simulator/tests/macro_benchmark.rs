@@ -1,4 +1,4 @@
-//! The macro-benchmark: what is published of its workload, and what comes of it.
+//! Tests the macro-benchmark against what is published of its workload and results.
 #![allow(
     clippy::unwrap_used,
     clippy::cast_precision_loss,
@@ -51,7 +51,7 @@ fn decisions(policy: &str, n: Option<u32>, workload: &Workload) -> Vec<Decision>
     run(workload, &dataset_rules).unwrap().decisions
 }
 
-/// How many are granted: all, and of each class.
+/// Returns the number of granted tasks, in all and of each class.
 fn granted(n: u32, workload: &Workload) -> (usize, Vec<usize>) {
     let (_, dataset_rules) = settings_and_rules("dpf-n", Some(n), workload);
     let summary = run(workload, &dataset_rules).unwrap().summary(workload);
@@ -72,7 +72,7 @@ fn a_block_comes_each_day_and_300_tasks_do_once_there_are_ten() {
         let times: Vec<f64> = workload.tasks.iter().map(|task| seconds(task.at) / DAY).collect();
         assert!(times.iter().all(|at| (10.0..61.0).contains(at)));
         assert!(times.is_sorted());
-        // 51 days of 300: 15300, with a standard deviation of 124.
+        // 51 days of 300 tasks: the mean is 15300, the standard deviation 124.
         assert!((14_800..15_800).contains(&times.len()), "{}", times.len());
         let mice = workload.tasks.iter().filter(|task| task.class == 0).count();
         let part = mice as f64 / times.len() as f64;
@@ -85,7 +85,7 @@ fn each_task_asks_for_the_newest_days_of_its_pipeline() {
     let workload = workload(false, 3345);
     let mut days_of: BTreeMap<(usize, usize), usize> = BTreeMap::new();
     for task in &workload.tasks {
-        // Slowly: every block is looked at.
+        // A slow count that looks at every block.
         let there: Vec<u32> = (0_u32..)
             .zip(&workload.blocks)
             .filter(|(_, block)| block.at <= task.at)
@@ -99,7 +99,7 @@ fn each_task_asks_for_the_newest_days_of_its_pipeline() {
         days.map(|(_, days)| *days).collect::<Vec<_>>()
     };
     assert_eq!(sizes(0), [1]);
-    // Without any: 20 days while there are fewer.
+    // Tasks without blocks request 20 days while there are fewer.
     assert_eq!(sizes(1), [0, 2, 5, 10, 20]);
     assert_eq!(sizes(2), [1, 2, 5, 10]);
     assert_eq!(sizes(3), [1, 2, 5]);
@@ -108,7 +108,7 @@ fn each_task_asks_for_the_newest_days_of_its_pipeline() {
     assert!(in_vain.clone().all(|task| seconds(task.at) < 20.0 * DAY));
 }
 
-/// The 18 mice, and the 8 elephants of each epsilon, are as likely as each other.
+/// The 18 mice have equal probabilities, and so have the 8 elephants of each epsilon.
 #[test]
 fn pipelines_are_drawn_alike() {
     let workload = workload(true, 3345);
@@ -137,7 +137,7 @@ fn the_same_seed_gives_the_same_workload_and_another_one_another() {
     assert_ne!(workload(true, 5).tasks, workload(true, 6).tasks);
 }
 
-/// What the paper calls first come, first served is N = 1.
+/// The paper calls N = 1 first come first served.
 #[test]
 fn with_n_1_those_are_granted_who_are_without_waiting() {
     for seed in SEEDS {
@@ -155,7 +155,7 @@ fn with_n_1_those_are_granted_who_are_without_waiting() {
     }
 }
 
-/// Figures 12 and 19, event level: N, and how many tasks are granted there, read off the plots.
+/// Figures 12 and 19, event level: N and the number of granted tasks, read off the plots.
 const BASIC: [(u32, usize); 6] = [
     (1, 4000),
     (50, 3800),

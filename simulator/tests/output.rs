@@ -1,4 +1,4 @@
-//! Standard output that takes nothing: a reader that has gone, a disk that is full.
+//! Tests the commands with a standard output that can't be written to: a closed pipe and a full disk.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -13,7 +13,7 @@ const TRACE: &str = concat!(
     "/../policy/tests/traces/dpf-n-eps-11.json"
 );
 
-/// Each command that writes there.
+/// The commands that write to standard output.
 const COMMANDS: [&[&str]; 8] = [
     &["replay", TRACE, TRACE],
     &["experiment", "micro-single"],
@@ -25,7 +25,7 @@ const COMMANDS: [&[&str]; 8] = [
     &["--version"],
 ];
 
-/// The exit code and what is on standard error.
+/// Returns the exit code and the text on standard error.
 fn run(arguments: &[&str], out: impl Into<Stdio>) -> (Option<i32>, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_privatekube-simulator"))
         .args(arguments)

@@ -1,4 +1,4 @@
-//! The reference simulator's totals (OSDI'21 artifact, seed 3345), to the task.
+//! Tests that the totals of the released simulator (OSDI'21 artifact, seed 3345) are reproduced exactly.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use privatekube_simulator::{
@@ -10,7 +10,7 @@ use privatekube_simulator::{
     },
 };
 
-// The paper's grids of N. T is as many mean times between two tasks.
+// The paper's values of N. The lifetimes T are the same numbers of mean times between two tasks.
 const SINGLE_N: [u32; 11] = [1, 10, 50, 75, 100, 125, 175, 200, 225, 275, 325];
 const MULTI_N: [u32; 17] = [
     1, 10, 50, 75, 100, 125, 175, 210, 275, 325, 375, 750, 1125, 1500, 3000, 6000, 10000,
@@ -29,7 +29,7 @@ fn parameters(experiment: Experiment, composition: CompositionKind, policy: &str
     }
 }
 
-/// With N, or with the lifetime of as many intervals.
+/// Sets N, or the lifetime of the same number of intervals.
 fn at(run: &Parameters, n: u32, interval: f64) -> Parameters {
     let by_time = run.policy.unwrap().to_string().ends_with("-t");
     Parameters {
@@ -48,13 +48,13 @@ fn granted(run: &Parameters) -> usize {
     summary(run).granted
 }
 
-/// A column of totals.
+/// Checks a column of totals.
 fn check<const N: usize>(run: &Parameters, interval: f64, n: [u32; N], totals: [usize; N]) {
     let found = n.map(|n| granted(&at(run, n, interval)));
     assert_eq!(found, totals, "{} {}", run.experiment, run.policy.unwrap());
 }
 
-/// The totals over the shares of mice 0, 25, 50, 75 and 100 %.
+/// Checks the totals at 0, 25, 50, 75 and 100% mice.
 fn check_mice(run: &Parameters, totals: [usize; 5]) {
     let found = [0.0, 25.0, 50.0, 75.0, 100.0].map(|mice| {
         granted(&Parameters {
@@ -133,7 +133,7 @@ fn shares_of_mice_basic() {
     check_mice(&at_125("rr-t"), [2, 296, 712, 1342, 2739]);
 }
 
-/// Other seeds, to the task, as published for them: the least, the largest and the mean of seeds 0 to 4.
+/// The exact totals of other seeds: the least, the largest and the mean over seeds 0 to 4.
 #[test]
 fn other_seeds_basic() {
     for (n, least, most, sum) in [
@@ -173,12 +173,12 @@ fn classes_and_delays_of_many_blocks() {
         let run = at(&parameters(MicroMulti, Basic, policy), n, MULTI_INTERVAL);
         let delay = summary(&run).delay.unwrap();
         assert!((delay.average - average).abs() < 0.06, "{policy} {n}: {delay:?}");
-        // The reference's percentile is the mean of two neighbours, told in whole seconds.
+        // The released simulator's percentile is the mean of two neighbours, printed in whole seconds.
         assert!((delay.p99 - p99).abs() < 1.5, "{policy} {n}: {delay:?}");
     }
 }
 
-/// What the cluster's engine grants where the released simulator's order makes another total.
+/// The totals of the engine, where those of the released simulator's order differ.
 #[test]
 fn the_engine_differs_from_the_released_order_by_less_than_a_percent() {
     let mut differing = 0;

@@ -1,4 +1,4 @@
-//! `sweep`, as the program that it is.
+//! Tests the command `sweep` as a program: shards, interruption, resumption, and damaged directories.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::{
@@ -12,7 +12,7 @@ use std::{
 use privatekube_simulator::results::{RunResult, Tables};
 use rustix::process::{Pid, Signal, kill_process};
 
-/// 45 runs that take milliseconds.
+/// Filters for 45 runs that take milliseconds.
 const SMALL: [&str; 5] = ["micro-single", "--only", "composition=basic", "--only", "mice=75"];
 
 fn sweep(directory: &Path, arguments: &[&str]) -> Command {
@@ -31,7 +31,7 @@ fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
-/// Without what differs from machine to machine.
+/// Removes the column that differs between machines.
 fn tables(directory: &Path) -> Tables {
     let mut tables = Tables::read(directory).unwrap();
     for run in &mut tables.runs {
@@ -45,7 +45,7 @@ fn lines(journal: &Path) -> usize {
     text.into_iter().filter(|byte| *byte == b'\n').count()
 }
 
-/// Waits until so many runs are in the journal, or all that there will be.
+/// Waits until the journal has this number of runs, or the sweep has ended.
 fn wait_for_lines(child: &mut Child, journal: &Path, count: usize) {
     while lines(journal) < count && child.try_wait().unwrap().is_none() {
         thread::yield_now();
@@ -105,7 +105,7 @@ fn a_killed_sweep_goes_on_where_it_was() {
     child.kill().unwrap();
     child.wait().unwrap();
 
-    // As if the last line had not reached the disk.
+    // Simulates a last line that did not reach the disk.
     let text = fs::read(&journal).unwrap();
     fs::write(&journal, &text[..text.len() - 10]).unwrap();
     let kept = lines(&journal);
@@ -123,7 +123,7 @@ fn a_killed_sweep_goes_on_where_it_was() {
 #[test]
 fn an_interrupted_sweep_keeps_what_is_made_and_says_how_to_go_on() {
     let directory = tempfile::tempdir().unwrap();
-    // More than can be made before the signal is there.
+    // More runs than can be made before the signal arrives.
     let seeds: Vec<String> = (0..200).map(|seed| format!("--seed={seed}")).collect();
     let seeds = seeds.iter().map(String::as_str);
     let grid: Vec<&str> = ["micro-single", "--only=composition=basic", "--jobs=1"]
@@ -188,7 +188,7 @@ fn results_are_not_overwritten_or_mixed() {
             && other.contains("choose another directory"),
         "{other}"
     );
-    // All is there: nothing is left to do.
+    // All runs exist: nothing is left to do.
     let output = made(directory.path(), &[&SMALL[..], &["--resume"]].concat());
     assert!(
         stderr(&output).starts_with("sweep: 45 of 45 runs"),

@@ -1,4 +1,4 @@
-//! The command `replay`, as scripts use it.
+//! Tests the command `replay` as a program.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::{fs, path::PathBuf, process::Command};
@@ -55,14 +55,14 @@ fn each_known_trace_gives_a_line_with_its_known_answers() {
     }
 }
 
-/// Unlocks a small trace over time.
+/// Changes of the small trace that make it unlock over time.
 fn over_time(trace: &mut Value) {
     trace["policy"] = json!("dpf-t");
     trace["n"] = json!(null);
     trace["lifetime"] = json!(5);
 }
 
-/// A small trace, with some of it replaced.
+/// Returns a small trace with some values replaced.
 fn write(change: impl FnOnce(&mut Value)) -> (tempfile::TempDir, PathBuf) {
     let mut trace = json!({
         "policy": "dpf-n", "composition": "epsilon-delta", "n": 2, "lifetime": null, "tick": 0.5,
@@ -88,7 +88,7 @@ fn tasks_may_come_in_any_order_and_keep_their_place() {
 
 type Change = fn(&mut Value);
 
-/// Replays traces with a change each, and looks for words in what is said of them.
+/// Replays traces with one change each, and looks for words in the error messages.
 fn all_are_refused(wrong: &[(Change, &[&str])]) {
     for (change, says) in wrong {
         let (_folder, path) = write(change);

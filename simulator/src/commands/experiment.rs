@@ -1,4 +1,4 @@
-//! `experiment`: one run, one line.
+//! `experiment`: makes one run and prints one line of JSON.
 
 use std::{fs::File, path::PathBuf};
 
@@ -8,7 +8,8 @@ use privatekube_simulator::{Submissions, experiment};
 
 use super::{output, parameters::ParameterArguments};
 
-/// Runs one experiment and prints one JSON line: its parameters, what was granted, how long tasks waited.
+/// Runs one experiment and prints one line of JSON: its parameters, the granted tasks, and how long tasks
+/// waited.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  privatekube-simulator experiment micro-multi --policy dpf-t --lifetime 13.671875 --seed 3345"
@@ -16,7 +17,8 @@ use super::{output, parameters::ParameterArguments};
 pub(crate) struct Experiment {
     #[command(flatten)]
     parameters: ParameterArguments,
-    /// alibaba: the published trace (privacy_tasks_30_days.csv) instead of synthetic tasks; with --tasks, its first ones.
+    /// alibaba: reads the published trace (privacy_tasks_30_days.csv) instead of drawing tasks; with --tasks,
+    /// only its first ones.
     #[arg(long, value_name = "FILE")]
     trace_csv: Option<PathBuf>,
 }

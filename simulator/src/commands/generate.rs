@@ -1,4 +1,4 @@
-//! `generate`: an experiment's workload as a trace.
+//! `generate`: writes an experiment's workload as a trace.
 
 use std::{fs::File, io::BufWriter, path::PathBuf};
 
@@ -8,7 +8,7 @@ use privatekube_simulator::{results::write_atomically, run, trace};
 
 use super::{output, parameters::ParameterArguments};
 
-/// Writes an experiment's workload and rules as a trace, which `replay` and `compare` read.
+/// Writes an experiment's workload and policy as a trace, which `replay` and `compare` read.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
   privatekube-simulator generate micro-multi --policy dpf-n --n 175 --answers --out trace.json
@@ -16,10 +16,10 @@ use super::{output, parameters::ParameterArguments};
 pub(crate) struct Generate {
     #[command(flatten)]
     parameters: ParameterArguments,
-    /// Run it, and write when each task is granted by the engine.
+    /// Runs the workload, and writes when the engine grants each task.
     #[arg(long)]
     answers: bool,
-    /// The file, which is replaced as a whole. Left out: standard output.
+    /// The file to write; an existing one is replaced as a whole. Default: standard output.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 }
@@ -30,7 +30,7 @@ impl Generate {
         if prepared.search.is_some() {
             bail!("policy is optimum, which no trace can name: choose another, such as dpack");
         }
-        // By the engine, in the order of shares: a trace has no other.
+        // The engine decides, in the order of dominant shares: a trace can name no other order.
         let outcome = self
             .answers
             .then(|| run(&prepared.workload, &prepared.dataset_rules))

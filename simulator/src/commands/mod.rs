@@ -1,4 +1,4 @@
-//! The commands, one file each: arguments in, lines out. What they do is the library's.
+//! The commands, one file each. A command parses its arguments, calls the library, and prints the result.
 
 pub(crate) mod compare;
 pub(crate) mod experiment;

@@ -1,4 +1,5 @@
-//! Where commands write: the one place that knows what may become of standard output and standard error.
+//! Writes to standard output and standard error, and tells a closed pipe from other errors. Commands print
+//! nothing by other means.
 
 use std::{
     fmt::Display,
@@ -9,13 +10,13 @@ use anyhow::Result;
 use serde::Serialize;
 use thiserror::Error;
 
-/// Why nothing more can be written to standard output.
+/// The reason why standard output can't be written to.
 #[derive(Debug, Error)]
 pub(crate) enum OutputError {
-    /// Whoever read it has gone, such as `head`: no error to tell anybody.
+    /// The reader has closed the pipe, as `head` does. The command ends without a message.
     #[error("standard output is closed")]
     Closed,
-    /// A full disk, for example.
+    /// Any other error, such as a full disk.
     #[error("can't write to standard output: {0}")]
     Write(io::Error),
 }
@@ -30,26 +31,27 @@ impl From<io::Error> for OutputError {
     }
 }
 
-/// A text for standard output. It is written when this returns.
+/// Writes a text to standard output and flushes it.
 pub(crate) fn text(text: &impl Display) -> Result<(), OutputError> {
     bytes(text.to_string().as_bytes())
 }
 
-/// The same, as bytes.
+/// Writes bytes to standard output and flushes them.
 pub(crate) fn bytes(bytes: &[u8]) -> Result<(), OutputError> {
     let mut out = stdout().lock();
     out.write_all(bytes)?;
     Ok(out.flush()?)
 }
 
-/// A JSON line for standard output.
+/// Writes a value to standard output as one line of JSON.
 pub(crate) fn line(value: &impl Serialize) -> Result<()> {
     let mut json = serde_json::to_string(value)?;
     json.push('\n');
     Ok(text(&json)?)
 }
 
-/// A line for people, on standard error. If nobody can read it, there is nobody to tell that.
+/// Writes a line for people to standard error. An error of that is ignored, since there is nowhere to report
+/// it.
 pub(crate) fn message(text: &str) {
     let _ = writeln!(stderr(), "{text}");
 }

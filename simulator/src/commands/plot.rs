@@ -1,4 +1,4 @@
-//! `plot`: the papers' figures of a sweep.
+//! `plot`: draws the papers' figures from the results of a sweep.
 
 use std::path::PathBuf;
 
@@ -8,18 +8,19 @@ use privatekube_simulator::{plot, sweep::Coverage};
 
 use super::output;
 
-/// Draws the papers' figures of the runs in DIR (all shards together), as SVG and PNG, and a page with all of them, our
-/// values next to the published ones.
+/// Draws the papers' figures from the runs in DIR (of all shards), as SVG and PNG, and writes a page with all
+/// figures and a comparison with published values.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  privatekube-simulator plot results --out docs/evaluation")]
 pub(crate) struct Plot {
-    /// Where sweeps left their tables (runs.csv, classes.csv, delays.csv, or as Parquet).
+    /// The directory that sweeps wrote their tables to (runs.csv, classes.csv, delays.csv, or as Parquet).
     #[arg(value_name = "DIR")]
     directory: PathBuf,
-    /// Where the figures go. Left out: DIR/figures.
+    /// The directory for the figures. Default: DIR/figures.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Fail, and draw nothing, if runs of the sweeps in DIR are missing: those of a shard, or of a sweep that is not complete.
+    /// Fails and draws nothing if runs of the sweeps in DIR are missing, because of a missing shard or an
+    /// incomplete sweep.
     #[arg(long)]
     whole: bool,
 }

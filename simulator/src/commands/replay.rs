@@ -1,4 +1,4 @@
-//! `replay`: traces through the engine.
+//! `replay`: runs traces through the engine and prints one line of JSON for each.
 
 use std::{
     fs,
@@ -12,17 +12,18 @@ use serde::Serialize;
 
 use super::output;
 
-/// Replays traces and prints one JSON line for each: who was granted, and when; who was refused; who still waited at the
-/// end. Tasks are named by their place in the file, counted from 0; times are in seconds.
+/// Replays traces and prints one line of JSON for each: the granted tasks with their times, the refused
+/// tasks, and the tasks that still waited at the end. A task's number is its place in the file, counted from
+/// 0; times are in seconds.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  privatekube-simulator replay --check policy/tests/traces/*.json > results.jsonl"
 )]
 pub(crate) struct Replay {
-    /// The traces.
+    /// The trace files.
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
-    /// Fail where the grants are not those that the file says.
+    /// Fails if the grants differ from those in the file.
     #[arg(long)]
     check: bool,
 }

@@ -1,4 +1,4 @@
-//! A run that is compared: made of an experiment or a trace, or read from the lines of `replay`.
+//! A run to compare: made from an experiment or a trace, or read from the lines that `replay` printed.
 
 use std::{
     fs,
@@ -17,25 +17,25 @@ use crate::{
     trace::Trace,
 };
 
-/// A run that is compared.
+/// A run to compare.
 #[derive(Clone, Debug)]
 pub struct ComparedRun {
     pub(super) name: String,
     pub(super) workload: Workload,
-    /// For each task of the workload, what it is called.
+    /// For each task of the workload, the number to print for it.
     pub(super) numbers: Vec<usize>,
     pub(super) outcome: Outcome,
     origin: Origin,
 }
 
-/// Where a run is from: what is needed to decide its workload otherwise.
+/// The source of a run, from which its workload can be run under another policy.
 #[derive(Clone, Debug)]
 enum Origin {
     Experiment(Box<Parameters>),
     Trace(PolicySettings),
 }
 
-/// A line of `replay`.
+/// A line that `replay` prints.
 #[derive(Deserialize)]
 struct Line {
     file: PathBuf,
@@ -44,7 +44,8 @@ struct Line {
     waiting: Vec<usize>,
 }
 
-/// The pairs of runs that two arguments mean: files with several results are paired by their traces.
+/// Returns the pairs of runs that two command-line arguments name. Runs in files with several results are
+/// paired by their traces.
 pub fn pair(a: &str, b: &str) -> Result<Vec<(ComparedRun, ComparedRun)>, CompareError> {
     let of_a = compared_runs(a)?;
     let is_run = Path::new(b).exists() || begins_with_experiment(b);
@@ -82,7 +83,7 @@ fn begins_with_experiment(text: &str) -> bool {
     first.parse::<Experiment>().is_ok()
 }
 
-/// What one argument means.
+/// Returns the runs that one argument names.
 fn compared_runs(text: &str) -> Result<Vec<ComparedRun>, CompareError> {
     let path = Path::new(text);
     if !path.exists() {
@@ -93,7 +94,7 @@ fn compared_runs(text: &str) -> Result<Vec<ComparedRun>, CompareError> {
         return ComparedRun::of_experiment(text, &parameters).map(|run| vec![run]);
     }
     let file = read(path)?;
-    // A trace is one JSON object and has tasks; each line of `replay` is one that has none.
+    // Both are JSON: a trace is one object, and its first line does not parse as a line of `replay`.
     let first = file.lines().next().unwrap_or_default();
     if serde_json::from_str::<Line>(first).is_err() && path.extension().is_none_or(|ending| ending != "jsonl")
     {
@@ -206,7 +207,7 @@ impl ComparedRun {
             note(*place, Decision::Granted(at))?;
         }
         for place in &line.refused {
-            // When is not told, and not compared.
+            // `replay` prints no time of a refusal, and none is compared.
             note(*place, Decision::Refused(Time::from_micros(0)))?;
         }
         for place in &line.waiting {
@@ -229,7 +230,7 @@ impl ComparedRun {
         })
     }
 
-    /// The same workload, decided by `text`: a policy, with its numbers if it needs any.
+    /// Runs the same workload under the policy `text`, which may contain the policy's numbers.
     fn decided_otherwise(&self, text: &str) -> Result<Self, CompareError> {
         let name = |error| CompareError::Name {
             text: text.to_owned(),
@@ -249,7 +250,7 @@ impl ComparedRun {
                 Self::of_experiment(text, &own.with(text).map_err(name)?)
             }
             Origin::Trace(settings) => {
-                // An experiment lends its form; it is none here.
+                // The parser of run names needs some experiment; a trace has none, so any serves.
                 let none = Parameters::of(Experiment::MicroSingle);
                 let given = none.clone().with(text).map_err(name)?;
                 let only_settings = Parameters {
@@ -278,7 +279,8 @@ impl ComparedRun {
         }
     }
 
-    /// Whether both are about the same tasks and blocks, which may ask and have different budgets.
+    /// Checks that both runs have the same tasks and blocks. Under different compositions, demands and
+    /// capacities may differ.
     pub(super) fn check_same_tasks(&self, other: &Self) -> Result<(), CompareError> {
         let refused = |what: String| {
             Err(CompareError::Workloads {

@@ -1,4 +1,4 @@
-//! Why runs can't be compared.
+//! The errors of comparing runs.
 
 use std::{io, path::PathBuf};
 
@@ -10,29 +10,29 @@ use crate::{
     trace::TraceError,
 };
 
-/// Why there is nothing to compare.
+/// The reason why two runs can't be compared.
 #[derive(Debug, Error)]
 pub enum CompareError {
-    /// A file that can't be read.
+    /// A file can't be read.
     #[error("{path}: {error}")]
     Read {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         error: io::Error,
     },
-    /// A name that is no run's.
+    /// A text is neither a file nor a run's name.
     #[error(
         "{text:?} is neither a file nor a run: {error}. Accepted are a trace, results of `replay`, an experiment with parts \
          of a run's name (micro-multi/dpf-n/n=175) and, as the second, a policy for the first one's workload (fcfs)"
     )]
     Name {
-        /// What is given.
+        /// The given text.
         text: String,
-        /// Why not.
+        /// The reason.
         error: NameError,
     },
-    /// A trace that is none.
+    /// A file is not a valid trace.
     #[error("{path}: {error}")]
     Trace {
         /// The file.
@@ -40,103 +40,103 @@ pub enum CompareError {
         /// What is wrong.
         error: TraceError,
     },
-    /// A line that `replay` did not write.
+    /// A line is not one that `replay` prints.
     #[error("{path}: line {line}: {error}: accepted are lines that `replay` prints")]
     Line {
         /// The file.
         path: PathBuf,
-        /// Its number, from 1.
+        /// The line's number, from 1.
         line: usize,
         /// What is wrong.
         error: serde_json::Error,
     },
-    /// A line about tasks that its trace doesn't have.
+    /// The tasks of a line are not those of its trace.
     #[error("{path}: line {line}: {trace} has {there} tasks, but {what}: was the trace changed since?")]
     Tasks {
-        /// The results.
+        /// The file of results.
         path: PathBuf,
-        /// Its number, from 1.
+        /// The line's number, from 1.
         line: usize,
         /// The trace.
         trace: PathBuf,
-        /// How many it has.
+        /// The trace's number of tasks.
         there: usize,
-        /// What the line has.
+        /// What the line has instead.
         what: String,
     },
-    /// Results without a line.
+    /// A file of results has no line.
     #[error("{0}: no line: accepted are lines that `replay` prints")]
     Empty(PathBuf),
-    /// A time that can't be.
+    /// A time can't be simulated.
     #[error("{path}: line {line}: {error}")]
     Time {
         /// The file.
         path: PathBuf,
-        /// Its number, from 1.
+        /// The line's number, from 1.
         line: usize,
         /// What is wrong.
         error: TooLong,
     },
-    /// A policy for several workloads.
+    /// The second argument is a policy, but the first one has several runs.
     #[error("{text}: decides one workload, but {first} has {count} runs: choose one of them")]
     Several {
         /// The policy.
         text: String,
         /// The first argument.
         first: String,
-        /// How many runs it has.
+        /// Its number of runs.
         count: usize,
     },
-    /// Different numbers of runs, or runs of different traces.
+    /// A run of one file has no counterpart in the other.
     #[error("{a} has no run to compare with {run} of {b}")]
     Unpaired {
-        /// Where it would be.
+        /// The file that lacks the run.
         a: String,
-        /// The one that is alone.
+        /// The run without a counterpart.
         run: String,
-        /// Where that is.
+        /// The file that has it.
         b: String,
     },
-    /// Runs that can't be compared.
+    /// The runs have different workloads.
     #[error("{a} and {b} are of different workloads: {what}. Compare two runs of the same tasks")]
     Workloads {
-        /// The one run.
+        /// The first run.
         a: String,
-        /// The other.
+        /// The second run.
         b: String,
         /// The first difference.
         what: String,
     },
-    /// A parameter that traces don't have.
+    /// A parameter can't be applied to a trace.
     #[error(
         "{text}: a trace says what is asked and when: accepted are a policy, n, lifetime, recompute-after and fairness"
     )]
     Useless {
-        /// What is given.
+        /// The given text.
         text: String,
     },
-    /// Rules that make no sense.
+    /// Policy settings are invalid.
     #[error("{text}: {error}")]
     PolicySettings {
-        /// What is given.
+        /// The given text.
         text: String,
         /// What is wrong.
         error: PolicySettingsError,
     },
-    /// An experiment that can't be run.
+    /// An experiment can't be run.
     #[error("{text}: {error}")]
     Experiment {
-        /// What is given.
+        /// The given text.
         text: String,
-        /// Why not.
+        /// The reason.
         error: ExperimentError,
     },
-    /// A trace that can't be run.
+    /// A trace can't be run.
     #[error("{text}: {error}")]
     Run {
-        /// What is given.
+        /// The given text.
         text: String,
-        /// Why not.
+        /// The reason.
         error: RunError,
     },
 }

@@ -1,7 +1,9 @@
-//! What differs between two runs of one workload: who is granted by the one and not by the other, how long those wait
-//! that both grant, and how large all of them are.
+//! Compares two runs of one workload: which tasks only one of them grants, how the delays of tasks differ
+//! that both grant, and the dominant shares of all these tasks.
 //!
-//! A [`ComparedRun`] is a run that was made or read; a [`Comparison`] is of two of them, and its [`page`](Comparison::page) is for people.
+//! A [`ComparedRun`] is a run that was made here or read from a file. A [`Comparison`] has the differences
+//! between two of them, and [`Comparison::page`] formats them for people. Begin reading at
+//! [`Comparison::of`].
 
 mod compared_run;
 mod error;
@@ -16,124 +18,125 @@ pub use error::CompareError;
 pub use numbers::Spread;
 pub use text::Page;
 
-/// What differs between run A and run B.
+/// The differences between run A and run B.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Comparison {
-    /// The one run.
+    /// Totals of run A.
     pub a: Totals,
-    /// The other.
+    /// Totals of run B.
     pub b: Totals,
-    /// How many tasks came.
+    /// Number of tasks.
     pub tasks: usize,
-    /// How many blocks came.
+    /// Number of blocks.
     pub blocks: usize,
     /// The classes, in the workload's order.
     pub classes: Vec<ClassPair>,
-    /// How many tasks ended how in A and how in B; those pairs that occur.
+    /// Number of tasks for each pair of ends in A and B; pairs without tasks are left out.
     pub ends: Vec<EndPair>,
-    /// Of the tasks that both grant: how much later B does.
+    /// Differences between the delays of tasks that both grant.
     pub delay_change: DelayChange,
-    /// How large the tasks are, by who grants them.
+    /// Dominant shares of the tasks, by which runs grant them.
     pub dominant_shares: DominantShares,
-    /// The tasks that only A grants, in the order in which they come.
+    /// The tasks that only A grants, in the order of arrival.
     pub only_a: Vec<TaskPair>,
-    /// The tasks that only B grants, in the order in which they come.
+    /// The tasks that only B grants, in the order of arrival.
     pub only_b: Vec<TaskPair>,
 }
 
-/// A run in numbers.
+/// Totals of one run.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Totals {
-    /// What it is called.
+    /// The run's name.
     pub run: String,
-    /// How many tasks were granted.
+    /// Number of granted tasks.
     pub granted: usize,
-    /// How many were denied, or waited for their whole timeout.
+    /// Number of tasks that were denied or expired.
     pub refused: usize,
-    /// How many still waited at the end.
+    /// Number of tasks that still waited at the end.
     pub waiting: usize,
-    /// How long the granted ones waited; none if there are none.
+    /// Delays of the granted tasks; `None` if there are none.
     pub delay_seconds: Option<Delays>,
 }
 
-/// A class of tasks in both runs.
+/// One class of tasks in both runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ClassPair {
-    /// Its name.
+    /// The class's name.
     pub class: String,
-    /// How many of its tasks came.
+    /// Number of its tasks.
     pub tasks: usize,
-    /// How many A grants.
+    /// Number of its tasks that A grants.
     pub granted_a: usize,
-    /// How many B grants.
+    /// Number of its tasks that B grants.
     pub granted_b: usize,
 }
 
-/// How a task ended.
+/// How a task ended in a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum End {
     /// It was granted.
     Granted,
-    /// It was denied, or waited for its whole timeout.
+    /// It was denied or expired.
     Refused,
-    /// It still waited.
+    /// It still waited at the end of the run.
     Waiting,
 }
 
-/// Tasks that ended in the same two ways.
+/// Number of tasks with one pair of ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct EndPair {
-    /// In A.
+    /// The end in A.
     pub a: End,
-    /// In B.
+    /// The end in B.
     pub b: End,
-    /// How many.
+    /// Number of such tasks.
     pub tasks: usize,
 }
 
-/// Delay in B minus delay in A, of tasks that both grant.
+/// Delay in B minus delay in A, over the tasks that both grant.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct DelayChange {
-    /// How many are granted sooner in B.
+    /// Number of tasks that B grants sooner.
     pub sooner: usize,
-    /// How many are granted at the same time.
+    /// Number of tasks that both grant at the same time.
     pub same: usize,
-    /// How many are granted later in B.
+    /// Number of tasks that B grants later.
     pub later: usize,
-    /// In seconds; none if both grant no task.
+    /// Distribution of the differences in seconds; `None` if no task is granted by both.
     pub seconds: Option<Spread>,
 }
 
-/// The tasks' dominant shares: the largest part of a block's capacity that a task asks, at any order that has any.
+/// Dominant shares of tasks: the largest part of a block's capacity that a task demands, over its blocks and
+/// over the coordinates with capacity.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct DominantShares {
-    /// Of those that both grant.
+    /// Tasks that both grant.
     pub both: Option<Spread>,
-    /// Of those that only A grants.
+    /// Tasks that only A grants.
     pub only_a: Option<Spread>,
-    /// Of those that only B grants.
+    /// Tasks that only B grants.
     pub only_b: Option<Spread>,
-    /// Of those that neither grants.
+    /// Tasks that neither grants.
     pub neither: Option<Spread>,
 }
 
-/// A task that ended in two ways.
+/// A task that only one of the runs grants.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct TaskPair {
-    /// Its number in the workload, or its place in the trace, counted from 0.
+    /// The task's number in the workload, or its place in the trace, counted from 0.
     pub task: usize,
-    /// When it came, in seconds.
+    /// Time of arrival, in seconds.
     pub arrival: f64,
-    /// How many blocks it asks for.
+    /// Number of blocks that it requests.
     pub blocks: usize,
-    /// Its dominant share.
+    /// The task's dominant share.
     pub dominant_share: f64,
-    /// Its class.
+    /// The task's class.
     pub class: String,
-    /// When the one run granted it, in seconds.
+    /// Time of the grant, in seconds.
     pub granted_at: f64,
-    /// How it ended in the other.
+    /// How it ended in the other run.
     pub other: End,
 }
 
@@ -152,8 +155,8 @@ impl End {
 }
 
 impl Comparison {
-    /// Of two runs, which must be of the same tasks. What these ask may differ, as under two compositions: shares are
-    /// those of A then.
+    /// Compares two runs. Errors unless both have the same tasks and blocks. Demands may differ, as between
+    /// two compositions; dominant shares are then those of A.
     pub fn of(a: &ComparedRun, b: &ComparedRun) -> Result<Self, CompareError> {
         a.check_same_tasks(b)?;
         let (of_a, of_b) = (a.outcome.summary(&a.workload), b.outcome.summary(&a.workload));
@@ -203,7 +206,7 @@ impl Totals {
     }
 }
 
-/// A task and both its ends.
+/// A task and its decisions in both runs.
 struct Pair<'a> {
     number: usize,
     task: &'a Task,
@@ -224,7 +227,7 @@ fn pairs<'a>(a: &'a ComparedRun, b: &'a ComparedRun) -> impl Iterator<Item = Pai
     })
 }
 
-/// For people: the policies compare exact fractions.
+/// A task's dominant share as a double, for people. (The policies compare exact fractions.)
 fn dominant_share(workload: &Workload, task: &Task) -> f64 {
     #[expect(
         clippy::cast_precision_loss,

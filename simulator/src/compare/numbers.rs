@@ -1,16 +1,17 @@
-//! Many numbers in a few.
+//! Summaries of many numbers.
 
 use privatekube_policy::Time;
 use serde::Serialize;
 
 use crate::seconds;
 
-/// How numbers are spread. A quantile is the smallest of them that at least so large a part does not exceed.
+/// The distribution of some numbers. The p-quantile is the smallest number that at least a fraction p of them
+/// does not exceed.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Spread {
-    /// How many there are.
+    /// How many numbers there are.
     pub count: usize,
-    /// On average.
+    /// The mean.
     pub average: f64,
     /// The smallest.
     pub min: f64,
@@ -25,7 +26,7 @@ pub struct Spread {
 }
 
 impl Spread {
-    /// None of no numbers.
+    /// Summarizes numbers; `None` if there are none.
     pub(super) fn of(mut numbers: Vec<f64>) -> Option<Self> {
         numbers.sort_by(f64::total_cmp);
         let (min, max) = (*numbers.first()?, *numbers.last()?);

@@ -1,4 +1,4 @@
-//! Comparisons of small traces, and what can't be compared.
+//! Tests comparisons of small traces, and the errors.
 
 use std::{fs, path::PathBuf};
 
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::*;
 
-/// Three blocks that give a half of their budget at once, by arrivals; an elephant comes before its mice.
+/// A trace in which two of four arrivals unlock half of a block, and a large task arrives before small ones.
 fn trace(change: impl FnOnce(&mut Value)) -> (tempfile::TempDir, PathBuf) {
     let mut trace = json!({
         "policy": "dpf-n",
@@ -42,8 +42,8 @@ fn compare(a: &str, b: &str) -> Result<Comparison, CompareError> {
 fn what_two_policies_grant_is_told_task_by_task() {
     let (_directory, path) = trace(|_| ());
     let comparison = compare(path.to_str().unwrap(), "fcfs").unwrap();
-    // DPF: 0.3 fits as soon as two of four arrivals have unlocked a half, and the elephant never does. First come,
-    // first served: the elephant, and nothing after it.
+    // Under DPF, 0.3 fits as soon as two of four arrivals have unlocked half of the block, and the large task
+    // never fits. First come first served grants the large task and nothing after it.
     assert_eq!((comparison.a.granted, comparison.b.granted), (4, 1));
     assert_eq!((comparison.a.waiting, comparison.b.refused), (0, 4));
     let numbers = |tasks: &[TaskPair]| tasks.iter().map(|task| task.task).collect::<Vec<_>>();
@@ -72,7 +72,7 @@ fn tasks_that_both_grant_are_compared_by_their_delay() {
     let (_directory, path) =
         trace(|trace| trace["tasks"] = json!([[1, 0, 0, 0.5], [2, 0, 0, 0.1], [3, 0, 0, 0.1]]));
     let comparison = compare(path.to_str().unwrap(), "dpf-n/n=2").unwrap();
-    // With N = 4 the first one lets a small one go before it, and waits for the third arrival, 2 s.
+    // With N = 4 a small task is granted before the first one, which waits for the third arrival, 2 s.
     let change = comparison.delay_change;
     assert_eq!((change.sooner, change.same, change.later), (1, 2, 0));
     assert!((change.seconds.unwrap().min + 2.0).abs() < 1e-9);

@@ -1,10 +1,10 @@
-//! A comparison for people.
+//! Formats a comparison as text for people.
 
 use std::fmt;
 
 use super::{Comparison, End, Spread, TaskPair};
 
-/// A comparison as a page of text that lists so many tasks at most on each side.
+/// A comparison as a page of text.
 #[derive(Clone, Copy, Debug)]
 pub struct Page<'a> {
     comparison: &'a Comparison,
@@ -12,7 +12,8 @@ pub struct Page<'a> {
 }
 
 impl Comparison {
-    /// For people, with at most so many tasks of each side.
+    /// Formats the comparison as text, with at most `most` tasks that only A grants, and as many that only B
+    /// grants.
     #[must_use]
     pub const fn page(&self, most: usize) -> Page<'_> {
         Page {
@@ -22,7 +23,7 @@ impl Comparison {
     }
 }
 
-/// The first column.
+/// Width of the first column, in characters.
 const LABEL: usize = 36;
 
 impl fmt::Display for Page<'_> {
@@ -214,7 +215,7 @@ fn shown(seconds: Option<f64>) -> String {
     seconds.map_or_else(|| "-".to_owned(), |seconds| format!("{seconds:.3}"))
 }
 
-/// With its sign, if it has one.
+/// A number with its sign; zero has none.
 fn signed(seconds: f64) -> String {
     let text = format!("{seconds:+.3}");
     if text.bytes().any(|byte| (b'1'..=b'9').contains(&byte)) {

@@ -6,28 +6,28 @@ use crate::{
     workload::{BLOCK_INTERVAL, Submissions},
 };
 
-/// How many tasks are drawn.
+/// Default number of tasks.
 const DEFAULT_TASKS: u32 = 20_000;
-/// How many blocks come after the first hundred.
+/// Default number of blocks that arrive after the first hundred.
 const DEFAULT_BLOCKS: u32 = 90;
-/// DPack's numbers, in blocks that come: how long a block unlocks, and how often is decided.
+/// The paper's lifetime of a block and time between two decisions, in intervals between two blocks.
 const LIFETIME: f64 = 30.0;
 const TICK: f64 = 10.0;
-/// DPack's: after how many grants costs are worked out anew.
+/// The paper's number of grants after which costs are recomputed.
 const RECOMPUTE_AFTER: u32 = 50;
 
-/// Without a policy: DPack. What isn't said to unlock by arrivals does over time.
+/// Default: DPack, unlocking over time.
 fn policy(parameters: &Parameters) -> PolicyChoice {
     parameters.choice(PolicyKind::Dpack, Unlock::Lifetime)
 }
 
-/// On synthetic tasks.
+/// Prepares a run on synthetic tasks.
 pub(super) fn prepare(parameters: &Parameters) -> Result<Prepared, ExperimentError> {
     let tasks = parameters.tasks.unwrap_or(DEFAULT_TASKS);
     prepare_with(parameters, &Submissions::synthetic(tasks, parameters.seed)?)
 }
 
-/// On submissions from elsewhere.
+/// Prepares a run on given submissions.
 pub(super) fn prepare_with(
     parameters: &Parameters,
     submissions: &Submissions,
@@ -55,7 +55,7 @@ pub(super) fn prepare_with(
     .with_packing(policy);
     let settings = PolicySettings::of(&parameters, policy, TICK * BLOCK_INTERVAL);
     let dataset_rules = settings.dataset_rules(submissions.composition())?;
-    // By then the last block is unlocked, and was decided about.
+    // By then the last block is unlocked and one more decision was made.
     let rest = parameters.lifetime.unwrap_or(lifetime) + TICK * BLOCK_INTERVAL;
     Ok(Prepared {
         workload: submissions.workload(blocks, rest)?,
@@ -67,8 +67,8 @@ pub(super) fn prepare_with(
     })
 }
 
-/// The published numbers of blocks with one number of tasks, and, with one number of blocks, several numbers of tasks:
-/// each under DPack, DPF, and first come, first served.
+/// Returns the published numbers of blocks with the default number of tasks, and several numbers of tasks
+/// with the default number of blocks: each under DPack, DPF, and first come first served.
 pub(super) fn grid() -> Vec<Parameters> {
     const BLOCKS: [u32; 5] = [30, 60, 90, 120, 180];
     const TASKS: [u32; 4] = [5_000, 10_000, 40_000, 80_000];
@@ -91,7 +91,7 @@ pub(super) fn grid() -> Vec<Parameters> {
     runs.collect()
 }
 
-/// Measured, roughly.
+/// A rough measurement.
 pub(super) fn cost(_parameters: &Parameters) -> f64 {
     1.0
 }

@@ -1,10 +1,10 @@
-//! The papers' grids: all runs of an experiment that a sweep makes.
+//! The papers' grids: all runs of an experiment that a sweep makes, and an estimate of what each costs.
 
 use super::{Experiment, Parameters, alibaba, macro_benchmark, micro, packing};
 
 impl Experiment {
-    /// The paper's whole grid of this experiment with one seed: complete parameters, each once, in the order in which
-    /// the paper tells of them.
+    /// Returns the paper's whole grid of this experiment with one seed: complete parameters, each once, in
+    /// the paper's order.
     pub fn grid(self, seed: u64) -> impl Iterator<Item = Parameters> {
         let runs = match self {
             Self::MicroSingle | Self::MicroMulti => micro::grid(self),
@@ -17,7 +17,8 @@ impl Experiment {
 }
 
 impl Parameters {
-    /// About how long the run takes, in seconds on one core. It orders and divides sweeps; nothing else depends on it.
+    /// Estimates how long the run takes, in seconds on one core. Sweeps order and divide their runs by it;
+    /// nothing else depends on it.
     #[must_use]
     pub fn cost(&self) -> f64 {
         match self.experiment {
@@ -58,7 +59,7 @@ mod tests {
         assert_eq!(distinct.len(), names.len());
     }
 
-    /// Else a run would be called one thing in the grid and another in its row.
+    /// Otherwise a run would have one name in the grid and another in its row.
     #[test]
     fn the_grids_parameters_are_complete() {
         let mut kinds = BTreeSet::new();
@@ -67,7 +68,7 @@ mod tests {
             .flat_map(|experiment| experiment.grid(7))
         {
             let policy = run.policy.map(|policy| policy.to_string());
-            // What is filled in depends on these; to make all workloads would take long.
+            // Defaults depend on these only; making all workloads would take long.
             if kinds.insert((run.experiment, run.composition, policy)) {
                 assert_eq!(run.prepare().unwrap().parameters, run, "{}", run.name());
             }

@@ -7,9 +7,10 @@ use crate::{
 };
 
 const DEFAULT_MICE: f64 = 75.0;
-/// Where the paper compares the two compositions.
+/// The N at which the paper compares the two compositions.
 const DEFAULT_N: u32 = 400;
-/// The paper's numbers of arrivals. It calls 1 first come, first served: everything is unlocked for the first that comes.
+/// The paper's values of N. The paper calls N = 1 first come first served: the first arrival unlocks all
+/// budget.
 const ARRIVALS: [u32; 7] = [1, 50, 100, 200, 300, 400, 500];
 
 /// The mean time between two tasks, in seconds.
@@ -17,7 +18,7 @@ fn interval() -> f64 {
     DAY / f64::from(TASKS_A_DAY)
 }
 
-/// Without a policy: DPF, unlocking by what is given.
+/// Default: DPF, unlocking over time if a lifetime is given, otherwise by arrivals.
 fn policy(parameters: &Parameters) -> PolicyChoice {
     parameters.choice(PolicyKind::Dpf, parameters.unlock_by_number())
 }
@@ -45,7 +46,7 @@ pub(super) fn prepare(parameters: &Parameters) -> Result<Prepared, ExperimentErr
         statistic_days: StatisticDays::default(),
         seed: parameters.seed,
     };
-    // The release takes a step of a lifetime twice as often as tasks come.
+    // The released scheduler unlocks twice in each mean interval between two arrivals.
     let settings = PolicySettings::of(&parameters, policy, interval() * 0.5);
     let dataset_rules = settings.dataset_rules(benchmark.composition())?;
     Ok(Prepared {
@@ -58,7 +59,7 @@ pub(super) fn prepare(parameters: &Parameters) -> Result<Prepared, ExperimentErr
     })
 }
 
-/// The paper's N for both compositions, and first come, first served that refuses what doesn't fit.
+/// Returns the paper's values of N, and first come first served, for both compositions.
 pub(super) fn grid() -> Vec<Parameters> {
     let compositions = [CompositionKind::Basic, CompositionKind::Renyi];
     let runs = compositions.into_iter().flat_map(|composition| {
@@ -77,7 +78,7 @@ pub(super) fn grid() -> Vec<Parameters> {
     runs.collect()
 }
 
-/// Measured, roughly.
+/// A rough measurement.
 pub(super) fn cost(_parameters: &Parameters) -> f64 {
     0.5
 }

@@ -18,14 +18,15 @@ struct Scale {
     interval: f64,
     duration: f64,
     timeout: Option<f64>,
-    /// The number of arrivals at which the paper compares shares of mice.
+    /// The N at which the paper varies the percentage of mice.
     n: u32,
 }
 
 impl Scale {
     fn of(experiment: Experiment, composition: CompositionKind) -> Self {
         match (experiment, composition) {
-            // The durations are 2.25 x 1.05 times what the block can carry of mice, in whole seconds.
+            // The durations are 2.25 x 1.05 times the number of mice that fit into the block, in whole
+            // seconds.
             (Experiment::MicroSingle, CompositionKind::Basic) => Self {
                 blocks: Blocks::One,
                 interval: 1.0,
@@ -58,13 +59,14 @@ impl Scale {
     }
 }
 
-/// Without a policy: DPF, unlocking by what is given.
+/// Default: DPF, unlocking over time if a lifetime is given, otherwise by arrivals.
 fn policy(parameters: &Parameters) -> PolicyChoice {
     parameters.choice(PolicyKind::Dpf, parameters.unlock_by_number())
 }
 
-/// Under basic composition DPF goes in the released simulator's order, unless something else is asked for: these are
-/// its benchmarks. Under Renyi composition both orders give its totals.
+/// Returns the order in which DPF visits waiting tasks, `None` under other policies. The default under basic
+/// composition is the released simulator's order, since these are its benchmarks. Under Renyi composition
+/// both orders yield its totals.
 fn order(
     asked: Option<VisitOrder>,
     policy: PolicyChoice,
@@ -136,7 +138,8 @@ pub(super) fn prepare(parameters: &Parameters) -> Result<Prepared, ExperimentErr
     })
 }
 
-/// The mean time between two tasks, in seconds: the paper's lifetimes are so many of them as its N are arrivals.
+/// Returns the mean time between two arrivals in seconds. The paper's lifetimes are its values of N times
+/// this interval.
 pub(super) fn interval(experiment: Experiment, composition: CompositionKind) -> f64 {
     Scale::of(experiment, composition).interval
 }
@@ -144,13 +147,13 @@ pub(super) fn interval(experiment: Experiment, composition: CompositionKind) -> 
 /// The mice percentages of the paper.
 const MICE: [u32; 5] = [0, 25, 50, 75, 100];
 
-/// The paper's numbers of arrivals, N. Its lifetimes T are so many mean intervals between two arrivals.
+/// The paper's values of N. Its lifetimes T are the same numbers of mean intervals between two arrivals.
 const fn arrivals(experiment: Experiment, composition: CompositionKind) -> &'static [u32] {
     match (experiment, composition) {
         (Experiment::MicroSingle, CompositionKind::Basic) => {
             &[1, 10, 50, 75, 100, 125, 175, 200, 225, 275, 325]
         }
-        // 14514 is how many mice a block can carry.
+        // 14514 mice fit into a block.
         (Experiment::MicroSingle, CompositionKind::Renyi) => &[
             1, 1_451, 7_257, 10_885, 14_514, 18_142, 25_399, 29_028, 32_656, 39_913, 47_170,
         ],
@@ -175,7 +178,8 @@ const fn policies(composition: CompositionKind) -> &'static [(PolicyKind, Unlock
     }
 }
 
-/// Each policy with each N or T, and first come, first served, which has none; all of it for each share of mice.
+/// Returns each policy with each N or T, and first come first served, which has neither; all of this for each
+/// percentage of mice.
 pub(super) fn grid(experiment: Experiment) -> Vec<Parameters> {
     let mut runs = Vec::new();
     for composition in [CompositionKind::Basic, CompositionKind::Renyi] {
@@ -204,8 +208,8 @@ pub(super) fn grid(experiment: Experiment) -> Vec<Parameters> {
     runs
 }
 
-/// Fitted to measurements, within a factor of 3 where it matters: round robin gives each waiting task something at each
-/// step of the clock or arrival, all others look at few tasks.
+/// Estimates the seconds that a run takes: fitted to measurements, within a factor of 3 for the long runs.
+/// Round robin allocates to each waiting task at each tick or arrival; the other policies visit few tasks.
 pub(super) fn cost(parameters: &Parameters) -> f64 {
     let kind = parameters.composition.unwrap_or(CompositionKind::Basic);
     let scale = Scale::of(parameters.experiment, kind);
@@ -215,13 +219,13 @@ pub(super) fn cost(parameters: &Parameters) -> f64 {
         .lifetime
         .unwrap_or_else(|| f64::from(parameters.n.unwrap_or(0)) * scale.interval);
     let slowness = (unlocks_in / scale.duration).min(1.0);
-    // Fewer wait where there is one block, and each of them there alone.
+    // With one block fewer tasks wait.
     let crowd = match scale.blocks {
         Blocks::One => 0.1,
         Blocks::Growing => 1.0,
     } * tasks.powi(2);
     match (policy.kind, kind) {
-        // Round robin and the released order look at all that waits, again and again.
+        // Round robin and the released order visit all waiting tasks in each pass.
         (PolicyKind::RoundRobin | PolicyKind::Dpf, CompositionKind::Basic) => {
             5e-6 * tasks + 1.5e-8 * crowd * slowness
         }

@@ -1,5 +1,8 @@
-//! The experiments by name: what each one's parameters are, the workload and the rules that they make, and the paper's
-//! grid of them. One file for each family of experiments.
+//! The experiments of the papers, by name: the parameters of each, the workload and the policy that they
+//! describe, and the paper's grid of parameters. There is one file for each family of experiments. Workloads
+//! are drawn in `workload`; sweeps over grids are in `sweep`.
+//!
+//! Begin reading at [`Parameters`], then [`Prepared`].
 
 mod alibaba;
 mod grid;
@@ -25,21 +28,23 @@ pub use parameters::Parameters;
 pub use prepared::{OptimumSearch, Prepared};
 pub use report::Report;
 
-/// An experiment.
+/// An experiment of a paper.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Experiment {
     /// OSDI'21, section 6.1.1: one block (figures 6, 7, 16, 17).
     MicroSingle,
-    /// OSDI'21, section 6.1.2: a block every ten seconds (figures 8, 9, 10, 18).
+    /// OSDI'21, section 6.1.2: a new block every ten seconds (figures 8, 9, 10, 18).
     MicroMulti,
-    /// OSDI'21, section 6.2, event-level privacy: statistics and trainings on a block a day (figures 12, 13, 19).
+    /// OSDI'21, section 6.2, event-level privacy: statistics and trainings on one block for each day (figures
+    /// 12, 13, 19).
     Macro,
-    /// EuroSys'25, section 6.3: DPack on a cluster's tasks. They are synthetic, unless the published trace is given.
+    /// EuroSys'25, section 6.3: DPack on the tasks of a cluster. The tasks are synthetic unless the published
+    /// trace is given.
     Alibaba,
-    /// EuroSys'25, section 6.2: tasks that differ in the orders that are best for them.
+    /// EuroSys'25, section 6.2: tasks that differ in their best Renyi orders.
     DpackOrders,
-    /// EuroSys'25, section 6.2: tasks that differ in how many blocks they ask for.
+    /// EuroSys'25, section 6.2: tasks that differ in the number of blocks that they request.
     DpackBlocks,
 }
 
@@ -52,10 +57,10 @@ const NAMES: [(&str, Experiment); 6] = [
     ("dpack-blocks", Experiment::DpackBlocks),
 ];
 
-/// The seed of the reference's benchmarks.
+/// The seed of the released simulator's benchmarks.
 pub const REFERENCE_SEED: u64 = 3345;
 
-/// A text that names no experiment.
+/// The error for a text that names no experiment.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[error("{0:?} is no experiment: accepted are {names}", names = names())]
 pub struct NoExperiment(String);
@@ -65,7 +70,7 @@ fn names() -> String {
 }
 
 impl Experiment {
-    /// All of them.
+    /// All experiments.
     pub const ALL: [Self; 6] = [
         Self::MicroSingle,
         Self::MicroMulti,
@@ -75,7 +80,8 @@ impl Experiment {
         Self::DpackBlocks,
     ];
 
-    /// The mean time between two tasks, in seconds, where the paper gives lifetimes as so many of them.
+    /// Returns the mean time between two arrivals in seconds, for the experiments in which the paper gives
+    /// lifetimes in that unit.
     #[must_use]
     pub fn interval(self, composition: CompositionKind) -> Option<f64> {
         match self {
@@ -103,7 +109,7 @@ impl fmt::Display for Experiment {
     }
 }
 
-/// How budgets add up.
+/// The composition: how budgets add up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CompositionKind {
@@ -113,42 +119,42 @@ pub enum CompositionKind {
     Renyi,
 }
 
-/// In which order DPF visits waiting tasks.
+/// The order in which DPF visits waiting tasks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum VisitOrder {
-    /// By dominant share, as the paper says and the engine does.
+    /// By dominant share, as in the paper and in the engine.
     Share,
-    /// As the released simulator does: see [`released_simulator`](crate::released_simulator).
+    /// As in the released simulator: see [`released_simulator`](crate::released_simulator).
     Published,
 }
 
-/// Why parameters make no run.
+/// The reason why parameters describe no run.
 #[derive(Debug, Error)]
 pub enum ExperimentError {
     /// The workload can't be made.
     #[error(transparent)]
     Workload(#[from] WorkloadError),
-    /// The rules can't be made.
+    /// The policy settings are invalid.
     #[error(transparent)]
     PolicySettings(#[from] PolicySettingsError),
-    /// A parameter that the experiment doesn't have.
+    /// A parameter is given that the experiment doesn't have.
     #[error("{field} is {value}, but experiment {experiment} has none: leave it out")]
     Useless {
-        /// Which one.
+        /// The parameter.
         field: &'static str,
-        /// What is given.
+        /// The given value.
         value: String,
         /// The experiment.
         experiment: Experiment,
     },
-    /// An order that only the micro-benchmarks have, under one policy and composition.
+    /// The released simulator's order is requested where it is not known.
     #[error(
         "order is published, but that is known of policies dpf-n and dpf-t under basic composition in micro-single and \
          micro-multi only: leave order out"
     )]
     NotPublished,
-    /// A limit of a search that is not made.
+    /// A limit of nodes is given, but nothing is searched.
     #[error(
         "nodes is {0}, but only policy optimum in dpack-blocks searches: leave nodes out, or choose policy optimum there"
     )]
@@ -156,7 +162,7 @@ pub enum ExperimentError {
     /// The run fails.
     #[error(transparent)]
     Run(#[from] RunError),
-    /// The optimum can't be told.
+    /// The search for the optimum fails.
     #[error(transparent)]
     Optimum(#[from] OptimumError),
     /// A time that can't be simulated.
@@ -165,7 +171,8 @@ pub enum ExperimentError {
 }
 
 impl Parameters {
-    /// Refuses the released order where it is not known. The micro-benchmarks have more to say of it.
+    /// Refuses the released simulator's order outside the micro-benchmarks, which check it further
+    /// themselves.
     fn refuse_published(&self) -> Result<(), ExperimentError> {
         let is_micro = matches!(self.experiment, Experiment::MicroSingle | Experiment::MicroMulti);
         if self.order == Some(VisitOrder::Published) && !is_micro {
@@ -174,7 +181,7 @@ impl Parameters {
         Ok(())
     }
 
-    /// Refuses the optimum and its numbers where nothing is searched.
+    /// Refuses the policy `optimum` and its number of nodes in experiments without a search.
     fn refuse_optimum(&self) -> Result<(), ExperimentError> {
         let is_optimum = self
             .policy
@@ -190,7 +197,7 @@ impl Parameters {
         }
     }
 
-    /// Makes the workload and the rules.
+    /// Makes the workload and the rules of the run.
     pub fn prepare(&self) -> Result<Prepared, ExperimentError> {
         self.refuse_optimum()?;
         self.refuse_published()?;
@@ -202,7 +209,7 @@ impl Parameters {
         }
     }
 
-    /// Makes the workload and the rules of experiment alibaba, with submissions from elsewhere.
+    /// Makes the workload and the rules of a run of experiment alibaba from given submissions.
     pub fn prepare_with(&self, submissions: &Submissions) -> Result<Prepared, ExperimentError> {
         self.refuse_optimum()?;
         self.refuse_published()?;
@@ -210,7 +217,7 @@ impl Parameters {
     }
 }
 
-/// The reference simulator's orders.
+/// The Renyi orders of the released simulator.
 pub(crate) fn reference_orders() -> Orders {
     const ORDERS: [&str; 15] = [
         "1.000001", "1.0001", "1.5", "2", "4", "8", "16", "32", "64", "128", "256", "512", "1024", "2048",

@@ -1,4 +1,4 @@
-//! What a run is called: its parameters in one text, which is read back.
+//! The names of runs: all parameters in one text, which can be parsed again.
 
 use std::str::FromStr;
 
@@ -11,7 +11,7 @@ const EXPERIMENT: &str = "experiment";
 const COMPOSITION: &str = "composition";
 const POLICY: &str = "policy";
 const ORDER: &str = "order";
-/// In the names of runs of tasks that were drawn, where others are known too.
+/// Part of the name of a run of experiment alibaba, to tell drawn tasks from the published trace.
 const SYNTHETIC: &str = "synthetic";
 
 const COMPOSITIONS: [(&str, CompositionKind); 2] = [
@@ -20,16 +20,16 @@ const COMPOSITIONS: [(&str, CompositionKind); 2] = [
 ];
 const ORDERS: [(&str, VisitOrder); 2] = [("share", VisitOrder::Share), ("published", VisitOrder::Published)];
 
-/// Why a text is no run's name.
+/// The reason why a text is not a run's name.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum NameError {
-    /// It does not begin with an experiment.
+    /// The text does not begin with an experiment.
     #[error(transparent)]
     Experiment(#[from] NoExperiment),
-    /// A part that is neither a composition, nor an order, nor a policy.
+    /// A part is neither a composition, an order nor a policy.
     #[error("{0}, besides compositions (basic, renyi), orders (share, published) and KEY=VALUE")]
     Word(PolicyError),
-    /// A key that no run has.
+    /// A part has an unknown key.
     #[error(
         "{key}={value}: {key} is no parameter: accepted are n, lifetime, recompute-after, fairness, spread, least, mice, \
          tasks, blocks, nodes, seed"
@@ -40,23 +40,24 @@ pub enum NameError {
         /// Its value.
         value: String,
     },
-    /// A value that is none of its key's.
+    /// A value is not valid for its key.
     #[error("{key}={value}: accepted is {accepted}")]
     Value {
         /// The key.
         key: String,
         /// Its value.
         value: String,
-        /// What would be right.
+        /// The accepted values.
         accepted: &'static str,
     },
 }
 
 impl Parameters {
-    /// What is given, by its name as an argument, in the order in which a run's name tells it.
+    /// Returns the given parameters and their values, by the names of the command-line arguments, in the
+    /// order of a run's name.
     #[must_use]
     pub fn values(&self) -> Vec<(&'static str, String)> {
-        // Each field by its name here, so that the next one can't be forgotten.
+        // Destructured, so that a new field can't be forgotten.
         let Self {
             experiment,
             policy,
@@ -103,22 +104,23 @@ impl Parameters {
         given.filter_map(|(key, value)| Some((key, value?))).collect()
     }
 
-    /// The run's name: all that is given, such as `micro-multi/renyi/dpf-n/share/n=7257/mice=75/seed=3345`. Runs of
-    /// different parameters have different names.
+    /// Returns the run's name, which contains all given parameters, such as
+    /// `micro-multi/renyi/dpf-n/share/n=7257/mice=75/seed=3345`. Runs with different parameters have
+    /// different names.
     #[must_use]
     pub fn name(&self) -> String {
         let values = self.values().into_iter();
         let parts = values.map(|(key, value)| match key {
-            // Whoever reads a result should know.
+            // A reader of results should see this.
             EXPERIMENT if self.experiment == Experiment::Alibaba => format!("{value}/{SYNTHETIC}"),
-            // What they are is plain.
+            // These need no key.
             EXPERIMENT | COMPOSITION | POLICY | ORDER => value,
             _ => format!("{key}={value}"),
         });
         parts.collect::<Vec<String>>().join("/")
     }
 
-    /// The same with the parts of `text`, such as `fcfs` or `dpf-n/n=50/mice=25`.
+    /// Replaces the parameters that `text` names, such as `fcfs` or `dpf-n/n=50/mice=25`.
     pub fn with(self, text: &str) -> Result<Self, NameError> {
         let mut parts = text.split('/').filter(|part| !part.is_empty());
         parts.try_fold(self, Self::with_part)
@@ -156,7 +158,8 @@ impl Parameters {
     }
 }
 
-/// A run by its name, or by a part of it that begins with the experiment: the rest is the experiment's own.
+/// Parses a run's name. It must begin with the experiment; parameters that are left out get the experiment's
+/// defaults.
 impl FromStr for Parameters {
     type Err = NameError;
 

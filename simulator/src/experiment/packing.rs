@@ -1,5 +1,5 @@
-//! DPack's microbenchmark (EuroSys'25, section 6.2): batches of tasks that differ in their best orders or in how many
-//! blocks they ask for.
+//! DPack's microbenchmark (EuroSys'25, section 6.2): batches of tasks that differ in their best orders or in
+//! the number of blocks that they request.
 
 use super::{CompositionKind, Experiment, ExperimentError, OptimumSearch, Parameters, Prepared};
 use crate::{
@@ -7,18 +7,19 @@ use crate::{
     workload::{LIFETIME, Packing, TICK},
 };
 
-/// After how many nodes the search for the optimum ends: several times as many as any run of the grid needs.
+/// Number of nodes after which the search for the optimum stops: several times what any run of the grid
+/// needs.
 const NODES: u32 = 100_000;
 
 /// What differs between the two benchmarks.
 struct Scale {
     /// The published spreads.
     spreads: &'static [f64],
-    /// The spread without another one.
+    /// The default spread.
     spread: f64,
-    /// What tasks ask at least, in the grid.
+    /// The grid's demands at the best order, as parts of a block.
     leasts: &'static [f64],
-    /// The same without another one.
+    /// The default demand at the best order.
     least: f64,
     tasks: u32,
 }
@@ -44,7 +45,7 @@ impl Scale {
     }
 }
 
-/// Without a policy: DPack. What isn't said to unlock by arrivals does at one tick.
+/// Default: DPack, with all budget unlocked at one tick.
 fn policy(parameters: &Parameters) -> PolicyChoice {
     parameters.choice(PolicyKind::Dpack, Unlock::Lifetime)
 }
@@ -102,7 +103,8 @@ pub(super) fn prepare(parameters: &Parameters) -> Result<Prepared, ExperimentErr
     })
 }
 
-/// How DPack would decide what the optimum is asked of, which has no numbers of its own.
+/// Returns DPack's settings, for the run that the search for the optimum begins with. The optimum itself has
+/// no N and no lifetime.
 fn dpack(settings: PolicySettings) -> Result<PolicySettings, PolicySettingsError> {
     let policy = settings.policy;
     if let Some(n) = settings.n {
@@ -121,8 +123,9 @@ fn dpack(settings: PolicySettings) -> Result<PolicySettings, PolicySettingsError
     })
 }
 
-/// Every spread with every least demand, under DPack with costs worked out anew after each grant and only once, DPF,
-/// the blend in the middle between them, and first come, first served; and the optimum.
+/// Returns every spread with every least demand, under six policies: DPack with costs recomputed after each
+/// grant, DPack with costs computed once, the half-and-half blend, DPF, first come first served, and the
+/// optimum.
 pub(super) fn grid(experiment: Experiment) -> Vec<Parameters> {
     let scale = Scale::of(experiment);
     let policies = [
@@ -157,7 +160,7 @@ pub(super) fn grid(experiment: Experiment) -> Vec<Parameters> {
     runs
 }
 
-/// Measured, roughly.
+/// A rough measurement.
 pub(super) const fn cost(parameters: &Parameters) -> f64 {
     if parameters.nodes.is_some() { 0.5 } else { 0.05 }
 }

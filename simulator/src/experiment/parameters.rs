@@ -1,47 +1,48 @@
-//! What a run is made of, and how an experiment fills it in.
+//! The parameters of a run, and helpers by which experiments fill in their defaults.
 
 use std::fmt;
 
 use super::{CompositionKind, Experiment, ExperimentError, REFERENCE_SEED, VisitOrder};
 use crate::{PolicyChoice, PolicyKind, PolicySettings, Unlock};
 
-/// What a run is made of. What is none is the experiment's own, or what it doesn't have.
+/// The parameters of a run. `None` means the experiment's default, or that the experiment has no such
+/// parameter.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Parameters {
-    /// Which one.
+    /// The experiment.
     pub experiment: Experiment,
-    /// Who goes first, and what unlocks.
+    /// The policy, and how blocks unlock.
     pub policy: Option<PolicyChoice>,
-    /// Unlocking by arrivals: how many unlock a block.
+    /// Unlocking by arrivals: number of arrivals that unlock a block.
     pub n: Option<u32>,
-    /// Unlocking over time: in how many seconds a block unlocks.
+    /// Unlocking over time: seconds in which a block unlocks.
     pub lifetime: Option<f64>,
-    /// How many tasks in 100 are mice.
+    /// Percentage of mice (small tasks) among the tasks.
     pub mice: Option<f64>,
-    /// How budgets add up.
+    /// The composition.
     pub composition: Option<CompositionKind>,
-    /// In which order DPF visits waiting tasks.
+    /// The order in which DPF visits waiting tasks.
     pub order: Option<VisitOrder>,
-    /// Of the random numbers.
+    /// Seed of the random numbers.
     pub seed: u64,
-    /// DPack and blend: after how many grants costs are worked out anew.
+    /// DPack and blend: number of grants after which costs are recomputed.
     pub recompute_after: Option<u32>,
-    /// Blend: the part of what is unlocked that goes by DPF, in thousandths.
+    /// Blend: the part of unlocked budget that DPF allocates, in thousandths.
     pub fairness: Option<u16>,
-    /// How much tasks differ from each other: the standard deviation that the experiment varies.
+    /// Heterogeneity of the tasks: the standard deviation that the experiment varies.
     pub spread: Option<f64>,
-    /// What a task asks at its best order at least, as a part of a block.
+    /// A task's demand at its best order, as a part of a block.
     pub least: Option<f64>,
-    /// How many tasks come.
+    /// Number of tasks.
     pub tasks: Option<u32>,
-    /// How many blocks come after those that are there at the start.
+    /// Number of blocks that arrive after those that exist at the start.
     pub blocks: Option<u32>,
-    /// Optimum: after how many nodes its search ends at the latest.
+    /// Optimum: number of nodes after which the search stops.
     pub nodes: Option<u32>,
 }
 
 impl Parameters {
-    /// An experiment with everything its own, and the reference's seed.
+    /// Returns the parameters of an experiment's default run, with the released simulator's seed.
     #[must_use]
     pub const fn of(experiment: Experiment) -> Self {
         Self {
@@ -63,7 +64,7 @@ impl Parameters {
         }
     }
 
-    /// Refuses a parameter that the experiment doesn't have.
+    /// Errors if a parameter is given that the experiment doesn't have.
     pub(super) fn refuse(
         &self,
         field: &'static str,
@@ -78,7 +79,7 @@ impl Parameters {
         })
     }
 
-    /// With the numbers that `policy` packs by filled in, or left out if it doesn't pack.
+    /// Fills in the numbers of DPack and blend, and removes those that `policy` doesn't have.
     pub(super) fn with_packing(self, policy: PolicyChoice) -> Self {
         let packs = matches!(policy.kind, PolicyKind::Dpack | PolicyKind::Blend);
         let blends = policy.kind == PolicyKind::Blend;
@@ -89,8 +90,8 @@ impl Parameters {
         }
     }
 
-    /// With what unlocks a block filled in, if anything does: `n` arrivals, or as many mean `interval`s between them, in
-    /// seconds.
+    /// Fills in N or the lifetime, whichever `policy` unlocks by: `n` arrivals, or `n` times the mean
+    /// `interval` between two arrivals, in seconds.
     pub(super) fn with_unlocking(self, policy: PolicyChoice, n: u32, interval: f64) -> Self {
         let unlocks_by = |unlock| policy.unlock == Some(unlock);
         let lifetime = || unlocks_by(Unlock::Lifetime).then(|| f64::from(n) * interval);
@@ -101,8 +102,8 @@ impl Parameters {
         }
     }
 
-    /// The policy, with the experiment's own in place of what is left out. What is unlocked from the start unlocks by
-    /// nothing.
+    /// Returns the policy, with the experiment's defaults `kind` and `unlock` for what is left out. Policies
+    /// with all budget unlocked from the start have no way of unlocking.
     pub(super) fn choice(&self, kind: PolicyKind, unlock: Unlock) -> PolicyChoice {
         let kind = self.policy.map_or(kind, |given| given.kind);
         let unlock = self.policy.and_then(|given| given.unlock).unwrap_or(unlock);
@@ -112,7 +113,8 @@ impl Parameters {
         }
     }
 
-    /// What unlocks, if only a number says so: a lifetime without n is one of time.
+    /// Returns how blocks unlock if the policy's name doesn't say: over time if there is a lifetime and no n,
+    /// otherwise by arrivals.
     pub(super) fn unlock_by_number(&self) -> Unlock {
         if self.lifetime.is_some() && self.n.is_none() {
             Unlock::Lifetime
@@ -123,7 +125,7 @@ impl Parameters {
 }
 
 impl PolicySettings {
-    /// The rules of complete parameters.
+    /// Returns the policy settings of complete parameters.
     pub(super) fn of(parameters: &Parameters, policy: PolicyChoice, tick: f64) -> Self {
         Self {
             policy,

@@ -1,4 +1,5 @@
-//! A run that can be run: by the engine, in the released simulator's order, or by a search for the optimum.
+//! A run that is ready to be made: by the engine, by the model of the released simulator, or by a search for
+//! the optimum.
 
 use std::time::Instant;
 
@@ -12,34 +13,36 @@ use crate::{
     run, time,
 };
 
-/// A run that can be run.
+/// A run that is ready to be made.
 #[derive(Clone, Debug)]
 pub struct Prepared {
-    /// The parameters, with all that the experiment has filled in and all that it doesn't have left out.
+    /// The complete parameters: defaults filled in, and `None` for what the experiment doesn't have.
     pub parameters: Parameters,
-    /// What happens.
+    /// The workload.
     pub workload: Workload,
     /// The policy and its numbers, as the parameters give them.
     pub settings: PolicySettings,
-    /// The same as rules for the engine. Where the optimum is searched: the rules of the run that the search begins with.
+    /// The same as rules for the engine. Where the optimum is searched: the rules of the run that the search
+    /// begins with.
     pub dataset_rules: DatasetRules,
-    /// The released simulator's view of it, where its order is asked for.
+    /// The released simulator's input, if its order of visits is requested.
     pub published: Option<ReleasedSimulator>,
-    /// The search for the optimum, where that is asked for.
+    /// The search for the optimum, if that is requested.
     pub search: Option<OptimumSearch>,
 }
 
 /// A search for the optimum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OptimumSearch {
-    /// When everything is unlocked, and what is found is granted.
+    /// The time at which all budget is unlocked and the set that was found counts as granted.
     pub at: Time,
-    /// After how many nodes it ends at the latest.
+    /// Number of nodes after which the search stops.
     pub nodes: u32,
 }
 
 impl Prepared {
-    /// Lets it happen: to the engine, or in the released simulator's order where that is asked for; or finds the optimum.
+    /// Makes the run: searches the optimum if that is requested, otherwise runs the model of the released
+    /// simulator if its order is requested, otherwise runs the engine.
     pub fn run(&self) -> Result<Outcome, ExperimentError> {
         if let Some(search) = self.search {
             return self.find_optimum(search);
@@ -65,7 +68,8 @@ impl Prepared {
         }
     }
 
-    /// Begins with what a policy grants, so that no less is found.
+    /// Searches the optimum. The search begins with the set that DPack grants, so it never finds a smaller
+    /// one.
     fn find_optimum(&self, OptimumSearch { at, nodes }: OptimumSearch) -> Result<Outcome, ExperimentError> {
         let started = Instant::now();
         let first = run(&self.workload, &self.dataset_rules)?.decisions.into_iter();

@@ -1,15 +1,15 @@
-//! One run in one line.
+//! A run as the line of JSON that `experiment` prints.
 
 use serde::Serialize;
 
 use super::{CompositionKind, Experiment, ExperimentError, Parameters, Prepared, VisitOrder};
 use crate::{ClassCount, Delays, run};
 
-/// A run's parameters, and what came of it.
+/// A run's parameters and results.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
     experiment: Experiment,
-    /// Where the tasks are from, where that isn't plain.
+    /// The source of the tasks, where an experiment has several.
     #[serde(skip_serializing_if = "Option::is_none")]
     data: Option<String>,
     policy: String,
@@ -36,28 +36,29 @@ pub struct Report {
     blocks: usize,
     tasks: usize,
     granted: Granted,
-    /// What no policy could exceed, where the optimum is asked for: if it is the total, that is proven to be the most.
+    /// An upper bound for any policy, if the optimum is requested. If it equals the total, the total is
+    /// proven to be optimal.
     #[serde(skip_serializing_if = "Option::is_none")]
     bound: Option<u64>,
     refused: usize,
     waiting: usize,
-    /// Of the granted tasks; none if there are none.
+    /// Delays of the granted tasks; `None` if there are none.
     delay_seconds: Option<Delays>,
     wall_seconds: f64,
 }
 
-/// How many were granted.
+/// Numbers of granted tasks.
 #[derive(Clone, Debug, Serialize)]
 struct Granted {
     total: usize,
-    /// What the engine grants, where the total is that of the released simulator's order.
+    /// Number of tasks that the engine grants, if the total is that of the released simulator's order.
     #[serde(skip_serializing_if = "Option::is_none")]
     by_engine: Option<usize>,
     classes: Vec<ClassCount>,
 }
 
 impl Parameters {
-    /// Runs it.
+    /// Makes the run and reports it.
     pub fn report(&self) -> Result<Report, ExperimentError> {
         let prepared = self.prepare()?;
         let is_synthetic = self.experiment == Experiment::Alibaba;
@@ -66,7 +67,8 @@ impl Parameters {
 }
 
 impl Prepared {
-    /// How many the engine grants, where [`run`](Self::run) goes in the released simulator's order.
+    /// Returns the number of tasks that the engine grants, if [`run`](Self::run) uses the released
+    /// simulator's order; otherwise `None`.
     pub fn granted_by_engine(&self) -> Result<Option<usize>, ExperimentError> {
         let by_engine = || {
             Ok(run(&self.workload, &self.dataset_rules)?
@@ -76,7 +78,7 @@ impl Prepared {
         self.published.as_ref().map(|_| by_engine()).transpose()
     }
 
-    /// Runs it. `data` says where its tasks are from.
+    /// Makes the run and reports it. `data` says where its tasks are from.
     pub fn report(self, data: Option<String>) -> Result<Report, ExperimentError> {
         let outcome = self.run()?;
         let summary = outcome.summary(&self.workload);

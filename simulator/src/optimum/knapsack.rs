@@ -1,38 +1,39 @@
-//! What can be granted together, as exact integers: the privacy knapsack (EuroSys'25, section 3).
+//! The privacy knapsack (EuroSys'25, section 3) in exact integers: which tasks can be granted together.
 
 use privatekube_policy::Composition;
 
 use crate::Workload;
 
-/// The tasks of a workload, and which sets of them fit: those that each block has room for.
+/// The tasks of a workload and the blocks' constraints. A set of tasks fits if each block has room for it.
 #[derive(Clone, Debug)]
 pub(super) struct Knapsack {
-    /// What each task is worth.
+    /// Each task's weight.
     pub(super) weights: Vec<u32>,
-    /// Those that fit alone, by their numbers. No others are members of blocks.
+    /// Numbers of the tasks that fit alone. Only these are members of blocks.
     pub(super) candidates: Vec<usize>,
     pub(super) blocks: Vec<Block>,
 }
 
-/// A block: it has room for a set of tasks if what they ask together is at most the capacity at any one of its orders.
-/// Under basic composition, where all coordinates must hold, each coordinate is a block of one order.
+/// A block. It has room for a set of tasks if at one of its orders the sum of their demands is at most the
+/// capacity. Under basic composition, where every coordinate must hold, each coordinate becomes a block with
+/// one order.
 #[derive(Clone, Debug)]
 pub(super) struct Block {
-    /// Who asks for it, by their numbers in ascending order.
+    /// Numbers of the tasks that request the block, in ascending order.
     pub(super) members: Vec<usize>,
     pub(super) orders: Vec<Order>,
 }
 
-/// A block's order.
+/// One Renyi order of a block, or one coordinate under basic composition.
 #[derive(Clone, Debug)]
 pub(super) struct Order {
-    /// What each member asks.
+    /// Each member's demand.
     pub(super) demands: Vec<i64>,
     pub(super) capacity: i64,
 }
 
 impl Knapsack {
-    /// Of a workload whose tasks are all there at once, on blocks that are unlocked.
+    /// Makes the knapsack of a workload, as if all tasks arrived at once and all budget was unlocked.
     pub(super) fn of(workload: &Workload) -> Self {
         let tasks = &workload.tasks;
         let blocks = workload.blocks.iter().enumerate().flat_map(|(number, block)| {
@@ -58,7 +59,7 @@ impl Knapsack {
                 Composition::Basic => units
                     .map(|(at, capacity)| block(vec![order(at, capacity)]))
                     .collect(),
-                // No amount fits where the block has nothing.
+                // No demand fits at an order without capacity.
                 Composition::Renyi(_) => vec![block(
                     units
                         .filter(|(_, capacity)| *capacity > 0)
@@ -87,7 +88,7 @@ impl Knapsack {
         knapsack
     }
 
-    /// What a set of tasks is worth.
+    /// Returns the weight of a set of tasks.
     pub(super) fn worth(&self, set: &[bool]) -> u64 {
         let pairs = self.weights.iter().zip(set);
         pairs
@@ -96,7 +97,7 @@ impl Knapsack {
             .sum()
     }
 
-    /// Whether all of a set fit together.
+    /// Whether a set fits.
     pub(super) fn fits(&self, set: &[bool]) -> bool {
         let mut is_other = set.to_vec();
         is_other.resize(self.weights.len(), false);
@@ -108,7 +109,7 @@ impl Knapsack {
             && self.blocks.iter().all(|block| block.has_room(set))
     }
 
-    /// The same sets fit, said in fewer and smaller numbers.
+    /// Removes redundant orders and blocks, and divides by common factors. The same sets fit.
     pub(super) fn reduced(mut self) -> Self {
         for block in &mut self.blocks {
             block.drop_dominated();
@@ -116,7 +117,7 @@ impl Knapsack {
                 order.divide();
             }
         }
-        // Who has room for all needs not be asked.
+        // A block with room for all tasks constrains nothing.
         self.blocks
             .retain(|block| !block.has_room(&vec![true; self.weights.len()]));
         self
@@ -134,7 +135,7 @@ impl Block {
         self.members.retain(|task| is_kept(*task));
     }
 
-    /// What a set asks together at each order.
+    /// Returns the sum of a set's demands at each order.
     fn sums(&self, set: &[bool]) -> Vec<i128> {
         let sum = |order: &Order| {
             let demanded = self.members.iter().zip(&order.demands);
@@ -146,7 +147,7 @@ impl Block {
         self.orders.iter().map(sum).collect()
     }
 
-    /// The place of the first order at which a set asks no more than there is.
+    /// Returns the place of the first order at which the set's demands fit the capacity.
     pub(super) fn order_with_room(&self, set: &[bool]) -> Option<usize> {
         let mut sums = self.orders.iter().zip(self.sums(set));
         sums.position(|(order, sum)| sum <= order.capacity.into())
@@ -156,8 +157,8 @@ impl Block {
         self.order_with_room(set).is_some()
     }
 
-    /// Leaves out orders at which every member asks no smaller a part of the capacity than at another one: what fits there
-    /// fits at the other, since parts add up.
+    /// Removes orders at which every member demands at least as large a part of the capacity as at another
+    /// order. What fits at the removed order fits at the other, since parts add up.
     fn drop_dominated(&mut self) {
         let mut at = 0;
         while at < self.orders.len() {
@@ -179,8 +180,8 @@ impl Order {
         pairs.all(|(own, others)| product(*own, other.capacity) <= product(*others, self.capacity))
     }
 
-    /// Divides by what all demands have in common. Sums are multiples of it, so what is left over of the capacity is of no
-    /// use.
+    /// Divides demands and capacity by the greatest common divisor of the demands. Sums of demands are
+    /// multiples of it, so the remainder of the capacity is useless.
     fn divide(&mut self) {
         let common = self.demands.iter().copied().fold(0, greatest_common_divisor);
         if common > 1 {

@@ -1,9 +1,9 @@
-//! The most that any policy could grant of tasks that are all there at once, on blocks that are unlocked: the privacy
-//! knapsack (EuroSys'25, section 3), which is NP-hard.
+//! Finds the largest set of tasks that any policy could grant if all tasks arrive at once and all budget is
+//! unlocked: the privacy knapsack (EuroSys'25, section 3), which is NP-hard.
 //!
-//! One block of tasks that are worth the same is solved exactly at any size. Several are a mixed-integer program, which is
-//! searched for so many nodes: what is found is then told beside what no set can exceed, and only where both are the same
-//! is it known to be the most.
+//! One block whose tasks have equal weights is solved exactly at any size. Several blocks are a mixed-integer
+//! program, which is searched by branch and bound for a limited number of nodes. The result is the best set
+//! found and an upper bound; the set is proven optimal if its weight equals the bound.
 //!
 //! Begin reading at [`optimum`], then `knapsack`, then `program`.
 
@@ -18,44 +18,46 @@ use thiserror::Error;
 use crate::Workload;
 use knapsack::Knapsack;
 
-/// A set of tasks that fit together, and what no such set exceeds.
+/// A set of tasks that fit together, and an upper bound on the weight of such sets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Solved {
     /// For each task of the workload, whether it is in the set.
     pub granted: Vec<bool>,
-    /// The sum of the weights of those in it.
+    /// Sum of the weights of the set's tasks.
     pub worth: u64,
-    /// No set that fits is worth more. Where it is `worth`, the set is proven to be the most that can be granted.
+    /// An upper bound on the weight of any set that fits. If it equals `worth`, the set is proven optimal.
     pub bound: u64,
-    /// How many nodes were searched; 0 where nothing had to be searched.
+    /// Number of nodes searched; 0 if no search was needed.
     pub nodes: u64,
 }
 
-/// Why there is no answer.
+/// The reason why no optimum is returned.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum OptimumError {
-    /// The set that a search should begin with does not fit.
+    /// The set to start from does not fit.
     #[error("the set that the search should begin with does not fit")]
     Start,
     /// The set that was found does not fit.
     #[error("the set that was found does not fit: this is a defect of the simulator")]
     Found,
-    /// The set that was found is worth more than can be.
+    /// The set that was found exceeds the bound.
     #[error(
         "the set that was found is worth {worth}, more than the bound {bound}: this is a defect of the simulator"
     )]
     Bound {
-        /// What it is worth.
+        /// The set's weight.
         worth: u64,
-        /// What nothing should exceed.
+        /// The bound.
         bound: u64,
     },
 }
 
-/// The most that can be granted of `workload`, as if all its tasks and blocks came at once and everything was unlocked.
+/// Finds the heaviest set of tasks of `workload` that fit together, as if all tasks and blocks arrived at
+/// once and all budget was unlocked.
 ///
-/// A search begins with `start`, a set that fits (for each task whether it is in it), such as what a policy grants, and ends
-/// after `nodes` nodes at the latest. The same arguments give the same answer.
+/// `start` is a set that fits, such as the tasks that a policy grants (for each task, whether it is in the
+/// set). A search begins with it and stops after at most `nodes` nodes. The result depends on the arguments
+/// alone.
 pub fn optimum(workload: &Workload, start: &[bool], nodes: u32) -> Result<Solved, OptimumError> {
     let knapsack = Knapsack::of(workload);
     if !knapsack.fits(start) {
@@ -74,7 +76,7 @@ pub fn optimum(workload: &Workload, start: &[bool], nodes: u32) -> Result<Solved
         }
         None => program::search(&reduced, start, nodes),
     };
-    // By the blocks as they are, and in integers, whoever found it.
+    // Check the result against the unreduced blocks, in integers.
     if !knapsack.fits(&solved.granted) || knapsack.worth(&solved.granted) != solved.worth {
         return Err(OptimumError::Found);
     }

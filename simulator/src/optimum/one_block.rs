@@ -1,9 +1,9 @@
-//! One block, whose tasks are worth the same: exact at any size.
+//! The case of one block whose tasks have equal weights, which is solved exactly at any size.
 
 use super::knapsack::{Block, Knapsack};
 
-/// As many tasks as fit, where at most one block has no room for all and those who ask for it are worth the same; none
-/// elsewhere.
+/// Returns a largest set that fits, if at most one block lacks room for all tasks and the tasks on it have
+/// equal weights; otherwise `None`.
 pub(super) fn most(knapsack: &Knapsack) -> Option<Vec<bool>> {
     let mut set = vec![false; knapsack.weights.len()];
     for task in &knapsack.candidates {
@@ -29,8 +29,9 @@ pub(super) fn most(knapsack: &Knapsack) -> Option<Vec<bool>> {
     Some(set)
 }
 
-/// A set fits if it fits at any one order, so the largest is the largest of those that fit at an order; and at an order,
-/// no k tasks ask less together than those that ask the least, so k fit if and only if these do (EuroSys'25, section 3).
+/// Returns a largest set that fits one block. A set fits if it fits at one order, so the largest set is the
+/// largest of those over all orders. At one order, the k tasks with the smallest demands have the smallest
+/// sum of any k tasks, so k tasks fit if and only if these do (EuroSys'25, section 3).
 fn most_of(block: &Block) -> Vec<usize> {
     let at_orders = block.orders.iter().map(|order| {
         let pairs = order.demands.iter().copied().zip(block.members.iter().copied());

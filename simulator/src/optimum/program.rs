@@ -1,13 +1,16 @@
-//! Several blocks, or tasks that are worth more and less: a mixed-integer program, solved by branch and bound.
+//! The general case, with several blocks or unequal weights: a mixed-integer program, solved by branch and
+//! bound.
 //!
-//! A binary variable for each task says whether it is granted, and one for each order of a block whether the block counts
-//! on that order; each block counts on one. At the order that it counts on, its tasks ask together at most the capacity;
-//! at any other, at most what they could ask there while they fit at the one that it counts on: the smallest "big M" that
-//! is right, worked out for each pair of orders as a fractional knapsack. (EuroSys'25 states the program with one large
-//! constant.) A further line for each block bounds the number of its tasks by what fits at the order that it counts on.
+//! A binary variable for each task is 1 if the task is granted. A binary variable for each order of a block
+//! is 1 if the block uses that order; each block uses one. At the order that a block uses, the sum of demands
+//! is at most the capacity. At any other order, it is at most what tasks could demand there while they fit at
+//! the order in use: the smallest valid "big M", computed for each pair of orders as a fractional knapsack.
+//! (EuroSys'25 states the program with one large constant.) A further constraint for each block bounds the
+//! number of its tasks by the number that fits at the order in use.
 //!
-//! The solver counts in doubles. Its right-hand sides are a little too large, so that rounding excludes no set that fits,
-//! and what it finds is checked in integers. A set that turns out not to fit is cut off, and the solver goes on.
+//! The solver computes in doubles. Right-hand sides are slightly enlarged, so that rounding excludes no set
+//! that fits, and each set that it finds is checked in integers. A set that does not fit is excluded by a
+//! cut, and the solver runs again.
 
 use microlp::{ComparisonOp, OptimizationDirection, Problem, SolveOptions, SolveOutcome, Variable};
 
@@ -16,15 +19,15 @@ use super::{
     knapsack::{Block, Knapsack, Order},
 };
 
-/// By how much right-hand sides are too large, and bounds are rounded, as a part of them.
+/// Relative enlargement of right-hand sides and bounds.
 const SLACK: f64 = 1e-9;
-/// By how much a bound in doubles may fall short.
+/// Absolute enlargement of bounds.
 const DOUBT: f64 = 1e-6;
 
 /// The variables of one block's orders.
 type Counts = Vec<Variable>;
 
-/// Searches from `start`, which fits, for so many `nodes` at most.
+/// Searches for a heavier set than `start`, which fits, for at most `nodes` nodes.
 pub(super) fn search(knapsack: &Knapsack, start: &[bool], nodes: u32) -> Solved {
     let mut problem = Problem::new(OptimizationDirection::Maximize);
     let mut variables: Vec<Option<Variable>> = vec![None; knapsack.weights.len()];
@@ -51,7 +54,7 @@ pub(super) fn search(knapsack: &Knapsack, start: &[bool], nodes: u32) -> Solved 
         let mut options = SolveOptions::default();
         options.node_limit = Some(left);
         options.warm_start = Some(hint(knapsack, &solved.granted, &variables, &counts));
-        // What it can't tell leaves what is known.
+        // If the solver fails, the best set so far remains.
         let Ok(outcome) = problem.solve_with(options) else {
             return solved;
         };
@@ -87,7 +90,7 @@ pub(super) fn search(knapsack: &Knapsack, start: &[bool], nodes: u32) -> Solved 
     }
 }
 
-/// A bound as a whole number: what is granted is worth one.
+/// Rounds a bound down to a whole number, since weights are whole numbers.
 fn whole(bound: f64) -> u64 {
     #[expect(
         clippy::cast_possible_truncation,
@@ -98,20 +101,20 @@ fn whole(bound: f64) -> u64 {
     whole
 }
 
-/// In which unit a row counts: the capacity, where there is any.
+/// Returns the unit of a constraint: the capacity, or 1 if that is 0.
 #[expect(clippy::cast_precision_loss, reason = "right-hand sides have slack")]
 fn unit(order: &Order) -> f64 {
     order.capacity.max(1) as f64
 }
 
-/// What members ask.
+/// Returns the members' demands in that unit.
 #[expect(clippy::cast_precision_loss, reason = "right-hand sides have slack")]
 fn shares(order: &Order) -> impl Iterator<Item = f64> {
     let unit = unit(order);
     order.demands.iter().map(move |demand| *demand as f64 / unit)
 }
 
-/// What there is: 1 or nothing.
+/// Returns the capacity in that unit: 1 or 0.
 #[expect(clippy::cast_precision_loss, reason = "right-hand sides have slack")]
 fn all(order: &Order) -> f64 {
     order.capacity as f64 / unit(order)
@@ -146,12 +149,12 @@ fn add_block(problem: &mut Problem, block: &Block, variables: &[Option<Variable>
     counts
 }
 
-/// The most that parts of tasks can ask together at `order` while they fit at `other`: those go first
-/// that ask the most here for what they ask there.
+/// Returns the largest sum of demands at `order` of fractions of tasks that fit at `other`: a fractional
+/// knapsack, which takes tasks in descending order of the ratio of both demands.
 fn most(order: &Order, other: &Order) -> f64 {
     let pairs = shares(order).zip(shares(other));
     let mut pairs: Vec<(f64, f64)> = pairs.filter(|(here, _)| *here > 0.0).collect();
-    // Who asks nothing there has an infinite ratio.
+    // A task without demand at `other` has an infinite ratio.
     pairs.sort_by(|one, two| (two.0 / two.1).total_cmp(&(one.0 / one.1)));
     let mut left = all(other);
     let mut sum = 0.0;
@@ -163,7 +166,7 @@ fn most(order: &Order, other: &Order) -> f64 {
     sum
 }
 
-/// How many tasks fit at most at an order.
+/// Returns the largest number of tasks that fit at an order.
 fn number_fitting(order: &Order) -> f64 {
     let mut demands = order.demands.clone();
     demands.sort_unstable();
@@ -180,7 +183,8 @@ fn number_fitting(order: &Order) -> f64 {
     fitting
 }
 
-/// Not all of those of `set` fit that ask for `block`; nor do fewer of them, if each is needed for that.
+/// Adds a cover cut: of the members of `block` in `set`, which don't fit together, not all may be granted.
+/// The cover is first reduced to a minimal one that still does not fit.
 fn add_cover(problem: &mut Problem, block: &Block, set: &[bool], variables: &[Option<Variable>]) {
     let mut cover = set.to_vec();
     for task in block.members.iter().filter(|task| set[**task]) {
@@ -200,7 +204,7 @@ fn add_cover(problem: &mut Problem, block: &Block, set: &[bool], variables: &[Op
     problem.add_constraint(row, ComparisonOp::Le, most);
 }
 
-/// A set as the solver takes it: each block counts on an order at which the set fits.
+/// Returns a set as a starting point for the solver: each block uses an order at which the set fits.
 fn hint(
     knapsack: &Knapsack,
     set: &[bool],

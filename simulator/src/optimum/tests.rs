@@ -1,4 +1,4 @@
-//! Against all sets there are, and against what policies grant.
+//! Tests the optimum against an exhaustive search and against what policies grant.
 
 use privatekube_policy::{Budget, Composition, DatasetRules, Orders, Policy, Time, Unlocking, Weight};
 use proptest::prelude::*;
@@ -8,14 +8,14 @@ use crate::{BlockArrival, Decision, Packing, Task, run, span};
 
 const NODES: u32 = 100_000;
 
-/// Tasks as (blocks, weight, demand), on blocks of the same capacity.
-type Asked = (Vec<u32>, u32, Vec<i64>);
+/// Makes a workload of tasks given as (blocks, weight, demand), on blocks of one capacity.
+type TaskInput = (Vec<u32>, u32, Vec<i64>);
 
 fn renyi() -> Composition {
     Composition::Renyi(Orders::new(["3", "5", "64"].map(|order| order.parse().unwrap()).to_vec()).unwrap())
 }
 
-fn workload(composition: Composition, capacity: &[i64], blocks: usize, tasks: &[Asked]) -> Workload {
+fn workload(composition: Composition, capacity: &[i64], blocks: usize, tasks: &[TaskInput]) -> Workload {
     let at = Time::from_micros(0);
     let budget = |units: &[i64]| Budget::new(units.to_vec()).unwrap();
     let tasks = tasks.iter().map(|(blocks, weight, demand)| Task {
@@ -40,7 +40,7 @@ fn workload(composition: Composition, capacity: &[i64], blocks: usize, tasks: &[
     }
 }
 
-/// Said anew, in the words of the paper.
+/// Whether a set fits, written down anew from the paper's definition.
 fn fits(workload: &Workload, set: &[bool]) -> bool {
     (0..workload.blocks.len()).all(|block| {
         let capacity = workload.blocks[block].capacity.units();
@@ -70,7 +70,7 @@ fn worth(workload: &Workload, set: &[bool]) -> u64 {
         .sum()
 }
 
-/// The most by trying all sets.
+/// Returns the optimum by trying all sets.
 fn by_trying(workload: &Workload) -> u64 {
     let count = workload.tasks.len();
     let sets = (0..1_u32 << count).map(|bits| {
@@ -99,8 +99,9 @@ fn check(workload: &Workload) {
     );
 }
 
-/// Some of `blocks` blocks, a weight up to `most`, and a demand at each of three orders: small ones often make equal sums.
-fn asked(blocks: u32, most: u32) -> impl Strategy<Value = Asked> {
+/// Generates a task with some of `blocks` blocks, a weight up to `most`, and a demand at each of three
+/// orders. Demands are small, so that sums are often equal.
+fn task_input(blocks: u32, most: u32) -> impl Strategy<Value = TaskInput> {
     let of = proptest::sample::subsequence((0..blocks).collect::<Vec<u32>>(), 1..=blocks as usize);
     (of, 1..=most, proptest::collection::vec(0_i64..15, 3))
 }
@@ -113,7 +114,7 @@ proptest! {
     #[test]
     fn one_block_has_the_most_tasks(
         capacity in capacity(),
-        tasks in proptest::collection::vec(asked(1, 1), 0..11),
+        tasks in proptest::collection::vec(task_input(1, 1), 0..11),
     ) {
         let workload = workload(renyi(), &capacity, 1, &tasks);
         check(&workload);
@@ -123,7 +124,7 @@ proptest! {
     #[test]
     fn one_block_has_the_most_weight(
         capacity in capacity(),
-        tasks in proptest::collection::vec(asked(1, 9), 0..11),
+        tasks in proptest::collection::vec(task_input(1, 9), 0..11),
     ) {
         check(&workload(renyi(), &capacity, 1, &tasks));
     }
@@ -131,7 +132,7 @@ proptest! {
     #[test]
     fn several_blocks_have_the_most_weight(
         capacity in capacity(),
-        tasks in proptest::collection::vec(asked(3, 3), 0..11),
+        tasks in proptest::collection::vec(task_input(3, 3), 0..11),
     ) {
         check(&workload(renyi(), &capacity, 3, &tasks));
     }
@@ -139,17 +140,17 @@ proptest! {
     #[test]
     fn under_basic_composition_both_epsilon_and_delta_hold(
         capacity in capacity(),
-        tasks in proptest::collection::vec(asked(2, 2), 0..11),
+        tasks in proptest::collection::vec(task_input(2, 2), 0..11),
     ) {
         let two = |units: &[i64]| units[..2].to_vec();
-        let tasks: Vec<Asked> = tasks.into_iter().map(|(blocks, weight, units)| (blocks, weight, two(&units))).collect();
+        let tasks: Vec<TaskInput> = tasks.into_iter().map(|(blocks, weight, units)| (blocks, weight, two(&units))).collect();
         check(&workload(Composition::Basic, &two(&capacity), 2, &tasks));
     }
 
     #[test]
     fn a_search_that_ends_early_tells_no_more_than_it_knows(
         capacity in capacity(),
-        tasks in proptest::collection::vec(asked(3, 3), 0..11),
+        tasks in proptest::collection::vec(task_input(3, 3), 0..11),
         nodes in 0_u32..4,
     ) {
         let workload = workload(renyi(), &capacity, 3, &tasks);
@@ -161,7 +162,7 @@ proptest! {
     }
 }
 
-/// By one unit of 10^13, which the solver's tolerance doesn't see.
+/// The set exceeds the capacity by one unit of 10^13, which is below the solver's tolerance.
 #[test]
 fn what_is_too_much_by_one_unit_does_not_fit() {
     const ALL: i64 = 10_000_000_000_000;
@@ -173,7 +174,7 @@ fn what_is_too_much_by_one_unit_does_not_fit() {
     }
 }
 
-/// Its capacity is 0 when it is counted in what the others ask.
+/// Divided by the common divisor of the demands, its capacity is 0.
 #[test]
 fn at_an_order_may_be_room_only_for_who_asks_nothing_there() {
     let tasks = [(vec![0], 1, vec![2, 0, 0]), (vec![0], 2, vec![0, 0, 2])];
@@ -228,9 +229,9 @@ fn numbers_of_blocks_that_differ_are_solved_in_full_size_and_dpack_comes_near() 
         println!("{packing:?}: {} of {}", worth(&workload, &dpack), best.worth);
         assert_eq!(best.worth, best.bound);
         assert!(best.worth > worth(&workload, &dpack) && best.worth > worth(&workload, &dpf));
-        // Published: within 23% of the optimum.
+        // The paper says: within 23% of the optimum.
         assert!(worth(&workload, &dpack) * 100 > best.worth * 77);
-        // Without the time to find more, it says so.
+        // With too few nodes, the bound shows that the set is not proven optimal.
         let known = optimum(&workload, &dpack, 0).unwrap();
         assert!(
             known.worth >= worth(&workload, &dpack) && known.worth < known.bound && known.bound >= best.worth

@@ -1,4 +1,4 @@
-//! Our values next to the published ones.
+//! Compares our values with published ones.
 
 use super::{
     published::{PublishedValue, Quantity, Source},
@@ -9,29 +9,29 @@ use crate::{
     results::RunRow,
 };
 
-/// A value of ours, and what was published of it.
+/// A value of ours with the published values of the same quantity.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ComparedValue {
-    /// How budgets add up.
+    /// The composition.
     pub composition: CompositionKind,
-    /// Of what.
+    /// The quantity.
     pub quantity: Quantity,
     /// The policy's short name.
     pub policy: String,
-    /// The number of arrivals that unlock a block, or its lifetime in mean intervals between two arrivals.
+    /// N, or the lifetime in mean intervals between two arrivals.
     pub n: Option<u32>,
-    /// How many tasks in 100 are mice.
+    /// Percentage of mice among the tasks.
     pub mice: Option<f64>,
-    /// Ours, with the reference's seed.
+    /// Our value, with the released simulator's seed.
     pub ours: f64,
-    /// What the engine grants, where ours are by the released simulator's order of visits.
+    /// Number of tasks that the engine grants, if `ours` is that of the released simulator's order.
     pub by_engine: Option<f64>,
-    /// Theirs: the value, and how far off it may be.
+    /// Published values: source, value and uncertainty.
     pub theirs: Vec<(Source, f64, f64)>,
 }
 
 impl ComparedValue {
-    /// Whether ours is as far from a published value as that may be off, or less.
+    /// Whether our value is within the uncertainty of the source's value; `None` if the source has none.
     #[must_use]
     pub fn agrees(&self, source: Source) -> Option<bool> {
         let theirs = self.theirs.iter().find(|(by, _, _)| *by == source);
@@ -39,7 +39,7 @@ impl ComparedValue {
     }
 }
 
-/// All published values of an experiment that there are runs for, in the order in which they are listed.
+/// Compares all published values of an experiment for which there are runs, in the order of the list.
 #[must_use]
 pub fn compare(experiment: Experiment, runs: &Runs<'_>, published: &[PublishedValue]) -> Vec<ComparedValue> {
     let name = experiment.to_string();
@@ -74,7 +74,7 @@ pub fn compare(experiment: Experiment, runs: &Runs<'_>, published: &[PublishedVa
     compared
 }
 
-/// Our run, and its value.
+/// Returns our run and its value.
 fn ours<'a>(experiment: Experiment, runs: &Runs<'a>, row: &PublishedValue) -> Option<(&'a RunRow, f64)> {
     let equal = |one: Option<f64>, other: Option<f64>| match (one, other) {
         (None, None) => true,

@@ -1,121 +1,121 @@
-//! What a figure shows, before it is drawn.
+//! The content of a figure, independent of how it is drawn.
 
 use super::style::Style;
 
-/// A figure: its name among the files, what stands above and below it, and what it shows.
+/// A figure: its file name, its texts, and its chart.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Figure {
-    /// Its files' name, without an ending.
+    /// Name of its files, without extension.
     pub name: String,
-    /// What it shows, in a line.
+    /// Its title.
     pub title: String,
     /// How to read it, in a sentence or two.
     pub about: String,
-    /// What is drawn.
+    /// The chart.
     pub chart: Chart,
 }
 
-/// What is drawn.
+/// The chart.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Chart {
-    /// Numbers against numbers.
+    /// Lines in a plane.
     Lines(Lines),
-    /// Sums and their parts.
+    /// Stacked bars.
     Bars(Bars),
 }
 
-/// Numbers against numbers.
+/// Lines in a plane.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Lines {
-    /// To the right.
+    /// The horizontal axis.
     pub x: Axis,
-    /// Upwards.
+    /// The vertical axis.
     pub y: Axis,
-    /// What is drawn, the lowest layer first.
+    /// The lines, the lowest layer first.
     pub series: Vec<Series>,
-    /// Where the published points come from, for the legend; none if there are none.
+    /// The legend's text for published points, if there are any.
     pub published: Option<String>,
 }
 
-/// An axis. It begins at 0, or if it is logarithmic, at a power of ten.
+/// An axis. A linear axis begins at 0, a logarithmic one at a power of ten.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Axis {
-    /// What it counts, with the unit.
+    /// Its quantity and unit.
     pub label: String,
-    /// How numbers become places.
+    /// Linear or logarithmic.
     pub kind: AxisKind,
-    /// Where it ends at least; it ends after the greatest number anyway.
+    /// The least end of the axis. It extends further if numbers are larger.
     pub most: f64,
 }
 
-/// How numbers become places.
+/// Linear or logarithmic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AxisKind {
-    /// In proportion.
+    /// Linear.
     Linear,
-    /// By their logarithms.
+    /// Logarithmic.
     Log,
 }
 
 /// A line.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Series {
-    /// What the legend calls it.
+    /// Its name in the legend.
     pub label: String,
     /// Its colour, marker and dashes.
     pub style: Style,
-    /// How its points are joined.
+    /// How its points are connected.
     pub shape: Shape,
-    /// From the left to the right.
+    /// From left to right.
     pub points: Vec<Point>,
-    /// The same as others published it.
+    /// Published points of the same quantity.
     pub published: Vec<(f64, f64)>,
 }
 
-/// How points are joined.
+/// How points are connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
-    /// By straight lines, with a marker on each.
+    /// By straight lines, with a marker at each point.
     Line,
-    /// By steps, each number true until the next.
+    /// By steps: each value holds until the next point.
     Steps,
-    /// There is one number, whatever x is: a line across.
+    /// One value for all x: a horizontal line.
     Level,
 }
 
 /// A point of a line.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Point {
-    /// Place.
+    /// The value on the horizontal axis.
     pub x: f64,
-    /// Number; the mean, if there are several.
+    /// The value on the vertical axis; the mean, if there are several.
     pub y: f64,
-    /// The least and the greatest number, if there are several.
+    /// The least and the greatest value, if there are several.
     pub range: Option<(f64, f64)>,
 }
 
-/// Sums and their parts.
+/// Stacked bars.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Bars {
-    /// Upwards.
+    /// The vertical axis.
     pub y: Axis,
-    /// The parts, the lowest first.
+    /// Names and styles of the parts, the lowest first.
     pub parts: Vec<(String, Style)>,
-    /// From the left to the right.
+    /// From left to right.
     pub bars: Vec<Bar>,
 }
 
-/// A sum and its parts.
+/// One stacked bar.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Bar {
-    /// What stands below it.
+    /// Its label.
     pub label: String,
-    /// One number for each part.
+    /// One value for each part.
     pub values: Vec<f64>,
 }
 
 impl Axis {
-    /// A linear axis, as long as its numbers need.
+    /// Returns a linear axis that fits its numbers.
     pub(crate) fn linear(label: impl Into<String>) -> Self {
         Self {
             label: label.into(),
@@ -124,7 +124,7 @@ impl Axis {
         }
     }
 
-    /// A logarithmic axis.
+    /// Returns a logarithmic axis that fits its numbers.
     pub(crate) fn log(label: impl Into<String>) -> Self {
         Self {
             kind: AxisKind::Log,
@@ -132,19 +132,19 @@ impl Axis {
         }
     }
 
-    /// The same, but reaching to `most` at least.
+    /// Extends the axis to `most` at least.
     pub(crate) fn to(self, most: f64) -> Self {
         Self { most, ..self }
     }
 }
 
 impl Point {
-    /// One number.
+    /// Returns a point with one value.
     pub(crate) const fn new(x: f64, y: f64) -> Self {
         Self { x, y, range: None }
     }
 
-    /// The mean of numbers, and from where to where they go.
+    /// Returns a point at the mean of `numbers`, with their range; `None` if there are none.
     pub(crate) fn of(x: f64, numbers: &[f64]) -> Option<Self> {
         let count = u32::try_from(numbers.len()).ok().filter(|count| *count > 0)?;
         let least = numbers.iter().copied().fold(f64::INFINITY, f64::min);

@@ -1,5 +1,6 @@
-//! The figures of the papers, from the tables that sweeps leave: which figures there are and what each shows
-//! ([`sections`]), how they are drawn ([`svg`], [`png`]), and the page that has them all. Nothing here runs anything.
+//! Draws the figures of the papers from the tables that sweeps write. `figures` chooses the data of each
+//! figure ([`sections`]), `draw` and `png` draw it ([`svg`], [`png`]), and `page` writes the page with all
+//! figures. No run is made here. Begin reading at [`write`], then [`Figure`].
 
 mod comparison;
 mod draw;

@@ -1,5 +1,6 @@
-//! The page: all figures, their numbers, ours next to the published ones, and how they were made. One file that needs no
-//! other, in the light and in the dark, on paper and on a phone.
+//! Writes the page: all figures, their values as tables, the comparison with published values, and how the
+//! runs were made. The page is one HTML file without references to others, for light and dark themes, print
+//! and small screens.
 
 use std::path::PathBuf;
 
@@ -16,20 +17,20 @@ use super::{
 };
 use crate::sweep::{Coverage, Manifest};
 
-/// What the page is of.
+/// The content of the page.
 #[derive(Clone, Debug)]
 pub struct Page<'a> {
-    /// The command that made it.
+    /// The command that made the page.
     pub command: &'a str,
-    /// What the runs are of, as far as their sweeps say so: the file, and what it says.
+    /// The manifests of the sweeps that made the runs, with their paths.
     pub manifests: &'a [(PathBuf, Manifest)],
-    /// Which runs of these are missing.
+    /// The missing runs of these sweeps.
     pub coverage: &'a Coverage,
-    /// How many runs there are.
+    /// Number of runs.
     pub runs: usize,
-    /// How long they took together, in seconds on one core.
+    /// Total wall-clock time of the runs, in seconds on one core.
     pub wall: f64,
-    /// The figures, and our values next to the published ones.
+    /// The figures of each experiment, and the comparison with published values.
     pub sections: &'a [(Section, Vec<ComparedValue>)],
 }
 
@@ -40,7 +41,7 @@ const PUBLISHED_ORDER: &str = "Under basic composition DPF visits waiting tasks 
 const SOURCES: [Source; 3] = [Source::Release, Source::Notebook, Source::Paper];
 
 impl Page<'_> {
-    /// As HTML.
+    /// Returns the page as HTML.
     #[must_use]
     pub fn html(&self) -> String {
         let title = "Privacy budget scheduling: the evaluation, reproduced";
@@ -131,7 +132,7 @@ impl Page<'_> {
 }
 
 impl Page<'_> {
-    /// What the sweeps have not made, or what a shard that isn't here has.
+    /// Names runs that are missing, because a sweep is incomplete or a shard is missing.
     fn lacking(&self) -> Markup {
         const NAMED: usize = 5;
         let Coverage { expected, missing } = self.coverage;
@@ -177,7 +178,7 @@ fn section_html(section: &Section, compared: &[ComparedValue]) -> Markup {
     }
 }
 
-/// In how many values we agree.
+/// Counts the published values that ours agree with.
 fn agreement(compared: &[ComparedValue]) -> Markup {
     let counted = SOURCES.map(|source| {
         let answers: Vec<bool> = compared.iter().filter_map(|one| one.agrees(source)).collect();
@@ -218,7 +219,7 @@ fn table(values: &Values) -> Markup {
     }
 }
 
-/// Ours, what the engine grants where the released simulator's order of visits is another one, and theirs.
+/// Makes the table of our values, the engine's where they differ, and the published ones.
 fn comparison(compared: &[ComparedValue]) -> Markup {
     let sources: Vec<Source> = SOURCES
         .into_iter()
@@ -256,7 +257,7 @@ fn comparison(compared: &[ComparedValue]) -> Markup {
     }
 }
 
-/// A published value, and how ours differs.
+/// Makes the cells of a published value and of its difference from ours.
 fn theirs(one: &ComparedValue, source: Source) -> Markup {
     let theirs = one.theirs.iter().find(|(by, _, _)| *by == source);
     html! {
@@ -270,7 +271,7 @@ fn theirs(one: &ComparedValue, source: Source) -> Markup {
     }
 }
 
-/// How far ours is above theirs, and how much of theirs that is.
+/// Formats the difference between our value and a published one, also as a percentage of the published one.
 fn difference(ours: f64, theirs: f64) -> String {
     let difference = ours - theirs;
     if difference.abs() < 5e-4 {

@@ -1,4 +1,5 @@
-//! SVG to PNG, with the font that the figures were measured with: the same picture on every machine.
+//! Renders SVG to PNG with the font that the figures were measured with, which is in the binary, so that the
+//! picture is the same on every machine.
 
 use std::sync::Arc;
 
@@ -8,16 +9,16 @@ use resvg::{
 };
 use thiserror::Error;
 
-/// Pixels of a PNG for each of the SVG's: enough for print at the width of a column.
+/// Pixels of the PNG for each pixel of the SVG: enough for print at the width of a column.
 pub const SCALE: f32 = 2.0;
 
-/// Why there is no PNG.
+/// The reason why a PNG can't be made.
 #[derive(Debug, Error)]
 pub enum PngError {
-    /// The SVG can't be read.
+    /// The SVG is invalid.
     #[error("the SVG can't be read: {0}")]
     Svg(#[from] resvg::usvg::Error),
-    /// It has no area.
+    /// The SVG has no area.
     #[error("a picture of {width} x {height} pixels can't be drawn")]
     Size {
         /// In pixels.
@@ -30,7 +31,7 @@ pub enum PngError {
     Encoding(String),
 }
 
-/// The fonts that figures are drawn with.
+/// The fonts of the figures: Noto Sans, regular and bold.
 #[derive(Clone, Debug)]
 pub struct Fonts(Arc<fontdb::Database>);
 
@@ -43,7 +44,7 @@ impl Default for Fonts {
     }
 }
 
-/// The SVG as a PNG, [`SCALE`] times as large.
+/// Renders an SVG as a PNG, [`SCALE`] times as large.
 pub fn png(svg: &str, fonts: &Fonts) -> Result<Vec<u8>, PngError> {
     let options = Options {
         fontdb: Arc::clone(&fonts.0),

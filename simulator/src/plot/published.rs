@@ -1,5 +1,6 @@
-//! What others published: the points of the paper's figures, and the totals of the reference simulator. All of them are
-//! in `published.csv`; `error` there is how far off a value may be, since most of them were read off pictures.
+//! Published values: points of the paper's figures, and totals of the released simulator. They are in
+//! `published.csv`. The column `error` there is the uncertainty of a value, since most values were read off
+//! pictures.
 
 use std::fmt;
 
@@ -12,41 +13,40 @@ use crate::experiment::CompositionKind;
 pub struct PublishedValue {
     /// The experiment's name.
     pub experiment: String,
-    /// How budgets add up.
+    /// The composition.
     pub composition: CompositionKind,
-    /// Of what.
+    /// The quantity.
     pub quantity: Quantity,
     /// The policy's short name.
     pub policy: String,
-    /// The number of arrivals that unlock a block; for unlocking over time, the lifetime in mean intervals between two
-    /// arrivals.
+    /// N; for unlocking over time, the lifetime in mean intervals between two arrivals.
     pub n: Option<u32>,
-    /// How many tasks in 100 are mice.
+    /// Percentage of mice among the tasks.
     pub mice: Option<f64>,
     /// The value.
     pub value: f64,
-    /// How far off it may be.
+    /// The uncertainty of the value.
     pub error: f64,
-    /// Who published it.
+    /// The source.
     pub source: Source,
 }
 
-/// Of what a value is.
+/// The quantity of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Quantity {
-    /// How many tasks were granted.
+    /// Number of granted tasks.
     Granted,
     /// The part of all tasks that was granted.
     GrantedPart,
-    /// How long granted tasks waited on average, in seconds.
+    /// Mean delay of granted tasks, in seconds.
     DelayAverage,
-    /// The 99th percentile of that, in seconds.
+    /// 99th percentile of that delay, in seconds.
     #[serde(rename = "delay-p99")]
     DelayP99,
 }
 
-/// Who published a value.
+/// The source of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Source {
@@ -55,13 +55,13 @@ pub enum Source {
     /// The plots stored in the notebooks of the paper's artifact (github.com/columbia/PrivateKube,
     /// evaluation/microbenchmark), read off.
     Notebook,
-    /// The artifact's simulator, run with the parameters and the seed (3345) of its release scripts. Its percentiles are
-    /// approximate, and known in whole seconds.
+    /// The artifact's simulator, run with the parameters and the seed (3345) of its release scripts. Its
+    /// percentiles are approximate and in whole seconds.
     Release,
 }
 
 impl Source {
-    /// What a table's column is called.
+    /// Returns the heading of its column in tables.
     pub(crate) const fn heading(self) -> &'static str {
         match self {
             Self::Paper => "paper's figure (read off)",
@@ -82,11 +82,11 @@ impl fmt::Display for Quantity {
     }
 }
 
-/// All published values.
+/// Returns all published values.
 #[must_use]
 pub fn published() -> Vec<PublishedValue> {
     let table = csv::Reader::from_reader(include_str!("published.csv").as_bytes());
-    // A test reads every row; none is left out here.
+    // A test checks that every row is valid, so none is dropped here.
     table.into_deserialize().filter_map(Result::ok).collect()
 }
 

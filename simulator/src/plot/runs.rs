@@ -1,4 +1,4 @@
-//! The runs of a sweep, by their parameters.
+//! Access to the runs of a sweep by their parameters, and names of policies for legends.
 
 use std::{
     cmp::{Ordering, Reverse},
@@ -11,7 +11,7 @@ use crate::{
     results::{ClassRow, DelayRow, RunRow, Tables},
 };
 
-/// The tables of a sweep, by run.
+/// The tables of a sweep, indexed by run.
 #[derive(Clone, Debug)]
 pub struct Runs<'a> {
     rows: Vec<&'a RunRow>,
@@ -20,7 +20,7 @@ pub struct Runs<'a> {
 }
 
 impl<'a> Runs<'a> {
-    /// Of a sweep's tables.
+    /// Indexes a sweep's tables.
     #[must_use]
     pub fn new(tables: &'a Tables) -> Self {
         let mut by_run = Self {
@@ -37,7 +37,7 @@ impl<'a> Runs<'a> {
         by_run
     }
 
-    /// All runs of an experiment.
+    /// Returns all runs of an experiment.
     pub(super) fn of(&self, experiment: Experiment) -> impl Iterator<Item = &'a RunRow> {
         self.rows
             .iter()
@@ -45,39 +45,39 @@ impl<'a> Runs<'a> {
             .filter(move |run| run.experiment == experiment)
     }
 
-    /// How many there are.
+    /// Returns the number of runs.
     #[must_use]
     pub fn count(&self) -> usize {
         self.rows.len()
     }
 
-    /// How long all of them took together, in seconds on one core of the machine that made each.
+    /// Returns the total wall-clock time of all runs, in seconds on one core of the machine that made each.
     #[must_use]
     pub fn wall(&self) -> f64 {
         self.rows.iter().map(|run| run.wall).sum()
     }
 
-    /// A run's classes.
+    /// Returns a run's classes.
     pub(super) fn classes(&self, run: &RunRow) -> &[&'a ClassRow] {
         self.classes.get(run.run.as_str()).map_or(&[], Vec::as_slice)
     }
 
-    /// A run's delay distribution, the shortest delay first.
+    /// Returns a run's distribution of delays, in ascending order.
     pub(super) fn delays(&self, run: &RunRow) -> &[&'a DelayRow] {
         self.delays.get(run.run.as_str()).map_or(&[], Vec::as_slice)
     }
 }
 
-/// Which lines runs belong to: one for each policy and each setting of it, but not for each N or T.
+/// The key that groups runs into lines: the policy and its numbers, without N and T.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct PolicyKey {
-    /// Where it stands among others.
+    /// The policy's place among the policies.
     rank: usize,
     pub(super) policy: String,
-    /// The one that works its costs out most often is drawn last, over its likes.
+    /// Reversed, so that the line with the most frequent recomputation is drawn last, on top.
     recompute_after: Reverse<Option<u32>>,
     fairness: Option<u16>,
-    /// Whether DPF visits waiting tasks by share where the grid has the released simulator's order.
+    /// Whether DPF visits waiting tasks by share where the grid uses the released simulator's order.
     by_share: bool,
 }
 
@@ -97,7 +97,7 @@ impl PolicyKey {
         }
     }
 
-    /// What a legend calls it.
+    /// Returns its name in legends.
     pub(super) fn label(&self) -> String {
         let mut label = policy_label(&self.policy);
         if let Some(fairness) = self.fairness {
@@ -114,7 +114,7 @@ impl PolicyKey {
     }
 }
 
-/// A policy's name as papers write it.
+/// Returns a policy's name as papers write it.
 pub(super) fn policy_label(policy: &str) -> String {
     let Ok(PolicyChoice { kind, unlock }) = policy.parse() else {
         return policy.to_owned();
@@ -135,19 +135,20 @@ pub(super) fn policy_label(policy: &str) -> String {
     }
 }
 
-/// What unlocks a block, on one scale: N, or the lifetime T in mean intervals between two arrivals if those are known,
-/// else in seconds.
+/// Returns N, or the lifetime T in mean intervals between two arrivals (in seconds if that interval is
+/// unknown), so that both fit on one axis.
 pub(super) fn unlocking(run: &RunRow) -> Option<f64> {
     let by_time = |lifetime: f64| lifetime / run.experiment.interval(run.composition).unwrap_or(1.0);
     run.n.map(f64::from).or_else(|| run.lifetime.map(by_time))
 }
 
-/// Whether numbers that were worked out in different ways are meant to be the same.
+/// Whether two numbers are equal up to rounding.
 pub(super) fn same(one: f64, other: f64) -> bool {
     (one - other).abs() <= 1e-4 * one.abs().max(other.abs())
 }
 
-/// Of runs that differ in their seeds or orders only, the reference's, or the one of the least seed.
+/// Of runs that differ only in seed or order, returns that with the released simulator's seed, or with the
+/// least seed.
 pub(super) fn reference<'a>(runs: impl Iterator<Item = &'a RunRow>) -> Option<&'a RunRow> {
     runs.min_by_key(|run| {
         (
@@ -158,13 +159,13 @@ pub(super) fn reference<'a>(runs: impl Iterator<Item = &'a RunRow>) -> Option<&'
     })
 }
 
-/// A count as a number to draw or divide.
+/// Converts a count to a double.
 #[expect(clippy::cast_precision_loss, reason = "counts of tasks are below 2^53")]
 pub(super) const fn count(tasks: u64) -> f64 {
     tasks as f64
 }
 
-/// The distinct ones of numbers, the least first.
+/// Returns the distinct numbers in ascending order.
 pub(super) fn distinct(numbers: impl Iterator<Item = f64>) -> Vec<f64> {
     let mut numbers: Vec<f64> = numbers.collect();
     numbers.sort_by(f64::total_cmp);
@@ -172,7 +173,7 @@ pub(super) fn distinct(numbers: impl Iterator<Item = f64>) -> Vec<f64> {
     numbers
 }
 
-/// How a composition is called in titles.
+/// Returns a composition's name in titles.
 pub(super) const fn composition_label(composition: CompositionKind) -> &'static str {
     match composition {
         CompositionKind::Basic => "basic composition",
@@ -180,7 +181,7 @@ pub(super) const fn composition_label(composition: CompositionKind) -> &'static 
     }
 }
 
-/// Sorts what may be unordered as f64 are.
+/// Compares two doubles in a total order.
 pub(super) fn by_number(one: f64, other: f64) -> Ordering {
     one.total_cmp(&other)
 }

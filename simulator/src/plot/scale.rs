@@ -1,8 +1,9 @@
-//! From numbers to places on paper: where an axis ends, where its ticks are, what they say.
+//! Axes: the range of an axis, its ticks and their labels, and the conversion from numbers to places in
+//! pixels. Also formats numbers for tables.
 
 use super::figure::{Axis, AxisKind};
 
-/// An axis from one place to another.
+/// An axis with its range and its place in the figure.
 #[derive(Clone, Debug)]
 pub(super) struct Scale {
     kind: AxisKind,
@@ -11,14 +12,14 @@ pub(super) struct Scale {
     /// The places of `least` and `most`, in pixels.
     from: f64,
     to: f64,
-    /// Numbers with a tick, a grid line and a label.
+    /// Ticks with a grid line and a label.
     pub(super) ticks: Vec<f64>,
-    /// Numbers with a small tick only.
+    /// Small ticks without a label.
     pub(super) small_ticks: Vec<f64>,
 }
 
 impl Scale {
-    /// For `numbers`, from the place `from` to the place `to`, with about `count` ticks.
+    /// Makes an axis for `numbers`, from the place `from` to the place `to`, with about `count` ticks.
     pub(super) fn new(
         axis: &Axis,
         numbers: impl Iterator<Item = f64>,
@@ -49,7 +50,7 @@ impl Scale {
 
     fn linear(most: f64, from: f64, to: f64, count: u32) -> Self {
         let step = nice_step(most / f64::from(count.max(1)));
-        // A hundredth of a step beyond a tick needs no other step.
+        // A number up to a hundredth of a step beyond a tick needs no further tick.
         let steps = (most / step - 0.01).ceil().max(1.0);
         let ticks = (0..=100).map(f64::from).take_while(|tick| *tick <= steps);
         Self {
@@ -65,7 +66,7 @@ impl Scale {
 
     fn log(least: f64, most: f64, from: f64, to: f64) -> Self {
         let first = least.log10().floor();
-        // A power of ten is often far; one of the numbers 1, 2 and 5 times a power of ten isn't.
+        // The axis ends at 1, 2 or 5 times a power of ten, since the next power of ten is often far.
         let power = 10f64.powf(most.log10().floor());
         let ends = [1.0, 2.0, 5.0, 10.0].map(|part| part * power);
         let most = ends
@@ -91,24 +92,24 @@ impl Scale {
         }
     }
 
-    /// The place of a number, in pixels.
+    /// Returns the place of a number, in pixels.
     pub(super) fn place(&self, number: f64) -> f64 {
         let part = match self.kind {
             AxisKind::Linear => number / self.most,
-            // What a logarithmic axis can't show lies at its beginning.
+            // Numbers below a logarithmic axis are drawn at its beginning.
             AxisKind::Log if number <= self.least => 0.0,
             AxisKind::Log => (number / self.least).ln() / (self.most / self.least).ln(),
         };
         self.from + part * (self.to - self.from)
     }
 
-    /// What a tick says.
+    /// Returns the label of a tick.
     pub(super) fn label(&self, tick: f64) -> String {
         let step = match self.kind {
             AxisKind::Linear => self.ticks.get(1).copied().unwrap_or(1.0),
             AxisKind::Log => tick,
         };
-        // As many places behind the point as the step has.
+        // As many decimal places as the step has.
         let places = (0..6_u8).find(|places| {
             let shifted = step * 10f64.powi((*places).into());
             (shifted - shifted.round()).abs() < 1e-6 * shifted
@@ -117,7 +118,7 @@ impl Scale {
     }
 }
 
-/// 1, 2, 2.5 or 5 times a power of ten, at least `step`.
+/// Returns the smallest number of the form 1, 2, 2.5 or 5 times a power of ten that is at least `step`.
 fn nice_step(step: f64) -> f64 {
     let power = 10f64.powf(step.log10().floor());
     let nice = [1.0, 2.0, 2.5, 5.0].into_iter().map(|part| part * power);
@@ -126,7 +127,7 @@ fn nice_step(step: f64) -> f64 {
         .unwrap_or(10.0 * power)
 }
 
-/// A number with so many places behind the point, and its thousands apart.
+/// Formats a number with `places` decimal places and separated thousands.
 pub(super) fn number(number: f64, places: usize) -> String {
     let text = format!("{number:.places$}");
     let (whole, rest) = text
@@ -143,7 +144,7 @@ pub(super) fn number(number: f64, places: usize) -> String {
     grouped + rest
 }
 
-/// A number with as many places behind the point as it needs, three at most.
+/// Formats a number with as many decimal places as it needs, at most three.
 pub(super) fn short(value: f64) -> String {
     let places = (0..3_u8).find(|places| {
         let shifted = value * 10f64.powi((*places).into());
@@ -152,7 +153,8 @@ pub(super) fn short(value: f64) -> String {
     number(value, places.unwrap_or(3).into())
 }
 
-/// A number with three digits that say something, or all that it has before the point.
+/// Formats a number with three significant digits, or with all digits before the decimal point if there are
+/// more.
 pub(super) fn rounded(value: f64) -> String {
     let first = if value == 0.0 {
         0.0
@@ -160,7 +162,7 @@ pub(super) fn rounded(value: f64) -> String {
         value.abs().log10().floor()
     };
     let step = 10f64.powf((first - 2.0).min(0.0));
-    // Of numbers below 1e-6, nine places show what there is.
+    // Numbers below 1e-6 get nine places.
     let places = (0..9_u8).find(|places| step * 10f64.powi((*places).into()) > 0.99);
     let text = number(value, places.unwrap_or(9).into());
     if text.contains('.') {

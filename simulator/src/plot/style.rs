@@ -1,21 +1,23 @@
-//! Colours, markers, dashes and hatches. Colours are those of Okabe and Ito ("Color Universal Design", 2008), which
-//! people with any kind of colour vision tell apart; whoever sees none has the rest.
+//! Colours, markers, dashes and hatches of series. The colours are those of Okabe and Ito ("Color Universal
+//! Design", 2008), which people with any colour vision can tell apart. Markers, dashes and hatches serve
+//! people who see no colours, and prints in grey.
 
-/// How a series looks. Two looks of the first eight have nothing in common.
+/// The style of a series. Any two of the first eight styles differ in colour, marker and texture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Style {
     /// Colour.
     pub colour: Colour,
-    /// What stands on its points.
+    /// The marker at its points.
     pub marker: Marker,
-    /// How its line is broken, and how its bars are filled: a place in [`Style::DASHES`] and [`Style::HATCHES`].
+    /// The dashes of its line and the hatch of its bars: a place in [`Style::DASHES`], or the number of a
+    /// hatch below [`Style::HATCHES`].
     pub texture: usize,
 }
 
 /// A colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Colour {
-    /// Black. A dark page turns it white.
+    /// Black. A dark page shows it as white.
     Black,
     /// Orange.
     Orange,
@@ -33,7 +35,7 @@ pub enum Colour {
     Purple,
 }
 
-/// What stands on a point.
+/// The marker at a point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Marker {
     /// ●
@@ -55,7 +57,7 @@ pub enum Marker {
 }
 
 impl Colour {
-    /// As SVG writes it.
+    /// Returns the colour as SVG writes it.
     #[must_use]
     pub const fn hex(self) -> &'static str {
         match self {
@@ -70,7 +72,7 @@ impl Colour {
         }
     }
 
-    /// Its name, as a class in SVG.
+    /// Returns its name, which is a class in SVG.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -86,7 +88,7 @@ impl Colour {
     }
 }
 
-/// The looks, in the order in which they are given away: yellow, which is hard to see on white, last.
+/// The styles, in the order of use. Yellow, which is hard to see on white, comes last.
 const STYLES: [Style; 8] = {
     use {Colour as C, Marker as M};
     const fn style(colour: Colour, marker: Marker, texture: usize) -> Style {
@@ -108,7 +110,7 @@ const STYLES: [Style; 8] = {
     ]
 };
 
-/// The looks that policies have wherever they can, so that a policy looks the same in all figures.
+/// The preferred style of each policy, so that a policy has the same style in all figures.
 const POLICIES: [(&str, usize); 16] = [
     ("dpf", 0),
     ("dpf-n", 0),
@@ -129,13 +131,13 @@ const POLICIES: [(&str, usize); 16] = [
 ];
 
 impl Style {
-    /// How lines are broken: lengths of strokes and gaps, as SVG writes them.
+    /// Dashes of lines: lengths of strokes and gaps, as SVG writes them.
     pub const DASHES: [&'static str; 8] = ["", "9 4", "2 4", "12 4 2 4", "5 3", "14 6", "9 3 2 3 2 3", "1 3"];
 
-    /// How many hatches there are.
+    /// Number of hatches.
     pub const HATCHES: usize = 8;
 
-    /// The `place`th look: the first eight differ in everything, the next 56 in their colours or markers.
+    /// Returns the style at `place`. The first eight differ in everything, the next 56 in colour or marker.
     pub(crate) const fn nth(place: usize) -> Self {
         let (row, column) = (place / STYLES.len(), place % STYLES.len());
         Self {
@@ -145,14 +147,14 @@ impl Style {
         }
     }
 
-    /// How its line is broken.
+    /// Returns the dashes of its line.
     pub(crate) const fn dashes(self) -> &'static str {
         Self::DASHES[self.texture % Self::DASHES.len()]
     }
 }
 
-/// A look for each policy of a figure: its own, or the next one that nobody has. Of several of the same name, the last,
-/// which is drawn above the others, has its own.
+/// Returns a style for each policy of a figure: its preferred style, or the next free one. Of several series
+/// of one policy, the last, which is drawn on top, gets the preferred style.
 pub(crate) fn styles_of_policies(policies: &[&str]) -> Vec<Style> {
     let mut places: Vec<Option<usize>> = vec![None; policies.len()];
     for (index, policy) in policies.iter().enumerate().rev() {
@@ -165,7 +167,7 @@ pub(crate) fn styles_of_policies(policies: &[&str]) -> Vec<Style> {
     }
     for index in 0..places.len() {
         if places[index].is_none() {
-            // Of more places than there are policies, one is free.
+            // There are more places than policies, so one is free.
             places[index] = (0..=POLICIES.len() + places.len()).find(|place| !places.contains(&Some(*place)));
         }
     }

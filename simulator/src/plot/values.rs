@@ -1,4 +1,4 @@
-//! What a figure shows, as a table, for whoever wants the numbers or can't see the picture.
+//! The values of a figure as a table, for readers who want the numbers or can't see the picture.
 
 use super::{
     figure::{Bars, Chart, Figure, Lines, Series, Shape},
@@ -6,17 +6,17 @@ use super::{
     scale::short,
 };
 
-/// A table: its columns' headings, and its rows.
+/// A table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Values {
-    /// The columns.
+    /// Headings of the columns.
     pub head: Vec<String>,
-    /// As many texts in each row.
+    /// Rows with one text for each column.
     pub rows: Vec<Vec<String>>,
 }
 
 impl Figure {
-    /// What it shows, as a table.
+    /// Returns the figure's values as a table.
     #[must_use]
     pub fn values(&self) -> Values {
         match &self.chart {
@@ -29,7 +29,7 @@ impl Figure {
     }
 }
 
-/// A row for each place on the axis, a column for each line.
+/// Makes a row for each place on the horizontal axis and a column for each line.
 fn against(lines: &Lines) -> Values {
     let drawn = || lines.series.iter().filter(|series| series.shape != Shape::Level);
     let places = distinct(drawn().flat_map(|series| series.points.iter().map(|point| point.x)));
@@ -55,7 +55,8 @@ fn against(lines: &Lines) -> Values {
     }
 }
 
-/// A row for each distribution: what was granted in all, and when half, nine tenths and all of that were.
+/// Makes a row for each distribution of delays: the part of all tasks that was granted, and the delays within
+/// which half, 90%, 99% and all of these were granted.
 fn steps(lines: &Lines) -> Values {
     let reached = |series: &Series, part: f64| {
         let all = series.points.last().map_or(0.0, |point| point.y);
@@ -86,7 +87,7 @@ fn steps(lines: &Lines) -> Values {
     }
 }
 
-/// A row for each bar, a column for each part.
+/// Makes a row for each bar and a column for each part.
 fn parts(bars: &Bars) -> Values {
     let head = bars.parts.iter().map(|(label, _)| label.clone());
     let rows = bars.bars.iter().map(|bar| {

@@ -1,4 +1,4 @@
-//! From a sweep's directory to a directory of figures.
+//! Writes all figures and the page from a directory of results.
 
 use std::{
     fs, io,
@@ -18,59 +18,59 @@ use crate::{
     sweep::{Coverage, SweepError, manifests},
 };
 
-/// The page's name.
+/// The page's file name.
 pub const PAGE: &str = "index.html";
 
-/// Why there are no figures.
+/// The reason why no figures are written.
 #[derive(Debug, Error)]
 pub enum PlotError {
     /// The tables can't be read.
     #[error(transparent)]
     Results(#[from] ResultsError),
-    /// What was swept can't be read.
+    /// The manifests can't be read.
     #[error(transparent)]
     Sweep(#[from] SweepError),
-    /// There is nothing to draw.
+    /// The runs don't suffice for any figure.
     #[error("{directory} has {runs} runs, which are not enough for any figure: {needs}")]
     Nothing {
-        /// Where the tables are.
+        /// The directory of the tables.
         directory: PathBuf,
-        /// How many there are.
+        /// Number of runs.
         runs: usize,
-        /// What the first figures lack.
+        /// What the first figures need.
         needs: String,
     },
-    /// A figure can't be made.
+    /// A figure can't be rendered.
     #[error("figure {figure}: {error}")]
     Png {
-        /// Its name.
+        /// The figure's name.
         figure: String,
-        /// Why.
+        /// The reason.
         error: PngError,
     },
-    /// The file system refuses.
+    /// An error of the file system.
     #[error("{path}: {error}")]
     Io {
         /// The file or directory.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         error: io::Error,
     },
 }
 
-/// What was written.
+/// The figures that were written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WrittenFigures {
-    /// The page.
+    /// The path of the page.
     pub page: PathBuf,
-    /// How many figures, each as SVG and PNG.
+    /// Number of figures, each as SVG and PNG.
     pub figures: usize,
-    /// What could not be drawn.
+    /// Figures that could not be drawn.
     pub missing: Vec<MissingFigure>,
 }
 
-/// Draws all figures that the tables in `directory` have runs for, into `out`, which is made if it is not there.
-/// `command` is what the page says that it was made by.
+/// Draws all figures for which the tables in `directory` have runs, and writes them and the page to `out`,
+/// which is created if necessary. The page names `command` as its origin.
 pub fn write(directory: &Path, out: &Path, command: &str) -> Result<WrittenFigures, PlotError> {
     let tables = Tables::read(directory)?;
     let manifests = manifests(directory)?;

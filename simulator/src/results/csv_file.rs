@@ -1,4 +1,4 @@
-//! A table as CSV.
+//! Reads and writes a table as CSV.
 
 use std::{fs::File, io::Write, path::Path};
 
@@ -7,7 +7,7 @@ use csv::{ErrorKind, Reader, WriterBuilder};
 use super::{ResultsError, row::Row};
 
 pub(super) fn write<R: Row>(rows: &[R], to: &mut impl Write) -> std::io::Result<()> {
-    // The header stands there even if no row does.
+    // Write the header even if there is no row.
     let mut writer = WriterBuilder::new().has_headers(false).from_writer(to);
     writer.write_record(R::COLUMNS.iter().map(|column| column.name))?;
     for row in rows {

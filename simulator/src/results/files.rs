@@ -1,4 +1,4 @@
-//! Files that are there as a whole or not at all, and what can be wrong with them.
+//! Formats and errors of the result files, and atomic writing.
 
 use std::{
     fs::{self, File},
@@ -9,20 +9,20 @@ use std::{
 use parquet::errors::ParquetError;
 use thiserror::Error;
 
-/// How a table is written.
+/// A file format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Format {
-    /// Text, a row a line.
+    /// CSV: text, with one row a line.
     Csv,
-    /// Columns.
+    /// Parquet: compressed columns.
     Parquet,
 }
 
 impl Format {
-    /// Both. Where a table is there in both, the first one is read: it is what people see, and change.
+    /// Both formats. If a table exists in both, the first is read, since people may edit it.
     pub const ALL: [Self; 2] = [Self::Csv, Self::Parquet];
 
-    /// How its files' names end.
+    /// Returns the extension of file names.
     #[must_use]
     pub const fn ending(self) -> &'static str {
         match self {
@@ -32,18 +32,18 @@ impl Format {
     }
 }
 
-/// Why results can't be written or read.
+/// The reason why results can't be written or read.
 #[derive(Debug, Error)]
 pub enum ResultsError {
-    /// The file system refuses.
+    /// An error of the file system.
     #[error("{path}: {error}")]
     Io {
         /// The file or directory.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         error: io::Error,
     },
-    /// It is not CSV, or not this table.
+    /// The file is not CSV, or has another table.
     #[error("{path}: {place}{what}")]
     Csv {
         /// The file.
@@ -53,7 +53,7 @@ pub enum ResultsError {
         /// What is wrong.
         what: String,
     },
-    /// It is not Parquet, or not this table.
+    /// The file is not Parquet, or has another table.
     #[error("{path}: {error}")]
     Parquet {
         /// The file.
@@ -61,7 +61,7 @@ pub enum ResultsError {
         /// What is wrong.
         error: ParquetError,
     },
-    /// A row is not one of this table.
+    /// A row does not match the table.
     #[error("{path}: row {row}: {error}")]
     Row {
         /// The file.
@@ -71,7 +71,7 @@ pub enum ResultsError {
         /// What is wrong.
         error: serde_json::Error,
     },
-    /// A directory without results.
+    /// The directory has no results.
     #[error(
         "{directory}: no results are here: expected runs.csv or runs.parquet, or those of shards \
          (runs-1-of-2.csv, ...), as `sweep --out {directory}` makes them"
@@ -80,17 +80,17 @@ pub enum ResultsError {
         /// The directory.
         directory: PathBuf,
     },
-    /// A table without its companions.
+    /// One of the three tables is missing.
     #[error("{directory}: {table}{part}.csv or {table}{part}.parquet is missing, but runs{part} is here")]
     Incomplete {
         /// The directory.
         directory: PathBuf,
-        /// Which one is missing.
+        /// The missing table.
         table: &'static str,
-        /// Which shard, as in the files' names.
+        /// The shard's part of the file names.
         part: String,
     },
-    /// A run that ended in two ways.
+    /// Two files have different results of one run.
     #[error(
         "{directory}: run {run} has two results, runs{first} and runs{second}: runs of the same parameters and version \
          always end the same; remove the files of one"
@@ -100,9 +100,9 @@ pub enum ResultsError {
         directory: PathBuf,
         /// The run.
         run: String,
-        /// The one shard.
+        /// The first file's part of its name.
         first: String,
-        /// The other.
+        /// The second file's part of its name.
         second: String,
     },
 }
@@ -117,7 +117,8 @@ impl ResultsError {
     }
 }
 
-/// Writes a file under another name and renames it when it is complete.
+/// Writes a file under a temporary name and renames it when it is complete and durable, so that `path` never
+/// has half a file.
 pub fn write_atomically<E: From<io::Error>>(
     path: &Path,
     write: impl FnOnce(&mut BufWriter<File>) -> Result<(), E>,

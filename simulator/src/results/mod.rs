@@ -1,6 +1,6 @@
-//! What a sweep leaves behind: three tables, tied together by the name of the run, each as CSV (with a header, empty
-//! where there is nothing) and as Parquet (columns of the same names; text, 64-bit integers, doubles, null where there
-//! is nothing).
+//! The results of sweeps: three tables, joined by the run's name. Each is written as CSV (with a header, and
+//! empty fields for missing values) and as Parquet (with the same column names; text, 64-bit integers and
+//! doubles, and null for missing values).
 //!
 //! | table | one row for | its columns are the fields of |
 //! |---|---|---|
@@ -8,8 +8,8 @@
 //! | `classes` | a class of tasks in a run | [`ClassRow`] |
 //! | `delays` | a point of a run's delay distribution | [`DelayRow`] |
 //!
-//! A shard's files have its number in their names (`runs-2-of-4.csv`), so that all shards can lie in one directory;
-//! [`Tables::read`] puts them together. Rows are in the order of the runs' parameters, however they were made.
+//! A shard's files have its number in their names (`runs-2-of-4.csv`), so that all shards can lie in one
+//! directory; [`Tables::read`] merges them. Rows are in the order of the runs' parameters.
 //!
 //! Begin reading at [`Tables`], then [`RunResult`].
 
@@ -29,51 +29,51 @@ pub use files::{Format, ResultsError, write_atomically};
 pub use run_result::RunResult;
 pub use tables::Tables;
 
-/// A run: its parameters, and what came of it.
+/// A run: its parameters and results.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunRow {
-    /// Its name, made of its parameters and unique among runs.
+    /// The run's name, made of its parameters and unique.
     pub run: String,
-    /// Which experiment.
+    /// The experiment.
     pub experiment: Experiment,
     /// The policy's short name.
     pub policy: String,
-    /// In which order DPF visited waiting tasks.
+    /// The order in which DPF visited waiting tasks.
     pub order: Option<VisitOrder>,
-    /// How budgets add up.
+    /// The composition.
     pub composition: CompositionKind,
-    /// How many arrivals unlock a block.
+    /// Number of arrivals that unlock a block.
     pub n: Option<u32>,
-    /// In how many seconds a block unlocks.
+    /// Seconds in which a block unlocks.
     pub lifetime: Option<f64>,
-    /// How many tasks in 100 are mice.
+    /// Percentage of mice (small tasks) among the tasks.
     pub mice: Option<f64>,
-    /// DPack and blend: after how many grants costs are worked out anew.
+    /// DPack and blend: number of grants after which costs are recomputed.
     pub recompute_after: Option<u32>,
-    /// Blend: the part of what is unlocked that goes by DPF, in thousandths.
+    /// Blend: the part of unlocked budget that DPF allocates, in thousandths.
     pub fairness: Option<u16>,
-    /// How much tasks differ from each other.
+    /// Heterogeneity of the tasks: a standard deviation.
     pub spread: Option<f64>,
-    /// What a task asks at its best order at least, as a part of a block.
+    /// A task's demand at its best order, as a part of a block.
     pub least: Option<f64>,
-    /// Of the random numbers.
+    /// Seed of the random numbers.
     pub seed: u64,
-    /// How many blocks the workload has.
+    /// Number of blocks.
     pub blocks: u64,
-    /// How many tasks came.
+    /// Number of tasks.
     pub tasks: u64,
-    /// How many of them were granted.
+    /// Number of granted tasks.
     pub granted: u64,
-    /// How many the engine grants, where the released simulator's order is another one.
+    /// Number of tasks that the engine grants, if `granted` is that of the released simulator's order.
     pub granted_by_engine: Option<u64>,
-    /// What no policy could exceed, where the optimum is asked for: if it is `granted`, that is proven to be the most; else
-    /// `granted` is the most that was found.
+    /// Upper bound for any policy, if the optimum was searched. If it equals `granted`, that is proven
+    /// optimal; otherwise `granted` is the best that was found.
     pub bound: Option<u64>,
-    /// How many were denied, or waited for their whole timeout.
+    /// Number of tasks that were denied or expired.
     pub refused: u64,
-    /// How many still waited at the end.
+    /// Number of tasks that still waited at the end.
     pub waiting: u64,
-    /// How long granted tasks waited on average, in seconds.
+    /// Mean delay of granted tasks from arrival to grant, in seconds.
     pub delay_average: Option<f64>,
     /// The median.
     pub delay_p50: Option<f64>,
@@ -85,8 +85,7 @@ pub struct RunRow {
     pub delay_p999: Option<f64>,
     /// The longest.
     pub delay_max: Option<f64>,
-    /// How long the run took on the machine that made it, in seconds. The only column that differs from machine to
-    /// machine.
+    /// Wall-clock time of the run in seconds. This is the only column that differs between machines.
     pub wall: f64,
 }
 
@@ -97,19 +96,19 @@ pub struct ClassRow {
     pub run: String,
     /// The class.
     pub class: String,
-    /// How many of its tasks came.
+    /// Number of its tasks.
     pub tasks: u64,
-    /// How many of them were granted.
+    /// Number of granted tasks.
     pub granted: u64,
 }
 
-/// A point of a run's delay distribution: so many tasks had been granted when they had waited so long.
+/// A point of a run's cumulative distribution of delays.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DelayRow {
     /// The run.
     pub run: String,
-    /// How long, in seconds.
+    /// The delay, in seconds.
     pub delay: f64,
-    /// How many tasks waited no longer for their grant.
+    /// Number of tasks granted with at most this delay.
     pub granted: u64,
 }

@@ -1,4 +1,5 @@
-//! A table as Parquet. A row goes through a JSON object, whose values find their columns by name.
+//! Reads and writes a table as Parquet. Rows are converted by way of JSON objects, whose keys are the
+//! columns' names.
 
 use std::{fs::File, io::Write, path::Path, sync::Arc};
 
@@ -21,7 +22,7 @@ use super::{
     row::{Column, Kind, Row},
 };
 
-/// What an optional column's value has: it is there.
+/// The definition level of a present value in an optional column.
 const THERE: i16 = 1;
 
 pub(super) fn write<R: Row>(rows: &[R], to: &mut (impl Write + Send)) -> Result<(), ParquetError> {
@@ -120,7 +121,7 @@ fn value(field: &Field) -> Value {
         Field::Str(text) => text.as_str().into(),
         Field::Long(whole) => (*whole).into(),
         Field::Double(number) => (*number).into(),
-        // No table has such a column: the row refuses it, naming what it is.
+        // No table has a column of this type. Deserializing the row fails and names the value.
         other => other.to_string().into(),
     }
 }

@@ -1,10 +1,10 @@
-//! The columns of the tables: what files need to know of the rows.
+//! The columns of the tables, as the file formats need them.
 
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{ClassRow, DelayRow, RunRow};
 
-/// What stands in a column.
+/// The type of a column's values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Text,
@@ -16,7 +16,7 @@ pub(super) enum Kind {
 pub(super) struct Column {
     pub(super) name: &'static str,
     pub(super) kind: Kind,
-    /// Whether there may be nothing.
+    /// Whether a value may be missing.
     pub(super) is_optional: bool,
 }
 
@@ -24,7 +24,7 @@ pub(super) struct Column {
 pub(super) trait Row: Serialize + DeserializeOwned {
     /// The table's name.
     const TABLE: &'static str;
-    /// In the order of the row's fields, by their names.
+    /// The columns, in the order of the row's fields and with their names.
     const COLUMNS: &'static [Column];
 }
 

@@ -1,4 +1,4 @@
-//! One run's part of the tables.
+//! The result of one run: its rows of the tables.
 
 use privatekube_policy::Composition;
 use serde::{Deserialize, Serialize};
@@ -9,23 +9,24 @@ use crate::{
     experiment::{CompositionKind, ExperimentError, Parameters, Prepared},
 };
 
-/// How many points of a delay distribution are kept at most.
+/// Limit of the number of points of a delay distribution.
 const MOST_POINTS: usize = 100;
 
-/// One run's part of the tables. As JSON it is a line of a sweep's journal.
+/// The result of one run: its rows of the tables. As JSON it is a line of a sweep's journal.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunResult {
-    /// Its row.
+    /// The row of table `runs`.
     pub row: RunRow,
-    /// Its classes, in the workload's order: the name, how many tasks came, how many were granted.
+    /// The classes, in the workload's order: name, number of tasks, number of granted tasks.
     pub classes: Vec<(String, u64, u64)>,
-    /// Its delay distribution: seconds, and how many tasks waited no longer for their grant. Of more than 100 points,
-    /// so many are kept that lie evenly among the granted tasks, the first and the last always.
+    /// The cumulative distribution of delays: seconds, and the number of tasks granted with at most that
+    /// delay. Of more than 100 points, 100 at most are kept: the first, the last, and others evenly spaced by
+    /// granted tasks.
     pub delays: Vec<(f64, u64)>,
 }
 
 impl Parameters {
-    /// Runs it.
+    /// Makes the run.
     pub fn result(&self) -> Result<RunResult, ExperimentError> {
         let prepared = self.prepare()?;
         let outcome = prepared.run()?;
@@ -107,7 +108,7 @@ const fn count(number: usize) -> u64 {
     number as u64
 }
 
-/// Each delay that occurs, and how many are no longer, of sorted delays.
+/// Returns each distinct delay and the number of delays up to it, from delays in ascending order.
 fn distribution(sorted: &[f64]) -> Vec<(f64, u64)> {
     let mut granted = 0;
     let chunks = sorted.chunk_by(|one, other| one.total_cmp(other).is_eq());
@@ -128,7 +129,7 @@ fn thin(points: Vec<(f64, u64)>) -> Vec<(f64, u64)> {
     for step in 0..=steps {
         let wanted = total * step / steps;
         let at = points.partition_point(|(_, granted)| *granted < wanted);
-        // Where many waited equally long, several steps lead to the same point.
+        // If many delays are equal, several steps lead to the same point.
         let point = points.get(at).copied();
         kept.extend(point.filter(|point| kept.last() != Some(point)));
     }
@@ -164,7 +165,8 @@ mod tests {
             let step = count(delays.len()) / count(MOST_POINTS - 1) + 1;
             for pair in kept.windows(2) {
                 prop_assert!(pair[0].0 < pair[1].0 && pair[0].1 < pair[1].1);
-                // What is left out between two points is no more than a step: the last point itself may be a jump.
+                // What is left out between two points is at most one step; the last point itself may be a
+                // jump.
                 let left_out = all.iter().rev().find(|(delay, _)| *delay < pair[1].0);
                 prop_assert!(left_out.unwrap().1 - pair[0].1 <= step);
             }

@@ -1,4 +1,4 @@
-//! The three tables together: made of results, written to a directory, read from one.
+//! The three tables together: made from results, written to a directory, and read from one.
 
 use std::{
     cmp::Ordering,
@@ -15,11 +15,11 @@ use super::{
 /// The three tables.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Tables {
-    /// By the runs' parameters.
+    /// In the order of the runs' parameters.
     pub runs: Vec<RunRow>,
-    /// By run as above; those of one run in the workload's order.
+    /// In the order of `runs`; the classes of one run are in the workload's order.
     pub classes: Vec<ClassRow>,
-    /// By run as above; those of one run the shortest first.
+    /// In the order of `runs`; the points of one run are in ascending order.
     pub delays: Vec<DelayRow>,
 }
 
@@ -36,16 +36,16 @@ impl FromIterator<RunResult> for Tables {
 }
 
 impl Tables {
-    /// Writes all files into `directory`, in both formats. `part` goes into their names: empty for the whole, or such as
-    /// `-2-of-4`. Each file is replaced as a whole.
+    /// Writes all tables to `directory` in both formats. `part` becomes part of the file names: empty for a
+    /// whole sweep, or such as `-2-of-4`. Each file is replaced atomically.
     pub fn write(&self, directory: &Path, part: &str) -> Result<(), ResultsError> {
         write(&self.runs, directory, part)?;
         write(&self.classes, directory, part)?;
         write(&self.delays, directory, part)
     }
 
-    /// Reads all that is in `directory`, putting shards together. A table that is there in both formats is read from its
-    /// CSV file.
+    /// Reads and merges all tables in `directory`. A table that exists in both formats is read from its CSV
+    /// file. Errors if a table is missing or invalid, or if two shards have different results of one run.
     pub fn read(directory: &Path) -> Result<Self, ResultsError> {
         let mut results: BTreeMap<String, (RunResult, String)> = BTreeMap::new();
         for part in parts(directory)? {
@@ -71,7 +71,7 @@ impl Tables {
     }
 }
 
-/// Whether they differ at most in how long they took.
+/// Whether two results are equal except for the wall-clock time.
 fn is_same(one: &RunResult, other: &RunResult) -> bool {
     let row = RunRow {
         wall: one.row.wall,
@@ -80,9 +80,9 @@ fn is_same(one: &RunResult, other: &RunResult) -> bool {
     one.row == row && one.classes == other.classes && one.delays == other.delays
 }
 
-/// The order of runs: by experiment, composition, seed, mice, policy, and the policy's numbers.
+/// Orders runs by experiment, composition, seed, mice, spread, demand, policy, and the policy's numbers.
 fn compare(one: &RunRow, other: &RunRow) -> Ordering {
-    // What has none comes first.
+    // A missing number comes first.
     let number = |value: Option<f64>| value.unwrap_or(f64::NEG_INFINITY);
     let whole = |row: &RunRow| (row.n, row.recompute_after, row.fairness);
     (one.experiment, one.composition, one.seed)
@@ -108,7 +108,7 @@ fn write<R: Row>(rows: &[R], directory: &Path, part: &str) -> Result<(), Results
         .map_err(|error| ResultsError::Parquet { path, error })
 }
 
-/// The parts that are there, as in the names of their files.
+/// Returns the parts of file names for which `directory` has a table of runs.
 fn parts(directory: &Path) -> Result<Vec<String>, ResultsError> {
     let mut parts = Vec::new();
     for entry in fs::read_dir(directory).map_err(ResultsError::io(directory))? {
@@ -131,7 +131,7 @@ fn parts(directory: &Path) -> Result<Vec<String>, ResultsError> {
     Ok(parts)
 }
 
-/// Such as `-2-of-4`.
+/// Whether a part of a file name is a shard's, such as `-2-of-4`.
 fn is_shard(part: &str) -> bool {
     let numbers = part
         .strip_prefix('-')

@@ -1,4 +1,4 @@
-//! What is written is read.
+//! Tests that tables are read as they were written, and the errors of reading.
 
 use std::{collections::BTreeSet, fs};
 
@@ -78,7 +78,7 @@ fn shards_are_put_together_whatever_their_order() {
     };
     part(vec![result("rr-t", 0.0), result("fcfs", 75.0)], "-2-of-2");
     part(vec![result("dpf-n", 0.0)], "-1-of-2");
-    // Not a table.
+    // A file that is not a table.
     fs::write(directory.path().join("runs-old.csv"), "x").unwrap();
     let read = Tables::read(directory.path()).unwrap();
     let without_wall = |tables: &Tables| {

@@ -1,4 +1,4 @@
-//! What a directory of results lacks.
+//! Finds the runs that a directory of results lacks.
 
 use std::{
     collections::BTreeSet,
@@ -9,17 +9,17 @@ use std::{
 use super::{Manifest, Plan, SweepError};
 use crate::{experiment::Parameters, results::Tables};
 
-/// How much of its sweeps a directory has.
+/// How many of its sweeps' runs a directory has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Coverage {
-    /// How many runs the grids have of which there is a manifest, with all shards.
+    /// Number of runs of all sweeps that have a manifest in the directory, over all shards.
     pub expected: usize,
-    /// The names of those that are not in the tables, in the grids' order.
+    /// Names of the runs that are not in the tables, in the grids' order.
     pub missing: Vec<String>,
 }
 
 impl Coverage {
-    /// Of the sweeps in `directory`, each of which left a manifest. Without any, nothing is expected.
+    /// Compares the tables in `directory` with the manifests there. Without manifests, no run is expected.
     pub fn of(directory: &Path) -> Result<Self, SweepError> {
         let tables = Tables::read(directory)?;
         let made: BTreeSet<&str> = tables.runs.iter().map(|run| run.run.as_str()).collect();
@@ -29,7 +29,7 @@ impl Coverage {
         };
         let mut known = BTreeSet::new();
         for (path, manifest) in manifests(directory)? {
-            // All shards of a sweep have the same grid.
+            // All shards of a sweep share one grid.
             let plan = Plan::new(&manifest.experiments, &manifest.seeds, &manifest.only, None);
             let plan = plan.map_err(|error| SweepError::Manifest {
                 path,
@@ -48,7 +48,7 @@ impl Coverage {
     }
 }
 
-/// The manifests of all sweeps and shards in a directory, by their files' names.
+/// Reads the manifests of all sweeps and shards in a directory, in the order of their file names.
 pub(crate) fn manifests(directory: &Path) -> Result<Vec<(PathBuf, Manifest)>, SweepError> {
     let mut manifests = Vec::new();
     for entry in fs::read_dir(directory).map_err(SweepError::io(directory))? {

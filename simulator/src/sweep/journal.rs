@@ -1,4 +1,4 @@
-//! What has been made, durably: a line for each run, written when it ends.
+//! The durable journal of a sweep: a line of JSON for each run, written when the run ends.
 
 use std::{
     collections::BTreeSet,
@@ -10,7 +10,7 @@ use std::{
 use super::SweepError;
 use crate::results::RunResult;
 
-/// The file. While it is open, no other sweep can open it.
+/// The open journal file. It is locked, so no other sweep can open it.
 #[derive(Debug)]
 pub(super) struct Journal {
     path: PathBuf,
@@ -18,7 +18,7 @@ pub(super) struct Journal {
 }
 
 impl Journal {
-    /// Opens it, and gives what it has. A last line that was not written to its end is dropped.
+    /// Opens or creates the journal and returns the results in it. Removes an incomplete last line.
     pub(super) fn open(path: &Path, resume: bool) -> Result<(Self, Vec<RunResult>), SweepError> {
         let io = SweepError::io(path);
         let mut options = OpenOptions::new();
@@ -49,7 +49,7 @@ impl Journal {
         Ok((Self { path, file }, made))
     }
 
-    /// Adds a run. When this returns, it survives a crash of the machine.
+    /// Appends a result. When this returns, it survives a crash of the machine.
     pub(super) fn add(&mut self, result: &RunResult) -> Result<(), SweepError> {
         let io = SweepError::io(&self.path);
         let mut line = serde_json::to_vec(result).map_err(|error| io(error.into()))?;
@@ -59,7 +59,7 @@ impl Journal {
     }
 }
 
-/// The results, and where the last whole line ends.
+/// Returns the results, and the position after the last whole line.
 fn read(text: &[u8]) -> Result<(Vec<RunResult>, usize), (usize, serde_json::Error)> {
     let mut made: Vec<RunResult> = Vec::new();
     let mut names = BTreeSet::new();
@@ -69,7 +69,7 @@ fn read(text: &[u8]) -> Result<(Vec<RunResult>, usize), (usize, serde_json::Erro
         let is_last = lines.peek().is_none();
         match serde_json::from_slice::<RunResult>(line) {
             Ok(result) if line.ends_with(b"\n") => {
-                // The same run may be there twice where somebody put journals together.
+                // A run may occur twice if somebody concatenated journals.
                 if names.insert(result.row.run.clone()) {
                     made.push(result);
                 }
@@ -127,7 +127,7 @@ mod tests {
             journal.add(&other).unwrap();
             assert_eq!(fs::read_to_string(&path).unwrap(), whole.clone() + &torn);
         }
-        // Blocks that were allocated, but not written before the power failed.
+        // Disk blocks that were allocated but not written before the power failed.
         fs::write(&path, [whole.as_bytes(), &[0; 100], b"\n"].concat()).unwrap();
         assert_eq!(Journal::open(&path, true).unwrap().1, [one]);
     }

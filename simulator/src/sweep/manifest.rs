@@ -1,4 +1,4 @@
-//! What a sweep's directory is of.
+//! The description of a sweep that lies beside its results.
 
 use std::{fs, io::Write as _, path::Path};
 
@@ -7,24 +7,24 @@ use serde::{Deserialize, Serialize};
 use super::{RunFilter, Shard, SweepError};
 use crate::{experiment::Experiment, results::write_atomically};
 
-/// What is swept, by which version. The same on every machine.
+/// The description of a sweep. It is the same on every machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
     /// The simulator's version.
     pub version: String,
-    /// The command that makes it again, without the directory.
+    /// The command that repeats the sweep, without the directory.
     pub command: String,
-    /// Whose grids.
+    /// The experiments.
     pub experiments: Vec<Experiment>,
-    /// Each grid once for each of them.
+    /// The seeds; each grid is made once with each.
     pub seeds: Vec<u64>,
-    /// Which part of the grids.
+    /// The filters on the grids.
     pub only: Vec<RunFilter>,
-    /// Which shard of that; none for the whole.
+    /// The shard; `None` for the whole.
     pub shard: Option<Shard>,
-    /// How many runs all shards have together.
+    /// Number of runs of all shards together.
     pub grid_runs: usize,
-    /// How many runs this one has.
+    /// Number of runs of this shard.
     pub runs: usize,
 }
 
@@ -43,7 +43,7 @@ impl Manifest {
         serde_json::from_str(&text).map_err(|error| refused(error.to_string()))
     }
 
-    /// Whether the one that is there is the same.
+    /// Errors unless the manifest at `path` describes the same sweep.
     pub(super) fn check(&self, path: &Path) -> Result<(), SweepError> {
         let existing = Self::read(path)?;
         let differs = |field, existing: &str, requested: &str| {

@@ -1,17 +1,18 @@
-//! Sweeps: many runs of the papers' grids in parallel, which may end at any time and go on later.
+//! Sweeps: makes many runs of the papers' grids in parallel. A sweep may be interrupted at any time and
+//! continued later.
 //!
-//! A [`Plan`] says which runs; a [`Sweep`] makes them in a directory:
+//! A [`Plan`] lists the runs; a [`Sweep`] makes them and writes these files to a directory:
 //!
 //! | file | is | when it is written |
 //! |---|---|---|
 //! | `manifest.json` | a [`Manifest`]: what is swept, by which version | at the start |
-//! | `journal.jsonl` | a [`RunResult`] a line, in the order in which runs end | durably at the end of each run |
-//! | `runs`, `classes`, `delays` | the [tables](crate::results::Tables) | at the end, also of a sweep that is interrupted or fails |
+//! | `journal.jsonl` | a [`RunResult`] a line, in the order of completion | durably at the end of each run |
+//! | `runs`, `classes`, `delays` | the [tables](crate::results::Tables) | at the end, even if interrupted or failed |
 //!
-//! A shard's files have its number in their names. A run is known by its name, and its result depends on nothing but
-//! its parameters and the version, so a sweep that goes on leaves out what its journal has.
+//! A shard's files have its number in their names. A run is identified by its name. Its result depends only
+//! on its parameters and the version, so a continued sweep skips the runs in its journal.
 //!
-//! In memory there are as many workloads as jobs, and the results: some kilobytes a run.
+//! Memory holds one workload for each job, and some kilobytes of results for each finished run.
 
 mod coverage;
 mod journal;
@@ -45,56 +46,56 @@ pub use run_filter::{RunFilter, RunFilterError};
 pub use shard::{Shard, ShardError};
 use workers::Message;
 
-/// Why a sweep ends early, or does not begin.
+/// The reason why a sweep ends early or does not begin.
 #[derive(Debug, Error)]
 pub enum SweepError {
-    /// The file system refuses.
+    /// An error of the file system.
     #[error("{path}: {error}")]
     Io {
         /// The file or directory.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         error: io::Error,
     },
-    /// There are results already.
+    /// The directory has results, and the sweep is not to be continued.
     #[error("{path} has the results of {runs} runs: go on with them (--resume), or choose another directory")]
     NotEmpty {
         /// The journal.
         path: PathBuf,
-        /// How many.
+        /// Number of runs.
         runs: usize,
     },
-    /// Another sweep is at work there.
+    /// Another sweep is using the directory.
     #[error("{path} is in use by another sweep: wait for its end, or choose another directory")]
     InUse {
         /// The journal.
         path: PathBuf,
     },
-    /// A line of the journal that no sweep wrote.
+    /// A line of the journal is invalid.
     #[error("{path}: line {line}: {error}: remove the line, and its run will be made again")]
     Line {
         /// The journal.
         path: PathBuf,
-        /// Its number, from 1.
+        /// The line's number, from 1.
         line: usize,
         /// What is wrong.
         error: serde_json::Error,
     },
-    /// What is there was made of something else.
+    /// The directory has results of another sweep.
     #[error(
         "{path} is of another sweep: its {field} is {existing}, but {field} is {requested} here: choose another directory"
     )]
     Another {
         /// The manifest.
         path: PathBuf,
-        /// What differs.
+        /// The field that differs.
         field: &'static str,
-        /// What it is there.
+        /// Its value in the directory's manifest.
         existing: String,
-        /// What it would be now.
+        /// Its value for the requested sweep.
         requested: String,
     },
-    /// Nobody knows what the journal is of.
+    /// The manifest can't be read, so the journal can't be used.
     #[error("{path}: {what}: what is beside it can't be used without: choose another directory")]
     Manifest {
         /// The manifest.
@@ -102,18 +103,18 @@ pub enum SweepError {
         /// What is wrong.
         what: String,
     },
-    /// A run that can't be made.
+    /// A run fails.
     #[error("run {run}: {error}")]
     Run {
-        /// Its name.
+        /// The run's name.
         run: String,
-        /// Why.
+        /// The reason.
         error: ExperimentError,
     },
-    /// A run that ended in a defect of this program, which has been told where it happened.
+    /// A run's thread panicked. The panic's message is on standard error.
     #[error("run {run} ended without a result: this is a defect of the simulator")]
     Lost {
-        /// Its name.
+        /// The run's name.
         run: String,
     },
     /// The tables can't be written.
@@ -136,52 +137,54 @@ impl SweepError {
 pub enum End {
     /// All runs are made.
     Complete,
-    /// It was interrupted; so many runs are left.
+    /// It was interrupted.
     Interrupted {
-        /// How many.
+        /// Number of runs.
         left: usize,
     },
 }
 
-/// How far a sweep is.
+/// The progress of a sweep.
 #[derive(Clone, Copy, Debug)]
 pub struct Progress<'a> {
-    /// How many runs have a result, those of earlier sweeps included.
+    /// Number of runs with a result, including those made before an interruption.
     pub made: usize,
-    /// How many there are in all.
+    /// Number of all runs.
     pub all: usize,
-    /// How long it may still take; none before the first run has ended.
+    /// Estimated time left; `None` before the first run has ended.
     pub left: Option<Duration>,
-    /// The run that just ended; none at the start.
+    /// The run that just ended; `None` at the start.
     pub last: Option<&'a RunRow>,
 }
 
-/// A sweep of a directory.
+/// A sweep that writes to a directory.
 #[derive(Debug)]
 pub struct Sweep {
     directory: PathBuf,
     part: String,
     journal: Journal,
     made: Vec<RunResult>,
-    /// The most expensive first, so that no core is left with a long run at the end.
+    /// The runs to make, the most expensive first, so that the sweep doesn't end with one long run on one
+    /// core.
     left: Vec<Parameters>,
     sender: Sender<Message>,
     receiver: Receiver<Message>,
 }
 
-/// Ends a sweep from another thread.
+/// A handle that interrupts a sweep from another thread.
 #[derive(Clone, Debug)]
 pub struct Interrupt(Sender<Message>);
 
 impl Interrupt {
-    /// The sweep drops the runs it is at, and ends. It may have ended already.
+    /// Interrupts the sweep, which drops its unfinished runs. Does nothing if the sweep has ended.
     pub fn send(&self) {
         let _ = self.0.send(Message::Interrupt);
     }
 }
 
 impl Sweep {
-    /// Prepares `directory`, which is made if it is not there. With `resume` it may have results of the same plan.
+    /// Prepares `directory`, and creates it if necessary. With `resume`, it may have results of the same
+    /// plan; otherwise results in it are an error.
     pub fn open(plan: &Plan, directory: &Path, resume: bool) -> Result<Self, SweepError> {
         std::fs::create_dir_all(directory).map_err(SweepError::io(directory))?;
         let part = plan.shard().map(Shard::part).unwrap_or_default();
@@ -207,20 +210,20 @@ impl Sweep {
         })
     }
 
-    /// How many runs have a result already.
+    /// Returns the number of runs that have results already.
     #[must_use]
     pub fn made(&self) -> usize {
         self.made.len()
     }
 
-    /// What ends it from another thread.
+    /// Returns a handle that interrupts the sweep from another thread.
     #[must_use]
     pub fn interrupt(&self) -> Interrupt {
         Interrupt(self.sender.clone())
     }
 
-    /// Makes what is left, `jobs` runs at a time, and writes the tables. `observe` is told the start and the end of each
-    /// run.
+    /// Makes the remaining runs, `jobs` at a time, and writes the tables. Calls `observe` at the start and
+    /// after each run.
     pub fn run(
         mut self,
         jobs: NonZeroUsize,
@@ -251,7 +254,7 @@ impl Sweep {
         });
         let workers = workers::start(&self.left, jobs, &self.sender);
         while self.made.len() < all {
-            // This end holds a sender, so there is always something to wait for.
+            // `self` holds a sender, so receiving never fails.
             let Ok(message) = self.receiver.recv() else { break };
             match message {
                 Message::Made(run, result) => {

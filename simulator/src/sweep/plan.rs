@@ -1,4 +1,4 @@
-//! Which runs a sweep makes.
+//! Chooses the runs that a sweep makes.
 
 use std::{collections::BTreeSet, fmt::Write as _};
 
@@ -7,46 +7,46 @@ use thiserror::Error;
 use super::{Manifest, RunFilter, Shard, run_filter::is_same};
 use crate::experiment::{Experiment, Parameters, REFERENCE_SEED};
 
-/// Which runs a sweep makes.
+/// Chooses the runs that a sweep makes.
 #[derive(Clone, Debug)]
 pub struct Plan {
     manifest: Manifest,
     runs: Vec<Parameters>,
 }
 
-/// Why there is nothing to sweep.
+/// The reason why a plan has no runs.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum PlanError {
-    /// A condition on what no run has.
+    /// A filter on a parameter that no run has.
     #[error("only {only}: no run has a {key}: accepted are {accepted}")]
     Key {
-        /// The condition.
+        /// The filter.
         only: String,
-        /// Its key.
+        /// The filter's key.
         key: String,
-        /// The keys there are.
+        /// The existing keys.
         accepted: String,
     },
-    /// A condition for a value that no run has.
+    /// A filter for a value that no run has.
     #[error("only {only}: no run has {key} {value}: accepted are {accepted}")]
     Value {
-        /// The condition.
+        /// The filter.
         only: String,
-        /// Its key.
+        /// The filter's key.
         key: String,
-        /// The value.
+        /// The filter's value.
         value: String,
-        /// The values there are.
+        /// The existing values.
         accepted: String,
     },
-    /// Conditions that no run fulfils together.
+    /// No run matches all filters.
     #[error("no run has all of {0}: leave one out")]
     Nothing(String),
 }
 
 impl Plan {
-    /// The grids of `experiments`, once for each of `seeds` (the reference's if there are none), or the part of them that
-    /// has all of `only`; of that a shard, if one is given.
+    /// Plans the grids of `experiments`, once for each of `seeds` (the released simulator's if empty). Keeps
+    /// the runs that match all of `only`, and of these the `shard`, if one is given.
     pub fn new(
         experiments: &[Experiment],
         seeds: &[u64],
@@ -111,19 +111,19 @@ impl Plan {
         })
     }
 
-    /// What is swept, in words.
+    /// Returns the description of the sweep.
     #[must_use]
     pub const fn manifest(&self) -> &Manifest {
         &self.manifest
     }
 
-    /// The runs, in the grids' order.
+    /// Returns the runs, in the grids' order.
     #[must_use]
     pub fn runs(&self) -> &[Parameters] {
         &self.runs
     }
 
-    /// Which shard it is.
+    /// Returns the shard, if it is one.
     #[must_use]
     pub const fn shard(&self) -> Option<Shard> {
         self.manifest.shard
@@ -140,7 +140,7 @@ fn distinct<T: Copy + PartialEq>(values: &[T]) -> Vec<T> {
     distinct
 }
 
-/// Whether a condition's values are there at all.
+/// Errors if no run of the grid has the filter's key, or one of its values.
 fn check(only: &RunFilter, grid: &[Parameters]) -> Result<(), PlanError> {
     let values: Vec<(&str, String)> = grid.iter().flat_map(Parameters::values).collect();
     let of_key = values.iter().filter(|(key, _)| *key == only.key());

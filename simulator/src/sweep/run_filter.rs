@@ -1,4 +1,4 @@
-//! A part of a grid, by what its runs have.
+//! Filters on runs of a grid, as `--only` takes them.
 
 use std::{fmt, str::FromStr};
 
@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use crate::experiment::Parameters;
 
-/// Only runs with one of these values of a parameter: `mice=75`, `policy=fcfs,dpf-n`.
+/// A filter that matches runs with one of the listed values of a parameter: `mice=75`, `policy=fcfs,dpf-n`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct RunFilter {
@@ -15,7 +15,7 @@ pub struct RunFilter {
     values: Vec<String>,
 }
 
-/// A text that is no such condition.
+/// The error for a text that is not a filter.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[error("{0:?} is no condition: accepted is KEY=VALUE,..., such as mice=75 or policy=fcfs,dpf-n")]
 pub struct RunFilterError(String);
@@ -58,19 +58,19 @@ impl TryFrom<String> for RunFilter {
 }
 
 impl RunFilter {
-    /// The parameter's name.
+    /// Returns the parameter's name.
     #[must_use]
     pub fn key(&self) -> &str {
         &self.key
     }
 
-    /// The values.
+    /// Returns the listed values.
     #[must_use]
     pub fn values(&self) -> &[String] {
         &self.values
     }
 
-    /// Whether a run has one of the values.
+    /// Whether the filter matches a run.
     #[must_use]
     pub fn admits(&self, run: &Parameters) -> bool {
         let values = run.values();
@@ -79,7 +79,7 @@ impl RunFilter {
     }
 }
 
-/// Numbers are the same however they are written.
+/// Whether two values are equal; numbers may be written differently.
 pub(super) fn is_same(wanted: &str, value: &str) -> bool {
     let numbers = wanted.parse::<f64>().ok().zip(value.parse::<f64>().ok());
     wanted == value || numbers.is_some_and(|(wanted, value)| wanted.total_cmp(&value).is_eq())

@@ -1,11 +1,11 @@
-//! A part of a sweep, for a machine of its own.
+//! Shards: parts of a sweep for several machines.
 
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// One of several equal parts. `2/4` is the second of four.
+/// One of several parts of about equal cost. `2/4` is the second of four.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct Shard {
@@ -13,7 +13,7 @@ pub struct Shard {
     count: u32,
 }
 
-/// A text that names no shard.
+/// The error for a text that is not a shard.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[error("{0:?} is no shard: accepted is I/N with I from 1 to N, such as 2/4 for the second of four")]
 pub struct ShardError(String);
@@ -56,14 +56,15 @@ impl TryFrom<String> for Shard {
 }
 
 impl Shard {
-    /// What its files' names have: `-2-of-4`.
+    /// Returns the shard's part of file names: `-2-of-4`.
     #[must_use]
     pub fn part(self) -> String {
         format!("-{}-of-{}", self.index, self.count)
     }
 
-    /// Which of so many runs with such costs are this shard's: each goes, the most expensive first, to the shard that
-    /// has the least so far. Every run is in exactly one shard, and all machines agree which.
+    /// Selects this shard's runs by the costs of all runs. Runs are assigned in descending order of cost,
+    /// each to the shard with the lowest cost so far. Every run is in exactly one shard, and all machines
+    /// compute the same assignment.
     pub(super) fn select(self, costs: &[f64]) -> Vec<bool> {
         let mut order: Vec<usize> = (0..costs.len()).collect();
         order.sort_by(|one, other| costs[*other].total_cmp(&costs[*one]));

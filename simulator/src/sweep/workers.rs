@@ -1,4 +1,5 @@
-//! The threads that make runs. They are left alone when a sweep ends early: the process does not wait for them.
+//! The threads that make runs. When a sweep ends early, they are not joined: the process exits without
+//! waiting for them.
 
 use std::{
     num::NonZeroUsize,
@@ -15,31 +16,31 @@ use crate::{
     results::RunResult,
 };
 
-/// What is told to the sweep.
+/// A message to the sweep's thread.
 #[derive(Debug)]
 pub(super) enum Message {
-    /// A run has ended.
+    /// A run was made.
     Made(Box<Parameters>, Box<RunResult>),
-    /// A run can't be made.
+    /// A run failed.
     Failed(String, ExperimentError),
-    /// A run's thread has ended without either.
+    /// A run's thread panicked.
     Lost(String),
-    /// Enough.
+    /// The sweep is interrupted.
     Interrupt,
 }
 
-/// The threads.
+/// The running threads.
 #[derive(Debug)]
 pub(super) struct Workers(Arc<AtomicBool>);
 
 impl Workers {
-    /// No further run is begun.
+    /// Makes the threads begin no further run.
     pub(super) fn stop(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
 }
 
-/// Begins to make `runs`, in their order.
+/// Starts `jobs` threads that make `runs` in their order and send results to `sender`.
 pub(super) fn start(runs: &[Parameters], jobs: NonZeroUsize, sender: &Sender<Message>) -> Workers {
     let runs: Arc<[Parameters]> = runs.into();
     let next = Arc::new(AtomicUsize::new(0));
@@ -71,7 +72,7 @@ pub(super) fn start(runs: &[Parameters], jobs: NonZeroUsize, sender: &Sender<Mes
     Workers(stopped)
 }
 
-/// Tells that a run was lost when its thread unwinds.
+/// Sends `Message::Lost` if it is dropped with its content, which happens when a run's thread panics.
 struct LostRunGuard(Option<(String, Sender<Message>)>);
 
 impl Drop for LostRunGuard {

@@ -1,4 +1,4 @@
-//! The format as it stands in a file, and what can be wrong with it.
+//! The JSON format of traces as serde types, and the errors of reading and writing them.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -12,38 +12,39 @@ use thiserror::Error;
 
 use crate::PolicySettingsError;
 
-/// Why a file is no trace. Its message says where, what, and what is accepted, but not which file.
+/// The reason why a file is not a valid trace. The message names the place, the value and what is accepted,
+/// but not the file.
 #[derive(Debug, Error)]
 pub enum TraceError {
-    /// Not JSON, or not an object with what it needs.
+    /// The text is not JSON, or not an object with the required keys.
     #[error(transparent)]
     Json(serde_json::Error),
-    /// The rules can't be made.
+    /// The policy settings are invalid.
     #[error(transparent)]
     PolicySettings(#[from] PolicySettingsError),
-    /// Not of the format.
+    /// A value has the wrong type.
     #[error("{place}: {error}")]
     Format {
-        /// The key.
+        /// The key of the value.
         place: String,
         /// What is wrong, with line and column.
         error: serde_json::Error,
     },
-    /// A value that means nothing.
+    /// A value of the right type is invalid.
     #[error("{place}: {what}")]
     Value {
-        /// The key.
+        /// The key of the value.
         place: String,
-        /// The value, and what is accepted.
+        /// The value and what is accepted.
         what: String,
     },
-    /// It can't be written.
+    /// The trace can't be written.
     #[error("writing: {0}")]
     Write(#[from] std::io::Error),
 }
 
 impl TraceError {
-    /// Only where the format is wrong does a place tell anything that line and column don't.
+    /// Adds the place in the document to errors of format; for other errors, line and column say it all.
     pub(super) fn from_json(error: serde_path_to_error::Error<serde_json::Error>) -> Self {
         let is_whole = error.path().iter().next().is_none();
         let place = error.path().to_string();
@@ -62,7 +63,7 @@ impl TraceError {
     }
 }
 
-/// A file that is an object: serde would also take a list of all the values.
+/// A trace that must be a JSON object. (A derived `Deserialize` would also accept an array of all values.)
 #[derive(Debug)]
 pub(super) struct TraceObject(pub(super) File);
 
@@ -140,7 +141,7 @@ pub(super) struct Block {
     pub(super) curve: Option<Vec<Number>>,
 }
 
-/// What a task asks of each of its blocks.
+/// The field `demand`: a task's demand on each of its blocks.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(
     untagged,
@@ -151,12 +152,12 @@ pub(super) enum DemandField {
     Named(String),
 }
 
-/// Which blocks a task asks for.
+/// The blocks that a task requests.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Blocks {
-    /// From the first to the last.
+    /// All blocks from the first to the last.
     Range(u32, u32),
-    /// These.
+    /// The listed blocks.
     List(Vec<u32>),
 }
 
@@ -250,7 +251,7 @@ impl<'de> Visitor<'de> for RowVisitor {
 }
 
 impl Blocks {
-    /// A list without gaps as a range.
+    /// Turns a list of blocks without gaps into a range.
     pub(super) fn of(list: &[u32]) -> Self {
         if let (Some(first), Some(last)) = (list.first(), list.last())
             && list.iter().copied().eq(*first..=*last)

@@ -1,4 +1,4 @@
-//! From the file to a run.
+//! Reads a trace: from JSON to a workload and rules.
 
 use std::{collections::HashMap, fmt::Display, str::FromStr};
 
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{BlockArrival, PolicySettings, Task, Workload, experiment::reference_orders, span, time};
 
-/// A trace is meant to be simulated, not to fill the memory.
+/// Limit of the number of blocks, so that a small file can't fill the memory.
 const MOST_BLOCKS: u32 = 10_000_000;
 
 impl Trace {
@@ -34,7 +34,7 @@ fn load(file: &File) -> Result<Trace, TraceError> {
     let end = at("end", file.end)?;
     let blocks = blocks(file, &composition)?;
     let mut numbered = tasks(file, &composition, &blocks)?;
-    // A stable sort: tasks that come at the same time come in the file's order.
+    // A stable sort: tasks that arrive at the same time keep the file's order.
     numbered.sort_by_key(|(_, task, _)| task.at);
     let mut trace = Trace {
         workload: Workload {
@@ -73,7 +73,7 @@ fn duration(place: &str, seconds: f64) -> Result<Span, TraceError> {
     span(seconds).map_err(|error| TraceError::value(place, error))
 }
 
-/// An exact decimal.
+/// Parses a JSON number as an exact decimal.
 fn exact<T: FromStr<Err: Display>>(place: impl Into<String>, number: &Number) -> Result<T, TraceError> {
     number
         .to_string()
@@ -100,7 +100,7 @@ fn composition(file: &File) -> Result<Composition, TraceError> {
     }
 }
 
-/// Numbers that the policy has no use for are left alone: the files with known answers state a tick everywhere.
+/// Numbers that the policy doesn't use are accepted: the files with known answers all state a tick.
 fn settings(file: &File) -> Result<PolicySettings, TraceError> {
     Ok(PolicySettings {
         policy: file
@@ -147,7 +147,8 @@ fn blocks(file: &File, composition: &Composition) -> Result<Vec<BlockArrival>, T
         (Some(given), None) => curve("block.curve", composition, given)?,
         (None, Some(epsilon)) => {
             let delta = match (&file.block.delta, composition) {
-                // The files with known answers state a delta, and basic composition of epsilons alone is meant.
+                // The files with known answers state a delta, although under basic composition only their
+                // epsilons count.
                 (_, Composition::Basic) | (None, _) => Delta::ZERO,
                 (Some(delta), Composition::Renyi(_)) => exact("block.delta", delta)?,
             };
@@ -194,7 +195,7 @@ fn blocks(file: &File, composition: &Composition) -> Result<Vec<BlockArrival>, T
     Ok(blocks)
 }
 
-/// The tasks, each with its place in the file and its known answer.
+/// The tasks, each with its place in the file and the time of its grant, if known.
 type Numbered = Vec<(usize, Task, Option<Time>)>;
 
 fn tasks(file: &File, composition: &Composition, blocks: &[BlockArrival]) -> Result<Numbered, TraceError> {
@@ -227,7 +228,7 @@ fn tasks(file: &File, composition: &Composition, blocks: &[BlockArrival]) -> Res
 struct Demands<'a> {
     composition: &'a Composition,
     delta: Delta,
-    /// Those of the file, and the mechanisms met so far.
+    /// The file's named demands, and the mechanisms used so far.
     named: HashMap<&'a str, Budget>,
 }
 

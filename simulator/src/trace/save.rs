@@ -1,4 +1,4 @@
-//! From a run to the file.
+//! Writes a run as a trace.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -14,7 +14,11 @@ use super::{
 };
 use crate::{Decision, PolicySettings, Workload, seconds};
 
-/// Writes a run as a trace; with `decisions`, the answers too. `source` says where it is from.
+/// Writes a run as a trace, with the times of grants if `decisions` are given. `source` names the origin of
+/// the run.
+///
+/// Errors if blocks differ in their capacities, if a number has more digits than JSON keeps, or if writing
+/// fails.
 pub fn write(
     to: &mut impl Write,
     workload: &Workload,
@@ -28,7 +32,7 @@ pub fn write(
     Ok(to.write_all(json.as_bytes())?)
 }
 
-/// An exact decimal as a number: the shortest double that is nearest to it, which is read back as the same decimal.
+/// Turns an exact decimal into a JSON number that reads back as the same decimal. Errors if there is none.
 fn number(place: &str, decimal: &impl ToString) -> Result<Number, TraceError> {
     let text = decimal.to_string();
     let number = text.parse::<f64>().ok().and_then(Number::from_f64);
@@ -148,7 +152,7 @@ fn file(
     })
 }
 
-/// Curves, numbered in the order in which they are met.
+/// Names for curves, numbered in the order of first use.
 #[derive(Default)]
 struct Names<'a> {
     numbers: HashMap<&'a Budget, usize>,

@@ -1,27 +1,28 @@
-//! The noise that a training needs to keep an epsilon, found as the papers' programs find it.
+//! Finds the noise with which a training keeps an epsilon, in the same way as the papers' programs.
 
 use privatekube_policy::Epsilon;
 
-/// A search by halves. The papers stop as soon as they are near enough, so what it finds is theirs to the last digit.
+/// A bisection. It stops where the papers' programs stop, as soon as the epsilon is near enough, so its
+/// results equal theirs to the last digit.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct NoiseSearch {
-    /// No noise below this is tried.
+    /// Lower limit of the noise.
     pub(super) least: f64,
-    /// The noise that is tried first.
+    /// Upper limit of the noise, which is tried first.
     pub(super) most: f64,
-    /// How far below the epsilon that is aimed at, as a part of it, is near enough.
+    /// Relative tolerance: how far below the target the epsilon may be.
     pub(super) tolerance: f64,
 }
 
 impl NoiseSearch {
-    /// A noise with which `spent` says no more than `target` and not much less; none if even the most noise spends
-    /// more, or if noise that is so near isn't found.
+    /// Returns a noise at which `epsilon_at` is at most `target` and within the tolerance of it. Returns
+    /// `None` if even the most noise exceeds the target, or if no noise comes near enough.
     pub(super) fn find<E>(
         self,
         target: f64,
         mut epsilon_at: impl FnMut(f64) -> Result<f64, E>,
     ) -> Result<Option<f64>, E> {
-        /// After so many halves a double has nothing between its neighbours.
+        /// After this number of steps, no double lies between the limits.
         const MOST_HALVES: u32 = 200;
         let (mut least, mut most) = (self.least, self.most);
         let mut noise = most;
@@ -44,7 +45,7 @@ impl NoiseSearch {
     }
 }
 
-/// An epsilon as a search needs it.
+/// Converts an epsilon to a double.
 pub(super) fn as_f64(epsilon: Epsilon) -> f64 {
     #[expect(clippy::cast_precision_loss, reason = "a search needs a few digits of it")]
     let units = epsilon.units() as f64;

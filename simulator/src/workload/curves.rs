@@ -1,9 +1,10 @@
-//! The curves of DPack's microbenchmark (EuroSys'25, section 6.2): 620 Renyi curves of seven families of mechanisms,
-//! from which those are kept that ask between a hundredth of a block and all of it, and are then moved and bent so that
-//! they ask the same at their best orders and differ in where these are.
+//! The curves of DPack's microbenchmark (EuroSys'25, section 6.2). There are 620 Renyi curves of seven
+//! families of mechanisms. Those that demand between a hundredth of a block and all of it are kept, and are
+//! shifted and scaled so that all have the same demand at their best orders, but different best orders.
 //!
-//! Parameters, ranges and scaling are those of the authors' generator, with the crate's own mechanisms. (One thing is put
-//! right: there, best orders became more frequent with their distance from the centre, by a lost sign.)
+//! Parameters, ranges and scaling are those of the authors' generator; the mechanisms are those of
+//! `privatekube-policy`. One error is corrected: in the authors' generator a missing sign makes best orders
+//! more frequent with their distance from the centre.
 
 use std::collections::BTreeMap;
 
@@ -11,12 +12,12 @@ use privatekube_policy::{Budget, Composition, CompositionError, Mechanism, Mecha
 
 use crate::Random;
 
-/// What a curve is made of.
+/// A family of mechanisms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Family {
     /// A Gaussian.
     Gaussian,
-    /// A Gaussian at each node of a tree over a data set: DP-FTRL.
+    /// A Gaussian at each node of a tree over a dataset: DP-FTRL.
     DpFtrl,
     /// A Laplace mechanism.
     Laplace,
@@ -31,7 +32,7 @@ pub(super) enum Family {
 }
 
 impl Family {
-    /// All of them, in the order of the zoo.
+    /// All families, in the order of [`zoo`].
     pub(super) const ALL: [Self; 7] = [
         Self::Gaussian,
         Self::DpFtrl,
@@ -42,13 +43,13 @@ impl Family {
         Self::SampledLaplace,
     ];
 
-    /// Its place in [`ALL`](Self::ALL).
+    /// Returns its place in [`ALL`](Self::ALL).
     #[must_use]
     pub(super) const fn place(self) -> usize {
         self as usize
     }
 
-    /// What it is called.
+    /// Returns its name.
     #[must_use]
     pub(super) const fn name(self) -> &'static str {
         match self {
@@ -63,19 +64,20 @@ impl Family {
     }
 }
 
-/// A curve over a block's orders.
+/// A Renyi curve over a block's orders.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Curve {
-    /// What it is made of.
+    /// The family of its mechanism.
     pub(super) family: Family,
-    /// The mechanism that it is the curve of, before it is moved and bent.
+    /// The mechanism of the curve before it was shifted and scaled.
     pub(super) mechanism: Mechanism,
-    /// What it asks at each order, as a part of what the block has there; infinite where the block has nothing.
+    /// Its demand at each order, as a part of the block's capacity there; infinite where the capacity is 0.
     pub(super) shares: Vec<f64>,
 }
 
 impl Curve {
-    /// The order at which it asks the smallest part of the block, by its place; of equal ones the first.
+    /// Returns the place of the best order, at which it demands the smallest part of the block; of equal ones
+    /// the first.
     #[must_use]
     pub(super) fn best_order(&self) -> usize {
         let shares = self.shares.iter().enumerate();
@@ -83,13 +85,13 @@ impl Curve {
         best.map_or(0, |(at, _)| at)
     }
 
-    /// What it asks at its best order.
+    /// Returns its share at its best order.
     #[must_use]
     pub(super) fn least(&self) -> f64 {
         self.shares.iter().copied().fold(f64::INFINITY, f64::min)
     }
 
-    /// How much what it asks differs between the orders 4, 5, 6 and 8, where it matters most.
+    /// Returns the range of its shares over the orders 4, 5, 6 and 8, which matter most.
     fn range(&self, orders: &Orders) -> f64 {
         let middle = orders.iter().zip(&self.shares);
         let middle = middle.filter(|(order, _)| [4.0, 5.0, 6.0, 8.0].contains(&order.value()));
@@ -99,8 +101,8 @@ impl Curve {
         most - least
     }
 
-    /// What it asks of a block of `capacity`, rounded up. At an order at which the block has nothing it asks nothing: no
-    /// amount fits there.
+    /// Returns its demand on a block of `capacity`, rounded up. At an order without capacity the demand is 0,
+    /// since no amount fits there.
     pub(super) fn demand(&self, capacity: &Budget) -> Result<Budget, CompositionError> {
         let units = self.shares.iter().zip(capacity.units()).map(|(share, capacity)| {
             #[expect(
@@ -115,17 +117,17 @@ impl Curve {
     }
 }
 
-/// `count` numbers from `first` to `last`, each the same multiple of the one before.
+/// Returns a geometric sequence of `count` numbers from `first` to `last`.
 fn geometric(first: f64, last: f64, count: u32) -> impl Iterator<Item = f64> {
     let step = (last / first).ln() / f64::from(count - 1);
     (0..count).map(move |at| first * (step * f64::from(at)).exp())
 }
 
-/// The 620 mechanisms, as texts.
+/// Returns the 620 mechanisms as texts.
 fn mechanisms() -> Vec<(Family, String)> {
     const SCALES: [f64; 8] = [0.05, 0.1, 0.5, 1.0, 2.0, 3.0, 4.0, 5.0];
     const SAMPLED_SCALES: [f64; 4] = [0.1, 0.5, 1.0, 2.0];
-    /// One in so many is sampled.
+    /// Reciprocals of the sampling rates.
     const SAMPLING: [u32; 6] = [1000, 100, 20, 10, 5, 2];
     const EPOCHS: [u32; 4] = [1, 10, 100, 200];
     let mut all = Vec::new();
@@ -169,7 +171,7 @@ fn mechanisms() -> Vec<(Family, String)> {
     all
 }
 
-/// All 620 curves, as they are on a block of `capacity`.
+/// Returns all 620 curves, with shares of a block of `capacity`.
 pub(super) fn zoo(orders: &Orders, capacity: &Budget) -> Result<Vec<Curve>, MechanismError> {
     let composition = Composition::Renyi(orders.clone());
     let curve = |(family, text): (Family, String)| {
@@ -190,26 +192,27 @@ pub(super) fn zoo(orders: &Orders, capacity: &Budget) -> Result<Vec<Curve>, Mech
     mechanisms().into_iter().map(curve).collect()
 }
 
-/// Those that ask more than a hundredth of a block at their best order, and less than all of it.
+/// Keeps the curves that demand more than a hundredth of a block at their best order, and less than all of
+/// it.
 #[must_use]
 pub(super) fn in_range(mut curves: Vec<Curve>) -> Vec<Curve> {
     curves.retain(|curve| curve.least() > 0.01 && curve.least() < 1.0);
     curves
 }
 
-/// How curves are made alike.
+/// The shape that curves are transformed to.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Shape {
-    /// What each asks at its best order, as a part of the block.
+    /// Share of each curve at its best order.
     pub(super) least: f64,
-    /// By how much what they ask differs between the orders 4 and 8, on the average.
+    /// Mean range of the shares over the orders 4 to 8.
     pub(super) range_average: f64,
-    /// The standard deviation of that.
+    /// Standard deviation of that range.
     pub(super) range_deviation: f64,
 }
 
-/// Moves and bends curves into `shape`, those with the same best order among each other. What would ask nothing or more
-/// than all at its best order then, is left out, and so is a curve that is alone with its best order.
+/// Shifts and scales curves to `shape`, separately for each best order. Drops curves whose share at the best
+/// order is then not above 1e-10 and below 1, and a curve that is the only one with its best order.
 #[must_use]
 pub(super) fn shaped(curves: &[Curve], orders: &Orders, shape: Shape) -> Vec<Curve> {
     let mut groups: BTreeMap<usize, Vec<&Curve>> = BTreeMap::new();
@@ -224,7 +227,7 @@ pub(super) fn shaped(curves: &[Curve], orders: &Orders, shape: Shape) -> Vec<Cur
             let wanted = shape.range_average + shape.range_deviation * (range - average) / deviation;
             let shares = curve.shares.iter();
             let bent = |share: &f64| shape.least + wanted / range * (share - curve.least());
-            // Where the block has nothing it stays so.
+            // Infinite shares stay infinite.
             let shares = shares.map(|share| if share.is_finite() { bent(share) } else { *share });
             let curve = Curve {
                 shares: shares.collect(),
@@ -238,7 +241,7 @@ pub(super) fn shaped(curves: &[Curve], orders: &Orders, shape: Shape) -> Vec<Cur
     shaped
 }
 
-/// Of a sample of two or more.
+/// Returns the mean and the standard deviation of a sample of two or more.
 fn average_and_deviation(values: &[f64]) -> (f64, f64) {
     #[expect(clippy::cast_precision_loss, reason = "hundreds")]
     let count = values.len() as f64;
@@ -247,16 +250,17 @@ fn average_and_deviation(values: &[f64]) -> (f64, f64) {
     (average, (squares.sum::<f64>() / (count - 1.0)).sqrt())
 }
 
-/// Draws curves whose best orders lie around one of them as a discrete Gaussian, by their places; among those with the
-/// same best order each is as likely.
+/// Draws curves whose best orders follow a discrete Gaussian over the orders' places. Curves with the same
+/// best order have equal probabilities.
 #[derive(Debug)]
 pub(super) struct Picker<'a> {
-    /// How likely one of the curves up to this one is, and the curve.
+    /// The curves, each with the cumulative weight up to it.
     curves: Vec<(f64, &'a Curve)>,
 }
 
 impl<'a> Picker<'a> {
-    /// Best orders around the place `centre` with the standard deviation `spread`; with 0, all at `centre`.
+    /// Makes a picker of best orders around the place `centre` with the standard deviation `spread`; with 0,
+    /// all are at `centre`.
     #[must_use]
     pub(super) fn new(curves: &'a [Curve], centre: usize, spread: f64) -> Self {
         let mut counts: BTreeMap<usize, u32> = BTreeMap::new();
@@ -275,7 +279,7 @@ impl<'a> Picker<'a> {
         }
     }
 
-    /// One of them; none if there are none.
+    /// Draws a curve; `None` if there are none.
     pub(super) fn pick(&self, random: &mut Random) -> Option<&'a Curve> {
         let (total, last) = self.curves.last()?;
         let drawn = random.random() * total;
@@ -284,7 +288,8 @@ impl<'a> Picker<'a> {
     }
 }
 
-/// How likely a whole number is that lies so far from the centre of a discrete Gaussian, up to a factor.
+/// Returns the weight, up to a factor, of a whole number at this distance from the centre of a discrete
+/// Gaussian.
 pub(super) fn around(distance: usize, spread: f64) -> f64 {
     #[expect(clippy::cast_precision_loss, reason = "tens at most")]
     let distance = distance as f64;

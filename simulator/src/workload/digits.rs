@@ -1,10 +1,10 @@
-//! Demands that a trace file can hold: it has JSON numbers, which keep 15 digits of any decimal.
+//! Rounds demands so that a trace file can hold them: JSON numbers keep 15 digits of any decimal.
 
 use privatekube_policy::{Budget, CompositionError};
 
 const MOST_DIGITS: u32 = 15;
 
-/// `demand`, rounded up to 15 digits at each order. Only what is far beyond any block has more.
+/// Rounds `demand` up to 15 digits at each order. Only demands far above any block's capacity have more.
 pub(super) fn writable(demand: &Budget) -> Result<Budget, CompositionError> {
     let units = demand.units().iter();
     Budget::new(units.map(|units| round_up(*units)).collect())

@@ -1,22 +1,23 @@
-//! The workload of the OSDI'21 macro-benchmark under event-level privacy, rebuilt from what is published.
+//! The workload of the OSDI'21 macro-benchmark under event-level privacy, rebuilt from published data.
 //!
-//! A block a day; statistics (mice) and trainings (elephants) come all the time and ask for the newest days. The times
-//! are those of the release's `scheduling/main.go`; its random numbers have no seed, so only the distribution is the same.
+//! One block arrives each day. Statistics (mice) and trainings (elephants) arrive as a Poisson process and
+//! request the newest days. Times are those of the release's `scheduling/main.go`. That program's random
+//! numbers have no seed, so only the distribution is the same.
 
 use privatekube_policy::{Composition, Delta, Epsilon, Orders, Weight};
 
 use super::{BlockArrival, StatisticDays, Task, Workload, WorkloadError, macro_pipelines, newest_blocks};
 use crate::{Random, span, time};
 
-/// One interval between two blocks, in seconds.
+/// The interval between two blocks, in seconds.
 pub(crate) const DAY: f64 = 86_400.0;
-/// How many blocks there are when the first task comes.
+/// Number of blocks when the first task arrives.
 const FIRST_BLOCKS: u32 = 10;
-/// How many blocks come while tasks do.
+/// Number of blocks that arrive while tasks do.
 const LATER_BLOCKS: u32 = 50;
-/// How many tasks come on a day, on average.
+/// Mean number of tasks a day.
 pub(crate) const TASKS_A_DAY: u32 = 300;
-/// How many days a task waits at most.
+/// Days after which a waiting task expires.
 const TIMEOUT: u32 = 5;
 const BLOCK_EPSILON: &str = "10";
 const BLOCK_DELTA: &str = "0.0000001";
@@ -27,21 +28,21 @@ const CLASSES: [&str; 4] = [
     "elephants, epsilon 5",
 ];
 
-/// The workload's parameters. Those that don't vary are constants.
+/// The parameters of the workload; those that never vary are constants.
 #[derive(Clone, Debug)]
 pub struct Macro {
-    /// Whether Renyi curves are added up, on the twelve orders of the paper's trainings.
+    /// Whether the composition is Renyi, on the twelve orders of the paper's trainings, instead of basic.
     pub is_renyi: bool,
-    /// How many tasks in 100 are mice.
+    /// Percentage of mice among the tasks.
     pub mice_percentage: f64,
-    /// For how many days statistics ask.
+    /// The number of days that statistics request.
     pub statistic_days: StatisticDays,
-    /// Of the random numbers.
+    /// Seed of the random numbers.
     pub seed: u64,
 }
 
 impl Macro {
-    /// How budgets add up.
+    /// Returns the composition.
     #[must_use]
     pub fn composition(&self) -> Composition {
         if self.is_renyi {
@@ -51,7 +52,8 @@ impl Macro {
         }
     }
 
-    /// Draws the workload. Tasks that ask for more days than there are ask for no block, and so wait in vain.
+    /// Draws the workload. Tasks that request more days than exist get no block, and so wait until they
+    /// expire.
     pub fn workload(&self) -> Result<Workload, WorkloadError> {
         if !(0.0..=100.0).contains(&self.mice_percentage) {
             return Err(WorkloadError::Mice(self.mice_percentage));
@@ -60,7 +62,7 @@ impl Macro {
         let epsilon: Epsilon = BLOCK_EPSILON.parse()?;
         let delta: Delta = BLOCK_DELTA.parse()?;
         let capacity = composition.capacity(epsilon, delta)?;
-        // A day's block is there when the day is over.
+        // A day's block arrives when the day is over.
         let days = 1..=FIRST_BLOCKS + LATER_BLOCKS;
         let blocks = BlockArrival::all_at(days.map(|day| f64::from(day) * DAY), &capacity)?;
         let last_day = FIRST_BLOCKS + LATER_BLOCKS + 1;
@@ -70,7 +72,7 @@ impl Macro {
             composition,
             classes: CLASSES.map(str::to_owned).to_vec(),
             timeout: Some(span(f64::from(TIMEOUT) * DAY)?),
-            // Every task that waits has come to its end by then.
+            // By then, every waiting task has expired.
             end: time(f64::from(last_day + TIMEOUT + 1) * DAY)?,
         })
     }

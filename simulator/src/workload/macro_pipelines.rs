@@ -1,7 +1,9 @@
-//! The pipelines of the OSDI'21 macro-benchmark: what each asks, for how many days, under event-level privacy.
+//! The pipelines of the OSDI'21 macro-benchmark: the demand of each and the number of days that it requests,
+//! under event-level privacy.
 //!
-//! Their demands are published as figure 15 and as the release's training and statistics programs; the trainings' own
-//! output is not. What is read from where, and what had to be chosen, stands with each number.
+//! Demands are published as figure 15 and as the release's training and statistics programs; the output of
+//! the trainings is not published. The comment on each number says where it was read, or that it had to be
+//! chosen.
 
 use privatekube_policy::{Budget, Composition, Conversion, Delta, Epsilon, Mechanism, Orders};
 
@@ -11,41 +13,42 @@ use super::{
     digits,
 };
 
-/// A training's delta (release, `models.py`). A statistic has none: its noise is Laplace's, as in the release's example.
+/// A training's delta (release, `models.py`). A statistic has none: it uses Laplace noise, as in the
+/// release's example.
 const TRAINING_DELTA: &str = "0.000000001";
-/// The reviews of one day, of the one training whose output is published (release, `sample_run.yaml`).
+/// Number of reviews a day, from the one training whose output is published (release, `sample_run.yaml`).
 pub(super) const REVIEWS_A_DAY: u32 = 25_748;
-/// The search of the release (`privatekube/privacy/rdp.py`).
+/// The search for noise of the release (`privatekube/privacy/rdp.py`).
 const SEARCH: NoiseSearch = NoiseSearch {
     least: 0.01,
     most: 1000.0,
     tolerance: 0.01,
 };
 
-/// What the tasks of the benchmark are drawn from.
+/// A pipeline, from which tasks of the benchmark are drawn.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pipeline {
-    /// The release's name for it.
+    /// The pipeline's name in the release.
     pub name: String,
-    /// What it asks of each day, as a number.
+    /// The epsilon that it demands of each day.
     pub epsilon: f64,
-    /// How many of the newest days it asks for.
+    /// Number of the newest days that it requests.
     pub days: u32,
-    /// What it asks of each day, as a budget.
+    /// The demand on each day.
     pub demand: Budget,
-    /// The (epsilon, delta) that the demand is, if it is one.
+    /// The (epsilon, delta) from which the demand was made, if any.
     pub guarantee: Option<(Epsilon, Delta)>,
     /// Its place in the workload's classes.
     pub class: usize,
 }
 
-/// A model, trained for each of [`TRAINING_EPSILONS`].
+/// A model, which is trained once for each of [`TRAINING_EPSILONS`].
 struct Model {
     name: &'static str,
-    /// The most records that fit the machine at once (release, `workload/params/raw`).
+    /// The largest batch that fits the machine (release, `workload/params/raw`).
     machine_batch: u32,
     epochs: u32,
-    /// For each epsilon: figure 15, read off the plot.
+    /// Requested days for each epsilon: read off figure 15.
     days: [u32; 3],
 }
 
@@ -72,24 +75,25 @@ const MODELS: [Model; 8] = [
     model("sentiment-bow", 4096, 15, [2, 1, 1]),
 ];
 
-/// The statistics' epsilons, and the scale of the Laplace noise that keeps each.
+/// The statistics' epsilons, each with the scale of its Laplace noise.
 const STATISTIC_EPSILONS: [(f64, u32); 3] = [(0.01, 100), (0.05, 20), (0.1, 10)];
 
-/// For how many days statistics ask. The paper's figure 15 shows some of 2 and 5 days, and says at once that a quarter of
-/// all pipelines have the size (epsilon x days) 0.01, half at most 0.05 and three quarters at most 0.1: all of 1 day.
+/// The number of days that statistics request. The paper's figure 15 is not consistent: it shows some
+/// statistics of 2 and 5 days, but also says that a quarter of all pipelines have the size (epsilon x days)
+/// 0.01, half at most 0.05 and three quarters at most 0.1, which means 1 day for all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum StatisticDays {
-    /// One day each. This is what the release's rule selects, the fewest days with a relative error below 0.05, with
-    /// the Laplace noise of its example: on one day and at epsilon 0.01 the counts by category, which need most, are
-    /// expected to be wrong by 0.04.
+    /// One day each. This follows from the release's rule, the fewest days with a relative error below 0.05,
+    /// with the Laplace noise of its example: on one day and at epsilon 0.01, the counts by category, which
+    /// need the most, have an expected error of 0.04.
     #[default]
     One,
-    /// The fewest statistics of 2 and 5 days that figure 15 allows: two at epsilon 0.01 and one at 0.05. They are given
-    /// to those that need most noise; which ones they are changes nothing.
+    /// The fewest statistics of 2 and 5 days that figure 15 allows: two at epsilon 0.01 and one at 0.05. The
+    /// statistics that need the most data get them; which ones they are has no effect on results.
     Figure,
 }
 
-/// For each epsilon the days of each statistic, as [`StatisticDays::Figure`] has them.
+/// The statistics, with the days for each epsilon under [`StatisticDays::Figure`].
 const STATISTICS: [(&str, [u32; 3]); 6] = [
     ("stats-count_reviews", [1, 1, 1]),
     ("stats-count_per_category", [5, 2, 1]),
@@ -99,7 +103,7 @@ const STATISTICS: [(&str, [u32; 3]); 6] = [
     ("stats-std_tokens", [2, 1, 1]),
 ];
 
-/// The mice: six statistics at three epsilons.
+/// Returns the mice: six statistics at three epsilons.
 pub(super) fn mice(
     composition: &Composition,
     days_of: StatisticDays,
@@ -126,8 +130,9 @@ pub(super) fn mice(
     mice.collect()
 }
 
-/// The elephants: eight models at three epsilons. Under basic composition a training asks for its (epsilon, delta); under
-/// Renyi composition for the curve of DP-SGD with the noise that the release's search finds for it.
+/// Returns the elephants: eight models at three epsilons. Under basic composition, a training demands its
+/// (epsilon, delta). Under Renyi composition, it demands the curve of DP-SGD with the noise that the
+/// release's search finds.
 pub(super) fn elephants(composition: &Composition) -> Result<Vec<Pipeline>, WorkloadError> {
     let elephants = MODELS.iter().flat_map(|model| {
         let runs = TRAINING_EPSILONS.iter().zip(model.days).enumerate();
@@ -158,19 +163,20 @@ pub(super) fn elephants(composition: &Composition) -> Result<Vec<Pipeline>, Work
     elephants.collect()
 }
 
-/// One training, as the release's `classification.py` does it.
+/// One training, as in the release's `classification.py`.
 struct Training {
     records: u32,
-    /// How many records a step is meant to see.
+    /// Intended number of records in a step.
     batch: u32,
     epochs: u32,
-    /// How many steps an epoch has: a last batch that isn't full is left out.
+    /// Number of steps in an epoch; a last batch that isn't full is dropped.
     steps_per_epoch: u32,
 }
 
 impl Training {
     fn of(model: &Model, records: u32) -> Self {
-        // The square root of the records; as many whole machine batches as fit into it, if it is larger than one.
+        // The batch is the square root of the number of records, rounded down to whole machine batches if it
+        // exceeds one.
         let wanted = records.isqrt();
         let (machine, machines) = if wanted <= model.machine_batch {
             (wanted, 1)
@@ -191,14 +197,15 @@ impl Training {
         Ok(text.parse()?)
     }
 
-    /// The noise that the release's search finds for `target`. It plans with all records of an epoch.
+    /// Returns the noise that the release's search finds for `target`. The search assumes that an epoch has
+    /// all records.
     fn noise(&self, target: f64, delta: Delta, orders: &Orders) -> Result<Option<f64>, WorkloadError> {
         let composition = Composition::Renyi(orders.clone());
         let planned = self.epochs * self.records / self.batch;
         SEARCH.find(target, |noise| {
             let curve = self.mechanism(noise, planned)?.demand(&composition)?;
             let proven = Conversion::Basic.epsilon(orders, &curve, delta);
-            // A curve beyond all numbers spends more than anything.
+            // A curve without a finite epsilon exceeds any target.
             Ok(proven.map_or(f64::INFINITY, |proven| as_f64(proven.value)))
         })
     }
@@ -221,8 +228,8 @@ mod tests {
         Composition::Renyi(Orders::default())
     }
 
-    /// The release's `sample_run.yaml`, a feedforward network on one day at epsilon 0.5: the only training with published
-    /// noise and curve.
+    /// The release's `sample_run.yaml`: a feedforward network on one day at epsilon 0.5. It is the only
+    /// training with published noise and curve.
     #[test]
     fn the_published_training_comes_out_to_the_digit() {
         let training = Training::of(&MODELS[2], REVIEWS_A_DAY);
@@ -283,7 +290,7 @@ mod tests {
         }
     }
 
-    /// What the calibration is for: each training spends its epsilon and hardly less.
+    /// The purpose of the calibration: each training consumes its epsilon and hardly less.
     #[test]
     fn trainings_spend_the_epsilon_that_they_are_named_for() {
         let orders = Orders::default();

@@ -1,24 +1,26 @@
-//! The OSDI'21 micro-benchmarks' workload, task for task that of the reference simulator with the same seed.
+//! The workload of the OSDI'21 micro-benchmarks. It equals that of the released simulator with the same seed,
+//! task for task.
 //!
-//! Two kinds of tasks, mice and elephants, on each of two independent axes: epsilon and number of blocks. Each task
-//! asks the same of the newest blocks. Random numbers are drawn in the reference's order.
+//! Tasks are small (mice) or large (elephants) in each of two independent respects: epsilon and number of
+//! blocks. Each task has one demand on each of the newest blocks. Random numbers are drawn in the order of
+//! the released simulator.
 
 use privatekube_policy::{Budget, Composition, Delta, Epsilon, Mechanism, Weight};
 
 use super::{BlockArrival, Task, Workload, WorkloadError};
 use crate::{Random, span, time};
 
-/// The smaller and the larger demand for epsilon, of a block's 1.
+/// The small and the large epsilon; a block has 1.
 const MOUSE_EPSILON: f64 = 0.01;
 const ELEPHANT_EPSILON: f64 = 0.1;
-/// The smaller and the larger number of blocks.
+/// The small and the large number of blocks.
 const MOUSE_BLOCKS: u32 = 1;
 const ELEPHANT_BLOCKS: u32 = 10;
-/// Each demand is this part of its kind's at least, so that no two are equal.
+/// Each demand is at least this part of the nominal one; the random rest makes all demands different.
 const LEAST_PART: f64 = 0.999_999_9;
-/// A task's delta, which makes its Renyi curve.
+/// A task's delta, from which its Renyi curve is made.
 const TASK_DELTA: &str = "0.000000001";
-/// A block's delta, which makes its Renyi capacity.
+/// A block's delta, from which its Renyi capacity is made.
 const BLOCK_DELTA: &str = "0.000001";
 const CLASSES: [&str; 4] = [
     "small epsilon, few blocks",
@@ -27,45 +29,45 @@ const CLASSES: [&str; 4] = [
     "large epsilon, many blocks",
 ];
 
-/// The workload's parameters. Those that don't vary are constants.
+/// The parameters of the workload; those that never vary are constants.
 #[derive(Clone, Debug)]
 pub struct Micro {
-    /// How budgets add up.
+    /// The composition.
     pub composition: Composition,
     /// The mean time between two tasks, in seconds.
     pub interval: f64,
-    /// How long it goes on, in seconds.
+    /// Duration in seconds.
     pub duration: f64,
-    /// How long a task waits, in seconds.
+    /// Seconds after which a waiting task expires; never if `None`.
     pub timeout: Option<f64>,
-    /// How many tasks in 100 ask for the smaller epsilon.
+    /// Percentage of tasks with the small epsilon.
     pub mice_percentage: f64,
-    /// Which blocks there are.
+    /// The blocks.
     pub blocks: Blocks,
-    /// Of the random numbers.
+    /// Seed of the random numbers.
     pub seed: u64,
 }
 
-/// A task as it is drawn.
+/// A task as it was drawn.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Draw {
-    /// When it comes, in seconds.
+    /// Time of arrival in seconds.
     pub at: f64,
-    /// The oldest block that it asks for.
+    /// Number of the oldest requested block.
     pub first: u32,
-    /// The newest.
+    /// Number of the newest requested block.
     pub last: u32,
-    /// What it asks of each of them.
+    /// The epsilon demanded of each of them.
     pub epsilon: f64,
 }
 
-/// Which blocks there are.
+/// The blocks.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Blocks {
-    /// One, from the start. Each task asks for it.
+    /// One block from the start, which each task requests.
     One,
-    /// Twelve at the start (the reference makes one more than its `init_amount` of 11), then one every ten seconds. 75
-    /// tasks in 100 ask for the newest, the others for the newest ten.
+    /// Twelve blocks at the start (the released simulator makes one more than its `init_amount` of 11), then
+    /// one every ten seconds. 75% of the tasks request the newest block, the others the newest ten.
     Growing,
 }
 
@@ -80,7 +82,8 @@ impl Blocks {
         }
     }
 
-    /// The most GPUs and gigabytes that a task may ask for. They matter to no budget, but are drawn.
+    /// Limits of the GPUs and gigabytes of a task. They don't affect budgets, but the released simulator
+    /// draws them.
     fn compute(self) -> (u32, u32) {
         match self {
             Self::One => (1, 1),
@@ -88,7 +91,7 @@ impl Blocks {
         }
     }
 
-    /// When the blocks come, in seconds.
+    /// Returns the arrival times of the blocks in seconds.
     fn arrivals(self, duration: f64) -> Vec<f64> {
         match self {
             Self::One => vec![0.0],
@@ -102,7 +105,7 @@ impl Blocks {
 }
 
 impl Micro {
-    /// The workload that is drawn.
+    /// Draws the workload.
     pub fn workload(&self) -> Result<Workload, WorkloadError> {
         if !(0.0..=100.0).contains(&self.mice_percentage) {
             return Err(WorkloadError::Mice(self.mice_percentage));
@@ -139,7 +142,7 @@ impl Micro {
         Ok((mechanism.demand(&self.composition)?, delta))
     }
 
-    /// When the blocks come, in seconds, the earliest first.
+    /// Returns the arrival times of the blocks in seconds, in ascending order.
     #[must_use]
     pub fn block_arrivals(&self) -> Vec<f64> {
         self.blocks.arrivals(self.duration)
@@ -160,7 +163,7 @@ impl Micro {
             if now >= self.duration {
                 return draws;
             }
-            // A block that comes at the same time as a task is there before it.
+            // A block arrives before a task of the same time.
             #[expect(
                 clippy::cast_possible_truncation,
                 reason = "a block every ten seconds, and virtual time has at most 9e8 seconds"
@@ -174,7 +177,8 @@ impl Micro {
                 last: existing - 1,
                 epsilon: kind * random.uniform(LEAST_PART, 1.0),
             });
-            // The reference draws completion time, GPUs and memory too. One to choose from still takes a number.
+            // The released simulator also draws completion time, GPUs and memory. A choice among one still
+            // consumes a random number.
             random.one_to(1);
             random.one_to(gpus);
             random.one_to(gigabytes);
@@ -198,7 +202,7 @@ impl Micro {
     }
 }
 
-/// Rounded up to the ledger's unit, as a demand is.
+/// Rounds a demand up to the ledger's unit of 1e-12.
 fn epsilon(value: f64) -> Epsilon {
     #[expect(clippy::cast_possible_truncation, reason = "at most 1, so at most 1e12")]
     let units = (value * 1e12).ceil() as i64;

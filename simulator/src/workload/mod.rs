@@ -1,4 +1,5 @@
-//! A workload: which blocks and tasks come when, and what each task asks. It says nothing of policies.
+//! Workloads: which blocks and tasks arrive when, and what each task demands. Policies are not part of a
+//! workload. There is one file for each paper's generator; begin reading at [`Workload`].
 
 mod alibaba;
 mod calibration;
@@ -23,53 +24,53 @@ use privatekube_policy::{Budget, Composition, Delta, Epsilon, Span, Time, Weight
 
 use crate::{TooLong, time};
 
-/// What happens from outside, over virtual time.
+/// The inputs of a run over virtual time.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Workload {
-    /// How budgets add up. It gives the budgets below their coordinates.
+    /// The composition, which defines the coordinates of the budgets below.
     pub composition: Composition,
-    /// In the order in which they come. A block's number is its place here.
+    /// The blocks, in the order of arrival. A block's number is its place here.
     pub blocks: Vec<BlockArrival>,
-    /// In the order in which they come. A task's number is its place here.
+    /// The tasks, in the order of arrival. A task's number is its place here.
     pub tasks: Vec<Task>,
-    /// What the classes of tasks are called, for whoever reads a result.
+    /// Names of the classes of tasks, for readers of results.
     pub classes: Vec<String>,
-    /// How long a task waits at most; for ever if none.
+    /// Time after which a waiting task expires; never if `None`.
     pub timeout: Option<Span>,
-    /// The end of virtual time: what comes then or later doesn't happen.
+    /// The end of virtual time. Nothing happens at that time or later.
     pub end: Time,
 }
 
-/// A block that comes.
+/// The arrival of a block.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BlockArrival {
-    /// When. Before every task that comes at the same time.
+    /// The time of arrival. Blocks arrive before tasks of the same time.
     pub at: Time,
-    /// What it may ever spend.
+    /// The block's capacity.
     pub capacity: Budget,
 }
 
-/// A task that comes, asks for budget once, and spends it as soon as it is granted.
+/// A task: one claim, which is consumed as soon as it is granted.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Task {
-    /// When.
+    /// The time of arrival.
     pub at: Time,
-    /// The numbers of the blocks it asks for, which must have come; none twice. Without any it asks for more than there
-    /// are, and waits in vain.
+    /// Numbers of the requested blocks, which must have arrived, without repetition. An empty list stands for
+    /// a request of more blocks than exist: the task waits until it expires.
     pub blocks: Vec<u32>,
-    /// What it asks of each of them.
+    /// The demand on each of these blocks.
     pub demand: Budget,
-    /// The (epsilon, delta) that the demand stands for, where it was made from one: see
+    /// The (epsilon, delta) from which the demand was made, if any: see
     /// [`Mechanism::for_guarantee`](privatekube_policy::Mechanism::for_guarantee).
     pub guarantee: Option<(Epsilon, Delta)>,
-    /// How much its grant is worth.
+    /// The weight of the task.
     pub weight: Weight,
     /// Its place in [`Workload::classes`].
     pub class: usize,
 }
 
 impl BlockArrival {
-    /// Blocks with the same `capacity`, one at each of these `seconds`.
+    /// Returns blocks with the same `capacity`, one at each of these `seconds`.
     fn all_at(seconds: impl IntoIterator<Item = f64>, capacity: &Budget) -> Result<Vec<Self>, TooLong> {
         let blocks = seconds.into_iter().map(|seconds| {
             Ok(Self {
@@ -81,8 +82,8 @@ impl BlockArrival {
     }
 }
 
-/// The numbers of the newest blocks, of so many that are `there`. Who asks for more than that asks for none, and so waits
-/// in vain.
+/// Returns the numbers of the newest `count` of `existing` blocks. If there are fewer, returns none, so the
+/// task waits until it expires.
 fn newest_blocks(count: u32, existing: u32) -> Vec<u32> {
     let first = existing.checked_sub(count);
     first.map_or_else(Vec::new, |first| (first..existing).collect())

@@ -1,5 +1,6 @@
-//! DPack's microbenchmark (EuroSys'25, section 6.2): a batch of tasks that all wait until everything unlocks at once, and
-//! that differ in their best orders, in how many blocks they ask for, or in both.
+//! The workload of DPack's microbenchmark (EuroSys'25, section 6.2): a batch of tasks that all wait until all
+//! budget unlocks at one tick. Tasks differ in their best orders, in the number of blocks that they request,
+//! or in both.
 
 use std::sync::LazyLock;
 
@@ -12,46 +13,47 @@ use super::{
 };
 use crate::{Random, time};
 
-/// A block's guarantee.
+/// A block's guarantee: epsilon 10 and delta 1e-7, in units.
 const EPSILON: i128 = 10_000_000_000_000;
 const DELTA: i128 = 100_000_000_000;
-/// How many blocks there are where tasks ask for several, and for how many of them on the average.
+/// Number of blocks if tasks request several, and the mean number that they request.
 const BLOCKS: u32 = 20;
 const AVERAGE_BLOCKS: usize = 10;
-/// The order around which best orders lie.
+/// The centre of the best orders.
 const CENTRE: f64 = 5.0;
-/// By how much what a task asks differs between the orders 4 and 8.
+/// Mean and standard deviation of the range of a task's shares over the orders 4 to 8.
 const RANGE_AVERAGE: f64 = 0.05;
 const RANGE_DEVIATION: f64 = 0.03;
-/// When blocks and tasks come, in seconds: after a tick, so that they wait for the next one.
+/// Arrival time of blocks and tasks in seconds: after a tick, so that they wait for the next one.
 const START: f64 = 1.0;
-/// The seconds between two ticks.
+/// Seconds between two ticks.
 pub(crate) const TICK: f64 = 10.0;
-/// In how many seconds a block unlocks: so few that the first tick unlocks everything.
+/// Seconds in which a block unlocks: less than a tick, so that the first tick unlocks everything.
 pub(crate) const LIFETIME: f64 = 1.0;
 
-/// The workload's parameters. Those that don't vary are constants.
+/// The parameters of the workload; those that never vary are constants.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Packing {
-    /// The standard deviation of best orders around order 5, in places among the orders.
+    /// Standard deviation of the best orders around order 5, in places among the orders.
     pub order_spread: f64,
-    /// The standard deviation of the number of blocks around ten of twenty; with none there is one block.
+    /// Standard deviation of the number of requested blocks around ten of twenty; `None` means that there is
+    /// one block.
     pub block_spread: Option<f64>,
-    /// What a task asks at its best order, as a part of a block.
+    /// A task's demand at its best order, as a part of a block.
     pub least: f64,
-    /// How many tasks.
+    /// Number of tasks.
     pub tasks: u32,
-    /// Of the random numbers.
+    /// Seed of the random numbers.
     pub seed: u64,
 }
 
-/// The curves in range, which all workloads begin with, and the capacity of a block.
+/// The curves from which all workloads are made, and the capacity of a block.
 struct Origin {
     capacity: Budget,
     curves: Vec<Curve>,
 }
 
-/// Made once: sums and integrals take their time.
+/// Returns the curves, which are computed once, since their sums and integrals take long.
 fn origin() -> Result<&'static Origin, WorkloadError> {
     static ORIGIN: LazyLock<Result<Origin, WorkloadError>> = LazyLock::new(|| {
         let orders = Orders::default();
@@ -66,10 +68,10 @@ fn origin() -> Result<&'static Origin, WorkloadError> {
 }
 
 impl Packing {
-    /// The workload that is drawn.
+    /// Draws the workload.
     pub fn workload(&self) -> Result<Workload, WorkloadError> {
         let spreads = [self.order_spread, self.block_spread.unwrap_or(0.0)];
-        // The same for what is no number.
+        // Refuses NaN too.
         if let Some(wrong) = spreads
             .into_iter()
             .find(|spread| !(0.0..f64::INFINITY).contains(spread))
@@ -120,7 +122,7 @@ impl Packing {
         })
     }
 
-    /// Some of the blocks, each as likely as any other.
+    /// Draws a number of blocks, and then that many blocks with equal probabilities.
     fn draw_blocks(&self, random: &mut Random) -> Vec<u32> {
         let Some(spread) = self.block_spread else {
             return vec![0];
@@ -169,7 +171,7 @@ mod tests {
         seed: 1,
     };
 
-    /// How many each policy grants, over some seeds.
+    /// Mean number of tasks that a policy grants, over five seeds.
     fn granted(packing: Packing, policy: Policy) -> f64 {
         let dataset_rules = DatasetRules {
             policy,
@@ -200,7 +202,7 @@ mod tests {
         for curve in &origin.curves {
             *best.entry(&orders[curve.best_order()]).or_default() += 1;
         }
-        // As counted in a run of their generator with other implementations of the curves.
+        // As counted in a run of the authors' generator with other implementations of the curves.
         let known = [
             ("3", 2),
             ("4", 14),
@@ -223,7 +225,7 @@ mod tests {
             range_deviation: 0.0,
         };
         let curves = shaped(&origin.curves, &Orders::default(), shape);
-        // The one whose best order is 32 is alone.
+        // The curve with best order 32 is the only one, and is dropped.
         assert_eq!(curves.len(), 238);
         for curve in curves {
             let before = origin
@@ -261,7 +263,8 @@ mod tests {
         );
     }
 
-    /// DPack grants so many times as many as DPF, within a tenth, as in a re-creation with other curves and numbers.
+    /// The ratio of DPack's grants to DPF's is that of another re-creation, with other curves and random
+    /// numbers, within 10%.
     #[test]
     fn the_gain_over_dpf_is_the_known_one() {
         let orders = |order_spread, least| Packing {

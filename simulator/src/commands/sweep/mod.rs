@@ -1,4 +1,4 @@
-//! `sweep`: a whole grid, in parallel, with its progress.
+//! `sweep`: makes all runs of an experiment's grid in parallel and shows the progress.
 
 mod progress;
 
@@ -16,14 +16,15 @@ use privatekube_simulator::{
 
 use progress::Bar;
 
-/// As shells have it of a program that ended by Ctrl-C.
+/// The exit code that shells report for a program ended by Ctrl-C.
 const INTERRUPTED: u8 = 130;
 
-/// Makes all runs of the paper's grid of an experiment, in parallel, and writes them as tables.
+/// Makes all runs of the papers' grids of experiments, in parallel, and writes tables of results.
 ///
-/// DIR gets runs, classes and delays, each as CSV and Parquet, a manifest that says what is swept, and a journal that has
-/// each run as soon as it ends. Ctrl-C drops the runs it is at and keeps all others; --resume goes on there. Each job
-/// holds one workload, up to some 150 MB in memory with today's experiments.
+/// Writes the tables runs, classes and delays to DIR, each as CSV and Parquet, with a manifest of the sweep
+/// and a journal that gets each run as soon as it ends. Ctrl-C drops the unfinished runs and keeps all
+/// others; --resume continues. Each job holds one workload in memory, at most about 150 MB in these
+/// experiments.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   privatekube-simulator sweep micro-single micro-multi --out results
@@ -33,22 +34,24 @@ pub(crate) struct Sweep {
     /// The experiments: micro-single, micro-multi, macro, alibaba, dpack-orders, dpack-blocks; or all.
     #[arg(value_name = "NAME", required = true)]
     names: Vec<Name>,
-    /// The directory for the results. It is made if it is not there.
+    /// The directory for the results, which is created if necessary.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// How many runs at a time. Left out: as many as there are cores.
+    /// Number of runs at a time. Default: the number of cores.
     #[arg(long, value_name = "N")]
     jobs: Option<NonZeroUsize>,
-    /// Only this part of the grid, such as 2/4: the second of four parts that take equally long.
+    /// Makes only this part of the grid, such as 2/4: the second of four parts that take about equally long.
     #[arg(long, value_name = "I/N")]
     shard: Option<Shard>,
-    /// Go on with what DIR has: runs that it has are not made again.
+    /// Continues a sweep in DIR: runs that have results there are not made again.
     #[arg(long)]
     resume: bool,
-    /// Only runs with one of these values, such as mice=75 or policy=fcfs,dpf-n. Given several times: those that have all.
+    /// Makes only runs with one of these values, such as mice=75 or policy=fcfs,dpf-n. If given several
+    /// times, a run must match each.
     #[arg(long, value_name = "KEY=VALUE,...")]
     only: Vec<RunFilter>,
-    /// The whole grid with this seed. Given several times: once with each. Left out: 3345, the paper's.
+    /// The seed of all runs. If given several times, the grid is made once with each. Default: 3345, the
+    /// paper's.
     #[arg(long, value_name = "SEED")]
     seed: Vec<u64>,
 }

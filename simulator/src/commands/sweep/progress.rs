@@ -1,4 +1,4 @@
-//! How far a sweep is: a bar on a terminal, else a line now and then.
+//! Shows the progress of a sweep: a bar on a terminal, otherwise a line every ten seconds.
 
 use std::{
     cell::Cell,
@@ -11,13 +11,13 @@ use privatekube_simulator::sweep::Progress;
 
 use super::super::output;
 
-/// Between two lines where there is no terminal.
+/// Time between two lines where there is no terminal.
 const PAUSE: Duration = Duration::from_secs(10);
 const TEMPLATE: &str = "{bar:30} {pos} of {len} runs, {elapsed} gone, {msg}";
 
-/// On standard error.
+/// The progress display, on standard error.
 pub(super) struct Bar {
-    /// Hidden where there is no terminal.
+    /// The bar, hidden where there is no terminal.
     bar: ProgressBar,
     last_line: Cell<Option<Instant>>,
 }

@@ -1,4 +1,4 @@
-//! Axes: grid lines, ticks, labels.
+//! Draws axes: grid lines, ticks and labels.
 
 use maud::{Markup, html};
 
@@ -8,7 +8,8 @@ use super::{
 };
 use crate::plot::{figure::Axis, scale::Scale};
 
-/// The upward axis: its grid, its ticks' labels, its own label above; and the area that it leaves, and its scale.
+/// Draws the vertical axis with its grid and labels. Returns the drawing, the area left for the chart, and
+/// the scale.
 pub(super) fn upward(axis: &Axis, numbers: &[f64], area: Area) -> (Markup, Area, Scale) {
     let scale = Scale::new(axis, numbers.iter().copied(), area.bottom, area.top, 6);
     let labels: Vec<String> = scale.ticks.iter().map(|tick| scale.label(*tick)).collect();
@@ -39,14 +40,14 @@ pub(super) fn upward(axis: &Axis, numbers: &[f64], area: Area) -> (Markup, Area,
     (drawn, area, scale)
 }
 
-/// The axis to the right: its ticks and labels, and where they end.
+/// Draws the horizontal axis. Returns the drawing and its lower end in pixels.
 pub(super) fn across(axis: &Axis, scale: &Scale, area: Area) -> (Markup, f64) {
     let (mut ticks, mut taken) = (Vec::new(), f64::NEG_INFINITY);
     for tick in &scale.ticks {
         let x = scale.place(*tick);
         let label = scale.label(*tick);
         let half = text::width(&label, TEXT, Weight::Regular) / 2.0;
-        // The last label stays on the paper; one that would touch its neighbour is left out.
+        // The last label is kept inside the figure; a label that would touch its neighbour is left out.
         let middle = x.min(WIDTH - half - 2.0);
         let free = middle - half > taken;
         if free {
@@ -71,7 +72,7 @@ pub(super) fn across(axis: &Axis, scale: &Scale, area: Area) -> (Markup, f64) {
     (html! { (drawn) (label) }, bottom)
 }
 
-/// The line at the bottom.
+/// Draws the line at the bottom of the chart.
 pub(super) fn base(area: Area) -> Markup {
     stroke(
         "axis",
@@ -82,7 +83,8 @@ pub(super) fn base(area: Area) -> Markup {
     )
 }
 
-/// A label in the middle below the ticks' labels, in as many lines as it needs; and where the figure ends.
+/// Draws an axis label, in several lines if necessary, below the ticks' labels. Returns the drawing and the
+/// lower end of the figure.
 fn below(label: &str, area: Area) -> (Markup, f64) {
     let middle = f64::midpoint(area.left, area.right);
     let most = 2.0 * (middle - MARGIN).min(WIDTH - MARGIN - middle);
@@ -96,7 +98,7 @@ fn below(label: &str, area: Area) -> (Markup, f64) {
     (drawn, y + MARGIN)
 }
 
-/// A polygon's or a path's places, as SVG writes them.
+/// Formats points as an SVG path.
 pub(super) fn path(places: &[(f64, f64)]) -> String {
     let places = places.iter().enumerate();
     let steps =

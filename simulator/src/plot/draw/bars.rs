@@ -1,4 +1,4 @@
-//! Draws sums and their parts.
+//! Draws stacked bars.
 
 use maud::{Markup, html};
 
@@ -10,7 +10,7 @@ use super::{
 };
 use crate::plot::{figure::Bars, scale::short};
 
-/// The legend's entries, the parts in the order in which they lie upon each other, the lowest first.
+/// Returns the legend's entries: the parts, the lowest first.
 pub(super) fn legend(chart: &Bars, figure: &str) -> Vec<Entry> {
     let parts = chart.parts.iter().enumerate();
     parts
@@ -29,7 +29,7 @@ pub(super) fn legend(chart: &Bars, figure: &str) -> Vec<Entry> {
         .collect()
 }
 
-/// The chart, and where it ends.
+/// Draws the chart. Returns the drawing and its lower end in pixels.
 pub(super) fn draw(chart: &Bars, figure: &str, area: Area) -> (Markup, f64) {
     let sums: Vec<f64> = chart.bars.iter().map(|bar| bar.values.iter().sum()).collect();
     let (grid, area, y) = axes::upward(&chart.y, &sums, area);
@@ -72,7 +72,7 @@ pub(super) fn draw(chart: &Bars, figure: &str, area: Area) -> (Markup, f64) {
     (drawn, area.bottom + 21.0 * lines + MARGIN)
 }
 
-/// A number on a ground of its own, since what is below it is hatched or has a line.
+/// Draws a number on a plain background, so that hatches and grid lines don't cross it.
 fn on_background(number: &str, x: f64, y: f64) -> Markup {
     let width = text::width(number, TEXT, Weight::Regular) + 8.0;
     html! {

@@ -1,4 +1,4 @@
-//! The legend: entries in rows, as many in each as there is room for.
+//! Draws the legend: entries in rows, as many in each as fit.
 
 use maud::{Markup, html};
 
@@ -8,13 +8,14 @@ const SAMPLE: f64 = 44.0;
 const GAP: f64 = 20.0;
 const ROW: f64 = 27.0;
 
-/// An entry: what it looks like around a place in the middle of a sample that is [`SAMPLE`] wide, and what it is called.
+/// An entry of the legend: a function that draws its sample, [`SAMPLE`] pixels wide, around a point, and its
+/// label.
 pub(super) struct Entry {
     pub(super) sample: Box<dyn Fn(f64, f64) -> Markup>,
     pub(super) label: String,
 }
 
-/// The legend below `top`, and where it ends.
+/// Draws the legend below `top`. Returns the drawing and its lower end in pixels.
 pub(super) fn draw(entries: &[Entry], top: f64) -> (Markup, f64) {
     let (mut x, mut y) = (MARGIN, top + ROW / 2.0);
     let mut drawn = Vec::new();

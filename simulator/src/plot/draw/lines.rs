@@ -1,4 +1,4 @@
-//! Draws numbers against numbers.
+//! Draws charts of lines.
 
 use maud::{Markup, html};
 
@@ -13,12 +13,12 @@ use crate::plot::{
     style::Style,
 };
 
-/// Markers on a line of steps are so many pixels apart.
+/// Pixels between two markers on a line of steps.
 const MARKERS_APART: f64 = 90.0;
-/// How far from its end a line across has its marker, in pixels.
+/// Pixels between the end of a horizontal line and its marker.
 const LEVEL_MARKER: f64 = 24.0;
 
-/// The legend's entries.
+/// Returns the legend's entries.
 pub(super) fn legend(chart: &Lines) -> Vec<Entry> {
     let mut entries: Vec<Entry> = chart
         .series
@@ -37,7 +37,7 @@ pub(super) fn legend(chart: &Lines) -> Vec<Entry> {
             }
         })
         .collect();
-    // Hollow markers are explained by that of the first series that has some.
+    // The legend explains hollow markers with that of the first series that has any.
     let first = chart.series.iter().find(|series| !series.published.is_empty());
     if let (Some(published), Some(first)) = (&chart.published, first) {
         let style = first.style;
@@ -49,7 +49,7 @@ pub(super) fn legend(chart: &Lines) -> Vec<Entry> {
     entries
 }
 
-/// The chart, and where it ends.
+/// Draws the chart. Returns the drawing and its lower end in pixels.
 pub(super) fn draw(chart: &Lines, area: Area) -> (Markup, f64) {
     let points = || chart.series.iter().flat_map(|series| &series.points);
     let published = || chart.series.iter().flat_map(|series| &series.published);
@@ -88,10 +88,10 @@ pub(super) fn draw(chart: &Lines, area: Area) -> (Markup, f64) {
     (drawn, bottom)
 }
 
-/// What draws one series.
+/// Draws one series.
 struct SeriesPainter<'a> {
     series: &'a Series,
-    /// Which one of how many it is.
+    /// The place of the series among `count` series.
     place: usize,
     count: usize,
     x: &'a Scale,
@@ -124,7 +124,7 @@ impl SeriesPainter<'_> {
         }
     }
 
-    /// From the least to the greatest number, with an end on each.
+    /// Draws a range bar from the least to the greatest value.
     fn range(&self, point: &Point, (least, most): (f64, f64)) -> Markup {
         let ((x, low), (_, high)) = (self.at(point.x, least), self.at(point.x, most));
         let d = format!(
@@ -137,7 +137,8 @@ impl SeriesPainter<'_> {
         html! { path class={ (colour.name()) " line" } d=(d) fill="none" stroke=(colour.hex()) stroke-width="1.5" {} }
     }
 
-    /// The corners of a line of steps, from x = 0 to the end of the axis, none nearer than half a pixel to the next.
+    /// Returns the corners of a line of steps from x = 0 to the end of the axis. Corners less than half a
+    /// pixel apart are merged.
     fn steps(&self) -> Vec<(f64, f64)> {
         let mut places: Vec<(f64, f64)> = vec![self.at(0.0, 0.0)];
         let mut last = self.y.place(0.0);
@@ -161,7 +162,7 @@ impl SeriesPainter<'_> {
             published,
             shape,
         } = self.series;
-        // A line across has its markers at its end, where the others' are few.
+        // A horizontal line has its markers at its end, where other lines have few.
         let place = |x, y| match shape {
             Shape::Level => (self.area.right - LEVEL_MARKER, self.y.place(y)),
             Shape::Line | Shape::Steps => self.at(x, y),
@@ -183,8 +184,8 @@ impl SeriesPainter<'_> {
         }
     }
 
-    /// Places of markers on a line of steps, for each series others, so that lines that lie upon each other can be told
-    /// apart.
+    /// Returns the places of markers on a line of steps. Each series has different places, so that lines on
+    /// top of each other can be told apart.
     fn spaced(&self) -> Vec<(f64, f64)> {
         let steps = self.steps();
         #[expect(clippy::cast_precision_loss, reason = "there are few series")]

@@ -1,4 +1,4 @@
-//! Markers and hatches.
+//! Draws markers and hatches.
 
 use std::f64::consts::PI;
 
@@ -7,16 +7,16 @@ use maud::{Markup, html};
 use super::at;
 use crate::plot::style::{Colour, Marker, Style};
 
-/// Whether a marker is ours or published.
+/// Whether a marker shows our value or a published one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fill {
-    /// Ours.
+    /// Our value.
     Solid,
-    /// Published by others.
+    /// A published value.
     Hollow,
 }
 
-/// A marker around a place. `tells` is what a pointer over it is told.
+/// Draws a marker around a point. `tooltip` is shown when the pointer is over it.
 pub(super) fn marker(style: Style, fill: Fill, (x, y): (f64, f64), tooltip: Option<&str>) -> Markup {
     let colour = style.colour;
     let (hex, none) = (colour.hex(), "none");
@@ -35,9 +35,11 @@ pub(super) fn marker(style: Style, fill: Fill, (x, y): (f64, f64), tooltip: Opti
     }
 }
 
-/// The corners of a marker, as SVG writes them. Each covers about what a circle of that radius does.
+/// Returns the corners of a marker as SVG writes them. Each shape has about the area of a circle of that
+/// radius.
 fn outline(marker: Marker, x: f64, y: f64, radius: f64) -> String {
-    // How many corners, how far out, the second of each two how far out of that, and turned by how much of a turn.
+    // Number of corners; distance of the corners from the centre, relative to the radius; distance of every
+    // second corner, relative to the others; and rotation in turns.
     let (corners, size, waist, turn) = match marker {
         Marker::Circle => (24, 1.0, 1.0, 0.0),
         Marker::Square => (4, 1.3, 1.0, 0.125),
@@ -61,7 +63,7 @@ fn outline(marker: Marker, x: f64, y: f64, radius: f64) -> String {
     points.join(" ")
 }
 
-/// The definition of a hatch: white strokes on the look's colour.
+/// Defines a hatch: white strokes on the style's colour (black ones on yellow).
 pub(super) fn hatch(style: Style, id: &str) -> Markup {
     let strokes = match style.texture % Style::HATCHES {
         0 => "",

@@ -1,5 +1,6 @@
-//! Draws figures as SVG: a title, the legend below it, so that it hides nothing, then the chart. Colours are attributes,
-//! so that the style of a page that shows it may say otherwise.
+//! Draws figures as SVG: the title, below it the legend, which thus covers no data, then the chart. Colours
+//! are attributes and elements have classes, so that a page's style sheet can change the colours. Begin
+//! reading at [`svg`].
 
 mod axes;
 mod bars;
@@ -22,7 +23,7 @@ const TEXT: f32 = 18.0;
 const INK: &str = "#1a1a1a";
 const FAINT: &str = "#dddddd";
 
-/// The chart's place, in pixels.
+/// The rectangle of the chart, in pixels.
 #[derive(Clone, Copy, Debug)]
 struct Area {
     left: f64,
@@ -31,7 +32,7 @@ struct Area {
     bottom: f64,
 }
 
-/// The figure as an SVG document.
+/// Draws a figure as an SVG document.
 #[must_use]
 pub fn svg(figure: &Figure) -> String {
     let lines = text::lines(&figure.title, TITLE, Weight::Bold, WIDTH - 2.0 * MARGIN);
@@ -44,11 +45,11 @@ pub fn svg(figure: &Figure) -> String {
         Chart::Bars(chart) => bars::legend(chart, &figure.name),
     };
     let (legend, bottom) = legend::draw(&entries, y);
-    // The label of the upward axis stands above it.
+    // The label of the vertical axis is above it.
     let top = bottom + 40.0;
     let area = Area {
         left: MARGIN,
-        // Half of the last tick's label is beyond it.
+        // Half of the last tick's label is beyond the chart.
         right: WIDTH - 2.0 * MARGIN,
         top,
         bottom: top + PLOT_HEIGHT,
@@ -69,14 +70,14 @@ pub fn svg(figure: &Figure) -> String {
     drawn.into_string()
 }
 
-/// A place, to a tenth of a pixel.
+/// Formats a coordinate to a tenth of a pixel.
 fn at(place: f64) -> String {
     let text = format!("{place:.1}");
     text.strip_suffix(".0").map(str::to_owned).unwrap_or(text)
 }
 
-/// A text, whose line is at that place. A size of its own makes it bold. It says how wide it was measured to be, so that
-/// it fits where another font takes its place.
+/// Draws a text with its baseline at this place. Titles have a size and are bold. The measured width is
+/// stated, so that the text fits if another font replaces Noto Sans.
 fn label_at(text: &str, (x, y): (f64, f64), anchor: &str, title: Option<f32>) -> Markup {
     let weight = if title.is_some() {
         Weight::Bold
@@ -90,14 +91,14 @@ fn label_at(text: &str, (x, y): (f64, f64), anchor: &str, title: Option<f32>) ->
     }
 }
 
-/// A straight line.
+/// Draws a straight line.
 fn stroke(class: &str, colour: &str, width: f64, from: (f64, f64), to: (f64, f64)) -> Markup {
     html! {
         line class=(class) x1=(at(from.0)) y1=(at(from.1)) x2=(at(to.0)) y2=(at(to.1)) stroke=(colour) stroke-width=(width) {}
     }
 }
 
-/// Several drawings as one.
+/// Joins several drawings.
 fn all(parts: impl IntoIterator<Item = Markup>) -> Markup {
     PreEscaped(parts.into_iter().map(PreEscaped::into_string).collect())
 }

@@ -1,27 +1,27 @@
-//! How wide a text is, in the font that figures are drawn with (Noto Sans, SIL Open Font License).
+//! Measures and breaks texts, in the font of the figures (Noto Sans, SIL Open Font License).
 
 use skrifa::{
     FontRef, MetadataProvider,
     instance::{LocationRef, Size},
 };
 
-/// What an SVG asks for. Where Noto Sans is not there, what is has about the same widths.
+/// The font families that an SVG names. The alternatives have about the same widths as Noto Sans.
 pub(super) const FAMILY: &str = "'Noto Sans', 'Helvetica Neue', Arial, sans-serif";
 
-/// Which of the two cuts.
+/// The weight of the font.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Weight {
     Regular,
     Bold,
 }
 
-/// The width of a text, in pixels.
+/// Returns the width of a text, in pixels.
 pub(super) fn width(text: &str, size: f32, weight: Weight) -> f64 {
     let bytes = match weight {
         Weight::Regular => notosans::REGULAR_TTF,
         Weight::Bold => notosans::BOLD_TTF,
     };
-    // An em for whatever is not in the font, and half of one if there is no font.
+    // A letter that the font lacks counts as one em; without a font, every letter counts as half an em.
     let Ok(font) = FontRef::new(bytes) else {
         return 0.5 * f64::from(size) * text.chars().map(|_| 1.0).sum::<f64>();
     };
@@ -35,10 +35,10 @@ pub(super) fn width(text: &str, size: f32, weight: Weight) -> f64 {
     widths.map(|width| f64::from(width.unwrap_or(size))).sum()
 }
 
-/// The text in lines, none wider than `most` unless a single word is.
+/// Breaks a text into lines of at most `most` pixels, unless a single word is wider.
 pub(super) fn lines(text: &str, size: f32, weight: Weight, most: f64) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
-    // A no-break space is one.
+    // A no-break space does not break.
     for word in text.split(' ').filter(|word| !word.is_empty()) {
         match lines.last_mut() {
             Some(line) if width(&format!("{line} {word}"), size, weight) <= most => {

@@ -1,4 +1,4 @@
-//! Who is granted: granted tasks by class.
+//! Granted tasks by class, as stacked bars.
 
 use super::{FigureResult, MICE, MicroFigures, series};
 use crate::{
@@ -32,7 +32,7 @@ pub(super) fn figure(micro: MicroFigures, runs: &Runs<'_>) -> FigureResult {
             &format!(", 75% mice and N or T of {}, with their classes", short(n)),
         ));
     };
-    // Classes that nobody is in, such as that of tasks for many blocks where there is one, are not there.
+    // Classes without tasks are left out, such as that of many blocks where there is only one.
     let came = |class: &str| {
         first
             .iter()

@@ -1,4 +1,4 @@
-//! Both compositions against each other (OSDI'21, figure 10).
+//! Both compositions in one figure (OSDI'21, figure 10).
 
 use super::{FigureResult, MICE, MissingFigure, series};
 use crate::{
@@ -43,7 +43,8 @@ pub(super) fn figure(runs: &Runs<'_>) -> FigureResult {
     }
     let all = chosen(CompositionKind::Basic).chain(chosen(CompositionKind::Renyi));
     let note = series::seeds_note(all);
-    // Rényi composition's lines look as everywhere, basic composition's as no other here.
+    // Lines under Rényi composition have their usual styles; those under basic composition get styles that
+    // are free here.
     let others = [6, 2, 3, 4, 7].map(Style::nth).into_iter();
     let basic = basic
         .into_iter()

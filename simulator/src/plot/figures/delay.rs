@@ -1,5 +1,5 @@
-//! How long tasks wait for their grant: cumulative distributions (OSDI'21, figures 7, 9, 12b, 17, 18b, 19b). They count
-//! all tasks, so that they end at the part that is granted.
+//! Cumulative distributions of the delays between arrival and grant (OSDI'21, figures 7, 9, 12b, 17, 18b,
+//! 19b). They are relative to all tasks, so a line ends at the part that was granted.
 
 use super::{FigureResult, MICE, MicroFigures, MissingFigure, series};
 use crate::{
@@ -13,15 +13,15 @@ use crate::{
     results::RunRow,
 };
 
-/// More lines than these can't be told apart.
+/// Limit of the number of lines in one figure.
 const MOST_LINES: usize = 7;
 
-/// What all figures of an experiment have in common.
+/// What the delay figures of one experiment share.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct DelayFigures {
-    /// In which unit of time, and how many seconds that is.
+    /// The unit of time, and its length in seconds.
     pub(super) unit: (&'static str, f64),
-    /// After how many of them the axis ends.
+    /// The end of the axis, in that unit.
     pub(super) most: f64,
     pub(super) about: &'static str,
 }
@@ -34,7 +34,7 @@ const MICRO: DelayFigures = DelayFigures {
             ever granted; the others waited in vain. 75% mice.",
 };
 
-/// At the usual N, a line for each policy.
+/// Returns a figure with a line for each policy, at the usual N.
 pub(super) fn by_policy(micro: MicroFigures, runs: &Runs<'_>) -> FigureResult {
     let n = micro.usual_n();
     let title = micro.title(
@@ -70,7 +70,7 @@ pub(super) fn by_policy(micro: MicroFigures, runs: &Runs<'_>) -> FigureResult {
     Ok(MICRO.figure(micro.name("delay"), title, lines.collect()))
 }
 
-/// For each policy that has an N or T, a line for each of these.
+/// Returns a figure for each policy that has an N or T, with a line for each of these values.
 pub(super) fn by_unlocking(micro: MicroFigures, runs: &Runs<'_>) -> Vec<FigureResult> {
     let policies: &[&str] = match micro.composition {
         CompositionKind::Basic => &["dpf-n", "dpf-t", "rr-n", "rr-t"],
@@ -92,7 +92,7 @@ pub(super) fn by_unlocking(micro: MicroFigures, runs: &Runs<'_>) -> Vec<FigureRe
     figures.collect()
 }
 
-/// Runs at the usual share of mice.
+/// Returns the runs at the usual percentage of mice.
 fn usual<'a>(micro: MicroFigures, runs: &Runs<'a>) -> impl Iterator<Item = &'a RunRow> {
     runs.of(micro.experiment).filter(move |run| {
         run.composition == micro.composition && run.mice.is_some_and(|mice| same(mice, MICE))
@@ -100,7 +100,8 @@ fn usual<'a>(micro: MicroFigures, runs: &Runs<'a>) -> impl Iterator<Item = &'a R
 }
 
 impl DelayFigures {
-    /// A line for each N or T of `rows`. `missing` has the title.
+    /// Returns a figure with a line for each N or T of `rows`. `missing` has the title, and is returned if
+    /// there are no lines.
     pub(super) fn by_unlocking<'a>(
         self,
         runs: &Runs<'_>,
@@ -137,7 +138,8 @@ impl DelayFigures {
         Ok(self.figure(name, missing.title, lines.collect()))
     }
 
-    /// Which part of all tasks had been granted when they had waited so long. Nothing was granted: a line at 0.
+    /// Returns the cumulative distribution of a run's delays, as a part of all tasks. If no task was granted,
+    /// the line is at 0. `None` if the delays are not in the tables.
     fn distribution(self, runs: &Runs<'_>, run: &RunRow) -> Option<Vec<Point>> {
         let delays = runs.delays(run);
         if run.tasks == 0 || (delays.is_empty() && run.granted > 0) {
@@ -170,7 +172,7 @@ impl DelayFigures {
     }
 }
 
-/// At most `most` of them, the first and the last among them, the others as evenly as can be.
+/// Keeps at most `most` items: the first, the last, and others evenly spaced.
 fn evenly<T>(all: Vec<T>, most: usize) -> Vec<T> {
     let count = all.len();
     if count <= most {

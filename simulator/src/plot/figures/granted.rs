@@ -20,7 +20,7 @@ pub(super) fn figure(micro: MicroFigures, runs: &Runs<'_>, published: &[Publishe
     let of = (micro.experiment, micro.composition);
     let lines = series::granted(chosen(), unlocking, |policy| {
         series::published(published, of, policy, Source::Notebook, |row| {
-            // FCFS has no N: its value is the same everywhere.
+            // FCFS has no N: its value holds everywhere.
             let place = row.n.map_or(0.0, f64::from);
             row.mice.is_some_and(|mice| same(mice, MICE)).then_some(place)
         })
@@ -29,7 +29,7 @@ pub(super) fn figure(micro: MicroFigures, runs: &Runs<'_>, published: &[Publishe
         return Err(micro.missing(&title, ", 75% mice and some N or T"));
     }
     let label = micro.unlocking_label();
-    // From 1 to 10,000, as figure 10 has it: most of what happens lies below 500.
+    // The values of N go up to 10,000, as in figure 10, but most differences are below 500.
     let wide = of == (Experiment::MicroMulti, CompositionKind::Basic);
     Ok(Figure {
         name: micro.name("granted"),

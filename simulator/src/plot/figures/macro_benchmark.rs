@@ -11,7 +11,7 @@ use crate::{
     },
 };
 
-/// The paper's blocks are days, and tasks wait for five of them.
+/// The paper's blocks are days, and tasks expire after five days.
 const WAITING: DelayFigures = DelayFigures {
     unit: ("days", 86_400.0),
     most: 5.0,
@@ -71,7 +71,8 @@ fn granted(runs: &Runs<'_>, published: &[PublishedValue]) -> FigureResult {
             needs: "runs of macro with some N".to_owned(),
         });
     }
-    // The lines of one policy differ in their compositions only: each needs a look of its own.
+    // Several lines belong to one policy and differ in composition, so the policies' usual styles don't
+    // suffice.
     lines.sort_by_key(|line| line.shape == Shape::Level);
     for (place, line) in lines.iter_mut().enumerate() {
         line.style = Style::nth(place);

@@ -1,4 +1,4 @@
-//! Granted tasks against the share of mice.
+//! Granted tasks against the percentage of mice.
 
 use super::{FigureResult, MicroFigures, series};
 use crate::plot::{

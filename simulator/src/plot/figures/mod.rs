@@ -1,4 +1,5 @@
-//! Which figures there are, and what each is made of. A figure for which runs are missing says which.
+//! Chooses the figures and their data. A figure that lacks runs is replaced by a description of the runs that
+//! it needs. There is one file for each kind of figure; begin reading at [`sections`].
 
 mod classes;
 mod compositions;
@@ -19,25 +20,25 @@ use crate::experiment::{CompositionKind, Experiment};
 /// A figure that can't be drawn.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MissingFigure {
-    /// What it would show.
+    /// The title of the figure.
     pub title: String,
-    /// Which runs it needs.
+    /// The runs that it needs.
     pub needs: String,
 }
 
 /// The figures of one experiment.
 #[derive(Clone, Debug)]
 pub struct Section {
-    /// Which one.
+    /// The experiment.
     pub experiment: Experiment,
-    /// Those that can be drawn.
+    /// The figures that can be drawn.
     pub figures: Vec<Figure>,
-    /// Those that can't.
+    /// The figures that can't be drawn.
     pub missing: Vec<MissingFigure>,
 }
 
 impl Section {
-    /// What the experiment is called.
+    /// Returns the section's title.
     #[must_use]
     pub fn title(&self) -> String {
         let title = match self.experiment {
@@ -51,7 +52,7 @@ impl Section {
         format!("{title} ({})", self.experiment)
     }
 
-    /// What is to be known of it.
+    /// Returns an introduction for readers of the page.
     #[must_use]
     pub const fn about(&self) -> &'static str {
         match self.experiment {
@@ -86,10 +87,10 @@ impl Section {
     }
 }
 
-/// A figure, or why there is none.
+/// A figure, or what it lacks.
 type FigureResult = Result<Figure, MissingFigure>;
 
-/// The figures of all experiments, in their order.
+/// Returns the figures of all experiments, in the experiments' order.
 #[must_use]
 pub fn sections(runs: &Runs<'_>, published: &[PublishedValue]) -> Vec<Section> {
     let sections = Experiment::ALL.map(|experiment| {
@@ -106,7 +107,7 @@ pub fn sections(runs: &Runs<'_>, published: &[PublishedValue]) -> Vec<Section> {
                 Err(none) => missing.push(none),
             }
         }
-        // Of an experiment that nobody ran, one line says it all.
+        // For an experiment without runs, one entry replaces all.
         if runs.of(experiment).next().is_none() {
             missing = vec![MissingFigure {
                 title: format!("all {} figures of {experiment}", missing.len()),
@@ -122,18 +123,18 @@ pub fn sections(runs: &Runs<'_>, published: &[PublishedValue]) -> Vec<Section> {
     sections.into()
 }
 
-/// Where the micro-benchmarks' figures are from, and what they have in common.
+/// The figures of one micro-benchmark under one composition.
 #[derive(Clone, Copy, Debug)]
 struct MicroFigures {
     experiment: Experiment,
     composition: CompositionKind,
 }
 
-/// The share of mice at which the paper compares everything but shares of mice.
+/// The percentage of mice in all figures that don't vary it.
 const MICE: f64 = 75.0;
 
 impl MicroFigures {
-    /// The N at which the paper compares policies.
+    /// Returns the N at which the paper compares policies.
     fn usual_n(self) -> f64 {
         match self.composition {
             CompositionKind::Basic => 125.0,
@@ -141,7 +142,7 @@ impl MicroFigures {
         }
     }
 
-    /// The beginning of its figures' names.
+    /// Returns the name of a figure.
     fn name(self, figure: &str) -> String {
         let composition = match self.composition {
             CompositionKind::Basic => "basic",
@@ -150,7 +151,7 @@ impl MicroFigures {
         format!("{}-{composition}-{figure}", self.experiment)
     }
 
-    /// `what`, of which experiment, and which figure of the paper that is.
+    /// Returns a title: `what`, the experiment, and the number of the paper's figure.
     fn title(self, what: &str, [single, single_renyi, multi, multi_renyi]: [&str; 4]) -> String {
         let (blocks, figure) = match (self.experiment, self.composition) {
             (Experiment::MicroSingle, CompositionKind::Basic) => ("one block", single),
@@ -162,12 +163,12 @@ impl MicroFigures {
         if figure.is_empty() {
             format!("{what}: {blocks}, {composition}")
         } else {
-            // A figure and its number stay together.
+            // A no-break space keeps the figure and its number together.
             format!("{what}: {blocks}, {composition} (Fig.\u{a0}{figure})")
         }
     }
 
-    /// What a legend says of published points.
+    /// Returns the legend's text for published points.
     fn published_label(self) -> String {
         let error = match (self.experiment, self.composition) {
             (Experiment::MicroSingle, CompositionKind::Basic) => "±1",
@@ -189,7 +190,7 @@ impl MicroFigures {
         }
     }
 
-    /// What the axis of N and T counts.
+    /// Returns the label of the axis of N and T.
     fn unlocking_label(self) -> String {
         let interval = self.experiment.interval(self.composition).unwrap_or(1.0);
         let unit = if interval < 0.01 {

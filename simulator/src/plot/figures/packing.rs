@@ -1,4 +1,5 @@
-//! DPack against its rivals (EuroSys'25, sections 6.2 and 6.3): granted tasks, and DPack's part of DPF's.
+//! DPack and other policies (EuroSys'25, sections 6.2 and 6.3): granted tasks, and the ratio of DPack's
+//! grants to DPF's.
 
 use super::{FigureResult, MissingFigure, series};
 use crate::{
@@ -15,18 +16,19 @@ use crate::{
 /// A parameter of a run.
 type Parameter = fn(&RunRow) -> Option<f64>;
 
-/// What an experiment varies.
+/// The parameter that an experiment varies.
 struct Varied {
     experiment: Experiment,
-    /// In the figures' names.
+    /// Its part of the figures' names.
     name: &'static str,
-    /// In the figures' titles.
+    /// Its part of the figures' titles.
     what: &'static str,
     axis: Axis,
     parameter: Parameter,
 }
 
-/// Spread of orders, or of numbers of blocks: a figure for each least demand, and one of all ratios.
+/// Returns the figures of dpack-orders or dpack-blocks: one for each least demand, by the spread, and one of
+/// all ratios.
 pub(super) fn by_spread(experiment: Experiment, runs: &Runs<'_>) -> Vec<FigureResult> {
     let (what, label) = match experiment {
         Experiment::DpackBlocks => (
@@ -62,7 +64,7 @@ pub(super) fn by_spread(experiment: Experiment, runs: &Runs<'_>) -> Vec<FigureRe
     std::iter::once(ratio).chain(granted).collect()
 }
 
-/// Numbers of blocks, and of tasks.
+/// Returns the figures of alibaba, by the number of blocks and by the number of tasks.
 pub(super) fn by_load(runs: &Runs<'_>) -> Vec<FigureResult> {
     let experiment = Experiment::Alibaba;
     let blocks = Varied {
@@ -79,7 +81,7 @@ pub(super) fn by_load(runs: &Runs<'_>) -> Vec<FigureResult> {
         axis: Axis::linear("Tasks"),
         parameter: |run| Some(count(run.tasks)),
     };
-    // What one figure varies, the other keeps: at the number that most runs have.
+    // Each figure varies one of both numbers and keeps the other at its most frequent value.
     let figures = [
         (blocks, tasks.parameter),
         (tasks, |run: &RunRow| Some(count(run.blocks))),
@@ -116,7 +118,7 @@ impl Varied {
         }
     }
 
-    /// Granted tasks of each policy.
+    /// Returns a figure of the tasks that each policy grants.
     fn granted(&self, name: &str, with: &str, rows: &[&RunRow]) -> FigureResult {
         let title = format!("Granted tasks by {}: {}{with}", self.what, self.experiment);
         let series = series::granted(rows.iter().copied(), self.parameter, |_| Vec::new());
@@ -129,7 +131,7 @@ impl Varied {
             (Some(least), Some(most)) => format!("{} to {} tasks came. ", short(*least), short(*most)),
             _ => String::new(),
         };
-        // Where the optimum isn't proven to be one.
+        // Runs in which the optimum is not proven.
         let is_open = |run: &&&RunRow| run.bound.is_some_and(|bound| bound > run.granted);
         let bounds = match rows.iter().filter(is_open).count() {
             0 => "",
@@ -151,7 +153,7 @@ impl Varied {
         })
     }
 
-    /// How many times as many tasks DPack grants as DPF does: a line for each group of runs.
+    /// Returns a figure of the ratio of DPack's grants to DPF's, with a line for each group of runs.
     fn ratio(&self, groups: &[(String, Vec<&RunRow>)]) -> FigureResult {
         let title = format!(
             "DPack's grants as a multiple of DPF's, by {}: {}",
@@ -186,8 +188,8 @@ impl Varied {
     }
 }
 
-/// At each number, DPack's granted tasks by DPF's of the same seed. Of several DPacks, the one that works its costs out
-/// most often.
+/// Returns the ratios of DPack's grants to DPF's of the same seed at each value of the parameter. Uses the
+/// DPack runs with the most frequent recomputation of costs.
 fn ratios(rows: &[&RunRow], parameter: Parameter) -> Vec<Point> {
     let often = rows
         .iter()

@@ -1,4 +1,4 @@
-//! What figures are made of: runs to lines.
+//! Makes lines of runs.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use crate::{
     results::RunRow,
 };
 
-/// Each policy's runs.
+/// Groups runs by policy.
 pub(super) fn by_policy<'a>(runs: impl Iterator<Item = &'a RunRow>) -> BTreeMap<PolicyKey, Vec<&'a RunRow>> {
     let mut policies: BTreeMap<PolicyKey, Vec<&RunRow>> = BTreeMap::new();
     for run in runs {
@@ -22,14 +22,14 @@ pub(super) fn by_policy<'a>(runs: impl Iterator<Item = &'a RunRow>) -> BTreeMap<
     policies
 }
 
-/// The looks of policies.
+/// Returns the policies' styles.
 pub(super) fn styles(policies: &BTreeMap<PolicyKey, Vec<&RunRow>>) -> Vec<Style> {
     let names: Vec<&str> = policies.keys().map(|key| key.policy.as_str()).collect();
     styles_of_policies(&names)
 }
 
-/// How many tasks were granted against a parameter: a line for each policy, a level for one that doesn't have it. Beside
-/// it what others `published` of the policy.
+/// Returns lines of granted tasks against a parameter: one for each policy, and a horizontal line for a
+/// policy without that parameter. `published` returns the published points of a policy.
 pub(super) fn granted<'a>(
     runs: impl Iterator<Item = &'a RunRow>,
     parameter: impl Fn(&RunRow) -> Option<f64>,
@@ -49,7 +49,7 @@ pub(super) fn granted<'a>(
                         .filter(|run| place(run).is_some_and(|place| same(place, x)))
                 };
                 let point = Point::of(x, &there().map(|run| count(run.granted)).collect::<Vec<_>>())?;
-                // An optimum that is not proven lies between what was found and its bound.
+                // An optimum that is not proven lies between the best set found and the bound.
                 let bound = there().filter_map(|run| run.bound).max().map(count);
                 let range = point.range.unwrap_or((point.y, point.y));
                 let bounded = bound
@@ -71,7 +71,7 @@ pub(super) fn granted<'a>(
     lines.collect()
 }
 
-/// Whether any point stands for more than one run, and what is to be said about that.
+/// Returns a note on the number of seeds, for the text below a figure.
 pub(super) fn seeds_note<'a>(runs: impl Iterator<Item = &'a RunRow>) -> String {
     let mut seeds: Vec<u64> = runs.map(|run| run.seed).collect();
     seeds.sort_unstable();
@@ -86,8 +86,8 @@ pub(super) fn seeds_note<'a>(runs: impl Iterator<Item = &'a RunRow>) -> String {
     }
 }
 
-/// How many tasks others' runs granted, from the first of `sources` that tells: for the runs that `place` gives a place
-/// on the axis to.
+/// Returns the published numbers of granted tasks of a policy from `source`, for the values that `place`
+/// gives a place on the axis.
 pub(super) fn published(
     published: &[PublishedValue],
     (experiment, composition): (Experiment, CompositionKind),

@@ -1,4 +1,4 @@
-//! SVG and PNG.
+//! Tests the SVGs and PNGs.
 
 use resvg::{tiny_skia::Pixmap, usvg::roxmltree::Document};
 
@@ -11,7 +11,7 @@ fn figures() -> Vec<Figure> {
     sections.into_iter().flat_map(|section| section.figures).collect()
 }
 
-/// A number that an attribute has.
+/// Returns the number in an attribute.
 fn number(node: &resvg::usvg::roxmltree::Node<'_, '_>, attribute: &str) -> f64 {
     node.attribute(attribute).unwrap().parse().unwrap()
 }
@@ -78,7 +78,7 @@ fn every_series_is_in_the_legend() {
 fn a_png_is_the_svg_twice_as_large() {
     let fonts = Fonts::default();
     let figures = figures();
-    // One with lines, one with steps, one with bars.
+    // A figure with lines, one with steps, and one with bars.
     for name in [
         "micro-multi-basic-granted",
         "micro-multi-basic-delay",
@@ -96,7 +96,7 @@ fn a_png_is_the_svg_twice_as_large() {
                 "{name}: {attribute} is {pixels}"
             );
         }
-        // Paper, and something on it: text too, so the font is there.
+        // Most of the picture is white, and the title is drawn, so the font was found.
         let white = picture
             .pixels()
             .iter()

@@ -1,4 +1,4 @@
-//! From rows to figures, pictures and the page.
+//! Tests of figures, pictures and the page, from made-up rows.
 
 mod drawing;
 mod model;
@@ -9,7 +9,7 @@ use crate::{
     results::{ClassRow, DelayRow, RunRow, Tables},
 };
 
-/// A run of so many tasks, of which so many were granted after no or some seconds.
+/// Returns a row for a run with these numbers of tasks and of granted tasks.
 fn row(parameters: &Parameters, tasks: u64, granted: u64) -> RunRow {
     RunRow {
         run: parameters.name(),
@@ -45,7 +45,7 @@ fn row(parameters: &Parameters, tasks: u64, granted: u64) -> RunRow {
     }
 }
 
-/// Tables of made-up results.
+/// Returns tables of made-up results for these runs.
 fn tables(runs: impl IntoIterator<Item = RunRow>) -> Tables {
     let mut tables = Tables::default();
     for run in runs {
@@ -74,7 +74,7 @@ fn tables(runs: impl IntoIterator<Item = RunRow>) -> Tables {
     tables
 }
 
-/// Every run of every grid, with results that differ from each other.
+/// Returns every run of every grid, with different results.
 fn all() -> Tables {
     let grids = Experiment::ALL
         .into_iter()
@@ -85,7 +85,7 @@ fn all() -> Tables {
     }))
 }
 
-/// A run of the micro-benchmark with one block and basic composition, at 75% mice.
+/// Returns a run of the micro-benchmark with one block and basic composition, at 75% mice.
 fn single(policy: &str, n: Option<u32>, lifetime: Option<f64>, seed: u64, granted: u64) -> RunRow {
     let parameters = Parameters {
         policy: policy.parse().ok(),

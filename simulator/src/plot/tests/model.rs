@@ -1,4 +1,4 @@
-//! What figures show.
+//! Tests the content of figures.
 #![expect(clippy::float_cmp, reason = "what was put in comes out")]
 
 use std::collections::HashSet;
@@ -79,7 +79,7 @@ fn no_two_series_of_a_figure_have_the_same_colour_and_marker_or_name() {
         assert!(!styles.is_empty(), "{}", figure.name);
         let distinct: HashSet<_> = styles.iter().map(|style| (style.colour, style.marker)).collect();
         assert_eq!(distinct.len(), styles.len(), "{}: {styles:?}", figure.name);
-        // As many as can be told apart have a colour of their own.
+        // Up to eight series have different colours.
         let colours: HashSet<_> = styles.iter().map(|style| style.colour).collect();
         assert_eq!(colours.len(), styles.len().min(8), "{}", figure.name);
         if let Chart::Lines(lines) = &figure.chart {
@@ -106,7 +106,7 @@ fn granted_tasks_are_drawn_against_n_and_t_on_one_axis() {
     assert_eq!(by_n.label, "DPF-N");
     assert_eq!(places(by_n), [(50.0, 46.0), (125.0, 100.0)]);
     assert_eq!(places(by_t), [(125.0, 99.0)]);
-    // The artifact's stored plot, at this share of mice only.
+    // The points of the artifact's stored plot, at this percentage of mice only.
     assert!(by_n.published.contains(&(125.0, 91.0)) && by_n.published.contains(&(325.0, 72.0)));
     assert_eq!(by_n.published.len(), 11);
     assert_eq!(fcfs.published, [(0.0, 28.0)]);
@@ -230,7 +230,7 @@ fn what_there_are_no_runs_for_is_named_with_what_it_needs() {
         granted.needs,
         "runs of micro-single with basic composition, 75% mice and some N or T"
     );
-    // One policy is enough to show how long its tasks waited.
+    // One policy is enough for a figure of delays.
     assert!(
         single
             .figures

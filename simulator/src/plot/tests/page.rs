@@ -1,4 +1,4 @@
-//! The page, and the files.
+//! Tests the page and the files.
 
 use std::{fs, path::PathBuf};
 

@@ -1,8 +1,9 @@
-//! Workloads of the structure of Alibaba-DP, the macro-benchmark of DPack (EuroSys'25, section 6.3): tasks with all kinds
-//! of Renyi curves that ask for the newest of the blocks that have come.
+//! Workloads with the structure of Alibaba-DP, the macro-benchmark of DPack (EuroSys'25, section 6.3): tasks
+//! with several kinds of Renyi curves that request the newest blocks.
 //!
-//! The published trace is not part of this crate. [`Submissions::synthetic`] draws tasks of its structure from stated
-//! distributions; [`Submissions::read_csv`] reads the published file where somebody has it.
+//! The published trace is not part of this crate. [`Submissions::synthetic`] draws tasks with its structure
+//! from stated distributions. [`Submissions::read_csv`] reads the published file. Begin reading at
+//! [`Submissions::workload`].
 
 mod profile;
 mod synthetic;
@@ -16,51 +17,52 @@ pub use trace_csv::TraceCsvError;
 use super::{BlockArrival, Task, Workload, WorkloadError, newest_blocks};
 use crate::{TooLong, time};
 
-/// The time between two blocks, in seconds. It only sets the unit: submissions are spread over all blocks.
+/// Seconds between two blocks. This only sets the unit of time, since submissions are spread over the whole
+/// duration.
 pub(crate) const BLOCK_INTERVAL: f64 = 86_400.0;
-/// How many blocks there are at the start.
+/// Number of blocks at the start.
 const FIRST_BLOCKS: u32 = 100;
-/// How many more may come.
+/// Limit of the number of later blocks.
 const MOST_BLOCKS: u32 = 10_000;
 const BLOCK_EPSILON: &str = "10";
 const BLOCK_DELTA: &str = "0.0000001";
 
-/// What is submitted, the earliest first.
+/// Submitted tasks, independent of the number of blocks.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Submissions {
-    /// Of the curves.
+    /// The orders of the curves.
     pub orders: Orders,
-    /// What the kinds of mechanisms are called.
+    /// Names of the kinds of mechanisms.
     pub classes: Vec<String>,
-    /// One for each task.
+    /// The tasks, in the order of arrival.
     pub tasks: Vec<Submission>,
 }
 
-/// A task.
+/// A submitted task.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Submission {
-    /// When it comes, as a part of the time in which blocks come: 0 to 1.
+    /// Time of arrival, as a part of the time in which blocks arrive: 0 to 1.
     pub at: f64,
-    /// How many of the newest blocks it asks for.
+    /// Number of the newest blocks that it requests.
     pub blocks: u32,
-    /// What it asks of each of them.
+    /// Its demand on each of them.
     pub demand: Budget,
-    /// How much its grant is worth.
+    /// The task's weight.
     pub weight: Weight,
     /// Its place in the classes.
     pub class: usize,
 }
 
 impl Submissions {
-    /// How budgets add up.
+    /// Returns the composition.
     #[must_use]
     pub fn composition(&self) -> Composition {
         Composition::Renyi(self.orders.clone())
     }
 
-    /// The workload: a hundred blocks from the start, then `blocks` more, one in each interval, over which the
-    /// submissions are spread. It goes on for `rest` seconds after the last of them. A task that asks for more blocks
-    /// than there are asks for none, and so waits in vain.
+    /// Makes the workload: a hundred blocks from the start, then `blocks` more, one in each interval, over
+    /// which the submissions are spread. It ends `rest` seconds after the last interval. A task that requests
+    /// more blocks than exist gets none, and so waits until the end.
     pub fn workload(&self, blocks: u32, rest: f64) -> Result<Workload, WorkloadError> {
         if !(1..=MOST_BLOCKS).contains(&blocks) {
             return Err(WorkloadError::Blocks {

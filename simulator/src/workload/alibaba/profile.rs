@@ -1,5 +1,6 @@
-//! What a recurring task asks: from the machine it used to a privacy demand, by Alibaba-DP's published mapping
-//! (`alibaba_privacy_workload/privacy_workload.py` and `config/_default.yaml` of the repository alibaba-dp-workload).
+//! Maps the machine resources that a task used to a privacy demand, by Alibaba-DP's published mapping
+//! (`alibaba_privacy_workload/privacy_workload.py` and `config/_default.yaml` of the repository
+//! alibaba-dp-workload).
 
 use privatekube_policy::{Budget, Composition, Conversion, Delta, Mechanism, Orders};
 
@@ -10,20 +11,20 @@ use crate::workload::{
     digits,
 };
 
-/// What a task used, each as a part of the most that any task of the trace used: 0 to 1.
+/// The resources that a task used, each as a part of the maximum over the trace: 0 to 1.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Usage {
-    /// Memory, times how long it ran.
+    /// Memory times runtime.
     pub(super) memory_hours: f64,
-    /// How long it ran.
+    /// Runtime.
     pub(super) runtime: f64,
-    /// GPUs that it asked for.
+    /// Requested GPUs.
     pub(super) gpus: f64,
-    /// Bytes that it read.
+    /// Bytes read.
     pub(super) read: f64,
 }
 
-/// The kinds of mechanisms, of which the first three are for tasks without GPUs.
+/// The kinds of mechanisms. The first three are for tasks without GPUs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Gaussian,
@@ -33,7 +34,7 @@ pub(super) enum Kind {
     SubsampledGaussian,
 }
 
-/// A demand, and on how many blocks.
+/// A demand, and the number of blocks.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Profile {
     pub(super) kind: Kind,
@@ -52,7 +53,7 @@ impl Kind {
         Self::SubsampledGaussian,
     ];
 
-    /// As the trace calls it.
+    /// Returns its name in the trace.
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Gaussian => "gaussian",
@@ -66,17 +67,19 @@ impl Kind {
 
 const LEAST_EPSILON: f64 = 0.1;
 const MOST_EPSILON: f64 = 1000.0;
-/// What the most bytes are mapped to. Who asks for more than [`MOST_BLOCKS_KEPT`] is left out.
+/// The number of blocks that the maximum of bytes is mapped to. Tasks with more than [`MOST_BLOCKS_KEPT`] are
+/// left out.
 const MOST_BLOCKS_MAPPED: f64 = 100_000.0;
 const MOST_BLOCKS_KEPT: u32 = 100;
-/// Records in a block.
+/// Number of records in a block.
 const BLOCK_RECORDS: u32 = 1000;
 const LEAST_BATCH: f64 = 64.0;
 const MOST_BATCH: u32 = 4096;
 const MOST_EPOCHS: f64 = 200.0;
 /// The trace has an epsilon of 1,000,000 instead of an infinite one: here in units of 1e-12.
 const DEMAND_LIMIT_UNITS: i64 = 1_000_000_000_000_000_000;
-/// Who asks for less of a block, at the order that is best for it, is left out; as is who asks for more than all.
+/// Tasks that demand less of a block at their best order are left out, as are those that demand more than all
+/// of it.
 const LEAST_SHARE: f64 = 0.001;
 const SEARCH: NoiseSearch = NoiseSearch {
     least: 0.001,
@@ -84,7 +87,7 @@ const SEARCH: NoiseSearch = NoiseSearch {
     tolerance: 0.1,
 };
 
-/// `part` of the way from `least` to `most`, which the trace's program calls an affine map.
+/// Interpolates linearly from `least` to `most`; the trace's program calls this an affine map.
 fn map(part: f64, least: f64, most: f64) -> f64 {
     least + part * (most - least)
 }
@@ -100,7 +103,7 @@ fn whole(value: f64) -> u32 {
 }
 
 impl Usage {
-    /// What a task that used this much asks, or nothing where the trace leaves such tasks out.
+    /// Returns the demand of a task with this usage, or `None` if the trace leaves such tasks out.
     pub(super) fn profile(&self, kind: Kind, orders: &Orders) -> Result<Option<Profile>, WorkloadError> {
         let blocks = whole(map(self.read, 1.0, MOST_BLOCKS_MAPPED)).max(1);
         if blocks > MOST_BLOCKS_KEPT {
@@ -121,10 +124,12 @@ impl Usage {
         map(self.memory_hours, LEAST_EPSILON, MOST_EPSILON)
     }
 
-    /// Whether what the search would find asks for more than a whole block at each order, so that it need not search.
+    /// Whether the mechanism that the search would find certainly demands more than a whole block at each
+    /// order. If so, the search is skipped.
     ///
-    /// It spends at least 0.9 epsilon, so at order a its curve is at least 0.9 epsilon - ln(1/delta) / (a - 1): the
-    /// conversion's other term is in its favour. No order below 3 has budget, and none has more than the block's epsilon.
+    /// That mechanism has at least 0.9 epsilon, so its curve at order a is at least 0.9 epsilon - ln(1/delta)
+    /// / (a - 1); the other term of the conversion only lowers the epsilon. No order below 3 has capacity,
+    /// and none has more than the block's epsilon.
     fn certainly_exceeds_block(&self, kind: Kind, records: u32) -> bool {
         let is_searched = matches!(kind, Kind::SubsampledLaplace | Kind::SubsampledGaussian);
         let least = (1.0 - SEARCH.tolerance) * self.epsilon() - f64::from(records).ln() / 2.0;
@@ -165,7 +170,7 @@ impl Usage {
                     let proven = Conversion::Improved.epsilon(orders, &curve, delta);
                     Ok::<_, WorkloadError>(proven.map_or(f64::INFINITY, |proven| as_f64(proven.value)))
                 })?;
-                // Who can't keep its epsilon uses the most noise there is.
+                // A task for which no noise suffices uses the most noise.
                 sampled(noise.unwrap_or(SEARCH.most))
             }
         };
@@ -178,7 +183,7 @@ impl Usage {
     }
 }
 
-/// What a demand takes of a block at the order at which it takes least of it.
+/// Returns a demand's share of a block at its best order.
 fn least_share(demand: &Budget, orders: &Orders) -> Result<f64, WorkloadError> {
     let composition = Composition::Renyi(orders.clone());
     let capacity = composition.capacity(BLOCK_EPSILON.parse()?, BLOCK_DELTA.parse()?)?;

@@ -1,7 +1,7 @@
-//! Synthetic submissions: the published mapping applied to usage that is drawn, not measured.
+//! Synthetic submissions: the published mapping applied to usage that is drawn instead of measured.
 //!
-//! What is drawn, and from what, is stated with each constant. Only the shape is said of the trace itself: like a power
-//! law, with many small requests and a long tail of large ones.
+//! Each constant's comment states its distribution. Of the trace itself, only the shape is published: like a
+//! power law, with many small requests and a long tail of large ones.
 
 use privatekube_policy::{Orders, Weight};
 
@@ -11,21 +11,24 @@ use super::{
 };
 use crate::{Random, workload::WorkloadError};
 
-/// How many different tasks recur. Most tasks of the cluster's trace do (Weng et al., NSDI'22, section 4.3).
+/// Number of different recurring tasks. Most tasks of the cluster's trace recur (Weng et al., NSDI'22,
+/// section 4.3).
 pub const CATALOGUE: usize = 1000;
-/// More would take more memory than a run is worth.
+/// Limit of the number of tasks, for the sake of memory.
 const MOST_TASKS: u32 = 10_000_000;
-/// How many tasks in a hundred use GPUs.
+/// Percentage of tasks that use GPUs.
 const ON_GPU_PERCENT: f64 = 50.0;
-/// The spread of the logarithm of how long tasks run, of the memory they use, and of the bytes they read.
+/// Standard deviations of the logarithms of runtime, memory and bytes read.
 const RUNTIME_SPREAD: f64 = 2.0;
 const MEMORY_SPREAD: f64 = 1.0;
 const READ_SPREAD: f64 = 3.0;
-/// How many spreads above the median the most is that any task uses: one in thirty thousand uses more.
+/// The maximum of a resource lies this number of standard deviations above the median; one draw in thirty
+/// thousand exceeds it and is capped.
 const MOST_SPREADS: f64 = 4.0;
 
 impl Submissions {
-    /// Draws so many tasks. They come as a Poisson process; each is one of a catalogue, each as likely.
+    /// Draws `tasks` tasks. They arrive as a Poisson process; each is one of a catalogue, with equal
+    /// probabilities.
     pub fn synthetic(tasks: u32, seed: u64) -> Result<Self, WorkloadError> {
         if !(1..=MOST_TASKS).contains(&tasks) {
             return Err(WorkloadError::Tasks {
@@ -39,7 +42,7 @@ impl Submissions {
         let waits: Vec<f64> = (0..=tasks).map(|_| random.expovariate(1.0)).collect();
         let total: f64 = waits.iter().sum();
         let mut waited = 0.0;
-        // The last wait is the one for the end.
+        // The last interval is the one up to the end.
         let submissions = waits.iter().take(tasks as usize).filter_map(|wait| {
             waited += wait;
             let profile = random.choose(&catalogue)?;
@@ -86,12 +89,12 @@ impl Usage {
     }
 }
 
-/// A log-normal amount as a part of the most that is used.
+/// Returns a log-normal amount as a part of the maximum.
 fn part(logarithm: f64, spread: f64) -> f64 {
     (logarithm - MOST_SPREADS * spread).exp().min(1.0)
 }
 
-/// A number of the standard normal distribution (Box and Muller 1958).
+/// Draws from the standard normal distribution (Box and Muller 1958).
 fn normal(random: &mut Random) -> f64 {
     let radius = (-2.0 * (1.0 - random.random()).ln()).sqrt();
     radius * (std::f64::consts::TAU * random.random()).cos()
@@ -118,7 +121,8 @@ mod tests {
         let mut random = Random::new(2);
         let reads: Vec<f64> = (0..100_000).map(|_| Usage::draw(&mut random).read).collect();
         let above = |part: f64| reads.iter().filter(|read| **read > part).count();
-        // Of a normal number: half are above 0, 4.5% above 1.69 (where a task would ask for 100 blocks), 0.003% above 4.
+        // Of normal numbers, half are above 0, 4.5% above 1.69 (where a task would request 100 blocks), and
+        // 0.003% above 4.
         assert!((49_000..51_000).contains(&above((-12_f64).exp())));
         assert!((4_200..4_800).contains(&above(0.000_99)));
         assert!(reads.iter().filter(|read| **read >= 1.0).count() < 12);

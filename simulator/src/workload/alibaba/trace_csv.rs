@@ -1,8 +1,8 @@
-//! The published trace: `privacy_tasks_30_days.csv`, as the repository alibaba-dp-workload writes it and DPack's
-//! simulator reads it.
+//! Reads the published trace, `privacy_tasks_30_days.csv`, as the repository alibaba-dp-workload writes it
+//! and DPack's simulator reads it.
 //!
-//! One line for each task, the earliest first, with a header. These columns are read, in any order; others are left
-//! alone.
+//! The file has a header and one line for each task, in the order of arrival. These columns are read, in any
+//! order; others are ignored.
 //!
 //! | column | meaning | accepted |
 //! |---|---|---|
@@ -32,39 +32,40 @@ const COLUMNS: [&str; 7] = [
     "rdp_epsilons",
     "relative_submit_time",
 ];
-/// Below it every epsilon fits the ledger.
+/// Every epsilon up to this fits the engine's 64-bit amounts.
 const MOST_EPSILON: f64 = 9e6;
 
-/// Why a file is no such trace. Its message says where, what, and what is accepted, but not which file.
+/// The reason why a file is not such a trace. The message names the place, the value and what is accepted,
+/// but not the file.
 #[derive(Debug, Error)]
 pub enum TraceCsvError {
-    /// Not CSV.
+    /// The file is not CSV.
     #[error(transparent)]
     Csv(#[from] csv::Error),
-    /// A column that isn't there.
+    /// A column is missing.
     #[error("line 1: no column {missing:?}: needed are {needed}", needed = COLUMNS.join(", "))]
     NoColumn {
-        /// The first that is missing.
+        /// The first missing column.
         missing: &'static str,
     },
-    /// A value that means nothing.
+    /// A value is invalid.
     #[error("line {line}, column {column}: {value:?}: {accepted}")]
     Value {
-        /// The line, the header being 1.
+        /// The line's number; the header is line 1.
         line: u64,
         /// The column.
         column: &'static str,
-        /// What is there, cut off where it is long.
+        /// The value, shortened if it is long.
         value: String,
-        /// What is accepted.
+        /// The accepted values.
         accepted: String,
     },
-    /// A header and nothing else.
+    /// There is no line after the header.
     #[error("no task: one line for each task is accepted, after the header")]
     NoTask,
 }
 
-/// One line.
+/// One line of the file.
 struct Line<'a> {
     number: u64,
     record: &'a StringRecord,
@@ -90,7 +91,7 @@ impl Line<'_> {
         }
     }
 
-    /// A whole number, 1 or more; `3.0` is one.
+    /// Parses a whole number of at least 1, which may be written `3.0`.
     fn count(&self, column: &'static str) -> Result<NonZeroU32, TraceCsvError> {
         let text = self.get(column);
         let digits = text.strip_suffix(".0").unwrap_or(text);
@@ -121,7 +122,7 @@ impl Line<'_> {
         orders.collect()
     }
 
-    /// At each of `orders`, whose place in the list is given.
+    /// Parses the demand, whose epsilons are at these places of the list.
     fn demand(&self, places: &[usize]) -> Result<Budget, TraceCsvError> {
         let column = "rdp_epsilons";
         let list = self.list(column)?;
@@ -153,12 +154,12 @@ impl Line<'_> {
     }
 }
 
-/// The orders of a file, from its first line.
+/// The orders of a file, which its first line states.
 struct FileOrders {
-    /// As the file has them.
+    /// In the file's order.
     given: Vec<Order>,
     sorted: Orders,
-    /// For each of the sorted ones, its place among those given.
+    /// For each sorted order, its place in the file.
     places: Vec<usize>,
 }
 
@@ -179,7 +180,7 @@ impl FileOrders {
 }
 
 impl Submissions {
-    /// Reads the published trace, or its first `most` tasks. Classes are the mechanisms.
+    /// Reads the published trace, or its first `most` tasks. The classes are the mechanisms.
     pub fn read_csv(from: impl Read, most: Option<u32>) -> Result<Self, TraceCsvError> {
         let mut csv = Reader::from_reader(from);
         let places = places(csv.headers()?)?;
@@ -218,7 +219,7 @@ impl Submissions {
             });
         }
         let orders = orders.ok_or(TraceCsvError::NoTask)?.sorted;
-        // All at once is at the start.
+        // If all tasks arrive at once, they arrive at the start.
         let duration = if now > 0.0 { now } else { 1.0 };
         for task in &mut tasks {
             task.at /= duration;
@@ -240,7 +241,7 @@ fn places(header: &StringRecord) -> Result<[usize; 7], TraceCsvError> {
     Ok(places)
 }
 
-/// Mechanisms in the order in which they are met.
+/// The mechanisms, in the order of first use.
 #[derive(Default)]
 struct Classes {
     names: Vec<String>,
@@ -248,7 +249,7 @@ struct Classes {
 }
 
 impl Classes {
-    /// The class of a task called `name`: what stands before the first `-`.
+    /// Returns the class of a task called `name`, which is the part before the first `-`.
     fn of(&mut self, name: &str) -> usize {
         let mechanism = name.split('-').next().unwrap_or_default();
         if let Some(known) = self.known.get(mechanism) {
@@ -273,7 +274,7 @@ mod tests {
         )
     }
 
-    /// A good line but for one value.
+    /// A valid line, except for one value.
     fn line_with(column: &str, value: &str) -> String {
         let or = |of: &str, good| if of == column { value } else { good };
         let line = line(
@@ -310,7 +311,7 @@ mod tests {
         assert_eq!(read.tasks[1].demand.units()[2], 1, "rounded up");
     }
 
-    /// The engine keeps orders sorted, a file may not.
+    /// The engine sorts orders, but a file may have them in any order.
     #[test]
     fn epsilons_go_with_their_orders() {
         let tasks = [line("1", "1", "[64, 1.5]", "[0.64, 0.15]", "0")];
