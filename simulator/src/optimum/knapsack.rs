@@ -84,6 +84,8 @@ impl Knapsack {
         for block in &mut knapsack.blocks {
             block.keep(|task| is_candidate[task]);
         }
+        // A block without capacity at any order has no order, and no members: it constrains nothing.
+        knapsack.blocks.retain(|block| !block.members.is_empty());
         knapsack.candidates = (0..tasks.len()).filter(|task| is_candidate[*task]).collect();
         knapsack
     }

@@ -44,18 +44,21 @@ fn workload(composition: Composition, capacity: &[i64], blocks: usize, tasks: &[
 fn fits(workload: &Workload, set: &[bool]) -> bool {
     (0..workload.blocks.len()).all(|block| {
         let capacity = workload.blocks[block].capacity.units();
-        let holds = |order: usize| {
-            let asking = workload.tasks.iter().zip(set).filter(|(task, is_in)| {
+        let members = || {
+            workload.tasks.iter().zip(set).filter(|(task, is_in)| {
                 **is_in
                     && task
                         .blocks
                         .iter()
                         .any(|own| usize::try_from(*own).unwrap() == block)
-            });
-            let sum: i64 = asking.map(|(task, _)| task.demand.units()[order]).sum();
+            })
+        };
+        let holds = |order: usize| {
+            let sum: i64 = members().map(|(task, _)| task.demand.units()[order]).sum();
             sum <= capacity[order]
         };
         match workload.composition {
+            _ if members().count() == 0 => true,
             Composition::Basic => (0..capacity.len()).all(holds),
             Composition::Renyi(_) => (0..capacity.len()).any(|order| capacity[order] > 0 && holds(order)),
         }
@@ -172,6 +175,14 @@ fn what_is_too_much_by_one_unit_does_not_fit() {
         let solved = solved(&workload(renyi(), &[ALL; 3], 2, &tasks), NODES);
         assert_eq!((solved.worth, solved.bound), (most, most), "{more}");
     }
+}
+
+#[test]
+fn a_block_without_capacity_has_room_for_no_task() {
+    let tasks = [(vec![0], 1, vec![0, 0, 0])];
+    check(&workload(renyi(), &[0, 0, 0], 1, &[]));
+    let solved = solved(&workload(renyi(), &[0, 0, 0], 1, &tasks), NODES);
+    assert_eq!((solved.worth, solved.bound), (0, 0));
 }
 
 /// Divided by the common divisor of the demands, its capacity is 0.
