@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn decimals_come_back_as_they_were() {
+    fn decimal_seconds_convert_to_time_and_back_unchanged() {
         for text in ["0.000001", "12.345678", "299.999999", "0.0021323905", "47170"] {
             let value: f64 = text.parse().unwrap();
             assert_eq!(seconds(time(value).unwrap()).to_string(), text);
@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_duration_is_refused() {
+    fn an_invalid_duration_is_refused() {
         for wrong in [-1.0, f64::NAN, f64::INFINITY, 1e10] {
             assert!(time(wrong).is_err(), "{wrong}");
         }

@@ -54,7 +54,7 @@ pub struct ClassCount {
     pub class: String,
     /// Number of its tasks that arrived.
     pub tasks: usize,
-    /// Number of tasks that were granted.
+    /// Number of its tasks that were granted.
     pub granted: usize,
 }
 

@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_policy_is_refused_with_those_that_are() {
+    fn an_unknown_policy_is_refused_with_the_known_ones() {
         for wrong in ["", "dpf-x", "lottery", "-n", "fcfs-n", "optimum-t"] {
             let error = wrong.parse::<PolicyChoice>().unwrap_err().to_string();
             assert!(
@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_that_are_missing_or_mean_nothing_are_named() {
+    fn missing_and_useless_numbers_are_named() {
         for (policy, n, lifetime, says) in [
             ("dpf-n", None, None, "needs n"),
             ("dpf-t", None, None, "needs a lifetime"),

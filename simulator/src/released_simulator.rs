@@ -168,7 +168,7 @@ impl Run<'_> {
             .collect();
         heapify(&mut heap);
         let mut unused: Vec<f64> = self.blocks.iter().map(|block| block.unlocked).collect();
-        let mut gone = HashSet::new();
+        let mut decided = HashSet::new();
         for (epsilon, at) in heap {
             let number = self.waiting[at];
             let blocks = draws[number].first as usize..=draws[number].last as usize;
@@ -184,18 +184,18 @@ impl Run<'_> {
                 *unlocked -= epsilon.min(*unlocked);
             }
             self.decisions[number] = ReleasedDecision::Granted(now);
-            gone.insert(number);
+            decided.insert(number);
         }
         if refuses {
             for number in &self.waiting {
-                if !gone.contains(number) && self.is_lost(&draws[*number], &unused) {
+                if !decided.contains(number) && self.is_lost(&draws[*number], &unused) {
                     self.decisions[*number] = ReleasedDecision::Refused(now);
-                    gone.insert(*number);
+                    decided.insert(*number);
                 }
             }
         }
-        if !gone.is_empty() {
-            self.waiting.retain(|number| !gone.contains(number));
+        if !decided.is_empty() {
+            self.waiting.retain(|number| !decided.contains(number));
         }
     }
 

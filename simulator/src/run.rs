@@ -33,7 +33,7 @@ pub enum RunError {
         refusal: Refusal,
     },
     /// A task arrives before a block that it requests.
-    #[error("task {number} asks for block {block}, which has not come when the task does")]
+    #[error("task {number} requests block {block}, which arrives after the task")]
     NoBlock {
         /// The task's number.
         number: usize,

@@ -37,7 +37,7 @@ fn granted(policy: &str, tasks: u32, blocks: u32) -> usize {
 }
 
 #[test]
-fn a_hundred_blocks_are_there_and_one_more_comes_in_each_interval() {
+fn a_hundred_blocks_exist_and_one_more_arrives_in_each_interval() {
     let workload = workload(2000, 30);
     let at: Vec<f64> = workload
         .blocks
@@ -54,7 +54,7 @@ fn a_hundred_blocks_are_there_and_one_more_comes_in_each_interval() {
 }
 
 #[test]
-fn tasks_are_spread_over_the_blocks_and_ask_for_the_newest() {
+fn tasks_are_spread_over_the_blocks_and_request_the_newest() {
     let workload = workload(5000, 30);
     assert_eq!(workload.tasks.len(), 5000);
     let mut in_interval = [0_u32; 30];
@@ -163,7 +163,7 @@ fn dpack_grants_more_than_dpf_the_more_tasks_there_are_for_each_block() {
 }
 
 #[test]
-fn parameters_that_mean_nothing_are_refused() {
+fn useless_parameters_are_refused() {
     let own = Parameters::of(Experiment::Alibaba);
     for (wrong, says) in [
         (
@@ -240,7 +240,7 @@ fn a_report_says_where_its_tasks_are_from() {
 }
 
 #[test]
-fn what_is_wrong_in_a_file_is_named_with_file_line_and_column() {
+fn errors_in_a_file_are_named_with_file_line_and_column() {
     let (succeeded, _, err) = command(&CSV.replace("0.2]\",30", "x]\",30"), "alibaba");
     assert!(!succeeded);
     assert!(

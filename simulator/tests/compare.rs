@@ -56,7 +56,7 @@ fn a_generated_trace_is_the_experiment() {
 }
 
 #[test]
-fn runs_traces_and_results_are_compared_alike() {
+fn runs_traces_and_results_can_all_be_compared() {
     let directory = tempfile::tempdir().unwrap();
     let file = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
     let (trace, results) = (file("trace.json"), file("results.jsonl"));

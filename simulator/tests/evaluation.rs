@@ -13,7 +13,7 @@ const CHEAP: f64 = 0.1;
 
 /// Repeats every eleventh run of every experiment, if it is cheap.
 #[test]
-fn published_runs_come_out_again() {
+fn published_runs_are_reproduced() {
     let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/evaluation");
     let tables = Tables::read(Path::new(directory)).unwrap();
     let published: HashMap<&str, &RunRow> = tables.runs.iter().map(|row| (row.run.as_str(), row)).collect();

@@ -16,7 +16,7 @@ fn experiment(arguments: &[&str]) -> (bool, String, String) {
 }
 
 #[test]
-fn a_run_is_one_line_with_its_parameters_and_what_came_of_it() {
+fn a_run_is_one_line_with_its_parameters_and_results() {
     let (succeeded, out, err) = experiment(&["micro-multi", "--policy", "dpf-n", "--n", "210"]);
     assert!(succeeded, "{err}");
     assert_eq!(out.lines().count(), 1);
@@ -49,7 +49,7 @@ fn a_run_is_one_line_with_its_parameters_and_what_came_of_it() {
 }
 
 #[test]
-fn what_is_left_out_is_the_experiments_own() {
+fn parameters_left_out_have_the_experiments_defaults() {
     let line = |arguments: &[&str]| -> Value { serde_json::from_str(&experiment(arguments).1).unwrap() };
     let own = line(&["micro-single"]);
     assert_eq!(
@@ -69,7 +69,7 @@ fn what_is_left_out_is_the_experiments_own() {
 }
 
 #[test]
-fn the_optimum_is_told_with_what_nothing_can_exceed() {
+fn the_optimum_is_reported_with_its_bound() {
     let line = |arguments: &[&str]| -> Value {
         let (succeeded, out, err) = experiment(arguments);
         assert!(succeeded, "{err}");
@@ -97,7 +97,7 @@ fn the_optimum_is_told_with_what_nothing_can_exceed() {
 }
 
 #[test]
-fn what_is_wrong_is_named_with_what_is_accepted() {
+fn errors_are_named_with_what_is_accepted() {
     let wrong: [(&[&str], &[&str]); 14] = [
         (&["micro"], &["\"micro\"", "micro-single"]),
         (

@@ -21,7 +21,7 @@ fn json(arguments: &[&str]) -> Value {
 }
 
 /// Generates an experiment's trace and replays it. Checks each task's answer and the experiment's totals.
-fn comes_back(arguments: &[&str]) {
+fn check_same_results(arguments: &[&str]) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("trace.json");
     let trace = path.to_str().unwrap();
@@ -37,23 +37,23 @@ fn comes_back(arguments: &[&str]) {
 }
 
 #[test]
-fn each_experiment_comes_back_from_its_trace() {
+fn each_experiment_has_the_same_results_from_its_trace() {
     for experiment in Experiment::ALL {
         let name = experiment.to_string();
         if name.starts_with("micro-") {
             // A trace has the order of shares only.
-            comes_back(&[&name, "--order", "share"]);
+            check_same_results(&[&name, "--order", "share"]);
         } else {
-            comes_back(&[&name]);
+            check_same_results(&[&name]);
         }
     }
 }
 
 #[test]
-fn so_does_each_batch_of_the_widest_spread() {
+fn each_batch_of_the_widest_spread_has_the_same_results_from_its_trace() {
     for name in ["dpack-orders", "dpack-blocks"] {
         for seed in ["1", "2"] {
-            comes_back(&[name, "--spread", "8", "--least", "0.1", "--seed", seed]);
+            check_same_results(&[name, "--spread", "8", "--least", "0.1", "--seed", seed]);
         }
     }
 }

@@ -60,7 +60,7 @@ fn granted(n: u32, workload: &Workload) -> (usize, Vec<usize>) {
 }
 
 #[test]
-fn a_block_comes_each_day_and_300_tasks_do_once_there_are_ten() {
+fn a_block_arrives_each_day_and_300_tasks_once_there_are_ten() {
     for seed in SEEDS {
         let workload = workload(false, seed);
         let days: Vec<f64> = workload
@@ -81,7 +81,7 @@ fn a_block_comes_each_day_and_300_tasks_do_once_there_are_ten() {
 }
 
 #[test]
-fn each_task_asks_for_the_newest_days_of_its_pipeline() {
+fn each_task_requests_the_newest_days_of_its_pipeline() {
     let workload = workload(false, 3345);
     let mut days_of: BTreeMap<(usize, usize), usize> = BTreeMap::new();
     for task in &workload.tasks {
@@ -110,7 +110,7 @@ fn each_task_asks_for_the_newest_days_of_its_pipeline() {
 
 /// The 18 mice have equal probabilities, and so have the 8 elephants of each epsilon.
 #[test]
-fn pipelines_are_drawn_alike() {
+fn pipelines_have_equal_probabilities() {
     let workload = workload(true, 3345);
     let mut counts: BTreeMap<(usize, Vec<i64>), f64> = BTreeMap::new();
     for task in &workload.tasks {
@@ -132,14 +132,14 @@ fn pipelines_are_drawn_alike() {
 }
 
 #[test]
-fn the_same_seed_gives_the_same_workload_and_another_one_another() {
+fn each_seed_has_its_own_workload() {
     assert_eq!(workload(true, 5), workload(true, 5));
     assert_ne!(workload(true, 5).tasks, workload(true, 6).tasks);
 }
 
 /// The paper calls N = 1 first come first served.
 #[test]
-fn with_n_1_those_are_granted_who_are_without_waiting() {
+fn n_1_grants_the_tasks_that_fcfs_grants() {
     for seed in SEEDS {
         for is_renyi in [false, true] {
             let workload = workload(is_renyi, seed);

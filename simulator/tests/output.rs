@@ -87,7 +87,7 @@ fn plot_too_says_that_its_last_line_can_not_be_written() {
 }
 
 #[test]
-fn nobody_who_reads_messages_is_no_error() {
+fn a_closed_standard_error_is_not_an_error() {
     let status = Command::new(env!("CARGO_BIN_EXE_privatekube-simulator"))
         .args(["replay", "none.json"])
         .stderr(full())

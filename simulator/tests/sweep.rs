@@ -53,7 +53,7 @@ fn wait_for_lines(child: &mut Child, journal: &Path, count: usize) {
 }
 
 #[test]
-fn shards_together_are_the_whole() {
+fn all_shards_together_equal_the_whole_sweep() {
     let whole = tempfile::tempdir().unwrap();
     made(whole.path(), &SMALL);
     let shards = tempfile::tempdir().unwrap();
@@ -94,7 +94,7 @@ fn csv_parquet_and_journal_say_the_same() {
 }
 
 #[test]
-fn a_killed_sweep_goes_on_where_it_was() {
+fn a_killed_sweep_continues_where_it_stopped() {
     let whole = tempfile::tempdir().unwrap();
     let grid = ["micro-single", "--only", "composition=basic", "--jobs", "2"];
     made(whole.path(), &grid);
@@ -121,7 +121,7 @@ fn a_killed_sweep_goes_on_where_it_was() {
 }
 
 #[test]
-fn an_interrupted_sweep_keeps_what_is_made_and_says_how_to_go_on() {
+fn an_interrupted_sweep_keeps_finished_runs_and_prints_how_to_continue() {
     let directory = tempfile::tempdir().unwrap();
     // More runs than can be made before the signal arrives.
     let seeds: Vec<String> = (0..200).map(|seed| format!("--seed={seed}")).collect();
@@ -198,7 +198,7 @@ fn results_are_not_overwritten_or_mixed() {
 }
 
 #[test]
-fn what_is_wrong_is_named_with_what_is_accepted() {
+fn errors_are_named_with_what_is_accepted() {
     let directory = tempfile::tempdir().unwrap();
     for (arguments, says) in [
         (
@@ -250,7 +250,7 @@ fn what_is_wrong_is_named_with_what_is_accepted() {
 }
 
 #[test]
-fn figures_of_a_sweep_that_lacks_a_shard_are_refused_if_the_whole_is_asked_for() {
+fn plot_whole_refuses_a_sweep_that_lacks_a_shard() {
     let directory = tempfile::tempdir().unwrap();
     let figures = directory.path().join("figures");
     made(directory.path(), &[&SMALL[..], &["--shard", "1/2"]].concat());

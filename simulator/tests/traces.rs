@@ -101,7 +101,7 @@ fn all_are_refused(wrong: &[(Change, &[&str])]) {
 }
 
 #[test]
-fn what_is_wrong_is_named_with_its_place_and_what_is_accepted() {
+fn errors_are_named_with_their_place_and_what_is_accepted() {
     let wrong: [(Change, &[&str]); 18] = [
         (|t| t["policy"] = json!("lottery"), &["policy", "lottery", "dpf"]),
         (|t| t["n"] = json!(null), &["policy", "dpf-n", "needs n"]),
@@ -223,7 +223,7 @@ fn a_number_of_the_policy_is_named_by_its_key() {
 }
 
 #[test]
-fn what_is_no_json_is_named_with_line_and_column() {
+fn invalid_json_is_named_with_line_and_column() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("trace.json");
     for (text, says) in [
@@ -249,7 +249,7 @@ fn what_is_no_json_is_named_with_line_and_column() {
 }
 
 #[test]
-fn a_file_that_is_not_there_does_not_keep_the_others_from_being_replayed() {
+fn a_missing_file_does_not_keep_the_others_from_being_replayed() {
     let (folder, path) = write(|_| ());
     let (succeeded, out, err) = replay(&[folder.path().join("none.json"), path]);
     assert!(

@@ -233,14 +233,14 @@ fn dominant_share(workload: &Workload, task: &Task) -> f64 {
         clippy::cast_precision_loss,
         reason = "a share that is shown, in a few digits"
     )]
-    let part = |(asked, there): (&i64, &i64)| *asked as f64 / *there as f64;
+    let part = |(demand, capacity): (&i64, &i64)| *demand as f64 / *capacity as f64;
     let blocks = task
         .blocks
         .iter()
         .filter_map(|block| workload.blocks.get(*block as usize));
     let shares = blocks.flat_map(|block| {
         let amounts = task.demand.units().iter().zip(block.capacity.units());
-        amounts.filter(|(_, there)| **there > 0).map(part)
+        amounts.filter(|(_, capacity)| **capacity > 0).map(part)
     });
     shares.fold(0.0, f64::max)
 }

@@ -39,7 +39,7 @@ fn compare(a: &str, b: &str) -> Result<Comparison, CompareError> {
 }
 
 #[test]
-fn what_two_policies_grant_is_told_task_by_task() {
+fn two_policies_are_compared_task_by_task() {
     let (_directory, path) = trace(|_| ());
     let comparison = compare(path.to_str().unwrap(), "fcfs").unwrap();
     // Under DPF, 0.3 fits as soon as two of four arrivals have unlocked half of the block, and the large task
@@ -118,7 +118,7 @@ fn a_page_has_totals_classes_and_the_first_tasks() {
 }
 
 #[test]
-fn what_cannot_be_compared_is_told() {
+fn runs_that_cannot_be_compared_are_refused_with_the_reason() {
     let (_directory, path) = trace(|_| ());
     let (_other_directory, other) = trace(|trace| trace["tasks"][4] = json!([6, 1, 1, 0.2]));
     let (_less_directory, less) = trace(|trace| trace["tasks"][4] = json!([5, 1, 1, 0.1]));

@@ -184,7 +184,7 @@ impl Page<'_> {
             f,
             "{:>10}{:>14}{:>8}{:>10}{:>14}  {:<10}class",
             "task",
-            "comes (s)",
+            "arrival (s)",
             "blocks",
             "share",
             "granted (s)",

@@ -68,17 +68,17 @@ fn policy(parameters: &Parameters) -> PolicyChoice {
 /// composition is the released simulator's order, since these are its benchmarks. Under Renyi composition
 /// both orders yield its totals.
 fn order(
-    asked: Option<VisitOrder>,
+    requested: Option<VisitOrder>,
     policy: PolicyChoice,
     kind: CompositionKind,
 ) -> Result<Option<VisitOrder>, ExperimentError> {
     let is_dpf = policy.kind == PolicyKind::Dpf;
-    match (asked, is_dpf, kind) {
+    match (requested, is_dpf, kind) {
         (None, true, CompositionKind::Basic) => Ok(Some(VisitOrder::Published)),
         (None, true, CompositionKind::Renyi) => Ok(Some(VisitOrder::Share)),
         (None | Some(VisitOrder::Share), false, _) => Ok(None),
         (Some(VisitOrder::Published), true, CompositionKind::Basic) | (Some(VisitOrder::Share), true, _) => {
-            Ok(asked)
+            Ok(requested)
         }
         (Some(VisitOrder::Published), ..) => Err(ExperimentError::NotPublished),
     }

@@ -201,7 +201,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_tells_the_parameters() {
+    fn a_name_has_all_parameters() {
         let run = Parameters {
             policy: "blend-t".parse().ok(),
             lifetime: Some(9.765_625),
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_in_a_name_is_told() {
+    fn errors_in_a_name_are_named() {
         for (name, says) in [
             (
                 "mikro/fcfs",

@@ -151,7 +151,7 @@ proptest! {
     }
 
     #[test]
-    fn a_search_that_ends_early_tells_no_more_than_it_knows(
+    fn a_search_that_stops_early_returns_a_valid_bound(
         capacity in capacity(),
         tasks in proptest::collection::vec(task_input(3, 3), 0..11),
         nodes in 0_u32..4,
@@ -167,7 +167,7 @@ proptest! {
 
 /// The set exceeds the capacity by one unit of 10^13, which is below the solver's tolerance.
 #[test]
-fn what_is_too_much_by_one_unit_does_not_fit() {
+fn a_set_that_exceeds_the_capacity_by_one_unit_does_not_fit() {
     const ALL: i64 = 10_000_000_000_000;
     let task = |weight, tenths: i64, more: i64| (vec![0, 1], weight, vec![ALL / 10 * tenths + more; 3]);
     for (more, most) in [(0, 9), (1, 6)] {
@@ -187,14 +187,14 @@ fn a_block_without_capacity_has_room_for_no_task() {
 
 /// Divided by the common divisor of the demands, its capacity is 0.
 #[test]
-fn at_an_order_may_be_room_only_for_who_asks_nothing_there() {
+fn an_order_may_have_room_only_for_tasks_without_demand_there() {
     let tasks = [(vec![0], 1, vec![2, 0, 0]), (vec![0], 2, vec![0, 0, 2])];
     let solved = solved(&workload(renyi(), &[1, 0, 1], 1, &tasks), NODES);
     assert_eq!((solved.worth, solved.bound), (2, 2));
 }
 
 #[test]
-fn tasks_that_ask_nothing_possible_are_left_out() {
+fn tasks_that_never_fit_are_left_out() {
     let tasks = [
         (vec![], 1, vec![1; 3]),
         (vec![0], 1, vec![9; 3]),
@@ -225,7 +225,7 @@ fn granted(workload: &Workload, policy: Policy) -> Vec<bool> {
 const DPACK: Policy = Policy::Dpack { recompute_after: 1 };
 
 #[test]
-fn numbers_of_blocks_that_differ_are_solved_in_full_size_and_dpack_comes_near() {
+fn instances_with_different_numbers_of_blocks_are_solved_and_dpack_comes_near() {
     for (spread, least) in [(0.0, 0.05), (3.0, 0.05), (8.0, 0.1)] {
         let packing = Packing {
             order_spread: 0.0,

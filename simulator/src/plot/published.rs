@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_row_is_read_and_says_something_new() {
+    fn every_row_is_valid_and_distinct() {
         let rows = include_str!("published.csv").lines().count() - 1;
         let published = published();
         assert_eq!(published.len(), rows);

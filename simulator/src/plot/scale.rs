@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_logarithmic_axis_goes_by_powers_of_ten() {
+    fn the_ticks_of_a_logarithmic_axis_are_powers_of_ten() {
         assert_eq!(
             labels(&Axis::log(""), 10_000.0),
             ["1", "10", "100", "1,000", "10,000"]
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn an_axis_without_numbers_is_one_all_the_same() {
+    fn an_axis_without_numbers_has_ticks() {
         assert_eq!(
             Scale::new(&Axis::linear(""), [].into_iter(), 0.0, 1.0, 5)
                 .ticks
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_have_their_thousands_apart() {
+    fn thousands_are_separated() {
         assert_eq!(number(1_234_567.0, 0), "1,234,567");
         assert_eq!(number(-1234.5, 1), "-1,234.5");
         assert_eq!(number(12.0, 0), "12");

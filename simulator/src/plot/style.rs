@@ -181,7 +181,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_looks_have_nothing_in_common_and_no_two_are_the_same() {
+    fn the_first_styles_have_nothing_in_common_and_no_two_are_equal() {
         let styles: Vec<Style> = (0..64).map(Style::nth).collect();
         let first = &styles[..8];
         assert_eq!(
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_policy_keeps_its_look_and_no_two_share_one() {
+    fn a_policy_keeps_its_style_and_no_two_share_one() {
         let styles = styles_of_policies(&["fcfs", "dpack", "dpack", "lottery", "dpf-n"]);
         assert_eq!(styles[0].colour, Colour::Black);
         assert_eq!(styles[2].colour, Colour::Orange);

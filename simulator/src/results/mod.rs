@@ -98,7 +98,7 @@ pub struct ClassRow {
     pub class: String,
     /// Number of its tasks.
     pub tasks: u64,
-    /// Number of granted tasks.
+    /// Number of its tasks that were granted.
     pub granted: u64,
 }
 

@@ -42,7 +42,7 @@ fn each_field_of_a_row_is_a_column() {
 }
 
 #[test]
-fn csv_parquet_and_what_was_written_are_the_same() {
+fn csv_and_parquet_read_back_as_the_same_tables() {
     let directory = tempfile::tempdir().unwrap();
     let tables = tables();
     tables.write(directory.path(), "").unwrap();
@@ -54,7 +54,7 @@ fn csv_parquet_and_what_was_written_are_the_same() {
 }
 
 #[test]
-fn nothing_is_written_and_read_too() {
+fn empty_tables_are_written_and_read_too() {
     let directory = tempfile::tempdir().unwrap();
     Tables::default().write(directory.path(), "").unwrap();
     assert_eq!(Tables::read(directory.path()).unwrap(), Tables::default());
@@ -63,14 +63,14 @@ fn nothing_is_written_and_read_too() {
 }
 
 #[test]
-fn a_journals_line_is_the_very_result() {
+fn a_line_of_the_journal_reads_back_as_the_same_result() {
     let result = result("dpf-t", 75.0);
     let line = serde_json::to_string(&result).unwrap();
     assert_eq!(serde_json::from_str::<RunResult>(&line).unwrap(), result);
 }
 
 #[test]
-fn shards_are_put_together_whatever_their_order() {
+fn shards_are_merged_in_any_order() {
     let directory = tempfile::tempdir().unwrap();
     let part = |results: Vec<RunResult>, part: &str| {
         let tables: Tables = results.into_iter().collect();
@@ -92,7 +92,7 @@ fn shards_are_put_together_whatever_their_order() {
 }
 
 #[test]
-fn a_run_may_be_there_twice_but_not_with_two_results() {
+fn a_run_may_occur_twice_but_not_with_different_results() {
     let directory = tempfile::tempdir().unwrap();
     let one = result("dpf-n", 0.0);
     let mut other = one.clone();
@@ -112,7 +112,7 @@ fn a_run_may_be_there_twice_but_not_with_two_results() {
 }
 
 #[test]
-fn what_is_wrong_in_a_file_is_told_with_its_place() {
+fn errors_in_a_file_are_named_with_their_place() {
     let directory = tempfile::tempdir().unwrap();
     let path = |name: &str| directory.path().join(name);
     let refusal = || Tables::read(directory.path()).unwrap_err().to_string();

@@ -72,7 +72,7 @@ mod tests {
     use crate::{experiment::Experiment, sweep::Sweep};
 
     #[test]
-    fn a_shard_that_is_not_there_is_missed_run_by_run() {
+    fn the_runs_of_a_missing_shard_are_missing() {
         let directory = tempfile::tempdir().unwrap();
         let only = ["mice=75", "composition=basic", "policy=dpf-n"].map(|only| only.parse().unwrap());
         let plan =

@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_added_is_there_when_it_is_opened_again() {
+    fn added_results_are_read_when_the_journal_is_opened_again() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("journal");
         let (one, other) = (result(0.0), result(100.0));
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_torn_anywhere_is_dropped_and_written_over() {
+    fn an_incomplete_last_line_is_dropped_and_overwritten() {
         let (one, other) = (result(0.0), result(100.0));
         let whole = serde_json::to_string(&one).unwrap() + "\n";
         let torn = serde_json::to_string(&other).unwrap() + "\n";

@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn conditions_leave_what_has_them_all() {
+    fn a_plan_keeps_runs_that_match_all_filters() {
         let plan = plan(&["mice=75,100", "composition=basic", "policy=dpf-n,fcfs"], None).unwrap();
         // 11 and 17 values of N, and first come, first served.
         assert_eq!(plan.runs().len(), 2 * (12 + 18));
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_condition_that_no_run_fulfils_is_refused_with_what_there_is() {
+    fn a_filter_that_no_run_matches_is_refused_with_the_accepted_values() {
         for (only, says) in [
             (
                 &["mice=75,33"][..],

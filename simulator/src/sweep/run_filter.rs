@@ -91,7 +91,7 @@ mod tests {
     use crate::experiment::Experiment;
 
     #[test]
-    fn a_run_is_admitted_by_its_values() {
+    fn a_filter_matches_a_run_by_its_values() {
         let run = Parameters {
             mice: Some(75.0),
             policy: "dpf-n".parse().ok(),
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_condition_is_refused() {
+    fn an_invalid_filter_is_refused() {
         for wrong in ["mice", "=75", "mice=", "mice=75,,50"] {
             let error = wrong.parse::<RunFilter>().unwrap_err().to_string();
             assert!(

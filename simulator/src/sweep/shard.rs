@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_shard_is_one_of_those_there_are() {
+    fn a_shards_index_is_from_1_to_their_count() {
         assert_eq!("2/4".parse::<Shard>().unwrap().part(), "-2-of-4");
         for wrong in ["0/4", "5/4", "4", "1/0", "a/b", "1/", "-1/4", "1/4/2", ""] {
             let error = wrong.parse::<Shard>().unwrap_err().to_string();

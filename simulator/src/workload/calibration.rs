@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_found_keeps_the_target_and_comes_near() {
+    fn the_noise_found_keeps_the_target_and_is_near_it() {
         for target in [0.002, 0.3, 7.0, 90.0] {
             let noise = find(target, |noise| 1.0 / noise).unwrap();
             assert!(
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_noise_keeps_or_comes_near_is_not_found() {
+    fn a_target_that_no_noise_keeps_or_comes_near_has_none() {
         assert_eq!(find(1.0, |noise| 2.0 + 1.0 / noise), None);
         assert_eq!(find(1.0, |noise| if noise > 5.0 { 0.1 } else { 2.0 }), None);
     }

@@ -231,7 +231,7 @@ mod tests {
     /// The release's `sample_run.yaml`: a feedforward network on one day at epsilon 0.5. It is the only
     /// training with published noise and curve.
     #[test]
-    fn the_published_training_comes_out_to_the_digit() {
+    fn the_published_training_is_reproduced_in_all_digits() {
         let training = Training::of(&MODELS[2], REVIEWS_A_DAY);
         assert_eq!((training.batch, training.steps_per_epoch), (160, 160));
         let delta = TRAINING_DELTA.parse().unwrap();
@@ -292,7 +292,7 @@ mod tests {
 
     /// The purpose of the calibration: each training consumes its epsilon and hardly less.
     #[test]
-    fn trainings_spend_the_epsilon_that_they_are_named_for() {
+    fn trainings_use_the_epsilon_that_they_are_named_for() {
         let orders = Orders::default();
         let delta = TRAINING_DELTA.parse().unwrap();
         for elephant in elephants(&renyi()).unwrap() {

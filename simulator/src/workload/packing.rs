@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn curves_keep_their_best_orders_and_ask_there_what_they_should() {
+    fn shaped_curves_keep_their_best_orders_and_have_the_same_demand_there() {
         let origin = origin().unwrap();
         let shape = Shape {
             least: 0.02,
@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn where_orders_and_blocks_differ_working_costs_out_again_grants_more() {
+    fn if_orders_and_blocks_differ_recomputing_costs_grants_more() {
         let both = Packing {
             order_spread: 1.0,
             block_spread: Some(8.0),
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_spread_or_no_part_is_refused() {
+    fn invalid_spreads_and_parts_are_refused() {
         for wrong in [-1.0, f64::NAN, f64::INFINITY] {
             let error = Packing {
                 order_spread: wrong,

@@ -13,7 +13,7 @@ use super::super::output;
 
 /// Time between two lines where there is no terminal.
 const PAUSE: Duration = Duration::from_secs(10);
-const TEMPLATE: &str = "{bar:30} {pos} of {len} runs, {elapsed} gone, {msg}";
+const TEMPLATE: &str = "{bar:30} {pos} of {len} runs, {elapsed} elapsed, {msg}";
 
 /// The progress display, on standard error.
 pub(super) struct Bar {

@@ -17,7 +17,7 @@ fn number(node: &resvg::usvg::roxmltree::Node<'_, '_>, attribute: &str) -> f64 {
 }
 
 #[test]
-fn every_svg_is_well_formed_and_on_its_paper() {
+fn every_svg_is_well_formed_and_inside_its_area() {
     for figure in figures() {
         let svg = svg(&figure);
         let document =
@@ -112,7 +112,7 @@ fn a_png_is_the_svg_twice_as_large() {
 }
 
 #[test]
-fn what_is_no_svg_makes_no_png() {
+fn an_invalid_svg_makes_no_png() {
     let error = png("<svg", &Fonts::default()).unwrap_err().to_string();
     assert!(error.starts_with("the SVG can't be read"), "{error}");
 }

@@ -150,7 +150,7 @@ fn a_delay_distribution_ends_at_the_part_that_was_granted() {
 }
 
 #[test]
-fn classes_are_parts_of_what_came_and_of_what_was_granted() {
+fn classes_are_parts_of_all_tasks_and_of_granted_tasks() {
     let sections = sections_of(&tables([single("dpf-n", Some(125), None, REFERENCE_SEED, 101)]));
     let figure = figure(&sections, "micro-single-basic-classes");
     let Chart::Bars(bars) = &figure.chart else {
@@ -217,7 +217,7 @@ fn an_optimum_that_is_not_proven_goes_up_to_its_bound() {
 }
 
 #[test]
-fn what_there_are_no_runs_for_is_named_with_what_it_needs() {
+fn figures_without_runs_are_named_with_the_runs_they_need() {
     let sections = sections_of(&tables([single("fcfs", None, None, REFERENCE_SEED, 46)]));
     let single = &sections[0];
     assert_eq!(single.experiment, Experiment::MicroSingle);
@@ -247,7 +247,7 @@ fn what_there_are_no_runs_for_is_named_with_what_it_needs() {
 }
 
 #[test]
-fn ours_stand_next_to_the_published_values() {
+fn our_values_are_compared_with_published_values() {
     let tables = tables([
         single("dpf-n", Some(100), None, REFERENCE_SEED, 82),
         single("dpf-n", Some(100), None, 1, 60),

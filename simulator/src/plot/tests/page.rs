@@ -46,7 +46,7 @@ fn the_page_needs_no_other_file() {
 }
 
 #[test]
-fn what_comes_from_outside_is_escaped() {
+fn text_from_the_input_is_escaped() {
     let mut run = single("dpf-n", Some(125), None, REFERENCE_SEED, 100);
     run.policy = "<script>alert(\"1\")</script>".to_owned();
     let html = page(&tables([run]), "plot '<b>&'", &[], &[]);
@@ -132,7 +132,7 @@ fn without_runs_the_error_names_what_is_missing() {
 }
 
 #[test]
-fn a_manifest_that_is_none_is_named() {
+fn an_invalid_manifest_is_named() {
     let from = tempfile::tempdir().unwrap();
     tables([single("dpf-n", Some(125), None, REFERENCE_SEED, 100)])
         .write(from.path(), "")
@@ -148,7 +148,7 @@ fn a_manifest_that_is_none_is_named() {
 }
 
 #[test]
-fn the_engines_own_totals_stand_beside_those_of_the_released_order() {
+fn the_page_shows_the_engines_totals_beside_those_of_the_released_order() {
     let mut run = single("dpf-n", Some(100), None, REFERENCE_SEED, 82);
     let html = page(&tables([run.clone()]), "plot", &[], &[]);
     assert!(!html.contains("the engine's own totals"));

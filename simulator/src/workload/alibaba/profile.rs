@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn sampled_mechanisms_spend_their_epsilon_and_not_much_less() {
+    fn sampled_mechanisms_use_their_epsilon_and_not_much_less() {
         let orders = Orders::default();
         for kind in [Kind::SubsampledLaplace, Kind::SubsampledGaussian] {
             let usage = Usage {
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_searched_for_would_be_left_out() {
+    fn tasks_whose_search_is_skipped_would_be_left_out() {
         let orders = Orders::default();
         for kind in [Kind::SubsampledLaplace, Kind::SubsampledGaussian] {
             for records in [1000, 100_000] {

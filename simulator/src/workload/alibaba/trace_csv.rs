@@ -329,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named_with_its_place_and_what_is_accepted() {
+    fn errors_are_named_with_their_place_and_what_is_accepted() {
         for (column, value, accepted) in [
             ("n_blocks", "0", "accepted is a whole number"),
             ("n_blocks", "1.5", "accepted is a whole number"),
