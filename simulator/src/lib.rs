@@ -2,11 +2,11 @@
 //! cluster runs.
 //!
 //! A [`Workload`] lists the blocks and tasks and when each arrives; [`PolicySettings`] choose the policy;
-//! [`run`] feeds the workload to an engine and returns an [`Outcome`]. Workloads come from [`trace`] files or
+//! [`run()`] feeds the workload to an engine and returns an [`Outcome`]. Workloads come from [`trace`] files or
 //! from the [`experiment`]s of papers. This crate contains no policy (policies are in `privatekube-policy`)
 //! and knows nothing of Kubernetes.
 //!
-//! Begin reading at [`Workload`], then [`run`], then [`experiment`].
+//! Begin reading at [`Workload`], then [`run()`], then [`experiment`].
 #![forbid(unsafe_code)]
 
 pub mod compare;

@@ -1,6 +1,6 @@
 //! Draws the figures of the papers from the tables that sweeps write. `figures` chooses the data of each
-//! figure ([`sections`]), `draw` and `png` draw it ([`svg`], [`png`]), and `page` writes the page with all
-//! figures. No run is made here. Begin reading at [`write`], then [`Figure`].
+//! figure ([`sections`]), `draw` and `png` draw it ([`svg`], [`png()`]), and `page` writes the page with all
+//! figures. No run is made here. Begin reading at [`write()`], then [`Figure`].
 
 mod comparison;
 mod draw;
