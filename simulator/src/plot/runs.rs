@@ -121,7 +121,7 @@ pub(super) fn policy_label(policy: &str) -> String {
     };
     let name = match kind {
         PolicyKind::Fcfs => "FCFS",
-        PolicyKind::FcfsWait => "DelayFigures FCFS",
+        PolicyKind::FcfsWait => "Waiting FCFS",
         PolicyKind::Dpf => "DPF",
         PolicyKind::RoundRobin => "RR",
         PolicyKind::Dpack => "DPack",

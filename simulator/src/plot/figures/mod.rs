@@ -42,8 +42,8 @@ impl Section {
     #[must_use]
     pub fn title(&self) -> String {
         let title = match self.experiment {
-            Experiment::MicroSingle => "MicroFigures-benchmark, one block",
-            Experiment::MicroMulti => "MicroFigures-benchmark, many blocks",
+            Experiment::MicroSingle => "Micro-benchmark, one block",
+            Experiment::MicroMulti => "Micro-benchmark, many blocks",
             Experiment::Macro => "Macro-benchmark",
             Experiment::Alibaba => "DPack on Alibaba-DP",
             Experiment::DpackOrders => "DPack, tasks of different best orders",
