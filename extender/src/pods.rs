@@ -2,11 +2,12 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
 };
 
 use k8s_openapi::api::core::v1::Pod;
 use papaya::HashMap as ConcurrentMap;
+use parking_lot::Mutex;
 use privatekube_api::{ManagedPod, PodKey};
 
 /// The managed pods, each read once for every change. Reading one takes no lock.
@@ -57,7 +58,7 @@ impl Pods {
 
     /// The pods that name a claim object.
     pub fn naming(&self, namespace: &str, claim: &str) -> Vec<PodKey> {
-        let naming = self.naming.lock().unwrap_or_else(PoisonError::into_inner);
+        let naming = self.naming.lock();
         let pods = naming.get(&(namespace.to_owned(), claim.to_owned()));
         pods.into_iter()
             .flatten()
@@ -72,7 +73,7 @@ impl Pods {
         if pod.named_claims().is_empty() {
             return;
         }
-        let mut naming = self.naming.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut naming = self.naming.lock();
         for claim in pod.named_claims() {
             let key = (pod.key.namespace.clone(), claim.clone());
             let pods = naming.entry(key.clone()).or_default();

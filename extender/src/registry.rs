@@ -1,10 +1,8 @@
 //! The bookkeepers: one for each dataset, started with the first message about the dataset.
 
-use std::{
-    collections::HashMap,
-    sync::{Mutex, PoisonError},
-};
+use std::collections::HashMap;
 
+use parking_lot::Mutex;
 use privatekube_api::DatasetKey;
 use privatekube_policy::ClaimId;
 use tokio::{
@@ -73,7 +71,6 @@ impl Registry {
             let (sender, receiver) = mpsc::unbounded_channel();
             self.senders
                 .lock()
-                .unwrap_or_else(PoisonError::into_inner)
                 .insert(dataset, sender);
             self.start(bookkeeper, receiver);
         }
@@ -83,7 +80,6 @@ impl Registry {
     fn start(&self, bookkeeper: Bookkeeper, receiver: mpsc::UnboundedReceiver<Message>) {
         self.unstarted
             .lock()
-            .unwrap_or_else(PoisonError::into_inner)
             .push((bookkeeper, receiver));
         self.wake.notify_one();
     }
@@ -91,7 +87,7 @@ impl Registry {
     /// Sends a message to a dataset's bookkeeper. Starts one if there is none, or if it ended with its ledger.
     pub fn send(&self, dataset: &DatasetKey, mut message: Message) {
         self.handles.metrics.queue_entered("intake", 1);
-        let mut senders = self.senders.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut senders = self.senders.lock();
         if let Some(sender) = senders.get(dataset) {
             match sender.send(message) {
                 Ok(()) => return,
@@ -110,7 +106,6 @@ impl Registry {
         for sender in self
             .senders
             .lock()
-            .unwrap_or_else(PoisonError::into_inner)
             .values()
         {
             self.handles.metrics.queue_entered("intake", 1);
@@ -122,7 +117,7 @@ impl Registry {
     /// their way to them are lost.
     pub fn deleted_ledgers(&self) -> mpsc::UnboundedReceiver<DatasetKey> {
         let (sender, receiver) = mpsc::unbounded_channel();
-        *self.deleted.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);
+        *self.deleted.lock() = Some(sender);
         receiver
     }
 
@@ -132,7 +127,6 @@ impl Registry {
         for sender in self
             .senders
             .lock()
-            .unwrap_or_else(PoisonError::into_inner)
             .values()
         {
             let (reply, done) = oneshot::channel();
@@ -163,7 +157,7 @@ impl Registry {
         let mut tasks = self.tasks.lock().await;
         loop {
             let unstarted =
-                std::mem::take(&mut *self.unstarted.lock().unwrap_or_else(PoisonError::into_inner));
+                std::mem::take(&mut *self.unstarted.lock());
             for (bookkeeper, receiver) in unstarted {
                 tasks.spawn(bookkeeper.run(receiver));
             }
@@ -171,7 +165,7 @@ impl Registry {
                 () = self.wake.notified() => {}
                 Some(ended) = tasks.join_next() => match ended {
                     Ok(Ok(dataset)) => {
-                        if let Some(deleted) = &*self.deleted.lock().unwrap_or_else(PoisonError::into_inner) {
+                        if let Some(deleted) = &*self.deleted.lock() {
                             // Nobody listens only if the process is ending.
                             let _ = deleted.send(dataset);
                         }

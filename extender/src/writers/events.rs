@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
 };
 
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -10,6 +10,7 @@ use kube::{
     Client, Resource,
     runtime::events::{Event, EventType, Recorder, Reporter},
 };
+use parking_lot::Mutex;
 use privatekube_api::{ManagedPod, PrivacyBudgetClaim, Subject, SubjectKind};
 use privatekube_policy::ClaimId;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
@@ -120,7 +121,7 @@ impl Events {
             about: pod,
             ..event.clone()
         });
-        let mut objects = self.claim_objects.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut objects = self.claim_objects.lock();
         match objects
             .entry(id.clone())
             .or_insert_with(|| ClaimObject::Missing(Vec::new()))
@@ -135,13 +136,13 @@ impl Events {
 
     /// Whether the claim object of a pod is known to exist.
     pub fn has_claim_object(&self, id: &ClaimId) -> bool {
-        let objects = self.claim_objects.lock().unwrap_or_else(PoisonError::into_inner);
+        let objects = self.claim_objects.lock();
         matches!(objects.get(id), Some(ClaimObject::Uid(_)))
     }
 
     /// The claim object of a pod exists.
     pub fn claim_object_created(&self, id: &ClaimId, uid: &str) {
-        let mut objects = self.claim_objects.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut objects = self.claim_objects.lock();
         if let Some(ClaimObject::Missing(waiting)) =
             objects.insert(id.clone(), ClaimObject::Uid(uid.to_owned()))
         {
@@ -156,7 +157,6 @@ impl Events {
     pub fn claim_object_deleted(&self, id: &ClaimId) {
         self.claim_objects
             .lock()
-            .unwrap_or_else(PoisonError::into_inner)
             .remove(id);
     }
 
