@@ -20,6 +20,8 @@ pub enum ClaimReason {
     DatasetUnknown,
     /// Waiting: its dataset's rules can't be used.
     DatasetInvalid,
+    /// Waiting: its dataset is stopped, since its ledger can't be read or written.
+    DatasetStopped,
     /// Waiting: it is about to be decided.
     Undecided,
     /// Granted: its budget is allocated on all its blocks.
@@ -49,13 +51,14 @@ pub enum ClaimReason {
 
 impl ClaimReason {
     /// Every reason, in the order of docs/operations.md.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::TooLittleUnlocked,
         Self::Gathering,
         Self::TooFewBlocks,
         Self::TooManyBlocks,
         Self::DatasetUnknown,
         Self::DatasetInvalid,
+        Self::DatasetStopped,
         Self::Undecided,
         Self::Granted,
         Self::Consumed,
@@ -80,6 +83,7 @@ impl ClaimReason {
             Self::TooManyBlocks => "TooManyBlocks",
             Self::DatasetUnknown => "DatasetUnknown",
             Self::DatasetInvalid => "DatasetInvalid",
+            Self::DatasetStopped => "DatasetStopped",
             Self::Undecided => "Undecided",
             Self::Granted => "Granted",
             Self::Consumed => "Consumed",
@@ -105,6 +109,7 @@ impl ClaimReason {
             | Self::TooManyBlocks
             | Self::DatasetUnknown
             | Self::DatasetInvalid
+            | Self::DatasetStopped
             | Self::Undecided => ClaimPhase::Waiting,
             Self::Granted => ClaimPhase::Granted,
             Self::Consumed => ClaimPhase::Consumed,

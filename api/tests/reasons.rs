@@ -34,7 +34,7 @@ fn the_documentation_lists_exactly_the_reasons_and_their_phases() {
     let text = fs::read_to_string(path).unwrap();
     let rows = text
         .lines()
-        .skip_while(|line| !line.starts_with("| reason | of a claim that is |"))
+        .skip_while(|line| !line.starts_with("| reason | phase | meaning |"))
         .skip(2)
         .take_while(|line| line.starts_with('|'));
     let documented: BTreeSet<(String, String)> = rows
@@ -45,7 +45,7 @@ fn the_documentation_lists_exactly_the_reasons_and_their_phases() {
                 let word = word.trim_matches('`');
                 (
                     word.to_owned(),
-                    if phase == "as it says" { word } else { phase }.to_owned(),
+                    if phase == "the same word" { word } else { phase }.to_owned(),
                 )
             })
         })

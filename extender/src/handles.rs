@@ -3,8 +3,10 @@
 use std::{fmt, sync::Arc};
 
 use kube::Client;
+use privatekube_api::DatasetKey;
 use privatekube_policy::DatasetRules;
 use privatekube_view::View;
+use tokio::sync::mpsc::UnboundedSender;
 
 use crate::{
     metrics::Metrics,
@@ -27,6 +29,8 @@ pub struct Handles {
     pub gates: Gates,
     /// Writes Events.
     pub events: Events,
+    /// Receives datasets of which all claims are to be requested again: their ledgers were deleted, or opened again.
+    pub requeue: UnboundedSender<DatasetKey>,
     /// The metrics.
     pub metrics: Metrics,
     /// The rules of datasets without a PrivateDataset.
@@ -35,6 +39,14 @@ pub struct Handles {
     pub writer: String,
     /// How many blocks of a dataset have metrics of their own at most.
     pub most_blocks_measured: usize,
+}
+
+impl Handles {
+    /// Lets all claims on a dataset be requested again.
+    pub fn request_again(&self, dataset: DatasetKey) {
+        // The receiver is dropped only when the process ends.
+        let _ = self.requeue.send(dataset);
+    }
 }
 
 impl fmt::Debug for Handles {

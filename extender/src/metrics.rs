@@ -36,6 +36,8 @@ pub struct Metrics {
     pub block_epsilon: GaugeVec,
     /// Blocks by dataset.
     pub blocks: IntGaugeVec,
+    /// 1 for the cause for which a dataset is stopped, 0 for the others; no series if it isn't.
+    pub stopped: IntGaugeVec,
     /// Entries committed, by dataset.
     pub entries: IntCounterVec,
     /// Events written in them, by dataset.
@@ -129,6 +131,11 @@ impl Metrics {
             )?,
             block_epsilon,
             blocks: gauge("blocks", "Blocks.", &dataset)?,
+            stopped: gauge(
+                "dataset_stopped",
+                "1 for the cause for which a dataset is stopped: its ledger can't be read or written.",
+                &["namespace", "dataset", "cause"],
+            )?,
             entries: counter(
                 "ledger_entries_total",
                 "Entries committed to the ledger.",

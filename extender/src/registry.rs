@@ -27,8 +27,6 @@ pub struct Registry {
     /// Bookkeepers that are to be started.
     unstarted: Mutex<Vec<(Bookkeeper, mpsc::UnboundedReceiver<Message>)>>,
     wake: tokio::sync::Notify,
-    /// Receives the datasets whose ledgers were deleted.
-    deleted: Mutex<Option<mpsc::UnboundedSender<DatasetKey>>>,
 }
 
 impl Registry {
@@ -40,7 +38,6 @@ impl Registry {
             tasks: tokio::sync::Mutex::default(),
             unstarted: Mutex::default(),
             wake: tokio::sync::Notify::new(),
-            deleted: Mutex::default(),
         }
     }
 
@@ -49,7 +46,8 @@ impl Registry {
         &self.handles
     }
 
-    /// Opens the ledgers that exist, all at once, and starts their bookkeepers.
+    /// Opens the ledgers that exist, all at once, and starts their bookkeepers. A dataset whose ledger can't be opened is
+    /// stopped; its bookkeeper tries again.
     pub async fn open(&self, datasets: Vec<DatasetKey>) -> Result<(), WriterError> {
         let mut opening = JoinSet::new();
         for dataset in datasets {
@@ -69,18 +67,14 @@ impl Registry {
                 continue;
             };
             let (sender, receiver) = mpsc::unbounded_channel();
-            self.senders
-                .lock()
-                .insert(dataset, sender);
+            self.senders.lock().insert(dataset, sender);
             self.start(bookkeeper, receiver);
         }
         Ok(())
     }
 
     fn start(&self, bookkeeper: Bookkeeper, receiver: mpsc::UnboundedReceiver<Message>) {
-        self.unstarted
-            .lock()
-            .push((bookkeeper, receiver));
+        self.unstarted.lock().push((bookkeeper, receiver));
         self.wake.notify_one();
     }
 
@@ -103,32 +97,16 @@ impl Registry {
 
     /// Sends a message to every bookkeeper.
     pub fn send_all(&self, message: impl Fn() -> Message) {
-        for sender in self
-            .senders
-            .lock()
-            .values()
-        {
+        for sender in self.senders.lock().values() {
             self.handles.metrics.queue_entered("intake", 1);
             let _ = sender.send(message());
         }
     }
 
-    /// The datasets whose ledgers are deleted from now on. Their bookkeepers forget all claims, and messages that were on
-    /// their way to them are lost.
-    pub fn deleted_ledgers(&self) -> mpsc::UnboundedReceiver<DatasetKey> {
-        let (sender, receiver) = mpsc::unbounded_channel();
-        *self.deleted.lock() = Some(sender);
-        receiver
-    }
-
     /// Waits until every bookkeeper has handled what it was sent.
     pub async fn flush(&self) {
         let mut waiting = Vec::new();
-        for sender in self
-            .senders
-            .lock()
-            .values()
-        {
+        for sender in self.senders.lock().values() {
             let (reply, done) = oneshot::channel();
             self.handles.metrics.queue_entered("intake", 1);
             let _ = sender.send(Message::Flush(reply));
@@ -156,20 +134,16 @@ impl Registry {
     pub async fn run(&self) -> Result<(), WriterError> {
         let mut tasks = self.tasks.lock().await;
         loop {
-            let unstarted =
-                std::mem::take(&mut *self.unstarted.lock());
+            let unstarted = std::mem::take(&mut *self.unstarted.lock());
             for (bookkeeper, receiver) in unstarted {
                 tasks.spawn(bookkeeper.run(receiver));
             }
             tokio::select! {
                 () = self.wake.notified() => {}
                 Some(ended) = tasks.join_next() => match ended {
-                    Ok(Ok(dataset)) => {
-                        if let Some(deleted) = &*self.deleted.lock() {
-                            // Nobody listens only if the process is ending.
-                            let _ = deleted.send(dataset);
-                        }
-                    }
+                    // Its claims in other namespaces wait for the dataset to be created again. Messages that were on
+                    // their way to the bookkeeper are lost.
+                    Ok(Ok(dataset)) => self.handles.request_again(dataset),
                     Ok(Err(error)) => return Err(error),
                     Err(error) => std::panic::resume_unwind(error.into_panic()),
                 },

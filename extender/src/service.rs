@@ -3,12 +3,16 @@
 use std::{path::PathBuf, sync::Arc};
 
 use anyhow::{Context, Result, anyhow};
+use privatekube_api::DatasetKey;
 use privatekube_kubernetes::{connect, datasets_with_ledger};
 use privatekube_policy::DatasetRules;
 use privatekube_view::View;
 use tokio::{
     signal::unix::{SignalKind, signal},
-    sync::{oneshot, watch},
+    sync::{
+        mpsc::{UnboundedReceiver, unbounded_channel},
+        oneshot, watch,
+    },
 };
 use tracing::info;
 
@@ -57,6 +61,7 @@ pub async fn serve(options: Options) -> Result<()> {
     let (statuses, status_queue) = Statuses::new();
     let (gates, gate_queue) = Gates::new();
     let (events, event_queue) = Events::new(metrics.clone());
+    let (requeue, to_requeue) = unbounded_channel();
     let registry = Arc::new(Registry::new(Handles {
         client: client.clone(),
         view: Arc::clone(&view),
@@ -64,6 +69,7 @@ pub async fn serve(options: Options) -> Result<()> {
         statuses,
         gates,
         events: events.clone(),
+        requeue,
         metrics: metrics.clone(),
         defaults: options.defaults.clone(),
         writer: writer_name(),
@@ -96,7 +102,7 @@ pub async fn serve(options: Options) -> Result<()> {
         )
     };
     let ended = tokio::select! {
-        ended = keep_books(&registry) => ended.and(Err(anyhow!("a bookkeeper ended"))),
+        ended = keep_books(&registry, to_requeue) => ended.and(Err(anyhow!("a bookkeeper ended"))),
         _ = writers => Err(anyhow!("the writers ended")),
         ended = listeners.ended() => ended.and(Err(anyhow!("a server ended"))),
         signal = end_signal() => signal,
@@ -141,7 +147,10 @@ async fn listen(
 }
 
 /// Reads every ledger, follows all objects, and runs the bookkeepers until one fails.
-pub(crate) async fn keep_books(registry: &Arc<Registry>) -> Result<()> {
+pub(crate) async fn keep_books(
+    registry: &Arc<Registry>,
+    to_requeue: UnboundedReceiver<DatasetKey>,
+) -> Result<()> {
     let handles = registry.handles();
     let datasets = datasets_with_ledger(&handles.client).await;
     registry
@@ -160,7 +169,7 @@ pub(crate) async fn keep_books(registry: &Arc<Registry>) -> Result<()> {
     };
     tokio::select! {
         ended = registry.run() => ended.map_err(anyhow::Error::from),
-        ((), completed) = async { tokio::join!(controllers::run(Arc::clone(registry), listed), completed) } => completed,
+        ((), completed) = async { tokio::join!(controllers::run(Arc::clone(registry), listed, to_requeue), completed) } => completed,
     }
 }
 

@@ -32,6 +32,7 @@ pub fn handles(server: &FakeApiServer) -> (Handles, mpsc::Receiver<QueuedEvent>)
         statuses: Statuses::new().0,
         gates: Gates::new().0,
         events,
+        requeue: mpsc::unbounded_channel().0,
         metrics,
         defaults: DatasetRules {
             policy: Policy::Dpf,

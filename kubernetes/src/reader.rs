@@ -72,13 +72,15 @@ impl DatasetReader {
         blocks.items.into_iter().map(Arc::new).collect()
     }
 
-    /// Whether the dataset's namespace is being deleted or is gone, and the ledger with it.
-    pub async fn is_namespace_ending(&self) -> bool {
+    /// The UID of the dataset's namespace; `None` if the namespace is being deleted or is gone, and the ledger with it.
+    pub async fn namespace_uid(&self) -> Option<String> {
         let api: Api<Namespace> = Api::all(self.client.clone());
         let namespace = self
             .until_answered("the namespace", || api.get_opt(&self.dataset.namespace))
             .await;
-        namespace.is_none_or(|namespace| namespace.metadata.deletion_timestamp.is_some())
+        namespace
+            .filter(|namespace| namespace.metadata.deletion_timestamp.is_none())
+            .and_then(|namespace| namespace.metadata.uid)
     }
 
     async fn until_answered<T, F>(&self, what: &str, request: impl Fn() -> F) -> T

@@ -167,6 +167,7 @@ impl Publisher {
         objects: &DatasetObjects,
         now: Time,
     ) -> Vec<Change> {
+        self.view.set_stopped(&self.dataset, None);
         let engine = state.engine;
         for id in engine.claims() {
             if let Some(phase) = engine.phase(id) {
@@ -259,11 +260,31 @@ impl Publisher {
         changed.then_some(Change::Dataset)
     }
 
+    /// Publishes that the dataset is stopped: its ledger can't be read or written, and `why` says why and what to do. What
+    /// was committed before stays in the view, and no verdict lets a pod run on it.
+    pub fn publish_stopped(&self, objects: &DatasetObjects, why: &str, now: Time) -> Option<Change> {
+        self.view.set_stopped(&self.dataset, Some(why));
+        let before = self.view.dataset(&self.dataset);
+        let sequence = before.as_ref().and_then(|before| before.status.ledger_sequence);
+        let count = |phase| self.counts.get(&phase).copied().unwrap_or_default();
+        let ready = Readiness::Stopped(why.to_owned());
+        let view = DatasetView {
+            composition: before.and_then(|before| before.composition.clone()),
+            status: status::dataset_status(objects, &ready, sequence, count, meta_time(now)),
+        };
+        let changed = self.view.put_dataset(self.dataset.clone(), view);
+        changed.then_some(Change::Dataset)
+    }
+
     /// Publishes a claim that is not in the ledger, because there is none yet or because the claim is invalid. `None` if
     /// that is published already.
     #[must_use = "changes have to be carried out"]
     pub fn publish_outside_ledger(&self, subject: Subject, why: PhaseReason, now: Time) -> Option<Change> {
         let (id, phase) = (subject.id(), why.reason.phase());
+        // It is in a ledger that is stopped, and what that said of it stays true.
+        if self.phases.contains_key(&id) {
+            return None;
+        }
         let published = self.view.claim(&id);
         if published.is_some_and(|published| {
             let status = &published.status;
@@ -339,7 +360,9 @@ impl Publisher {
 
     /// Removes a claim from the view that never came to the ledger.
     pub fn forget_claim(&self, claim: &ClaimId) {
-        self.view.forget_claim(claim);
+        if !self.phases.contains_key(claim) {
+            self.view.forget_claim(claim);
+        }
     }
 
     /// Removes a block whose object was deleted from the view.
@@ -360,6 +383,7 @@ impl Publisher {
         for (name, _) in objects.blocks() {
             self.forget_block(name);
         }
+        self.view.set_stopped(&self.dataset, None);
         self.forget_dataset();
     }
 

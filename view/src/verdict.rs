@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use privatekube_api::{BudgetSource, ClaimPhase, GrantedClaim};
+use privatekube_api::{BudgetSource, ClaimPhase, DatasetKey, GrantedClaim};
 use privatekube_policy::ClaimId;
 
 use crate::View;
@@ -25,6 +25,13 @@ pub enum Verdict {
         /// `namespace/name` of the claim object.
         claim: String,
     },
+    /// A dataset of its claims is stopped, and why.
+    Stopped {
+        /// The dataset.
+        dataset: DatasetKey,
+        /// Why.
+        why: String,
+    },
     /// Its annotations can't be read, and why.
     Malformed(String),
     /// The view isn't complete yet.
@@ -37,6 +44,17 @@ impl Verdict {
     pub fn of(source: &BudgetSource, namespace: &str, view: &View) -> Self {
         if !view.is_complete() {
             return Self::Starting;
+        }
+        let stopped = |dataset: &DatasetKey| {
+            view.stopped(dataset).map(|why| Self::Stopped {
+                dataset: dataset.clone(),
+                why: why.to_string(),
+            })
+        };
+        if let BudgetSource::Own { dataset, .. } = source
+            && let Some(stopped) = stopped(dataset)
+        {
+            return stopped;
         }
         let ids: Vec<(String, Option<ClaimId>)> = match source {
             BudgetSource::Unreadable(problem) => return Self::Malformed(problem.clone()),
@@ -52,6 +70,9 @@ impl Verdict {
             let Some((id, seen)) = id.and_then(|id| view.claim(&id).map(|seen| (id, seen))) else {
                 return Self::Unknown { claim };
             };
+            if let Some(stopped) = stopped(&seen.dataset) {
+                return stopped;
+            }
             match (seen.phase, &seen.grant) {
                 (ClaimPhase::Granted | ClaimPhase::Consumed, Some(grant)) => grants.push((id, grant.clone())),
                 (phase, _) => return Self::Held { claim, phase },
@@ -69,6 +90,7 @@ impl Verdict {
             Self::Held { phase, .. } if phase.is_granted() => "released",
             Self::Held { phase, .. } => phase.lower_case(),
             Self::Unknown { .. } => "unknown",
+            Self::Stopped { .. } => "stopped",
             Self::Malformed(_) => "malformed",
             Self::Starting => "starting",
         }
@@ -97,6 +119,7 @@ impl fmt::Display for Verdict {
                 )
             }
             Self::Unknown { claim } => write!(f, "privacy budget claim {claim} does not exist yet"),
+            Self::Stopped { dataset, why } => write!(f, "dataset {dataset} is stopped: {why}"),
             Self::Malformed(problem) => write!(f, "the pod can't be given privacy budget: {problem}"),
             Self::Starting => f.write_str("the privacy budget ledger is being read, try again"),
         }

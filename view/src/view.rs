@@ -58,6 +58,8 @@ pub struct View {
     named: HashMap<(String, String), ClaimId>,
     blocks: HashMap<BlockKey, Arc<BlockView>>,
     datasets: HashMap<DatasetKey, Arc<DatasetView>>,
+    /// Why datasets are stopped: their ledgers can't be read or written, so nothing of them may be decided.
+    stopped: HashMap<DatasetKey, Arc<str>>,
     complete: AtomicBool,
 }
 
@@ -149,6 +151,21 @@ impl View {
     #[must_use]
     pub fn dataset(&self, key: &DatasetKey) -> Option<Arc<DatasetView>> {
         self.datasets.pin().get(key).cloned()
+    }
+
+    /// Why a dataset is stopped, if it is.
+    #[must_use]
+    pub fn stopped(&self, key: &DatasetKey) -> Option<Arc<str>> {
+        self.stopped.pin().get(key).cloned()
+    }
+
+    /// Sets why a dataset is stopped; `None` if it isn't.
+    pub fn set_stopped(&self, key: &DatasetKey, why: Option<&str>) {
+        let stopped = self.stopped.pin();
+        match why {
+            Some(why) => stopped.insert(key.clone(), Arc::from(why)),
+            None => stopped.remove(key),
+        };
     }
 
     /// How a dataset's budgets add up, if it has a ledger.

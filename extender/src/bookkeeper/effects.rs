@@ -2,12 +2,14 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
+use kube::Resource;
 use privatekube_api::{ClaimPhase, DatasetKey, PodKey, Subject, SubjectKind};
 use privatekube_ledger::Committed;
 use privatekube_policy::ClaimId;
 use privatekube_view::{Change, DatasetObjects, PhaseChange, Publisher};
 use tracing::{info, warn};
 
+use super::stop::{Stop, StopCause};
 use crate::{handles::Handles, writers::StatusKey};
 
 /// The states of a block's budget: the label of its metrics.
@@ -87,6 +89,45 @@ impl Effects {
         sequence.set(gauge(committed.sequence));
     }
 
+    /// Announces that the dataset is stopped.
+    pub(super) fn stopped(&self, stop: &Stop, objects: &DatasetObjects) {
+        let [namespace, dataset] = self.labels();
+        for cause in StopCause::ALL {
+            let stopped = &self.handles.metrics.stopped;
+            let labels = [namespace, dataset, cause.as_str()];
+            stopped
+                .with_label_values(&labels)
+                .set(i64::from(cause == stop.cause));
+        }
+        if let Some(object) = objects.dataset() {
+            let about = object.object_ref(&());
+            self.handles
+                .events
+                .about_object(about, "DatasetStopped", true, &stop.message);
+        }
+    }
+
+    /// Announces that the dataset isn't stopped any more.
+    pub(super) fn resumed(&self, objects: &DatasetObjects) {
+        self.unmeasure_stopped();
+        if let Some(object) = objects.dataset() {
+            let about = object.object_ref(&());
+            let note = "the dataset's ledger is open again";
+            self.handles
+                .events
+                .about_object(about, "DatasetResumed", false, note);
+        }
+    }
+
+    fn unmeasure_stopped(&self) {
+        let [namespace, dataset] = self.labels();
+        for cause in StopCause::ALL {
+            // What was never stopped has none.
+            let stopped = &self.handles.metrics.stopped;
+            let _ = stopped.remove_label_values(&[namespace, dataset, cause.as_str()]);
+        }
+    }
+
     /// Announces that what a claim's object wants consumed or released can't be.
     pub(super) fn use_refused(&self, claim: &ClaimId, problem: &str) {
         warn!(dataset = %self.dataset, %claim, problem, "a consume or release is refused");
@@ -114,6 +155,7 @@ impl Effects {
         for block in self.measured.clone() {
             self.unmeasure_block(&block);
         }
+        self.unmeasure_stopped();
         let (metrics, [namespace, dataset]) = (&self.handles.metrics, self.labels());
         // What was never measured isn't there.
         for gauge in [&metrics.blocks, &metrics.sequence] {

@@ -44,6 +44,16 @@ pub enum Message {
     Flush(oneshot::Sender<()>),
 }
 
+impl Message {
+    /// Whether it reports a deletion, which may be one of a whole namespace.
+    pub(super) const fn is_deletion(&self) -> bool {
+        matches!(
+            self,
+            Self::BlockDeleted(_) | Self::DatasetDeleted(_) | Self::Withdrawn(_) | Self::NeverRan(_)
+        )
+    }
+}
+
 /// A request for budget, and what it is for.
 #[derive(Clone, Debug)]
 pub struct ClaimInput {

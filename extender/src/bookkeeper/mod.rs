@@ -11,22 +11,24 @@
 mod effects;
 mod intake;
 mod message;
+mod stop;
 #[cfg(test)]
 pub mod tests;
 mod writer;
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use privatekube_api::{DatasetKey, Subject, SubjectKind};
+use privatekube_api::{DatasetKey, PrivateDataBlock, PrivateDataset, Subject, SubjectKind};
 use privatekube_kubernetes::{DatasetReader, KubernetesStore};
 use privatekube_policy::{ClaimId, Engine, Time};
 use privatekube_view::{Publisher, Touched};
-use tokio::sync::mpsc;
-use tracing::{info, warn};
+use tokio::{sync::mpsc, time::Instant};
+use tracing::{error, info, warn};
 
 use self::{
     effects::Effects,
     intake::{Intake, Intaken, Notice},
+    stop::Stop,
     writer::{LedgerWriter, PendingEvent},
 };
 use crate::{clock, handles::Handles};
@@ -38,6 +40,8 @@ pub use self::{
 
 /// How many messages are taken together at most.
 const MOST_MESSAGES: usize = 4096;
+/// How often the ledger's last entry is read back, to notice that entries were deleted or replaced.
+const CHECK_EVERY: Duration = Duration::from_secs(15);
 /// How often waiting claims are explained again.
 const REFRESH_EVERY: Duration = Duration::from_secs(1);
 
@@ -51,6 +55,10 @@ pub struct Bookkeeper {
     writer: LedgerWriter,
     publisher: Publisher,
     effects: Effects,
+    /// That the dataset is stopped, if it is.
+    stop: Option<Stop>,
+    /// The UID of the namespace in which the ledger was opened.
+    namespace: Option<String>,
 }
 
 impl Bookkeeper {
@@ -63,12 +71,16 @@ impl Bookkeeper {
             writer: LedgerWriter::new(dataset.clone(), store, handles.writer.clone()),
             publisher: Publisher::new(dataset.clone(), Arc::clone(&handles.view)),
             effects: Effects::new(handles.clone(), dataset.clone()),
+            stop: None,
+            namespace: None,
             handles,
             dataset,
         }
     }
 
-    /// Works until all senders of `messages` are dropped, or the ledger is deleted with its namespace; returns the dataset.
+    /// Works until all senders of `messages` are dropped, or the ledger is deleted with its namespace; returns the dataset. A
+    /// ledger that can't be read or written stops the dataset, and is opened again from time to time. The error says that
+    /// another process writes to the ledger.
     pub async fn run(
         mut self,
         mut messages: mpsc::UnboundedReceiver<Message>,
@@ -76,32 +88,39 @@ impl Bookkeeper {
         let mut batch = Vec::new();
         let mut refresh = tokio::time::interval(REFRESH_EVERY);
         refresh.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut check = tokio::time::interval(CHECK_EVERY);
+        check.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let next_step = self.writer.engine()?.and_then(Engine::next_step);
-            tokio::select! {
+            let retry_at = self.stop.as_ref().map(|stop| stop.retry_at);
+            let handled = tokio::select! {
                 taken = messages.recv_many(&mut batch, MOST_MESSAGES) => {
                     if taken == 0 {
                         return Ok(self.dataset);
                     }
                     self.handles.metrics.queue_left("intake", taken);
+                    self.handle(std::mem::take(&mut batch)).await
                 }
-                () = wait_until(next_step) => {}
-                _ = refresh.tick() => { self.refresh_waiting()?; continue }
-            }
-            if let Err(error) = self.handle(std::mem::take(&mut batch)).await {
-                self.end(error).await?;
+                () = wait_until(next_step) => self.handle(Vec::new()).await,
+                () = wait_until_instant(retry_at) => self.resume().await,
+                _ = check.tick() => self.writer.check_last_entry().await,
+                _ = refresh.tick() => self.refresh_waiting(),
+            };
+            if let Err(error) = handled
+                && !self.stop_or_end(error).await?
+            {
                 self.handles.metrics.queue_left("intake", messages.len());
                 return Ok(self.dataset);
             }
         }
     }
 
-    /// Opens the ledger and publishes what it says; returns whether it is open. It isn't if it is being deleted with its
-    /// namespace.
+    /// Opens the ledger and publishes what it says; returns whether there is anything to keep books of. There isn't if the
+    /// ledger is being deleted with its namespace. If it can't be opened, the dataset is stopped.
     pub async fn open_unless_deleted(&mut self) -> Result<bool, WriterError> {
         match self.open().await {
             Ok(()) => Ok(true),
-            Err(error) => self.end(error).await.map(|()| false),
+            Err(error) => self.stop_or_end(error).await,
         }
     }
 
@@ -110,7 +129,9 @@ impl Bookkeeper {
         let requested = batch
             .iter()
             .any(|message| matches!(message, Message::Requested(_)));
-        if !self.writer.is_open() && self.may_open(&batch, requested).await {
+        let was_empty = self.intake.objects().is_empty();
+        let deleted = batch.iter().any(Message::is_deletion);
+        if !self.writer.is_open() && self.stop.is_none() && self.may_open(&batch, requested).await {
             self.open().await?;
         }
         let current = if requested {
@@ -120,19 +141,20 @@ impl Bookkeeper {
         };
         let mut taken = Intaken::default();
         for message in batch {
-            let dataset_deleted = matches!(message, Message::DatasetDeleted(_));
             let exists = |claim: &ClaimId| exists(&self.handles, claim);
             self.intake
                 .take(message, self.writer.engine()?, exists, &mut taken);
-            if dataset_deleted {
-                if !self.writer.is_open() && self.intake.objects().dataset().is_none() {
-                    self.publisher.forget_dataset();
-                }
-                self.writer.check_last_entry().await?;
-            }
+        }
+        if !self.writer.is_open() && self.stop.is_none() && self.intake.objects().dataset().is_none() {
+            self.publisher.forget_dataset();
         }
         if let Some(current) = current {
             self.intake.catch_up(current, self.writer.engine()?, &mut taken);
+        }
+        if deleted || (was_empty && !self.intake.objects().is_empty()) {
+            // The namespace may have been deleted, and created again: nothing may be written that follows from entries that
+            // went with it.
+            self.writer.check_last_entry().await?;
         }
         self.publish(std::mem::take(&mut taken.notices))?;
         self.keep_rules_current().await?;
@@ -198,6 +220,7 @@ impl Bookkeeper {
     /// Opens the ledger and publishes what it says. Leaves it closed if it has no entry, and the dataset no objects or rules
     /// that can't be used: an empty ledger would begin with the default rules and keep them for ever.
     async fn open(&mut self) -> Result<(), WriterError> {
+        self.namespace = self.reader.namespace_uid().await.or(self.namespace.take());
         self.intake.set_dataset(self.reader.dataset().await);
         let (rules, problem) = match self.intake.rules() {
             Ok(rules) => (rules, None),
@@ -225,8 +248,15 @@ impl Bookkeeper {
             self.effects.unmeasure_all();
             return Ok(());
         }
+        let known = named_by_statuses(self.intake.objects().dataset(), &blocks);
+        if let Err(error) = self.writer.reaches(known, sequence) {
+            self.writer.close();
+            return Err(error);
+        }
         info!(dataset = %self.dataset, sequence, took = ?began.elapsed(), "the ledger is open");
-        self.intake.ledger_opened(blocks);
+        if let Some(engine) = self.writer.engine()? {
+            self.intake.ledger_opened(blocks, engine);
+        }
         if let Some(state) = self.writer.state()? {
             let objects = self.intake.objects();
             let changes = self.publisher.publish_all(state, objects, now);
@@ -288,7 +318,10 @@ impl Bookkeeper {
                     self.effects.unmeasure_block(&name);
                     None
                 }
-                Notice::DatasetApplied => self.publisher.publish_dataset(state, objects, now),
+                Notice::DatasetApplied => match &self.stop {
+                    Some(stop) => self.publisher.publish_stopped(objects, &stop.message, now),
+                    None => self.publisher.publish_dataset(state, objects, now),
+                },
             };
             self.effects.apply(change, objects);
         }
@@ -304,17 +337,81 @@ impl Bookkeeper {
         Ok(())
     }
 
-    /// Ends the bookkeeper after an error. It is none if the ledger is deleted with its namespace: nothing of it is true any
-    /// more, and should the namespace be created again, its datasets begin anew.
-    async fn end(&mut self, error: WriterError) -> Result<(), WriterError> {
-        if !self.reader.is_namespace_ending().await {
-            return Err(error);
+    /// Stops the dataset after an error, or ends the bookkeeper if the ledger was deleted with its namespace; returns whether
+    /// the bookkeeper goes on. The error says that another process writes to the ledger: that concerns all datasets, and
+    /// this process steps down.
+    async fn stop_or_end(&mut self, error: WriterError) -> Result<bool, WriterError> {
+        let namespace = self.reader.namespace_uid().await;
+        if namespace.is_none()
+            || self
+                .namespace
+                .as_ref()
+                .is_some_and(|opened_in| Some(opened_in) != namespace.as_ref())
+        {
+            // Nothing of the ledger is true any more. In a namespace that is created again, the dataset begins anew.
+            info!(dataset = %self.dataset, %error, "the ledger was deleted with its namespace");
+            self.publisher.forget_all(self.intake.objects());
+            self.effects.unmeasure_all();
+            return Ok(false);
         }
-        info!(dataset = %self.dataset, %error, "the ledger is deleted with its namespace");
-        self.publisher.forget_all(self.intake.objects());
-        self.effects.unmeasure_all();
-        Ok(())
+        let error = if error.is_fenced() {
+            // An entry that doesn't follow from the others was written by no writer.
+            self.writer.close();
+            match self.open().await {
+                Ok(()) => return Err(error),
+                Err(unverified) => unverified,
+            }
+        } else {
+            error
+        };
+        self.writer.close();
+        let stop = Stop::new(&self.dataset, &error, self.stop.as_ref());
+        let is_news = self
+            .stop
+            .as_ref()
+            .is_none_or(|before| before.message != stop.message);
+        if is_news {
+            error!(dataset = %self.dataset, why = stop.message, "the dataset is stopped");
+            self.intake.ledger_stopped(stop.message.clone());
+            let objects = self.intake.objects();
+            let change = self
+                .publisher
+                .publish_stopped(objects, &stop.message, clock::now());
+            self.effects.apply(change, objects);
+            self.effects.stopped(&stop, objects);
+        }
+        self.stop = Some(stop);
+        let mut held = Intaken::default();
+        self.intake.publish_held(false, &mut held);
+        self.publish(held.notices)?;
+        Ok(true)
     }
+
+    /// Opens the ledger of a stopped dataset again. What its claims wanted in the meantime is requested again, and claims
+    /// whose objects were deleted are withdrawn.
+    async fn resume(&mut self) -> Result<(), WriterError> {
+        self.open().await?;
+        self.stop = None;
+        self.effects.resumed(self.intake.objects());
+        info!(dataset = %self.dataset, "the dataset is not stopped any more");
+        let mut taken = Intaken::default();
+        if self.handles.view.is_complete() {
+            let exists = |claim: &ClaimId| exists(&self.handles, claim);
+            self.intake.end_deleted(self.writer.engine()?, exists, &mut taken);
+        }
+        self.commit(taken.events).await?;
+        self.handles.request_again(self.dataset.clone());
+        self.handle(Vec::new()).await
+    }
+}
+
+/// The last entry that statuses name, which only the extender writes.
+fn named_by_statuses(dataset: Option<&Arc<PrivateDataset>>, blocks: &[Arc<PrivateDataBlock>]) -> u64 {
+    let of_blocks = blocks
+        .iter()
+        .filter_map(|block| block.status.as_ref()?.ledger_sequence);
+    let of_dataset = dataset.and_then(|dataset| dataset.status.as_ref()?.ledger_sequence);
+    of_blocks.chain(of_dataset).max().unwrap_or(0)
 }
 
 /// Whether the pod or the claim object of a claim exists.
@@ -331,6 +428,13 @@ fn exists(handles: &Handles, id: &ClaimId) -> bool {
             });
             pod.is_some_and(|pod| pod.uid == subject.uid)
         }
+    }
+}
+
+async fn wait_until_instant(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => tokio::time::sleep_until(instant).await,
+        None => std::future::pending().await,
     }
 }
 

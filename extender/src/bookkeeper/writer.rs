@@ -10,7 +10,9 @@ use std::{
 
 use privatekube_api::DatasetKey;
 use privatekube_kubernetes::KubernetesStore;
-use privatekube_ledger::{ApplyError, CommitError, Committed, Ledger, OpenError, Poisoned, Store};
+use privatekube_ledger::{
+    ApplyError, CommitError, Committed, Hash, Ledger, OpenError, Poisoned, Store, StoreError,
+};
 use privatekube_policy::{Amount, BlockId, ClaimId, DatasetRules, Engine, Event, Time};
 use privatekube_view::CommittedState;
 use thiserror::Error;
@@ -86,7 +88,7 @@ impl Written {
     }
 }
 
-/// Why a ledger can't be read or written any more. The process ends then, and the next one reads what is true.
+/// Why a ledger can't be read or written any more. It has to be opened again, which reads what is true.
 #[derive(Debug, Error)]
 pub enum WriterError {
     /// It could not be read.
@@ -98,9 +100,32 @@ pub enum WriterError {
     /// Its last entry was deleted.
     #[error("the ledger of {0} lacks its last entry, {1}: it was deleted")]
     Lost(DatasetKey, u64),
+    /// It ends before an entry that existed: this process has seen it, or a status names it.
+    #[error("the ledger of {dataset} ends at entry {found}, and entry {known} existed: its end was deleted")]
+    Shortened {
+        /// The dataset.
+        dataset: DatasetKey,
+        /// An entry that existed.
+        known: u64,
+        /// The last entry that exists.
+        found: u64,
+    },
+    /// An entry is another one than before.
+    #[error("entry {1} of the ledger of {0} was replaced by another")]
+    Replaced(DatasetKey, u64),
+    /// An entry can't be read.
+    #[error("entry {1} of the ledger of {0} can't be read: {2}")]
+    Unreadable(DatasetKey, u64, StoreError),
     /// It was abandoned in the middle of an entry.
     #[error("the ledger of {0}: {1}")]
     Poisoned(DatasetKey, Poisoned),
+}
+
+impl WriterError {
+    /// Whether another process wrote the next entry.
+    pub(super) fn is_fenced(&self) -> bool {
+        matches!(self, Self::Commit(_, error) if matches!(**error, CommitError::Fenced { .. }))
+    }
 }
 
 /// The writer of one dataset's ledger.
@@ -112,6 +137,8 @@ pub(super) struct LedgerWriter {
     name: String,
     /// `None` until there is anything to write or to read.
     ledger: Option<Ledger<KubernetesStore>>,
+    /// The last entry that this process has seen, also while the ledger is closed: sequence number and hash.
+    last_seen: Option<(u64, Hash)>,
 }
 
 impl LedgerWriter {
@@ -122,6 +149,7 @@ impl LedgerWriter {
             store,
             name,
             ledger: None,
+            last_seen: None,
         }
     }
 
@@ -130,9 +158,53 @@ impl LedgerWriter {
     pub(super) async fn open(&mut self, rules: DatasetRules) -> Result<u64, WriterError> {
         let opened = Ledger::open(self.store.clone(), self.name.clone(), rules).await;
         let ledger = opened.map_err(|error| WriterError::Open(self.dataset.clone(), Box::new(error)))?;
-        let sequence = ledger.head().sequence;
+        let head = ledger.head();
+        if let Some((sequence, hash)) = self.last_seen {
+            self.reaches(sequence, head.sequence)?;
+            let found = if sequence == head.sequence {
+                head.hash
+            } else {
+                self.read_hash(sequence).await?
+            };
+            if found != hash {
+                return Err(WriterError::Replaced(self.dataset.clone(), sequence));
+            }
+        }
         self.ledger = Some(ledger);
-        Ok(sequence)
+        self.remember();
+        Ok(head.sequence)
+    }
+
+    /// Checks that a ledger which ends at entry `found` has entry `known`.
+    pub(super) fn reaches(&self, known: u64, found: u64) -> Result<(), WriterError> {
+        if known <= found {
+            return Ok(());
+        }
+        Err(WriterError::Shortened {
+            dataset: self.dataset.clone(),
+            known,
+            found,
+        })
+    }
+
+    /// Remembers the last entry.
+    fn remember(&mut self) {
+        let head = self.ledger.as_ref().map(Ledger::head);
+        self.last_seen = head
+            .filter(|head| head.sequence > 0)
+            .map(|head| (head.sequence, head.hash))
+            .or(self.last_seen);
+    }
+
+    /// The hash of an entry that must exist.
+    async fn read_hash(&self, sequence: u64) -> Result<Hash, WriterError> {
+        let unreadable = |error| WriterError::Unreadable(self.dataset.clone(), sequence, error);
+        match self.store.read(sequence).await.map_err(unreadable)? {
+            None => Err(WriterError::Lost(self.dataset.clone(), sequence)),
+            Some(entry) => entry
+                .hash()
+                .map_err(|error| unreadable(StoreError::Corrupt(error.to_string()))),
+        }
     }
 
     /// Closes the ledger: it is to be opened with other rules, or there is nothing to write.
@@ -168,20 +240,21 @@ impl LedgerWriter {
         (ledger.head().sequence == 0).then(|| ledger.rules())
     }
 
-    /// Checks that the last entry still exists. Its absence is the only sign that a ledger was deleted and that nothing else
-    /// happens.
+    /// Checks that the last entry still exists and is the one that was written. Its absence may be the only sign that a ledger
+    /// was deleted, or that the cluster's store was restored from an older backup.
     pub(super) async fn check_last_entry(&self) -> Result<(), WriterError> {
-        let sequence = self.ledger.as_ref().map_or(0, |ledger| ledger.head().sequence);
-        if sequence == 0 {
+        let head = self.ledger.as_ref().map(Ledger::head);
+        let Some(head) = head.filter(|head| head.sequence > 0) else {
             return Ok(());
-        }
-        match self.store.read(sequence).await {
-            Ok(None) => Err(WriterError::Lost(self.dataset.clone(), sequence)),
-            Ok(Some(_)) => Ok(()),
-            Err(error) => {
+        };
+        match self.read_hash(head.sequence).await {
+            Ok(hash) if hash == head.hash => Ok(()),
+            Ok(_) => Err(WriterError::Replaced(self.dataset.clone(), head.sequence)),
+            Err(WriterError::Unreadable(_, _, error @ StoreError::Unreachable(_))) => {
                 warn!(dataset = %self.dataset, %error, "whether the ledger still exists is unknown");
                 Ok(())
             }
+            Err(error) => Err(error),
         }
     }
 
@@ -227,6 +300,7 @@ impl LedgerWriter {
             .commit()
             .await
             .map_err(|error| WriterError::Commit(self.dataset.clone(), Box::new(error)))?;
+        self.remember();
         Ok(Some(Written {
             committed: (!is_empty).then_some(committed),
             matched,

@@ -132,6 +132,10 @@ impl Follower<PrivacyBudgetClaim> for Claims {
             Some((subject, requested))
                 if requested == *dataset && object.metadata.deletion_timestamp.is_none() =>
             {
+                let handles = self.registry.handles();
+                for pod in handles.pods.naming(&subject.namespace, &subject.name) {
+                    handles.gates.check(pod);
+                }
                 self.read(object, subject, dataset);
             }
             _ => {}

@@ -11,13 +11,21 @@ mod tests;
 
 use std::sync::Arc;
 
-use privatekube_api::LABEL_MANAGED;
-use tokio::sync::{mpsc::unbounded_channel, oneshot};
+use privatekube_api::{DatasetKey, LABEL_MANAGED};
+use tokio::sync::{
+    mpsc::{UnboundedReceiver, unbounded_channel},
+    oneshot,
+};
 
 use crate::registry::Registry;
 
 /// Follows all objects for ever. `listed` is notified when everything that exists was sent to the bookkeepers.
-pub async fn run(registry: Arc<Registry>, listed: oneshot::Sender<()>) {
+/// All claims on datasets of `to_requeue` are requested again.
+pub async fn run(
+    registry: Arc<Registry>,
+    listed: oneshot::Sender<()>,
+    to_requeue: UnboundedReceiver<DatasetKey>,
+) {
     let client = registry.handles().client.clone();
     let (blocks, blocks_listed) = follow::listed();
     let (datasets, datasets_listed) = follow::listed();
@@ -73,11 +81,7 @@ pub async fn run(registry: Arc<Registry>, listed: oneshot::Sender<()>) {
             )
         },
         all_listed,
-        requeue::requeue(
-            client.clone(),
-            registry.deleted_ledgers(),
-            [claims_again, pods_again]
-        ),
+        requeue::requeue(client.clone(), to_requeue, [claims_again, pods_again]),
     );
 }
 

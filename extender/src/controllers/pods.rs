@@ -65,10 +65,16 @@ impl Follower<Pod> for ManagedPods {
     }
 
     fn request_again(&mut self, pod: &Pod, dataset: &DatasetKey) {
-        let pod = self.registry.handles().pods.get(&PodKey::of(pod));
-        let pod = pod.filter(|pod| !pod.is_bound() && !pod.is_ending);
-        if let Some(pod) = pod.filter(|pod| pod.own().is_some_and(|(_, requested)| requested == dataset)) {
+        let handles = self.registry.handles();
+        let pod = handles.pods.get(&PodKey::of(pod));
+        let Some(pod) = pod.filter(|pod| pod.own().is_some_and(|(_, requested)| requested == dataset)) else {
+            return;
+        };
+        if pod.is_bound() {
+            check_bound(&self.registry, &pod, true);
+        } else if !pod.is_ending {
             self.request(&pod);
+            handles.gates.check(pod.key.clone());
         }
     }
 
@@ -134,6 +140,7 @@ fn announce_named_claims(registry: &Registry, pod: &ManagedPod) {
                 format!("privacy budget claim {claim} {phase_word}: {message}"),
             )
         }
+        Verdict::Stopped { .. } => (ClaimPhase::Waiting, verdict.to_string()),
         Verdict::Granted(_) | Verdict::Malformed(_) | Verdict::Starting => return,
     };
     handles
@@ -172,8 +179,8 @@ fn check_bound(registry: &Arc<Registry>, pod: &Arc<ManagedPod>, was_bound: bool)
     }
     let granted = match Verdict::of(&pod.source, &pod.key.namespace, &handles.view) {
         Verdict::Granted(claims) => claims,
-        // It is checked again when the view is complete.
-        Verdict::Starting => return,
+        // It is checked again when the view is complete, or the dataset's ledger is open again.
+        Verdict::Starting | Verdict::Stopped { .. } => return,
         verdict => {
             if !was_bound {
                 error!(pod = %pod.key, %verdict, "a pod got a node without privacy budget");

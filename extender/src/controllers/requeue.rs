@@ -1,5 +1,5 @@
-//! Requests claims again after their dataset's ledger was deleted with its namespace: pods and claim objects in other
-//! namespaces still exist and wait for the dataset.
+//! Requests claims again after their dataset's ledger was deleted with its namespace (pods and claim objects in other
+//! namespaces still exist and wait for the dataset), or was opened again after the dataset was stopped.
 
 use std::time::Duration;
 
@@ -23,19 +23,19 @@ pub(super) struct RequestAgain {
     pub(super) done: oneshot::Sender<()>,
 }
 
-/// Sends each dataset whose ledger was `deleted` to the followers, once its namespace is gone: to one after the other, so
-/// that claims arrive in the same order whichever task runs first.
+/// Sends each of the `datasets` to the followers, unless its namespace is being deleted, and else once it is gone: to one
+/// follower after the other, so that claims arrive in the same order whichever task runs first.
 pub(super) async fn requeue(
     client: Client,
-    mut deleted: UnboundedReceiver<DatasetKey>,
+    mut datasets: UnboundedReceiver<DatasetKey>,
     followers: [UnboundedSender<RequestAgain>; 2],
 ) {
-    while let Some(dataset) = deleted.recv().await {
+    while let Some(dataset) = datasets.recv().await {
         let (client, followers) = (client.clone(), followers.clone());
         tokio::spawn(async move {
             // No ledger can begin in a namespace that is being deleted.
             until_gone(client, &dataset.namespace).await;
-            info!(%dataset, "claims of other namespaces are requested again");
+            info!(%dataset, "claims are requested again");
             for follower in followers {
                 let (done, is_done) = oneshot::channel();
                 let dataset = dataset.clone();

@@ -81,8 +81,9 @@ fn filter_result(args: ExtenderArgs, verdict: &Verdict) -> ExtenderFilterResult 
             node_names: args.node_names,
             ..Default::default()
         },
-        // An error makes the scheduler try the pod again by itself. Nothing else would when the view is complete.
-        Verdict::Starting => ExtenderFilterResult {
+        // An error makes the scheduler try the pod again by itself. Nothing else would when the view is complete, or the
+        // dataset's ledger is open again.
+        Verdict::Starting | Verdict::Stopped { .. } => ExtenderFilterResult {
             error: escape_format(&verdict.to_string()),
             ..Default::default()
         },
@@ -215,7 +216,9 @@ async fn bind_pod(registry: &Registry, args: &ExtenderBindingArgs) -> Outcome {
     let verdict = || Verdict::of(&source, &args.pod_namespace, &handles.view);
     let claims = match verdict() {
         Verdict::Granted(claims) => claims,
-        Verdict::Starting => return Outcome::Failed(Verdict::Starting.to_string()),
+        verdict @ (Verdict::Starting | Verdict::Stopped { .. }) => {
+            return Outcome::Failed(verdict.to_string());
+        }
         verdict => return Outcome::Refused(verdict.to_string()),
     };
     for (id, _) in &claims {

@@ -3,6 +3,7 @@
 mod admission;
 mod health;
 mod scheduler;
+mod stopped;
 mod whole;
 mod writers;
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::Router;
 use privatekube_fake_api_server::{FakeApiServer, RequestFilter};
 use serde_json::{Value, json};
+use tokio::sync::mpsc;
 
 use super::post;
 use crate::{
@@ -12,18 +13,24 @@ use crate::{
     registry::Registry,
     scheduler, service,
     testing::{
-        BLOCKS, CLAIMS, DATASETS, ENTRIES, block, claim_object, dataset, epsilon, handles, pod_object,
+        BLOCKS, CLAIMS, DATASETS, ENTRIES, NAMESPACE, block, claim_object, dataset, epsilon, handles,
+        pod_object,
     },
     writers::{Events, Gates, Statuses},
 };
 
 /// Runs an extender on a server while `test` runs, which gets the scheduler's router.
-async fn with_extender<F: Future<Output = ()>>(server: &FakeApiServer, test: impl FnOnce(Router) -> F) {
+pub(super) async fn with_extender<F: Future<Output = ()>>(
+    server: &FakeApiServer,
+    test: impl FnOnce(Router) -> F,
+) {
     let (mut handles, _) = handles(server);
     let (statuses, status_queue) = Statuses::new();
     let (gates, gate_queue) = Gates::new();
     let (events, event_queue) = Events::new(handles.metrics.clone());
     (handles.statuses, handles.gates, handles.events) = (statuses, gates, events);
+    let (requeue, to_requeue) = mpsc::unbounded_channel();
+    handles.requeue = requeue;
     let registry = Arc::new(Registry::new(handles.clone()));
     let Handles {
         client,
@@ -34,7 +41,7 @@ async fn with_extender<F: Future<Output = ()>>(server: &FakeApiServer, test: imp
         ..
     } = handles;
     tokio::select! {
-        ended = service::keep_books(&registry) => panic!("the books ended: {ended:?}"),
+        ended = service::keep_books(&registry, to_requeue) => panic!("the books ended: {ended:?}"),
         () = Statuses::run(
             client.clone(),
             Arc::clone(&pods),
@@ -50,14 +57,15 @@ async fn with_extender<F: Future<Output = ()>>(server: &FakeApiServer, test: imp
 }
 
 /// A server with a dataset and a block of epsilon 10.
-fn server() -> FakeApiServer {
+pub(super) fn server() -> FakeApiServer {
     let server = FakeApiServer::default();
+    server.put("namespaces", &json!({"metadata": {"name": NAMESPACE}}));
     server.put(DATASETS, &*dataset("d", 1, &json!({})));
     server.put(BLOCKS, &*block("a", "a", Some("10")));
     server
 }
 
-fn phase(server: &FakeApiServer, claim: &str) -> Value {
+pub(super) fn phase(server: &FakeApiServer, claim: &str) -> Value {
     let claim = server.get(CLAIMS, claim);
     claim.map_or(Value::Null, |claim| claim["status"]["phase"].clone())
 }

@@ -1,9 +1,6 @@
 //! Writes Kubernetes Events: each phase that a claim reaches, once, on its pods and on its object.
 
-use std::{
-    collections::HashMap,
-    sync::Arc,
-};
+use std::{collections::HashMap, sync::Arc};
 
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{
@@ -83,6 +80,16 @@ impl Events {
         });
     }
 
+    /// Queues an Event about an object.
+    pub fn about_object(&self, about: ObjectReference, reason: &'static str, warning: bool, note: &str) {
+        self.send(QueuedEvent {
+            about,
+            reason,
+            warning,
+            note: note.to_owned(),
+        });
+    }
+
     /// Queues an Event about a claim: on its object, and on the pod that it was made for.
     pub fn about_claim(
         &self,
@@ -155,9 +162,7 @@ impl Events {
 
     /// The claim object of a pod, or the pod, was deleted.
     pub fn claim_object_deleted(&self, id: &ClaimId) {
-        self.claim_objects
-            .lock()
-            .remove(id);
+        self.claim_objects.lock().remove(id);
     }
 
     /// Writes queued Events until all handles are dropped.

@@ -44,6 +44,8 @@ pub(crate) enum Readiness {
     NeverBegun(FieldError),
     /// A field that can't be used, and isn't. The ledger goes on.
     Invalid(FieldError),
+    /// The ledger can't be read or written, and why.
+    Stopped(String),
 }
 
 impl Readiness {
@@ -71,6 +73,7 @@ impl Readiness {
             Self::InLedger => "InLedger",
             Self::RulesDiffer(_) => "RulesDiffer",
             Self::NeverBegun(_) | Self::Invalid(_) => "Invalid",
+            Self::Stopped(_) => "Stopped",
         }
     }
 
@@ -85,6 +88,7 @@ impl Readiness {
             Self::NeverBegun(problem) => {
                 format!("{problem}; nothing is granted: make another dataset, with rules that can be used")
             }
+            Self::Stopped(why) => why.clone(),
             Self::Invalid(problem) => {
                 format!("{problem}; that is not used, and what its ledger began with stays in force")
             }

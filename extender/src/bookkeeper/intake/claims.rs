@@ -50,7 +50,7 @@ impl Intake {
     }
 
     /// Retires the blocks and withdraws the claims that the ledger knows and whose objects don't exist any more.
-    pub(super) fn end_deleted(
+    pub(in crate::bookkeeper) fn end_deleted(
         &self,
         engine: Option<&Engine>,
         exists: impl Fn(&ClaimId) -> bool,

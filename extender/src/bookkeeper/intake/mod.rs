@@ -43,6 +43,8 @@ pub(super) struct Intake {
     oversized: BTreeSet<ClaimId>,
     /// What claim objects want consumed and released once their claims are granted.
     uses: Uses,
+    /// Why the dataset is stopped, if it is.
+    stopped: Option<String>,
 }
 
 /// What the intake makes of messages.
@@ -89,6 +91,7 @@ impl Intake {
             unmatched: Queue::default(),
             oversized: BTreeSet::new(),
             uses: Uses::default(),
+            stopped: None,
         }
     }
 
@@ -114,12 +117,23 @@ impl Intake {
         self.objects.remove_dataset(deleted);
     }
 
-    /// The ledger was opened; `blocks` exist.
-    pub(super) fn ledger_opened(&mut self, blocks: Vec<Arc<PrivateDataBlock>>) {
+    /// The ledger was opened with what `engine` replayed; `blocks` exist.
+    pub(super) fn ledger_opened(&mut self, blocks: Vec<Arc<PrivateDataBlock>>, engine: &Engine) {
         self.held_by = None;
+        self.stopped = None;
+        self.blocks_changed = true;
         for block in blocks {
             self.add_block(block);
         }
+        // Requests that were queued while the dataset was stopped may be in the ledger already.
+        for input in self.arriving.take() {
+            self.request(input, Some(engine), &mut Intaken::default());
+        }
+    }
+
+    /// The dataset was stopped: requests wait until it isn't any more.
+    pub(super) fn ledger_stopped(&mut self, why: String) {
+        self.stopped = Some(why);
     }
 
     /// The ledger was closed, to be opened with other rules, under which blocks may be usable that were not.
@@ -258,6 +272,12 @@ impl Intake {
 
     /// Why no claim can come to a ledger yet.
     fn why_held(&self) -> PhaseReason {
+        if let Some(why) = &self.stopped {
+            return PhaseReason {
+                reason: ClaimReason::DatasetStopped,
+                message: format!("the dataset is stopped: {why}"),
+            };
+        }
         let dataset = self.objects.dataset();
         match dataset.and_then(|object| object.spec.rules().err()) {
             None => PhaseReason {

@@ -1,0 +1,238 @@
+//! Datasets whose ledgers can't be read or written: they are stopped, say why, and go on when that is mended; all others
+//! go on meanwhile.
+
+use privatekube_fake_api_server::{FakeApiServer, Fault, RequestFilter};
+use serde_json::{Value, json};
+
+use super::{
+    post,
+    whole::{phase, server, with_extender},
+};
+use crate::testing::{BLOCKS, CLAIMS, DATASETS, ENTRIES, block, claim_object, dataset, epsilon, pod_object};
+
+/// A second dataset with a block, in a namespace of its own.
+fn with_other_dataset(server: &FakeApiServer) {
+    server.put("namespaces", &json!({"metadata": {"name": "other"}}));
+    let in_other = |object: &Value| {
+        let mut object = object.clone();
+        object["metadata"]["namespace"] = json!("other");
+        object
+    };
+    let objects = [
+        (
+            DATASETS,
+            serde_json::to_value(&*dataset("o", 1, &json!({}))).unwrap(),
+        ),
+        (
+            BLOCKS,
+            serde_json::to_value(&*block("a", "other-a", Some("10"))).unwrap(),
+        ),
+    ];
+    for (resource, object) in objects {
+        server.put(resource, &in_other(&object));
+    }
+}
+
+fn request(server: &FakeApiServer, namespace: &str, name: &str, budget: &str) {
+    let mut claim = claim_object(name, &json!({"budget": epsilon(budget)}));
+    claim.metadata.namespace = Some(namespace.to_owned());
+    server.put(CLAIMS, &claim);
+}
+
+/// The reason and message of the condition Ready of data/taxi.
+fn ready(server: &FakeApiServer) -> (String, String) {
+    let dataset = server.get(DATASETS, "data/taxi").unwrap();
+    let text = |field: &str| {
+        let text = dataset["status"]["conditions"][0][field].as_str();
+        text.unwrap_or_default().to_owned()
+    };
+    (text("reason"), text("message"))
+}
+
+async fn until_granted(server: &FakeApiServer, claim: &str) {
+    server
+        .until(|server| phase(server, claim) == json!("Granted"))
+        .await;
+}
+
+async fn until_stopped(server: &FakeApiServer, words: &str) {
+    server
+        .until(|server| {
+            let (reason, message) = ready(server);
+            reason == "Stopped" && message.contains(words)
+        })
+        .await;
+}
+
+fn entry_writes(namespace: &str) -> RequestFilter {
+    let path = format!("/apis/privatekube.dev/v1alpha1/namespaces/{namespace}/");
+    RequestFilter::writes().resource(ENTRIES).path_prefix(&path)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_quota_on_entries_stops_its_dataset_and_no_other() {
+    let server = server();
+    with_other_dataset(&server);
+    with_extender(&server, async |_| {
+        request(&server, "data", "before", "1");
+        until_granted(&server, "data/before").await;
+        server.inject(&entry_writes("data"), 1000, Fault::Refuse(403));
+        request(&server, "data", "refused", "1");
+        until_stopped(&server, "quota").await;
+        request(&server, "other", "beside", "1");
+        until_granted(&server, "other/beside").await;
+        request(&server, "data", "late", "1");
+        server
+            .until(|server| {
+                let claim = server.get(CLAIMS, "data/late").unwrap();
+                claim["status"]["reason"] == json!("DatasetStopped")
+            })
+            .await;
+        assert_eq!(phase(&server, "data/before"), json!("Granted"));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dataset_goes_on_when_its_entries_are_accepted_again() {
+    let server = server();
+    with_extender(&server, async |_| {
+        request(&server, "data", "before", "1");
+        until_granted(&server, "data/before").await;
+        server.inject(&entry_writes("data"), 1, Fault::Refuse(403));
+        request(&server, "data", "refused", "1");
+        until_granted(&server, "data/refused").await;
+        server.until(|server| ready(server).0 == "InLedger").await;
+        // It was told by Events.
+        let reasons: Vec<Value> = server
+            .all("events")
+            .iter()
+            .map(|event| event["reason"].clone())
+            .collect();
+        assert!(reasons.contains(&json!("DatasetStopped")) && reasons.contains(&json!("DatasetResumed")));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deleted_entry_stops_the_dataset_until_it_is_put_back() {
+    let server = server();
+    with_extender(&server, async |scheduler| {
+        request(&server, "data", "before", "4");
+        until_granted(&server, "data/before").await;
+        let last = server.all(ENTRIES).pop().unwrap();
+        let name = last["metadata"]["name"].as_str().unwrap().to_owned();
+        server.delete(ENTRIES, &name);
+        until_stopped(&server, "was deleted").await;
+        // No pod runs on it, and the scheduler hears why.
+        let args = json!({"Pod": pod_object("train"), "NodeNames": ["n1"]});
+        let (_, answer) = post(&scheduler, "/scheduler/filter", args.to_string()).await;
+        let error = answer["Error"].as_str().unwrap();
+        assert!(error.contains("data/taxi is stopped"), "{error}");
+        server.put(ENTRIES, &last);
+        request(&server, "data", "after", "4");
+        until_granted(&server, "data/after").await;
+        assert_eq!(
+            server.get(BLOCKS, "a").unwrap()["status"]["allocated"]["epsilon"],
+            json!("8")
+        );
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_whose_ledger_ends_before_what_statuses_name_stops_the_dataset() {
+    let server = server();
+    with_other_dataset(&server);
+    with_extender(&server, async |_| {
+        request(&server, "data", "before", "9");
+        until_granted(&server, "data/before").await;
+        server
+            .until(|server| {
+                let block = server.get(BLOCKS, "data/a").unwrap();
+                block["status"]["allocated"]["epsilon"] == json!("9")
+            })
+            .await;
+    })
+    .await;
+    let last = server
+        .all(ENTRIES)
+        .into_iter()
+        .rfind(|entry| entry["metadata"]["namespace"] == json!("data"))
+        .unwrap();
+    server.delete(
+        ENTRIES,
+        &format!("data/{}", last["metadata"]["name"].as_str().unwrap()),
+    );
+    with_extender(&server, async |_| {
+        until_stopped(&server, "its end was deleted").await;
+        request(&server, "other", "beside", "1");
+        until_granted(&server, "other/beside").await;
+        // What was allocated is not granted to anybody else.
+        request(&server, "data", "after", "9");
+        server
+            .until(|server| {
+                let claim = server.get(CLAIMS, "data/after").unwrap();
+                claim["status"]["reason"] == json!("DatasetStopped")
+            })
+            .await;
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_with_a_changed_entry_stops_its_dataset_and_no_other() {
+    let server = server();
+    with_other_dataset(&server);
+    with_extender(&server, async |_| {
+        request(&server, "data", "before", "1");
+        until_granted(&server, "data/before").await;
+    })
+    .await;
+    let mut first = server.all(ENTRIES).remove(0);
+    first["spec"]["writer"] = json!("forger");
+    server.put(ENTRIES, &first);
+    with_extender(&server, async |_| {
+        until_stopped(&server, "it was changed").await;
+        request(&server, "other", "beside", "1");
+        until_granted(&server, "other/beside").await;
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_claim_that_is_deleted_while_its_dataset_is_stopped_is_withdrawn_afterwards() {
+    let server = server();
+    with_extender(&server, async |_| {
+        request(&server, "data", "first", "9");
+        until_granted(&server, "data/first").await;
+        let last = server.all(ENTRIES).pop().unwrap();
+        let name = last["metadata"]["name"].as_str().unwrap().to_owned();
+        server.delete(ENTRIES, &name);
+        until_stopped(&server, "was deleted").await;
+        server.delete(CLAIMS, "first");
+        request(&server, "data", "second", "9");
+        server.put(ENTRIES, &last);
+        until_granted(&server, "data/second").await;
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_namespace_that_is_created_again_begins_a_new_ledger() {
+    let server = server();
+    with_extender(&server, async |_| {
+        request(&server, "data", "first", "9");
+        until_granted(&server, "data/first").await;
+        // Everything is deleted with the namespace, and both are created again before the extender looks.
+        server.delete("namespaces", "data");
+        server.put("namespaces", &json!({"metadata": {"name": "data", "uid": "two"}}));
+        server.put(DATASETS, &*dataset("d2", 1, &json!({})));
+        server.put(BLOCKS, &*block("a", "a2", Some("10")));
+        request(&server, "data", "second", "9");
+        until_granted(&server, "data/second").await;
+        let entries = server.all(ENTRIES);
+        assert_eq!(entries[0]["spec"]["sequence"], json!(1));
+    })
+    .await;
+}
