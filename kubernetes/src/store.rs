@@ -198,6 +198,11 @@ fn create_error(status: &Status) -> CreateError {
 
 #[cfg(test)]
 mod tests {
+    use privatekube_policy::{
+        Amount, Arrival, Composition, DatasetRules, Demand, Denial, Event, Policy, Record, Span, Unlocking,
+        Weight,
+    };
+
     use super::*;
 
     #[test]
@@ -219,6 +224,87 @@ mod tests {
                 matches!(create_error(&status(code, "Conflict")), CreateError::Unknown(_)),
                 "{code}"
             );
+        }
+    }
+
+    /// Every number in JSON, wherever it is.
+    fn numbers(value: &serde_json::Value, found: &mut Vec<serde_json::Number>) {
+        match value {
+            serde_json::Value::Number(number) => found.push(number.clone()),
+            serde_json::Value::Array(values) => values.iter().for_each(|value| numbers(value, found)),
+            serde_json::Value::Object(fields) => fields.values().for_each(|value| numbers(value, found)),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn every_number_in_an_entry_survives_the_api_server() {
+        // The largest values that parsing and the engine let through.
+        let span: Span = "106751991d".parse().unwrap();
+        assert!("106751992d".parse::<Span>().is_err());
+        let amounts = Composition::Basic
+            .capacity("9000000".parse().unwrap(), "1".parse().unwrap())
+            .unwrap();
+        let demands = vec![Demand {
+            blocks: vec!["a".into()],
+            budget: amounts.clone(),
+        }];
+        let extremes = |unlocking| Entry {
+            sequence: i64::MAX.unsigned_abs(),
+            previous: Hash::ORIGIN,
+            writer: "w".to_owned(),
+            time: Time::from_micros(i64::MAX.unsigned_abs()),
+            rules: Some(DatasetRules {
+                policy: Policy::Blend {
+                    fairness: 1000,
+                    recompute_after: u32::MAX,
+                },
+                unlocking,
+                composition: Composition::Basic,
+            }),
+            events: vec![
+                Event::AddBlock {
+                    block: "a".into(),
+                    capacity: amounts.clone(),
+                },
+                Event::Arrive(Arrival {
+                    claim: "c".into(),
+                    demands: demands.clone(),
+                    min_blocks: u32::MAX,
+                    timeout: Some(span),
+                    priority: i32::MIN,
+                    weight: Weight::new(1_000_000).unwrap_or_default(),
+                }),
+                Event::Consume {
+                    claim: "c".into(),
+                    amount: Amount::InAll(demands.clone()),
+                },
+            ],
+            records: vec![Record::Denied {
+                claim: "c".into(),
+                at: Time::from_micros(i64::MAX.unsigned_abs()),
+                reason: Denial::TooLarge {
+                    block: "a".into(),
+                    coordinate: u32::MAX,
+                    asked: i64::MAX,
+                    left: i64::MIN,
+                },
+            }],
+            omitted: None,
+        };
+        let lifetime = Unlocking::Lifetime {
+            lifetime: span,
+            tick: span,
+        };
+        for unlocking in [lifetime, Unlocking::Arrivals(u32::MAX)] {
+            let entry = extremes(unlocking);
+            let value = serde_json::to_value(&entry).unwrap();
+            let mut found = Vec::new();
+            numbers(&value, &mut found);
+            assert!(found.len() > 10);
+            for number in found {
+                assert!(number.is_i64(), "{number}");
+            }
         }
     }
 }

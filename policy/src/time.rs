@@ -42,8 +42,8 @@ pub enum SpanError {
     /// Not numbers with units.
     #[error("{0:?} is not a duration: write numbers with units ms, s, m, h or d, like 90s or 1h30m")]
     NotADuration(String),
-    /// More microseconds than 64 bits hold.
-    #[error("{0:?} is too long a duration")]
+    /// More microseconds than 63 bits hold.
+    #[error("{0:?} is too long a duration: write at most 106751991d")]
     TooLong(String),
 }
 
@@ -106,6 +106,11 @@ impl FromStr for Span {
                 .and_then(|add| total.checked_add(add))
                 .ok_or_else(too_long)?;
             rest = tail;
+        }
+        // Kubernetes keeps integers of 63 bits: a larger one comes back from it as a float, and its entry's hash would not
+        // be that of its content any more.
+        if i64::try_from(total).is_err() {
+            return Err(too_long());
         }
         Ok(Self(total))
     }
