@@ -37,6 +37,8 @@ async fn forge_entries(
     for change in [
         json!({"spec": {"writer": "me", "events": []}}),
         json!({"metadata": {"labels": {"privatekube.dev/dataset": null}}}),
+        json!({"metadata": {"labels": {"another": "label"}}}),
+        json!({"metadata": {"annotations": {"a": "b"}}}),
     ] {
         let answer = api
             .patch(&name, &PatchParams::default(), &Patch::Merge(change))
@@ -44,6 +46,13 @@ async fn forge_entries(
         // Refused by the CRD's rule or by the admission policy.
         refused(answer, &[expected("never change")])?;
     }
+    // The garbage collector would delete an entry whose owner doesn't exist.
+    let owner = json!({"apiVersion": "v1", "kind": "ConfigMap", "name": "gone", "uid": "1"});
+    let owned = json!({"metadata": {"ownerReferences": [owner]}});
+    let answer = api
+        .patch(&name, &PatchParams::default(), &Patch::Merge(owned))
+        .await;
+    refused(answer, &[expected("a ledger entry has no owner")])?;
     if removes {
         let kept = expected("ledger entries say what is spent and aren't deleted");
         let params = DeleteParams::default();
