@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, fmt::Debug};
 
-use futures::{StreamExt, pin_mut};
+use futures::StreamExt;
 use kube::{
     Api, Client, Resource,
     runtime::{WatchStreamExt, watcher},
@@ -45,6 +45,10 @@ impl WhenListed {
     }
 }
 
+/// After so many failures in a row a watch doesn't go on where it was: everything is listed anew. The API server keeps refusing
+/// to go on from a version that its store doesn't have, as after the store was restored from a backup.
+const FAILURES_UNTIL_LIST: u32 = 3;
+
 /// Follows all objects of a kind, in all namespaces, that have the labels. A list is handed on in the order of creation, as
 /// far as the API server keeps it. For each dataset of `again`, all objects are requested again.
 pub(super) async fn follow<K, F>(
@@ -58,8 +62,13 @@ pub(super) async fn follow<K, F>(
     F: Follower<K>,
 {
     let config = watcher::Config::default().labels(labels);
-    let stream = watcher(Api::<K>::all(client), config).default_backoff();
-    pin_mut!(stream);
+    let watch = || {
+        watcher(Api::<K>::all(client.clone()), config.clone())
+            .default_backoff()
+            .boxed()
+    };
+    let mut stream = watch();
+    let mut failures = 0;
     let mut known: HashMap<(String, String), K> = HashMap::new();
     let mut listing: Vec<K> = Vec::new();
     loop {
@@ -82,8 +91,15 @@ pub(super) async fn follow<K, F>(
         match event {
             Err(error) => {
                 warn!(kind = %K::kind(&()), %error, "a watch was interrupted, it is taken up again");
+                failures += 1;
+                if failures == FAILURES_UNTIL_LIST {
+                    failures = 0;
+                    stream = watch();
+                }
+                continue;
             }
             Ok(watcher::Event::Apply(object)) => {
+                failures = 0;
                 if let Some(before) = known.insert(key(&object), object.clone())
                     && before.meta().uid != object.meta().uid
                 {
@@ -112,6 +128,7 @@ pub(super) async fn follow<K, F>(
                 for (_, object) in before {
                     follower.deleted(object, false);
                 }
+                failures = 0;
                 listed.0.send_replace(true);
             }
         }

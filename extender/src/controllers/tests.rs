@@ -4,16 +4,16 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod;
 use privatekube_api::{ClaimPhase, PrivacyBudgetClaim};
-use privatekube_fake_api_server::FakeApiServer;
+use privatekube_fake_api_server::{FakeApiServer, Fault, RequestFilter};
 use privatekube_policy::ClaimId;
 use serde_json::json;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use super::{claims::Claims, follow::Follower, pods::ManagedPods};
 use crate::{
     bookkeeper::Message,
     registry::Registry,
-    testing::{BLOCKS, block, claim_object, epsilon, handles, key, managed_pod, pod_object},
+    testing::{BLOCKS, CLAIMS, block, claim_object, epsilon, handles, key, managed_pod, pod_object},
 };
 
 /// Runs `what` with bookkeepers that work.
@@ -108,4 +108,46 @@ async fn a_pod_requests_budget_once_whatever_its_status_does() {
     other.metadata.uid = Some("another".to_owned());
     pods.applied(other);
     assert_eq!(queued(&registry), 3);
+}
+
+/// Counts the objects that it sees.
+struct Counter(watch::Sender<u32>);
+
+impl Follower<PrivacyBudgetClaim> for Counter {
+    fn applied(&mut self, _: PrivacyBudgetClaim) {
+        self.0.send_modify(|count| *count += 1);
+    }
+
+    fn deleted(&mut self, _: PrivacyBudgetClaim, _: bool) {}
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_that_keeps_failing_lists_everything_anew() {
+    let server = FakeApiServer::default();
+    let spec = json!({"budget": epsilon("1")});
+    server.put(CLAIMS, &claim_object("first", &spec));
+    let (count, mut seen) = watch::channel(0);
+    let (listed, _) = super::follow::listed();
+    let (_requeue, to_request) = tokio::sync::mpsc::unbounded_channel();
+    let follow = super::follow::follow(server.client(), "", listed, to_request, Counter(count));
+    let reads = RequestFilter::any().method("GET").resource(CLAIMS);
+    let test = async {
+        seen.wait_for(|count| *count == 1).await.unwrap();
+        // The store went back to a state without what the watch has seen, and refuses to go on from there.
+        let before = server.count(&reads);
+        server.inject(&reads, 3, Fault::Refuse(504));
+        server.end_watches();
+        server.until(|server| server.count(&reads) >= before + 4).await;
+        server.put(CLAIMS, &claim_object("second", &spec));
+        seen.wait_for(|count| *count == 3).await.unwrap();
+        let lists = server.requests(&reads);
+        let lists = lists
+            .iter()
+            .filter(|request| !request.query.contains("watch=true"));
+        assert_eq!(lists.count(), 2);
+    };
+    tokio::select! {
+        () = follow => panic!("the follower ended"),
+        () = test => {}
+    }
 }
