@@ -22,6 +22,8 @@ pub enum Message {
     Requested(ClaimInput),
     /// The pod or claim object of a claim was deleted, or can't run any more.
     Withdrawn(ClaimId),
+    /// The pod of a claim was deleted, and had a node: whatever the claim has is consumed.
+    Ran(ClaimId),
     /// The pod that a claim was consumed for provably never ran.
     NeverRan(ClaimId),
     /// A claim's pod is about to run, so all of the claim is consumed. The answer comes when that is durable.
@@ -49,7 +51,11 @@ impl Message {
     pub(super) const fn is_deletion(&self) -> bool {
         matches!(
             self,
-            Self::BlockDeleted(_) | Self::DatasetDeleted(_) | Self::Withdrawn(_) | Self::NeverRan(_)
+            Self::BlockDeleted(_)
+                | Self::DatasetDeleted(_)
+                | Self::Withdrawn(_)
+                | Self::Ran(_)
+                | Self::NeverRan(_)
         )
     }
 }

@@ -103,7 +103,12 @@ impl Follower<Pod> for ManagedPods {
                 id.clone(),
             ));
         }
-        self.registry.send(dataset, Message::Withdrawn(id));
+        let end = if pod.is_bound() {
+            Message::Ran(id)
+        } else {
+            Message::Withdrawn(id)
+        };
+        self.registry.send(dataset, end);
     }
 }
 

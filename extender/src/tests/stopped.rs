@@ -236,3 +236,22 @@ async fn a_namespace_that_is_created_again_begins_a_new_ledger() {
     })
     .await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_a_pod_ran_for_is_never_released_even_if_its_entry_was_lost() {
+    let server = server();
+    let mut pod = pod_object("train");
+    server.put("pods", &pod);
+    with_extender(&server, async |_| {
+        until_granted(&server, "train-train").await;
+        // The pod got its node by a bind of which the ledger knows nothing.
+        pod["spec"]["nodeName"] = json!("n1");
+        pod["metadata"]["annotations"]["privatekube.dev/grant"] = json!("{}");
+        server.put("pods", &pod);
+        server.delete("pods", "train");
+        server
+            .until(|server| server.get(BLOCKS, "a").unwrap()["status"]["consumed"]["epsilon"] == json!("1"))
+            .await;
+    })
+    .await;
+}

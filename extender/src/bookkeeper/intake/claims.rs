@@ -1,7 +1,7 @@
 //! Claims: queues requests until they are committed, matches them with blocks, and withdraws them.
 
 use privatekube_api::{are_enough, match_blocks};
-use privatekube_policy::{Arrival, ClaimId, Composition, Engine, Event, Phase};
+use privatekube_policy::{Amount, Arrival, ClaimId, Composition, Engine, Event, Phase};
 use tracing::debug;
 
 use super::{Intake, Intaken, Notice, invalid};
@@ -46,6 +46,18 @@ impl Intake {
                 debug!(%claim, "a claim was withdrawn before it came to the ledger");
                 out.notices.push(Notice::ClaimForgotten(claim));
             }
+        }
+    }
+
+    /// Ends the claim of a deleted pod that had a node. Its bind consumed the claim, unless the ledger lost that entry or
+    /// somebody else bound the pod: a granted claim is consumed, for what ran is never released.
+    pub(super) fn ran(&mut self, claim: ClaimId, engine: Option<&Engine>, out: &mut Intaken) {
+        match engine.and_then(|engine| engine.phase(&claim)) {
+            Some(Phase::Granted) => {
+                let amount = Amount::All;
+                out.events.push(Event::Consume { claim, amount }.into());
+            }
+            _ => self.withdraw(claim, engine, out),
         }
     }
 

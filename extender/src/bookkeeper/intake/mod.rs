@@ -157,6 +157,7 @@ impl Intake {
             Message::DatasetDeleted(last) => self.dataset_deleted(&last),
             Message::Requested(input) => self.request(input, engine, out),
             Message::Withdrawn(claim) => self.withdraw(claim, engine, out),
+            Message::Ran(claim) => self.ran(claim, engine, out),
             Message::NeverRan(claim) => never_ran(claim, engine, out),
             Message::Consume { claim, reply } => out.events.push(PendingEvent::consume(claim, reply)),
             Message::UseRequested { claim, usage } => self.request_use(claim, usage, engine, out),
