@@ -159,14 +159,14 @@ impl Publisher {
         &self.counts
     }
 
-    /// Publishes everything that a ledger says, after it was replayed. Claims are not among the changes: whoever sees an
-    /// object whose status says something else than the view writes it then.
+    /// Publishes everything that a ledger says, after it was replayed. Claims and blocks are not among the changes: whoever
+    /// sees an object whose status says something else than the view writes it then.
     pub fn publish_all(
         &mut self,
         state: CommittedState<'_>,
         objects: &DatasetObjects,
         now: Time,
-    ) -> Vec<Change> {
+    ) -> Option<Change> {
         self.view.set_stopped(&self.dataset, None);
         let engine = state.engine;
         for id in engine.claims() {
@@ -182,12 +182,10 @@ impl Publisher {
                 self.view.put_claim(id.clone(), view);
             }
         }
-        let mut changes = Vec::new();
         for block in engine.blocks() {
-            changes.extend(self.publish_block(state, objects, block, now));
+            let _ = self.publish_block(state, objects, block, now);
         }
-        changes.extend(self.publish_dataset(Some(state), objects, now));
-        changes
+        self.publish_dataset(Some(state), objects, now)
     }
 
     /// Publishes what the last entry changed. `state` is that after the entry, `time` the entry's.
@@ -216,7 +214,8 @@ impl Publisher {
         changes
     }
 
-    /// Publishes a block: its budget, or why it can't be used.
+    /// Publishes a block: its budget, or why it can't be used. A block that only a later entry is true of, too, is not
+    /// published again.
     #[must_use = "changes have to be carried out"]
     pub fn publish_block(
         &self,
@@ -227,7 +226,15 @@ impl Publisher {
     ) -> Option<Change> {
         let object = objects.block(block.as_str())?;
         let view = status::block_view(state, block, object, &meta_time(now));
-        let changed = self.view.put_block(self.block_key(block.as_str()), view);
+        let key = self.block_key(block.as_str());
+        if self
+            .view
+            .block(&key)
+            .is_some_and(|published| published.says_the_same(&view))
+        {
+            return None;
+        }
+        let changed = self.view.put_block(key, view);
         changed.then(|| Change::Block(block.as_str().to_owned()))
     }
 

@@ -38,6 +38,28 @@ pub struct BlockView {
     pub dimensions: Dimensions,
 }
 
+impl BlockView {
+    /// Whether both say the same, whichever entries they are true of.
+    #[must_use]
+    pub fn says_the_same(&self, other: &Self) -> bool {
+        self.dimensions == other.dimensions && same_but_for_sequence(&self.status, &other.status)
+    }
+
+    /// Whether an object's status says what the view does, whichever entry it is true of.
+    #[must_use]
+    pub fn is_status(&self, status: Option<&PrivateDataBlockStatus>) -> bool {
+        status.is_some_and(|status| same_but_for_sequence(&self.status, status))
+    }
+}
+
+fn same_but_for_sequence(one: &PrivateDataBlockStatus, other: &PrivateDataBlockStatus) -> bool {
+    let other = PrivateDataBlockStatus {
+        ledger_sequence: one.ledger_sequence,
+        ..other.clone()
+    };
+    *one == other
+}
+
 /// A dataset as it is committed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DatasetView {

@@ -185,8 +185,8 @@ fn publishing_a_replayed_ledger_at_once_gives_the_same_view_but_for_positions() 
     let view = Arc::new(View::default());
     let mut publisher = Publisher::new(dataset(), Arc::clone(&view));
     let state = CommittedState { engine, sequence: 3 };
-    let changes = publisher.publish_all(state, &objects(), Time::from_micros(3_000_000));
-    assert_eq!(changes, [Change::Block("a".into()), Change::Dataset]);
+    let change = publisher.publish_all(state, &objects(), Time::from_micros(3_000_000));
+    assert_eq!(change, Some(Change::Dataset));
     assert_eq!(publisher.counts().get(&ClaimPhase::Denied), Some(&1));
     for name in ["first", "second"] {
         let id: ClaimId = subject(name).id();
@@ -195,10 +195,8 @@ fn publishing_a_replayed_ledger_at_once_gives_the_same_view_but_for_positions() 
         assert_eq!(one.status.message, other.status.message);
         assert_eq!(one.status.sequence, None);
     }
-    assert_eq!(
-        view.block(&(dataset(), "a".into())),
-        followed.block(&(dataset(), "a".into()))
-    );
+    let block = |view: &View| view.block(&(dataset(), "a".into())).unwrap();
+    assert!(block(&view).says_the_same(&block(&followed)));
 }
 
 #[test]

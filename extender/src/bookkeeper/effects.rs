@@ -67,6 +67,13 @@ impl Effects {
         }
     }
 
+    /// Measures every block, after all of them were published.
+    pub(super) fn measure_blocks(&mut self, objects: &DatasetObjects) {
+        for (name, _) in objects.blocks() {
+            self.measure_block(name);
+        }
+    }
+
     /// Measures how many claims are in each phase.
     pub(super) fn measure_phases(&self, publisher: &Publisher) {
         let [namespace, dataset] = self.labels();
@@ -135,7 +142,7 @@ impl Effects {
             let note = format!("the claim's consume or release can't be done: {problem}");
             self.handles
                 .events
-                .about_claim(claim, &subject, "BudgetUseRefused", true, &note);
+                .about_claim(&subject, "BudgetUseRefused", true, &note);
         }
     }
 
@@ -196,17 +203,19 @@ impl Effects {
             }
         }
         self.announce(&change, &pods);
-        self.handles.statuses.write(StatusKey::Claim(change.id));
+        let key = StatusKey::Claim(change.id);
+        // The scheduler takes a granted pod at once, and its claim is consumed: that is written in its place.
+        if change.phase == ClaimPhase::Granted && change.subject.kind == SubjectKind::Pod {
+            self.handles.statuses.write_later(key);
+        } else {
+            self.handles.statuses.write(key);
+        }
     }
 
     /// Announces a claim's phase by Events on its object and on its pods.
     fn announce(&self, change: &PhaseChange, pods: &[PodKey]) {
         let PhaseChange {
-            id,
-            subject,
-            phase,
-            why,
-            ..
+            subject, phase, why, ..
         } = change;
         let (events, reason, warning) = (&self.handles.events, phase.event_reason(), phase.is_warning());
         let note = format!(
@@ -216,7 +225,7 @@ impl Effects {
             phase.lower_case(),
             why.message
         );
-        events.about_claim(id, subject, reason, warning, &note);
+        events.about_claim(subject, reason, warning, &note);
         // A pod's own claim has announced it to its pod.
         if subject.kind == SubjectKind::Claim {
             for pod in pods.iter().filter_map(|key| self.handles.pods.get(key)) {

@@ -126,9 +126,7 @@ impl Bookkeeper {
 
     /// Handles messages that arrived together.
     async fn handle(&mut self, batch: Vec<Message>) -> Result<(), WriterError> {
-        let requested = batch
-            .iter()
-            .any(|message| matches!(message, Message::Requested(_)));
+        let requested = self.requests_anything_new(&batch)?;
         let was_empty = self.intake.objects().is_empty();
         let deleted = batch.iter().any(Message::is_deletion);
         if !self.writer.is_open() && self.stop.is_none() && self.may_open(&batch, requested).await {
@@ -208,6 +206,16 @@ impl Bookkeeper {
         }
     }
 
+    /// Whether a claim is requested that is neither in the ledger nor queued. Only for such claims are the dataset's objects
+    /// read: after a restart every claim is requested again.
+    fn requests_anything_new(&self, batch: &[Message]) -> Result<bool, WriterError> {
+        let engine = self.writer.engine()?;
+        Ok(batch.iter().any(|message| match message {
+            Message::Requested(input) => self.intake.is_new(&input.subject.id(), engine),
+            _ => false,
+        }))
+    }
+
     /// Whether there is anything to open the ledger for: a block, or the dataset's object.
     async fn may_open(&self, batch: &[Message], requested: bool) -> bool {
         let applied =
@@ -259,8 +267,9 @@ impl Bookkeeper {
         }
         if let Some(state) = self.writer.state()? {
             let objects = self.intake.objects();
-            let changes = self.publisher.publish_all(state, objects, now);
-            self.effects.apply(changes, objects);
+            let change = self.publisher.publish_all(state, objects, now);
+            self.effects.measure_blocks(objects);
+            self.effects.apply(change, objects);
             self.effects.measure_phases(&self.publisher);
         }
         Ok(())

@@ -35,7 +35,7 @@ impl Follower<PrivateDataBlock> for Blocks {
         };
         let handles = self.registry.handles();
         let view = handles.view.block(&(dataset.clone(), name.clone()));
-        if view.is_some_and(|block| object.status.as_ref() != Some(&block.status)) {
+        if view.is_some_and(|block| !block.is_status(object.status.as_ref())) {
             handles.statuses.write(StatusKey::Block(dataset.clone(), name));
         }
         self.registry

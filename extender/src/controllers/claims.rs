@@ -102,10 +102,10 @@ impl Follower<PrivacyBudgetClaim> for Claims {
         let (id, kind) = (subject.id(), subject.kind);
         let is_new = self.is_new(&object);
         let handles = self.registry.handles();
+        // The writer has just created the object, and writes its status next.
+        let just_created = handles.events.claim_object(&id).is_some() && object.status.is_none();
         match kind {
-            SubjectKind::Pod => handles
-                .events
-                .claim_object_created(&id, object.metadata.uid.as_deref().unwrap_or_default()),
+            SubjectKind::Pod => handles.events.claim_object_created(&id),
             SubjectKind::Claim if object.metadata.deletion_timestamp.is_some() => return,
             SubjectKind::Claim => {
                 let (namespace, name) = (&subject.namespace, &subject.name);
@@ -122,7 +122,7 @@ impl Follower<PrivacyBudgetClaim> for Claims {
         }
         let phase = object.status.as_ref().and_then(|status| status.phase);
         let published = handles.view.claim(&id);
-        if published.is_some_and(|claim| phase != Some(claim.phase)) {
+        if !just_created && published.is_some_and(|claim| phase != Some(claim.phase)) {
             handles.statuses.write(StatusKey::Claim(id));
         }
     }

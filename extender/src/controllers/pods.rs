@@ -17,7 +17,7 @@ use super::follow::Follower;
 use crate::{
     bookkeeper::{ClaimInput, Message},
     registry::Registry,
-    writers::StatusKey,
+    writers::{ClaimObject, StatusKey},
 };
 
 pub(super) struct ManagedPods {
@@ -239,7 +239,7 @@ pub(super) fn check_all(registry: &Arc<Registry>) {
         }
         if let Some((subject, _)) = pod.own() {
             let id = subject.id();
-            if !handles.events.has_claim_object(&id) {
+            if handles.events.claim_object(&id) != Some(ClaimObject::Exists) {
                 handles.statuses.write(StatusKey::Claim(id));
             }
         }

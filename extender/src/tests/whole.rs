@@ -164,3 +164,81 @@ async fn an_extender_that_starts_again_publishes_the_same_and_writes_no_entry() 
     assert_eq!(server.all(ENTRIES), entries);
     assert!(server.count(&RequestFilter::writes().resource(ENTRIES)) >= entries.len());
 }
+
+/// How many writes of each kind the extender made, as resource (and subresource) with the count.
+fn writes(server: &FakeApiServer) -> Vec<(String, usize)> {
+    let mut counts = std::collections::BTreeMap::new();
+    for request in server.requests(&RequestFilter::writes()) {
+        let what = format!("{} {}", request.resource, request.subresource.unwrap_or_default());
+        *counts.entry(what.trim_end().to_owned()).or_insert(0) += 1;
+    }
+    counts.into_iter().collect()
+}
+
+/// The counts stand in docs/benchmarks.md.
+#[tokio::test(start_paused = true)]
+async fn a_private_pod_and_a_claim_take_as_many_writes_as_documented() {
+    let server = server();
+    with_extender(&server, async |scheduler| {
+        server.put(CLAIMS, &claim_object("first", &json!({"budget": epsilon("1")})));
+        server
+            .until(|server| phase(server, "first") == json!("Granted"))
+            .await;
+        server.until(|server| server.all("events").len() == 1).await;
+        // What belongs to the dataset and the block has been written by then.
+        tokio::time::sleep(std::time::Duration::from_secs(5)).await;
+        server.clear_log();
+
+        server.put(CLAIMS, &claim_object("second", &json!({"budget": epsilon("1")})));
+        server
+            .until(|server| phase(server, "second") == json!("Granted"))
+            .await;
+        tokio::time::sleep(std::time::Duration::from_secs(5)).await;
+        let claim = [
+            ("events", 1),
+            ("privacybudgetclaims status", 1),
+            ("privacyledgerentries", 1),
+            ("privatedatablocks status", 1),
+            ("privatedatasets status", 1),
+        ];
+        assert_eq!(
+            writes(&server),
+            claim.map(|(what, count)| (what.to_owned(), count))
+        );
+        server.clear_log();
+
+        server.put("pods", &pod_object("train"));
+        server
+            .until(|server| {
+                let pod = server.get("pods", "train").unwrap();
+                pod["spec"]["schedulingGates"]
+                    .as_array()
+                    .is_none_or(Vec::is_empty)
+            })
+            .await;
+        let args = json!({"PodName": "train", "PodNamespace": "data", "PodUID": "train", "Node": "n1"});
+        let (_, answer) = post(&scheduler, "/scheduler/bind", args.to_string()).await;
+        assert_eq!(answer["Error"], json!(""));
+        tokio::time::sleep(std::time::Duration::from_secs(5)).await;
+        assert_eq!(phase(&server, "train-train"), json!("Consumed"));
+        let pod = [
+            ("events", 2),
+            ("pods", 1),
+            ("pods binding", 1),
+            ("privacybudgetclaims", 1),
+            ("privacybudgetclaims status", 1),
+            ("privacyledgerentries", 2),
+            ("privatedatablocks status", 2),
+            ("privatedatasets status", 2),
+        ];
+        assert_eq!(writes(&server), pod.map(|(what, count)| (what.to_owned(), count)));
+        server.clear_log();
+
+        // An idle hour reads the last entry back, and writes nothing.
+        tokio::time::sleep(std::time::Duration::from_secs(3600)).await;
+        assert_eq!(writes(&server), []);
+        let reads = server.count(&RequestFilter::any().method("GET").resource(ENTRIES));
+        assert_eq!(reads, 240);
+    })
+    .await;
+}

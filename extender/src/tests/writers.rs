@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::{
     handles::Handles,
     testing::{CLAIMS, claim_object, epsilon, handles, key, managed_pod, pod_object},
-    writers::{Events, Gates, StatusKey, Statuses},
+    writers::{ClaimObject, Events, Gates, StatusKey, Statuses},
 };
 
 /// Puts a claim into the view.
@@ -118,7 +118,7 @@ async fn the_claim_object_of_a_pod_is_created_once_and_owned_by_the_pod() {
     let object = server.get(CLAIMS, "train-train").unwrap();
     assert_eq!(object["metadata"]["ownerReferences"][0]["uid"], json!("train"));
     assert_eq!(object["spec"]["budget"]["epsilon"], json!("1"));
-    assert!(handles.events.has_claim_object(&id));
+    assert_eq!(handles.events.claim_object(&id), Some(ClaimObject::Exists));
     assert_eq!(
         server.count(&RequestFilter::writes().resource(CLAIMS).method("POST")),
         1
@@ -164,7 +164,7 @@ async fn an_event_is_written_about_the_claim_and_its_pod() {
     let (events, queue) = Events::new(metrics.clone());
     let object = claim_object("c", &json!({"budget": epsilon("1")}));
     let subject = Subject::of_object(&object).unwrap();
-    events.about_claim(&subject.id(), &subject, "BudgetWaiting", false, "it waits");
+    events.about_claim(&subject, "BudgetWaiting", false, "it waits");
     events.about_pod(&managed_pod("train"), "BudgetDenied", true, "it can't be");
     let run = Events::run(server.client(), queue, metrics.clone());
     tokio::select! {

@@ -1,4 +1,4 @@
-//! Writes Kubernetes Events: each phase that a claim reaches, once, on its pods and on its object.
+//! Writes Kubernetes Events: each phase that a claim reaches, once, on its pods; on the claim's own object, if a user wrote it.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -29,13 +29,13 @@ pub struct QueuedEvent {
     note: String,
 }
 
-/// The claim object of a pod, which Events about it have to name by UID.
-#[derive(Debug)]
-enum ClaimObject {
-    /// It doesn't exist yet; these Events wait for its UID.
-    Missing(Vec<QueuedEvent>),
-    /// Its UID.
-    Uid(String),
+/// Whether the claim object of a pod exists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClaimObject {
+    /// It is being created, and its status is written next.
+    Creating,
+    /// It exists.
+    Exists,
 }
 
 /// Queues Events to be written.
@@ -43,6 +43,7 @@ enum ClaimObject {
 pub struct Events {
     sender: Sender<QueuedEvent>,
     metrics: Metrics,
+    /// The claims of pods whose objects exist or are being created.
     claim_objects: Arc<Mutex<HashMap<ClaimId, ClaimObject>>>,
 }
 
@@ -90,74 +91,40 @@ impl Events {
         });
     }
 
-    /// Queues an Event about a claim: on its object, and on the pod that it was made for.
-    pub fn about_claim(
-        &self,
-        id: &ClaimId,
-        subject: &Subject,
-        reason: &'static str,
-        warning: bool,
-        note: &str,
-    ) {
-        let mut event = QueuedEvent {
-            about: ObjectReference {
-                api_version: Some(PrivacyBudgetClaim::api_version(&()).into_owned()),
-                kind: Some(PrivacyBudgetClaim::kind(&()).into_owned()),
-                namespace: Some(subject.namespace.clone()),
-                name: Some(subject.claim_name()),
-                uid: None,
-                ..ObjectReference::default()
-            },
-            reason,
-            warning,
-            note: note.to_owned(),
+    /// Queues an Event about a claim: on the pod that it was made for, else on its own object.
+    pub fn about_claim(&self, subject: &Subject, reason: &'static str, warning: bool, note: &str) {
+        let (api_version, kind) = match subject.kind {
+            SubjectKind::Pod => ("v1".to_owned(), "Pod".to_owned()),
+            SubjectKind::Claim => (
+                PrivacyBudgetClaim::api_version(&()).into_owned(),
+                PrivacyBudgetClaim::kind(&()).into_owned(),
+            ),
         };
-        if subject.kind == SubjectKind::Claim {
-            event.about.uid = Some(subject.uid.clone());
-            return self.send(event);
-        }
-        let pod = ObjectReference {
-            api_version: Some("v1".into()),
-            kind: Some("Pod".into()),
+        let about = ObjectReference {
+            api_version: Some(api_version),
+            kind: Some(kind),
             namespace: Some(subject.namespace.clone()),
             name: Some(subject.name.clone()),
             uid: Some(subject.uid.clone()),
             ..ObjectReference::default()
         };
-        self.send(QueuedEvent {
-            about: pod,
-            ..event.clone()
-        });
-        let mut objects = self.claim_objects.lock();
-        match objects
-            .entry(id.clone())
-            .or_insert_with(|| ClaimObject::Missing(Vec::new()))
-        {
-            ClaimObject::Missing(waiting) => waiting.push(event),
-            ClaimObject::Uid(uid) => {
-                event.about.uid = Some(uid.clone());
-                self.send(event);
-            }
-        }
+        self.about_object(about, reason, warning, note);
     }
 
-    /// Whether the claim object of a pod is known to exist.
-    pub fn has_claim_object(&self, id: &ClaimId) -> bool {
-        let objects = self.claim_objects.lock();
-        matches!(objects.get(id), Some(ClaimObject::Uid(_)))
+    /// The claim object of a pod, as far as it is known.
+    pub fn claim_object(&self, id: &ClaimId) -> Option<ClaimObject> {
+        self.claim_objects.lock().get(id).copied()
+    }
+
+    /// The claim object of a pod is being created.
+    pub fn creating_claim_object(&self, id: &ClaimId) {
+        let mut objects = self.claim_objects.lock();
+        objects.entry(id.clone()).or_insert(ClaimObject::Creating);
     }
 
     /// The claim object of a pod exists.
-    pub fn claim_object_created(&self, id: &ClaimId, uid: &str) {
-        let mut objects = self.claim_objects.lock();
-        if let Some(ClaimObject::Missing(waiting)) =
-            objects.insert(id.clone(), ClaimObject::Uid(uid.to_owned()))
-        {
-            for mut event in waiting {
-                event.about.uid = Some(uid.to_owned());
-                self.send(event);
-            }
-        }
+    pub fn claim_object_created(&self, id: &ClaimId) {
+        self.claim_objects.lock().insert(id.clone(), ClaimObject::Exists);
     }
 
     /// The claim object of a pod, or the pod, was deleted.
@@ -211,7 +178,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn an_event_about_a_pods_claim_waits_for_the_claim_object() {
+    async fn an_event_about_a_pods_claim_is_one_about_the_pod() {
         let (events, mut queue) = Events::new(Metrics::new().unwrap());
         let subject = Subject {
             kind: SubjectKind::Pod,
@@ -219,20 +186,13 @@ mod tests {
             name: "train".into(),
             uid: "u1".into(),
         };
-        let id = subject.id();
-        events.about_claim(&id, &subject, "BudgetWaiting", false, "waits");
+        events.about_claim(&subject, "BudgetWaiting", false, "waits");
         let about = queue.recv().await.unwrap().about;
         assert_eq!(
             (about.kind.as_deref(), about.uid.as_deref()),
             (Some("Pod"), Some("u1"))
         );
         assert!(queue.try_recv().is_err());
-        events.claim_object_created(&id, "c1");
-        let about = queue.recv().await.unwrap().about;
-        assert_eq!(
-            (about.kind.as_deref(), about.uid.as_deref()),
-            (Some("PrivacyBudgetClaim"), Some("c1"))
-        );
     }
 
     #[test]

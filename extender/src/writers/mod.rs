@@ -6,8 +6,8 @@ mod gates;
 mod statuses;
 mod work_queue;
 
-pub use events::Events;
 #[cfg(test)]
 pub use events::QueuedEvent;
+pub use events::{ClaimObject, Events};
 pub use gates::Gates;
 pub use statuses::{StatusKey, Statuses};

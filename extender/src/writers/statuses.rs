@@ -20,7 +20,7 @@ use serde_json::json;
 use tracing::{debug, warn};
 
 use super::{
-    events::Events,
+    events::{ClaimObject, Events},
     work_queue::{Outcome, Receiver, Sender, work, work_queue},
 };
 use crate::{metrics::Metrics, pods::Pods};
@@ -29,6 +29,9 @@ use crate::{metrics::Metrics, pods::Pods};
 const MOST_AT_ONCE: usize = 8;
 /// How long a status that changes often isn't written again.
 const REST: Duration = Duration::from_millis(400);
+
+/// How long a status waits that is soon to change again.
+const SOON: Duration = Duration::from_secs(1);
 
 /// An object whose status is to be written.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -55,6 +58,11 @@ impl Statuses {
     /// Queues an object: its status is written soon.
     pub fn write(&self, key: StatusKey) {
         self.0.add(key);
+    }
+
+    /// Queues an object whose status is soon to change again: it is written in a second, unless it is queued before.
+    pub fn write_later(&self, key: StatusKey) {
+        self.0.add_after(key, SOON);
     }
 
     /// Works the queue off until all handles are dropped.
@@ -104,16 +112,15 @@ impl Writer {
         let subject = &claim.subject;
         let name = subject.claim_name();
         let api: Api<PrivacyBudgetClaim> = Api::namespaced(self.client.clone(), &subject.namespace);
-        if subject.kind == SubjectKind::Pod && !self.events.has_claim_object(id) {
+        if subject.kind == SubjectKind::Pod && self.events.claim_object(id) != Some(ClaimObject::Exists) {
             let Some(object) = self.object(subject, &name) else {
                 return Outcome::Done;
             };
+            self.events.creating_claim_object(id);
             let answer = api.create(&PostParams::default(), &object).await;
             self.metrics.count_write("claim", &answer);
             match answer {
-                Ok(created) => self
-                    .events
-                    .claim_object_created(id, created.metadata.uid.as_deref().unwrap_or_default()),
+                Ok(_) => self.events.claim_object_created(id),
                 // It exists. The watch reports its UID.
                 Err(kube::Error::Api(status)) if status.code == 409 => {}
                 // Its namespace is being deleted, and the pod with it; or the API server has only just started and hasn't

@@ -22,7 +22,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
 /// Adds keys to a work queue.
 #[derive(Debug)]
-pub struct Sender<K>(UnboundedSender<K>);
+pub struct Sender<K>(UnboundedSender<Added<K>>);
 
 impl<K> Clone for Sender<K> {
     fn clone(&self) -> Self {
@@ -32,7 +32,14 @@ impl<K> Clone for Sender<K> {
 
 /// The keys that were added to a work queue.
 #[derive(Debug)]
-pub struct Receiver<K>(UnboundedReceiver<K>);
+pub struct Receiver<K>(UnboundedReceiver<Added<K>>);
+
+/// A key that was added, and how long it waits.
+#[derive(Debug)]
+struct Added<K> {
+    key: K,
+    wait: Duration,
+}
 
 /// The two ends of a work queue.
 pub fn work_queue<K>() -> (Sender<K>, Receiver<K>) {
@@ -44,7 +51,15 @@ impl<K> Sender<K> {
     /// Adds a key: there is work to do for it.
     pub fn add(&self, key: K) {
         // The receiver is dropped only when the process ends.
-        let _ = self.0.send(key);
+        let _ = self.0.send(Added {
+            key,
+            wait: Duration::ZERO,
+        });
+    }
+
+    /// Adds a key that waits this long, unless it is added without a wait before.
+    pub fn add_after(&self, key: K, wait: Duration) {
+        let _ = self.0.send(Added { key, wait });
     }
 }
 
@@ -74,6 +89,9 @@ where
     let mut failures: HashMap<K, u32> = HashMap::new();
     let mut running = FuturesUnordered::new();
     let mut resting = FuturesUnordered::new();
+    // Keys that were added with a wait, and their ends. A key that is no longer among the first was added without one.
+    let mut postponed: HashSet<K> = HashSet::new();
+    let mut postponing = FuturesUnordered::new();
     let mut open = true;
     loop {
         depth.set(i64::try_from(ready.len()).unwrap_or(i64::MAX));
@@ -87,13 +105,23 @@ where
             let work = worker(key.clone());
             running.push(async move { (key, work.await) });
         }
-        if !open && running.is_empty() && ready.is_empty() {
+        if !open && running.is_empty() && ready.is_empty() && postponing.is_empty() {
             return;
         }
         tokio::select! {
-            key = added.recv(), if open => match key {
-                Some(key) => if waiting.insert(key.clone()) { ready.push_back(key) },
+            added = added.recv(), if open => match added {
+                Some(Added { key, wait }) if wait.is_zero() => {
+                    postponed.remove(&key);
+                    if waiting.insert(key.clone()) { ready.push_back(key) }
+                }
+                Some(Added { key, wait }) => if postponed.insert(key.clone()) {
+                    let end = Instant::now() + wait;
+                    postponing.push(async move { sleep_until(end).await; key });
+                },
                 None => open = false,
+            },
+            Some(key) = postponing.next() => if postponed.remove(&key) && waiting.insert(key.clone()) {
+                ready.push_back(key);
             },
             Some((key, done)) = running.next() => {
                 let rest = match done {
@@ -175,5 +203,26 @@ mod tests {
         })
         .await;
         assert_eq!(*at_work.borrow(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_that_waits_is_worked_on_once_and_earlier_if_it_is_added_again() {
+        let (sender, receiver) = work_queue();
+        for key in ["late", "early"] {
+            sender.add_after(key, Duration::from_secs(1));
+        }
+        sender.add("early");
+        drop(sender);
+        let began = Instant::now();
+        let worked = Rc::new(RefCell::new(Vec::new()));
+        work(receiver, 1, depth(), |key| {
+            worked.borrow_mut().push((key, began.elapsed()));
+            async { Outcome::Done }
+        })
+        .await;
+        assert_eq!(
+            *worked.borrow(),
+            [("early", Duration::ZERO), ("late", Duration::from_secs(1))]
+        );
     }
 }

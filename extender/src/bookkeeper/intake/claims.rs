@@ -8,6 +8,12 @@ use super::{Intake, Intaken, Notice, invalid};
 use crate::bookkeeper::ClaimInput;
 
 impl Intake {
+    /// Whether a claim is neither in the ledger nor queued.
+    pub(in crate::bookkeeper) fn is_new(&self, claim: &ClaimId, engine: Option<&Engine>) -> bool {
+        let queued = self.arriving.contains(claim) || self.unmatched.contains(claim);
+        !queued && engine.is_none_or(|engine| engine.phase(claim).is_none())
+    }
+
     /// Queues a request, unless its claim is in the ledger or queued already.
     pub(super) fn request(&mut self, input: ClaimInput, engine: Option<&Engine>, out: &mut Intaken) {
         let id = input.subject.id();

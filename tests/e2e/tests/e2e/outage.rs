@@ -6,7 +6,7 @@ use std::fs;
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, Client, api::PostParams};
-use privatekube_api::{ClaimPhase, DatasetKey, PrivacyLedgerEntry, entry_name};
+use privatekube_api::{ClaimPhase, DatasetKey, PrivacyLedgerEntry, PrivateDataset, entry_name};
 use privatekube_cluster::{Extender, ExtenderOptions, Part, User};
 use privatekube_e2e::{TestEnvironment, WatchedCluster, block, dataset, eventually, pod};
 use privatekube_kubernetes::KubernetesStore;
