@@ -269,6 +269,7 @@ impl Publisher {
 
     /// Publishes that the dataset is stopped: its ledger can't be read or written, and `why` says why and what to do. What
     /// was committed before stays in the view, and no verdict lets a pod run on it.
+    #[must_use = "changes have to be carried out"]
     pub fn publish_stopped(&self, objects: &DatasetObjects, why: &str, now: Time) -> Option<Change> {
         self.view.set_stopped(&self.dataset, Some(why));
         let before = self.view.dataset(&self.dataset);

@@ -96,7 +96,6 @@ pub(super) async fn follow<K, F>(
                     failures = 0;
                     stream = watch();
                 }
-                continue;
             }
             Ok(watcher::Event::Apply(object)) => {
                 failures = 0;

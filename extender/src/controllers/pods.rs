@@ -130,7 +130,7 @@ fn announce_named_claims(registry: &Registry, pod: &ManagedPod) {
     let handles = registry.handles();
     let verdict = Verdict::of(&pod.source, &pod.key.namespace, &handles.view);
     let (phase, note) = match &verdict {
-        Verdict::Unknown { .. } => (ClaimPhase::Waiting, verdict.to_string()),
+        Verdict::Unknown { .. } | Verdict::Stopped { .. } => (ClaimPhase::Waiting, verdict.to_string()),
         Verdict::Held { claim, phase } => {
             let id = claim
                 .split_once('/')
@@ -145,7 +145,6 @@ fn announce_named_claims(registry: &Registry, pod: &ManagedPod) {
                 format!("privacy budget claim {claim} {phase_word}: {message}"),
             )
         }
-        Verdict::Stopped { .. } => (ClaimPhase::Waiting, verdict.to_string()),
         Verdict::Granted(_) | Verdict::Malformed(_) | Verdict::Starting => return,
     };
     handles

@@ -48,9 +48,9 @@ async fn forge_entries(
     }
     // The garbage collector would delete an entry whose owner doesn't exist.
     let owner = json!({"apiVersion": "v1", "kind": "ConfigMap", "name": "gone", "uid": "1"});
-    let owned = json!({"metadata": {"ownerReferences": [owner]}});
+    let with_owner = json!({"metadata": {"ownerReferences": [owner]}});
     let answer = api
-        .patch(&name, &PatchParams::default(), &Patch::Merge(owned))
+        .patch(&name, &PatchParams::default(), &Patch::Merge(with_owner))
         .await;
     refused(answer, &[expected("a ledger entry has no owner")])?;
     if removes {
