@@ -4,8 +4,15 @@ use std::fmt;
 
 use thiserror::Error;
 
+use crate::excerpt;
+
+/// The longest text of one error, and of all errors of an object, in bytes.
+const MOST_TEXT: usize = 1024;
+/// The longest field, in bytes. The longest that is accepted is a name with its prefix, in a path.
+const MOST_FIELD: usize = 400;
+
 /// A field or annotation with a value that is not accepted. The problem quotes the value and says what is
-/// accepted.
+/// accepted. Both are cut if they are very long.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[error("{field}: {problem}")]
 pub struct FieldError {
@@ -19,8 +26,8 @@ impl FieldError {
     /// Makes the error of `problem` at `field`.
     pub fn new(field: impl Into<String>, problem: impl fmt::Display) -> Self {
         Self {
-            field: field.into(),
-            problem: problem.to_string(),
+            field: excerpt(&field.into(), MOST_FIELD).into_owned(),
+            problem: excerpt(&problem.to_string(), MOST_TEXT).into_owned(),
         }
     }
 }
@@ -51,10 +58,22 @@ impl From<FieldError> for FieldErrors {
     }
 }
 
+/// The errors, of which those are counted only that would make the text longer than [`MOST_TEXT`].
 impl fmt::Display for FieldErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut length = 0;
         for (at, error) in self.0.iter().enumerate() {
-            write!(f, "{}{error}", if at == 0 { "" } else { "; " })?;
+            let text = error.to_string();
+            length += text.len();
+            if at > 0 && length > MOST_TEXT {
+                return write!(f, "; and {} more", self.0.len() - at);
+            }
+            write!(
+                f,
+                "{}{}",
+                if at == 0 { "" } else { "; " },
+                excerpt(&text, MOST_TEXT)
+            )?;
         }
         Ok(())
     }

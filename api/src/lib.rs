@@ -28,6 +28,7 @@ mod dataset;
 mod decimal;
 mod dimension;
 mod error;
+mod excerpt;
 mod grant;
 mod ledger_entry;
 mod managed_pod;
@@ -55,6 +56,7 @@ pub use dataset::{CompositionName, PrivateDataset, PrivateDatasetSpec, PrivateDa
 pub use decimal::{Decimal, Duration};
 pub use dimension::{Dimension, Dimensions};
 pub use error::{FieldError, FieldErrors};
+pub use excerpt::excerpt;
 pub use grant::{Grant, GrantedBlock, GrantedBudget, GrantedClaim};
 pub use ledger_entry::{PrivacyLedgerEntry, PrivacyLedgerEntrySpec, entry_name};
 pub use managed_pod::{BudgetSource, ManagedPod, PodKey, node_of};

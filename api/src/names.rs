@@ -4,6 +4,8 @@ use std::fmt;
 
 use thiserror::Error;
 
+use crate::excerpt;
+
 /// The API group of all kinds.
 pub const GROUP: &str = "privatekube.dev";
 /// The API version of all kinds.
@@ -121,7 +123,9 @@ impl DatasetKey {
                 name: name.to_owned(),
             })
         } else {
-            Err(NameError::NotADataset(text.to_owned()))
+            Err(NameError::NotADataset(
+                excerpt(text, 2 * NAME_LENGTH).into_owned(),
+            ))
         }
     }
 }

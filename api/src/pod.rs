@@ -9,6 +9,7 @@ use crate::{
     ClaimRequest, DatasetKey, Decimal, DemandRequest, Duration, FieldError, FieldErrors, NameError,
     PrivacyBudgetClaimSpec, Selector,
     decimal::{check_length, parse_span},
+    excerpt,
     names::is_object_name,
     request::{check_bounds, check_priority, keep},
 };
@@ -41,6 +42,10 @@ const MOST_CLAIMS: usize = 32;
 /// The longest annotation, and the longest list of claims: as many as there may be, with the longest names.
 const MOST_CHARACTERS: usize = 2000;
 const MOST_CLAIM_CHARACTERS: usize = MOST_CLAIMS * 255;
+/// How much of a name that is none is quoted, in bytes.
+const MOST_QUOTED: usize = 300;
+/// How many unknown annotations of a pod are named.
+const MOST_UNKNOWN: usize = 16;
 /// The most blocks that a pod may request.
 const MOST_BLOCKS: u32 = 100_000;
 
@@ -138,6 +143,7 @@ fn unknown(annotations: &BTreeMap<String, String>) -> Vec<FieldError> {
         .keys()
         .filter(|key| key.starts_with(ANNOTATION_PREFIX));
     ours.filter(|key| !KNOWN.contains(&key.as_str()))
+        .take(MOST_UNKNOWN)
         .map(|key| {
             if key == ANNOTATION_GRANT {
                 return FieldError::new(
@@ -160,6 +166,10 @@ fn unknown(annotations: &BTreeMap<String, String>) -> Vec<FieldError> {
 /// The known annotation that `key` is most likely a slip of, if any.
 fn nearest(key: &str) -> Option<&'static str> {
     const MOST_SLIPS: usize = 2;
+    // No slip makes it so long, and the comparison costs as much as it is long.
+    if key.len() > 2 * ANNOTATION_MIN_BLOCKS.len() {
+        return None;
+    }
     let slips = |known: &&str| strsim::levenshtein(&key.to_ascii_lowercase(), known);
     let near = KNOWN.into_iter().min_by_key(|known| slips(known))?;
     (slips(&near) <= MOST_SLIPS).then_some(near)
@@ -172,7 +182,7 @@ fn claim_names(text: &str) -> Result<Vec<String>, FieldErrors> {
         if !is_object_name(name) {
             errors.push(FieldError::new(
                 ANNOTATION_CLAIM,
-                NameError::NotAName(name.to_owned()),
+                NameError::NotAName(excerpt(name, MOST_QUOTED).into_owned()),
             ));
         } else if names.iter().any(|earlier| earlier == name) {
             errors.push(FieldError::new(

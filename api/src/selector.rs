@@ -16,7 +16,7 @@ use cel::{
 use nesting::Refused;
 use thiserror::Error;
 
-use crate::{Dimensions, FieldError};
+use crate::{Dimensions, FieldError, excerpt};
 
 /// Why a text is not a selector, or why its evaluation for a block fails. The message says what is accepted.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -80,6 +80,8 @@ pub enum SelectorError {
 }
 
 const MOST_CHARACTERS: usize = 2000;
+/// How much of a selector a message quotes, in bytes.
+const MOST_QUOTED: usize = 120;
 
 /// The functions that are accepted. `matches` is not: a regular expression can be arbitrarily expensive to
 /// compile, and is compiled for every block.
@@ -158,7 +160,7 @@ impl Selector {
         walk.visit(program.expression())?;
         if let Some(kind) = kind_if_no_condition(&program.expression().expr) {
             return Err(SelectorError::NotACondition {
-                text: excerpt(text),
+                text: excerpt(text, MOST_QUOTED).into_owned(),
                 kind: kind.to_owned(),
             });
         }
@@ -193,12 +195,12 @@ impl Selector {
         match self.0.program.execute(&context) {
             Ok(Value::Bool(matches)) => Ok(matches),
             Ok(other) => Err(SelectorError::NotACondition {
-                text: excerpt(&self.0.source),
+                text: excerpt(&self.0.source, MOST_QUOTED).into_owned(),
                 kind: format!("of type {}", other.type_of()),
             }),
             Err(ExecutionError::NoSuchKey(name)) if !block.contains_key(name.as_str()) => Ok(false),
             Err(error) => Err(SelectorError::Evaluation {
-                text: excerpt(&self.0.source),
+                text: excerpt(&self.0.source, MOST_QUOTED).into_owned(),
                 problem: problem(&error),
             }),
         }
@@ -225,15 +227,6 @@ impl fmt::Display for Selector {
     }
 }
 
-/// Returns `text`, or its beginning if it is long.
-fn excerpt(text: &str) -> String {
-    const MOST: usize = 80;
-    match text.char_indices().nth(MOST) {
-        Some((end, _)) => format!("{}...", &text[..end]),
-        None => text.to_owned(),
-    }
-}
-
 /// Makes an error of the first of the parser's errors, in one line.
 fn parse_error(text: &str, errors: &cel::ParseErrors) -> SelectorError {
     let Some(error) = errors.errors.first() else {
@@ -247,7 +240,7 @@ fn parse_error(text: &str, errors: &cel::ParseErrors) -> SelectorError {
 
 fn syntax_error(text: &str, (line, column): (usize, usize), problem: &str) -> SelectorError {
     SelectorError::Syntax {
-        text: excerpt(text),
+        text: excerpt(text, MOST_QUOTED).into_owned(),
         problem: if line > 1 {
             format!("at line {line}, column {column}: {problem}")
         } else {

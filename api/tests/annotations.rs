@@ -404,3 +404,15 @@ fn the_claim_of_a_pod_has_room_for_all_that_is_accepted() {
         "privatekube.dev/priority: has 2001 characters: at most 2000 are accepted"
     );
 }
+
+#[test]
+fn what_is_wrong_is_told_in_bounded_length() {
+    let keys: Vec<String> = (0..15_000).map(|at| format!("a{at}")).collect();
+    let many: Vec<(&str, &str)> = keys.iter().map(|key| (key.as_str(), "x")).collect();
+    let text = refusal(&with(&many));
+    assert!(text.len() < 1100, "{} bytes: {text}", text.len());
+    assert!(text.ends_with("more"), "{text}");
+    let large = "x".repeat(277 << 10);
+    let text = refusal(&with(&[(&large, "x")]));
+    assert!(text.len() < 1100, "{} bytes: {text}", text.len());
+}
