@@ -125,7 +125,11 @@ pub fn server_config(dir: &Path, clients: Clients) -> Result<Arc<ServerConfig>> 
     let mut config = builder
         .with_single_cert(certificates(&dir.join(SERVER_CERTIFICATE))?, key)
         .with_context(|| format!("{SERVER_CERTIFICATE} and {SERVER_KEY} do not belong together"))?;
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    // The scheduler sends all its requests over one HTTP/2 connection if it can. The API server uses HTTP/1.1 with webhooks.
+    config.alpn_protocols = match clients {
+        Clients::Proven => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
+        Clients::Anyone => vec![b"http/1.1".to_vec()],
+    };
     Ok(Arc::new(config))
 }
 

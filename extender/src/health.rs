@@ -1,18 +1,40 @@
 //! Health and metrics, without TLS: neither says anything private.
 
-use std::sync::Arc;
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
-use axum::{Router, extract::State, http::StatusCode, response::IntoResponse, routing::get};
+use axum::{Router, body::Bytes, extract::State, http::StatusCode, response::IntoResponse, routing::get};
 use privatekube_view::View;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
 use crate::metrics::Metrics;
+
+/// How old the text of the metrics may be. It is written at most once in this time, whoever and how many read it.
+const MOST_AGE: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Debug)]
 struct Health {
     view: Arc<View>,
     webhooks: watch::Receiver<bool>,
     metrics: Metrics,
+    /// The text of the metrics as it was last written, and when that began.
+    last: Arc<Mutex<Option<(Instant, Bytes)>>>,
+}
+
+impl Health {
+    /// The text of the metrics, at most [`MOST_AGE`] old. One request writes it; the others wait for that.
+    fn metrics(&self) -> Result<Bytes, prometheus::Error> {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, text)) = last.as_ref().filter(|(began, _)| began.elapsed() < MOST_AGE) {
+            return Ok(text.clone());
+        }
+        let began = Instant::now();
+        let text = Bytes::from(self.metrics.text()?);
+        *last = Some((began, text.clone()));
+        Ok(text)
+    }
 }
 
 /// `/healthz`, `/readyz` and `/metrics`.
@@ -25,6 +47,7 @@ pub fn router(view: Arc<View>, webhooks: watch::Receiver<bool>, metrics: Metrics
             view,
             webhooks,
             metrics,
+            last: Arc::default(),
         })
 }
 
@@ -42,7 +65,7 @@ async fn ready(State(health): State<Health>) -> impl IntoResponse {
 }
 
 async fn measured(State(health): State<Health>) -> impl IntoResponse {
-    match health.metrics.text() {
+    match health.metrics() {
         Ok(text) => (
             StatusCode::OK,
             [("content-type", "text/plain; version=0.0.4")],
@@ -51,7 +74,7 @@ async fn measured(State(health): State<Health>) -> impl IntoResponse {
         Err(error) => (
             StatusCode::INTERNAL_SERVER_ERROR,
             [("content-type", "text/plain")],
-            error.to_string(),
+            Bytes::from(error.to_string()),
         ),
     }
 }

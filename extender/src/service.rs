@@ -23,7 +23,7 @@ use crate::{
     clock, controllers,
     handles::Handles,
     health,
-    listeners::{Addresses, Listeners},
+    listeners::{Addresses, Limits, Listeners},
     metrics::Metrics,
     pods::Pods,
     registry::Registry,
@@ -112,7 +112,7 @@ pub async fn serve(options: Options) -> Result<()> {
     ended
 }
 
-/// Listens on all ports. Health is served first, and answers while the rest starts.
+/// Listens on all ports, with the same limits for each. Health is served first, and answers while the rest starts.
 async fn listen(
     options: &Options,
     registry: &Arc<Registry>,
@@ -120,14 +120,14 @@ async fn listen(
 ) -> Result<Listeners> {
     let handles = registry.handles();
     let (tls, addresses) = (&options.tls_dir, options.addresses);
-    let mut listeners = Listeners::new();
+    let mut listeners = Listeners::new(Limits::default());
     let health = health::router(
         Arc::clone(&handles.view),
         webhooks_configured,
         handles.metrics.clone(),
     );
     listeners
-        .serve_plain("health and metrics", addresses.health, health)
+        .serve_apart("health and metrics", addresses.health, health)
         .await?;
     let scheduler = scheduler::router(Arc::clone(registry));
     let at = addresses.scheduler;

@@ -50,3 +50,18 @@ async fn metrics_are_served_in_the_text_format() {
         "{text}"
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_text_of_the_metrics_is_written_once_a_second_at_most() {
+    let metrics = Metrics::new().unwrap();
+    let router = health::router(Arc::default(), watch::channel(true).1, metrics.clone());
+    let first = get(&router, "/metrics").await;
+    metrics.queue_entered("intake", 2);
+    assert_eq!(get(&router, "/metrics").await, first);
+    tokio::time::advance(std::time::Duration::from_secs(1)).await;
+    let (_, text) = get(&router, "/metrics").await;
+    assert!(
+        text.contains("privatekube_queue_length{queue=\"intake\"} 2"),
+        "{text}"
+    );
+}
