@@ -1,17 +1,17 @@
 //! Bindings of managed pods: only the extender binds them.
 
 use k8s_openapi::api::core::v1::Pod;
-use kube::{
-    Api,
-    core::{DynamicObject, admission::AdmissionRequest},
-};
+use kube::Api;
 use privatekube_api::{LABEL_MANAGED, is_managed};
 
-use super::{Admission, Answer};
+use super::{Admission, AdmissionRequest, Answer};
 
-pub(super) async fn review(admission: &Admission, request: &AdmissionRequest<DynamicObject>) -> Answer {
+pub(super) async fn review(admission: &Admission, request: &AdmissionRequest) -> Answer {
     if request.user_info.username.as_deref() == Some(&*admission.user) {
         return Answer::Allow;
+    }
+    if request.name.is_empty() {
+        return Answer::Deny("the binding names no pod".to_owned());
     }
     let handles = admission.registry.handles();
     let namespace = request.namespace.as_deref().unwrap_or_default();

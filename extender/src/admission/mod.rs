@@ -8,13 +8,26 @@ mod resources;
 use std::sync::Arc;
 
 use axum::{Json, Router, extract::State, routing::post};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::core::{
-    DynamicObject,
-    admission::{AdmissionRequest, AdmissionResponse, AdmissionReview},
+    DynamicObject, ObjectMeta, Status,
+    admission::{AdmissionResponse, AdmissionReview},
 };
+use privatekube_api::{
+    PrivacyBudgetClaim, PrivacyBudgetClaimSpec, PrivateDataBlock, PrivateDataBlockSpec, PrivateDataset,
+    PrivateDatasetSpec, excerpt, is_label_name, is_object_name,
+};
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::value::RawValue;
 use tracing::{info, warn};
 
-use crate::{json_body::JsonBody, registry::Registry};
+use crate::{
+    json_body::{JsonBody, MOST_MESSAGE},
+    registry::Registry,
+};
+
+/// How much of a name a message quotes, in bytes: any name that is one.
+const MOST_NAME: usize = 253;
 
 /// What webhooks look things up in.
 #[derive(Clone, Debug)]
@@ -49,19 +62,54 @@ pub fn router(admission: Admission) -> Router {
         .with_state(admission)
 }
 
-type Review = JsonBody<AdmissionReview<DynamicObject>>;
+/// A review as the API server sends it, without what no webhook reads. The objects stay text until a webhook reads what it
+/// needs of them: whole trees of values take up to a hundred times the text.
+#[derive(Debug, Deserialize)]
+struct Review {
+    request: Option<AdmissionRequest>,
+}
+
+/// What is reviewed. Its names were checked: they are those of objects, so they may become parts of paths.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct AdmissionRequest {
+    uid: String,
+    /// Empty for an object whose name the API server makes.
+    #[serde(default)]
+    name: String,
+    #[serde(default)]
+    namespace: Option<String>,
+    #[serde(default)]
+    user_info: UserInfo,
+    #[serde(default)]
+    object: Option<Box<RawValue>>,
+    #[serde(default)]
+    old_object: Option<Box<RawValue>>,
+}
+
+/// Who sent the object.
+#[derive(Debug, Default, Deserialize)]
+struct UserInfo {
+    username: Option<String>,
+}
 
 macro_rules! webhook {
     ($name:ident, $review:path) => {
         async fn $name(
             State(admission): State<Admission>,
-            JsonBody(review): Review,
+            JsonBody(review): JsonBody<Review>,
         ) -> Json<AdmissionReview<DynamicObject>> {
-            let request = match request(review) {
-                Ok(request) => request,
-                Err(response) => return Json(response.into_review()),
+            let request = match review.map(|review| review.request) {
+                Ok(Some(request)) => request,
+                Ok(None) => {
+                    return Json(AdmissionResponse::invalid("the review has no request").into_review())
+                }
+                Err(problem) => return Json(AdmissionResponse::invalid(problem).into_review()),
             };
-            let answer = $review(&admission, &request).await;
+            let answer = match request.check_names() {
+                Ok(()) => $review(&admission, &request).await,
+                Err(why) => Answer::Deny(why),
+            };
             Json(answered(&admission, stringify!($name), &request, answer))
         }
     };
@@ -73,44 +121,115 @@ webhook!(claims, resources::claim);
 webhook!(blocks, resources::block);
 webhook!(datasets, resources::dataset);
 
-fn request(
-    review: Result<AdmissionReview<DynamicObject>, String>,
-) -> Result<AdmissionRequest<DynamicObject>, Box<AdmissionResponse>> {
-    let review = review.map_err(|error| Box::new(AdmissionResponse::invalid(error)))?;
-    review
-        .try_into()
-        .map_err(|error| Box::new(AdmissionResponse::invalid(format!("{error}"))))
+impl AdmissionRequest {
+    /// Refuses names that no object can have, before they become parts of paths.
+    fn check_names(&self) -> Result<(), String> {
+        let namespace = self.namespace.as_deref().unwrap_or_default();
+        if !is_label_name(namespace) {
+            let namespace = excerpt(namespace, MOST_NAME);
+            return Err(format!("{namespace:?} is not the name of a namespace"));
+        }
+        if !self.name.is_empty() && !is_object_name(&self.name) {
+            let name = excerpt(&self.name, MOST_NAME);
+            return Err(format!("{name:?} is not the name of an object"));
+        }
+        Ok(())
+    }
+
+    /// Reads the object as its own type.
+    fn object<K: Reviewed>(&self) -> Result<K, Answer> {
+        let Some(object) = &self.object else {
+            return Err(Answer::Deny("the request has no object".to_owned()));
+        };
+        read(object).map_err(|error| Answer::Deny(format!("the object is not understood: {error}")))
+    }
+
+    /// Reads the object as it was before an update.
+    fn old_object<K: Reviewed>(&self) -> Option<Result<K, serde_json::Error>> {
+        self.old_object.as_deref().map(read)
+    }
 }
 
+/// A kind that a webhook reviews.
+trait Reviewed: Sized {
+    /// Its spec.
+    type Spec: DeserializeOwned;
+    /// Makes the object of the parts that webhooks read.
+    fn of(metadata: ObjectMeta, spec: Self::Spec) -> Self;
+}
+
+macro_rules! reviewed {
+    ($kind:ty, $spec:ty) => {
+        impl Reviewed for $kind {
+            type Spec = $spec;
+            fn of(metadata: ObjectMeta, spec: Self::Spec) -> Self {
+                let mut object = Self::new("", spec);
+                object.metadata = metadata;
+                object
+            }
+        }
+    };
+}
+
+reviewed!(PrivateDataset, PrivateDatasetSpec);
+reviewed!(PrivateDataBlock, PrivateDataBlockSpec);
+reviewed!(PrivacyBudgetClaim, PrivacyBudgetClaimSpec);
+
+/// Reads an object without its status and managed fields, which no webhook needs and which can be large.
+fn read<K: Reviewed>(object: &RawValue) -> Result<K, serde_json::Error> {
+    #[derive(Deserialize)]
+    struct Object<S> {
+        #[serde(default)]
+        metadata: Metadata,
+        spec: S,
+    }
+    #[derive(Default, Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Metadata {
+        name: Option<String>,
+        uid: Option<String>,
+        owner_references: Option<Vec<OwnerReference>>,
+    }
+    let Object { metadata, spec } = serde_json::from_str::<Object<K::Spec>>(object.get())?;
+    let metadata = ObjectMeta {
+        name: metadata.name,
+        uid: metadata.uid,
+        owner_references: metadata.owner_references,
+        ..ObjectMeta::default()
+    };
+    Ok(K::of(metadata, spec))
+}
+
+/// Makes the response of an answer, counts it, and logs it if it denies.
 fn answered(
     admission: &Admission,
     webhook: &str,
-    request: &AdmissionRequest<DynamicObject>,
+    request: &AdmissionRequest,
     answer: Answer,
 ) -> AdmissionReview<DynamicObject> {
-    let object = format!(
-        "{}/{}",
-        request.namespace.as_deref().unwrap_or_default(),
-        request.name
-    );
-    let response = AdmissionResponse::from(request);
+    let namespace = excerpt(request.namespace.as_deref().unwrap_or_default(), MOST_NAME);
+    let name = excerpt(&request.name, MOST_NAME);
+    let mut response = AdmissionResponse::invalid("");
+    response.uid.clone_from(&request.uid);
+    response.result = Status::default();
+    let allowed = |mut response: AdmissionResponse| {
+        response.allowed = true;
+        response
+    };
     let (label, response) = match answer {
-        Answer::Allow => ("allowed", response),
-        Answer::Change(patch) => match response.with_patch(patch) {
+        Answer::Allow => ("allowed", allowed(response)),
+        Answer::Change(patch) => match allowed(response.clone()).with_patch(patch) {
             Ok(response) => ("changed", response),
             Err(error) => {
-                warn!(webhook, object, %error, "a patch can't be written");
-                ("failed", AdmissionResponse::invalid(error))
+                warn!(webhook, %namespace, %name, %error, "a patch can't be written");
+                ("failed", response.deny(error))
             }
         },
         Answer::Deny(why) => {
-            info!(
-                webhook,
-                object,
-                user = request.user_info.username.as_deref(),
-                why,
-                "denied at admission"
-            );
+            let why = excerpt(&why, MOST_MESSAGE);
+            let user = request.user_info.username.as_deref();
+            let user = user.map(|user| excerpt(user, MOST_NAME));
+            info!(webhook, %namespace, %name, user = user.as_deref(), %why, "denied at admission");
             ("denied", response.deny(format!("PrivateKube: {why}")))
         }
     };
@@ -122,15 +241,4 @@ fn answered(
         .with_label_values(&[webhook, label])
         .inc();
     response.into_review()
-}
-
-/// The object under review as its own type.
-fn object<K: serde::de::DeserializeOwned>(request: &AdmissionRequest<DynamicObject>) -> Result<K, Answer> {
-    let understood = match &request.object {
-        None => Err("the request has no object".to_owned()),
-        Some(object) => serde_json::to_value(object)
-            .and_then(serde_json::from_value)
-            .map_err(|error| format!("the object is not understood: {error}")),
-    };
-    understood.map_err(Answer::Deny)
 }

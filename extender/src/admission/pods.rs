@@ -1,26 +1,73 @@
-//! Pods at their creation: what their annotations ask is checked, and they get what makes them wait for it.
+//! Pods at their creation: what their annotations request is checked, and they get what makes them wait for it.
 
 use std::collections::BTreeMap;
 
-use json_patch::diff;
-use k8s_openapi::{
-    api::core::v1::{
-        Container, EnvVar, EnvVarSource, ObjectFieldSelector, Pod, PodSchedulingGate, ResourceRequirements,
-    },
-    apimachinery::pkg::api::resource::Quantity,
+use json_patch::{AddOperation, Patch, PatchOperation, jsonptr::PointerBuf};
+use privatekube_api::{
+    ANNOTATION_GRANT, ENV_GRANT, GATE, LABEL_MANAGED, PodRequest, RESOURCE, excerpt, pod_request,
 };
-use kube::core::{DynamicObject, admission::AdmissionRequest};
-use privatekube_api::{ANNOTATION_GRANT, ENV_GRANT, GATE, LABEL_MANAGED, PodRequest, RESOURCE, pod_request};
+use serde::{Deserialize, de::IgnoredAny};
+use serde_json::{Value, json};
 
-use super::{Admission, Answer, object, resources::check_request};
+use super::{Admission, AdmissionRequest, Answer, resources::check_request};
 
 /// The scheduler of pods that name none.
 const DEFAULT_SCHEDULER: &str = "default-scheduler";
+/// How many containers a pod may have that requests budget. The patch has some hundred bytes for each.
+const MOST_CONTAINERS: usize = 1000;
+/// How much of a name a message quotes, in bytes.
+const MOST_NAME: usize = 253;
 
-pub(super) async fn review(admission: &Admission, request: &AdmissionRequest<DynamicObject>) -> Answer {
-    let pod: Pod = match object(request) {
+/// What is read of a pod. A whole Pod takes up to fifty times its text: this review comes before the API server has checked
+/// anything.
+#[derive(Debug, Deserialize)]
+struct PodObject {
+    #[serde(default)]
+    metadata: Metadata,
+    spec: Option<Spec>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Metadata {
+    annotations: Option<BTreeMap<String, String>>,
+    labels: Option<IgnoredAny>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Spec {
+    node_name: Option<String>,
+    scheduler_name: Option<String>,
+    scheduling_gates: Option<Vec<Named>>,
+    containers: Option<Vec<Container>>,
+    init_containers: Option<Vec<Container>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Container {
+    env: Option<Vec<Named>>,
+    resources: Option<Resources>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Resources {
+    requests: Option<IgnoredAny>,
+    limits: Option<IgnoredAny>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Named {
+    #[serde(default)]
+    name: String,
+}
+
+pub(super) async fn review(admission: &Admission, request: &AdmissionRequest) -> Answer {
+    let Some(object) = &request.object else {
+        return Answer::Deny("the request has no object".to_owned());
+    };
+    let pod: PodObject = match serde_json::from_str(object.get()) {
         Ok(pod) => pod,
-        Err(answer) => return answer,
+        Err(error) => return Answer::Deny(format!("the object is not understood: {error}")),
     };
     let namespace = request.namespace.as_deref().unwrap_or_default();
     let empty = BTreeMap::new();
@@ -36,22 +83,18 @@ pub(super) async fn review(admission: &Admission, request: &AdmissionRequest<Dyn
         }
     }
     match managed(&pod, &admission.schedulers) {
+        Ok(patch) => Answer::Change(patch),
         Err(why) => Answer::Deny(why),
-        // The difference between two pods as we write them: what we know nothing of is not touched.
-        Ok(changed) => match (serde_json::to_value(&pod), serde_json::to_value(&changed)) {
-            (Ok(before), Ok(after)) => Answer::Change(diff(&before, &after)),
-            (Err(error), _) | (_, Err(error)) => Answer::Deny(error.to_string()),
-        },
     }
 }
 
-/// The pod with all that makes it wait: the resource, the gate, the label and the grant's variable.
-fn managed(pod: &Pod, schedulers: &[String]) -> Result<Pod, String> {
-    let mut pod = pod.clone();
-    let Some(spec) = pod.spec.as_mut() else {
+/// Adds all that makes the pod wait: the resource, the gate, the label and the grant's variable.
+fn managed(pod: &PodObject, schedulers: &[String]) -> Result<Patch, String> {
+    let Some(spec) = &pod.spec else {
         return Err("the pod has no spec".to_owned());
     };
     if let Some(node) = spec.node_name.as_deref().filter(|node| !node.is_empty()) {
+        let node = excerpt(node, MOST_NAME);
         return Err(format!(
             "spec.nodeName is {node:?}: a pod that asks for privacy budget is placed by the scheduler, so leave it \
              out (nodeSelector or affinity can choose nodes)"
@@ -63,56 +106,101 @@ fn managed(pod: &Pod, schedulers: &[String]) -> Result<Pod, String> {
         .filter(|name| !name.is_empty())
         .unwrap_or(DEFAULT_SCHEDULER);
     if !schedulers.iter().any(|known| known == scheduler) {
+        let scheduler = excerpt(scheduler, MOST_NAME);
         return Err(format!(
             "spec.schedulerName is {scheduler:?}, which does not ask for privacy budget: write one of {}",
             schedulers.join(", ")
         ));
     }
-    let gates = spec.scheduling_gates.get_or_insert_default();
-    if !gates.iter().any(|gate| gate.name == GATE) {
-        gates.push(PodSchedulingGate {
-            name: GATE.to_owned(),
-        });
-    }
-    let Some(first) = spec.containers.first_mut() else {
+    let [containers, init_containers] =
+        [&spec.containers, &spec.init_containers].map(|list| list.as_deref().unwrap_or_default());
+    let Some(first) = containers.first() else {
         return Err("the pod has no container".to_owned());
     };
-    let resources = first.resources.get_or_insert_with(ResourceRequirements::default);
-    for list in [&mut resources.requests, &mut resources.limits] {
-        list.get_or_insert_default()
-            .insert(RESOURCE.to_owned(), Quantity("1".to_owned()));
+    if containers.len() + init_containers.len() > MOST_CONTAINERS {
+        return Err(format!(
+            "the pod has {} containers: a pod that asks for privacy budget has at most {MOST_CONTAINERS}",
+            containers.len() + init_containers.len()
+        ));
     }
-    for container in spec
-        .containers
-        .iter_mut()
-        .chain(spec.init_containers.iter_mut().flatten())
-    {
-        offer_grant(container);
+    let mut patch = Additions::default();
+    let gates = spec.scheduling_gates.as_deref();
+    if !gates.unwrap_or_default().iter().any(|gate| gate.name == GATE) {
+        patch.append(
+            &["spec", "schedulingGates"],
+            gates.map(<[_]>::len),
+            json!({"name": GATE}),
+        );
     }
-    pod.metadata
-        .labels
-        .get_or_insert_default()
-        .insert(LABEL_MANAGED.to_owned(), "true".to_owned());
-    Ok(pod)
+    patch.resource(first.resources.as_ref());
+    for (list, containers) in [("containers", containers), ("initContainers", init_containers)] {
+        for (at, container) in containers.iter().enumerate() {
+            patch.grant_variable(list, at, container.env.as_deref());
+        }
+    }
+    if pod.metadata.labels.is_none() {
+        patch.add(&["metadata", "labels"], json!({}));
+    }
+    patch.add(&["metadata", "labels", LABEL_MANAGED], json!("true"));
+    Ok(Patch(patch.0))
 }
 
-/// The container reads its grant from the environment, unless it has a variable of that name.
-fn offer_grant(container: &mut Container) {
-    let variables = container.env.get_or_insert_default();
-    if variables.iter().any(|variable| variable.name == ENV_GRANT) {
-        return;
+/// The operations of a patch. What the pod has beside is not touched.
+#[derive(Debug, Default)]
+struct Additions(Vec<PatchOperation>);
+
+impl Additions {
+    /// Adds a value, or replaces the one that is there.
+    fn add(&mut self, path: &[&str], value: Value) {
+        let path = PointerBuf::from_tokens(path.iter().copied());
+        self.0.push(PatchOperation::Add(AddOperation { path, value }));
     }
-    variables.push(EnvVar {
-        name: ENV_GRANT.to_owned(),
-        value: None,
-        value_from: Some(EnvVarSource {
-            field_ref: Some(ObjectFieldSelector {
-                api_version: Some("v1".to_owned()),
-                field_path: format!("metadata.annotations['{ANNOTATION_GRANT}']"),
-            }),
-            ..EnvVarSource::default()
-        }),
-    });
+
+    /// Adds an element at the end of a list, which is made if there is none.
+    fn append(&mut self, list: &[&str], length: Option<usize>, value: Value) {
+        let Some(length) = length else {
+            return self.add(list, json!([value]));
+        };
+        let at = length.to_string();
+        let path: Vec<&str> = list.iter().copied().chain([at.as_str()]).collect();
+        self.add(&path, value);
+    }
+
+    /// Lets the first container request the resource, for which the scheduler calls the extender.
+    fn resource(&mut self, resources: Option<&Resources>) {
+        let path = ["spec", "containers", "0", "resources"];
+        let Some(resources) = resources else {
+            let one = json!({RESOURCE: "1"});
+            return self.add(&path, json!({"requests": one, "limits": one}));
+        };
+        for (list, exists) in [
+            ("requests", resources.requests.is_some()),
+            ("limits", resources.limits.is_some()),
+        ] {
+            let path = [path.as_slice(), &[list]].concat();
+            if exists {
+                self.add(&[path.as_slice(), &[RESOURCE]].concat(), json!("1"));
+            } else {
+                self.add(&path, json!({RESOURCE: "1"}));
+            }
+        }
+    }
+
+    /// Lets a container read its grant from the environment, unless it has a variable of that name.
+    fn grant_variable(&mut self, list: &str, at: usize, env: Option<&[Named]>) {
+        let is_set = |variables: &[Named]| variables.iter().any(|variable| variable.name == ENV_GRANT);
+        if env.is_some_and(is_set) {
+            return;
+        }
+        let field =
+            json!({"apiVersion": "v1", "fieldPath": format!("metadata.annotations['{ANNOTATION_GRANT}']")});
+        let variable = json!({"name": ENV_GRANT, "valueFrom": {"fieldRef": field}});
+        self.append(
+            &["spec", list, &at.to_string(), "env"],
+            env.map(<[_]>::len),
+            variable,
+        );
+    }
 }
 
 #[cfg(test)]
@@ -121,8 +209,16 @@ mod tests {
 
     use super::*;
 
-    fn pod(spec: &Value) -> Pod {
-        serde_json::from_value(json!({"metadata": {"name": "train"}, "spec": spec})).unwrap()
+    fn pod(spec: &Value) -> Value {
+        json!({"metadata": {"name": "train"}, "spec": spec})
+    }
+
+    /// The pod as it is after the patch.
+    fn managed(pod: &Value, schedulers: &[String]) -> Result<Value, String> {
+        let patch = super::managed(&serde_json::from_value(pod.clone()).unwrap(), schedulers)?;
+        let mut pod = pod.clone();
+        json_patch::patch(&mut pod, &patch).unwrap();
+        Ok(pod)
     }
 
     fn schedulers() -> Vec<String> {
@@ -135,7 +231,7 @@ mod tests {
             "containers": [{"name": "a", "resources": {"requests": {"cpu": "1"}}}, {"name": "b"}],
             "initContainers": [{"name": "i", "env": [{"name": ENV_GRANT, "value": "mine"}]}],
         }));
-        let managed = serde_json::to_value(managed(&pod, &schedulers()).unwrap()).unwrap();
+        let managed = managed(&pod, &schedulers()).unwrap();
         assert_eq!(managed["metadata"]["labels"][LABEL_MANAGED], "true");
         assert_eq!(managed["spec"]["schedulingGates"], json!([{"name": GATE}]));
         let resources = &managed["spec"]["containers"][0]["resources"];
@@ -156,6 +252,48 @@ mod tests {
     fn a_pod_that_is_managed_already_is_not_changed_again() {
         let once = managed(&pod(&json!({"containers": [{"name": "a"}]})), &schedulers()).unwrap();
         assert_eq!(managed(&once, &schedulers()).unwrap(), once);
+    }
+
+    #[test]
+    fn lists_that_are_there_are_extended_and_null_is_as_absent() {
+        let managed = managed(
+            &json!({
+                "metadata": {"labels": {"app": "train"}},
+                "spec": {
+                    "containers": [{
+                        "env": [{"name": "A", "value": "1"}],
+                        "resources": {"requests": null, "limits": {"cpu": "1"}},
+                    }],
+                    "initContainers": null,
+                    "schedulingGates": [{"name": "other"}],
+                },
+            }),
+            &schedulers(),
+        )
+        .unwrap();
+        assert_eq!(
+            managed["metadata"]["labels"],
+            json!({"app": "train", LABEL_MANAGED: "true"})
+        );
+        assert_eq!(
+            managed["spec"]["schedulingGates"],
+            json!([{"name": "other"}, {"name": GATE}])
+        );
+        let container = &managed["spec"]["containers"][0];
+        assert_eq!(container["resources"]["requests"], json!({RESOURCE: "1"}));
+        assert_eq!(
+            container["resources"]["limits"],
+            json!({"cpu": "1", RESOURCE: "1"})
+        );
+        assert_eq!(container["env"][0]["name"], "A");
+        assert_eq!(container["env"][1]["name"], ENV_GRANT);
+    }
+
+    #[test]
+    fn a_pod_with_more_containers_than_the_patch_may_name_is_refused() {
+        let containers = vec![json!({"name": "a"}); MOST_CONTAINERS + 1];
+        let refused = managed(&pod(&json!({"containers": containers})), &schedulers());
+        assert!(refused.unwrap_err().contains("at most 1000"));
     }
 
     #[test]

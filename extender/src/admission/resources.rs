@@ -2,22 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use kube::{
-    Api,
-    api::ListParams,
-    core::{DynamicObject, admission::AdmissionRequest},
-};
+use kube::{Api, api::ListParams};
 use privatekube_api::{
     AmountRequest, BudgetRequest, ClaimRequest, DatasetKey, DemandRequest, Dimensions, PrivacyBudgetClaim,
-    PrivateDataBlock, PrivateDataset, Subject, SubjectKind, check_selector,
+    PrivateDataBlock, PrivateDataset, Subject, SubjectKind, check_selector, excerpt, is_label_name,
 };
 use privatekube_policy::Composition;
 
-use super::{Admission, Answer, object};
+use super::{Admission, AdmissionRequest, Answer};
 use crate::registry::Registry;
 
-pub(super) async fn dataset(_: &Admission, request: &AdmissionRequest<DynamicObject>) -> Answer {
-    let dataset: PrivateDataset = match object(request) {
+pub(super) async fn dataset(_: &Admission, request: &AdmissionRequest) -> Answer {
+    let dataset: PrivateDataset = match request.object() {
         Ok(dataset) => dataset,
         Err(answer) => return answer,
     };
@@ -36,8 +32,8 @@ pub(super) async fn dataset(_: &Admission, request: &AdmissionRequest<DynamicObj
     }
 }
 
-pub(super) async fn block(admission: &Admission, request: &AdmissionRequest<DynamicObject>) -> Answer {
-    let block: PrivateDataBlock = match object(request) {
+pub(super) async fn block(admission: &Admission, request: &AdmissionRequest) -> Answer {
+    let block: PrivateDataBlock = match request.object() {
         Ok(block) => block,
         Err(answer) => return answer,
     };
@@ -60,8 +56,8 @@ pub(super) async fn block(admission: &Admission, request: &AdmissionRequest<Dyna
     }
 }
 
-pub(super) async fn claim(admission: &Admission, request: &AdmissionRequest<DynamicObject>) -> Answer {
-    let mut claim: PrivacyBudgetClaim = match object(request) {
+pub(super) async fn claim(admission: &Admission, request: &AdmissionRequest) -> Answer {
+    let mut claim: PrivacyBudgetClaim = match request.object() {
         Ok(claim) => claim,
         Err(answer) => return answer,
     };
@@ -91,8 +87,8 @@ pub(super) async fn claim(admission: &Admission, request: &AdmissionRequest<Dyna
             return Answer::Deny(why);
         }
         // Whatever changes on it later, what it asks does not: the schema sees to that.
-        if let Some(before) = &request.old_object {
-            return match serde_json::to_value(before).and_then(serde_json::from_value) {
+        if let Some(before) = request.old_object() {
+            return match before {
                 Err(error) => Answer::Deny(format!("the object before is not understood: {error}")),
                 Ok(before) => match taken_back(&before, &claim, &known.composition) {
                     Some(why) => Answer::Deny(why),
@@ -211,6 +207,11 @@ struct Known {
 
 /// What is known of a dataset: from its ledger, else from its object, else the defaults.
 async fn known(registry: &Registry, key: &DatasetKey) -> Result<Known, String> {
+    // A block's comes as it was written, and becomes a part of a path.
+    if !is_label_name(&key.name) {
+        let name = excerpt(&key.name, 253);
+        return Err(format!("spec.dataset: {name:?} is not the name of a dataset"));
+    }
     let handles = registry.handles();
     let api: Api<PrivateDataset> = Api::namespaced(handles.client.clone(), &key.namespace);
     let object = api

@@ -16,7 +16,7 @@ use kube::{
     api::{ObjectMeta, PostParams},
 };
 use privatekube_api::{
-    ANNOTATION_GRANT, BudgetSource, ClaimPhase, Grant, GrantedClaim, PodKey, SubjectKind, node_of,
+    ANNOTATION_GRANT, BudgetSource, ClaimPhase, Grant, GrantedClaim, PodKey, SubjectKind, excerpt, node_of,
 };
 use privatekube_policy::ClaimId;
 use privatekube_view::Verdict;
@@ -27,10 +27,17 @@ use protocol::{
 use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
-use crate::{bookkeeper::Message, json_body::JsonBody, registry::Registry};
+use crate::{
+    bookkeeper::Message,
+    json_body::{JsonBody, MOST_MESSAGE},
+    registry::Registry,
+};
 
 /// How long a bind may take: less than the scheduler's `httpTimeout` of 10 s, so that the scheduler hears how it ended.
 const BIND_LIMIT: Duration = Duration::from_secs(8);
+
+/// The longest message of `filter`, in bytes. The answer has one for each node.
+const MOST_NODE_MESSAGE: usize = 512;
 
 /// Routes the scheduler's verbs below `/scheduler`.
 pub fn router(registry: Arc<Registry>) -> Router {
@@ -49,13 +56,14 @@ async fn filter(
     let (outcome, result) = match args {
         Ok(args) => {
             let verdict = verdict(&registry, &args.pod);
-            debug!(pod = %PodKey::of(&args.pod), outcome = verdict.label(), "filter");
+            let pod = PodKey::of(&args.pod).to_string();
+            debug!(pod = %excerpt(&pod, MOST_MESSAGE), outcome = verdict.label(), "filter");
             (verdict.label(), filter_result(args, &verdict))
         }
         Err(problem) => (
             "unreadable",
             ExtenderFilterResult {
-                error: escape_format(&problem),
+                error: escape_format(&problem, MOST_MESSAGE),
                 ..Default::default()
             },
         ),
@@ -84,11 +92,11 @@ fn filter_result(args: ExtenderArgs, verdict: &Verdict) -> ExtenderFilterResult 
         // An error makes the scheduler try the pod again by itself. Nothing else would when the view is complete, or the
         // dataset's ledger is open again.
         Verdict::Starting | Verdict::Stopped { .. } => ExtenderFilterResult {
-            error: escape_format(&verdict.to_string()),
+            error: escape_format(&verdict.to_string(), MOST_MESSAGE),
             ..Default::default()
         },
         _ => {
-            let message = escape_format(&verdict.to_string());
+            let message = escape_format(&verdict.to_string(), MOST_NODE_MESSAGE);
             let names = node_names(&args);
             ExtenderFilterResult {
                 node_names: Some(Vec::new()),
@@ -104,9 +112,9 @@ fn filter_result(args: ExtenderArgs, verdict: &Verdict) -> ExtenderFilterResult 
     }
 }
 
-/// Replaces `%`, since the scheduler uses our texts as format strings.
-fn escape_format(text: &str) -> String {
-    text.replace('%', " percent")
+/// Replaces `%`, since the scheduler uses our texts as format strings, and cuts what is longer than `most` bytes.
+fn escape_format(text: &str, most: usize) -> String {
+    excerpt(&text.replace('%', " percent"), most).into_owned()
 }
 
 async fn preempt(
@@ -146,6 +154,7 @@ async fn bind(
     JsonBody(args): JsonBody<ExtenderBindingArgs>,
 ) -> Json<ExtenderBindingResult> {
     let began = Instant::now();
+    let args = args.and_then(|args| args.check_names().map(|()| args));
     let outcome = match args {
         Err(problem) => Outcome::Failed(problem),
         // A task of its own finishes what was begun, even if the scheduler closes the connection.
@@ -161,6 +170,7 @@ async fn bind(
                     "the pod was not bound within {BIND_LIMIT:?}, it is tried again"
                 )),
             };
+            let outcome = outcome.cut();
             let pod = args.pod();
             match &outcome {
                 Outcome::Bound => info!(%pod, uid = args.pod_uid, node = args.node, "a pod is bound"),
@@ -177,7 +187,9 @@ async fn bind(
         .count_scheduler_request("bind", outcome.label(), began.elapsed());
     let error = match outcome {
         Outcome::Bound => String::new(),
-        Outcome::Refused(why) | Outcome::Gone(why) | Outcome::Failed(why) => escape_format(&why),
+        Outcome::Refused(why) | Outcome::Gone(why) | Outcome::Failed(why) => {
+            escape_format(&why, MOST_MESSAGE)
+        }
     };
     Json(ExtenderBindingResult { error })
 }
@@ -196,6 +208,17 @@ enum Outcome {
 }
 
 impl Outcome {
+    /// The same with a text of at most [`MOST_MESSAGE`] bytes: errors of the API server may quote what a user wrote.
+    fn cut(self) -> Self {
+        let cut = |why: &str| excerpt(why, MOST_MESSAGE).into_owned();
+        match self {
+            Self::Bound => Self::Bound,
+            Self::Refused(why) => Self::Refused(cut(&why)),
+            Self::Gone(why) => Self::Gone(cut(&why)),
+            Self::Failed(why) => Self::Failed(cut(&why)),
+        }
+    }
+
     const fn label(&self) -> &'static str {
         match self {
             Self::Bound => "bound",

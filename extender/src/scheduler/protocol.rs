@@ -6,14 +6,19 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{Node, Pod};
-use privatekube_api::PodKey;
-use serde::{Deserialize, Serialize};
+use kube::core::ObjectMeta;
+use privatekube_api::{PodKey, excerpt, is_label_name, is_object_name};
+use serde::{Deserialize, Deserializer, Serialize};
+
+/// How much of a name a message quotes, in bytes: any name that is one.
+const MOST_NAME: usize = 253;
 
 /// What the scheduler sends to `filter`.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct ExtenderArgs {
-    /// The pod to place.
+    /// The pod to place: its name, namespace, UID and annotations.
+    #[serde(deserialize_with = "pod_metadata")]
     pub pod: Pod,
     /// Whole nodes, from a scheduler that is not configured with `nodeCacheCapable`.
     #[serde(default)]
@@ -21,6 +26,33 @@ pub struct ExtenderArgs {
     /// Names of nodes, from a scheduler configured with `nodeCacheCapable`.
     #[serde(default)]
     pub node_names: Option<Vec<String>>,
+}
+
+/// Reads what a verdict needs of a pod. The rest can take a hundred times as much memory as its text.
+fn pod_metadata<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Pod, D::Error> {
+    #[derive(Deserialize)]
+    struct Object {
+        #[serde(default)]
+        metadata: Metadata,
+    }
+    #[derive(Default, Deserialize)]
+    struct Metadata {
+        name: Option<String>,
+        namespace: Option<String>,
+        uid: Option<String>,
+        annotations: Option<BTreeMap<String, String>>,
+    }
+    let Object { metadata } = Object::deserialize(deserializer)?;
+    Ok(Pod {
+        metadata: ObjectMeta {
+            name: metadata.name,
+            namespace: metadata.namespace,
+            uid: metadata.uid,
+            annotations: metadata.annotations,
+            ..ObjectMeta::default()
+        },
+        ..Pod::default()
+    })
 }
 
 /// A list of nodes as Go writes it: its items may be `null`.
@@ -66,6 +98,30 @@ pub struct ExtenderBindingArgs {
 }
 
 impl ExtenderBindingArgs {
+    /// Refuses names that no object can have, before they become parts of paths.
+    pub fn check_names(&self) -> Result<(), String> {
+        for (field, text, is_name) in [
+            (
+                "PodNamespace",
+                &self.pod_namespace,
+                is_label_name as fn(&str) -> bool,
+            ),
+            ("PodName", &self.pod_name, is_object_name),
+            ("Node", &self.node, is_object_name),
+        ] {
+            if !is_name(text) {
+                return Err(format!(
+                    "{field} {:?} is not the name of an object",
+                    excerpt(text, MOST_NAME)
+                ));
+            }
+        }
+        if self.pod_uid.len() > MOST_NAME {
+            return Err("PodUID is longer than any UID".to_owned());
+        }
+        Ok(())
+    }
+
     /// The pod's namespace and name.
     #[must_use]
     pub fn pod(&self) -> PodKey {
@@ -88,7 +144,8 @@ pub struct ExtenderBindingResult {
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct ExtenderPreemptionArgs {
-    /// The pod to place.
+    /// The pod to place: its name, namespace, UID and annotations.
+    #[serde(deserialize_with = "pod_metadata")]
     pub pod: Pod,
     /// Whole victims by node, from a scheduler that is not configured with `nodeCacheCapable`.
     #[serde(default)]

@@ -257,3 +257,51 @@ async fn a_body_that_is_no_review_is_answered_and_denied() {
         assert!(denied.is_err(), "{body}");
     }
 }
+
+#[tokio::test]
+async fn what_is_denied_is_quoted_in_bounded_length() {
+    let (_server, webhooks) = webhooks();
+    let large = "x".repeat(277 << 10);
+    let mut pods = Vec::new();
+    for annotation in ["dataset", "epsilon", "blocks", "claim", "unknown", large.as_str()] {
+        let mut pod = pod_object("train");
+        pod["metadata"]["annotations"][format!("privatekube.dev/{annotation}")] = json!(large);
+        pods.push(pod);
+    }
+    let mut pod = pod_object("train");
+    for at in 0..15_000 {
+        pod["metadata"]["annotations"][format!("privatekube.dev/a{at}")] = json!("");
+    }
+    pods.push(pod);
+    let mut pod = pod_object("train");
+    pod["spec"]["schedulerName"] = json!(large);
+    pods.push(pod);
+    for pod in pods {
+        let denied = create(&webhooks, "pods", &pod).await.unwrap_err();
+        assert!(denied.len() < 1100, "{} bytes: {denied}", denied.len());
+    }
+    let mut object = claim(&json!({"budget": epsilon("1")}));
+    object["spec"][&large] = json!({});
+    object["spec"]["selector"] = json!(large);
+    let denied = create(&webhooks, "claims", &object).await.unwrap_err();
+    assert!(denied.len() < 1100, "{} bytes: {denied}", denied.len());
+}
+
+#[tokio::test]
+async fn names_that_no_object_can_have_never_reach_the_api_server() {
+    let (server, webhooks) = webhooks();
+    let before = server.count(&RequestFilter::any());
+    let binding = |name: &str| json!({"metadata": {"name": name}, "target": {"name": "n1"}});
+    for name in ["../pods/x", "a/b", "a?b", "A", "..", ""] {
+        let denied = create(&webhooks, "bindings", &binding(name)).await;
+        assert!(denied.is_err(), "{name}");
+    }
+    let mut object = serde_json::to_value(&*block("b", "b", Some("1"))).unwrap();
+    object["spec"]["dataset"] = json!("../privatedatasets/taxi");
+    let denied = create(&webhooks, "blocks", &object).await.unwrap_err();
+    assert!(denied.contains("is not the name of a dataset"), "{denied}");
+    let review = review(&pod_object("train"), None, "alice").replace("\"data\"", "\"data/../x\"");
+    let denied = answer(&webhooks, "pods", review).await.unwrap_err();
+    assert!(denied.contains("is not the name of a namespace"), "{denied}");
+    assert_eq!(server.count(&RequestFilter::any()), before);
+}

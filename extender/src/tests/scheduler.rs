@@ -95,3 +95,39 @@ async fn a_body_that_cannot_be_read_is_answered_with_an_error() {
         );
     }
 }
+
+#[tokio::test]
+async fn names_that_no_object_can_have_are_not_bound() {
+    let scheduler = scheduler(true);
+    let args = |namespace: &str, name: &str, node: &str| {
+        json!({"PodName": name, "PodNamespace": namespace, "PodUID": "u", "Node": node}).to_string()
+    };
+    for (args, field) in [
+        (args("data/../x", "train", "n1"), "PodNamespace"),
+        (args("data", "train/status", "n1"), "PodName"),
+        (args("data", "train", "N 1"), "Node"),
+        (args("data", &"x".repeat(1 << 20), "n1"), "PodName"),
+    ] {
+        let (status, answer) = post(&scheduler, "/scheduler/bind", args).await;
+        assert_eq!(status, StatusCode::OK);
+        let error = answer["Error"].as_str().unwrap();
+        assert!(
+            error.starts_with(field) && error.contains("is not the name of an object"),
+            "{error}"
+        );
+        assert!(error.len() < 1100, "{} bytes", error.len());
+    }
+}
+
+#[tokio::test]
+async fn the_message_for_each_node_has_a_bounded_length() {
+    let mut pod = pod_object("train");
+    pod["metadata"]["annotations"] = json!({"privatekube.dev/dataset": "%".repeat(277 << 10)});
+    let answer = filter(&scheduler(true), &pod).await;
+    let message = answer["FailedAndUnresolvableNodes"]["n1"].as_str().unwrap();
+    assert!(
+        message.len() <= 512 && !message.contains('%'),
+        "{} bytes",
+        message.len()
+    );
+}
