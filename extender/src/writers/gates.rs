@@ -67,7 +67,7 @@ struct GateRemover {
     pods: Arc<Pods>,
     view: Arc<View>,
     metrics: Metrics,
-    /// The UIDs of pods whose gate was removed here. They need no wake-up.
+    /// The UIDs of pods whose gate was removed here, or that were woken up.
     opened: HashMap<PodKey, String>,
 }
 
@@ -81,9 +81,13 @@ impl GateRemover {
         let Verdict::Granted(claims) = Verdict::of(&pod.source, &key.namespace, &self.view) else {
             return Outcome::Done;
         };
+        // The watch may not have told of that yet, and no gate is ever added to a pod.
+        if self.opened.pin().get(key) == Some(&pod.uid) {
+            return Outcome::Done;
+        }
         let (patch, what) = match gate_removal(&pod) {
             Some(patch) => (Patch::Json::<Pod>(patch), "gate"),
-            None if pod.was_woken || self.opened.pin().get(key) == Some(&pod.uid) => return Outcome::Done,
+            None if pod.was_woken => return Outcome::Done,
             None => (Patch::Merge(wake_up(&pod)), "wake-up"),
         };
         let api: Api<Pod> = Api::namespaced(self.client.clone(), &key.namespace);
