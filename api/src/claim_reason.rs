@@ -43,6 +43,10 @@ pub enum ClaimReason {
     DividedUp,
     /// Denied: its request can't be used on its dataset.
     Invalid,
+    /// Denied: its dataset isn't open to its namespace, or doesn't exist.
+    NotAllowed,
+    /// Denied: its priority is above its dataset's limit.
+    PriorityTooHigh,
     /// Denied, and the ledger does not say why.
     Denied,
     /// Expired: it waited for its whole timeout.
@@ -51,7 +55,7 @@ pub enum ClaimReason {
 
 impl ClaimReason {
     /// Every reason, in the order of docs/operations.md.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 21] = [
         Self::TooLittleUnlocked,
         Self::Gathering,
         Self::TooFewBlocks,
@@ -69,6 +73,8 @@ impl ClaimReason {
         Self::DoesNotFit,
         Self::DividedUp,
         Self::Invalid,
+        Self::NotAllowed,
+        Self::PriorityTooHigh,
         Self::Denied,
         Self::TimedOut,
     ];
@@ -94,6 +100,8 @@ impl ClaimReason {
             Self::DoesNotFit => "DoesNotFit",
             Self::DividedUp => "DividedUp",
             Self::Invalid => "Invalid",
+            Self::NotAllowed => "NotAllowed",
+            Self::PriorityTooHigh => "PriorityTooHigh",
             Self::Denied => "Denied",
             Self::TimedOut => "TimedOut",
         }
@@ -120,6 +128,8 @@ impl ClaimReason {
             | Self::DoesNotFit
             | Self::DividedUp
             | Self::Invalid
+            | Self::NotAllowed
+            | Self::PriorityTooHigh
             | Self::Denied => ClaimPhase::Denied,
             Self::TimedOut => ClaimPhase::Expired,
         }

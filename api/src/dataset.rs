@@ -9,7 +9,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    BlendSpec, Decimal, DpackSpec, Duration, FcfsSpec, FieldError, Guarantee, NamespaceWeight, PolicyName,
+    BlendSpec, ClaimantsSpec, Decimal, DpackSpec, Duration, FcfsSpec, FieldError, Guarantee, NamespaceWeight,
+    PolicyName,
 };
 
 /// The rules of one dataset: how its blocks' budget unlocks, how budgets add up, and in which order claims
@@ -122,6 +123,12 @@ pub struct PrivateDatasetSpec {
         extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["namespace"])
     )]
     pub weights: Vec<NamespaceWeight>,
+    /// Which namespaces may claim, and up to which priority. If absent: the dataset's own namespace, up to
+    /// priority 0. May change: the change counts for claims that arrive later, and nothing that is granted is
+    /// taken away. Example: {from: Selected, namespaces: [research, reports]}.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "ClaimantsSpec")]
+    pub claimants: Option<ClaimantsSpec>,
     /// How a block's budget becomes available. Exactly one of arrivals, lifetime and immediate. Never
     /// changes.
     pub unlocking: UnlockingSpec,
@@ -226,6 +233,7 @@ impl PrivateDatasetSpec {
         self.guarantee()?;
         self.timeout()?;
         self.weights()?;
+        self.claimants()?;
         Ok(rules)
     }
 

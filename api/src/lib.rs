@@ -23,6 +23,7 @@ mod block;
 mod claim;
 mod claim_phase;
 mod claim_reason;
+mod claimants;
 mod crd;
 mod dataset;
 mod decimal;
@@ -51,6 +52,9 @@ pub use claim::{
 };
 pub use claim_phase::ClaimPhase;
 pub use claim_reason::ClaimReason;
+pub use claimants::{
+    ClaimRefusal, Claimants, ClaimantsFrom, ClaimantsSpec, LabelOperator, LabelRequirement, NamespaceSelector,
+};
 pub use crd::{crd_files, crds};
 pub use dataset::{CompositionName, PrivateDataset, PrivateDatasetSpec, PrivateDatasetStatus, UnlockingSpec};
 pub use decimal::{Decimal, Duration};

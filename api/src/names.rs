@@ -101,6 +101,25 @@ pub fn is_object_name(text: &str) -> bool {
     text.len() <= NAME_LENGTH && text.split('.').all(part)
 }
 
+/// Whether `text` is the key of a label: a name, or a DNS subdomain, `/` and a name.
+pub(crate) fn is_label_key(text: &str) -> bool {
+    let (prefix, name) = match text.split_once('/') {
+        Some((prefix, name)) => (Some(prefix), name),
+        None => (None, text),
+    };
+    prefix.is_none_or(is_object_name) && !name.is_empty() && is_label_value(name)
+}
+
+/// Whether `text` is the value of a label, which may be empty.
+pub(crate) fn is_label_value(text: &str) -> bool {
+    let edge = |byte: &u8| byte.is_ascii_alphanumeric();
+    let bytes = text.as_bytes();
+    bytes.len() <= LABEL_LENGTH
+        && bytes.first().is_none_or(edge)
+        && bytes.last().is_none_or(edge)
+        && bytes.iter().all(|byte| edge(byte) || b"-_.".contains(byte))
+}
+
 /// A dataset's namespace and name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DatasetKey {
