@@ -1,6 +1,10 @@
 //! Reads a dataset's objects from the API server as they are now, for decisions for which a watch may be behind.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, Client, api::ListParams};
@@ -81,6 +85,22 @@ impl DatasetReader {
         namespace
             .filter(|namespace| namespace.metadata.deletion_timestamp.is_none())
             .and_then(|namespace| namespace.metadata.uid)
+    }
+
+    /// The labels of those of these namespaces that exist.
+    pub async fn namespace_labels(
+        &self,
+        namespaces: BTreeSet<String>,
+    ) -> BTreeMap<String, BTreeMap<String, String>> {
+        let api: Api<Namespace> = Api::all(self.client.clone());
+        let mut found = BTreeMap::new();
+        for name in namespaces {
+            let namespace = self.until_answered("a namespace", || api.get_opt(&name)).await;
+            if let Some(namespace) = namespace {
+                found.insert(name, namespace.metadata.labels.unwrap_or_default());
+            }
+        }
+        found
     }
 
     async fn until_answered<T, F>(&self, what: &str, request: impl Fn() -> F) -> T

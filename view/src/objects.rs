@@ -5,7 +5,9 @@ use std::{
     sync::Arc,
 };
 
-use privatekube_api::{Candidate, Dimensions, FieldError, PrivateDataBlock, PrivateDataset, Weights};
+use privatekube_api::{
+    Candidate, Claimants, Dimensions, FieldError, PrivateDataBlock, PrivateDataset, Weights,
+};
 use privatekube_policy::{DatasetRules, Delta, Epsilon, Span};
 
 /// A block's object.
@@ -165,6 +167,13 @@ impl DatasetObjects {
     #[must_use]
     pub fn default_timeout(&self) -> Option<Span> {
         self.dataset.as_ref()?.spec.timeout().ok().flatten()
+    }
+
+    /// Which namespaces may claim.
+    #[must_use]
+    pub fn claimants(&self) -> Claimants {
+        let claimants = self.dataset.as_ref().map(|object| object.spec.claimants());
+        claimants.and_then(Result::ok).unwrap_or_default()
     }
 
     /// The weights of the namespaces that claim.

@@ -9,7 +9,10 @@ use privatekube_api::{
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::{Value, json};
 
-use super::{Admission, AdmissionRequest, Answer, resources::check_request};
+use super::{
+    Admission, AdmissionRequest, Answer,
+    resources::{check_claimant, check_request},
+};
 
 /// The scheduler of pods that name none.
 const DEFAULT_SCHEDULER: &str = "default-scheduler";
@@ -77,6 +80,10 @@ pub(super) async fn review(admission: &Admission, request: &AdmissionRequest) ->
         // Claims that are not there yet are waited for, as a pod waits for a volume claim.
         Ok(Some(PodRequest::Claims(_))) => {}
         Ok(Some(PodRequest::Inline(asked))) => {
+            let prefix = "annotation privatekube.dev/";
+            if let Err(why) = check_claimant(&admission.registry, &asked, namespace, prefix).await {
+                return Answer::Deny(why);
+            }
             if let Err(why) = check_request(&admission.registry, &asked, "annotation privatekube.dev").await {
                 return Answer::Deny(why);
             }

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, api::ListParams};
 use privatekube_api::{
-    AmountRequest, BudgetRequest, ClaimRequest, DatasetKey, DemandRequest, Dimensions, PrivacyBudgetClaim,
-    PrivateDataBlock, PrivateDataset, Subject, SubjectKind, check_selector, excerpt, is_label_name,
+    AmountRequest, BudgetRequest, ClaimRefusal, ClaimRequest, DatasetKey, DemandRequest, Dimensions,
+    PrivacyBudgetClaim, PrivateDataBlock, PrivateDataset, Subject, SubjectKind, check_selector, excerpt,
+    is_label_name,
 };
 use privatekube_policy::Composition;
 
@@ -69,14 +71,22 @@ pub(super) async fn claim(admission: &Admission, request: &AdmissionRequest) -> 
     if let Some(why) = foreign_to_pod(&claim, request.old_object.is_some()) {
         return Answer::Deny(why);
     }
-    let uses = [claim.consume().map(|_| ()), claim.release().map(|_| ())];
-    if let Some(errors) = uses.into_iter().find_map(Result::err) {
+    let amounts = [claim.consume().map(|_| ()), claim.release().map(|_| ())];
+    if let Some(errors) = amounts.into_iter().find_map(Result::err) {
         return Answer::Deny(errors.to_string());
     }
     let asked = match claim.request() {
         Ok(asked) => asked,
         Err(errors) => return Answer::Deny(errors.to_string()),
     };
+    let namespace = request.namespace.as_deref().unwrap_or_default();
+    // First, so that nothing is said of the dataset to somebody that it isn't open to. A claim that exists was accepted,
+    // and can be consumed and released whatever the claimants are now.
+    if request.old_object.is_none()
+        && let Err(why) = check_claimant(&admission.registry, &asked, namespace, "spec.").await
+    {
+        return Answer::Deny(why);
+    }
     let uses = claim.spec.consume.is_some() || claim.spec.release.is_some();
     if uses || request.old_object.is_some() {
         let known = match known(&admission.registry, &asked.dataset).await {
@@ -230,6 +240,45 @@ async fn known(registry: &Registry, key: &DatasetKey) -> Result<Known, String> {
         (None, None) => handles.defaults.composition.clone(),
     };
     Ok(Known { composition, object })
+}
+
+/// Checks that a request's dataset is open to its namespace, and accepts its priority. What it says is the same whether there
+/// is such a dataset or not. `prefix` is what the names of fields begin with. The bookkeeper checks the same when the claim
+/// arrives, since much may happen before that: this is the quick answer.
+pub(super) async fn check_claimant(
+    registry: &Registry,
+    asked: &ClaimRequest,
+    namespace: &str,
+    prefix: &str,
+) -> Result<(), String> {
+    let client = &registry.handles().client;
+    let key = &asked.dataset;
+    let datasets: Api<PrivateDataset> = Api::namespaced(client.clone(), &key.namespace);
+    let object = datasets
+        .get_opt(&key.name)
+        .await
+        .map_err(|error| format!("dataset {key} can't be read: {error}"))?;
+    // Admission refuses a dataset in which they are invalid. Should one exist, they count as not stated.
+    let claimants = object.and_then(|object| object.spec.claimants().ok());
+    let claimants = claimants.unwrap_or_default();
+    let labels = if claimants.depend_on_labels(namespace) {
+        Api::<Namespace>::all(client.clone())
+            .get_opt(namespace)
+            .await
+            .map_err(|error| format!("namespace {namespace} can't be read: {error}"))?
+            .map(|namespace| namespace.metadata.labels.unwrap_or_default())
+    } else {
+        Some(BTreeMap::new())
+    };
+    claimants
+        .check(key, namespace, labels.as_ref(), asked.priority)
+        .map_err(|refusal| {
+            let field = match refusal {
+                ClaimRefusal::NotAllowed { .. } => "dataset",
+                ClaimRefusal::PriorityTooHigh { .. } => "priority",
+            };
+            format!("{prefix}{field}: {refusal}")
+        })
 }
 
 /// Whether a demand makes sense on its dataset: that there is one, that the budget can be asked of it, and that its

@@ -156,7 +156,12 @@ impl Bookkeeper {
         }
         self.publish(std::mem::take(&mut taken.notices))?;
         self.keep_rules_current().await?;
-        self.intake.publish_held(self.writer.is_open(), &mut taken);
+        let has_ledger = self.writer.is_open();
+        // As the namespaces are now: no watch follows them.
+        let namespaces = self.intake.namespaces_to_read(has_ledger);
+        let labels = self.reader.namespace_labels(namespaces).await;
+        self.intake.deny_refused(&labels, has_ledger, &mut taken);
+        self.intake.publish_held(has_ledger, &mut taken);
         if let Some(engine) = self.writer.engine()? {
             self.intake.add_blocks_and_claims(engine, &mut taken);
         }

@@ -3,7 +3,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use privatekube_api::{DatasetKey, PrivacyBudgetClaim, Subject, SubjectKind};
+use privatekube_api::{ClaimPhase, DatasetKey, PrivacyBudgetClaim, Subject, SubjectKind};
 use privatekube_policy::ClaimId;
 use tracing::warn;
 
@@ -117,11 +117,15 @@ impl Follower<PrivacyBudgetClaim> for Claims {
                 }
             }
         }
-        if is_new {
+        let published = handles.view.claim(&id);
+        // What was denied stays denied, although its dataset may be open to it by now.
+        let is_denied = published.as_ref().map(|claim| claim.phase) == Some(ClaimPhase::Denied);
+        if is_new && !is_denied {
             self.read(&object, subject, &dataset);
+        } else if is_new {
+            self.request_uses(&object, &dataset, &id, kind);
         }
         let phase = object.status.as_ref().and_then(|status| status.phase);
-        let published = handles.view.claim(&id);
         if !just_created && published.is_some_and(|claim| phase != Some(claim.phase)) {
             handles.statuses.write(StatusKey::Claim(id));
         }

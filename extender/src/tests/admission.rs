@@ -54,6 +54,13 @@ fn review(object: &Value, old: Option<&Value>, user: &str) -> String {
     .to_string()
 }
 
+/// The answer to the creation of an object in another namespace than the dataset's.
+async fn create_elsewhere(router: &Router, webhook: &str, object: &Value) -> Result<Value, String> {
+    let mut review: Value = serde_json::from_str(&review(object, None, "mallory")).unwrap();
+    review["request"]["namespace"] = json!("other");
+    answer(router, webhook, review.to_string()).await
+}
+
 /// Whether a webhook allows an object that a user creates, with the message if it doesn't.
 async fn create(router: &Router, webhook: &str, object: &Value) -> Result<Value, String> {
     answer(router, webhook, review(object, None, "alice")).await
@@ -135,6 +142,9 @@ async fn a_dataset_whose_rules_cannot_be_used_is_denied() {
     )
     .await;
     assert!(denied.unwrap_err().contains("spec.orders"));
+    let typo = json!({"claimants": {"from": "Selected", "namespaceSelector": {"matchLabel": {"a": "b"}}}});
+    let denied = create(&webhooks, "datasets", &object(&typo)).await.unwrap_err();
+    assert!(denied.contains("spec.claimants.namespaceSelector"), "{denied}");
     let nothing = json!({"guarantee": {"epsilon": 0, "delta": 0}});
     let denied = create(&webhooks, "datasets", &object(&nothing))
         .await
@@ -173,6 +183,98 @@ async fn a_claim_is_checked_against_its_dataset_and_blocks() {
         let denied = create(&webhooks, "claims", &claim(&spec)).await.unwrap_err();
         assert!(denied.contains(words), "{denied}");
     }
+}
+
+/// Claims and pods of another namespace: what they are denied with must not depend on what the dataset is like.
+#[tokio::test]
+async fn a_dataset_that_is_not_open_to_a_namespace_is_not_told_from_one_that_does_not_exist() {
+    let (server, webhooks) = webhooks();
+    let invalid = json!({"composition": "Renyi", "orders": [1]});
+    let mut broken = serde_json::to_value(&*dataset("broken", 1, &invalid)).unwrap();
+    broken["metadata"]["name"] = json!("broken");
+    server.put(DATASETS, &broken);
+    let mut said = Vec::new();
+    for name in ["taxi", "broken", "nowhere"] {
+        let named = format!("{NAMESPACE}/{name}");
+        for spec in [
+            json!({"budget": epsilon("9.9"), "consume": {"all": true}}),
+            json!({"budget": epsilon("1e6"), "selector": "block.town == 1"}),
+            json!({"budget": {"renyi": [{"order": 4, "epsilon": "1"}]}, "priority": 1000}),
+            json!({"perBlock": {"a": epsilon("1")}, "consume": {"perBlock": {"a": epsilon("2")}}}),
+        ] {
+            let mut object = claim(&spec);
+            object["spec"]["dataset"] = json!(named);
+            said.push((
+                name,
+                create_elsewhere(&webhooks, "claims", &object).await.unwrap_err(),
+            ));
+        }
+        let mut pod = pod_object("train");
+        pod["metadata"]["annotations"]["privatekube.dev/dataset"] = json!(named);
+        pod["metadata"]["annotations"]["privatekube.dev/blocks"] = json!("block.town == 1");
+        let denied = create_elsewhere(&webhooks, "pods", &pod).await.unwrap_err();
+        said.push((name, denied.replace("annotation privatekube.dev/", "spec.")));
+    }
+    for (name, said) in said {
+        assert_eq!(
+            said,
+            format!(
+                "PrivateKube: spec.dataset: dataset {NAMESPACE}/{name} isn't open to namespace other, or doesn't exist: \
+                 ask its owner to add the namespace to spec.claimants, and create this again after that"
+            )
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_dataset_is_open_to_those_that_it_names_and_up_to_its_priority() {
+    let (server, webhooks) = webhooks();
+    let mut object = claim(&json!({"budget": epsilon("1"), "priority": 5}));
+    object["spec"]["dataset"] = json!(format!("{NAMESPACE}/taxi"));
+    let open = |claimants: &Value| {
+        server.put(DATASETS, &*dataset("d", 2, &json!({"claimants": claimants})));
+    };
+    open(&json!({"from": "Selected", "namespaces": ["other"], "maxPriority": 5}));
+    assert!(create_elsewhere(&webhooks, "claims", &object).await.is_ok());
+    assert!(create(&webhooks, "claims", &object).await.is_err());
+    open(&json!({"from": "All", "maxPriority": 4}));
+    for denied in [
+        create_elsewhere(&webhooks, "claims", &object).await,
+        create(&webhooks, "claims", &object).await,
+    ] {
+        let denied = denied.unwrap_err();
+        assert!(
+            denied.contains("spec.priority: priority 5 is above 4"),
+            "{denied}"
+        );
+    }
+
+    let selector = json!({"matchLabels": {"privacy": "approved"}});
+    open(&json!({"from": "Selected", "namespaceSelector": selector, "maxPriority": 5}));
+    assert!(create_elsewhere(&webhooks, "claims", &object).await.is_err());
+    let namespace = |value: &str| json!({"metadata": {"name": "other", "labels": {"privacy": value}}});
+    server.put("namespaces", &namespace("approved"));
+    assert!(create_elsewhere(&webhooks, "claims", &object).await.is_ok());
+    let reads = RequestFilter::any().method("GET").resource("namespaces");
+    server.inject(&reads, 8, Fault::Refuse(500));
+    let denied = create_elsewhere(&webhooks, "claims", &object).await.unwrap_err();
+    assert!(denied.contains("namespace other can't be read"), "{denied}");
+}
+
+/// A claim that was accepted can be consumed and released, whatever its dataset's claimants are by then.
+#[tokio::test]
+async fn a_claim_that_exists_is_changed_without_asking_whether_it_may_claim() {
+    let (_server, webhooks) = webhooks();
+    let at = |spec: &Value| {
+        let mut object = claim(spec);
+        object["spec"]["dataset"] = json!(format!("{NAMESPACE}/taxi"));
+        object
+    };
+    let before = at(&json!({"budget": epsilon("1")}));
+    let after = at(&json!({"budget": epsilon("1"), "release": {"all": true}}));
+    let mut review: Value = serde_json::from_str(&review(&after, Some(&before), "alice")).unwrap();
+    review["request"]["namespace"] = json!("other");
+    assert!(answer(&webhooks, "claims", review.to_string()).await.is_ok());
 }
 
 #[tokio::test]

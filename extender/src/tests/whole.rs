@@ -3,7 +3,12 @@
 use std::sync::Arc;
 
 use axum::Router;
-use privatekube_fake_api_server::{FakeApiServer, RequestFilter};
+use kube::{
+    Api,
+    api::{Patch, PatchParams},
+};
+use privatekube_api::PrivacyBudgetClaim;
+use privatekube_fake_api_server::{FakeApiServer, Fault, RequestFilter};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
@@ -13,8 +18,8 @@ use crate::{
     registry::Registry,
     scheduler, service,
     testing::{
-        BLOCKS, CLAIMS, DATASETS, ENTRIES, NAMESPACE, block, claim_object, dataset, epsilon, handles,
-        pod_object,
+        BLOCKS, CLAIMS, DATASET, DATASETS, ENTRIES, NAMESPACE, block, claim_object, dataset, epsilon,
+        handles, pod_object,
     },
     writers::{Events, Gates, Statuses},
 };
@@ -41,7 +46,7 @@ pub(super) async fn with_extender<F: Future<Output = ()>>(
         ..
     } = handles;
     tokio::select! {
-        ended = service::keep_books(&registry, to_requeue) => panic!("the books ended: {ended:?}"),
+        ended = Box::pin(service::keep_books(&registry, to_requeue)) => panic!("the books ended: {ended:?}"),
         () = Statuses::run(
             client.clone(),
             Arc::clone(&pods),
@@ -239,6 +244,185 @@ async fn a_private_pod_and_a_claim_take_as_many_writes_as_documented() {
         assert_eq!(writes(&server), []);
         let reads = server.count(&RequestFilter::any().method("GET").resource(ENTRIES));
         assert_eq!(reads, 240);
+    })
+    .await;
+}
+
+/// A claim of another namespace than the dataset's.
+fn foreign_claim(name: &str, spec: &Value) -> Value {
+    let mut claim = serde_json::to_value(claim_object(name, spec)).unwrap();
+    claim["metadata"]["namespace"] = json!("other");
+    claim["spec"]["dataset"] = json!(format!("{NAMESPACE}/{DATASET}"));
+    claim
+}
+
+fn reason(server: &FakeApiServer, claim: &str) -> Value {
+    let claim = server.get(CLAIMS, claim);
+    claim.map_or(Value::Null, |claim| claim["status"]["reason"].clone())
+}
+
+/// Claims and pods that came around admission are denied by the bookkeeper, and leave no trace in the ledger.
+#[tokio::test]
+async fn a_namespace_that_a_dataset_is_not_open_to_gets_nothing_and_learns_nothing() {
+    let server = server();
+    let all = json!({"budget": epsilon("9.9"), "consume": {"all": true}, "priority": 1000});
+    server.put(CLAIMS, &foreign_claim("all", &all));
+    let mut nowhere = foreign_claim("nowhere", &json!({"budget": epsilon("1")}));
+    nowhere["spec"]["dataset"] = json!(format!("{NAMESPACE}/nowhere"));
+    server.put(CLAIMS, &nowhere);
+    let mut pod = pod_object("train");
+    pod["metadata"]["namespace"] = json!("other");
+    pod["metadata"]["annotations"]["privatekube.dev/dataset"] = json!(format!("{NAMESPACE}/{DATASET}"));
+    server.put("pods", &pod);
+    with_extender(&server, async |_| {
+        server
+            .until(|server| {
+                ["all", "nowhere", "train-train"]
+                    .into_iter()
+                    .all(|claim| phase(server, claim) == json!("Denied"))
+            })
+            .await;
+        for (claim, dataset) in [("all", DATASET), ("nowhere", "nowhere"), ("train-train", DATASET)] {
+            let mut status = server.get(CLAIMS, claim).unwrap()["status"].clone();
+            let message = status["message"].as_str().unwrap().to_owned();
+            assert!(
+                message.starts_with(&format!(
+                    "dataset {NAMESPACE}/{dataset} isn't open to namespace other, or doesn't exist"
+                )),
+                "{message}"
+            );
+            let fields = status.as_object_mut().unwrap();
+            fields.remove("conditions").unwrap();
+            assert_eq!(
+                status,
+                json!({"phase": "Denied", "reason": "NotAllowed", "message": message})
+            );
+        }
+        // The dataset's own claims get the whole block.
+        server.put(CLAIMS, &claim_object("own", &json!({"budget": epsilon("10")})));
+        server
+            .until(|server| phase(server, "own") == json!("Granted"))
+            .await;
+        let gates = server.get("pods", "train").unwrap()["spec"]["schedulingGates"].clone();
+        assert_eq!(gates.as_array().unwrap().len(), 1);
+    })
+    .await;
+    let entries = server.all(ENTRIES);
+    assert!(!json!(entries).to_string().contains("other"), "{entries:?}");
+}
+
+#[tokio::test]
+async fn claimants_hold_for_claims_that_arrive_later() {
+    let server = server();
+    let open = |generation, claimants: &Value| {
+        let spec = json!({"claimants": claimants});
+        server.put(DATASETS, &*dataset("d", generation, &spec));
+    };
+    let label = |privacy: &str| {
+        let labels = json!({"privacy": privacy});
+        server.put(
+            "namespaces",
+            &json!({"metadata": {"name": "other", "labels": labels}}),
+        );
+    };
+    let decided = async |name: &str, spec: &Value, expected: &str| {
+        server.put(CLAIMS, &foreign_claim(name, spec));
+        server
+            .until(|server| reason(server, name) == json!(expected))
+            .await;
+    };
+    let one = json!({"budget": epsilon("1")});
+    let urgent = json!({"budget": epsilon("1"), "priority": 3});
+    let selector = json!({"matchLabels": {"privacy": "approved"}});
+    with_extender(&server, async |_| {
+        decided("closed", &one, "NotAllowed").await;
+        label("pending");
+        open(
+            2,
+            &json!({"from": "Selected", "namespaceSelector": selector, "maxPriority": 2}),
+        );
+        decided("pending", &one, "NotAllowed").await;
+        label("approved");
+        decided("approved", &one, "Granted").await;
+        decided("urgent", &urgent, "PriorityTooHigh").await;
+        open(3, &json!({"from": "All", "maxPriority": 3}));
+        let claims: Api<PrivacyBudgetClaim> = Api::namespaced(server.client(), "other");
+        let release = Patch::Merge(json!({"spec": {"release": {"all": true}}}));
+        claims
+            .patch("closed", &PatchParams::default(), &release)
+            .await
+            .unwrap();
+        decided("urgent-again", &urgent, "Granted").await;
+        // What was denied stays denied, and what was granted stays granted.
+        open(4, &json!({}));
+        decided("closed-again", &one, "NotAllowed").await;
+        for (name, expected) in [
+            ("closed", "NotAllowed"),
+            ("pending", "NotAllowed"),
+            ("urgent", "PriorityTooHigh"),
+            ("approved", "Granted"),
+            ("urgent-again", "Granted"),
+        ] {
+            assert_eq!(reason(&server, name), json!(expected), "{name}");
+        }
+        server
+            .until(|server| server.get(BLOCKS, "a").unwrap()["status"]["allocated"]["epsilon"] == json!("2"))
+            .await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_namespace_that_cannot_be_read_is_read_again_and_not_let_in() {
+    let server = server();
+    let claimants =
+        json!({"from": "Selected", "namespaceSelector": {"matchLabels": {"privacy": "approved"}}});
+    server.put(DATASETS, &*dataset("d", 2, &json!({"claimants": claimants})));
+    let approved = json!({"metadata": {"name": "other", "labels": {"privacy": "approved"}}});
+    server.put("namespaces", &approved);
+    let reads = RequestFilter::any().method("GET").resource("namespaces");
+    server.inject(&reads, 2, Fault::Refuse(503));
+    server.put(CLAIMS, &foreign_claim("c", &json!({"budget": epsilon("1")})));
+    with_extender(&server, async |_| {
+        server
+            .until(|server| phase(server, "c") == json!("Granted"))
+            .await;
+    })
+    .await;
+    assert!(server.count(&reads) >= 3);
+}
+
+/// A claim that waits for its dataset to exist is checked once it does.
+#[tokio::test]
+async fn a_dataset_without_an_object_is_open_to_its_own_namespace_and_one_created_later_may_not_be() {
+    let server = FakeApiServer::default();
+    server.put(CLAIMS, &claim_object("early", &json!({"budget": epsilon("1")})));
+    with_extender(&server, async |_| {
+        server
+            .until(|server| reason(server, "early") == json!("DatasetUnknown"))
+            .await;
+        let claimants = json!({"from": "Selected", "namespaces": ["research"]});
+        server.put(DATASETS, &*dataset("d", 1, &json!({"claimants": claimants})));
+        server
+            .until(|server| reason(server, "early") == json!("NotAllowed"))
+            .await;
+    })
+    .await;
+
+    let server = FakeApiServer::default();
+    server.put(BLOCKS, &*block("a", "a", Some("10")));
+    with_extender(&server, async |_| {
+        server.put(CLAIMS, &claim_object("own", &json!({"budget": epsilon("1")})));
+        server.put(
+            CLAIMS,
+            &foreign_claim("foreign", &json!({"budget": epsilon("1")})),
+        );
+        server
+            .until(|server| reason(server, "own") == json!("Granted"))
+            .await;
+        server
+            .until(|server| reason(server, "foreign") == json!("NotAllowed"))
+            .await;
     })
     .await;
 }

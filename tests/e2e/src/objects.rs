@@ -95,6 +95,13 @@ impl DatasetBuilder {
         self
     }
 
+    /// Accepts claims of every namespace, up to this priority.
+    #[must_use]
+    pub fn open_to_all(mut self, max_priority: i32) -> Self {
+        self.spec["claimants"] = json!({"from": "All", "maxPriority": max_priority});
+        self
+    }
+
     /// Uses Renyi composition at these orders.
     #[must_use]
     pub fn renyi(mut self, orders: &[&str]) -> Self {

@@ -1,7 +1,10 @@
 //! Claims: queues requests until they are committed, matches them with blocks, and withdraws them.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use privatekube_api::{are_enough, match_blocks};
 use privatekube_policy::{Amount, Arrival, ClaimId, Composition, Engine, Event, Phase};
+use privatekube_view::PhaseReason;
 use tracing::debug;
 
 use super::{Intake, Intaken, Notice, invalid};
@@ -15,14 +18,13 @@ impl Intake {
     }
 
     /// Queues a request, unless its claim is in the ledger or queued already.
-    pub(super) fn request(&mut self, input: ClaimInput, engine: Option<&Engine>, out: &mut Intaken) {
+    pub(super) fn request(&mut self, input: ClaimInput, engine: Option<&Engine>) {
         let id = input.subject.id();
         if self.arriving.contains(&id) || self.unmatched.contains(&id) {
             return;
         }
         let Some(engine) = engine else {
-            out.notices
-                .push(Notice::OutsideLedger(input.subject.clone(), self.why_held()));
+            self.unchecked.insert(id);
             self.arriving.push(input);
             return;
         };
@@ -45,6 +47,7 @@ impl Intake {
         self.settle(&claim);
         self.uses.forget(&claim);
         self.arriving.remove(&claim);
+        self.unchecked.remove(&claim);
         match engine.and_then(|engine| engine.phase(&claim)) {
             Some(Phase::Waiting | Phase::Granted) => out.events.push(Event::Withdraw { claim }.into()),
             Some(_) => {}
@@ -110,6 +113,75 @@ impl Intake {
     pub(super) fn settle(&mut self, claim: &ClaimId) {
         self.unmatched.remove(claim);
         self.oversized.remove(claim);
+    }
+
+    /// The namespaces whose labels decide whether queued requests are accepted.
+    pub(in crate::bookkeeper) fn namespaces_to_read(&self, has_ledger: bool) -> BTreeSet<String> {
+        let unchecked = self.to_check(has_ledger);
+        if unchecked.is_empty() {
+            return BTreeSet::new();
+        }
+        let claimants = self.objects.claimants();
+        unchecked
+            .into_iter()
+            .map(|input| &input.subject.namespace)
+            .filter(|namespace| claimants.depend_on_labels(namespace))
+            .cloned()
+            .collect()
+    }
+
+    /// Denies queued requests that the dataset isn't open to, given the labels of the namespaces that exist. If there is no
+    /// ledger, says of the others why they are held.
+    pub(in crate::bookkeeper) fn deny_refused(
+        &mut self,
+        labels: &BTreeMap<String, BTreeMap<String, String>>,
+        has_ledger: bool,
+        out: &mut Intaken,
+    ) {
+        let unchecked = self.to_check(has_ledger);
+        if unchecked.is_empty() {
+            return;
+        }
+        let claimants = self.objects.claimants();
+        let none = BTreeMap::new();
+        let mut refused = Vec::new();
+        for input in unchecked {
+            let ClaimInput { subject, request } = input;
+            let labels = if claimants.depend_on_labels(&subject.namespace) {
+                labels.get(&subject.namespace)
+            } else {
+                Some(&none)
+            };
+            match claimants.check(&request.dataset, &subject.namespace, labels, request.priority) {
+                Err(refusal) => {
+                    refused.push(subject.id());
+                    let why = PhaseReason {
+                        reason: refusal.reason(),
+                        message: refusal.to_string(),
+                    };
+                    out.notices.push(Notice::OutsideLedger(subject.clone(), why));
+                }
+                Ok(()) if !has_ledger => {
+                    out.notices
+                        .push(Notice::OutsideLedger(subject.clone(), self.why_held()));
+                }
+                Ok(()) => {}
+            }
+        }
+        for claim in &refused {
+            self.arriving.remove(claim);
+        }
+        self.unchecked.clear();
+    }
+
+    /// The queued requests to check against the claimants: all of them when they are about to arrive, and before that each
+    /// once, so that what is said of it while it is held tells nothing to somebody that the dataset isn't open to.
+    fn to_check(&self, has_ledger: bool) -> Vec<&ClaimInput> {
+        if has_ledger {
+            return self.arriving.iter().collect();
+        }
+        let unchecked = self.unchecked.iter();
+        unchecked.filter_map(|claim| self.arriving.get(claim)).collect()
     }
 
     /// Makes arrivals of the queued requests.

@@ -35,6 +35,8 @@ pub(super) struct Intake {
     blocks_changed: bool,
     /// Requests that are not in the ledger yet, in the order in which they arrived.
     arriving: Queue,
+    /// Those of them that arrived without a ledger and weren't checked against the dataset's claimants yet.
+    unchecked: BTreeSet<ClaimId>,
     /// Why requests can't come to a ledger, as it was last published; `None` while there is a ledger.
     held_by: Option<PhaseReason>,
     /// Requests whose claims wait in the ledger for more blocks to match, in the order in which they arrived.
@@ -87,6 +89,7 @@ impl Intake {
             objects: DatasetObjects::default(),
             blocks_changed: false,
             arriving: Queue::default(),
+            unchecked: BTreeSet::new(),
             held_by: None,
             unmatched: Queue::default(),
             oversized: BTreeSet::new(),
@@ -127,7 +130,7 @@ impl Intake {
         }
         // Requests that were queued while the dataset was stopped may be in the ledger already.
         for input in self.arriving.take() {
-            self.request(input, Some(engine), &mut Intaken::default());
+            self.request(input, Some(engine));
         }
     }
 
@@ -155,7 +158,7 @@ impl Intake {
             Message::BlockDeleted(last) => self.delete_block(&last, engine, out),
             Message::DatasetApplied(object) => self.apply_dataset(object, out),
             Message::DatasetDeleted(last) => self.dataset_deleted(&last),
-            Message::Requested(input) => self.request(input, engine, out),
+            Message::Requested(input) => self.request(input, engine),
             Message::Withdrawn(claim) => self.withdraw(claim, engine, out),
             Message::Ran(claim) => self.ran(claim, engine, out),
             Message::NeverRan(claim) => never_ran(claim, engine, out),

@@ -30,6 +30,10 @@ impl Queue {
         self.places.contains_key(claim)
     }
 
+    pub(super) fn get(&self, claim: &ClaimId) -> Option<&ClaimInput> {
+        self.in_order.get(self.places.get(claim)?)
+    }
+
     pub(super) fn remove(&mut self, claim: &ClaimId) -> Option<ClaimInput> {
         let place = self.places.remove(claim)?;
         self.in_order.remove(&place)

@@ -67,7 +67,8 @@ pub(crate) async fn prepare(env: &TestEnvironment, arrivals: u32) -> Result<()> 
             .arrivals(arrivals)
             .renyi(&["3", "5", "8", "16", "64"]),
     ];
-    env.create_all(datasets.iter().map(|dataset| dataset.within(DATA)))
+    // Pods of the teams claim with a priority of 5 at most.
+    env.create_all(datasets.map(|dataset| dataset.open_to_all(5).within(DATA)))
         .await?;
     for day in 0..BLOCKS {
         for (of, delta) in [(TAXI, "1e-6"), (WEB, "1e-7")] {

@@ -117,7 +117,7 @@ fn invalid_block_selections() -> Vec<(Change<String>, Vec<String>)> {
         one("dataset", "a/b/c", &["is not a dataset"]),
         one("dataset", "x".repeat(64), &["is not a dataset", "at most 63"]),
         one("dataset", "nowhere", &["\"nowhere\" is unknown", "no PrivateDataset of that name in namespace team"]),
-        one("dataset", "default/basic", &["\"basic\" is unknown", "in namespace default"]),
+        one("dataset", "default/basic", &["dataset default/basic isn't open to namespace team, or doesn't exist"]),
         several(&[("dataset", None)], &["privatekube.dev/dataset: is missing: write the dataset's name"]),
         one("blocks", "", &["is empty: write a CEL expression like block.city == \"nyc\""]),
         one("blocks", "block.city = 'nyc'", &["is not a CEL expression: at column 12"]),

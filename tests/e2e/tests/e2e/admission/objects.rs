@@ -195,6 +195,22 @@ fn invalid_datasets() -> Invalid {
             with("weights", json!([{"namespace": "a", "weight": 1}, {"namespace": "a", "weight": 2}])),
             &["spec.weights[1]", "Duplicate value"],
         ),
+        (with("claimants", json!({"from": "Everyone"})), &["spec.claimants.from", "\"Same\", \"All\", \"Selected\""]),
+        (with("claimants", json!({"namespaces": ["a"]})), &["spec.claimants.from", "go with from: Selected"]),
+        (with("claimants", json!({"from": "Selected"})), &["spec.claimants.from", "Selected needs namespaces"]),
+        (with("claimants", json!({"from": "Selected", "namespaces": ["Team"]})), &["spec.claimants.namespaces"]),
+        (
+            with("claimants", json!({"from": "Selected", "namespaceSelector": {}})),
+            &["spec.claimants.namespaceSelector", "selects nothing"],
+        ),
+        (
+            with(
+                "claimants",
+                json!({"from": "Selected", "namespaceSelector": {"matchLabels": {"a b": "c"}}}),
+            ),
+            &["spec.claimants.namespaceSelector.matchLabels", "is not a label"],
+        ),
+        (with("claimants", json!({"maxPriority": 1001})), &["spec.claimants.maxPriority", "1000"]),
         (with("composition", json!("Zero")), &["spec.composition", "\"Renyi\", \"Basic\""]),
         (with("orders", json!(["2"])), &["orders are of Renyi composition"]),
         (renyi("orders", json!([])), &["spec.orders"]),

@@ -253,3 +253,71 @@ async fn a_pod_is_granted_no_more_than_its_claim_still_has() -> Result<()> {
     ensure!(grant["claims"][0]["blocks"] == blocks, "{grant}");
     Ok(())
 }
+
+/// Whoever may run pods in some namespace can claim on a dataset only if its owner says so, and learns nothing of it before.
+#[tokio::test]
+async fn a_dataset_is_closed_to_other_namespaces_until_its_owner_opens_it() -> Result<()> {
+    let env = TestEnvironment::start().await?;
+    prepare(&env, "victim").await?;
+    env.namespace("elsewhere").await?;
+    let tenant = env.client_as(User::Tenant).await?;
+    let all = |dataset: &str| {
+        claim(dataset, "all")
+            .epsilon("9.9", DELTA)
+            .with("selector", json!("block.town == 1"))
+            .with("consume", json!({"all": true}))
+            .within("elsewhere")
+    };
+    for dataset in ["victim/taxi", "victim/nowhere", "nowhere/taxi"] {
+        let why =
+            format!("spec.dataset: dataset {dataset} isn't open to namespace elsewhere, or doesn't exist: ");
+        refused(create_as(&tenant, all(dataset)).await, &[&why])?;
+        let pod = pod("train").requests(dataset, "1", DELTA).within("elsewhere");
+        refused(
+            create_as(&tenant, pod).await,
+            &[&why.replace("spec.", "privatekube.dev/")],
+        )?;
+    }
+
+    // Its owner opens it to namespaces with a label, up to a priority.
+    let selector = json!({"matchLabels": {"kubernetes.io/metadata.name": "elsewhere"}});
+    let claimants = json!({"from": "Selected", "namespaceSelector": selector, "maxPriority": 2});
+    env.change::<PrivateDataset>("victim", "taxi", json!({"spec": {"claimants": claimants}}))
+        .await?;
+    let with_priority = |name: &str, priority: i32| {
+        claim("victim/taxi", name)
+            .epsilon("1", DELTA)
+            .with("priority", json!(priority))
+            .within("elsewhere")
+    };
+    refused(
+        create_as(&tenant, with_priority("high", 3)).await,
+        &["spec.priority: priority 3 is above 2"],
+    )?;
+    create_as(&tenant, with_priority("granted", 2)).await?;
+    env.wait_for_claim_phase("elsewhere", "granted", ClaimPhase::Granted)
+        .await?;
+
+    // Closed again, it keeps what it granted, and refuses the dataset's own namespace, too, if that isn't selected.
+    let claimants = json!({"from": "Selected", "namespaces": ["nobody"], "namespaceSelector": null});
+    env.change::<PrivateDataset>("victim", "taxi", json!({"spec": {"claimants": claimants}}))
+        .await?;
+    refused(
+        create_as(&tenant, with_priority("late", 0)).await,
+        &["isn't open to namespace elsewhere"],
+    )?;
+    refused(
+        create_as(&tenant, claim("taxi", "own").epsilon("1", DELTA).within("victim")).await,
+        &["isn't open to namespace victim"],
+    )?;
+    env.change::<PrivacyBudgetClaim>(
+        "elsewhere",
+        "granted",
+        json!({"spec": {"consume": {"all": true}}}),
+    )
+    .await?;
+    env.wait_for_claim_phase("elsewhere", "granted", ClaimPhase::Consumed)
+        .await?;
+    env.wait_for_block_budget("victim", "b1", ("9", "0", "1")).await?;
+    Ok(())
+}

@@ -52,6 +52,7 @@ async fn kubectl_explains_every_field() -> Result<()> {
         ("pbc.spec.consume.perBlock.delta", "Delta, a probability"),
         ("pb.status.available.renyi.epsilon", "Epsilon at that order"),
         ("pb.spec.dimensions", "What the portion is"),
+        ("pds.spec.claimants.from", "Whose claims are accepted"),
         ("pds.spec.unlocking.arrivals", "Each claim that arrives"),
         ("ple.spec.previous", "The hash of the entry before"),
     ] {

@@ -299,7 +299,9 @@ async fn a_claim_expires_after_its_timeout(env: &TestEnvironment) -> Result<()> 
 async fn claims_are_granted_by_priority(env: &TestEnvironment) -> Result<()> {
     let namespace = "claim-priority";
     env.namespace(namespace).await?;
-    let rules = dataset("taxi").arrivals(4);
+    let rules = dataset("taxi")
+        .arrivals(4)
+        .with("claimants", json!({"maxPriority": 10}));
     let three = block("taxi", "b").budget("4", "1e-6");
     env.create_all([rules.within(namespace), three.within(namespace)])
         .await?;

@@ -18,7 +18,8 @@ async fn prepare(env: &TestEnvironment, taxi: DatasetBuilder, data: &str, teams:
         env.namespace(namespace).await?;
     }
     let portion = block("taxi", "b").budget("4", "1e-6");
-    env.create_all([taxi.within(data), portion.within(data)]).await
+    env.create_all([taxi.open_to_all(0).within(data), portion.within(data)])
+        .await
 }
 
 /// A claim's weight in the ledger.
