@@ -270,6 +270,13 @@ async fn a_namespace_that_a_dataset_is_not_open_to_gets_nothing_and_learns_nothi
     let mut nowhere = foreign_claim("nowhere", &json!({"budget": epsilon("1")}));
     nowhere["spec"]["dataset"] = json!(format!("{NAMESPACE}/nowhere"));
     server.put(CLAIMS, &nowhere);
+    let invalid = json!({"composition": "Renyi", "orders": [1]});
+    let mut broken = serde_json::to_value(&*dataset("broken", 1, &invalid)).unwrap();
+    broken["metadata"]["name"] = json!("broken");
+    server.put(DATASETS, &broken);
+    let mut on_broken = foreign_claim("on-broken", &json!({"budget": epsilon("1")}));
+    on_broken["spec"]["dataset"] = json!(format!("{NAMESPACE}/broken"));
+    server.put(CLAIMS, &on_broken);
     let mut pod = pod_object("train");
     pod["metadata"]["namespace"] = json!("other");
     pod["metadata"]["annotations"]["privatekube.dev/dataset"] = json!(format!("{NAMESPACE}/{DATASET}"));
@@ -277,12 +284,17 @@ async fn a_namespace_that_a_dataset_is_not_open_to_gets_nothing_and_learns_nothi
     with_extender(&server, async |_| {
         server
             .until(|server| {
-                ["all", "nowhere", "train-train"]
+                ["all", "nowhere", "on-broken", "train-train"]
                     .into_iter()
                     .all(|claim| phase(server, claim) == json!("Denied"))
             })
             .await;
-        for (claim, dataset) in [("all", DATASET), ("nowhere", "nowhere"), ("train-train", DATASET)] {
+        for (claim, dataset) in [
+            ("all", DATASET),
+            ("nowhere", "nowhere"),
+            ("on-broken", "broken"),
+            ("train-train", DATASET),
+        ] {
             let mut status = server.get(CLAIMS, claim).unwrap()["status"].clone();
             let message = status["message"].as_str().unwrap().to_owned();
             assert!(
