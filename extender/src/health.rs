@@ -1,11 +1,9 @@
 //! Health and metrics, without TLS: neither says anything private.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use axum::{Router, body::Bytes, extract::State, http::StatusCode, response::IntoResponse, routing::get};
+use parking_lot::Mutex;
 use privatekube_view::View;
 use tokio::{sync::watch, time::Instant};
 
@@ -26,7 +24,7 @@ struct Health {
 impl Health {
     /// The text of the metrics, at most [`MOST_AGE`] old. One request writes it; the others wait for that.
     fn metrics(&self) -> Result<Bytes, prometheus::Error> {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.last.lock();
         if let Some((_, text)) = last.as_ref().filter(|(began, _)| began.elapsed() < MOST_AGE) {
             return Ok(text.clone());
         }

@@ -8,12 +8,13 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::{
     sync::{AcquireError, Notify, OwnedSemaphorePermit, Semaphore},
     time::{Instant, sleep_until, timeout},
@@ -110,7 +111,7 @@ impl Places {
     }
 
     fn quiet(&self) -> MutexGuard<'_, BTreeMap<Rank, Arc<Notify>>> {
-        self.quiet.lock().unwrap_or_else(PoisonError::into_inner)
+        self.quiet.lock()
     }
 }
 
@@ -173,20 +174,22 @@ impl Place {
 
     async fn is_quiet_for_too_long(&self) {
         let limits = self.limits();
+        // What it is allowed changes with what it does meanwhile, so the deadline may come earlier than it seemed.
+        let step = limits.first_request.min(limits.idle);
         loop {
+            let now = Instant::now();
             let deadline = {
                 let state = self.state();
                 match (state.requests, state.has_requested) {
                     (0, false) => state.rank.since + limits.first_request,
                     (0, true) => state.rank.since + limits.idle,
-                    // It can't be too long before then.
-                    (_, _) => Instant::now() + limits.idle,
+                    (_, _) => now + step,
                 }
             };
-            if deadline <= Instant::now() {
+            if deadline <= now {
                 return;
             }
-            sleep_until(deadline).await;
+            sleep_until(deadline.min(now + step)).await;
         }
     }
 
@@ -209,13 +212,13 @@ impl Place {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let rank = self.state().rank;
+        let rank = self.state.get_mut().rank;
         self.places.quiet().remove(&rank);
     }
 }
