@@ -36,7 +36,7 @@ pub struct Metrics {
     pub block_epsilon: GaugeVec,
     /// Blocks by dataset.
     pub blocks: IntGaugeVec,
-    /// 1 for the cause for which a dataset is stopped, 0 for the others; no series if it isn't.
+    /// 1 for the cause for which a dataset is stopped, 0 for the others.
     pub stopped: IntGaugeVec,
     /// Entries committed, by dataset.
     pub entries: IntCounterVec,

@@ -98,31 +98,36 @@ impl Effects {
 
     /// Announces that the dataset is stopped.
     pub(super) fn stopped(&self, stop: &Stop, objects: &DatasetObjects) {
+        self.measure_stopped(Some(stop.cause));
+        self.announce_dataset(objects, "DatasetStopped", true, &stop.message);
+    }
+
+    /// Announces that the dataset isn't stopped any more.
+    pub(super) fn resumed(&self, objects: &DatasetObjects) {
+        self.announce_dataset(
+            objects,
+            "DatasetResumed",
+            false,
+            "the dataset's ledger is open again",
+        );
+    }
+
+    /// Measures for which cause the dataset is stopped, if it is.
+    pub(super) fn measure_stopped(&self, stopped_by: Option<StopCause>) {
         let [namespace, dataset] = self.labels();
         for cause in StopCause::ALL {
             let stopped = &self.handles.metrics.stopped;
             let labels = [namespace, dataset, cause.as_str()];
             stopped
                 .with_label_values(&labels)
-                .set(i64::from(cause == stop.cause));
-        }
-        if let Some(object) = objects.dataset() {
-            let about = object.object_ref(&());
-            self.handles
-                .events
-                .about_object(about, "DatasetStopped", true, &stop.message);
+                .set(i64::from(stopped_by == Some(cause)));
         }
     }
 
-    /// Announces that the dataset isn't stopped any more.
-    pub(super) fn resumed(&self, objects: &DatasetObjects) {
-        self.unmeasure_stopped();
+    fn announce_dataset(&self, objects: &DatasetObjects, reason: &'static str, warning: bool, note: &str) {
         if let Some(object) = objects.dataset() {
             let about = object.object_ref(&());
-            let note = "the dataset's ledger is open again";
-            self.handles
-                .events
-                .about_object(about, "DatasetResumed", false, note);
+            self.handles.events.about_object(about, reason, warning, note);
         }
     }
 

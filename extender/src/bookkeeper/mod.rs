@@ -273,6 +273,7 @@ impl Bookkeeper {
         if let Some(state) = self.writer.state()? {
             let objects = self.intake.objects();
             let change = self.publisher.publish_all(state, objects, now);
+            self.effects.measure_stopped(None);
             self.effects.measure_blocks(objects);
             self.effects.apply(change, objects);
             self.effects.measure_phases(&self.publisher);
