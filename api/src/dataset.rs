@@ -3,7 +3,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
 use privatekube_policy::{
-    Composition, DatasetRules, DatasetRulesError, Delta, Epsilon, Order, Orders, Span, Unlocking,
+    Composition, DatasetRules, DatasetRulesError, Delta, Epsilon, Order, Orders, Revision, Span, Unlocking,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -243,6 +243,7 @@ impl PrivateDatasetSpec {
             policy: self.policy()?,
             unlocking: self.unlocking.parse()?,
             composition: self.composition()?,
+            revision: Revision::CURRENT,
         };
         match rules.check() {
             Ok(()) => Ok(rules),

@@ -6,7 +6,7 @@ use std::{io::IsTerminal, net::SocketAddr, path::PathBuf, process::ExitCode};
 use anyhow::{Result, bail};
 use clap::{Parser, Subcommand, ValueEnum};
 use privatekube_extender::{Addresses, Options, generate_certificates, serve};
-use privatekube_policy::{Composition, DatasetRules, Orders, Policy, Span, Unlocking};
+use privatekube_policy::{Composition, DatasetRules, Orders, Policy, Revision, Span, Unlocking};
 use tracing_subscriber::EnvFilter;
 
 /// Makes the default kube-scheduler ask for privacy budget before it places a pod.
@@ -140,6 +140,7 @@ impl From<Serve> for Options {
                     CompositionName::Renyi => Composition::Renyi(Orders::default()),
                     CompositionName::Basic => Composition::Basic,
                 },
+                revision: Revision::CURRENT,
             },
             most_blocks_measured: serve.metrics_most_blocks,
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use privatekube_api::{DatasetKey, ManagedPod, PrivacyBudgetClaim, PrivateDataBlock, PrivateDataset};
 use privatekube_fake_api_server::FakeApiServer;
-use privatekube_policy::{Composition, DatasetRules, Policy, Unlocking};
+use privatekube_policy::{Composition, DatasetRules, Policy, Revision, Unlocking};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
@@ -38,6 +38,7 @@ pub fn handles(server: &FakeApiServer) -> (Handles, mpsc::Receiver<QueuedEvent>)
             policy: Policy::Dpf,
             unlocking: Unlocking::Immediate,
             composition: Composition::Basic,
+            revision: Revision::CURRENT,
         },
         writer: "test".into(),
         most_blocks_measured: 10,

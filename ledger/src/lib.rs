@@ -20,14 +20,14 @@
 //! ```
 //! use privatekube_ledger::{Ledger, MemoryStore, verify};
 //! use privatekube_policy::{
-//!     Arrival, Composition, Demand, Event, Policy, Record, DatasetRules, Time, Unlocking, Weight,
+//!     Arrival, Composition, Demand, Event, Policy, Record, DatasetRules, Revision, Time, Unlocking, Weight,
 //! };
 //!
 //! # futures::executor::block_on(async {
 //! let composition = Composition::Basic;
 //! let whole = composition.capacity("1".parse()?, "0".parse()?)?;
 //! let half = composition.capacity("0.5".parse()?, "0".parse()?)?;
-//! let rules = DatasetRules { policy: Policy::Dpf, unlocking: Unlocking::Immediate, composition };
+//! let rules = DatasetRules { policy: Policy::Dpf, unlocking: Unlocking::Immediate, composition, revision: Revision::CURRENT };
 //! let store = MemoryStore::new();
 //! let mut ledger = Ledger::open(store.clone(), "extender-0".to_owned(), rules).await?;
 //!

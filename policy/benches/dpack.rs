@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use privatekube_policy::{
     Amount, Arrival, BlockId, Budget, ClaimId, Composition, DatasetRules, Demand, Engine, Event, Mechanism,
-    Orders, Policy, Record, Span, Time, Unlocking, Weight,
+    Orders, Policy, Record, Revision, Span, Time, Unlocking, Weight,
 };
 use random::Random;
 
@@ -77,6 +77,7 @@ fn waiting(policy: Policy, steps: u64, composition: &Composition, arrivals: &[Ar
         policy,
         unlocking: Unlocking::Lifetime { lifetime, tick: TICK },
         composition: composition.clone(),
+        revision: Revision::CURRENT,
     })?;
     // Just after a multiple of the tick, so that the first step is not taken at once.
     engine.advance(Time::from_micros(1));

@@ -18,7 +18,7 @@ use anyhow::Result;
 use clock::on_processor;
 use privatekube_policy::{
     Amount, Arrival, BlockId, Budget, Composition, DatasetRules, Demand, Engine, Event, Mechanism, Orders,
-    Policy, Record, Span, Time, Unlocking, Weight,
+    Policy, Record, Revision, Span, Time, Unlocking, Weight,
 };
 use random::Random;
 
@@ -142,6 +142,7 @@ fn run(name: &str, policy: Policy, unlocking: Unlocking, consumes: bool) -> Resu
         policy,
         unlocking,
         composition,
+        revision: Revision::CURRENT,
     })?;
     let mut outcome = Outcome {
         consumes,

@@ -66,6 +66,25 @@ pub enum Unlocking {
     Immediate,
 }
 
+/// How the engine decides where a release changed it. A ledger is replayed as it was written, so each keeps
+/// the revision that it began with. As JSON, a revision is its number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "u32", into = "u32")]
+pub enum Revision {
+    /// That of release 0.1.0 and of ledgers that name none. A claim that is denied when it arrives unlocks
+    /// budget all the same, and what a claim had gathered that ends without a grant is lost (round robin).
+    #[default]
+    First,
+    /// A claim that is denied when it arrives changes nothing, and what a claim had gathered that ends without
+    /// a grant is divided again (round robin).
+    Second,
+}
+
+/// The number of a revision that this version does not know: a later version wrote it.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[error("revision {0} of the rules is unknown: it takes a later version of PrivateKube")]
+pub struct UnknownRevision(u32);
+
 /// The rules of a dataset. They are the first content of its ledger and never change there.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -76,6 +95,10 @@ pub struct DatasetRules {
     pub unlocking: Unlocking,
     /// How budgets add up.
     pub composition: Composition,
+    /// How the engine decides where a release changed it: [`Revision::CURRENT`] for a new dataset. Absent in
+    /// the ledgers of release 0.1.0.
+    #[serde(default, skip_serializing_if = "Revision::is_first")]
+    pub revision: Revision,
 }
 
 /// Why rules cannot be used.
@@ -101,7 +124,61 @@ pub enum DatasetRulesError {
     TooFair(u16),
 }
 
+impl Revision {
+    /// The revision of new datasets.
+    pub const CURRENT: Self = Self::Second;
+
+    /// Whether a claim that is denied when it arrives unlocks budget all the same.
+    pub(crate) fn denied_arrivals_unlock(self) -> bool {
+        self == Self::First
+    }
+
+    /// Whether what a claim had gathered that ends without a grant is lost (round robin).
+    pub(crate) fn gathered_is_lost(self) -> bool {
+        self == Self::First
+    }
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+    fn is_first(&self) -> bool {
+        *self == Self::First
+    }
+}
+
+impl TryFrom<u32> for Revision {
+    type Error = UnknownRevision;
+
+    fn try_from(number: u32) -> Result<Self, UnknownRevision> {
+        match number {
+            1 => Ok(Self::First),
+            2 => Ok(Self::Second),
+            _ => Err(UnknownRevision(number)),
+        }
+    }
+}
+
+impl From<Revision> for u32 {
+    fn from(revision: Revision) -> Self {
+        match revision {
+            Revision::First => 1,
+            Revision::Second => 2,
+        }
+    }
+}
+
 impl DatasetRules {
+    /// Whether `other` has the same policy, unlocking and composition. These are what a user chooses; the
+    /// revision is that of the release with which a ledger began.
+    #[must_use]
+    pub fn agrees_with(&self, other: &Self) -> bool {
+        let Self {
+            policy,
+            unlocking,
+            composition,
+            revision: _,
+        } = self;
+        (policy, unlocking, composition) == (&other.policy, &other.unlocking, &other.composition)
+    }
+
     /// Checks that the rules can be used together.
     pub fn check(&self) -> Result<(), DatasetRulesError> {
         match self.unlocking {

@@ -14,7 +14,7 @@
 
 use privatekube_policy::{
     Budget, Composition, DatasetRules, Delta, Engine, Epsilon, Event, Mechanism, Order, Orders, Phase,
-    Policy, Unlocking, adaptive_delta,
+    Policy, Revision, Unlocking, adaptive_delta,
 };
 use proptest::prelude::*;
 use serde_json::json;
@@ -149,6 +149,7 @@ impl Block {
             policy: Policy::Dpf,
             unlocking: Unlocking::Immediate,
             composition: renyi(&self.orders),
+            revision: Revision::CURRENT,
         })
         .unwrap();
         let block = Event::AddBlock {

@@ -7,8 +7,8 @@ mod oracle;
 
 use oracle::Oracle;
 use privatekube_policy::{
-    Arrival, Budget, Composition, DatasetRules, Demand, Engine, Event, Orders, Policy, Span, Time, Unlocking,
-    Weight,
+    Arrival, Budget, Composition, DatasetRules, Demand, Engine, Event, Orders, Policy, Revision, Span, Time,
+    Unlocking, Weight,
 };
 use proptest::{collection::vec, prelude::*};
 
@@ -54,6 +54,7 @@ fn rules(policy: Policy) -> DatasetRules {
         composition: Composition::Renyi(
             Orders::new(ORDERS.map(|order| order.parse().unwrap()).to_vec()).unwrap(),
         ),
+        revision: Revision::CURRENT,
     }
 }
 

@@ -18,8 +18,8 @@ use std::ops::RangeInclusive;
 
 use microlp::{ComparisonOp, OptimizationDirection, Problem};
 use privatekube_policy::{
-    Arrival, BlockId, Budget, Composition, DatasetRules, Demand, Engine, Event, Orders, Phase, Policy, Span,
-    Time, Unlocking, Weight,
+    Arrival, BlockId, Budget, Composition, DatasetRules, Demand, Engine, Event, Orders, Phase, Policy,
+    Revision, Span, Time, Unlocking, Weight,
 };
 
 const DPACK: Policy = Policy::Dpack { recompute_after: 1 };
@@ -142,6 +142,7 @@ fn granted(
             tick: Span::from_secs(10),
         },
         composition: composition.clone(),
+        revision: Revision::CURRENT,
     })
     .unwrap();
     engine.advance(Time::from_micros(1));

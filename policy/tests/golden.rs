@@ -3,7 +3,7 @@
 
 use privatekube_policy::{
     Arrival, Budget, Composition, DatasetRules, Demand, Engine, Event, Order, Orders, Phase, Policy,
-    Unlocking, Weight,
+    Revision, Unlocking, Weight,
 };
 use proptest::{collection::vec, prelude::*};
 
@@ -14,6 +14,7 @@ fn engine(composition: Composition, arrivals: u32, capacity: &[i64]) -> Engine {
         policy: Policy::Dpf,
         unlocking: Unlocking::Arrivals(arrivals),
         composition,
+        revision: Revision::First,
     })
     .unwrap();
     for block in BLOCKS {

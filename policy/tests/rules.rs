@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use privatekube_policy::{
-    Arrival, Composition, DatasetRules, DatasetRulesError, Engine, Event, Orders, Policy, Span, Unlocking,
-    Weight,
+    Arrival, Composition, DatasetRules, DatasetRulesError, Engine, Event, Orders, Policy, Revision, Span,
+    Unlocking, Weight,
 };
 
 fn rules(policy: Policy) -> DatasetRules {
@@ -11,6 +11,7 @@ fn rules(policy: Policy) -> DatasetRules {
         policy,
         unlocking: Unlocking::Arrivals(4),
         composition: Composition::Basic,
+        revision: Revision::CURRENT,
     }
 }
 
@@ -100,4 +101,33 @@ fn parameters_out_of_range_are_refused() {
     assert_eq!(check(blend(500, 0)), Err(DatasetRulesError::NoRecomputation));
     assert_eq!(check(blend(1001, 1)), Err(DatasetRulesError::TooFair(1001)));
     assert_eq!(check(blend(1000, 1)), Ok(()));
+}
+
+#[test]
+fn the_first_revision_is_not_stored_and_later_ones_are_numbers() {
+    let current = rules(Policy::Dpf);
+    let first = DatasetRules {
+        revision: Revision::First,
+        ..current.clone()
+    };
+    let text = r#"{"policy":"dpf","unlocking":{"arrivals":4},"composition":"basic"}"#;
+    assert_eq!(serde_json::to_string(&first).unwrap(), text);
+    assert_eq!(serde_json::from_str::<DatasetRules>(text).unwrap(), first);
+    let with_number = text.replacen(r#""basic"}"#, r#""basic","revision":2}"#, 1);
+    assert_eq!(serde_json::to_string(&current).unwrap(), with_number);
+    assert_eq!(
+        serde_json::from_str::<DatasetRules>(&with_number).unwrap(),
+        current
+    );
+    assert!(current.agrees_with(&first) && current != first);
+    assert!(!current.agrees_with(&rules(Policy::RoundRobin)));
+}
+
+#[test]
+fn a_revision_of_a_later_version_is_refused() {
+    let later = r#"{"policy":"dpf","unlocking":{"arrivals":4},"composition":"basic","revision":3}"#;
+    let error = serde_json::from_str::<DatasetRules>(later)
+        .unwrap_err()
+        .to_string();
+    assert!(error.starts_with("revision 3 of the rules is unknown"), "{error}");
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use privatekube_policy::{
     Amount, Arrival, BlockId, Budget, Composition, DatasetRules, Demand, Engine, Event, Orders, Phase,
-    Policy, Record, Time, Unlocking, Weight,
+    Policy, Record, Revision, Time, Unlocking, Weight,
 };
 use proptest::{collection::vec, prelude::*};
 
@@ -30,10 +30,15 @@ fn block(at: usize) -> BlockId {
 }
 
 fn engine(policy: Policy, renyi: bool, arrivals: u32) -> Engine {
+    engine_of(policy, renyi, arrivals, Revision::CURRENT)
+}
+
+fn engine_of(policy: Policy, renyi: bool, arrivals: u32, revision: Revision) -> Engine {
     let mut engine = Engine::new(DatasetRules {
         policy,
         unlocking: Unlocking::Arrivals(arrivals),
         composition: composition(renyi),
+        revision,
     })
     .unwrap();
     for at in 0..BLOCKS {
@@ -66,7 +71,10 @@ fn arrival(number: usize, demand: &Demands) -> Event {
 
 /// Applies the arrivals one by one, each a microsecond later.
 fn run(policy: Policy, renyi: bool, arrivals: u32, demands: &[Demands]) -> Engine {
-    let mut engine = engine(policy, renyi, arrivals);
+    apply_all(engine(policy, renyi, arrivals), demands)
+}
+
+fn apply_all(mut engine: Engine, demands: &[Demands]) -> Engine {
     for (number, demand) in demands.iter().enumerate() {
         engine.advance(Time::from_micros(number as u64));
         engine.apply(&arrival(number, demand)).unwrap();
@@ -128,12 +136,13 @@ fn fits(engine: &Engine, demand: &Demands, renyi: bool) -> bool {
 proptest! {
     /// Theorem 1, sharing incentive, and its form under Blend: a claim that is among the first N of all its
     /// blocks and demands at most the fairness times a fair share is granted at once, whatever the others
-    /// demand.
+    /// demand. In the current revision, claims that were denied when they arrived are not among the first N.
     #[test]
     fn fair_claims_are_granted_at_once(
-        demands in demands(400),
+        demands in prop_oneof![demands(400), demands(CAPACITY * 2)],
         fair in vec(any::<bool>(), 25),
         renyi: bool,
+        is_first_revision: bool,
         arrivals in 1_u32..8,
         fairness in prop_oneof![Just(None), Just(Some(1000_u16)), (0_u16..=1000).prop_map(Some)],
     ) {
@@ -146,9 +155,15 @@ proptest! {
                 *demand
             }
         }).collect();
-        let engine = run(policy, renyi, arrivals, &demands);
+        let revision = if is_first_revision { Revision::First } else { Revision::CURRENT };
+        let engine = apply_all(engine_of(policy, renyi, arrivals, revision), &demands);
         let mut arrived = [0; BLOCKS];
         for (number, demand) in demands.iter().enumerate() {
+            let phase = engine.claim(&format!("c{number}").into()).unwrap().phase;
+            if phase == Phase::Denied && !is_first_revision {
+                // It is as if it had not arrived.
+                continue;
+            }
             let mut first = true;
             for (arrived, _) in arrived.iter_mut().zip(demand).filter(|(_, units)| **units != [0, 0]) {
                 *arrived += 1;
@@ -212,6 +227,75 @@ proptest! {
             for (waiting, demand) in demands[..=number].iter().enumerate() {
                 let phase = engine.claim(&format!("c{waiting}").into()).unwrap().phase;
                 prop_assert!(phase != Phase::Waiting || !fits(&engine, demand, renyi));
+            }
+        }
+    }
+
+    /// In the current revision and under every policy, a claim that is denied when it arrives changes nothing.
+    #[test]
+    fn a_claim_that_is_denied_when_it_arrives_changes_nothing(
+        policy in prop_oneof![4 => policies(), 2 => Just(Policy::RoundRobin)],
+        demands in prop_oneof![demands(400), demands(CAPACITY * 2)],
+        ends in vec(0_u8..4, 25),
+        renyi: bool,
+        arrivals in 1_u32..6,
+    ) {
+        let renyi = renyi && policy != Policy::RoundRobin;
+        let mut engine = engine(policy, renyi, arrivals);
+        let state = |engine: &Engine, claims: usize| {
+            let blocks = (0..BLOCKS).map(|at| engine.block(&block(at)).unwrap());
+            let claims = (0..claims).map(|at| {
+                let claim = format!("c{at}").into();
+                (engine.phase(&claim), engine.explain(&claim))
+            });
+            (blocks.collect::<Vec<_>>(), claims.collect::<Vec<_>>())
+        };
+        for (number, demand) in demands.iter().enumerate() {
+            let before = state(&engine, number);
+            let records = engine.apply(&arrival(number, demand)).unwrap();
+            let claim = format!("c{number}").into();
+            if engine.phase(&claim) == Some(Phase::Denied) {
+                prop_assert_eq!(records.len(), 1);
+                prop_assert_eq!(before, state(&engine, number));
+            }
+            match ends.get(number) {
+                Some(0) => drop(engine.apply(&Event::Withdraw { claim }).unwrap()),
+                Some(1) => drop(engine.apply(&Event::Consume { claim, amount: Amount::All })),
+                _ => {}
+            }
+        }
+    }
+
+    /// Under round robin, what is available is more than what waiting claims have gathered only where none of
+    /// them lacks any: what a claim had gathered that ended without a grant is not lost.
+    #[test]
+    fn round_robin_holds_back_only_what_waiting_claims_have_gathered(
+        demands in demands(400), ends in vec((0_u8..4, any::<prop::sample::Index>()), 25), arrivals in 1_u32..6,
+    ) {
+        let mut engine = engine(Policy::RoundRobin, false, arrivals);
+        for (number, demand) in demands.iter().enumerate() {
+            engine.apply(&arrival(number, demand)).unwrap();
+            if let Some((end, claim)) = ends.get(number) {
+                let claim = format!("c{}", claim.index(number + 1)).into();
+                match end {
+                    0 | 1 => drop(engine.apply(&Event::Withdraw { claim }).unwrap()),
+                    2 => drop(engine.apply(&Event::Consume { claim, amount: Amount::All })),
+                    _ => {}
+                }
+            }
+            let mut gathered: BTreeMap<(BlockId, usize), (i128, bool)> = BTreeMap::new();
+            for waiting in 0..=number {
+                let standing = engine.standing(&format!("c{waiting}").into());
+                for need in standing.into_iter().flat_map(|standing| standing.needs) {
+                    let (sum, lacks) = gathered.entry((need.block, need.coordinate)).or_default();
+                    *sum += need.available;
+                    *lacks |= need.missing > 0;
+                }
+            }
+            for ((block, coordinate), (gathered, lacks)) in gathered {
+                let available = engine.block(&block).unwrap().available[coordinate];
+                prop_assert!(gathered <= available);
+                prop_assert!(gathered == available || !lacks, "{block}: {gathered} of {available}");
             }
         }
     }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fs};
 
 use privatekube_policy::{
     Arrival, BlockId, Budget, ClaimId, Composition, DatasetRules, Delta, Demand, Engine, Epsilon, Event,
-    Mechanism, Orders, Phase, Policy, Span, Time, Unlocking, Weight,
+    Mechanism, Orders, Phase, Policy, Revision, Span, Time, Unlocking, Weight,
 };
 use serde_json::Value;
 
@@ -55,6 +55,7 @@ fn rules(trace: &Value) -> DatasetRules {
         policy,
         unlocking,
         composition,
+        revision: Revision::First,
     }
 }
 

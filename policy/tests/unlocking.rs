@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
 use privatekube_policy::{
-    Arrival, Budget, Composition, DatasetRules, Demand, Engine, Event, Phase, Policy, Span, Time, Unlocking,
-    Unlocks, Weight,
+    Arrival, Budget, Composition, DatasetRules, Demand, Engine, Event, Phase, Policy, Revision, Span, Time,
+    Unlocking, Unlocks, Weight,
 };
 use proptest::prelude::*;
 
@@ -12,6 +12,7 @@ fn engine(unlocking: Unlocking, capacity: i64) -> Engine {
         policy: Policy::Dpf,
         unlocking,
         composition: Composition::Basic,
+        revision: Revision::CURRENT,
     })
     .unwrap();
     let capacity = Budget::new(vec![capacity, 0]).unwrap();
@@ -34,6 +35,14 @@ fn arrive(engine: &mut Engine, claim: &str, epsilon: i64) -> Phase {
     };
     engine.apply(&Event::Arrive(arrival)).unwrap();
     engine.claim(&claim.into()).unwrap().phase
+}
+
+/// A claim on the whole block arrives, which unlocks, and is withdrawn.
+fn arrive_and_withdraw(engine: &mut Engine, number: u64, capacity: i64) {
+    let claim = format!("withdrawn{number}");
+    arrive(engine, &claim, capacity);
+    let claim = claim.as_str().into();
+    engine.apply(&Event::Withdraw { claim }).unwrap();
 }
 
 fn unlocks(engine: &Engine) -> Unlocks {
@@ -62,14 +71,13 @@ proptest! {
                     for at in 1..=more {
                         prop_assert!(!is_granted(&engine));
                         prop_assert_eq!(unlocks(&engine), Unlocks::Arrivals(more + 1 - at));
-                        // Too large for the block: it unlocks, and is granted nothing.
-                        arrive(&mut engine, &format!("denied{at}"), capacity + 1);
+                        arrive_and_withdraw(&mut engine, at, capacity);
                     }
                     prop_assert!(is_granted(&engine));
                 }
                 Unlocks::OnlyReturned => {
                     for at in 0..arrivals {
-                        arrive(&mut engine, &format!("denied{at}"), capacity + 1);
+                        arrive_and_withdraw(&mut engine, u64::from(at), capacity);
                     }
                     prop_assert!(!is_granted(&engine));
                     engine.apply(&Event::Withdraw { claim: "holds".into() }).unwrap();
@@ -121,6 +129,7 @@ fn the_end_of_time_is_not_passed() {
             tick: Span::from_micros(7),
         },
         composition: Composition::Basic,
+        revision: Revision::CURRENT,
     })
     .unwrap();
     engine.advance(Time::from_micros(u64::MAX - 1));

@@ -7,7 +7,7 @@ mod oracle;
 use oracle::Oracle;
 use privatekube_policy::{
     Amount, Arrival, Budget, Composition, DatasetRules, Demand, Engine, Event, Lack, Orders, Phase, Policy,
-    Record, Span, Time, Unlocking, Weight,
+    Record, Revision, Span, Time, Unlocking, Weight,
 };
 use proptest::{collection::vec, prelude::*};
 
@@ -52,7 +52,9 @@ fn any_rules() -> impl Strategy<Value = DatasetRules> {
         }),
         1 => Just(Unlocking::Immediate),
     ];
-    (policies(), unlocking, composition).prop_map(|(policy, unlocking, composition)| DatasetRules {
+    let revision = prop_oneof![1 => Just(Revision::First), 2 => Just(Revision::CURRENT)];
+    let all = (policies(), unlocking, composition, revision);
+    all.prop_map(|(policy, unlocking, composition, revision)| DatasetRules {
         policy,
         unlocking,
         // Round robin needs basic composition.
@@ -61,6 +63,7 @@ fn any_rules() -> impl Strategy<Value = DatasetRules> {
         } else {
             composition
         },
+        revision,
     })
 }
 

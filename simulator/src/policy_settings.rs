@@ -6,7 +6,7 @@
 
 use std::{fmt, str::FromStr};
 
-use privatekube_policy::{Composition, DatasetRules, DatasetRulesError, Policy, Unlocking};
+use privatekube_policy::{Composition, DatasetRules, DatasetRulesError, Policy, Revision, Unlocking};
 use thiserror::Error;
 
 use crate::{TooLong, span};
@@ -130,6 +130,9 @@ pub struct PolicySettings {
     pub recompute_after: u32,
     /// Blend: the part of the budget that DPF allocates, in thousandths.
     pub fairness: u16,
+    /// The revision of the rules. The papers' experiments and traces have the first, under which an arrival that is
+    /// refused unlocks budget all the same, and what round robin has gathered for a task that ends is lost.
+    pub revision: Revision,
 }
 
 /// Why settings make no [`DatasetRules`], with the names that traces and arguments use.
@@ -237,6 +240,7 @@ impl PolicySettings {
             policy: decides,
             unlocking,
             composition,
+            revision: self.revision,
         };
         dataset_rules.check().map_err(|error| self.refused(error))?;
         Ok(dataset_rules)
@@ -314,6 +318,7 @@ mod tests {
             tick: Some(0.5),
             recompute_after: 1,
             fairness: 500,
+            revision: Revision::CURRENT,
         };
         settings.dataset_rules(Composition::Basic)
     }

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use privatekube_policy::DatasetRules;
+use privatekube_policy::{DatasetRules, Revision};
 use privatekube_simulator::{
     Decision, Macro, PolicySettings, StatisticDays, Workload,
     experiment::{CompositionKind, Experiment, Parameters},
@@ -39,6 +39,7 @@ fn settings_and_rules(policy: &str, n: Option<u32>, workload: &Workload) -> (Pol
         tick: None,
         recompute_after: 1,
         fairness: 500,
+        revision: Revision::First,
     };
     (
         settings,

@@ -7,8 +7,8 @@ use futures::executor::block_on;
 use privatekube_api::{BudgetSource, ClaimPhase, DatasetKey, PrivateDataBlock, Subject, SubjectKind};
 use privatekube_ledger::{Ledger, MemoryStore, Replay};
 use privatekube_policy::{
-    Amount, Arrival, BlockId, Budget, ClaimId, Composition, DatasetRules, Demand, Event, Policy, Time,
-    Unlocking, Weight,
+    Amount, Arrival, BlockId, Budget, ClaimId, Composition, DatasetRules, Demand, Event, Policy, Revision,
+    Time, Unlocking, Weight,
 };
 use privatekube_view::{Change, CommittedState, DatasetObjects, Publisher, Touched, Verdict, View};
 use serde_json::json;
@@ -18,6 +18,7 @@ fn rules() -> DatasetRules {
         policy: Policy::Dpf,
         unlocking: Unlocking::Immediate,
         composition: Composition::Basic,
+        revision: Revision::CURRENT,
     }
 }
 

@@ -4,7 +4,7 @@ use futures::executor::block_on;
 use privatekube_ledger::{Committed, Ledger, MemoryStore, Store};
 use privatekube_policy::{
     Amount, Arrival, BlockId, BlockState, Budget, ClaimId, Composition, DatasetRules, Demand, Denial, Engine,
-    Event, Phase, Policy, Span, Time, Unlocking, Weight,
+    Event, Phase, Policy, Revision, Span, Time, Unlocking, Weight,
 };
 
 /// Policy DPF, all budget available at once, Basic composition.
@@ -13,6 +13,7 @@ pub(crate) fn rules() -> DatasetRules {
         policy: Policy::Dpf,
         unlocking: Unlocking::Immediate,
         composition: Composition::Basic,
+        revision: Revision::CURRENT,
     }
 }
 

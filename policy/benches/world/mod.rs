@@ -6,8 +6,8 @@ mod random;
 use std::hint::black_box;
 
 use privatekube_policy::{
-    Arrival, BlockId, Budget, Composition, DatasetRules, Demand, Engine, Event, Orders, Policy, Unlocking,
-    Weight,
+    Arrival, BlockId, Budget, Composition, DatasetRules, Demand, Engine, Event, Orders, Policy, Revision,
+    Unlocking, Weight,
 };
 use random::Random;
 
@@ -39,6 +39,7 @@ impl World {
             policy: Policy::Dpf,
             unlocking: Unlocking::Arrivals(ARRIVALS),
             composition,
+            revision: Revision::CURRENT,
         };
         let mut engine = Engine::new(rules).expect("the rules is usable");
         let blocks: Vec<BlockId> = (0..BLOCKS)

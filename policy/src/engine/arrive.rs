@@ -51,6 +51,7 @@ impl Engine {
             let block = name.clone();
             self.deny(claim, Denial::BlockRetired { block }, &mut records);
         }
+        self.divide_again(&mut records);
         Ok(records)
     }
 
@@ -124,24 +125,18 @@ impl Engine {
             self.deny(number, Denial::BlockRetired { block }, records);
             return;
         }
-        let mut raised = Vec::new();
-        for block in demands.blocks() {
-            if self.state.blocks.get_mut(block).arrive() {
-                raised.push(block);
-            }
-        }
-        if !raised.is_empty() {
-            let names = raised
-                .iter()
-                .map(|block| self.state.blocks.get(*block).name.clone());
-            records.push(Record::Unlocked {
-                blocks: names.collect(),
-            });
-        }
-        let mut new = None;
         let denial = self.state.too_large(number);
         let context = PolicyContext::new(&self.state);
         let denial = denial.or_else(|| self.policy.denies_arrival(context, number));
+        let denial = match denial {
+            Some(reason) if !self.state.rules.revision.denied_arrivals_unlock() => {
+                self.deny(number, reason, records);
+                return;
+            }
+            denial => denial,
+        };
+        let raised = self.state.count_arrival(demands_id, records);
+        let mut new = None;
         if let Some(reason) = denial {
             self.deny(number, reason, records);
         } else {
@@ -170,6 +165,24 @@ impl Engine {
 }
 
 impl State {
+    /// Counts the arrival of a claim with these demands at each of its blocks, which unlocks steps of them.
+    /// Returns the blocks that took a step.
+    fn count_arrival(&mut self, demands_id: u32, records: &mut Vec<Record>) -> Vec<u32> {
+        let mut raised = Vec::new();
+        for block in self.demand_store.get(demands_id).blocks() {
+            if self.blocks.get_mut(block).arrive() {
+                raised.push(block);
+            }
+        }
+        if !raised.is_empty() {
+            let names = raised.iter().map(|block| self.blocks.get(*block).name.clone());
+            records.push(Record::Unlocked {
+                blocks: names.collect(),
+            });
+        }
+        raised
+    }
+
     /// The numbers of the blocks of each demand, and its budget.
     fn check_demands<'a>(
         &self,

@@ -40,7 +40,9 @@ impl Engine {
         match claim.phase {
             Phase::Waiting => {
                 self.end(number, Phase::Withdrawn);
-                Ok(vec![Record::Withdrawn { claim: name.clone() }])
+                let mut records = vec![Record::Withdrawn { claim: name.clone() }];
+                self.divide_again(&mut records);
+                Ok(records)
             }
             Phase::Granted => {
                 let all = claim.all_allocated(self.state.demands(number));

@@ -126,6 +126,20 @@ impl Engine {
                 self.deny(number, reason, records);
             }
         }
+        self.divide_again(records);
+    }
+
+    /// Lets the policy decide about what it held back for claims that have ended without a grant.
+    pub(super) fn divide_again(&mut self, records: &mut Vec<Record>) {
+        let raised = self.policy.take_freed();
+        if !raised.is_empty() {
+            let cause = Cause {
+                raised,
+                new: None,
+                by: By::Return,
+            };
+            self.let_policy_decide(&cause, records);
+        }
     }
 
     /// Takes the steps of the clock up to `at` that may let a claim fit.
@@ -158,6 +172,7 @@ impl Engine {
             let claim = self.end(number, Phase::Expired).name.clone();
             records.push(Record::Expired { claim, at: time });
         }
+        self.divide_again(records);
         self.plan_wakes();
     }
 

@@ -29,7 +29,7 @@ pub(super) enum By {
     Arrival(u32),
     /// The clock unlocked budget.
     Clock,
-    /// Allocated or consumed budget of a claim returned.
+    /// Allocated or consumed budget of a claim returned, or what was held back for a claim that ended.
     Return,
 }
 
@@ -81,6 +81,18 @@ impl<'a> PolicyContext<'a> {
     /// A block as of the last time that it was settled: steps of the clock since then are not in it.
     pub(super) fn block(self, number: u32) -> &'a Block {
         self.state.blocks.get(number)
+    }
+
+    /// Whether an arrival that is denied at once unlocks budget all the same.
+    pub(super) fn denied_arrivals_unlock(self) -> bool {
+        self.state.rules.revision.denied_arrivals_unlock()
+    }
+
+    /// A copy of a block as of now, with the step that an arrival for it would unlock.
+    pub(super) fn block_after_arrival(self, number: u32) -> Block {
+        let mut block = self.settled_block(number);
+        block.arrive();
+        block
     }
 
     /// A copy of a block as of now.
@@ -176,7 +188,7 @@ impl<'a> Decisions<'a> {
         self.state.deny(claim, reason, self.records);
     }
 
-    /// DemandStore the policy again, after this event, when the clock next matters at a block.
+    /// Asks the policy again, after this event, when the clock next matters at a block.
     pub(super) fn plan_wake(&mut self, block: u32) {
         self.state.waiting.changed.push(block);
     }

@@ -42,13 +42,15 @@ use state::State;
 ///
 /// ```
 /// use privatekube_policy::{
-///     Arrival, Composition, Demand, Engine, Event, Phase, Policy, Record, DatasetRules, Time, Unlocking, Weight,
+///     Arrival, Composition, DatasetRules, Demand, Engine, Event, Phase, Policy, Record, Revision, Time,
+///     Unlocking, Weight,
 /// };
 ///
 /// let mut engine = Engine::new(DatasetRules {
 ///     policy: Policy::Dpf,
 ///     unlocking: Unlocking::Arrivals(4),
 ///     composition: Composition::Basic,
+///     revision: Revision::CURRENT,
 /// })?;
 /// let budget = |epsilon: &str| {
 ///     Composition::Basic.capacity(epsilon.parse().unwrap(), "0".parse().unwrap()).unwrap()
@@ -129,14 +131,18 @@ impl Engine {
     /// Applies `event`, now. Returns what was decided. A refused event changes nothing.
     ///
     /// The records come in this order. `AddBlock`: the block, then the grants. `RetireBlock`: the block, then
-    /// the denials, by arrival. `Arrive` and `Match`: what it unlocked, then its own denial, if any, then the
-    /// grants in their order, then (`Arrive` only) that the claim waits, if it does. `Consume`: the
-    /// consumption, then the denials, by arrival. `Release`, `Withdraw` and `NeverRan`: what became of the
-    /// claim, then the grants. An event that was applied before, or that changes nothing, gives no records.
+    /// the denials, by arrival. `Arrive` and `Match`: its own denial, and nothing else; or what it unlocked,
+    /// then the denials of others, by arrival (round robin), then the grants in their order, then (`Arrive`
+    /// only) that the claim waits, if it does. `Consume`: the consumption, then the denials, by arrival.
+    /// `Release`, `Withdraw` and `NeverRan`: what became of the claim, then the grants. Under round robin,
+    /// denials and withdrawals of claims that had gathered something are followed by grants. An event that
+    /// was applied before, or that changes nothing, gives no records.
     ///
-    /// A claim on a retired block is denied and unlocks nothing; one that is too large for its blocks is
-    /// denied and unlocks all the same. Claims with equal shares go by their arrival, also those that were
-    /// matched later.
+    /// In the first [revision](crate::Revision), an arrival that is denied unlocks budget all the same, unless
+    /// a block of it is retired: then the unlocking is recorded, then the denial, then the grants. Under
+    /// round robin, denials there follow the grants.
+    ///
+    /// Claims with equal shares go by their arrival, also those that were matched later.
     pub fn apply(&mut self, event: &Event) -> Result<Vec<Record>, Refusal> {
         let records = match event {
             Event::AddBlock { block, capacity } => self.add_block(block, capacity),

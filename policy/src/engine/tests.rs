@@ -6,8 +6,8 @@ use proptest::{collection::vec, prelude::*, sample::Index};
 
 use super::{Engine, Phase, blocks::FitRule};
 use crate::{
-    Amount, Arrival, BlockId, Budget, Composition, DatasetRules, Demand, Event, Orders, Policy, Span, Time,
-    Unlocking, Weight,
+    Amount, Arrival, BlockId, Budget, Composition, DatasetRules, Demand, Event, Orders, Policy, Revision,
+    Span, Time, Unlocking, Weight,
 };
 
 const BLOCKS: usize = 3;
@@ -23,6 +23,7 @@ fn engine(policy: Policy, renyi: bool, unlocking: Unlocking) -> Engine {
         policy,
         unlocking,
         composition,
+        revision: Revision::CURRENT,
     })
     .unwrap()
 }

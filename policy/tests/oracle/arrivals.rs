@@ -1,6 +1,6 @@
 //! The arrival of claims, and their matching with blocks.
 
-use privatekube_policy::{Arrival, ClaimId, Demand, Denial, Phase, Policy, Record, Unlocking};
+use privatekube_policy::{Arrival, ClaimId, Demand, Denial, Phase, Policy, Record, Revision, Unlocking};
 
 use super::{Claim, Oracle, Part, waits, widen};
 
@@ -49,6 +49,16 @@ impl Oracle {
             self.deny(at, Denial::BlockRetired { block }, records);
             return;
         }
+        self.claims[at].parts.clone_from(&parts);
+        self.claims[at].matched = true;
+        let denial = self
+            .can_never_be_granted(at)
+            .or_else(|| self.turned_away(at))
+            .or_else(|| self.is_refused(at));
+        if let Some(reason) = denial.clone().filter(|_| self.rules.revision != Revision::First) {
+            self.deny(at, reason, records);
+            return;
+        }
         let mut unlocked = Vec::new();
         for part in &parts {
             let block = self.blocks.get_mut(&part.block).unwrap();
@@ -64,9 +74,7 @@ impl Oracle {
             let blocks = unlocked.clone();
             records.push(Record::Unlocked { blocks });
         }
-        self.claims[at].parts = parts;
-        self.claims[at].matched = true;
-        if let Some(reason) = self.can_never_be_granted(at).or_else(|| self.turned_away(at)) {
+        if let Some(reason) = denial {
             self.deny(at, reason, records);
         }
         if self.rules.policy == Policy::RoundRobin {
@@ -78,6 +86,22 @@ impl Oracle {
             let reason = self.does_not_fit(at);
             self.deny(at, reason, records);
         }
+    }
+
+    /// Under refusing FCFS, why a claim does not fit with what its own arrival would unlock.
+    fn is_refused(&self, at: usize) -> Option<Denial> {
+        if self.rules.policy != (Policy::Fcfs { refusing: true }) || self.rules.revision == Revision::First {
+            return None;
+        }
+        let mut after = self.clone();
+        for part in &self.claims[at].parts {
+            let block = after.blocks.get_mut(&part.block).unwrap();
+            if let Unlocking::Arrivals(of) = self.rules.unlocking {
+                block.unlock(block.arrivals + 1, u64::from(of));
+            }
+        }
+        let fits = after.claims[at].parts.iter().all(|part| after.fits(part));
+        (!fits).then(|| after.does_not_fit(at))
     }
 
     fn parts(&self, demands: &[Demand]) -> Option<Vec<Part>> {

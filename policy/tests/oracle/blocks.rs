@@ -89,6 +89,7 @@ impl Oracle {
                 self.deny(at, Denial::BlockRetired { block }, &mut records);
             }
         }
+        self.divide_again(&mut records);
         Some(records)
     }
 }

@@ -29,6 +29,7 @@ impl Oracle {
                 self.deny(at, reason, &mut records);
             }
         }
+        self.divide_again(&mut records);
         Some(records)
     }
 
@@ -57,8 +58,10 @@ impl Oracle {
         let at = self.find(name)?;
         match self.claims[at].phase {
             Phase::Waiting => {
-                self.claims[at].phase = Phase::Withdrawn;
-                Some(vec![Record::Withdrawn { claim: name.clone() }])
+                self.end_without_a_grant(at, Phase::Withdrawn);
+                let mut records = vec![Record::Withdrawn { claim: name.clone() }];
+                self.divide_again(&mut records);
+                Some(records)
             }
             Phase::Granted => self.release(name, &Amount::All),
             _ => Some(Vec::new()),

@@ -55,7 +55,7 @@ impl Oracle {
     }
 
     pub(super) fn deny(&mut self, at: usize, reason: Denial, records: &mut Vec<Record>) {
-        self.claims[at].phase = Phase::Denied;
+        self.end_without_a_grant(at, Phase::Denied);
         records.push(Record::Denied {
             claim: self.claims[at].arrival.claim.clone(),
             reason,

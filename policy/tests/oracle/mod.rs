@@ -21,6 +21,7 @@ use std::collections::BTreeMap;
 
 use privatekube_policy::{Arrival, BlockId, ClaimId, DatasetRules, Event, Phase, Policy, Record, Time};
 
+#[derive(Clone)]
 pub(crate) struct Oracle {
     rules: DatasetRules,
     now: u64,
@@ -29,6 +30,7 @@ pub(crate) struct Oracle {
     pub(crate) claims: Vec<Claim>,
 }
 
+#[derive(Clone)]
 pub(crate) struct Block {
     pub(crate) capacity: Vec<i128>,
     pub(crate) unlocked_in_all: Vec<i128>,
@@ -44,6 +46,7 @@ pub(crate) struct Block {
     all_steps_taken: bool,
 }
 
+#[derive(Clone)]
 pub(crate) struct Claim {
     arrival: Arrival,
     arrived: u64,
@@ -53,6 +56,7 @@ pub(crate) struct Claim {
     parts: Vec<Part>,
 }
 
+#[derive(Clone)]
 struct Part {
     block: BlockId,
     asked: Vec<i128>,
@@ -101,15 +105,17 @@ impl Oracle {
             } else {
                 self.grant_what_fits(&mut records);
             }
-            for claim in &mut self.claims {
+            for number in 0..self.claims.len() {
+                let claim = &self.claims[number];
                 if claim.phase == Phase::Waiting && expires(claim) == Some(at) {
-                    claim.phase = Phase::Expired;
                     records.push(Record::Expired {
                         claim: claim.arrival.claim.clone(),
                         at: Time::from_micros(at),
                     });
+                    self.end_without_a_grant(number, Phase::Expired);
                 }
             }
+            self.divide_again(&mut records);
         }
         self.now = self.now.max(now.micros());
         records

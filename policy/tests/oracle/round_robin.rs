@@ -1,6 +1,6 @@
 //! Round robin by its definition: every claim is given what it needs, up to a level that is the same for all.
 
-use privatekube_policy::{BlockId, Denial, Policy, Record, Unlocking};
+use privatekube_policy::{BlockId, Denial, Phase, Policy, Record, Revision, Unlocking};
 
 use super::{Block, Oracle, Part, waits};
 
@@ -44,8 +44,14 @@ impl Oracle {
         let closed = parts.iter().find(|part| {
             let block = &self.blocks[&part.block];
             (0..part.asked.len()).any(|at| {
-                let empty = || self.tick().is_some() && block.is_empty(at, self.rules.unlocking);
-                part.asked[at] > 0 && (block.closed[at] || empty())
+                let empty = || block.is_empty(at, self.rules.unlocking);
+                let nothing_comes = match self.rules.revision {
+                    Revision::First => block.closed[at] || self.tick().is_some() && empty(),
+                    Revision::Second => {
+                        empty() && (self.tick().is_some() || !self.gathers_in_part(&part.block, at))
+                    }
+                };
+                part.asked[at] > 0 && nothing_comes
             })
         });
         let by_round_robin = closed.filter(|_| self.rules.policy == Policy::RoundRobin);
@@ -68,7 +74,42 @@ impl Oracle {
                 }
             }
         }
-        self.deny_who_lacks(&emptied, records);
+        self.deny_who_lacks(&emptied, None, records);
+    }
+
+    /// Whether a waiting claim has gathered a part of what it asks at a coordinate of a block, and lacks the
+    /// rest.
+    fn gathers_in_part(&self, block: &BlockId, coordinate: usize) -> bool {
+        let parts = self
+            .claims
+            .iter()
+            .filter(|claim| waits(claim))
+            .flat_map(|claim| &claim.parts);
+        let mut parts = parts.filter(|part| part.block == *block);
+        parts.any(|part| part.gathered[coordinate] > 0 && part.gathered[coordinate] < part.asked[coordinate])
+    }
+
+    /// Ends a waiting claim. From the second revision on, what it had gathered is there to be divided again.
+    pub(super) fn end_without_a_grant(&mut self, at: usize, phase: Phase) {
+        self.claims[at].phase = phase;
+        if self.rules.revision == Revision::First {
+            return;
+        }
+        for part in &mut self.claims[at].parts {
+            let block = self.blocks.get_mut(&part.block).unwrap();
+            for (at, gathered) in part.gathered.iter_mut().enumerate() {
+                block.divided[at] -= std::mem::take(gathered);
+            }
+        }
+    }
+
+    /// Divides what ended claims had gathered, wherever it is.
+    pub(super) fn divide_again(&mut self, records: &mut Vec<Record>) {
+        let divides = self.rules.policy == Policy::RoundRobin && self.rules.revision != Revision::First;
+        if divides && self.tick().is_none() {
+            let blocks: Vec<BlockId> = self.blocks.keys().cloned().collect();
+            self.divide(&blocks, records);
+        }
     }
 
     pub(super) fn divide_at_an_arrival(
@@ -89,11 +130,16 @@ impl Oracle {
                 }
             }
         }
+        if self.rules.revision != Revision::First {
+            self.deny_who_lacks(&emptied, Some(at), records);
+            self.divide_again(records);
+            return;
+        }
         self.divide(&self.blocks_of(at), records);
         for (block, at) in &emptied {
             self.blocks.get_mut(block).unwrap().closed[*at] = true;
         }
-        self.deny_who_lacks(&emptied, records);
+        self.deny_who_lacks(&emptied, None, records);
     }
 
     pub(super) fn divide_what_returned(&mut self, at: usize, records: &mut Vec<Record>) {
@@ -137,8 +183,13 @@ impl Oracle {
         }
     }
 
-    fn deny_who_lacks(&mut self, emptied: &[(BlockId, usize)], records: &mut Vec<Record>) {
-        for at in 0..self.claims.len() {
+    fn deny_who_lacks(
+        &mut self,
+        emptied: &[(BlockId, usize)],
+        spared: Option<usize>,
+        records: &mut Vec<Record>,
+    ) {
+        for at in (0..self.claims.len()).filter(|at| Some(*at) != spared) {
             let lacks = |part: &&Part| {
                 let mut coordinates = emptied.iter().filter(|(block, _)| *block == part.block);
                 coordinates.any(|(_, at)| part.gathered[*at] < part.asked[*at])

@@ -15,7 +15,7 @@ use std::{
 use outcome::kind;
 use privatekube_policy::{
     Amount, Arrival, Budget, Composition, DatasetRules, Demand, Engine, Epsilon, Event, Mechanism, Order,
-    Orders, Policy, Record, Span, Unlocking, Weight,
+    Orders, Policy, Record, Revision, Span, Unlocking, Weight,
 };
 
 pub(crate) struct Story {
@@ -57,7 +57,7 @@ impl<'a> Words<'a> {
 
 impl Story {
     /// `setting arrivals=4` or `setting lifetime=40s tick=10s` or `setting immediate`, and `orders=2,4` and
-    /// `policy=fcfs`.
+    /// `policy=fcfs` and `revision=1`.
     fn new(line: &str) -> Self {
         let words: Vec<&str> = line.split_whitespace().collect();
         assert_eq!(words[0], "setting", "a scenario starts with its rules");
@@ -96,11 +96,16 @@ impl Story {
             },
             other => panic!("{other}"),
         };
+        let revision = words.take("revision").map_or(Revision::CURRENT, |number| {
+            let number: u32 = number.parse().unwrap();
+            number.try_into().unwrap()
+        });
         words.finish();
         let engine = Engine::new(DatasetRules {
             policy,
             unlocking,
             composition,
+            revision,
         });
         Self {
             engine: engine.unwrap(),

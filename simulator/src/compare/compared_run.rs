@@ -273,6 +273,7 @@ impl ComparedRun {
                     tick: settings.tick,
                     recompute_after: given.recompute_after.unwrap_or(settings.recompute_after),
                     fairness: given.fairness.unwrap_or(settings.fairness),
+                    revision: settings.revision,
                 };
                 Self::of_trace(text, self.workload.clone(), self.numbers.clone(), settings)
             }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use privatekube_policy::Revision;
+
 use super::{CompositionKind, Experiment, ExperimentError, REFERENCE_SEED, VisitOrder};
 use crate::{PolicyChoice, PolicyKind, PolicySettings, Unlock};
 
@@ -135,6 +137,8 @@ impl PolicySettings {
             // `with_packing` has filled these in for the policies that read them; the others ignore them.
             recompute_after: parameters.recompute_after.unwrap_or(1),
             fairness: parameters.fairness.unwrap_or(0),
+            // The papers' results are those of the released rules.
+            revision: Revision::First,
         }
     }
 }

@@ -1,6 +1,8 @@
 //! Tests the optimum against an exhaustive search and against what policies grant.
 
-use privatekube_policy::{Budget, Composition, DatasetRules, Orders, Policy, Time, Unlocking, Weight};
+use privatekube_policy::{
+    Budget, Composition, DatasetRules, Orders, Policy, Revision, Time, Unlocking, Weight,
+};
 use proptest::prelude::*;
 
 use super::*;
@@ -215,6 +217,7 @@ fn granted(workload: &Workload, policy: Policy) -> Vec<bool> {
             tick: span(10.0).unwrap(),
         },
         composition: workload.composition.clone(),
+        revision: Revision::CURRENT,
     };
     let decisions = run(workload, &dataset_rules).unwrap().decisions.into_iter();
     decisions

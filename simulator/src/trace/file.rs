@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, fmt};
 
+use privatekube_policy::Revision;
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
     de::{Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor, value},
@@ -105,6 +106,8 @@ pub(super) struct File {
     pub(super) recompute_after: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) fairness: Option<u16>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) revision: Option<Revision>,
     pub(super) block: Block,
     pub(super) blocks: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -112,6 +112,7 @@ fn settings(file: &File) -> Result<PolicySettings, TraceError> {
         tick: file.tick,
         recompute_after: file.recompute_after.unwrap_or(1),
         fairness: file.fairness.unwrap_or(500),
+        revision: file.revision.unwrap_or_default(),
     })
 }
 

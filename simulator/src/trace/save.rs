@@ -5,7 +5,7 @@ use std::{
     io::Write,
 };
 
-use privatekube_policy::{Budget, Composition, Delta, Epsilon};
+use privatekube_policy::{Budget, Composition, Delta, Epsilon, Revision};
 use serde_json::Number;
 
 use super::{
@@ -131,6 +131,7 @@ fn file(
         tick: settings.tick.filter(|_| by_time),
         recompute_after: Some(settings.recompute_after),
         fairness: Some(settings.fairness),
+        revision: (settings.revision != Revision::First).then_some(settings.revision),
         block,
         blocks: u32::try_from(workload.blocks.len())
             .map_err(|_| TraceError::value("blocks", "more than a trace can count"))?,

@@ -151,7 +151,7 @@ impl Packing {
 mod tests {
     use std::collections::BTreeMap;
 
-    use privatekube_policy::{DatasetRules, Policy, Unlocking};
+    use privatekube_policy::{DatasetRules, Policy, Revision, Unlocking};
 
     use super::*;
     use crate::{run, span};
@@ -180,6 +180,7 @@ mod tests {
                 tick: span(TICK).unwrap(),
             },
             composition: Composition::Renyi(Orders::default()),
+            revision: Revision::CURRENT,
         };
         let mut granted = 0.0;
         for seed in 0..5 {

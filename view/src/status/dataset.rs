@@ -57,7 +57,7 @@ impl Readiness {
         match (spec.rules(), committed) {
             (Err(problem), None) => Self::NeverBegun(problem),
             (Err(problem), Some(_)) => Self::Invalid(problem),
-            (Ok(stated), Some(committed)) if stated != *committed => {
+            (Ok(stated), Some(committed)) if !stated.agrees_with(committed) => {
                 Self::RulesDiffer(committed.policy.into())
             }
             (Ok(_), _) => spec.check().err().map_or(Self::InLedger, Self::Invalid),

@@ -3,7 +3,7 @@
 
 use privatekube_policy::{
     Amount, Arrival, BlockId, Budget, ClaimId, Composition, DatasetRules, Demand, Event, Orders, Policy,
-    Span, Unlocking, Weight,
+    Revision, Span, Unlocking, Weight,
 };
 
 use super::rng::Rng;
@@ -28,6 +28,7 @@ pub(crate) fn rules(rng: &mut Rng) -> DatasetRules {
         policy: Policy::Dpf,
         unlocking: *rng.pick(&unlockings),
         composition: rng.pick(&compositions).clone(),
+        revision: Revision::CURRENT,
     }
 }
 

@@ -37,7 +37,8 @@ pub(super) trait PolicyHooks: Debug + Send + Sync {
         Shares::NONE
     }
 
-    /// Why a claim that has just arrived, and is not too large for its blocks, is denied at once.
+    /// Why a claim that has just arrived, and is not too large for its blocks, is denied at once. Its arrival
+    /// has unlocked nothing yet ([`PolicyContext::block_after_arrival`] tells what it would).
     fn denies_arrival(&self, _context: PolicyContext<'_>, _claim: u32) -> Option<Denial> {
         None
     }
@@ -52,6 +53,12 @@ pub(super) trait PolicyHooks: Debug + Send + Sync {
     /// A claim ended that the policy did not grant or deny itself: it was withdrawn, its timeout is over, or
     /// it can never be granted any more. It may be one that never joined.
     fn claim_left(&mut self, _claim: u32, _demands: BlockDemands<'_>) {}
+
+    /// The blocks of which less is held back since claims have ended without a grant, each once since the last
+    /// call. [`decide`](Self::decide) follows if there are any.
+    fn take_freed(&mut self) -> Vec<u32> {
+        Vec::new()
+    }
 
     /// These `amounts` of a block, one for each coordinate, were allocated or consumed and are available
     /// again.
@@ -91,7 +98,7 @@ pub(super) fn of(rules: &DatasetRules) -> Box<dyn PolicyHooks> {
     match rules.policy {
         Policy::Dpf => Box::new(dpf::Dpf),
         Policy::Fcfs { refusing } => Box::new(fcfs::Fcfs { refusing }),
-        Policy::RoundRobin => Box::new(round_robin::RoundRobin::new(rules.unlocking)),
+        Policy::RoundRobin => Box::new(round_robin::RoundRobin::new(rules)),
         Policy::Dpack { recompute_after } => Box::new(dpack::Dpack { recompute_after }),
         Policy::Blend {
             fairness,

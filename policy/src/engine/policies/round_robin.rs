@@ -2,11 +2,16 @@
 //! fairness.
 //!
 //! A claim gathers at each of its blocks until it has all that it demands there, and is granted when it has
-//! it everywhere. What no claim lacks is divided the next time. What a claim gathered that ends without a
-//! grant is wasted: it stays available and is not divided again. Amounts are divided when they are unlocked:
-//! by the clock, at its ticks alone; else at each arrival for the block and each return. A claim that still
+//! it everywhere. What no claim lacks is divided the next time, and so is what a claim gathered that ends
+//! without a grant. Amounts are divided when they are unlocked: by the clock, at its ticks alone; else at each
+//! arrival for the block, each return, and each end of a claim that gathered something. A claim that still
 //! lacks something when nothing is left to divide, and nothing locked, is denied: by the clock, at that tick;
-//! else at the next arrival for the block (as in the simulator of the OSDI'21 paper).
+//! else at the next arrival for the block, which takes part when what the denied claims gathered is divided.
+//! A claim that arrives then, and for which nothing was gathered either, is denied at once.
+//!
+//! In the first [revision](crate::Revision), as in the simulator of the OSDI'21 paper, what a claim gathered
+//! that ends without a grant is lost: it stays available and is not divided again. The arrival that denies
+//! others is denied with them, and so are all that follow, until budget returns.
 //!
 //! A [`Pool`] for each coordinate of each block holds what each claim still lacks there, in a sorted list.
 //! Dividing costs a look at every claim that lacks something.
@@ -16,16 +21,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{
     Block, BlockDemand, BlockDemands, By, Cause, Decisions, NextWake, PolicyContext, PolicyHooks, SetAside,
 };
-use crate::{Denial, Unlocking};
+use crate::{DatasetRules, Denial, Unlocking};
 
 #[derive(Clone, Debug)]
 pub(super) struct RoundRobin {
     /// Whether the ticks of the clock unlock.
     by_clock: bool,
+    /// Whether what a claim gathered that ends without a grant is lost.
+    gathered_is_lost: bool,
     /// Of each block, one for each coordinate.
     pools: Vec<Box<[Pool]>>,
     /// At how many coordinates of all its blocks each waiting claim lacks something.
     claims: BTreeMap<u32, u32>,
+    /// The blocks of the claims that have left, whose pools still have to be settled.
+    left_blocks: BTreeSet<u32>,
 }
 
 /// What is divided at a coordinate of a block.
@@ -33,13 +42,16 @@ pub(super) struct RoundRobin {
 struct Pool {
     /// What was ever given to a claim and has not returned.
     divided: i128,
-    /// Whether it was found empty for good.
+    /// Whether it was found empty for good (first revision).
     closed: bool,
     /// Claims that lack something: the least need first, equal ones by arrival, but for those that have
     /// arrived since something was divided.
     lacking: Vec<Lacking>,
     /// Whether some of them wait no longer.
     is_stale: bool,
+    /// Claims that have ended without a grant, with what they demanded: what they gathered of it is still
+    /// counted as divided.
+    left: BTreeMap<u32, i64>,
 }
 
 /// What a claim lacks in a pool.
@@ -51,11 +63,13 @@ struct Lacking {
 }
 
 impl RoundRobin {
-    pub(super) const fn new(unlocking: Unlocking) -> Self {
+    pub(super) fn new(rules: &DatasetRules) -> Self {
         Self {
-            by_clock: matches!(unlocking, Unlocking::Lifetime { .. }),
+            by_clock: matches!(rules.unlocking, Unlocking::Lifetime { .. }),
+            gathered_is_lost: rules.revision.gathered_is_lost(),
             pools: Vec::new(),
             claims: BTreeMap::new(),
+            left_blocks: BTreeSet::new(),
         }
     }
 
@@ -100,12 +114,44 @@ impl RoundRobin {
         schedule.is_complete() && i128::from(block.accounts[coordinate].capacity) <= divided
     }
 
-    /// Denies, by arrival, the claims that lack something at a coordinate where nothing more will be divided.
-    fn deny_lacking(&mut self, decisions: &mut Decisions<'_>, emptied: &BTreeSet<(u32, usize)>) {
+    /// Whether a claim that waits and lacks something at a coordinate of a block has gathered a part there.
+    fn is_gathered_in_part(&self, context: PolicyContext<'_>, block: u32, coordinate: usize) -> bool {
+        let mut lacking = self.pool(block, coordinate).lacking.iter();
+        lacking.any(|Lacking { need, claim }| {
+            let demands = context.demands(*claim);
+            let part = demands.at(block).filter(|_| self.claims.contains_key(claim));
+            part.is_some_and(|part| demands.get(part).amounts[coordinate] > *need)
+        })
+    }
+
+    /// The coordinates of a claim's blocks, other than `raised`, of which it demands something and nothing is
+    /// left to divide, and nothing locked.
+    fn emptied(&self, context: PolicyContext<'_>, claim: u32, raised: &[u32]) -> BTreeSet<(u32, usize)> {
+        let demands = context.demands(claim);
+        let others = demands.iter().filter(|demand| !raised.contains(&demand.block));
+        let coordinates = others.flat_map(|demand| {
+            let demanded = demand.amounts.iter().enumerate();
+            demanded.filter_map(move |(at, demanded)| (*demanded > 0).then_some((demand.block, at)))
+        });
+        coordinates
+            .filter(|(block, at)| self.is_empty(context, *block, *at))
+            .collect()
+    }
+
+    /// Denies, by arrival, the claims other than `spared` that lack something at a coordinate where nothing
+    /// more will be divided.
+    fn deny_lacking(
+        &mut self,
+        decisions: &mut Decisions<'_>,
+        emptied: &BTreeSet<(u32, usize)>,
+        spared: Option<u32>,
+    ) {
         let mut lacking: BTreeMap<u32, BTreeSet<u32>> = BTreeMap::new();
         for (block, at) in emptied {
             for Lacking { claim, .. } in self.lacking(*block, *at) {
-                lacking.entry(*claim).or_default().insert(*block);
+                if Some(*claim) != spared {
+                    lacking.entry(*claim).or_default().insert(*block);
+                }
             }
         }
         for (claim, blocks) in lacking {
@@ -118,9 +164,42 @@ impl RoundRobin {
             decisions.deny(claim, Denial::DividedUp { block });
         }
     }
+
+    /// Forgets a claim that waits no longer. Returns whether it was known.
+    fn forget(&mut self, claim: u32, demands: BlockDemands<'_>) -> bool {
+        let known = self.claims.remove(&claim).is_some();
+        if known {
+            for block in demands.blocks() {
+                for pool in &mut self.pools[block as usize] {
+                    pool.is_stale = true;
+                }
+            }
+        }
+        known
+    }
 }
 
 impl Pool {
+    /// Counts what the claims that have left had gathered as not divided. Returns whether they had gathered
+    /// anything.
+    fn settle_left(&mut self) -> bool {
+        let left = std::mem::take(&mut self.left);
+        if left.is_empty() {
+            return false;
+        }
+        let demanded: i128 = left.values().copied().map(i128::from).sum();
+        let mut lacked = 0;
+        self.lacking.retain(|lacking| {
+            let has_left = left.contains_key(&lacking.claim);
+            if has_left {
+                lacked += i128::from(lacking.need);
+            }
+            !has_left
+        });
+        self.divided -= demanded - lacked;
+        demanded > lacked
+    }
+
     fn need(&self, claim: u32) -> i64 {
         let lacking = self.lacking.iter().find(|lacking| lacking.claim == claim);
         lacking.map_or(0, |lacking| lacking.need)
@@ -138,12 +217,17 @@ impl PolicyHooks for RoundRobin {
     }
 
     fn denies_arrival(&self, context: PolicyContext<'_>, claim: u32) -> Option<Denial> {
+        let nothing_comes = |block, at| {
+            if self.gathered_is_lost {
+                self.pool(block, at).closed || self.by_clock && self.is_empty(context, block, at)
+            } else {
+                self.is_empty(context, block, at)
+                    && (self.by_clock || !self.is_gathered_in_part(context, block, at))
+            }
+        };
         let closed = context.demands(claim).iter().find(|demand| {
             let mut coordinates = (0..demand.amounts.len()).filter(|at| demand.amounts[*at] > 0);
-            coordinates.any(|at| {
-                self.pool(demand.block, at).closed
-                    || self.by_clock && self.is_empty(context, demand.block, at)
-            })
+            coordinates.any(|at| nothing_comes(demand.block, at))
         });
         closed.map(|demand| Denial::DividedUp {
             block: context.block(demand.block).name.clone(),
@@ -167,18 +251,12 @@ impl PolicyHooks for RoundRobin {
         let mut emptied = BTreeSet::new();
         if let By::Arrival(claim) = cause.by {
             let context = decisions.context();
-            let demands = context.demands(claim);
-            blocks = demands.blocks().collect();
+            blocks = context.demands(claim).blocks().collect();
             if !self.by_clock {
-                for demand in demands
-                    .iter()
-                    .filter(|demand| !cause.raised.contains(&demand.block))
-                {
-                    for (at, demanded) in demand.amounts.iter().enumerate() {
-                        if *demanded > 0 && self.is_empty(context, demand.block, at) {
-                            emptied.insert((demand.block, at));
-                        }
-                    }
+                emptied = self.emptied(context, claim, &cause.raised);
+                if !self.gathered_is_lost {
+                    self.deny_lacking(decisions, &std::mem::take(&mut emptied), Some(claim));
+                    blocks.extend(self.take_freed());
                 }
             }
         }
@@ -197,7 +275,7 @@ impl PolicyHooks for RoundRobin {
             }
         }
         for claim in complete {
-            self.claim_left(claim, decisions.context().demands(claim));
+            self.forget(claim, decisions.context().demands(claim));
             decisions.grant(claim);
         }
         if self.by_clock {
@@ -212,17 +290,31 @@ impl PolicyHooks for RoundRobin {
                 self.pools[*block as usize][*at].closed = true;
             }
         }
-        self.deny_lacking(decisions, &emptied);
+        self.deny_lacking(decisions, &emptied, None);
+        // Divided at the next tick, at which every block is visited of which a claim lacks something.
+        self.take_freed();
     }
 
     fn claim_left(&mut self, claim: u32, demands: BlockDemands<'_>) {
-        if self.claims.remove(&claim).is_some() {
-            for block in demands.blocks() {
-                for pool in &mut self.pools[block as usize] {
-                    pool.is_stale = true;
+        if self.forget(claim, demands) && !self.gathered_is_lost {
+            for demand in demands.iter() {
+                let pools = self.pools[demand.block as usize].iter_mut();
+                for (pool, demanded) in pools.zip(demand.amounts).filter(|(_, demanded)| **demanded > 0) {
+                    pool.left.insert(claim, *demanded);
                 }
+                self.left_blocks.insert(demand.block);
             }
         }
+    }
+
+    fn take_freed(&mut self) -> Vec<u32> {
+        let mut freed: Vec<u32> = std::mem::take(&mut self.left_blocks).into_iter().collect();
+        freed.retain(|block| {
+            let pools = self.pools[*block as usize].iter_mut();
+            // Each of them, so no short circuit.
+            pools.map(Pool::settle_left).fold(false, |any, freed| any | freed)
+        });
+        freed
     }
 
     fn budget_returned(&mut self, block: u32, amounts: &[i64]) {

