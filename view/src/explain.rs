@@ -2,8 +2,7 @@
 
 use privatekube_api::{ClaimReason, rfc3339};
 use privatekube_policy::{
-    ClaimState, Composition, DatasetRules, Denial, Explanation, Lack, Phase, Policy, Revision, Span, Time,
-    Unlocks,
+    ClaimState, Composition, DatasetRules, Denial, Explanation, Lack, Phase, Policy, Span, Time, Unlocks,
 };
 
 /// Why a claim is in its phase.
@@ -244,7 +243,7 @@ mod tests {
             policy,
             unlocking: Unlocking::Arrivals(4),
             composition: Composition::Basic,
-            revision: Revision::CURRENT,
+            revision: privatekube_policy::Revision::CURRENT,
         }
     }
 
