@@ -3,7 +3,7 @@
 use privatekube_policy::{DatasetRules, DatasetRulesError, Engine, Time};
 use thiserror::Error;
 
-use crate::{EntryDraft, Head, Replay, Store, StoreError, VerifyError};
+use crate::{ClockError, ClockLimit, EntryDraft, Head, Replay, Store, StoreError, VerifyError};
 
 /// A dataset's ledger, open for writing.
 ///
@@ -30,6 +30,17 @@ pub struct Ledger<S> {
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[error("the ledger holds an entry that was not committed: open it again")]
 pub struct Poisoned;
+
+/// Why a draft within a limit can't begin. Nothing has changed.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum DraftError {
+    /// An earlier draft was lost.
+    #[error(transparent)]
+    Poisoned(#[from] Poisoned),
+    /// The entry would be dated too far ahead.
+    #[error(transparent)]
+    Clock(#[from] ClockError),
+}
 
 /// Why a ledger can't be opened.
 #[derive(Debug, Error)]
@@ -97,6 +108,14 @@ impl<S: Store> Ledger<S> {
             return Err(Poisoned);
         }
         Ok(EntryDraft::begin(self, now))
+    }
+
+    /// Begins the next entry at `now` as [`draft`](Self::draft) does, unless the entry would be dated beyond
+    /// `limit`. After an error nothing has changed, the engine's clock included.
+    pub fn draft_within(&mut self, now: Time, limit: &ClockLimit) -> Result<EntryDraft<'_, S>, DraftError> {
+        // The engine's clock may be later than both: a draft that was empty has advanced it.
+        limit.check(self.head.time, now.max(self.clock))?;
+        Ok(self.draft(now)?)
     }
 }
 

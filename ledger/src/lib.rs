@@ -54,6 +54,7 @@
 #![forbid(unsafe_code)]
 
 mod balance;
+mod clock;
 mod committed;
 mod draft;
 mod entry;
@@ -65,12 +66,13 @@ mod store;
 mod verify;
 
 pub use balance::Imbalance;
+pub use clock::{ClockError, ClockLimit};
 pub use committed::{Committed, EventIndex};
 pub use draft::{ApplyError, CommitError, EntryDraft, FULL_DRAFT_BYTES, MOST_ENTRY_BYTES, MOST_EVENT_BYTES};
 pub use entry::{EncodingError, Entry, Omitted};
 pub use hash::{Hash, HashError};
 pub use head::Head;
-pub use ledger::{Ledger, OpenError, Poisoned};
+pub use ledger::{DraftError, Ledger, OpenError, Poisoned};
 pub use memory::MemoryStore;
 pub use store::{CreateError, Store, StoreError};
 pub use verify::{Replay, Summary, VerifyError, verify};

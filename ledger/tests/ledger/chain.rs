@@ -2,7 +2,7 @@
 
 use futures::executor::block_on;
 use privatekube_ledger::{Entry, Hash, Ledger, MemoryStore, OpenError, Replay, VerifyError, verify};
-use privatekube_policy::{Record, Time};
+use privatekube_policy::{Record, Revision, Time};
 
 use crate::build::{at, block, claim, commit, consume, open, rules, snapshot};
 
@@ -299,7 +299,9 @@ fn a_hash_does_not_depend_on_the_order_in_which_a_store_keeps_keys() {
 
 #[test]
 fn the_canonical_form_is_what_it_was() {
-    let entry = &written()[0];
+    // As in release 0.1.0, which had no revisions.
+    let mut entry = written()[0].clone();
+    entry.rules.as_mut().unwrap().revision = Revision::First;
     assert_eq!(
         String::from_utf8(entry.canonical().unwrap()).unwrap(),
         concat!(
@@ -312,6 +314,30 @@ fn the_canonical_form_is_what_it_was() {
         )
     );
     assert_eq!(Ok(Hash::of(&entry.canonical().unwrap())), entry.hash());
+}
+
+/// Release 0.1.0 unlocked for a claim that is denied when it arrives, and wrote no revision.
+#[test]
+fn a_ledger_of_the_first_release_is_replayed_to_its_own_decisions() {
+    let entry = concat!(
+        r#"{"sequence":1,"#,
+        r#""previous":"0000000000000000000000000000000000000000000000000000000000000000","#,
+        r#""writer":"writer-1","time":10,"#,
+        r#""setting":{"policy":"dpf","unlocking":{"arrivals":4},"composition":"basic"},"#,
+        r#""events":[{"addBlock":{"block":"b1","capacity":[100,0]}},"#,
+        r#"{"arrive":{"claim":"c1","demands":[{"blocks":["b1"],"budget":[101,0]}],"minBlocks":1}}],"#,
+        r#""records":[{"blockAdded":{"block":"b1"}},{"unlocked":{"blocks":["b1"]}},"#,
+        r#"{"denied":{"claim":"c1","reason":{"tooLarge":{"block":"b1","coordinate":0,"asked":101,"left":100}},"at":10}}]}"#,
+    );
+    let entry: Entry = serde_json::from_str(entry).unwrap();
+    let mut replay = Replay::new();
+    replay.push(&entry).unwrap();
+    let block = replay.engine().unwrap().block(&"b1".into()).unwrap();
+    assert_eq!((block.arrivals, block.locked[0]), (1, 75));
+
+    let mut newer = entry;
+    newer.rules.as_mut().unwrap().revision = Revision::CURRENT;
+    assert!(Replay::new().push(&newer).is_err());
 }
 
 #[test]

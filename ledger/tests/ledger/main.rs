@@ -10,6 +10,7 @@
 mod build;
 mod cancellation;
 mod chain;
+mod clock;
 mod drafts;
 mod grouping;
 mod simulation;
