@@ -33,6 +33,7 @@ mod excerpt;
 mod grant;
 mod ledger_entry;
 mod managed_pod;
+mod match_index;
 mod matching;
 mod names;
 mod pod;
@@ -64,6 +65,7 @@ pub use excerpt::excerpt;
 pub use grant::{Grant, GrantedBlock, GrantedBudget, GrantedClaim};
 pub use ledger_entry::{PrivacyLedgerEntry, PrivacyLedgerEntrySpec, entry_name};
 pub use managed_pod::{BudgetSource, ManagedPod, PodKey, node_of};
+pub use match_index::MatchIndex;
 pub use matching::{Candidate, are_enough, block_count, match_blocks, per_block_demands};
 pub use names::{
     ANNOTATION_BLOCKS, ANNOTATION_CLAIM, ANNOTATION_DATASET, ANNOTATION_DELTA, ANNOTATION_EPSILON,

@@ -1,0 +1,293 @@
+//! An index of the blocks that exist and the requests that wait for blocks: which requests have enough blocks,
+//! at the cost of what changes.
+//!
+//! Requests with the same selector share its result. A block is evaluated once for each distinct selector that
+//! waits, when the later of the two arrives; the result is kept until one of them leaves. [`match_blocks`] is
+//! the definition: [`MatchIndex::demands`] returns the same. When to match a request is up to the caller.
+//!
+//! [`match_blocks`]: crate::match_blocks
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    hash::Hash,
+};
+
+use jiff::Timestamp;
+use privatekube_policy::{BlockId, Composition, Demand};
+
+use crate::{Candidate, ClaimRequest, DemandRequest, Dimensions, Selector, per_block_demands};
+
+/// The blocks that exist, and the requests that wait for more of them, each under a key of the caller's.
+#[derive(Clone, Debug)]
+pub struct MatchIndex<K> {
+    blocks: BTreeMap<BlockId, IndexedBlock>,
+    /// The requests that select blocks, by the text of their selector; those without a selector under none.
+    selections: HashMap<Option<String>, Selection<K>>,
+    /// The requests that name a block, by its name.
+    named: HashMap<BlockId, BTreeSet<K>>,
+    requests: HashMap<K, Waiting>,
+    evaluations: u64,
+}
+
+#[derive(Clone, Debug)]
+struct IndexedBlock {
+    dimensions: Dimensions,
+    created: Option<Timestamp>,
+}
+
+/// The blocks that a selector selects, and the requests with this selector.
+#[derive(Clone, Debug)]
+struct Selection<K> {
+    selector: Option<Selector>,
+    /// Oldest first: by creation, then by name. A block without a time of creation is the oldest.
+    blocks: BTreeSet<(Option<Timestamp>, BlockId)>,
+    /// By how many blocks they need at least.
+    requests: BTreeMap<u32, BTreeSet<K>>,
+}
+
+/// How a request waits.
+#[derive(Clone, Debug)]
+enum Waiting {
+    Selects {
+        selector: Option<String>,
+        min: u32,
+    },
+    Names {
+        blocks: Vec<BlockId>,
+        /// How many of them do not exist.
+        missing: usize,
+    },
+}
+
+impl<K> Default for MatchIndex<K> {
+    fn default() -> Self {
+        Self {
+            blocks: BTreeMap::new(),
+            selections: HashMap::new(),
+            named: HashMap::new(),
+            requests: HashMap::new(),
+            evaluations: 0,
+        }
+    }
+}
+
+impl<K: Clone + Ord + Hash> MatchIndex<K> {
+    /// Adds a block, in place of one of the same name. Returns the requests that gained it and now have enough
+    /// blocks, in the order of their keys.
+    ///
+    /// Evaluates each distinct selector once, and nothing if a block with the same dimensions and time of
+    /// creation was there.
+    pub fn add_block(&mut self, block: Candidate<'_>) -> Vec<K> {
+        let name = BlockId::from(block.name);
+        let created = block.created.map(|time| time.0);
+        if let Some(known) = self.blocks.get(&name) {
+            if known.created == created && known.dimensions == *block.dimensions {
+                return Vec::new();
+            }
+            self.remove_block(block.name);
+        }
+        let mut enough = BTreeSet::new();
+        for selection in self.selections.values_mut() {
+            if selects(
+                selection.selector.as_ref(),
+                block.dimensions,
+                &mut self.evaluations,
+            ) {
+                selection.blocks.insert((created, name.clone()));
+                enough.extend(selection.with_enough().cloned());
+            }
+        }
+        for key in self.named.get(&name).into_iter().flatten() {
+            if let Some(Waiting::Names { missing, .. }) = self.requests.get_mut(key) {
+                *missing -= 1;
+                if *missing == 0 {
+                    enough.insert(key.clone());
+                }
+            }
+        }
+        let dimensions = block.dimensions.clone();
+        self.blocks.insert(name, IndexedBlock { dimensions, created });
+        enough.into_iter().collect()
+    }
+
+    /// Removes a block. Evaluates nothing.
+    pub fn remove_block(&mut self, name: &str) {
+        let name = BlockId::from(name);
+        let Some(block) = self.blocks.remove(&name) else {
+            return;
+        };
+        for key in self.named.get(&name).into_iter().flatten() {
+            if let Some(Waiting::Names { missing, .. }) = self.requests.get_mut(key) {
+                *missing += 1;
+            }
+        }
+        let place = (block.created, name);
+        for selection in self.selections.values_mut() {
+            selection.blocks.remove(&place);
+        }
+    }
+
+    /// Adds a request, in place of one of the same key. Returns whether it has enough blocks now.
+    ///
+    /// Evaluates every block if no other request has its selector, and nothing otherwise.
+    pub fn add_request(&mut self, key: K, request: &ClaimRequest) -> bool {
+        self.remove_request(&key);
+        match &request.demand {
+            DemandRequest::Selected { selector, min, .. } => {
+                let text = selector.as_ref().map(|selector| selector.source().to_owned());
+                let selection = self.selections.entry(text.clone()).or_insert_with(|| {
+                    let selected = self.blocks.iter().filter(|(_, block)| {
+                        selects(selector.as_ref(), &block.dimensions, &mut self.evaluations)
+                    });
+                    Selection {
+                        selector: selector.clone(),
+                        blocks: selected
+                            .map(|(name, block)| (block.created, name.clone()))
+                            .collect(),
+                        requests: BTreeMap::new(),
+                    }
+                });
+                selection.requests.entry(*min).or_default().insert(key.clone());
+                let is_enough = selection.count() >= *min;
+                let waiting = Waiting::Selects {
+                    selector: text,
+                    min: *min,
+                };
+                self.requests.insert(key, waiting);
+                is_enough
+            }
+            DemandRequest::PerBlock(budgets) => {
+                let blocks: Vec<BlockId> = budgets.keys().map(|name| name.as_str().into()).collect();
+                for block in &blocks {
+                    self.named.entry(block.clone()).or_default().insert(key.clone());
+                }
+                let missing = blocks.iter().filter(|block| !self.blocks.contains_key(*block));
+                let missing = missing.count();
+                self.requests.insert(key, Waiting::Names { blocks, missing });
+                missing == 0
+            }
+        }
+    }
+
+    /// Removes a request: it is matched, or has ended. The result of its selector is kept while another request
+    /// has the same. Evaluates nothing.
+    pub fn remove_request(&mut self, key: &K) {
+        match self.requests.remove(key) {
+            Some(Waiting::Selects { selector, min }) => {
+                let Some(selection) = self.selections.get_mut(&selector) else {
+                    return;
+                };
+                remove(&mut selection.requests, &min, key);
+                if selection.requests.is_empty() {
+                    self.selections.remove(&selector);
+                }
+            }
+            Some(Waiting::Names { blocks, .. }) => {
+                for block in blocks {
+                    if let Some(keys) = self.named.get_mut(&block) {
+                        keys.remove(key);
+                        if keys.is_empty() {
+                            self.named.remove(&block);
+                        }
+                    }
+                }
+            }
+            None => {}
+        }
+    }
+
+    /// The demands of a request on the blocks that exist, as [`match_blocks`](crate::match_blocks) returns
+    /// them. Evaluates nothing if the request, or another one with its selector, is in the index, and every
+    /// block otherwise.
+    pub fn demands(
+        &mut self,
+        request: &ClaimRequest,
+        composition: &Composition,
+    ) -> Result<Vec<Demand>, String> {
+        match &request.demand {
+            DemandRequest::PerBlock(budgets) => per_block_demands(budgets, composition, |name| {
+                self.blocks.contains_key(&name.into())
+            }),
+            DemandRequest::Selected {
+                selector,
+                max,
+                budget,
+                ..
+            } => {
+                let budget = budget.demand(composition).map_err(|error| error.to_string())?;
+                let blocks = self.selected(selector.as_ref(), *max);
+                Ok(if blocks.is_empty() {
+                    Vec::new()
+                } else {
+                    vec![Demand { blocks, budget }]
+                })
+            }
+        }
+    }
+
+    /// The names of the blocks that a selector selects, sorted: all of them, or the `max` newest.
+    fn selected(&mut self, selector: Option<&Selector>, max: Option<u32>) -> Vec<BlockId> {
+        let most = max
+            .and_then(|max| usize::try_from(max).ok())
+            .unwrap_or(usize::MAX);
+        let text = selector.map(|selector| selector.source().to_owned());
+        let newest = |blocks: &BTreeSet<(Option<Timestamp>, BlockId)>| -> Vec<BlockId> {
+            blocks
+                .iter()
+                .rev()
+                .take(most)
+                .map(|(_, name)| name.clone())
+                .collect()
+        };
+        let mut names = if let Some(selection) = self.selections.get(&text) {
+            newest(&selection.blocks)
+        } else {
+            let blocks = self.blocks.iter();
+            let selected =
+                blocks.filter(|(_, block)| selects(selector, &block.dimensions, &mut self.evaluations));
+            newest(
+                &selected
+                    .map(|(name, block)| (block.created, name.clone()))
+                    .collect(),
+            )
+        };
+        names.sort_unstable();
+        names
+    }
+
+    /// How often a selector was evaluated for a block, since the index was made.
+    #[must_use]
+    pub const fn evaluations(&self) -> u64 {
+        self.evaluations
+    }
+}
+
+impl<K: Ord> Selection<K> {
+    fn count(&self) -> u32 {
+        u32::try_from(self.blocks.len()).unwrap_or(u32::MAX)
+    }
+
+    /// The requests that have enough blocks.
+    fn with_enough(&self) -> impl Iterator<Item = &K> {
+        self.requests.range(..=self.count()).flat_map(|(_, keys)| keys)
+    }
+}
+
+/// Whether a selector selects a block with these dimensions. One that errs does not; without one, every block
+/// is selected, and nothing is evaluated.
+fn selects(selector: Option<&Selector>, dimensions: &Dimensions, evaluations: &mut u64) -> bool {
+    selector.is_none_or(|selector| {
+        *evaluations += 1;
+        selector.matches(dimensions).unwrap_or(false)
+    })
+}
+
+/// Removes a key from the set under `place`, and the set if it is empty then.
+fn remove<P: Ord, K: Ord>(sets: &mut BTreeMap<P, BTreeSet<K>>, place: &P, key: &K) {
+    if let Some(keys) = sets.get_mut(place) {
+        keys.remove(key);
+        if keys.is_empty() {
+            sets.remove(place);
+        }
+    }
+}
