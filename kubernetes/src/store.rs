@@ -199,8 +199,8 @@ fn create_error(status: &Status) -> CreateError {
 #[cfg(test)]
 mod tests {
     use privatekube_policy::{
-        Amount, Arrival, Composition, DatasetRules, Demand, Denial, Event, Policy, Record, Span, Unlocking,
-        Weight,
+        Amount, Arrival, Composition, DatasetRules, Demand, Denial, Event, Policy, Record, Revision, Span,
+        Unlocking, Weight,
     };
 
     use super::*;
@@ -261,6 +261,7 @@ mod tests {
                 },
                 unlocking,
                 composition: Composition::Basic,
+                revision: Revision::CURRENT,
             }),
             events: vec![
                 Event::AddBlock {
