@@ -4,6 +4,7 @@ use std::{fmt, sync::Arc};
 
 use kube::Client;
 use privatekube_api::DatasetKey;
+use privatekube_kubernetes::ServerClock;
 use privatekube_policy::DatasetRules;
 use privatekube_view::View;
 use tokio::sync::mpsc::UnboundedSender;
@@ -21,6 +22,8 @@ pub struct Handles {
     pub client: Client,
     /// What is committed.
     pub view: Arc<View>,
+    /// The API server's clock.
+    pub server_clock: Arc<ServerClock>,
     /// The managed pods.
     pub pods: Arc<Pods>,
     /// Writes statuses.

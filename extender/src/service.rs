@@ -4,7 +4,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use anyhow::{Context, Result, anyhow};
 use privatekube_api::DatasetKey;
-use privatekube_kubernetes::{connect, datasets_with_ledger};
+use privatekube_kubernetes::{ServerClock, connect, datasets_with_ledger};
 use privatekube_policy::DatasetRules;
 use privatekube_view::View;
 use tokio::{
@@ -58,6 +58,7 @@ pub async fn serve(options: Options) -> Result<()> {
     let metrics = Metrics::new()?;
     let view = Arc::new(View::default());
     let pods = Arc::new(Pods::default());
+    let server_clock = Arc::new(ServerClock::default());
     let (statuses, status_queue) = Statuses::new();
     let (gates, gate_queue) = Gates::new();
     let (events, event_queue) = Events::new(metrics.clone());
@@ -65,6 +66,7 @@ pub async fn serve(options: Options) -> Result<()> {
     let registry = Arc::new(Registry::new(Handles {
         client: client.clone(),
         view: Arc::clone(&view),
+        server_clock: Arc::clone(&server_clock),
         pods: Arc::clone(&pods),
         statuses,
         gates,
@@ -98,6 +100,7 @@ pub async fn serve(options: Options) -> Result<()> {
                 gate_queue
             ),
             Events::run(client.clone(), event_queue, metrics.clone()),
+            server_clock.follow(client.clone()),
             webhook_configuration::keep(client.clone(), authority, options.webhook_url.clone(), configured),
         )
     };

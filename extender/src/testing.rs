@@ -28,6 +28,7 @@ pub fn handles(server: &FakeApiServer) -> (Handles, mpsc::Receiver<QueuedEvent>)
     let handles = Handles {
         client: server.client(),
         view: Arc::default(),
+        server_clock: Arc::default(),
         pods: Arc::default(),
         statuses: Statuses::new().0,
         gates: Gates::new().0,

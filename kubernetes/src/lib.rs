@@ -1,14 +1,16 @@
 //! PrivateKube's access to the API server, for the extender and for any tool.
 //!
-//! Three things live here: a [`client`](connect) whose requests all end, the [objects of a dataset](DatasetReader) and the
-//! [list of datasets that have a ledger](datasets_with_ledger), and the [store](KubernetesStore) that keeps a ledger's
+//! These live here: a [`client`](connect) whose requests all end, the [objects of a dataset](DatasetReader) and the
+//! [list of datasets that have a ledger](datasets_with_ledger), the API server's [clock](ServerClock), and the [store](KubernetesStore) that keeps a ledger's
 //! entries as PrivacyLedgerEntry objects. Nothing here decides, caches or watches anything.
 #![forbid(unsafe_code)]
 
 mod client;
 mod reader;
+mod server_clock;
 mod store;
 
 pub use client::{ConnectError, connect, with_time_limits};
 pub use reader::{CurrentObjects, DatasetReader, datasets_with_ledger};
+pub use server_clock::ServerClock;
 pub use store::KubernetesStore;

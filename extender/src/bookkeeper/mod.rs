@@ -68,7 +68,12 @@ impl Bookkeeper {
         Self {
             reader: DatasetReader::new(handles.client.clone(), dataset.clone()),
             intake: Intake::new(handles.defaults.clone()),
-            writer: LedgerWriter::new(dataset.clone(), store, handles.writer.clone()),
+            writer: LedgerWriter::new(
+                dataset.clone(),
+                store,
+                handles.writer.clone(),
+                Arc::clone(&handles.server_clock),
+            ),
             publisher: Publisher::new(dataset.clone(), Arc::clone(&handles.view)),
             effects: Effects::new(handles.clone(), dataset.clone()),
             stop: None,

@@ -20,11 +20,13 @@ pub(super) enum StopCause {
     Unwritable,
     /// Entries that existed are gone.
     Shortened,
+    /// A clock is wrong: this machine's, the API server's, or that of the last entry's writer.
+    Clock,
 }
 
 impl StopCause {
     /// Every cause.
-    pub(super) const ALL: [Self; 3] = [Self::Unreadable, Self::Unwritable, Self::Shortened];
+    pub(super) const ALL: [Self; 4] = [Self::Unreadable, Self::Unwritable, Self::Shortened, Self::Clock];
 
     fn of(error: &WriterError) -> Self {
         match error {
@@ -33,6 +35,7 @@ impl StopCause {
             | WriterError::Replaced(..)
             | WriterError::Unreadable(..) => Self::Unreadable,
             WriterError::Commit(..) => Self::Unwritable,
+            WriterError::Clock(..) => Self::Clock,
             WriterError::Lost(..) | WriterError::Shortened { .. } => Self::Shortened,
         }
     }
@@ -43,6 +46,7 @@ impl StopCause {
             Self::Unreadable => "unreadable",
             Self::Unwritable => "unwritable",
             Self::Shortened => "shortened",
+            Self::Clock => "clock",
         }
     }
 
@@ -58,6 +62,7 @@ impl StopCause {
                 "let the extender create PrivacyLedgerEntry objects in namespace {namespace}: look for a quota or an \
                  admission policy that refuses them"
             ),
+            Self::Clock => "set the clocks of the extender's node and of the API server's right".to_owned(),
             Self::Shortened => {
                 format!("put the entries of namespace {namespace} back from a backup")
             }

@@ -5,20 +5,26 @@
 
 use std::{
     collections::VecDeque,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use privatekube_api::DatasetKey;
-use privatekube_kubernetes::KubernetesStore;
+use privatekube_kubernetes::{KubernetesStore, ServerClock};
 use privatekube_ledger::{
-    ApplyError, CommitError, Committed, Hash, Ledger, OpenError, Poisoned, Store, StoreError,
+    ApplyError, ClockError, ClockLimit, CommitError, Committed, DraftError, Hash, Ledger, OpenError,
+    Poisoned, Store, StoreError,
 };
-use privatekube_policy::{Amount, BlockId, ClaimId, DatasetRules, Engine, Event, Time};
+use privatekube_policy::{Amount, BlockId, ClaimId, DatasetRules, Engine, Event, Span, Time};
 use privatekube_view::CommittedState;
 use thiserror::Error;
 use tracing::{debug, warn};
 
 use super::message::{ConsumeError, ConsumeReply};
+
+/// By how much an entry may be dated ahead of the API server's clock. One entry dated years ahead would unlock all that the
+/// clock unlocks, and stop all timeouts until then.
+const MOST_AHEAD: Span = Span::from_micros(60_000_000);
 
 /// An event that is to be written, and who waits for that.
 #[derive(Debug)]
@@ -116,6 +122,9 @@ pub enum WriterError {
     /// An entry can't be read.
     #[error("entry {1} of the ledger of {0} can't be read: {2}")]
     Unreadable(DatasetKey, u64, StoreError),
+    /// An entry would be dated too far ahead of the API server's clock.
+    #[error("no entry is written to the ledger of {0}: {1}")]
+    Clock(DatasetKey, ClockError),
     /// It was abandoned in the middle of an entry.
     #[error("the ledger of {0}: {1}")]
     Poisoned(DatasetKey, Poisoned),
@@ -135,6 +144,8 @@ pub(super) struct LedgerWriter {
     store: KubernetesStore,
     /// This process's name in the entries.
     name: String,
+    /// The clock that ours is compared with.
+    server_clock: Arc<ServerClock>,
     /// `None` until there is anything to write or to read.
     ledger: Option<Ledger<KubernetesStore>>,
     /// The last entry that this process has seen, also while the ledger is closed: sequence number and hash.
@@ -143,11 +154,17 @@ pub(super) struct LedgerWriter {
 
 impl LedgerWriter {
     /// A writer whose ledger isn't open. `name` is that of this process.
-    pub(super) const fn new(dataset: DatasetKey, store: KubernetesStore, name: String) -> Self {
+    pub(super) const fn new(
+        dataset: DatasetKey,
+        store: KubernetesStore,
+        name: String,
+        server_clock: Arc<ServerClock>,
+    ) -> Self {
         Self {
             dataset,
             store,
             name,
+            server_clock,
             ledger: None,
             last_seen: None,
         }
@@ -270,9 +287,18 @@ impl LedgerWriter {
             return Ok(None);
         };
         let began = Instant::now();
-        let mut draft = ledger
-            .draft(now)
-            .map_err(|error| WriterError::Poisoned(self.dataset.clone(), error))?;
+        let limit = self.server_clock.now().map(|reference| ClockLimit {
+            reference,
+            most_ahead: MOST_AHEAD,
+        });
+        let draft = match limit {
+            Some(limit) => ledger.draft_within(now, &limit),
+            None => ledger.draft(now).map_err(DraftError::from),
+        };
+        let mut draft = draft.map_err(|error| match error {
+            DraftError::Poisoned(error) => WriterError::Poisoned(self.dataset.clone(), error),
+            DraftError::Clock(error) => WriterError::Clock(self.dataset.clone(), error),
+        })?;
         let (mut replies, mut refused, mut matched) = (Vec::new(), Vec::new(), Vec::new());
         while !draft.is_full() {
             let Some(PendingEvent { event, reply }) = pending.pop_front() else {

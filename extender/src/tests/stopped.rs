@@ -255,3 +255,28 @@ async fn what_a_pod_ran_for_is_never_released_even_if_its_entry_was_lost() {
     })
     .await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_far_ahead_of_the_api_servers_unlocks_nothing_and_stops_the_dataset() {
+    let server = server();
+    let lifetime = json!({"unlocking": {"lifetime": "10000d", "tick": "1d"}});
+    server.put(DATASETS, &*dataset("d", 1, &lifetime));
+    let (handles, _) = crate::testing::handles(&server);
+    let server_clock = std::sync::Arc::clone(&handles.server_clock);
+    // As if this machine's clock were years ahead.
+    server_clock.set(privatekube_policy::Time::from_micros(1_500_000_000_000_000));
+    let mut bookkeeper = crate::bookkeeper::Bookkeeper::new(handles, crate::testing::key());
+    assert!(bookkeeper.open_unless_deleted().await.unwrap());
+    let (sender, receiver) = tokio::sync::mpsc::unbounded_channel();
+    let applied = dataset("d", 2, &lifetime);
+    sender
+        .send(crate::bookkeeper::Message::DatasetApplied(applied))
+        .unwrap();
+    let run = bookkeeper.run(receiver);
+    tokio::select! {
+        ended = run => panic!("the bookkeeper ended: {ended:?}"),
+        () = server.until(|server| server.count(&RequestFilter::any().resource(BLOCKS)) > 3) => {}
+    }
+    assert_eq!(server.all(ENTRIES), Vec::<Value>::new());
+    drop(sender);
+}
