@@ -8,6 +8,7 @@ use privatekube_policy::Time;
 #[must_use]
 pub fn now() -> Time {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    // 64 bits of microseconds last for 584,000 years.
     Time::from_micros(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
 }
 

@@ -182,7 +182,7 @@ impl Metrics {
         Ok(String::from_utf8_lossy(&text).into_owned())
     }
 
-    /// Counts what was put into a queue.
+    /// Counts what was put into a queue. No queue holds 2^63 items.
     pub fn queue_entered(&self, queue: &str, count: usize) {
         let length = self.queue_length.with_label_values(&[queue]);
         length.add(i64::try_from(count).unwrap_or(i64::MAX));

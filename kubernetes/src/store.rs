@@ -41,23 +41,36 @@ impl KubernetesStore {
         }
     }
 
-    fn object(&self, entry: &Entry, hash: Hash) -> Result<PrivacyLedgerEntry, serde_json::Error> {
+    fn object(&self, entry: &Entry, hash: Hash) -> Result<PrivacyLedgerEntry, CreateError> {
+        let encoded = |value: Result<serde_json::Value, serde_json::Error>| {
+            value.map_err(|error| CreateError::Refused(error.to_string()))
+        };
         let values = |list: serde_json::Value| match list {
             serde_json::Value::Array(values) => values,
             other => vec![other],
         };
         let spec = PrivacyLedgerEntrySpec {
             dataset: self.dataset.name.clone(),
-            sequence: signed(entry.sequence),
+            sequence: signed("sequence", entry.sequence)?,
             previous: entry.previous.to_string(),
             hash: hash.to_string(),
             writer: entry.writer.clone(),
             time: rfc3339(entry.time),
-            time_micros: signed(entry.time.micros()),
-            rules: entry.rules.as_ref().map(serde_json::to_value).transpose()?,
-            events: values(serde_json::to_value(&entry.events)?),
-            records: values(serde_json::to_value(&entry.records)?),
-            omitted: entry.omitted.as_ref().map(serde_json::to_value).transpose()?,
+            time_micros: signed("timeMicros", entry.time.micros())?,
+            rules: entry
+                .rules
+                .as_ref()
+                .map(serde_json::to_value)
+                .map(encoded)
+                .transpose()?,
+            events: values(encoded(serde_json::to_value(&entry.events))?),
+            records: values(encoded(serde_json::to_value(&entry.records))?),
+            omitted: entry
+                .omitted
+                .as_ref()
+                .map(serde_json::to_value)
+                .map(encoded)
+                .transpose()?,
         };
         let mut object = PrivacyLedgerEntry::new(&entry_name(&self.dataset.name, entry.sequence), spec);
         object.metadata.labels = Some([(LABEL_DATASET.to_owned(), self.dataset.name.clone())].into());
@@ -65,10 +78,13 @@ impl KubernetesStore {
     }
 }
 
-/// A number as Kubernetes stores it, in 63 bits. A sequence number or a time in microseconds that doesn't fit would be
-/// refused by the schema's maximum: the first takes longer than the universe is old, and the ledger bounds the second.
-fn signed(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
+/// A number as Kubernetes stores it, in 63 bits. A larger one would come back as a float.
+fn signed(field: &str, number: u64) -> Result<i64, CreateError> {
+    i64::try_from(number).map_err(|_| {
+        CreateError::Refused(format!(
+            "{field} is {number}, and Kubernetes stores integers of 63 bits"
+        ))
+    })
 }
 
 /// Reads an entry from its object. The hash that the object states must be that of its content.
@@ -124,9 +140,7 @@ impl Store for KubernetesStore {
         let hash = entry
             .hash()
             .map_err(|error| CreateError::Refused(error.to_string()))?;
-        let object = self
-            .object(entry, hash)
-            .map_err(|error| CreateError::Refused(error.to_string()))?;
+        let object = self.object(entry, hash)?;
         let error = match timeout(REQUEST_LIMIT, self.api.create(&PostParams::default(), &object)).await {
             Ok(Ok(_)) => return Ok(()),
             Ok(Err(Error::Api(status))) => create_error(&status),

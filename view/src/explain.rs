@@ -171,7 +171,7 @@ pub(crate) fn denied(denial: &Denial, composition: &Composition) -> PhaseReason 
             asked,
             left,
         } => {
-            let coordinate = usize::try_from(*coordinate).unwrap_or(usize::MAX);
+            let coordinate = *coordinate as usize;
             let amount = |units: i64| composition.display_units(coordinate, i128::from(units));
             PhaseReason {
                 reason: ClaimReason::TooLarge,
@@ -193,7 +193,7 @@ pub(crate) fn denied(denial: &Denial, composition: &Composition) -> PhaseReason 
             asked,
             unlocked,
         } => {
-            let coordinate = usize::try_from(*coordinate).unwrap_or(usize::MAX);
+            let coordinate = *coordinate as usize;
             let amount = |units: i64| composition.display_units(coordinate, i128::from(units));
             PhaseReason {
                 reason: ClaimReason::DoesNotFit,
