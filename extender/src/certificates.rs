@@ -1,7 +1,9 @@
-//! Self-made certificates: a certificate authority, the extender's own for both of its TLS servers, and the
-//! client certificate with which the kube-scheduler proves itself.
+//! The extender's certificates: generates a certificate authority, one certificate for both of the extender's TLS
+//! servers and one with which kube-scheduler authenticates as a client; makes TLS configurations of the generated
+//! files.
 //!
-//! The kube-scheduler and the API server read the authority once, at their start, so it and its leaves live long.
+//! All are valid until 2050, because kube-scheduler and the API server read the authority's certificate once, at their
+//! start.
 
 use std::{fs, io::Write, os::unix::fs::OpenOptionsExt, path::Path, sync::Arc};
 
@@ -17,10 +19,10 @@ use rustls::{
     server::WebPkiClientVerifier,
 };
 
-/// The name by which the scheduler and the API server know the extender, whatever its address.
+/// The host name that the scheduler and the API server expect in the extender's certificate, whatever its address.
 pub const SERVICE_NAME: &str = "privatekube-extender.privatekube-system.svc";
 
-/// The authority's certificate.
+/// The file name of the authority's certificate.
 pub const CA_CERTIFICATE: &str = "ca.crt";
 const CA_KEY: &str = "ca.key";
 const SERVER_CERTIFICATE: &str = "server.crt";
@@ -28,7 +30,8 @@ const SERVER_KEY: &str = "server.key";
 const SCHEDULER_CERTIFICATE: &str = "scheduler.crt";
 const SCHEDULER_KEY: &str = "scheduler.key";
 
-/// Writes a new authority and its leaves into `dir`: `ca`, `server` and `scheduler`, each `.crt` and `.key`.
+/// Writes a new authority, and the server's and scheduler's certificates that it signs, into `dir`: `ca`, `server` and
+/// `scheduler`, each `.crt` and `.key`.
 ///
 /// `hosts` are further names and addresses by which the extender is reached.
 pub fn generate(dir: &Path, hosts: &[String]) -> Result<()> {
@@ -91,12 +94,13 @@ fn write(dir: &Path, name: &str, text: &str, mode: u32) -> Result<()> {
         .with_context(|| format!("write {}", path.display()))
 }
 
-/// What a TLS server asks of its clients.
+/// Which clients a TLS server accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Clients {
-    /// A certificate of our authority: the kube-scheduler.
-    Proven,
-    /// Nothing: the API server proves itself by calling what only it can reach, and is not believed anything.
+    /// Clients with a certificate of the generated authority: kube-scheduler.
+    Authenticated,
+    /// Any client. The API server calls webhooks without a certificate, so a webhook doesn't trust its caller: it only
+    /// answers whether the object that it is sent would be admitted.
     Anyone,
 }
 
@@ -107,7 +111,7 @@ pub fn server_config(dir: &Path, clients: Clients) -> Result<Arc<ServerConfig>> 
         ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
     let builder = match clients {
         Clients::Anyone => builder.with_no_client_auth(),
-        Clients::Proven => {
+        Clients::Authenticated => {
             let mut roots = RootCertStore::empty();
             for certificate in certificates(&dir.join(CA_CERTIFICATE))? {
                 roots
@@ -125,15 +129,16 @@ pub fn server_config(dir: &Path, clients: Clients) -> Result<Arc<ServerConfig>> 
     let mut config = builder
         .with_single_cert(certificates(&dir.join(SERVER_CERTIFICATE))?, key)
         .with_context(|| format!("{SERVER_CERTIFICATE} and {SERVER_KEY} do not belong together"))?;
-    // The scheduler sends all its requests over one HTTP/2 connection if it can. The API server uses HTTP/1.1 with webhooks.
+    // The scheduler sends all its requests over one HTTP/2 connection if it can. The API server uses HTTP/1.1 with
+    // webhooks.
     config.alpn_protocols = match clients {
-        Clients::Proven => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
+        Clients::Authenticated => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
         Clients::Anyone => vec![b"http/1.1".to_vec()],
     };
     Ok(Arc::new(config))
 }
 
-/// The authority's certificate as text, for the API server's webhook configuration.
+/// The authority's certificate as PEM text, for the API server's webhook configuration.
 pub fn authority(dir: &Path) -> Result<String> {
     let path = dir.join(CA_CERTIFICATE);
     fs::read_to_string(&path).with_context(|| {
@@ -155,10 +160,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_generated_serves_both_servers() {
+    fn generated_files_configure_both_servers() {
         let dir = tempfile::tempdir().unwrap();
         generate(dir.path(), &["127.0.0.1".to_owned(), "localhost".to_owned()]).unwrap();
-        for clients in [Clients::Anyone, Clients::Proven] {
+        for clients in [Clients::Anyone, Clients::Authenticated] {
             server_config(dir.path(), clients).unwrap();
         }
         assert!(authority(dir.path()).unwrap().contains("BEGIN CERTIFICATE"));

@@ -1,4 +1,4 @@
-//! `privatekube-extender`: the command line.
+//! The program `privatekube-extender`: reads the command line, and serves or generates certificates.
 #![forbid(unsafe_code)]
 
 use std::{io::IsTerminal, net::SocketAddr, path::PathBuf, process::ExitCode};
@@ -9,7 +9,7 @@ use privatekube_extender::{Addresses, Options, generate_certificates, serve};
 use privatekube_policy::{Composition, DatasetRules, Orders, Policy, Revision, Span, Unlocking};
 use tracing_subscriber::EnvFilter;
 
-/// Makes the default kube-scheduler ask for privacy budget before it places a pod.
+/// Lets kube-scheduler place a pod only when the privacy budget that the pod requests is granted.
 #[derive(Debug, Parser)]
 #[command(
     version,
@@ -22,7 +22,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serves the scheduler, the webhooks, health and metrics until it is told to end.
+    /// Serves the scheduler, the webhooks, health and metrics until SIGTERM or SIGINT.
     #[command(
         after_help = "Example:\n  privatekube-extender serve --kubeconfig ~/.kube/config --tls-dir tls \\\n    --scheduler-address 127.0.0.1:9444 --webhook-address 127.0.0.1:9443 --webhook-url https://127.0.0.1:9443"
     )]
@@ -36,7 +36,7 @@ enum Command {
 
 #[derive(Debug, Parser)]
 struct Certificates {
-    /// The directory to write to: ca, server and scheduler, each .crt and .key. What is there is replaced.
+    /// The directory to write to: ca, server and scheduler, each .crt and .key. Existing files are replaced.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// A further name or address by which the extender is reached; may be given several times.
@@ -46,13 +46,13 @@ struct Certificates {
 
 #[derive(Debug, Parser)]
 struct Serve {
-    /// A kubeconfig. Left out: $KUBECONFIG, ~/.kube/config, or the cluster that this runs in.
+    /// A kubeconfig. Default: $KUBECONFIG, ~/.kube/config, or the cluster in which this program runs.
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
     /// The directory with the certificates, as the certificates command writes it.
     #[arg(long, value_name = "DIR", default_value = "/etc/privatekube/tls")]
     tls_dir: PathBuf,
-    /// Where the scheduler's requests are served, with TLS and only to our client certificate.
+    /// Where the scheduler's requests are served, with TLS. The client needs a certificate of the tls-dir's authority.
     #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:9444")]
     scheduler_address: SocketAddr,
     /// Where the webhooks are served, with TLS.
@@ -67,32 +67,32 @@ struct Serve {
     /// A scheduler that calls this extender; may be given several times.
     #[arg(long, value_name = "NAME", default_value = "default-scheduler")]
     scheduler_name: Vec<String>,
-    /// The user that this extender is for the API server.
+    /// The user name that the API server knows this extender by.
     #[arg(
         long,
         value_name = "USER",
         default_value = "system:serviceaccount:privatekube-system:privatekube-extender"
     )]
     user: String,
-    /// How datasets without a PrivateDataset add budgets up.
+    /// The composition of datasets without a PrivateDataset: how their budgets add up.
     #[arg(long, value_enum, default_value_t = CompositionName::Renyi)]
     default_composition: CompositionName,
     /// How datasets without a PrivateDataset unlock budget: arrivals=N, lifetime=SPAN or immediate.
     #[arg(long, value_name = "HOW", default_value = "arrivals=100", value_parser = unlocking)]
     default_unlocking: Unlocking,
-    /// Blocks of a dataset that have metrics of their own, at most.
+    /// The most blocks of a dataset that have metrics of their own.
     #[arg(long, value_name = "COUNT", default_value_t = 1000)]
     metrics_most_blocks: usize,
-    /// How logs are written.
+    /// The format of logs.
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     log_format: LogFormat,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum CompositionName {
-    /// At Renyi orders.
+    /// Renyi differential privacy: budgets are epsilons at Renyi orders.
     Renyi,
-    /// Sums of epsilons and deltas.
+    /// Basic composition: epsilons and deltas are added.
     Basic,
 }
 
@@ -104,7 +104,8 @@ enum LogFormat {
     Json,
 }
 
-/// The unlocking of a text; its steps by the clock are a thousand, and a second long at least.
+/// Parses the unlocking of `--default-unlocking`. A lifetime is divided into 1000 ticks, which last at least a second
+/// each.
 fn unlocking(text: &str) -> Result<Unlocking> {
     let (how, much) = text.split_once('=').unwrap_or((text, ""));
     let unlocking = match how {

@@ -1,4 +1,5 @@
-//! Prometheus metrics. Names begin with `privatekube_`, units are in the name, labels are closed sets or bounded.
+//! Prometheus metrics. Each name begins with `privatekube_` and includes the unit. The number of values of each label
+//! is fixed or bounded.
 
 use std::time::Duration;
 
@@ -7,11 +8,11 @@ use prometheus::{
     Registry, TextEncoder,
 };
 
-/// Buckets of the scheduler's and webhook's requests: the scheduler gives up after 10 s.
+/// Buckets for the duration of the scheduler's requests, which the scheduler ends after 10 s.
 const REQUEST_SECONDS: [f64; 10] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0];
-/// Buckets of writes to the API server.
+/// Buckets for the duration of commits and gate removals.
 const WRITE_SECONDS: [f64; 9] = [0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0];
-/// Buckets of how long claims wait.
+/// Buckets for the time that claims wait.
 const WAIT_SECONDS: [f64; 10] = [
     0.01, 0.1, 1.0, 10.0, 60.0, 600.0, 3600.0, 21600.0, 86400.0, 604_800.0,
 ];
@@ -22,7 +23,7 @@ pub struct Metrics {
     registry: Registry,
     /// Requests of the scheduler by verb and outcome.
     pub scheduler_requests: IntCounterVec,
-    /// How long they took, by verb.
+    /// How long requests of the scheduler took, by verb.
     pub scheduler_seconds: HistogramVec,
     /// Requests of the API server to the webhooks, by webhook and answer.
     pub admission_requests: IntCounterVec,
@@ -32,7 +33,7 @@ pub struct Metrics {
     pub claims: IntGaugeVec,
     /// How long granted claims waited, by dataset.
     pub wait_seconds: HistogramVec,
-    /// Epsilon of blocks by state. Bounded by `--metrics-most-blocks`.
+    /// Epsilon of blocks by state, for at most `--metrics-most-blocks` blocks of a dataset.
     pub block_epsilon: GaugeVec,
     /// Blocks by dataset.
     pub blocks: IntGaugeVec,
@@ -40,7 +41,7 @@ pub struct Metrics {
     pub stopped: IntGaugeVec,
     /// Entries committed, by dataset.
     pub entries: IntCounterVec,
-    /// Events written in them, by dataset.
+    /// Engine events in committed entries, by dataset.
     pub events: IntCounterVec,
     /// How long a commit took, by dataset.
     pub commit_seconds: HistogramVec,
@@ -48,9 +49,9 @@ pub struct Metrics {
     pub sequence: IntGaugeVec,
     /// Keys, Events or messages that wait in a queue of the extender, by queue.
     pub queue_length: IntGaugeVec,
-    /// Writes of statuses, claims, gates and Events, by what and answer.
+    /// Writes of statuses, claims, gates and Events to the API server, by what was written and by answer.
     pub writes: IntCounterVec,
-    /// From the grant to the removal of the pod's gate, by dataset.
+    /// Time from a claim's grant to the removal of its pod's gate, by dataset.
     pub gate_seconds: HistogramVec,
     /// Pods that got a node without privacy budget.
     pub bypassed: IntCounter,
@@ -59,7 +60,7 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Every metric, at zero.
+    /// Registers every metric.
     #[expect(clippy::too_many_lines, reason = "a declaration for each metric")]
     pub fn new() -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
@@ -188,7 +189,7 @@ impl Metrics {
         length.add(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
-    /// Counts what was taken from a queue.
+    /// Subtracts `count` from the length of a queue.
     pub fn queue_left(&self, queue: &str, count: usize) {
         let length = self.queue_length.with_label_values(&[queue]);
         length.sub(i64::try_from(count).unwrap_or(i64::MAX));
@@ -205,7 +206,7 @@ impl Metrics {
         self.writes.with_label_values(&[what, answer]).inc();
     }
 
-    /// Counts a request of the scheduler.
+    /// Counts a request of the scheduler, and observes how long it took.
     pub fn count_scheduler_request(&self, verb: &str, outcome: &str, took: Duration) {
         self.scheduler_requests.with_label_values(&[verb, outcome]).inc();
         self.scheduler_seconds

@@ -15,7 +15,7 @@ use crate::{
     handles::Handles,
 };
 
-/// How a bookkeeper ended: with its dataset's ledger, or with an error.
+/// How a bookkeeper ended: the dataset, if its ledger was deleted, or an error.
 type Ended = Result<DatasetKey, WriterError>;
 
 /// The bookkeepers.
@@ -24,8 +24,9 @@ pub struct Registry {
     handles: Handles,
     senders: Mutex<HashMap<DatasetKey, mpsc::UnboundedSender<Message>>>,
     tasks: tokio::sync::Mutex<JoinSet<Ended>>,
-    /// Bookkeepers that are to be started.
+    /// Bookkeepers that [`Registry::run`] has yet to start, each with the receiver of its messages.
     unstarted: Mutex<Vec<(Bookkeeper, mpsc::UnboundedReceiver<Message>)>>,
+    /// Notifies [`Registry::run`] of a new element of `unstarted`.
     wake: tokio::sync::Notify,
 }
 
@@ -46,19 +47,19 @@ impl Registry {
         &self.handles
     }
 
-    /// Opens the ledgers that exist, all at once, and starts their bookkeepers. A dataset whose ledger can't be opened is
-    /// stopped; its bookkeeper tries again.
+    /// Opens the ledgers of `datasets` concurrently and starts their bookkeepers. A dataset whose ledger can't be
+    /// opened is stopped, and its bookkeeper tries again later.
     pub async fn open(&self, datasets: Vec<DatasetKey>) -> Result<(), WriterError> {
         let mut opening = JoinSet::new();
         for dataset in datasets {
             let mut bookkeeper = Bookkeeper::new(self.handles.clone(), dataset.clone());
             opening.spawn(async move {
                 let opened = bookkeeper.open_unless_deleted().await;
-                opened.map(|there| there.then_some((dataset, bookkeeper)))
+                opened.map(|is_needed| is_needed.then_some((dataset, bookkeeper)))
             });
         }
         while let Some(opened) = opening.join_next().await {
-            // A panic while a ledger is read is as final as an error.
+            // A panic while a ledger is read ends the process, as an error does.
             let opened = match opened {
                 Ok(opened) => opened?,
                 Err(error) => std::panic::resume_unwind(error.into_panic()),
@@ -73,12 +74,14 @@ impl Registry {
         Ok(())
     }
 
+    /// Lets [`Self::run`] start a bookkeeper.
     fn start(&self, bookkeeper: Bookkeeper, receiver: mpsc::UnboundedReceiver<Message>) {
         self.unstarted.lock().push((bookkeeper, receiver));
         self.wake.notify_one();
     }
 
-    /// Sends a message to a dataset's bookkeeper. Starts one if there is none, or if it ended with its ledger.
+    /// Sends a message to a dataset's bookkeeper. Starts a bookkeeper if the dataset has none, or if the last one ended
+    /// because the ledger was deleted.
     pub fn send(&self, dataset: &DatasetKey, mut message: Message) {
         self.handles.metrics.queue_entered("intake", 1);
         let mut senders = self.senders.lock();
@@ -90,7 +93,7 @@ impl Registry {
         }
         let (sender, receiver) = mpsc::unbounded_channel();
         self.start(Bookkeeper::new(self.handles.clone(), dataset.clone()), receiver);
-        // The new bookkeeper holds the receiver.
+        // This can't fail: the receiver is kept with the new bookkeeper.
         let _ = sender.send(message);
         senders.insert(dataset.clone(), sender);
     }
@@ -103,7 +106,7 @@ impl Registry {
         }
     }
 
-    /// Waits until every bookkeeper has handled what it was sent.
+    /// Waits until every bookkeeper has handled the messages that it was sent before.
     pub async fn flush(&self) {
         let mut waiting = Vec::new();
         for sender in self.senders.lock().values() {
@@ -130,7 +133,7 @@ impl Registry {
         done.await.unwrap_or(Err(ConsumeError::Closed))
     }
 
-    /// Runs the bookkeepers until one fails.
+    /// Runs the bookkeepers until one of them returns an error or panics.
     pub async fn run(&self) -> Result<(), WriterError> {
         let mut tasks = self.tasks.lock().await;
         loop {
@@ -141,8 +144,8 @@ impl Registry {
             tokio::select! {
                 () = self.wake.notified() => {}
                 Some(ended) = tasks.join_next() => match ended {
-                    // Its claims in other namespaces wait for the dataset to be created again. Messages that were on
-                    // their way to the bookkeeper are lost.
+                    // The ledger was deleted with the dataset's namespace. Claims in other namespaces still request its
+                    // budget, and messages that the bookkeeper didn't handle are lost, so all requests are sent again.
                     Ok(Ok(dataset)) => self.handles.request_again(dataset),
                     Ok(Err(error)) => return Err(error),
                     Err(error) => std::panic::resume_unwind(error.into_panic()),

@@ -135,7 +135,7 @@ async fn listen(
     let scheduler = scheduler::router(Arc::clone(registry));
     let at = addresses.scheduler;
     listeners
-        .serve_tls("the scheduler", at, tls, Clients::Proven, scheduler)
+        .serve_tls("the scheduler", at, tls, Clients::Authenticated, scheduler)
         .await?;
     let webhooks = admission::router(Admission {
         registry: Arc::clone(registry),

@@ -1,4 +1,4 @@
-//! Bindings of managed pods: only the extender binds them.
+//! The webhook of bindings: denies each binding of a managed pod that the extender didn't make.
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
@@ -6,6 +6,7 @@ use privatekube_api::{LABEL_MANAGED, is_managed};
 
 use super::{Admission, AdmissionRequest, Answer};
 
+/// Reviews a binding.
 pub(super) async fn review(admission: &Admission, request: &AdmissionRequest) -> Answer {
     if request.user_info.username.as_deref() == Some(&*admission.user) {
         return Answer::Allow;
@@ -15,11 +16,11 @@ pub(super) async fn review(admission: &Admission, request: &AdmissionRequest) ->
     }
     let handles = admission.registry.handles();
     let namespace = request.namespace.as_deref().unwrap_or_default();
-    // The latest state, not the watch's: the pod may be a moment old.
+    // The pod is read from the API server, because the watch may not have delivered a new pod yet.
     let api: Api<Pod> = Api::namespaced(handles.client.clone(), namespace);
     match api.get_opt(&request.name).await {
         Err(error) => Answer::Deny(format!("the pod can't be read: {error}")),
-        // The API server says so itself.
+        // The API server itself refuses the binding of a pod that doesn't exist.
         Ok(None) => Answer::Allow,
         Ok(Some(pod)) => {
             let labelled = pod

@@ -1,5 +1,5 @@
-//! The admission webhooks. Each is a pure function of the review and of what is known; what it answers is counted
-//! here, once.
+//! The admission webhooks. Each reads an admission review and returns an [`Answer`]; this module turns the answer into
+//! the response, counts it, and logs denials. Webhooks write nothing, so a review may be repeated.
 
 mod bindings;
 mod pods;
@@ -26,28 +26,28 @@ use crate::{
     registry::Registry,
 };
 
-/// How much of a name a message quotes, in bytes: any name that is one.
+/// The most bytes of a name that a message quotes: enough for every valid name.
 const MOST_NAME: usize = 253;
 
-/// What webhooks look things up in.
+/// What all webhooks share.
 #[derive(Clone, Debug)]
 pub struct Admission {
-    /// What is known.
+    /// Gives access to the API server and the view.
     pub registry: Arc<Registry>,
-    /// Schedulers that call this extender.
+    /// The names of the schedulers that call this extender.
     pub schedulers: Arc<[String]>,
-    /// The user that the extender is.
+    /// The user name that the API server knows the extender by.
     pub user: Arc<str>,
 }
 
-/// What a webhook answers, before it becomes a response.
+/// The decision of a webhook, before it becomes a response.
 #[derive(Clone, Debug, PartialEq)]
 enum Answer {
-    /// As it is.
+    /// Admits the object unchanged.
     Allow,
-    /// With this changed.
+    /// Admits the object with a patch.
     Change(json_patch::Patch),
-    /// No, and why.
+    /// Denies the object, with a message for the user.
     Deny(String),
 }
 
@@ -62,19 +62,19 @@ pub fn router(admission: Admission) -> Router {
         .with_state(admission)
 }
 
-/// A review as the API server sends it, without what no webhook reads. The objects stay text until a webhook reads what it
-/// needs of them: whole trees of values take up to a hundred times the text.
+/// A review as the API server sends it, without the fields that no webhook reads. Its objects stay text until a webhook
+/// parses the fields that it needs, because a whole parsed object takes up to a hundred times the memory of its text.
 #[derive(Debug, Deserialize)]
 struct Review {
     request: Option<AdmissionRequest>,
 }
 
-/// What is reviewed. Its names were checked: they are those of objects, so they may become parts of paths.
+/// The request of a review. Webhooks get it only after its names were checked, so they may use the names in paths.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct AdmissionRequest {
     uid: String,
-    /// Empty for an object whose name the API server makes.
+    /// Empty for an object with `generateName`, whose name the API server generates later.
     #[serde(default)]
     name: String,
     #[serde(default)]
@@ -87,7 +87,7 @@ pub(crate) struct AdmissionRequest {
     old_object: Option<Box<RawValue>>,
 }
 
-/// Who sent the object.
+/// The user who sent the object to the API server.
 #[derive(Debug, Default, Deserialize)]
 struct UserInfo {
     username: Option<String>,
@@ -154,7 +154,7 @@ impl AdmissionRequest {
 trait Reviewed: Sized {
     /// Its spec.
     type Spec: DeserializeOwned;
-    /// Makes the object of the parts that webhooks read.
+    /// Builds the object from the parts that webhooks read.
     fn of(metadata: ObjectMeta, spec: Self::Spec) -> Self;
 }
 
@@ -200,7 +200,7 @@ fn read<K: Reviewed>(object: &RawValue) -> Result<K, serde_json::Error> {
     Ok(K::of(metadata, spec))
 }
 
-/// Makes the response of an answer, counts it, and logs it if it denies.
+/// Turns an answer into a response, counts it, and logs a denial.
 fn answered(
     admission: &Admission,
     webhook: &str,

@@ -1,4 +1,5 @@
-//! Pods at their creation: what their annotations request is checked, and they get what makes them wait for it.
+//! The webhook of pods: checks what a new pod's annotations request, and adds the gate, resource and label that make
+//! the pod wait for its budget.
 
 use std::collections::BTreeMap;
 
@@ -14,15 +15,15 @@ use super::{
     resources::{check_claimant, check_request},
 };
 
-/// The scheduler of pods that name none.
+/// The scheduler of pods without a scheduler name.
 const DEFAULT_SCHEDULER: &str = "default-scheduler";
-/// How many containers a pod may have that requests budget. The patch has some hundred bytes for each.
+/// The most containers of a pod that requests budget. It limits the patch, which has some hundred bytes for each.
 const MOST_CONTAINERS: usize = 1000;
-/// How much of a name a message quotes, in bytes.
+/// The most bytes of a name that a message quotes.
 const MOST_NAME: usize = 253;
 
-/// What is read of a pod. A whole Pod takes up to fifty times its text: this review comes before the API server has checked
-/// anything.
+/// The fields of a pod that the webhook reads. A whole [`Pod`](k8s_openapi::api::core::v1::Pod) takes up to fifty times
+/// the memory of its text, and the API server calls this webhook before it has validated the pod.
 #[derive(Debug, Deserialize)]
 struct PodObject {
     #[serde(default)]
@@ -64,6 +65,7 @@ struct Named {
     name: String,
 }
 
+/// Reviews a new pod.
 pub(super) async fn review(admission: &Admission, request: &AdmissionRequest) -> Answer {
     let Some(object) = &request.object else {
         return Answer::Deny("the request has no object".to_owned());
@@ -77,14 +79,16 @@ pub(super) async fn review(admission: &Admission, request: &AdmissionRequest) ->
     match pod_request(pod.metadata.annotations.as_ref().unwrap_or(&empty), namespace) {
         Err(errors) => return Answer::Deny(errors.to_string()),
         Ok(None) => return Answer::Allow,
-        // Claims that are not there yet are waited for, as a pod waits for a volume claim.
+        // The claim objects need not exist yet: the pod waits for them, as a pod waits for a volume claim.
         Ok(Some(PodRequest::Claims(_))) => {}
-        Ok(Some(PodRequest::Inline(asked))) => {
+        Ok(Some(PodRequest::Inline(requested))) => {
             let prefix = "annotation privatekube.dev/";
-            if let Err(why) = check_claimant(&admission.registry, &asked, namespace, prefix).await {
+            if let Err(why) = check_claimant(&admission.registry, &requested, namespace, prefix).await {
                 return Answer::Deny(why);
             }
-            if let Err(why) = check_request(&admission.registry, &asked, "annotation privatekube.dev").await {
+            if let Err(why) =
+                check_request(&admission.registry, &requested, "annotation privatekube.dev").await
+            {
                 return Answer::Deny(why);
             }
         }
@@ -95,7 +99,8 @@ pub(super) async fn review(admission: &Admission, request: &AdmissionRequest) ->
     }
 }
 
-/// Adds all that makes the pod wait: the resource, the gate, the label and the grant's variable.
+/// The patch that makes a pod managed: it adds the gate, the resource, the label, and the environment variable of the
+/// grant.
 fn managed(pod: &PodObject, schedulers: &[String]) -> Result<Patch, String> {
     let Some(spec) = &pod.spec else {
         return Err("the pod has no spec".to_owned());
@@ -152,18 +157,18 @@ fn managed(pod: &PodObject, schedulers: &[String]) -> Result<Patch, String> {
     Ok(Patch(patch.0))
 }
 
-/// The operations of a patch. What the pod has beside is not touched.
+/// The operations of a patch, which only add to the pod.
 #[derive(Debug, Default)]
 struct Additions(Vec<PatchOperation>);
 
 impl Additions {
-    /// Adds a value, or replaces the one that is there.
+    /// Adds a value, or replaces an existing one.
     fn add(&mut self, path: &[&str], value: Value) {
         let path = PointerBuf::from_tokens(path.iter().copied());
         self.0.push(PatchOperation::Add(AddOperation { path, value }));
     }
 
-    /// Adds an element at the end of a list, which is made if there is none.
+    /// Adds an element at the end of a list of `length` elements. Creates the list if `length` is `None`.
     fn append(&mut self, list: &[&str], length: Option<usize>, value: Value) {
         let Some(length) = length else {
             return self.add(list, json!([value]));
@@ -173,7 +178,8 @@ impl Additions {
         self.add(&path, value);
     }
 
-    /// Lets the first container request the resource, for which the scheduler calls the extender.
+    /// Adds the resource to the requests and limits of the first container. The scheduler calls the extender only for
+    /// pods that request this resource.
     fn resource(&mut self, resources: Option<&Resources>) {
         let path = ["spec", "containers", "0", "resources"];
         let Some(resources) = resources else {
@@ -193,7 +199,7 @@ impl Additions {
         }
     }
 
-    /// Lets a container read its grant from the environment, unless it has a variable of that name.
+    /// Adds an environment variable with the grant to a container, unless it has a variable of that name.
     fn grant_variable(&mut self, list: &str, at: usize, env: Option<&[Named]>) {
         let is_set = |variables: &[Named]| variables.iter().any(|variable| variable.name == ENV_GRANT);
         if env.is_some_and(is_set) {

@@ -1,4 +1,4 @@
-//! Datasets, blocks and claims: what the schema can't say.
+//! Webhooks of datasets, blocks and claims: the checks that a CRD's schema can't express.
 
 use std::collections::BTreeMap;
 
@@ -14,6 +14,7 @@ use privatekube_policy::Composition;
 use super::{Admission, AdmissionRequest, Answer};
 use crate::registry::Registry;
 
+/// Reviews a dataset: its rules, and that its guarantee allows some budget.
 pub(super) async fn dataset(_: &Admission, request: &AdmissionRequest) -> Answer {
     let dataset: PrivateDataset = match request.object() {
         Ok(dataset) => dataset,
@@ -34,6 +35,7 @@ pub(super) async fn dataset(_: &Admission, request: &AdmissionRequest) -> Answer
     }
 }
 
+/// Reviews a block: that its capacity can be stated in its dataset's composition.
 pub(super) async fn block(admission: &Admission, request: &AdmissionRequest) -> Answer {
     let block: PrivateDataBlock = match request.object() {
         Ok(block) => block,
@@ -44,26 +46,27 @@ pub(super) async fn block(admission: &Admission, request: &AdmissionRequest) -> 
         namespace,
         name: block.spec.dataset.clone(),
     };
-    let known = match known(&admission.registry, &key).await {
-        Ok(known) => known,
+    let facts = match dataset_facts(&admission.registry, &key).await {
+        Ok(facts) => facts,
         Err(error) => return Answer::Deny(error),
     };
-    let guarantee = known
+    let guarantee = facts
         .object
         .as_ref()
         .and_then(|object| object.spec.guarantee().ok().flatten());
-    match block.spec.capacity(&known.composition, guarantee) {
+    match block.spec.capacity(&facts.composition, guarantee) {
         Ok(_) => Answer::Allow,
         Err(error) => Answer::Deny(error.to_string()),
     }
 }
 
+/// Reviews a claim object: its request, and how much of it is to be consumed and released.
 pub(super) async fn claim(admission: &Admission, request: &AdmissionRequest) -> Answer {
     let mut claim: PrivacyBudgetClaim = match request.object() {
         Ok(claim) => claim,
         Err(answer) => return answer,
     };
-    // An object that a pod's demand is shown by was checked with the pod.
+    // The extender writes the claim object of a pod's inline request, which was checked when the pod was created.
     if request.user_info.username.as_deref() == Some(&*admission.user) {
         return Answer::Allow;
     }
@@ -75,48 +78,54 @@ pub(super) async fn claim(admission: &Admission, request: &AdmissionRequest) -> 
     if let Some(errors) = amounts.into_iter().find_map(Result::err) {
         return Answer::Deny(errors.to_string());
     }
-    let asked = match claim.request() {
-        Ok(asked) => asked,
+    let requested = match claim.request() {
+        Ok(requested) => requested,
         Err(errors) => return Answer::Deny(errors.to_string()),
     };
     let namespace = request.namespace.as_deref().unwrap_or_default();
-    // First, so that nothing is said of the dataset to somebody that it isn't open to. A claim that exists was accepted,
-    // and can be consumed and released whatever the claimants are now.
+    // This check comes first, so that no other message tells about a dataset that isn't open to the namespace. A claim
+    // that exists was accepted, and can be consumed and released whatever the claimants are now.
     if request.old_object.is_none()
-        && let Err(why) = check_claimant(&admission.registry, &asked, namespace, "spec.").await
+        && let Err(why) = check_claimant(&admission.registry, &requested, namespace, "spec.").await
     {
         return Answer::Deny(why);
     }
     let uses = claim.spec.consume.is_some() || claim.spec.release.is_some();
     if uses || request.old_object.is_some() {
-        let known = match known(&admission.registry, &asked.dataset).await {
-            Ok(known) => known,
+        let facts = match dataset_facts(&admission.registry, &requested.dataset).await {
+            Ok(facts) => facts,
             Err(why) => return Answer::Deny(why),
         };
-        if let Some(why) = too_much(&claim, &asked, &known.composition) {
+        if let Some(why) = excess_use(&claim, &requested, &facts.composition) {
             return Answer::Deny(why);
         }
-        // Whatever changes on it later, what it asks does not: the schema sees to that.
+        // The request needs no check on an update: by the schema, it never changes.
         if let Some(before) = request.old_object() {
             return match before {
-                Err(error) => Answer::Deny(format!("the object before is not understood: {error}")),
-                Ok(before) => match taken_back(&before, &claim, &known.composition) {
+                Err(error) => Answer::Deny(format!(
+                    "the object can't be read as it was before the update: {error}"
+                )),
+                Ok(before) => match reduced_use(&before, &claim, &facts.composition) {
                     Some(why) => Answer::Deny(why),
                     None => Answer::Allow,
                 },
             };
         }
     }
-    match check_request(&admission.registry, &asked, "spec").await {
+    match check_request(&admission.registry, &requested, "spec").await {
         Ok(()) => Answer::Allow,
         Err(why) => Answer::Deny(why),
     }
 }
 
-/// What is consumed and released on some block, together, beyond what the claim asks of it. It could never be done,
-/// and never be taken back.
-fn too_much(claim: &PrivacyBudgetClaim, asked: &ClaimRequest, composition: &Composition) -> Option<String> {
-    let asked_of = |block: &str| match &asked.demand {
+/// Returns an error message if the claim is to consume and release together more of a block than it demands. The engine
+/// would refuse that, and the user could never reduce the amounts again.
+fn excess_use(
+    claim: &PrivacyBudgetClaim,
+    requested: &ClaimRequest,
+    composition: &Composition,
+) -> Option<String> {
+    let demanded_of = |block: &str| match &requested.demand {
         DemandRequest::Selected { budget, .. } => budget.demand(composition).ok(),
         DemandRequest::PerBlock(budgets) => budgets.get(block)?.demand(composition).ok(),
     };
@@ -127,21 +136,23 @@ fn too_much(claim: &PrivacyBudgetClaim, asked: &ClaimRequest, composition: &Comp
         };
         for (block, amount) in amounts {
             let field = format!("spec.{field}.perBlock[{block}]");
-            let Some(asked) = asked_of(&block) else {
-                return Some(format!("{field}: the claim asks nothing of it"));
+            let Some(requested) = demanded_of(&block) else {
+                return Some(format!("{field}: the claim demands nothing of this block"));
             };
             let amount = match amount.demand(composition) {
                 Ok(amount) => amount,
                 Err(error) => return Some(format!("{field}: {error}")),
             };
-            let sums = used.entry(block).or_insert_with(|| vec![0; asked.units().len()]);
+            let sums = used
+                .entry(block)
+                .or_insert_with(|| vec![0; requested.units().len()]);
             for (sum, units) in sums.iter_mut().zip(amount.units()) {
                 *sum += i128::from(*units);
             }
             if sums
                 .iter()
-                .zip(asked.units())
-                .any(|(sum, asked)| *sum > i128::from(*asked))
+                .zip(requested.units())
+                .any(|(sum, requested)| *sum > i128::from(*requested))
             {
                 return Some(format!(
                     "{field}: is more than the claim asks of the block, what is consumed and released together"
@@ -152,8 +163,9 @@ fn too_much(claim: &PrivacyBudgetClaim, asked: &ClaimRequest, composition: &Comp
     None
 }
 
-/// What is less than it was of what was consumed and released on some block. (That none is missing, the schema sees to.)
-fn taken_back(
+/// Returns an error message if an update reduces an amount to consume or release on a block. (The schema denies updates
+/// that leave out a block.)
+fn reduced_use(
     before: &PrivacyBudgetClaim,
     after: &PrivacyBudgetClaim,
     composition: &Composition,
@@ -163,7 +175,7 @@ fn taken_back(
         ("release", before.release(), after.release()),
     ];
     for (field, before, after) in uses {
-        // Of everything, everything is the least.
+        // Only amounts per block can be reduced: the schema denies updates that replace `all`.
         let (Ok(Some(AmountRequest::PerBlock(before))), Ok(Some(AmountRequest::PerBlock(after)))) =
             (before, after)
         else {
@@ -191,7 +203,8 @@ fn taken_back(
     None
 }
 
-/// Why somebody else than the extender may not write the object of a pod's own claim like that.
+/// Returns an error message if `claim` is a pod's own claim and anyone but the extender may not write it so: only the
+/// extender creates and consumes it.
 fn foreign_to_pod(claim: &PrivacyBudgetClaim, exists: bool) -> Option<String> {
     let pod = Subject::of_object(claim).filter(|subject| subject.kind == SubjectKind::Pod)?;
     if !exists {
@@ -209,15 +222,16 @@ fn foreign_to_pod(claim: &PrivacyBudgetClaim, exists: bool) -> Option<String> {
     })
 }
 
-/// What is known of a dataset when somebody asks for it.
-struct Known {
+/// A dataset's composition and object.
+struct DatasetFacts {
     composition: Composition,
     object: Option<PrivateDataset>,
 }
 
-/// What is known of a dataset: from its ledger, else from its object, else the defaults.
-async fn known(registry: &Registry, key: &DatasetKey) -> Result<Known, String> {
-    // A block's comes as it was written, and becomes a part of a path.
+/// Reads a dataset's object. The composition is the ledger's; without a ledger, the object's; without both, the
+/// default.
+async fn dataset_facts(registry: &Registry, key: &DatasetKey) -> Result<DatasetFacts, String> {
+    // A block's dataset is any text that its author wrote, and becomes a part of a request's path.
     if !is_label_name(&key.name) {
         let name = excerpt(&key.name, 253);
         return Err(format!("spec.dataset: {name:?} is not the name of a dataset"));
@@ -239,26 +253,26 @@ async fn known(registry: &Registry, key: &DatasetKey) -> Result<Known, String> {
         }
         (None, None) => handles.defaults.composition.clone(),
     };
-    Ok(Known { composition, object })
+    Ok(DatasetFacts { composition, object })
 }
 
-/// Checks that a request's dataset is open to its namespace, and accepts its priority. What it says is the same whether there
-/// is such a dataset or not. `prefix` is what the names of fields begin with. The bookkeeper checks the same when the claim
-/// arrives, since much may happen before that: this is the quick answer.
+/// Checks that a request's dataset is open to its namespace, and accepts its priority. The error doesn't tell whether
+/// the dataset exists. `prefix` is put before the names of fields. The bookkeeper checks the same when the claim
+/// arrives, because the dataset may have changed by then; this check tells the user at once.
 pub(super) async fn check_claimant(
     registry: &Registry,
-    asked: &ClaimRequest,
+    requested: &ClaimRequest,
     namespace: &str,
     prefix: &str,
 ) -> Result<(), String> {
     let client = &registry.handles().client;
-    let key = &asked.dataset;
+    let key = &requested.dataset;
     let datasets: Api<PrivateDataset> = Api::namespaced(client.clone(), &key.namespace);
     let object = datasets
         .get_opt(&key.name)
         .await
         .map_err(|error| format!("dataset {key} can't be read: {error}"))?;
-    // Admission refuses a dataset in which they are invalid. Should one exist, they count as not stated.
+    // Admission denies a dataset with invalid claimants. Should one exist, the default claimants apply.
     let claimants = object.and_then(|object| object.spec.claimants().ok());
     let claimants = claimants.unwrap_or_default();
     let labels = if claimants.depend_on_labels(namespace) {
@@ -271,7 +285,7 @@ pub(super) async fn check_claimant(
         Some(BTreeMap::new())
     };
     claimants
-        .check(key, namespace, labels.as_ref(), asked.priority)
+        .check(key, namespace, labels.as_ref(), requested.priority)
         .map_err(|refusal| {
             let field = match refusal {
                 ClaimRefusal::NotAllowed { .. } => "dataset",
@@ -281,15 +295,16 @@ pub(super) async fn check_claimant(
         })
 }
 
-/// Whether a demand makes sense on its dataset: that there is one, that the budget can be asked of it, and that its
-/// blocks have what the selector reads. `place` is what the fields are called after.
+/// Checks a request against its dataset: that the dataset exists, that its composition can express the budget, and that
+/// its blocks have the dimensions that the selector reads. `place` is put before the names of fields in errors: `spec`
+/// for a claim object, a pod's annotation prefix otherwise.
 pub(super) async fn check_request(
     registry: &Registry,
-    asked: &ClaimRequest,
+    requested: &ClaimRequest,
     place: &str,
 ) -> Result<(), String> {
     let handles = registry.handles();
-    let key = &asked.dataset;
+    let key = &requested.dataset;
     let field = |name: &str| {
         if place == "spec" {
             format!("spec.{name}")
@@ -297,18 +312,18 @@ pub(super) async fn check_request(
             format!("{place}/{name}")
         }
     };
-    // As they are now, where it matters: what was made a moment ago counts.
+    // The view may be behind the API server. Where it would deny the request, the objects are read from the API server.
     let api: Api<PrivateDataBlock> = Api::namespaced(handles.client.clone(), &key.namespace);
     let params = ListParams::default().fields(&format!("spec.dataset={}", key.name));
     let composition = if let Some(composition) = handles.view.composition(key) {
         composition
     } else {
-        let known = known(registry, key).await?;
+        let facts = dataset_facts(registry, key).await?;
         let found = api
             .list(&params.clone().limit(1))
             .await
             .map_err(|error| error.to_string())?;
-        if known.object.is_none() && found.items.is_empty() {
+        if facts.object.is_none() && found.items.is_empty() {
             return Err(format!(
                 "{}: {:?} is unknown: there is no PrivateDataset of that name in namespace {}, and no \
                  PrivateDataBlock there names it",
@@ -317,9 +332,9 @@ pub(super) async fn check_request(
                 key.namespace
             ));
         }
-        known.composition
+        facts.composition
     };
-    match &asked.demand {
+    match &requested.demand {
         DemandRequest::PerBlock(budgets) => {
             for (block, budget) in budgets {
                 let field = field("perBlock");
@@ -346,10 +361,10 @@ pub(super) async fn check_request(
                     || check_selector(selector, seen.iter().map(|block| &block.dimensions)).is_err()
                 {
                     let list = api.list(&params).await.map_err(|error| error.to_string())?;
-                    let now: Vec<Dimensions> =
+                    let current: Vec<Dimensions> =
                         list.items.iter().map(|block| block.spec.dimensions()).collect();
                     let name = field(if place == "spec" { "selector" } else { "blocks" });
-                    check_selector(selector, now.iter())
+                    check_selector(selector, current.iter())
                         .map_err(|error| format!("{name}: {}", error.problem))?;
                 }
             }

@@ -1,10 +1,10 @@
-//! One dataset's bookkeeper: the only one in this process that writes to the dataset's ledger.
+//! One dataset's bookkeeper: the only part of this process that writes to the dataset's ledger.
 //!
-//! It has three parts with walls between them, which hand values to each other, always in this order:
+//! The bookkeeper has three parts, each with private fields, which pass values to each other, always in this order:
 //! - the [`intake`] turns [`Message`]s (objects and requests) into engine events;
 //! - the ledger's [`writer`] turns events into committed entries;
-//! - the [`Publisher`] of `privatekube-view` turns committed entries into the view and says what changed, and [`effects`]
-//!   carries the changes out: statuses, Events, gates, metrics.
+//! - the [`Publisher`] of `privatekube-view` turns committed entries into the view and into changes, and [`effects`]
+//!   carries the changes out: it writes statuses and Events, removes gates and updates metrics.
 //!
 //! Events that arrive while an entry is being written go into the next one together.
 
@@ -27,7 +27,7 @@ use tracing::{error, info, warn};
 
 use self::{
     effects::Effects,
-    intake::{Intake, Intaken, Notice},
+    intake::{Intake, IntakeOutput, Notice},
     stop::Stop,
     writer::{LedgerWriter, PendingEvent},
 };
@@ -38,7 +38,7 @@ pub use self::{
     writer::WriterError,
 };
 
-/// How many messages are taken together at most.
+/// The most messages that are handled together.
 const MOST_MESSAGES: usize = 4096;
 /// How often the ledger's last entry is read back, to notice that entries were deleted or replaced.
 const CHECK_EVERY: Duration = Duration::from_secs(15);
@@ -55,14 +55,14 @@ pub struct Bookkeeper {
     writer: LedgerWriter,
     publisher: Publisher,
     effects: Effects,
-    /// That the dataset is stopped, if it is.
+    /// Why the dataset is stopped, and when its ledger is opened again; `None` while the dataset isn't stopped.
     stop: Option<Stop>,
-    /// The UID of the namespace in which the ledger was opened.
+    /// The UID that the namespace had when the ledger was opened: another UID now means that the ledger was deleted.
     namespace: Option<String>,
 }
 
 impl Bookkeeper {
-    /// The bookkeeper of a dataset. Its ledger is opened when there is anything to write or to read.
+    /// A bookkeeper whose ledger is still closed: it is opened once the dataset has a block or an object of its own.
     pub fn new(handles: Handles, dataset: DatasetKey) -> Self {
         let store = KubernetesStore::new(handles.client.clone(), dataset.clone());
         Self {
@@ -83,9 +83,9 @@ impl Bookkeeper {
         }
     }
 
-    /// Works until all senders of `messages` are dropped, or the ledger is deleted with its namespace; returns the dataset. A
-    /// ledger that can't be read or written stops the dataset, and is opened again from time to time. The error says that
-    /// another process writes to the ledger.
+    /// Handles messages until all their senders are dropped, or the ledger is deleted with its namespace; then returns
+    /// the dataset. If the ledger can't be read or written, the dataset is stopped, and the bookkeeper tries from time
+    /// to time to open the ledger again. Returns an error only if another process writes to the ledger.
     pub async fn run(
         mut self,
         mut messages: mpsc::UnboundedReceiver<Message>,
@@ -120,8 +120,9 @@ impl Bookkeeper {
         }
     }
 
-    /// Opens the ledger and publishes what it says; returns whether there is anything to keep books of. There isn't if the
-    /// ledger is being deleted with its namespace. If it can't be opened, the dataset is stopped.
+    /// Opens the ledger and publishes its state. Returns `false` if the ledger is being deleted with its namespace: the
+    /// bookkeeper isn't needed then. If the ledger can't be opened, the dataset is stopped, and the bookkeeper is
+    /// needed.
     pub async fn open_unless_deleted(&mut self) -> Result<bool, WriterError> {
         match self.open().await {
             Ok(()) => Ok(true),
@@ -142,7 +143,7 @@ impl Bookkeeper {
         } else {
             None
         };
-        let mut taken = Intaken::default();
+        let mut taken = IntakeOutput::default();
         for message in batch {
             let exists = |claim: &ClaimId| exists(&self.handles, claim);
             self.intake
@@ -155,14 +156,14 @@ impl Bookkeeper {
             self.intake.catch_up(current, self.writer.engine()?, &mut taken);
         }
         if deleted || (was_empty && !self.intake.objects().is_empty()) {
-            // The namespace may have been deleted, and created again: nothing may be written that follows from entries that
-            // went with it.
+            // The namespace may have been deleted and created again. The engine then still has decisions of the deleted
+            // entries, and nothing that follows from them may be written.
             self.writer.check_last_entry().await?;
         }
         self.publish(std::mem::take(&mut taken.notices))?;
         self.keep_rules_current().await?;
         let has_ledger = self.writer.is_open();
-        // As the namespaces are now: no watch follows them.
+        // The labels are read from the API server, because no watch follows namespaces.
         let namespaces = self.intake.namespaces_to_read(has_ledger);
         let labels = self.reader.namespace_labels(namespaces).await;
         self.intake.deny_refused(&labels, has_ledger, &mut taken);
@@ -173,7 +174,7 @@ impl Bookkeeper {
         self.publish(taken.notices)?;
         self.commit(taken.events).await?;
         for reply in taken.flushed {
-            // Whoever waited may have given up.
+            // The receiver is dropped if the sender of the message no longer waits.
             let _ = reply.send(());
         }
         Ok(())
@@ -186,7 +187,7 @@ impl Bookkeeper {
             let Some(written) = self.writer.write(&mut pending, clock::now()).await? else {
                 return Ok(());
             };
-            let mut next = Intaken::default();
+            let mut next = IntakeOutput::default();
             if let (Some(committed), Some(state)) = (&written.committed, self.writer.state()?) {
                 self.effects.measure_entry(committed, written.took);
                 let touched = Touched::by(committed.records(), &written.matched, state.engine);
@@ -216,8 +217,8 @@ impl Bookkeeper {
         }
     }
 
-    /// Whether a claim is requested that is neither in the ledger nor queued. Only for such claims are the dataset's objects
-    /// read: after a restart every claim is requested again.
+    /// Whether a message requests a claim that is neither in the ledger nor queued. The dataset's objects are read from
+    /// the API server only for such claims, since after a restart every claim is requested again.
     fn requests_anything_new(&self, batch: &[Message]) -> Result<bool, WriterError> {
         let engine = self.writer.engine()?;
         Ok(batch.iter().any(|message| match message {
@@ -226,7 +227,7 @@ impl Bookkeeper {
         }))
     }
 
-    /// Whether there is anything to open the ledger for: a block, or the dataset's object.
+    /// Whether the dataset has a block or an object of its own, without which its ledger stays closed.
     async fn may_open(&self, batch: &[Message], requested: bool) -> bool {
         let applied =
             |message: &Message| matches!(message, Message::BlockApplied(_) | Message::DatasetApplied(_));
@@ -235,8 +236,8 @@ impl Bookkeeper {
             || (requested && !self.reader.read().await.is_empty())
     }
 
-    /// Opens the ledger and publishes what it says. Leaves it closed if it has no entry, and the dataset no objects or rules
-    /// that can't be used: an empty ledger would begin with the default rules and keep them for ever.
+    /// Opens the ledger and publishes its state. A ledger without entries stays closed if the dataset has no objects,
+    /// or has rules that can't be used: its first entry would fix the default rules for ever.
     async fn open(&mut self) -> Result<(), WriterError> {
         self.namespace = self.reader.namespace_uid().await.or(self.namespace.take());
         self.intake.set_dataset(self.reader.dataset().await);
@@ -249,8 +250,8 @@ impl Bookkeeper {
         let sequence = self.writer.open(rules).await?;
         let now = clock::now();
         if let Some(problem) = problem.filter(|_| sequence == 0) {
-            // Admission refuses such an object.
-            warn!(dataset = %self.dataset, problem, "no ledger begins with rules that can't be used");
+            // Admission denies such an object, but it may have been written while the webhook was not installed.
+            warn!(dataset = %self.dataset, problem, "the ledger stays closed: the dataset's rules can't be used");
             self.writer.close();
             let objects = self.intake.objects();
             let change = self.publisher.publish_dataset(None, objects, now);
@@ -260,13 +261,13 @@ impl Bookkeeper {
         // A claim's grant and status name the data sources of its blocks.
         let blocks = self.reader.blocks().await;
         if sequence == 0 && self.intake.objects().dataset().is_none() && blocks.is_empty() {
-            // The objects that the watches told of are gone.
+            // The watches reported objects that have been deleted since.
             self.writer.close();
             self.publisher.forget_dataset();
             self.effects.unmeasure_all();
             return Ok(());
         }
-        let known = named_by_statuses(self.intake.objects().dataset(), &blocks);
+        let known = last_sequence_in_statuses(self.intake.objects().dataset(), &blocks);
         if let Err(error) = self.writer.reaches(known, sequence) {
             self.writer.close();
             return Err(error);
@@ -286,8 +287,8 @@ impl Bookkeeper {
         Ok(())
     }
 
-    /// Opens a ledger without entries again, if the dataset's rules have changed since: a ledger begins with the rules that
-    /// hold at its first entry.
+    /// Opens a ledger without entries again if the dataset's rules have changed since it was opened: the first entry
+    /// has to fix the rules that the dataset has at that time.
     async fn keep_rules_current(&mut self) -> Result<(), WriterError> {
         let Some(opened_with) = self.writer.rules_before_first_entry() else {
             return Ok(());
@@ -301,7 +302,7 @@ impl Bookkeeper {
         self.open().await
     }
 
-    /// Publishes facts that are not in the ledger.
+    /// Publishes facts that don't come from ledger entries.
     fn publish(&mut self, notices: Vec<Notice>) -> Result<(), WriterError> {
         let now = clock::now();
         let state = self.writer.state()?;
@@ -348,6 +349,7 @@ impl Bookkeeper {
         Ok(())
     }
 
+    /// Explains waiting claims again, and writes the statuses that change.
     fn refresh_waiting(&mut self) -> Result<(), WriterError> {
         if let Some(state) = self.writer.state()? {
             let objects = self.intake.objects();
@@ -357,9 +359,9 @@ impl Bookkeeper {
         Ok(())
     }
 
-    /// Stops the dataset after an error, or ends the bookkeeper if the ledger was deleted with its namespace; returns whether
-    /// the bookkeeper goes on. The error says that another process writes to the ledger: that concerns all datasets, and
-    /// this process steps down.
+    /// Stops the dataset after an error and returns `true`: the bookkeeper continues. If the ledger was deleted with
+    /// its namespace, returns `false`: the bookkeeper ends. Returns an error if another process writes to the ledger:
+    /// then this process has to step down, for all datasets.
     async fn stop_or_end(&mut self, error: WriterError) -> Result<bool, WriterError> {
         let namespace = self.reader.namespace_uid().await;
         if namespace.is_none()
@@ -368,14 +370,16 @@ impl Bookkeeper {
                 .as_ref()
                 .is_some_and(|opened_in| Some(opened_in) != namespace.as_ref())
         {
-            // Nothing of the ledger is true any more. In a namespace that is created again, the dataset begins anew.
+            // Nothing that was published from the ledger is valid any more. If the namespace is created again, the
+            // dataset begins with an empty ledger.
             info!(dataset = %self.dataset, %error, "the ledger was deleted with its namespace");
             self.publisher.forget_all(self.intake.objects());
             self.effects.unmeasure_all();
             return Ok(false);
         }
         let error = if error.is_fenced() {
-            // An entry that doesn't follow from the others was written by no writer.
+            // The other entry is a writer's only if the ledger can be verified with it. If it can't, somebody else
+            // created or changed the entry, and that stops only this dataset.
             self.writer.close();
             match self.open().await {
                 Ok(()) => return Err(error),
@@ -401,20 +405,20 @@ impl Bookkeeper {
             self.effects.stopped(&stop, objects);
         }
         self.stop = Some(stop);
-        let mut held = Intaken::default();
+        let mut held = IntakeOutput::default();
         self.intake.publish_held(false, &mut held);
         self.publish(held.notices)?;
         Ok(true)
     }
 
-    /// Opens the ledger of a stopped dataset again. What its claims wanted in the meantime is requested again, and claims
-    /// whose objects were deleted are withdrawn.
+    /// Opens the ledger of a stopped dataset again. Claims whose objects were deleted in the meantime are withdrawn,
+    /// and controllers send every other request again.
     async fn resume(&mut self) -> Result<(), WriterError> {
         self.open().await?;
         self.stop = None;
         self.effects.resumed(self.intake.objects());
         info!(dataset = %self.dataset, "the dataset is not stopped any more");
-        let mut taken = Intaken::default();
+        let mut taken = IntakeOutput::default();
         if self.handles.view.is_complete() {
             let exists = |claim: &ClaimId| exists(&self.handles, claim);
             self.intake.end_deleted(self.writer.engine()?, exists, &mut taken);
@@ -425,8 +429,9 @@ impl Bookkeeper {
     }
 }
 
-/// The last entry that statuses name, which only the extender writes.
-fn named_by_statuses(dataset: Option<&Arc<PrivateDataset>>, blocks: &[Arc<PrivateDataBlock>]) -> u64 {
+/// The largest sequence number in the statuses of the dataset and its blocks. Only the extender writes statuses, so the
+/// ledger must have an entry of this number.
+fn last_sequence_in_statuses(dataset: Option<&Arc<PrivateDataset>>, blocks: &[Arc<PrivateDataBlock>]) -> u64 {
     let of_blocks = blocks
         .iter()
         .filter_map(|block| block.status.as_ref()?.ledger_sequence);

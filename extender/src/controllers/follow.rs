@@ -1,4 +1,5 @@
-//! Follows the objects of one kind by a watch: which exist, change and are deleted, also across interruptions.
+//! Follows the objects of one kind by a watch, and reports each that exists, changes or is deleted, also while the
+//! watch was interrupted.
 
 use std::{collections::HashMap, fmt::Debug};
 
@@ -16,23 +17,25 @@ use super::requeue::RequestAgain;
 
 /// What a controller does with the objects of one kind.
 pub(super) trait Follower<K> {
-    /// An object exists, or was changed.
+    /// Handles an object that exists, or was changed.
     fn applied(&mut self, object: K);
-    /// An object was deleted. `last` is how it was last seen; `is_final` says that it was exactly so when it was deleted, and
-    /// not changed while the watch was interrupted.
+    /// Handles a deletion. `last` is the last state that the watch delivered. `is_final` means that the object was in
+    /// this state when it was deleted; otherwise it may have changed before, while the watch was interrupted.
     fn deleted(&mut self, last: K, is_final: bool);
-    /// Requests budget again for an object, if it requests any of `dataset`: that dataset's ledger was deleted.
+    /// Requests budget again for an object that requests budget of `dataset`, because the ledger was deleted or opened
+    /// again.
     fn request_again(&mut self, _object: &K, _dataset: &DatasetKey) {}
 }
 
-/// Notified when every object that exists was seen once.
+/// Notifies each [`WhenListed`] once every object that exists was handed to the follower.
 #[derive(Debug)]
 pub(super) struct Listed(watch::Sender<bool>);
 
-/// Waits for [`Listed`].
+/// Waits for the notification of a [`Listed`].
 #[derive(Clone, Debug)]
 pub(super) struct WhenListed(watch::Receiver<bool>);
 
+/// A notifier, and what waits for it.
 pub(super) fn listed() -> (Listed, WhenListed) {
     let (sender, receiver) = watch::channel(false);
     (Listed(sender), WhenListed(receiver))
@@ -45,12 +48,14 @@ impl WhenListed {
     }
 }
 
-/// After so many failures in a row a watch doesn't go on where it was: everything is listed anew. The API server keeps refusing
-/// to go on from a version that its store doesn't have, as after the store was restored from a backup.
+/// The number of failures in a row after which a watch isn't resumed: all objects are listed again. After etcd was
+/// restored from a backup, the API server refuses to resume from a resource version that etcd doesn't have, however
+/// often it is tried.
 const FAILURES_UNTIL_LIST: u32 = 3;
 
-/// Follows all objects of a kind, in all namespaces, that have the labels. A list is handed on in the order of creation, as
-/// far as the API server keeps it. For each dataset of `again`, all objects are requested again.
+/// Follows all objects of a kind, in all namespaces, that have the labels. Listed objects are handed to `follower` in
+/// the order of their creation, to the second, which is all that the API server stores. For each dataset received from
+/// `again`, [`Follower::request_again`] is called with every object.
 pub(super) async fn follow<K, F>(
     client: Client,
     labels: &str,
@@ -79,7 +84,7 @@ pub(super) async fn follow<K, F>(
                 for object in objects {
                     follower.request_again(object, &dataset);
                 }
-                // Nobody waits any more if the process is ending.
+                // The receiver is dropped when the process ends.
                 let _ = done.send(());
                 continue;
             }
@@ -90,7 +95,7 @@ pub(super) async fn follow<K, F>(
         };
         match event {
             Err(error) => {
-                warn!(kind = %K::kind(&()), %error, "a watch was interrupted, it is taken up again");
+                warn!(kind = %K::kind(&()), %error, "a watch was interrupted; it is resumed");
                 failures += 1;
                 if failures == FAILURES_UNTIL_LIST {
                     failures = 0;
@@ -114,7 +119,7 @@ pub(super) async fn follow<K, F>(
             Ok(watcher::Event::InitApply(object)) => listing.push(object),
             Ok(watcher::Event::InitDone) => {
                 let mut before = std::mem::take(&mut known);
-                // The list is in the order of names.
+                // The API server lists objects by name.
                 listing.sort_by_key(created);
                 for object in listing.drain(..) {
                     let same = before.remove(&key(&object));

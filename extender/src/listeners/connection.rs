@@ -45,7 +45,7 @@ impl Service {
     pub(super) fn new(router: Router, tls: Option<(TlsAcceptor, Clients)>) -> Self {
         let mut http = Builder::new(TokioExecutor::new());
         // The API server's webhook client and kubelets use HTTP/1.1.
-        if !matches!(tls, Some((_, Clients::Proven))) {
+        if !matches!(tls, Some((_, Clients::Authenticated))) {
             http = http.http1_only();
         }
         http.http1().max_buf_size(MOST_HEAD_BYTES);
@@ -65,7 +65,7 @@ impl Service {
                 return self.requests(stream, &place, ending).await;
             };
             if let Ok(stream) = tls.accept(stream).await {
-                if *clients == Clients::Proven {
+                if *clients == Clients::Authenticated {
                     place.proven();
                 }
                 self.requests(stream, &place, ending).await;
@@ -113,7 +113,8 @@ async fn answer(
     router.oneshot(Request::from_parts(head, Body::from(body))).await
 }
 
-/// Why a request's body can't be used. It is an extension of the request, so that each protocol can say it in its own words.
+/// Why a request's body can't be used. It is an extension of the request, so that each protocol can say it in its own
+/// words.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum BodyProblem {
     /// The body is larger than is accepted.

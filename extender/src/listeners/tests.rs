@@ -235,7 +235,7 @@ async fn the_scheduler_keeps_and_gets_its_place_among_clients_without_a_certific
     let dir = tempfile::tempdir().unwrap();
     certificates::generate(dir.path(), &["127.0.0.1".to_owned()]).unwrap();
     let mut listeners = Listeners::new(patient());
-    let serving = listeners.serve_tls("test", ANY_PORT, dir.path(), Clients::Proven, router());
+    let serving = listeners.serve_tls("test", ANY_PORT, dir.path(), Clients::Authenticated, router());
     let at = serving.await.unwrap();
     let mut kept = scheduler(dir.path(), at).await;
     assert!(get_root(&mut kept).await);

@@ -1,7 +1,7 @@
-//! The kube-scheduler's extender protocol, `k8s.io/kube-scheduler/extender/v1`: the exact names on the wire.
+//! The JSON types of kube-scheduler's extender protocol, `k8s.io/kube-scheduler/extender/v1`.
 //!
-//! The Go types carry no JSON tags, so the field names are Go's own. Lists may be `null`. Every answer is sent with
-//! status 200: the scheduler throws the body of any other away.
+//! The Go types have no JSON tags, so field names are written as in Go. Lists may be `null`. Every answer is sent with
+//! status 200, because the scheduler ignores the body of any other.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use kube::core::ObjectMeta;
 use privatekube_api::{PodKey, excerpt, is_label_name, is_object_name};
 use serde::{Deserialize, Deserializer, Serialize};
 
-/// How much of a name a message quotes, in bytes: any name that is one.
+/// The most bytes of a name that a message quotes: enough for every valid name.
 const MOST_NAME: usize = 253;
 
 /// What the scheduler sends to `filter`.
@@ -28,7 +28,7 @@ pub struct ExtenderArgs {
     pub node_names: Option<Vec<String>>,
 }
 
-/// Reads what a verdict needs of a pod. The rest can take a hundred times as much memory as its text.
+/// Reads the fields of a pod that a verdict needs. A whole pod can take a hundred times as much memory as its text.
 fn pod_metadata<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Pod, D::Error> {
     #[derive(Deserialize)]
     struct Object {
@@ -70,15 +70,16 @@ pub struct NodeList {
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct ExtenderFilterResult {
-    /// Nodes that fit, in the form in which they were sent.
+    /// Nodes that fit, if the scheduler sent whole nodes.
     pub nodes: Option<serde_json::Value>,
-    /// Names of nodes that fit.
+    /// Names of nodes that fit, if the scheduler sent names.
     pub node_names: Option<Vec<String>>,
-    /// Nodes where evicting other pods might help. Never used: budget is not a node's.
+    /// Nodes on which the pod would fit after a preemption. Never used, because no eviction yields privacy budget.
     pub failed_nodes: Option<BTreeMap<String, String>>,
-    /// Nodes where nothing on the node would help, with the reason.
+    /// Nodes on which the pod wouldn't fit after a preemption either, with the reason.
     pub failed_and_unresolvable_nodes: Option<BTreeMap<String, String>>,
-    /// Anything but empty makes the scheduler try again after a back-off. It is a Go format string there: no `%`.
+    /// If not empty, the scheduler tries the pod again after a back-off. The scheduler uses it as a Go format string,
+    /// so it must not have a `%`.
     pub error: String,
 }
 
@@ -136,7 +137,7 @@ impl ExtenderBindingArgs {
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct ExtenderBindingResult {
-    /// Empty if the pod is bound. It is a Go format string in the scheduler: no `%`.
+    /// Empty if the pod is bound. The scheduler uses it as a Go format string, so it must not have a `%`.
     pub error: String,
 }
 
@@ -161,7 +162,7 @@ pub struct ExtenderPreemptionArgs {
 pub struct Victims {
     /// The pods.
     pub pods: Option<Vec<Pod>>,
-    /// How many disruption budgets that violates.
+    /// How many PodDisruptionBudgets the evictions violate.
     #[serde(rename = "NumPDBViolations")]
     pub num_pdb_violations: i64,
 }
@@ -172,7 +173,7 @@ pub struct Victims {
 pub struct MetaVictims {
     /// The pods.
     pub pods: Option<Vec<MetaPod>>,
-    /// How many disruption budgets that violates.
+    /// How many PodDisruptionBudgets the evictions violate.
     #[serde(rename = "NumPDBViolations")]
     pub num_pdb_violations: i64,
 }
@@ -185,11 +186,11 @@ pub struct MetaPod {
     pub uid: String,
 }
 
-/// The answer to `preempt`: always the form with UIDs, whatever was sent.
+/// The answer to `preempt`: it has UIDs also if the scheduler sent whole victims.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct ExtenderPreemptionResult {
-    /// Candidates that remain. An empty map vetoes the preemption.
+    /// The nodes that remain candidates, with their victims. An empty map prevents the preemption.
     pub node_name_to_meta_victims: Option<BTreeMap<String, MetaVictims>>,
 }
 
@@ -205,7 +206,7 @@ impl From<Victims> for MetaVictims {
     }
 }
 
-/// A list of nodes' names, in the order sent, whatever the form.
+/// The names of the nodes that the scheduler sent, in its order, from whichever list it sent.
 #[must_use]
 pub fn node_names(args: &ExtenderArgs) -> Vec<String> {
     match (&args.node_names, &args.nodes) {

@@ -6,7 +6,7 @@ use privatekube_api::PrivateDataBlock;
 use privatekube_policy::{BlockId, Engine, Event};
 use tracing::warn;
 
-use super::{Intake, Intaken, Notice};
+use super::{Intake, IntakeOutput, Notice};
 
 impl Intake {
     /// Remembers a block's object.
@@ -19,7 +19,7 @@ impl Intake {
         &mut self,
         deleted: &PrivateDataBlock,
         engine: Option<&Engine>,
-        out: &mut Intaken,
+        out: &mut IntakeOutput,
     ) {
         if !self.objects.remove_block(deleted) {
             return;
@@ -34,9 +34,9 @@ impl Intake {
         }
     }
 
-    /// Adds the blocks that exist and aren't in the ledger, or won't be after the events in `out`. A block that can't be
-    /// added gets a problem that says why.
-    pub(super) fn add_new_blocks(&mut self, engine: &Engine, out: &mut Intaken) {
+    /// Adds the blocks that exist and aren't in the ledger, or won't be after the events in `out`. A block that can't
+    /// be added gets a problem that says why.
+    pub(super) fn add_new_blocks(&mut self, engine: &Engine, out: &mut IntakeOutput) {
         // Blocks that were deleted and created again before either came to the ledger.
         let retiring: BTreeSet<BlockId> = out
             .events

@@ -7,7 +7,7 @@ use privatekube_policy::{Amount, Arrival, ClaimId, Composition, Engine, Event, P
 use privatekube_view::PhaseReason;
 use tracing::debug;
 
-use super::{Intake, Intaken, Notice, invalid};
+use super::{Intake, IntakeOutput, Notice, invalid};
 use crate::bookkeeper::ClaimInput;
 
 impl Intake {
@@ -30,7 +30,8 @@ impl Intake {
         };
         match engine.claim(&id) {
             None => self.arriving.push(input),
-            // In the ledger, but waiting for blocks: after a restart it has to be matched again.
+            // The ledger has the claim, which waits for blocks. After a restart the queue has lost it, so it is queued
+            // again.
             Some(claim)
                 if claim.phase == Phase::Waiting
                     && !are_enough(&claim.arrival.demands, claim.arrival.min_blocks) =>
@@ -43,7 +44,7 @@ impl Intake {
     }
 
     /// Withdraws a claim whose pod or object was deleted.
-    pub(super) fn withdraw(&mut self, claim: ClaimId, engine: Option<&Engine>, out: &mut Intaken) {
+    pub(super) fn withdraw(&mut self, claim: ClaimId, engine: Option<&Engine>, out: &mut IntakeOutput) {
         self.settle(&claim);
         self.uses.forget(&claim);
         self.arriving.remove(&claim);
@@ -58,9 +59,10 @@ impl Intake {
         }
     }
 
-    /// Ends the claim of a deleted pod that had a node. Its bind consumed the claim, unless the ledger lost that entry or
-    /// somebody else bound the pod: a granted claim is consumed, for what ran is never released.
-    pub(super) fn ran(&mut self, claim: ClaimId, engine: Option<&Engine>, out: &mut Intaken) {
+    /// Ends the claim of a deleted pod that had a node. The extender consumes a claim before it binds the pod, so the
+    /// claim is only granted if the ledger lost that entry or somebody else bound the pod. Then it is consumed now: the
+    /// budget of a pod that ran is never released.
+    pub(super) fn ran(&mut self, claim: ClaimId, engine: Option<&Engine>, out: &mut IntakeOutput) {
         match engine.and_then(|engine| engine.phase(&claim)) {
             Some(Phase::Granted) => {
                 let amount = Amount::All;
@@ -70,12 +72,12 @@ impl Intake {
         }
     }
 
-    /// Retires the blocks and withdraws the claims that the ledger knows and whose objects don't exist any more.
+    /// Retires the blocks and withdraws the claims of the ledger whose objects don't exist any more.
     pub(in crate::bookkeeper) fn end_deleted(
         &self,
         engine: Option<&Engine>,
         exists: impl Fn(&ClaimId) -> bool,
-        out: &mut Intaken,
+        out: &mut IntakeOutput,
     ) {
         let Some(engine) = engine else {
             return;
@@ -93,23 +95,24 @@ impl Intake {
         out.events.extend(retired.chain(withdrawn).map(Into::into));
     }
 
-    /// Matches the claims again that wait for more blocks. They stay queued until the match is committed.
-    pub(super) fn match_again(&mut self, composition: &Composition, out: &mut Intaken) {
+    /// Matches the waiting claims that lack blocks again. They stay queued until the match is committed.
+    pub(super) fn match_again(&mut self, composition: &Composition, out: &mut IntakeOutput) {
         for input in self.unmatched.iter() {
             let id = input.subject.id();
-            // Its budget was understood when it arrived, and the composition never changes.
+            // An error is impossible: the same request was matched on arrival, and a ledger's composition never
+            // changes.
             if let Ok(demands) = match_blocks(&input.request, self.objects.candidates(), composition)
                 && are_enough(&demands, input.request.min_blocks())
             {
                 out.events.push(Event::Match { claim: id, demands }.into());
             } else if self.oversized.remove(&id) {
-                // It matches fewer blocks than it needs now, so not too many.
+                // A claim that matches too few blocks doesn't match too many.
                 out.notices.push(Notice::NotOversized(id));
             }
         }
     }
 
-    /// A claim has its blocks now, or has ended: it is not matched again.
+    /// Removes a claim from those to be matched again, because it has its blocks or has ended.
     pub(super) fn settle(&mut self, claim: &ClaimId) {
         self.unmatched.remove(claim);
         self.oversized.remove(claim);
@@ -130,13 +133,13 @@ impl Intake {
             .collect()
     }
 
-    /// Denies queued requests that the dataset isn't open to, given the labels of the namespaces that exist. If there is no
-    /// ledger, says of the others why they are held.
+    /// Denies queued requests that the dataset's claimants don't allow. `labels` are those of each namespace that
+    /// exists. If there is no ledger, adds notices that say why the other requests are held.
     pub(in crate::bookkeeper) fn deny_refused(
         &mut self,
         labels: &BTreeMap<String, BTreeMap<String, String>>,
         has_ledger: bool,
-        out: &mut Intaken,
+        out: &mut IntakeOutput,
     ) {
         let unchecked = self.to_check(has_ledger);
         if unchecked.is_empty() {
@@ -174,8 +177,9 @@ impl Intake {
         self.unchecked.clear();
     }
 
-    /// The queued requests to check against the claimants: all of them when they are about to arrive, and before that each
-    /// once, so that what is said of it while it is held tells nothing to somebody that the dataset isn't open to.
+    /// The queued requests to check against the dataset's claimants. With a ledger, these are all, because all are
+    /// about to arrive. Without a ledger, each request is checked once, before its status says why it is held: that
+    /// reason is about the dataset, and somebody to whom the dataset isn't open must not learn it.
     fn to_check(&self, has_ledger: bool) -> Vec<&ClaimInput> {
         if has_ledger {
             return self.arriving.iter().collect();
@@ -184,8 +188,8 @@ impl Intake {
         unchecked.filter_map(|claim| self.arriving.get(claim)).collect()
     }
 
-    /// Makes arrivals of the queued requests.
-    pub(super) fn arrive(&mut self, composition: &Composition, out: &mut Intaken) {
+    /// Adds an arrival for each queued request, and empties the queue.
+    pub(super) fn arrive(&mut self, composition: &Composition, out: &mut IntakeOutput) {
         let (weights, timeout) = (self.objects.weights(), self.objects.default_timeout());
         for input in self.arriving.take() {
             let request = &input.request;

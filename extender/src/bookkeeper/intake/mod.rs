@@ -1,9 +1,11 @@
 //! The intake: turns objects and requests into engine events.
 //!
-//! It knows the dataset's objects and queues claim requests until they are in the ledger and matched. It writes nothing and
-//! reads no cluster: each [`Message`] becomes engine events, for the ledger's writer, and notices, for the publisher.
+//! The intake keeps the dataset's objects, and queues claim requests until they are in the ledger and matched. It has
+//! no access to the cluster or to the ledger's store: it turns each [`Message`] into engine events, for the ledger's
+//! writer, and notices, for the publisher.
 //!
-//! Blocks are in [`blocks`], claims in [`claims`], `consume` and `release` of claim objects in [`requested_use`].
+//! [`blocks`] handles blocks, [`claims`] handles claims, and [`requested_use`] handles the fields `consume` and
+//! `release` of claim objects.
 
 mod blocks;
 mod claims;
@@ -31,19 +33,20 @@ pub(super) struct Intake {
     /// The rules of a dataset without a PrivateDataset.
     defaults: DatasetRules,
     objects: DatasetObjects,
-    /// Whether blocks that exist may be missing in the ledger, or unmatched claims may match now.
+    /// Whether the ledger may lack a block that exists, or unmatched claims may match now.
     blocks_changed: bool,
     /// Requests that are not in the ledger yet, in the order in which they arrived.
     arriving: Queue,
-    /// Those of them that arrived without a ledger and weren't checked against the dataset's claimants yet.
+    /// Claims of `arriving` that were requested while there was no ledger, and that haven't been checked against the
+    /// dataset's claimants.
     unchecked: BTreeSet<ClaimId>,
-    /// Why requests can't come to a ledger, as it was last published; `None` while there is a ledger.
+    /// The published reason why requests can't be written to a ledger; `None` while there is a ledger.
     held_by: Option<PhaseReason>,
     /// Requests whose claims wait in the ledger for more blocks to match, in the order in which they arrived.
     unmatched: Queue,
-    /// Those of them whose matching blocks take too much of an entry.
+    /// Claims of `unmatched` whose matching blocks take too many bytes of an entry.
     oversized: BTreeSet<ClaimId>,
-    /// What claim objects want consumed and released once their claims are granted.
+    /// What claim objects request to be consumed and released once their claims are granted.
     uses: Uses,
     /// Why the dataset is stopped, if it is.
     stopped: Option<String>,
@@ -51,12 +54,12 @@ pub(super) struct Intake {
 
 /// What the intake makes of messages.
 #[derive(Default)]
-pub(super) struct Intaken {
+pub(super) struct IntakeOutput {
     /// Events for the ledger, in order.
     pub(super) events: Vec<PendingEvent>,
     /// Facts to publish that are not in the ledger, in order.
     pub(super) notices: Vec<Notice>,
-    /// Answered when all of this is done.
+    /// Senders of [`Message::Flush`], which get their answers once the events are committed and the notices published.
     pub(super) flushed: Vec<oneshot::Sender<()>>,
 }
 
@@ -65,13 +68,13 @@ pub(super) struct Intaken {
 pub(super) enum Notice {
     /// A claim is not in the ledger, and why.
     OutsideLedger(Subject, PhaseReason),
-    /// A claim was withdrawn before it came to the ledger.
+    /// A claim was withdrawn before it was written to the ledger.
     ClaimForgotten(ClaimId),
-    /// A claim's matching blocks take too much of an entry.
+    /// A claim's matching blocks take too many bytes of an entry.
     Oversized(ClaimId, String),
-    /// A claim's matching blocks don't take too much of an entry any more.
+    /// A claim that was oversized matches fewer blocks now.
     NotOversized(ClaimId),
-    /// What a claim object wants consumed or released can't be, and why.
+    /// The engine refused what a claim object requests to be consumed or released, and why.
     UseRefused(ClaimId, String),
     /// A block can't be used; its object's problem says why.
     BlockUnusable(BlockId),
@@ -82,7 +85,7 @@ pub(super) enum Notice {
 }
 
 impl Intake {
-    /// An intake that knows no object yet. `defaults` are the rules of a dataset without a PrivateDataset.
+    /// An intake without objects and requests. `defaults` are the rules of a dataset without a PrivateDataset.
     pub(super) fn new(defaults: DatasetRules) -> Self {
         Self {
             defaults,
@@ -103,7 +106,7 @@ impl Intake {
         &self.objects
     }
 
-    /// The rules that a ledger of the dataset begins with, or what is wrong with them.
+    /// The rules that a new ledger of the dataset gets, or what is wrong with them.
     pub(super) fn rules(&self) -> Result<DatasetRules, String> {
         self.objects
             .rules(&self.defaults)
@@ -120,7 +123,7 @@ impl Intake {
         self.objects.remove_dataset(deleted);
     }
 
-    /// The ledger was opened with what `engine` replayed; `blocks` exist.
+    /// Continues with an opened ledger: `engine` has replayed its entries, and `blocks` are all blocks that exist.
     pub(super) fn ledger_opened(&mut self, blocks: Vec<Arc<PrivateDataBlock>>, engine: &Engine) {
         self.held_by = None;
         self.stopped = None;
@@ -134,24 +137,25 @@ impl Intake {
         }
     }
 
-    /// The dataset was stopped: requests wait until it isn't any more.
+    /// Keeps `why` the dataset is stopped. Requests stay queued until its ledger is opened again.
     pub(super) fn ledger_stopped(&mut self, why: String) {
         self.stopped = Some(why);
     }
 
-    /// The ledger was closed, to be opened with other rules, under which blocks may be usable that were not.
+    /// Forgets the problems of blocks, because the ledger was closed and is opened with other rules, under which these
+    /// blocks may be usable.
     pub(super) fn ledger_closed(&mut self) {
         self.blocks_changed |= self.objects.clear_problems();
     }
 
-    /// Takes a message. `engine` is the ledger's, `None` while there is none; `exists` says whether a claim's pod or object
-    /// exists.
+    /// Turns a message into events and notices. `engine` is the engine of the ledger, `None` while there is no ledger;
+    /// `exists` returns whether a claim's pod or claim object exists.
     pub(super) fn take(
         &mut self,
         message: Message,
         engine: Option<&Engine>,
         exists: impl Fn(&ClaimId) -> bool,
-        out: &mut Intaken,
+        out: &mut IntakeOutput,
     ) {
         match message {
             Message::BlockApplied(object) => self.add_block(object),
@@ -169,9 +173,14 @@ impl Intake {
         }
     }
 
-    /// Replaces what the watches told by what the API server has now: a claim is matched and weighed by the objects that
-    /// existed when it arrived, and the watches may be behind.
-    pub(super) fn catch_up(&mut self, current: CurrentObjects, engine: Option<&Engine>, out: &mut Intaken) {
+    /// Replaces the objects that the watches have delivered by those that were just read from the API server. A claim
+    /// must be matched with the blocks, and get the weight, that exist when it arrives, and the watches may be behind.
+    pub(super) fn catch_up(
+        &mut self,
+        current: CurrentObjects,
+        engine: Option<&Engine>,
+        out: &mut IntakeOutput,
+    ) {
         let deleted = self.objects.blocks_not_among(&current.blocks);
         for block in current.blocks {
             self.add_block(block);
@@ -185,8 +194,9 @@ impl Intake {
         }
     }
 
-    /// Says why claims can't come to a ledger, while there is none and if that is another reason than before.
-    pub(super) fn publish_held(&mut self, has_ledger: bool, out: &mut Intaken) {
+    /// Adds a notice for each queued request that says why it can't be written to a ledger, if there is no ledger and
+    /// the reason has changed.
+    pub(super) fn publish_held(&mut self, has_ledger: bool, out: &mut IntakeOutput) {
         let why = (!has_ledger).then(|| self.why_held());
         if why == self.held_by {
             return;
@@ -199,9 +209,9 @@ impl Intake {
         self.held_by = why;
     }
 
-    /// Adds events for new blocks, for claims that match enough blocks now, and for claims that arrive, in this order and
-    /// after the events that are in `out`.
-    pub(super) fn add_blocks_and_claims(&mut self, engine: &Engine, out: &mut Intaken) {
+    /// Adds events for new blocks, for waiting claims that match enough blocks now, and for arriving claims, in this
+    /// order. Events that `out` has already stay before them.
+    pub(super) fn add_blocks_and_claims(&mut self, engine: &Engine, out: &mut IntakeOutput) {
         let composition = engine.rules().composition.clone();
         if std::mem::take(&mut self.blocks_changed) {
             self.add_new_blocks(engine, out);
@@ -210,14 +220,14 @@ impl Intake {
         self.arrive(&composition, out);
     }
 
-    /// The events that became possible with an entry: claims of `touched` that are granted now may be consumed and released
-    /// as their objects want.
+    /// Adds the events that an entry made possible: claims of `touched` that are granted now are consumed and released
+    /// as their objects request. Claims of `settled` aren't matched again.
     pub(super) fn after_entry<'a>(
         &mut self,
         touched: impl Iterator<Item = &'a ClaimId>,
         settled: impl Iterator<Item = &'a ClaimId>,
         engine: &Engine,
-        out: &mut Intaken,
+        out: &mut IntakeOutput,
     ) {
         for claim in settled {
             self.settle(claim);
@@ -229,7 +239,8 @@ impl Intake {
         }
     }
 
-    /// The engine, or the ledger for its size, refused an event. Says so where a user could have expected it to happen.
+    /// Returns the notice about an event that was refused, by the engine or because of its size. Events that users
+    /// didn't request have none.
     pub(super) fn refused(&mut self, refused: &Refused) -> Option<Notice> {
         let Refused { event, error } = refused;
         match (event, error) {
@@ -266,7 +277,7 @@ impl Intake {
         }
     }
 
-    fn apply_dataset(&mut self, object: Arc<PrivateDataset>, out: &mut Intaken) {
+    fn apply_dataset(&mut self, object: Arc<PrivateDataset>, out: &mut IntakeOutput) {
         if self.objects.update_dataset(object) {
             // Blocks without a budget of their own may have one now.
             self.blocks_changed |= self.objects.clear_problems();
@@ -274,7 +285,7 @@ impl Intake {
         }
     }
 
-    /// Why no claim can come to a ledger yet.
+    /// Why no request can be written to a ledger now.
     fn why_held(&self) -> PhaseReason {
         if let Some(why) = &self.stopped {
             return PhaseReason {
@@ -303,7 +314,7 @@ impl Intake {
         self.unmatched.contains(claim)
     }
 
-    /// Whether a claim's matching blocks take too much of an entry.
+    /// Whether a claim's matching blocks take too many bytes of an entry.
     pub(super) fn is_oversized(&self, claim: &ClaimId) -> bool {
         self.oversized.contains(claim)
     }
@@ -314,7 +325,7 @@ impl Intake {
     }
 }
 
-/// Why a claim is denied that can't be used on its dataset.
+/// The reason of a claim that is denied because of a `problem` of its request.
 fn invalid(problem: String) -> PhaseReason {
     PhaseReason {
         reason: ClaimReason::Invalid,
@@ -322,9 +333,9 @@ fn invalid(problem: String) -> PhaseReason {
     }
 }
 
-/// The pod of a consumed claim, or of one whose consumption is among the events before, provably never ran: its budget is
-/// released.
-fn never_ran(claim: ClaimId, engine: Option<&Engine>, out: &mut Intaken) {
+/// Adds the event that releases a claim's budget because its pod provably never ran, if the claim is consumed or an
+/// event before this one consumes it.
+fn never_ran(claim: ClaimId, engine: Option<&Engine>, out: &mut IntakeOutput) {
     let phase = engine.and_then(|engine| engine.phase(&claim));
     let consumed = phase == Some(privatekube_policy::Phase::Consumed)
         || out.events.iter().any(|pending| pending.consumes(&claim));

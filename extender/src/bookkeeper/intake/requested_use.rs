@@ -5,10 +5,11 @@ use std::collections::HashMap;
 use privatekube_api::{AmountRequest, per_block_demands};
 use privatekube_policy::{Amount, BlockId, ClaimId, ClaimState, Demand, Engine, Event, Phase};
 
-use super::{Intake, Intaken, Notice};
+use super::{Intake, IntakeOutput, Notice};
 use crate::bookkeeper::RequestedUse;
 
-/// What is wanted of claims that are not granted yet: for each, `consume` and `release` as their objects state them last.
+/// What is wanted of claims that are not granted yet: for each, `consume` and `release` as their objects state them
+/// last.
 #[derive(Debug, Default)]
 pub(super) struct Uses(HashMap<ClaimId, Wanted>);
 
@@ -48,7 +49,7 @@ impl Intake {
         claim: ClaimId,
         usage: RequestedUse,
         engine: Option<&Engine>,
-        out: &mut Intaken,
+        out: &mut IntakeOutput,
     ) {
         let known = engine.and_then(|engine| Some((engine, engine.claim(&claim)?)));
         let Some((engine, state)) = known.filter(|(_, state)| state.phase != Phase::Waiting) else {
