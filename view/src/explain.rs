@@ -1,4 +1,5 @@
-//! Why a claim is in its phase, in a sentence: what it lacks on which block, what would change that, or why it ended.
+//! Explanations: one sentence for users on why a claim is in its phase. It says what the claim lacks on which block and
+//! what would change that, or why the claim was decided so.
 
 use privatekube_api::{ClaimReason, rfc3339};
 use privatekube_policy::{
@@ -10,12 +11,12 @@ use privatekube_policy::{
 pub struct PhaseReason {
     /// The reason of the claim's conditions.
     pub reason: ClaimReason,
-    /// The sentence.
+    /// The explanation for users.
     pub message: String,
 }
 
 impl PhaseReason {
-    /// A reason with a fixed message.
+    /// A reason with its message.
     pub(crate) fn new(reason: ClaimReason, message: &str) -> Self {
         Self {
             reason,
@@ -24,7 +25,7 @@ impl PhaseReason {
     }
 }
 
-/// Why a claim that doesn't wait is in its phase.
+/// Explains the phase of a claim that the policy has decided.
 pub(crate) fn decided(claim: &ClaimState<'_>, composition: &Composition) -> PhaseReason {
     match (claim.phase, claim.denial, claim.decided) {
         (Phase::Waiting, ..) => undecided(),
@@ -37,7 +38,7 @@ pub(crate) fn decided(claim: &ClaimState<'_>, composition: &Composition) -> Phas
             "its budget was given back without being spent",
         ),
         (Phase::Withdrawn, ..) => {
-            PhaseReason::new(ClaimReason::Withdrawn, "it was taken back while it waited")
+            PhaseReason::new(ClaimReason::Withdrawn, "it was withdrawn while it waited")
         }
         (Phase::Denied, Some(denial), _) => denied(denial, composition),
         (Phase::Denied, None, _) => PhaseReason::new(ClaimReason::Denied, "it can never be granted"),
@@ -45,19 +46,20 @@ pub(crate) fn decided(claim: &ClaimState<'_>, composition: &Composition) -> Phas
     }
 }
 
-/// Why a claim waits that the policy is about to decide.
+/// Explains a waiting claim that lacks nothing: the policy decides it next.
 pub(crate) fn undecided() -> PhaseReason {
     PhaseReason::new(ClaimReason::Undecided, "it is about to be decided")
 }
 
-/// Why a claim waits. `ahead`: how many waiting claims go before it, if there is an order and it is known.
+/// Explains a waiting claim. `ahead` is the number of waiting claims that the policy tries before it; `None` if the
+/// policy has no order, or the number was not counted.
 pub(crate) fn waits(explanation: &Explanation, ahead: Option<usize>, rules: &DatasetRules) -> PhaseReason {
     let composition = &rules.composition;
     let mut why = if let Some((found, needed)) = explanation.unmatched {
         PhaseReason {
             reason: ClaimReason::TooFewBlocks,
             message: format!(
-                "{found} of the {needed} blocks that it needs at least match; it is matched again when a block comes"
+                "{found} of the {needed} blocks that it needs at least match; it is matched again when a block is added"
             ),
         }
     } else if let Some(lack) = explanation.lacks.first() {
@@ -88,25 +90,27 @@ pub(crate) fn waits(explanation: &Explanation, ahead: Option<usize>, rules: &Dat
     expiring(why, explanation)
 }
 
-/// Says that a claim with `blocks` matching blocks takes `bytes` in a ledger entry, where `most` are allowed.
+/// The message that a claim with `blocks` matching blocks takes `bytes` in a ledger entry, of which at most `most` are
+/// allowed.
 #[must_use]
 pub fn too_large_for_an_entry(blocks: usize, bytes: usize, most: usize) -> String {
     format!(
         "with the {blocks} blocks that it matches it takes {bytes} bytes in the ledger, where a claim may take {most}: \
-         ask for fewer blocks at a time"
+         request fewer blocks at a time"
     )
 }
 
-/// Why a claim waits whose matching blocks take too much of a ledger entry. `problem` is [`too_large_for_an_entry`].
+/// Explains a waiting claim whose matching blocks take too many bytes of a ledger entry. `problem` is the message of
+/// [`too_large_for_an_entry`].
 pub(crate) fn oversized(problem: &str, explanation: &Explanation) -> PhaseReason {
     let why = PhaseReason {
         reason: ClaimReason::TooManyBlocks,
-        message: format!("{problem}; it is matched again when a block comes or goes"),
+        message: format!("{problem}; it is matched again when a block is added or deleted"),
     };
     expiring(why, explanation)
 }
 
-/// Adds the time at which the claim expires, if it does.
+/// Adds the time at which a waiting claim expires, if it has a timeout.
 fn expiring(mut why: PhaseReason, explanation: &Explanation) -> PhaseReason {
     if let Some(expires) = explanation.expires {
         why.message = format!("{}; it expires at {}", why.message, rfc3339(expires));
@@ -114,7 +118,7 @@ fn expiring(mut why: PhaseReason, explanation: &Explanation) -> PhaseReason {
     why
 }
 
-/// What a block lacks for a claim, under a policy that allocates available budget at once.
+/// Says what a block lacks for a claim, under a policy that allocates the whole demand at once.
 fn lacks(lack: &Lack, composition: &Composition) -> String {
     let amount = |units: i128| composition.display_units(lack.coordinate, units);
     let what = composition.coordinate_name(lack.coordinate);
@@ -135,7 +139,7 @@ fn lacks(lack: &Lack, composition: &Composition) -> String {
     )
 }
 
-/// What a claim still lacks on a block under round robin, which divides unlocked budget among the waiting claims.
+/// Says what a claim still lacks on a block under RoundRobin, which divides unlocked budget among the waiting claims.
 fn gathers(lack: &Lack, composition: &Composition) -> String {
     let amount = |units: i128| composition.display_units(lack.coordinate, units);
     let what = composition.coordinate_name(lack.coordinate);
@@ -162,7 +166,7 @@ fn gathers(lack: &Lack, composition: &Composition) -> String {
     )
 }
 
-/// Why a claim was denied.
+/// Explains a denied claim.
 pub(crate) fn denied(denial: &Denial, composition: &Composition) -> PhaseReason {
     match denial {
         Denial::TooLarge {
@@ -216,7 +220,7 @@ pub(crate) fn denied(denial: &Denial, composition: &Composition) -> PhaseReason 
     }
 }
 
-/// Why a claim expired.
+/// Explains an expired claim.
 pub(crate) fn expired(timeout: Option<Span>, at: Time) -> PhaseReason {
     let timeout = timeout
         .map(|timeout| format!(" of {timeout}"))
@@ -247,7 +251,7 @@ mod tests {
         }
     }
 
-    /// Of 1.5 epsilon, 1 is there.
+    /// Block b2 lacks 0.5 epsilon of the 1.5 that are demanded.
     fn explanation(unlocks: Unlocks) -> Explanation {
         Explanation {
             unmatched: None,

@@ -1,7 +1,7 @@
-//! The publisher: turns committed ledger entries into the view, and says what changed.
+//! The publisher: turns committed ledger entries into the view, and returns what changed.
 //!
-//! It only reads what is committed. Whoever calls it carries the changes out: the extender writes statuses and Events and
-//! removes gates, a tool may print them, a replica ignores them.
+//! The publisher does no I/O: its caller carries the changes out. The extender writes statuses and Events and removes
+//! gates, a tool may print the changes, and a replica ignores them.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -22,7 +22,7 @@ use crate::{
 /// How many waiting claims are explained again in one call of [`Publisher::refresh_waiting`].
 const MOST_EXPLAINED: usize = 200;
 
-/// What a ledger says after its last committed entry.
+/// The state of a ledger after its last committed entry.
 #[derive(Clone, Copy, Debug)]
 pub struct CommittedState<'a> {
     /// The engine, which has replayed every entry.
@@ -36,12 +36,13 @@ pub struct CommittedState<'a> {
 pub struct Touched {
     /// Claims that were matched or decided, or whose budget was consumed or released.
     pub claims: BTreeSet<ClaimId>,
-    /// Blocks that were added, retired or unlocked, and those of the claims above that were ever granted.
+    /// Blocks that were added, retired or unlocked, and the blocks of those `claims` that were ever granted.
     pub blocks: BTreeSet<BlockId>,
 }
 
 impl Touched {
-    /// What an entry touches, from its `records` and the claims that were `matched` in it. `engine` is that after the entry.
+    /// Collects what an entry touches from its `records` and the claims that it `matched`. `engine` has applied the
+    /// entry.
     pub fn by<'a>(
         records: impl IntoIterator<Item = &'a Record>,
         matched: &[ClaimId],
@@ -89,20 +90,20 @@ impl Touched {
     }
 }
 
-/// Something that the view says now and didn't say before.
+/// A difference in the view that a publication made.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Change {
     /// A claim in the ledger reached another phase.
     Phase(PhaseChange),
-    /// A claim waits because its matching blocks take too much of an entry. Its status says so.
+    /// A claim waits because its matching blocks take too many bytes of an entry. [`Change::Claim`] has the status.
     Oversized(PhaseChange),
-    /// A claim that is not in the ledger says why.
+    /// A claim is not in the ledger, for the given reason.
     NotInLedger(PhaseChange),
-    /// A claim's status says something else in the same phase.
+    /// A claim's status changed, but not its phase.
     Claim(ClaimId),
-    /// A block's status.
+    /// The status of the block of this name changed.
     Block(String),
-    /// The dataset's status.
+    /// The dataset's status changed.
     Dataset,
 }
 
@@ -111,11 +112,11 @@ pub enum Change {
 pub struct PhaseChange {
     /// The claim.
     pub id: ClaimId,
-    /// What it is made for.
+    /// The object that the claim is made for.
     pub subject: Subject,
     /// The phase.
     pub phase: ClaimPhase,
-    /// Why, as its status says.
+    /// Why it is in the phase, in the words of its status.
     pub why: PhaseReason,
     /// How long it waited until it was decided, if it was.
     pub waited: Option<Span>,
@@ -130,11 +131,11 @@ pub struct Publisher {
     phases: HashMap<ClaimId, ClaimPhase>,
     /// How many claims are in each phase.
     counts: BTreeMap<ClaimPhase, u64>,
-    /// The claims that wait.
+    /// The claims in phase Waiting.
     waiting: BTreeSet<ClaimId>,
-    /// The claim after which [`Self::refresh_waiting`] goes on.
+    /// The last claim that [`Self::refresh_waiting`] explained; `None` to start at the first.
     refreshed: Option<ClaimId>,
-    /// Claims whose matching blocks take too much of an entry, and the message that says so.
+    /// Claims whose matching blocks take too many bytes of an entry, with the message that says so.
     oversized: HashMap<ClaimId, String>,
 }
 
@@ -153,14 +154,15 @@ impl Publisher {
         }
     }
 
-    /// How many claims are in each phase that a claim was ever in.
+    /// How many claims are in each phase. Phases in which no claim has ever been are left out.
     #[must_use]
     pub const fn counts(&self) -> &BTreeMap<ClaimPhase, u64> {
         &self.counts
     }
 
-    /// Publishes everything that a ledger says, after it was replayed. Claims and blocks are not among the changes: whoever
-    /// sees an object whose status says something else than the view writes it then.
+    /// Publishes the whole state of a ledger after it was replayed. Returns only the change of the dataset, not those
+    /// of claims and blocks: when a controller sees an object whose status differs from the view, it has the status
+    /// written.
     pub fn publish_all(
         &mut self,
         state: CommittedState<'_>,
@@ -188,7 +190,7 @@ impl Publisher {
         self.publish_dataset(Some(state), objects, now)
     }
 
-    /// Publishes what the last entry changed. `state` is that after the entry, `time` the entry's.
+    /// Publishes what the last entry changed. `state` is the state after the entry, and `time` the entry's time.
     pub fn publish_entry(
         &mut self,
         state: CommittedState<'_>,
@@ -214,8 +216,8 @@ impl Publisher {
         changes
     }
 
-    /// Publishes a block: its budget, or why it can't be used. A block that only a later entry is true of, too, is not
-    /// published again.
+    /// Publishes a block: its budget, or why it can't be used. A block of which only the ledger's sequence number has
+    /// changed is not published again.
     #[must_use = "changes have to be carried out"]
     pub fn publish_block(
         &self,
@@ -238,8 +240,8 @@ impl Publisher {
         changed.then(|| Change::Block(block.as_str().to_owned()))
     }
 
-    /// Publishes how many blocks and claims the dataset has, and whether its object's rules are its ledger's. While there is
-    /// no ledger, only what keeps one from beginning is published.
+    /// Publishes how many blocks and claims the dataset has, and whether its object has the same rules as its ledger.
+    /// While there is no ledger, publishes only the problem, if any, that prevents one.
     #[must_use = "changes have to be carried out"]
     pub fn publish_dataset(
         &self,
@@ -267,8 +269,8 @@ impl Publisher {
         changed.then_some(Change::Dataset)
     }
 
-    /// Publishes that the dataset is stopped: its ledger can't be read or written, and `why` says why and what to do. What
-    /// was committed before stays in the view, and no verdict lets a pod run on it.
+    /// Publishes that the dataset is stopped because its ledger can't be read or written. `why` says why, and what to
+    /// do. The view keeps what was committed before, but no verdict lets a pod run on the dataset.
     #[must_use = "changes have to be carried out"]
     pub fn publish_stopped(&self, objects: &DatasetObjects, why: &str, now: Time) -> Option<Change> {
         self.view.set_stopped(&self.dataset, Some(why));
@@ -284,12 +286,12 @@ impl Publisher {
         changed.then_some(Change::Dataset)
     }
 
-    /// Publishes a claim that is not in the ledger, because there is none yet or because the claim is invalid. `None` if
-    /// that is published already.
+    /// Publishes why a claim is not in the ledger: for example, there is no ledger yet, or the claim is invalid.
+    /// Returns `None` if that is published already.
     #[must_use = "changes have to be carried out"]
     pub fn publish_outside_ledger(&self, subject: Subject, why: PhaseReason, now: Time) -> Option<Change> {
         let (id, phase) = (subject.id(), why.reason.phase());
-        // It is in a ledger that is stopped, and what that said of it stays true.
+        // The claim is in the ledger of a dataset that is stopped, and its published phase remains valid.
         if self.phases.contains_key(&id) {
             return None;
         }
@@ -313,7 +315,8 @@ impl Publisher {
         }))
     }
 
-    /// Publishes that a waiting claim's matching blocks take too much of an entry, as `problem` says.
+    /// Publishes that a waiting claim's matching blocks take too many bytes of an entry. `problem` is the message for
+    /// users.
     pub fn publish_oversized(&mut self, engine: &Engine, claim: &ClaimId, problem: &str) -> Vec<Change> {
         let before = self.oversized.insert(claim.clone(), problem.to_owned());
         if before.as_deref() == Some(problem) {
@@ -333,13 +336,13 @@ impl Publisher {
         changed.into_iter().chain(announced).collect()
     }
 
-    /// Forgets that a claim's matching blocks took too much of an entry: it matches fewer now.
+    /// Forgets that a claim's matching blocks took too many bytes of an entry, because it matches fewer blocks now.
     pub fn forget_oversized(&mut self, claim: &ClaimId) {
         self.oversized.remove(claim);
     }
 
-    /// Explains some of the waiting claims again, since what others do changes what each of them lacks, and publishes the
-    /// blocks that the clock unlocks. Each call goes on where the last one ended.
+    /// Explains some of the waiting claims again, because the budget that they lack depends on other claims, and
+    /// publishes the blocks if they unlock with time. Each call continues with the claims after those of the last call.
     pub fn refresh_waiting(
         &mut self,
         state: CommittedState<'_>,
@@ -366,14 +369,14 @@ impl Publisher {
         changes
     }
 
-    /// Removes a claim from the view that never came to the ledger.
+    /// Removes a claim from the view, unless it is in the ledger.
     pub fn forget_claim(&self, claim: &ClaimId) {
         if !self.phases.contains_key(claim) {
             self.view.forget_claim(claim);
         }
     }
 
-    /// Removes a block whose object was deleted from the view.
+    /// Removes a block from the view, after its object was deleted.
     pub fn forget_block(&self, name: &str) {
         self.view.forget_block(&self.block_key(name));
     }
@@ -383,7 +386,7 @@ impl Publisher {
         self.view.forget_dataset(&self.dataset);
     }
 
-    /// Removes everything that was published from the view: the ledger was deleted.
+    /// Removes everything from the view that was published, after the ledger was deleted.
     pub fn forget_all(&mut self, objects: &DatasetObjects) {
         for claim in self.phases.keys() {
             self.view.forget_claim(claim);
@@ -453,7 +456,7 @@ impl Publisher {
         if let Some(problem) = self.oversized.get(id) {
             return Some(explain::oversized(problem, &explanation));
         }
-        let few = self.waiting.len() <= most_placed(engine.rules().policy);
+        let few = self.waiting.len() <= most_counted(engine.rules().policy);
         let standing = few.then(|| engine.standing(id)).flatten();
         let ahead = standing.and_then(|standing| standing.ahead);
         Some(explain::waits(&explanation, ahead, engine.rules()))
@@ -481,9 +484,10 @@ impl Publisher {
     }
 }
 
-/// How many claims may wait for their places in the order to be explained. A place costs a look at every waiting claim, and
-/// under DPack at each of their blocks and orders: for 50 claims on 10 blocks each some 20 ms in all.
-const fn most_placed(policy: Policy) -> usize {
+/// The most waiting claims with which explanations state how many claims go before a claim. To count these takes a look
+/// at every waiting claim, and under DPack at each of their blocks and orders: with 50 claims on 10 blocks each,
+/// explaining all takes some 20 ms.
+const fn most_counted(policy: Policy) -> usize {
     match policy {
         Policy::Dpack { .. } => 50,
         Policy::Dpf | Policy::Fcfs { .. } | Policy::RoundRobin | Policy::Blend { .. } => MOST_EXPLAINED,
