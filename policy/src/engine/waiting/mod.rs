@@ -2,20 +2,21 @@
 //! many claims wait.
 //!
 //! Claims with the same demands, priority and weight form a class ([`Class`]): either all of them fit or none
-//! does, and the one that arrived first goes first. Classes that demand the same blocks form a family
-//! ([`Family`]), which keeps them in the order in which they go. Each block has two lists, both [`MinTree`]s,
-//! which are searched in logarithmic time:
+//! does, and the policy tries them in the order of their arrival. Classes that demand the same blocks form a
+//! family ([`Family`]), which keeps them in the order in which the policy tries them. Each block has two lists,
+//! both [`MinTree`]s, which are searched in logarithmic time:
 //!
 //! - A watch list (`watching`). Each family watches one block that keeps all its classes waiting, as a clause
-//!   of a SAT solver watches a literal. While less is available there than the least amount that they demand,
-//!   none of their claims can be granted, whatever happens at other blocks. The watch list is in the order of
-//!   the families' first classes, so that the best family that the block no longer keeps waiting is found
-//!   without a look at the others.
-//! - The feasible classes (`feasible`). Each class is listed at each of its blocks while it can still ever
-//!   fit there, so that a consumption finds the classes for which it leaves too little.
+//!   of a SAT solver watches a literal. While less is available there than the least amount that its classes
+//!   demand, none of their claims can be granted, whatever happens at other blocks. The watch list is in the
+//!   order of the families' first classes. When budget becomes available, the first family that the block no
+//!   longer keeps waiting is found without a look at the others.
+//! - The feasible classes (`feasible`). Each class is listed at each of its blocks while the block's capacity
+//!   that isn't consumed still suffices for it, so that a consumption finds the classes that can never be
+//!   granted any more.
 //!
-//! A family is unwatched while it is new, and while a policy decides about it. Whoever unwatches a family
-//! lets it watch a block again.
+//! A family watches no block while it is new, and while a policy decides about it. The code that unwatches a
+//! family must let it watch a block again.
 //!
 //! Begin reading at [`Waiting`].
 
@@ -52,6 +53,7 @@ struct BlockIndex {
     feasible: FeasibleClasses,
 }
 
+/// The index of the waiting claims of one engine.
 #[derive(Clone, Debug)]
 pub(super) struct Waiting {
     fit_rule: FitRule,
@@ -59,14 +61,14 @@ pub(super) struct Waiting {
     at_blocks: Vec<BlockIndex>,
     classes: Slab<Class>,
     families: Slab<Family>,
-    /// Classes by their priority, weight and demands.
-    numbers: HashTable<u32>,
-    /// Families by their blocks: those that new classes join.
-    joined: HashTable<u32>,
+    /// The numbers of the classes, found by priority, weight and demands.
+    classes_by_key: HashTable<u32>,
+    /// The numbers of the families that a new class can join, found by their blocks.
+    families_by_blocks: HashTable<u32>,
     hasher: RandomState,
-    /// Families that were unwatched for the policy to decide about.
+    /// Families that were unwatched because the policy has to decide about them.
     pub(super) unwatched: Vec<u32>,
-    /// Blocks whose watch list or budget has changed since the clock's next effect on them was computed.
+    /// Blocks whose watch list or budget has changed since the time was computed at which the clock next affects them.
     pub(super) changed: Vec<u32>,
 }
 
@@ -78,8 +80,8 @@ impl Waiting {
             at_blocks: Vec::new(),
             classes: Slab::new(),
             families: Slab::new(),
-            numbers: HashTable::new(),
-            joined: HashTable::new(),
+            classes_by_key: HashTable::new(),
+            families_by_blocks: HashTable::new(),
             hasher: RandomState::new(),
             unwatched: Vec::new(),
             changed: Vec::new(),
@@ -116,7 +118,7 @@ impl Waiting {
         let hash = self.hasher.hash_one(Some(key));
         let same =
             |number: &u32| key_of(&self.classes, *number, demand_store).is_some_and(|other| other == key);
-        if let Some(number) = self.numbers.find(hash, same).copied() {
+        if let Some(number) = self.classes_by_key.find(hash, same).copied() {
             let goes_first = self.class(number).and_then(Class::head) > Some(claim);
             self.change_claims(number, goes_first, demand_store, |claims| claims.insert(claim));
             return number;
@@ -131,12 +133,12 @@ impl Waiting {
         });
         let (classes, hasher) = (&self.classes, &self.hasher);
         let hash_of = |number: &u32| hasher.hash_one(key_of(classes, *number, demand_store));
-        self.numbers.insert_unique(hash, number, hash_of);
+        self.classes_by_key.insert_unique(hash, number, hash_of);
         self.change_family(number, true, demand_store);
         number
     }
 
-    /// Removes a claim from its class. Returns whether others are left.
+    /// Removes a claim from its class. Returns whether the class has other claims.
     pub(super) fn leave(&mut self, claim: u32, number: u32, demand_store: &DemandStore) -> bool {
         let Some(class) = self.class(number) else {
             return false;
@@ -150,39 +152,39 @@ impl Waiting {
         false
     }
 
-    /// Removes a class. Returns its claims by arrival.
+    /// Removes a class. Returns its claims in the order of arrival.
     pub(super) fn remove_class(&mut self, number: u32, demand_store: &DemandStore) -> Vec<u32> {
         self.remove_feasible(number, demand_store);
         self.change_family(number, false, demand_store);
         let hash = self.hasher.hash_one(key_of(&self.classes, number, demand_store));
-        if let Ok(entry) = self.numbers.find_entry(hash, |other| *other == number) {
+        if let Ok(entry) = self.classes_by_key.find_entry(hash, |other| *other == number) {
             entry.remove();
         }
         let class = self.classes.take(number);
         class.map_or_else(Vec::new, |class| class.claims.into_list())
     }
 
-    /// Changes the claims of a class. `first` says that another claim goes first of them then, which moves
-    /// the class in its family.
+    /// Changes the claims of a class. `head_changes` says that the class has another first claim afterwards,
+    /// which moves the class within its family.
     fn change_claims(
         &mut self,
         number: u32,
-        first: bool,
+        head_changes: bool,
         demand_store: &DemandStore,
         change: impl FnOnce(&mut ClaimSet),
     ) {
-        let watch = if first {
+        let watch = if head_changes {
             self.unwatch_for(number, demand_store)
         } else {
             None
         };
-        if first {
+        if head_changes {
             self.change_members(number, false, demand_store);
         }
         if let Some(class) = self.classes.get_mut(number) {
             change(&mut class.claims);
         }
-        if first {
+        if head_changes {
             self.change_members(number, true, demand_store);
         }
         if let Some((watch, class)) = watch.zip(self.class(number)) {
@@ -192,7 +194,7 @@ impl Waiting {
     }
 }
 
-/// What makes a class one: its priority, weight and demands.
+/// The key of a class: the priority, weight and demands that all its claims have.
 fn key_of<'a>(
     classes: &Slab<Class>,
     number: u32,
@@ -206,16 +208,20 @@ fn key_of<'a>(
     ))
 }
 
-/// For the tests of the engine.
+/// Access for the tests of the engine.
 #[cfg(test)]
 impl Waiting {
     pub(super) fn count(&self) -> usize {
         use std::collections::BTreeSet;
         let count = self.classes().count();
-        assert_eq!(self.numbers.len(), count);
+        assert_eq!(self.classes_by_key.len(), count);
         let families: BTreeSet<u32> = self.classes().map(|(_, class)| class.family).collect();
         assert_eq!(families, self.families.iter().map(|(number, _)| number).collect());
-        assert!(self.joined.iter().all(|family| families.contains(family)));
+        assert!(
+            self.families_by_blocks
+                .iter()
+                .all(|family| families.contains(family))
+        );
         count
     }
 
@@ -224,7 +230,7 @@ impl Waiting {
             .is_some_and(|class| class.claims.clone().into_list().contains(&claim))
     }
 
-    /// The block that the family of a class watches, and the coordinates.
+    /// The block that the family of a class watches, and the coordinates at which it is watched.
     pub(super) fn watched_by(&self, class: u32, demand_store: &DemandStore) -> (u32, Vec<usize>) {
         let family = self.families.get(self.class(class).unwrap().family).unwrap();
         let watch = family.watch.unwrap();

@@ -35,7 +35,7 @@ impl Waiting {
         };
         let hash = self.hasher.hash_one(&layout);
         let same = |number: &u32| layout_of(*number).is_some_and(|other| other == layout);
-        if let Some(number) = self.joined.find(hash, same) {
+        if let Some(number) = self.families_by_blocks.find(hash, same) {
             return *number;
         }
         let number = self.families.add(Family::new(demands_id));
@@ -46,14 +46,14 @@ impl Waiting {
                 self.hasher.hash_one(demand_store.get(family.demands_id).layout())
             })
         };
-        self.joined.insert_unique(hash, number, hash_of);
+        self.families_by_blocks.insert_unique(hash, number, hash_of);
         number
     }
 
     fn end_family(&mut self, number: u32, demand_store: &DemandStore) {
         if let Some(family) = self.families.take(number) {
             let hash = self.hasher.hash_one(demand_store.get(family.demands_id).layout());
-            if let Ok(entry) = self.joined.find_entry(hash, |other| *other == number) {
+            if let Ok(entry) = self.families_by_blocks.find_entry(hash, |other| *other == number) {
                 entry.remove();
             }
         }
