@@ -11,21 +11,22 @@ use crate::{
 /// The size above which a draft [is full](EntryDraft::is_full), in bytes of its events and records: 512 KiB.
 pub const FULL_DRAFT_BYTES: usize = 512 << 10;
 
-/// The most that the events of one entry take together, in bytes: 768 KiB.
+/// The largest size of all events of one entry together, in bytes: 768 KiB.
 pub const MOST_EVENT_BYTES: usize = 768 << 10;
 
-/// The most that an entry's canonical form takes, in bytes: 1 MiB, which leaves a third of etcd's usual limit
-/// of 1.5 MiB for what a store puts around it. Records beyond it are [omitted](Omitted).
+/// The largest size of an entry's canonical form, in bytes: 1 MiB, which leaves a third of etcd's usual limit of
+/// 1.5 MiB for what a store adds. Records that don't fit are [omitted](Omitted).
 pub const MOST_ENTRY_BYTES: usize = 1 << 20;
 
-/// The largest number that a store has to keep, in microseconds; as a time, the year 294,247.
+/// The largest number of microseconds that an entry may have, because a store need only keep signed 64-bit
+/// integers. As a time, it is in the year 294,247.
 const MOST_MICROS: u64 = i64::MAX.unsigned_abs();
 
 /// The next entry of a ledger before it is committed: the events applied so far, and the records that
 /// followed.
 ///
-/// While it exists, it borrows the ledger, so nothing can read the engine. It ends with
-/// [`commit`](Self::commit). If it is dropped before, or the commit fails or is dropped, the ledger is
+/// A draft borrows the ledger, so nothing can read the engine's uncommitted state. [`commit`](Self::commit) ends
+/// it. If the draft is dropped before, or the commit fails or is dropped, the ledger is
 /// [poisoned](crate::Poisoned), unless the draft [is empty](Self::is_empty).
 #[derive(Debug)]
 #[must_use = "a draft that isn't committed poisons its ledger"]
@@ -35,29 +36,30 @@ pub struct EntryDraft<'a, S> {
     events: Vec<Event>,
     decisions: Decisions,
     event_bytes: usize,
-    /// An error is reported by the commit, since the engine has decided already.
+    /// The size of the records. An error is returned by the commit, because the engine has already changed when it
+    /// occurs.
     record_bytes: Result<usize, EncodingError>,
 }
 
 /// Why an event is not applied. Neither the draft nor the engine has changed.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum ApplyError {
-    /// The engine refuses it.
+    /// The engine refuses the event.
     #[error(transparent)]
     Refused(#[from] Refusal),
-    /// The timeout is a number that a store need not keep: it must be below 2^63 microseconds.
+    /// The timeout is 2^63 microseconds or more, which a store need not be able to keep.
     #[error("the timeout of claim {0} is beyond what can be kept: leave it out to wait for ever")]
     TimeoutTooLong(ClaimId),
-    /// It fits an entry, but not this one any more: commit the draft and apply the event to the next one.
+    /// The event fits an entry, but not this one any more: commit the draft and apply the event to the next one.
     #[error("the entry has no room for the event: commit it and apply the event to the next entry")]
     Full,
-    /// It can't be encoded.
+    /// The event can't be encoded.
     #[error("the event can't be in an entry: {0}")]
     Encoding(#[from] EncodingError),
-    /// It is too large for any entry.
+    /// The event is too large for any entry.
     #[error("the event takes {bytes} bytes: it must take at most {most}")]
     TooLarge {
-        /// Its size.
+        /// The event's size.
         bytes: usize,
         /// The largest size that is accepted.
         most: usize,
@@ -68,7 +70,7 @@ pub enum ApplyError {
 /// shows whether the entry was written.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum CommitError {
-    /// Another writer wrote the entry: this one is fenced.
+    /// Another writer wrote the entry: this writer is fenced.
     #[error("entry {sequence} was written by {by}: step down, or open the ledger again")]
     Fenced {
         /// The entry.
@@ -76,21 +78,21 @@ pub enum CommitError {
         /// The other writer's name.
         by: String,
     },
-    /// The store refuses the entry. (An earlier attempt whose outcome is unknown may have written it all the
-    /// same.)
+    /// The store refuses the entry. (It may be written all the same, by an earlier attempt whose outcome is
+    /// unknown.)
     #[error("the store refuses entry {sequence}: {reason}")]
     Refused {
         /// The entry.
         sequence: u64,
-        /// What the store says.
+        /// The store's message.
         reason: String,
     },
-    /// The store has an entry in its place that no writer wrote.
+    /// The store has another entry of this sequence number, which is no valid entry of any writer.
     #[error("entry {sequence} is there, but {reason}")]
     Corrupt {
         /// The entry.
         sequence: u64,
-        /// What is wrong with it.
+        /// What is wrong with the entry in the store.
         reason: String,
     },
     /// The entry can't be encoded. Nothing was written.
@@ -112,9 +114,10 @@ pub enum CommitError {
 }
 
 impl<'a, S: Store> EntryDraft<'a, S> {
+    /// Begins a draft at time `now`, and lets the engine decide what follows from the time alone.
     pub(crate) fn begin(ledger: &'a mut Ledger<S>, now: Time) -> Self {
         let time = now.min(Time::from_micros(MOST_MICROS)).max(ledger.clock);
-        // Set before the engine changes: if the engine panics, its state is unknown.
+        // The ledger is marked before the engine changes, so that it is poisoned if the engine panics.
         ledger.is_ahead = true;
         ledger.clock = time;
         let records = ledger.engine.advance(time);
@@ -132,7 +135,7 @@ impl<'a, S: Store> EntryDraft<'a, S> {
     /// Applies `event` to the engine and adds it to the draft. The returned index gives access to the records
     /// that followed from it, once the draft is committed. After an error, nothing has changed.
     pub fn apply(&mut self, event: Event) -> Result<EventIndex, ApplyError> {
-        // The only number of an event that is an unsigned one of 64 bits, where a store keeps signed ones.
+        // The timeout is the only unsigned 64-bit number of an event; a store need only keep signed ones.
         if let Event::Arrive(arrival) = &event
             && arrival
                 .timeout
@@ -185,18 +188,18 @@ impl<'a, S: Store> EntryDraft<'a, S> {
         }
     }
 
-    /// Whether there is nothing to write: no event was applied, and nothing followed from the time alone.
-    /// Dropping an empty draft does no harm.
+    /// Whether there is nothing to write: no event was applied, and no record followed from the time alone. To
+    /// drop an empty draft doesn't poison the ledger.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.events.is_empty() && self.decisions.records.is_empty()
     }
 
-    /// Writes the entry; nothing if the draft [is empty](Self::is_empty). Only what this returns may be
+    /// Writes the entry, unless the draft [is empty](Self::is_empty). Only what the commit returns may be
     /// published.
     ///
-    /// As long as it is unknown whether the entry was written, this asks the store again. The future may be
-    /// dropped, which leaves the ledger poisoned.
+    /// As long as it is unknown whether the entry was written, the commit reads the entry and tries to create it
+    /// again. The future may be dropped, which leaves the ledger poisoned.
     pub async fn commit(self) -> Result<Committed, CommitError> {
         let is_empty = self.is_empty();
         let Self {
@@ -239,10 +242,10 @@ impl<'a, S: Store> EntryDraft<'a, S> {
     }
 }
 
-/// The most that an [`Omitted`] takes, in bytes: its keys, a count of 20 digits and a hash of 64.
+/// The largest size of an [`Omitted`], in bytes: its keys, a count of 20 digits and a hash of 64.
 const MOST_OMITTED_BYTES: usize = 128;
 
-/// Moves `records` into `entry` up to `room` bytes, and returns those that are left out.
+/// Moves `records` into `entry` up to `room` bytes, and returns the records that don't fit.
 fn omit(entry: &mut Entry, records: &mut Vec<Record>, room: usize) -> Result<Vec<Record>, EncodingError> {
     let mut used = 0;
     let mut fitting = 0;
@@ -259,7 +262,7 @@ fn omit(entry: &mut Entry, records: &mut Vec<Record>, room: usize) -> Result<Vec
     Ok(left_out)
 }
 
-/// Creates `entry`: repeats until it is known whether the entry was written, or that it can't be.
+/// Creates `entry` in the store. Repeats until it is known whether the entry was written.
 async fn create(store: &impl Store, entry: &Entry, hash: Hash) -> Result<(), CommitError> {
     let sequence = entry.sequence;
     let mut attempt: u32 = 0;
@@ -267,7 +270,7 @@ async fn create(store: &impl Store, entry: &Entry, hash: Hash) -> Result<(), Com
         match store.create(entry).await {
             Ok(()) => return Ok(()),
             Err(CreateError::Refused(reason)) => return Err(CommitError::Refused { sequence, reason }),
-            // The read below tells whose entry it is.
+            // The read below shows whether this or another writer created the entry.
             Err(CreateError::Exists) => {}
             Err(CreateError::Unknown(_)) => {
                 attempt = attempt.saturating_add(1);
@@ -289,7 +292,8 @@ async fn create(store: &impl Store, entry: &Entry, hash: Hash) -> Result<(), Com
                         }),
                     };
                 }
-                // The attempt may yet succeed, and repeating it is safe: the entry can be created once.
+                // The attempt may still succeed later. Another attempt is safe, because a store creates an entry
+                // only once.
                 Ok(None) => break,
                 Err(StoreError::Corrupt(reason)) => return Err(CommitError::Corrupt { sequence, reason }),
                 Err(StoreError::Unreachable(_)) => {
@@ -301,7 +305,7 @@ async fn create(store: &impl Store, entry: &Entry, hash: Hash) -> Result<(), Com
     }
 }
 
-/// Returns how many bytes `records` take in an entry.
+/// The size of `records` in an entry, in bytes.
 fn bytes(records: &[Record]) -> Result<usize, EncodingError> {
     records
         .iter()
