@@ -1,8 +1,8 @@
-//! Compares two runs of one workload: which tasks only one of them grants, how the delays of tasks differ
-//! that both grant, and the dominant shares of all these tasks.
+//! Compares two runs of one workload: the tasks that only one run grants, the differences in delay of the tasks
+//! that both grant, and the dominant shares of the tasks.
 //!
-//! A [`ComparedRun`] is a run that was made here or read from a file. A [`Comparison`] has the differences
-//! between two of them, and [`Comparison::page`] formats them for people. Begin reading at
+//! A [`ComparedRun`] is a run that this process simulated or read from a file. A [`Comparison`] has the
+//! differences between two runs, and [`Comparison::page`] formats them for people. Begin reading at
 //! [`Comparison::of`].
 
 mod compared_run;
@@ -31,11 +31,12 @@ pub struct Comparison {
     pub blocks: usize,
     /// The classes, in the workload's order.
     pub classes: Vec<ClassPair>,
-    /// Number of tasks for each pair of ends in A and B; pairs without tasks are left out.
+    /// Number of tasks for each combination of an end in A and an end in B; combinations without tasks are left
+    /// out.
     pub ends: Vec<EndPair>,
-    /// Differences between the delays of tasks that both grant.
+    /// Differences between the delays of the tasks that both runs grant.
     pub delay_change: DelayChange,
-    /// Dominant shares of the tasks, by which runs grant them.
+    /// Dominant shares of the tasks, grouped by the runs that grant them.
     pub dominant_shares: DominantShares,
     /// The tasks that only A grants, in the order of arrival.
     pub only_a: Vec<TaskPair>,
@@ -90,16 +91,16 @@ pub struct EndPair {
     pub a: End,
     /// The end in B.
     pub b: End,
-    /// Number of such tasks.
+    /// Number of tasks with this pair.
     pub tasks: usize,
 }
 
-/// Delay in B minus delay in A, over the tasks that both grant.
+/// Differences in delay, B minus A, of the tasks that both runs grant.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct DelayChange {
     /// Number of tasks that B grants sooner.
     pub sooner: usize,
-    /// Number of tasks that both grant at the same time.
+    /// Number of tasks that both runs grant at the same time.
     pub same: usize,
     /// Number of tasks that B grants later.
     pub later: usize,
@@ -111,13 +112,13 @@ pub struct DelayChange {
 /// over the coordinates with capacity.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct DominantShares {
-    /// Tasks that both grant.
+    /// Tasks that both runs grant.
     pub both: Option<Spread>,
     /// Tasks that only A grants.
     pub only_a: Option<Spread>,
     /// Tasks that only B grants.
     pub only_b: Option<Spread>,
-    /// Tasks that neither grants.
+    /// Tasks that neither run grants.
     pub neither: Option<Spread>,
 }
 
@@ -128,7 +129,7 @@ pub struct TaskPair {
     pub task: usize,
     /// Time of arrival, in seconds.
     pub arrival: f64,
-    /// Number of blocks that it requests.
+    /// Number of blocks that the task requests.
     pub blocks: usize,
     /// The task's dominant share.
     pub dominant_share: f64,
@@ -136,7 +137,7 @@ pub struct TaskPair {
     pub class: String,
     /// Time of the grant, in seconds.
     pub granted_at: f64,
-    /// How it ended in the other run.
+    /// How the task ended in the other run.
     pub other: End,
 }
 
@@ -155,8 +156,8 @@ impl End {
 }
 
 impl Comparison {
-    /// Compares two runs. Errors unless both have the same tasks and blocks. Demands may differ, as between
-    /// two compositions; dominant shares are then those of A.
+    /// Compares two runs. Returns an error unless both have the same tasks and blocks. Demands may differ, as they
+    /// do between two compositions; the dominant shares are those of A.
     pub fn of(a: &ComparedRun, b: &ComparedRun) -> Result<Self, CompareError> {
         a.check_same_tasks(b)?;
         let (of_a, of_b) = (a.outcome.summary(&a.workload), b.outcome.summary(&a.workload));
@@ -186,8 +187,8 @@ impl Comparison {
             ends: ends.filter(|pair| pair.tasks > 0).collect(),
             delay_change: DelayChange::of(&pairs),
             dominant_shares: DominantShares::of(&pairs),
-            only_a: only(&a.workload, &pairs, |pair| (pair.a, pair.b)),
-            only_b: only(&a.workload, &pairs, |pair| (pair.b, pair.a)),
+            only_a: granted_by_one(&a.workload, &pairs, |pair| (pair.a, pair.b)),
+            only_b: granted_by_one(&a.workload, &pairs, |pair| (pair.b, pair.a)),
             a: Totals::of(a, &of_a),
             b: Totals::of(b, &of_b),
         })
@@ -208,13 +209,16 @@ impl Totals {
 
 /// A task and its decisions in both runs.
 struct Pair<'a> {
+    /// The task's number in the workload or trace.
     number: usize,
     task: &'a Task,
+    /// The dominant share in run A.
     share: f64,
     a: Decision,
     b: Decision,
 }
 
+/// Pairs the decisions on each task, in the workload's order.
 fn pairs<'a>(a: &'a ComparedRun, b: &'a ComparedRun) -> impl Iterator<Item = Pair<'a>> {
     let tasks = a.workload.tasks.iter().zip(&a.numbers);
     let decisions = a.outcome.decisions.iter().zip(&b.outcome.decisions);
@@ -227,11 +231,11 @@ fn pairs<'a>(a: &'a ComparedRun, b: &'a ComparedRun) -> impl Iterator<Item = Pai
     })
 }
 
-/// A task's dominant share as a double, for people. (The policies compare exact fractions.)
+/// A task's dominant share, rounded for display. (The policies compare exact fractions.)
 fn dominant_share(workload: &Workload, task: &Task) -> f64 {
     #[expect(
         clippy::cast_precision_loss,
-        reason = "a share that is shown, in a few digits"
+        reason = "the share is displayed with a few digits"
     )]
     let part = |(demand, capacity): (&i64, &i64)| *demand as f64 / *capacity as f64;
     let blocks = task
@@ -245,12 +249,13 @@ fn dominant_share(workload: &Workload, task: &Task) -> f64 {
     shares.fold(0.0, f64::max)
 }
 
-fn only(
+/// The tasks that only the first of two runs grants. `decisions` returns a pair's decisions, the first run's first.
+fn granted_by_one(
     workload: &Workload,
     pairs: &[Pair<'_>],
-    ends: impl Fn(&Pair<'_>) -> (Decision, Decision),
+    decisions: impl Fn(&Pair<'_>) -> (Decision, Decision),
 ) -> Vec<TaskPair> {
-    let granted = pairs.iter().filter_map(|pair| match ends(pair) {
+    let granted = pairs.iter().filter_map(|pair| match decisions(pair) {
         (Decision::Granted(at), other) if !matches!(other, Decision::Granted(_)) => Some(TaskPair {
             task: pair.number,
             arrival: seconds(pair.task.at),
