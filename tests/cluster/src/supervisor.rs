@@ -1,8 +1,7 @@
-//! [`Supervisor`]: the processes of a cluster's parts. It starts and ends them, and reports each that ends by
-//! itself.
+//! The [`Supervisor`] starts and ends the processes of a test cluster (etcd, API server, scheduler and so on, each a
+//! [`Part`]), and reports each that ends unexpectedly.
 //!
-//! What the parts are and in which order they start is the business of
-//! [`ControlPlane`](crate::control_plane).
+//! [`ControlPlane`](crate::control_plane) decides which parts to start, with which arguments and in which order.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -22,12 +21,12 @@ use crate::part::Part;
 use crate::process::Process;
 use crate::{extender, tie};
 
-/// The program of this process, even after the file was replaced by a newer build.
+/// The path of this process's own program. It stays valid when a newer build replaces the file.
 pub(crate) const THIS_PROGRAM: &str = "/proc/self/exe";
-/// A part that isn't ready after this time is stuck, even on a machine that is busy with builds.
+/// The time after which a part that isn't ready has failed: long enough for a machine that is busy with builds.
 const READY_TIMEOUT: Duration = Duration::from_secs(120);
-/// The time for an orderly end; then follows SIGKILL. An API server ends slowly while watches are open; etcd
-/// takes no harm from SIGKILL.
+/// The time from SIGTERM to SIGKILL. It is short because an API server with open watches ends slowly, and etcd loses
+/// nothing by SIGKILL.
 const END_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The running parts of one cluster.
@@ -37,14 +36,15 @@ pub(crate) struct Supervisor {
     failures: mpsc::UnboundedSender<PartFailure>,
 }
 
+/// A part's process.
 struct Running {
     process: Process,
-    /// Set before the part is ended on purpose.
+    /// Set before the supervisor ends the process, so that the end isn't reported as a failure.
     may_end: Arc<AtomicBool>,
 }
 
 impl Supervisor {
-    /// `failures` receives each part that ends by itself.
+    /// A supervisor without processes. `failures` receives each part that ends unexpectedly.
     pub(crate) fn new(layout: &Layout, failures: mpsc::UnboundedSender<PartFailure>) -> Self {
         Self {
             layout: layout.clone(),
@@ -53,7 +53,7 @@ impl Supervisor {
         }
     }
 
-    /// Starts a part's program with its output in the part's log. An error if the part is running.
+    /// Starts a part's program, with its output written to the part's log. Returns an error if the part is running.
     pub(crate) fn start(&self, part: Part, program: &Path, arguments: Vec<OsString>) -> Result<()> {
         let mut parts = self.parts();
         if parts.contains_key(&part) {
@@ -67,7 +67,8 @@ impl Supervisor {
             .stdin(Stdio::null())
             .stderr(out.try_clone().context("can't share a log")?)
             .stdout(out)
-            // A terminal sends its interrupt to the owner alone, which then ends the parts in order.
+            // With a process group of its own, a part doesn't get the terminal's Ctrl-C. Only this process does, and
+            // ends the parts in order.
             .process_group(0);
         let process = Process::start(command).with_context(|| format!("can't start {part}"))?;
         let may_end = Arc::new(AtomicBool::new(false));
@@ -87,7 +88,7 @@ impl Supervisor {
         Ok(())
     }
 
-    /// Waits for `ready`; an error if that takes too long.
+    /// Waits for `ready`. Returns an error after [`READY_TIMEOUT`].
     pub(crate) async fn within_ready_timeout<T>(
         &self,
         part: Part,
@@ -102,7 +103,7 @@ impl Supervisor {
         })
     }
 
-    /// Ends a part by SIGTERM, and by SIGKILL if it doesn't end in time.
+    /// Ends a part by SIGTERM, and by SIGKILL after [`END_TIMEOUT`].
     pub(crate) async fn stop(&self, part: Part) -> Result<()> {
         self.end(part, END_TIMEOUT).await
     }
@@ -112,6 +113,7 @@ impl Supervisor {
         self.end(part, Duration::ZERO).await
     }
 
+    /// Ends a part by SIGTERM, and by SIGKILL after `timeout`; at once if that is zero.
     async fn end(&self, part: Part, timeout: Duration) -> Result<()> {
         let Some(running) = self.parts().remove(&part) else {
             bail!("{part} is not running")
@@ -124,7 +126,8 @@ impl Supervisor {
             .with_context(|| format!("can't end {part}"))
     }
 
-    /// Ends all parts: in the opposite order of their start, or, `by_force`, all at once by SIGKILL.
+    /// Ends all parts: one after the other in the opposite order of their start, or, with `by_force`, all at once by
+    /// SIGKILL.
     pub(crate) async fn end_all(&self, by_force: bool) {
         let parts = std::mem::take(&mut *self.parts());
         for running in parts.values() {
@@ -132,7 +135,7 @@ impl Supervisor {
         }
         if by_force {
             for running in parts.values() {
-                // An error means that the process has ended.
+                // An error means that the process has ended already.
                 let _ = running.process.signal(rustix::process::Signal::KILL);
             }
         }
