@@ -390,11 +390,7 @@ impl Bookkeeper {
         };
         self.writer.close();
         let stop = Stop::new(&self.dataset, &error, self.stop.as_ref());
-        let is_news = self
-            .stop
-            .as_ref()
-            .is_none_or(|before| before.message != stop.message);
-        if is_news {
+        if stop.is_news(self.stop.as_ref()) {
             error!(dataset = %self.dataset, why = stop.message, "the dataset is stopped");
             self.intake.ledger_stopped(stop.message.clone());
             let objects = self.intake.objects();
@@ -416,6 +412,8 @@ impl Bookkeeper {
     async fn resume(&mut self) -> Result<(), WriterError> {
         self.open().await?;
         self.stop = None;
+        // Also if nothing was published, since an empty ledger was closed again.
+        self.handles.view.set_stopped(&self.dataset, None);
         self.effects.resumed(self.intake.objects());
         info!(dataset = %self.dataset, "the dataset is not stopped any more");
         let mut taken = IntakeOutput::default();

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use privatekube_api::DatasetKey;
+use privatekube_ledger::{CommitError, OpenError, StoreError};
 use tokio::time::Instant;
 
 use super::WriterError;
@@ -14,7 +15,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(120);
 /// Why a dataset is stopped: the label of its metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum StopCause {
-    /// The ledger can't be read, or not be verified.
+    /// The API server does not answer.
+    Unreachable,
+    /// The ledger can't be verified.
     Unreadable,
     /// The API server refuses new entries.
     Unwritable,
@@ -26,10 +29,23 @@ pub(super) enum StopCause {
 
 impl StopCause {
     /// Every cause.
-    pub(super) const ALL: [Self; 4] = [Self::Unreadable, Self::Unwritable, Self::Shortened, Self::Clock];
+    pub(super) const ALL: [Self; 5] = [
+        Self::Unreachable,
+        Self::Unreadable,
+        Self::Unwritable,
+        Self::Shortened,
+        Self::Clock,
+    ];
 
     fn of(error: &WriterError) -> Self {
         match error {
+            WriterError::Open(_, open) if matches!(**open, OpenError::Store(StoreError::Unreachable(_))) => {
+                Self::Unreachable
+            }
+            WriterError::Unreadable(_, _, StoreError::Unreachable(_)) => Self::Unreachable,
+            WriterError::Commit(_, commit) if matches!(**commit, CommitError::Corrupt { .. }) => {
+                Self::Unreadable
+            }
             WriterError::Open(..)
             | WriterError::Poisoned(..)
             | WriterError::Replaced(..)
@@ -43,6 +59,7 @@ impl StopCause {
     /// The label of the metric.
     pub(super) const fn as_str(self) -> &'static str {
         match self {
+            Self::Unreachable => "unreachable",
             Self::Unreadable => "unreadable",
             Self::Unwritable => "unwritable",
             Self::Shortened => "shortened",
@@ -54,6 +71,7 @@ impl StopCause {
     fn remedy(self, dataset: &DatasetKey) -> String {
         let namespace = &dataset.namespace;
         match self {
+            Self::Unreachable => "it is tried again until the API server answers".to_owned(),
             Self::Unreadable => format!(
                 "make the entries in namespace {namespace} what they were: delete an entry that no extender wrote, put back \
                  one that was changed"
@@ -95,5 +113,53 @@ impl Stop {
             retry_at: Instant::now() + pause,
             pause,
         }
+    }
+
+    /// Whether this says something else than `before`. By how much a clock is wrong changes all the time.
+    pub(super) fn is_news(&self, before: Option<&Self>) -> bool {
+        before.is_none_or(|before| {
+            before.cause != self.cause || (self.cause != StopCause::Clock && before.message != self.message)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn dataset() -> DatasetKey {
+        DatasetKey {
+            namespace: "data".into(),
+            name: "taxi".into(),
+        }
+    }
+
+    fn unreadable(error: StoreError) -> Stop {
+        Stop::new(&dataset(), &WriterError::Unreadable(dataset(), 3, error), None)
+    }
+
+    #[test]
+    fn a_server_that_does_not_answer_is_no_ledger_that_was_changed() {
+        let unreachable = unreadable(StoreError::Unreachable("timeout".into()));
+        assert_eq!(unreachable.cause, StopCause::Unreachable);
+        assert!(
+            unreachable.message.contains("tried again"),
+            "{}",
+            unreachable.message
+        );
+        let changed = unreadable(StoreError::Corrupt("hash".into()));
+        assert_eq!(changed.cause, StopCause::Unreadable);
+        assert!(changed.is_news(Some(&unreachable)) && !changed.is_news(Some(&changed)));
+    }
+
+    #[test]
+    fn a_stopped_dataset_is_tried_less_and_less_often() {
+        let error = WriterError::Lost(dataset(), 3);
+        let mut stop = Stop::new(&dataset(), &error, None);
+        assert_eq!(stop.pause, FIRST_PAUSE);
+        for _ in 0..10 {
+            stop = Stop::new(&dataset(), &error, Some(&stop));
+        }
+        assert_eq!(stop.pause, LONGEST_PAUSE);
     }
 }
