@@ -386,16 +386,9 @@ impl Publisher {
         self.view.forget_dataset(&self.dataset);
     }
 
-    /// Removes everything from the view that was published, after the ledger was deleted.
-    pub fn forget_all(&mut self, objects: &DatasetObjects) {
-        for claim in self.phases.keys() {
-            self.view.forget_claim(claim);
-        }
-        for (name, _) in objects.blocks() {
-            self.forget_block(name);
-        }
-        self.view.set_stopped(&self.dataset, None);
-        self.forget_dataset();
+    /// Removes everything that was published from the view: the ledger was deleted.
+    pub fn forget_all(&self) {
+        self.view.forget_all_of(&self.dataset);
     }
 
     fn publish_claim(

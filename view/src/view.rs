@@ -164,6 +164,14 @@ impl View {
         changed
     }
 
+    /// Removes everything of a dataset: its claims, its blocks and itself.
+    pub fn forget_all_of(&self, dataset: &DatasetKey) {
+        self.claims.pin().retain(|_, claim| claim.dataset != *dataset);
+        self.blocks.pin().retain(|(of, _), _| of != dataset);
+        self.set_stopped(dataset, None);
+        self.forget_dataset(dataset);
+    }
+
     /// Removes a block.
     pub fn forget_block(&self, key: &BlockKey) {
         self.blocks.pin().remove(key);

@@ -155,12 +155,12 @@ impl Bookkeeper {
         if let Some(current) = current {
             self.intake.catch_up(current, self.writer.engine()?, &mut taken);
         }
+        self.publish(std::mem::take(&mut taken.notices))?;
         if deleted || (was_empty && !self.intake.objects().is_empty()) {
             // The namespace may have been deleted and created again. The engine then still has decisions of the deleted
             // entries, and nothing that follows from them may be written.
             self.writer.check_last_entry().await?;
         }
-        self.publish(std::mem::take(&mut taken.notices))?;
         self.keep_rules_current().await?;
         let has_ledger = self.writer.is_open();
         // The labels are read from the API server, because no watch follows namespaces.
@@ -373,7 +373,7 @@ impl Bookkeeper {
             // Nothing that was published from the ledger is valid any more. If the namespace is created again, the
             // dataset begins with an empty ledger.
             info!(dataset = %self.dataset, %error, "the ledger was deleted with its namespace");
-            self.publisher.forget_all(self.intake.objects());
+            self.publisher.forget_all();
             self.effects.unmeasure_all();
             return Ok(false);
         }

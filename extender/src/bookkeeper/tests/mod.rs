@@ -259,3 +259,28 @@ async fn no_ledger_begins_for_a_dataset_that_is_gone() {
     assert_eq!(engine.rules().policy, Policy::Fcfs { refusing: false });
     assert_eq!(world.said(&id).1, "TooFewBlocks");
 }
+
+#[tokio::test]
+async fn a_block_that_is_deleted_with_its_namespace_leaves_no_status_to_write() {
+    let mut world = World::new();
+    let block = block("a", "a", Some("10"));
+    world.server.put(BLOCKS, &*block);
+    world
+        .take([
+            Message::BlockApplied(Arc::clone(&block)),
+            claim("c", &epsilon("1")).1,
+        ])
+        .await;
+    let view = Arc::clone(&world.books.handles.view);
+    let published = || view.block(&(key(), "a".to_owned())).is_some();
+    assert!(published());
+    // The entries are gone, too; the server knows no namespace.
+    for entry in world.server.all(ENTRIES) {
+        world
+            .server
+            .delete(ENTRIES, entry["metadata"]["name"].as_str().unwrap());
+    }
+    let error = world.books.handle(vec![Message::BlockDeleted(block)]).await;
+    assert!(!world.books.stop_or_end(error.unwrap_err()).await.unwrap());
+    assert!(!published());
+}
