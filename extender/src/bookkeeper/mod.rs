@@ -57,6 +57,9 @@ pub struct Bookkeeper {
     effects: Effects,
     /// Why the dataset is stopped, and when its ledger is opened again; `None` while the dataset isn't stopped.
     stop: Option<Stop>,
+    /// The stop that ended last, until an entry is written: a dataset whose ledger can be read and not written is tried less and
+    /// less often, although each opening succeeds.
+    ended_stop: Option<Stop>,
     /// The UID that the namespace had when the ledger was opened: another UID now means that the ledger was deleted.
     namespace: Option<String>,
 }
@@ -77,6 +80,7 @@ impl Bookkeeper {
             publisher: Publisher::new(dataset.clone(), Arc::clone(&handles.view)),
             effects: Effects::new(handles.clone(), dataset.clone()),
             stop: None,
+            ended_stop: None,
             namespace: None,
             handles,
             dataset,
@@ -189,6 +193,7 @@ impl Bookkeeper {
             };
             let mut next = IntakeOutput::default();
             if let (Some(committed), Some(state)) = (&written.committed, self.writer.state()?) {
+                self.ended_stop = None;
                 self.effects.measure_entry(committed, written.took);
                 let touched = Touched::by(committed.records(), &written.matched, state.engine);
                 self.intake.after_entry(
@@ -389,7 +394,8 @@ impl Bookkeeper {
             error
         };
         self.writer.close();
-        let stop = Stop::new(&self.dataset, &error, self.stop.as_ref());
+        let before = self.stop.as_ref().or(self.ended_stop.as_ref());
+        let stop = Stop::new(&self.dataset, &error, before);
         if stop.is_news(self.stop.as_ref()) {
             error!(dataset = %self.dataset, why = stop.message, "the dataset is stopped");
             self.intake.ledger_stopped(stop.message.clone());
@@ -411,7 +417,7 @@ impl Bookkeeper {
     /// and controllers send every other request again.
     async fn resume(&mut self) -> Result<(), WriterError> {
         self.open().await?;
-        self.stop = None;
+        self.ended_stop = self.stop.take();
         // Also if nothing was published, since an empty ledger was closed again.
         self.handles.view.set_stopped(&self.dataset, None);
         self.effects.resumed(self.intake.objects());

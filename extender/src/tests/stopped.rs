@@ -280,3 +280,21 @@ async fn a_clock_far_ahead_of_the_api_servers_unlocks_nothing_and_stops_the_data
     assert_eq!(server.all(ENTRIES), Vec::<Value>::new());
     drop(sender);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_dataset_that_cannot_be_written_is_tried_less_and_less_often() {
+    let server = server();
+    with_extender(&server, async |_| {
+        request(&server, "data", "before", "1");
+        until_granted(&server, "data/before").await;
+        server.inject(&entry_writes("data"), 1000, Fault::Refuse(403));
+        request(&server, "data", "refused", "1");
+        until_stopped(&server, "quota").await;
+        server.clear_log();
+        // An hour with a pause of two minutes, and a few shorter ones at its beginning.
+        tokio::time::sleep(std::time::Duration::from_secs(3600)).await;
+        let tried = server.count(&entry_writes("data"));
+        assert!((10..60).contains(&tried), "{tried}");
+    })
+    .await;
+}
