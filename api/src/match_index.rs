@@ -1,14 +1,15 @@
 //! An index of the blocks that exist and the requests that wait for blocks: which requests have enough blocks,
 //! at the cost of what changes.
 //!
-//! Requests with the same selector share its result. A block is evaluated once for each distinct selector that
-//! waits, when the later of the two arrives; the result is kept until one of them leaves. [`match_blocks`] is
-//! the definition: [`MatchIndex::demands`] returns the same. When to match a request is up to the caller.
+//! Requests with the same selector share its result. A block is evaluated once for each distinct selector, when the
+//! later of the two arrives. A result is kept while a request with its selector waits; those of the selectors that were
+//! used last are kept for longer, within [`MOST_UNUSED`] and [`MOST_UNUSED_PLACES`]. [`match_blocks`] is the
+//! definition: [`MatchIndex::demands`] returns the same. When to match a request is up to the caller.
 //!
 //! [`match_blocks`]: crate::match_blocks
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     hash::Hash,
 };
 
@@ -16,6 +17,11 @@ use jiff::Timestamp;
 use privatekube_policy::{BlockId, Composition, Demand};
 
 use crate::{Candidate, ClaimRequest, DemandRequest, Dimensions, Selector, per_block_demands};
+
+/// How many results are kept at most of selectors that no request in the index has.
+const MOST_UNUSED: usize = 32;
+/// How many blocks these results name together at most, but for the one that was used last.
+const MOST_UNUSED_PLACES: usize = 100_000;
 
 /// The blocks that exist, and the requests that wait for more of them, each under a key of the caller's.
 #[derive(Clone, Debug)]
@@ -26,6 +32,8 @@ pub struct MatchIndex<K> {
     /// The requests that name a block, by its name.
     named: HashMap<BlockId, BTreeSet<K>>,
     requests: HashMap<K, Waiting>,
+    /// The selectors of `selections` that no request has, the one that was used last at the end.
+    unused: VecDeque<Option<String>>,
     evaluations: u64,
 }
 
@@ -66,6 +74,7 @@ impl<K> Default for MatchIndex<K> {
             selections: HashMap::new(),
             named: HashMap::new(),
             requests: HashMap::new(),
+            unused: VecDeque::new(),
             evaluations: 0,
         }
     }
@@ -129,24 +138,14 @@ impl<K: Clone + Ord + Hash> MatchIndex<K> {
 
     /// Adds a request, in place of one of the same key. Returns whether it has enough blocks now.
     ///
-    /// Evaluates every block if no other request has its selector, and nothing otherwise.
+    /// Evaluates every block if the result of its selector isn't kept, and nothing otherwise.
     pub fn add_request(&mut self, key: K, request: &ClaimRequest) -> bool {
         self.remove_request(&key);
         match &request.demand {
             DemandRequest::Selected { selector, min, .. } => {
                 let text = selector.as_ref().map(|selector| selector.source().to_owned());
-                let selection = self.selections.entry(text.clone()).or_insert_with(|| {
-                    let selected = self.blocks.iter().filter(|(_, block)| {
-                        selects(selector.as_ref(), &block.dimensions, &mut self.evaluations)
-                    });
-                    Selection {
-                        selector: selector.clone(),
-                        blocks: selected
-                            .map(|(name, block)| (block.created, name.clone()))
-                            .collect(),
-                        requests: BTreeMap::new(),
-                    }
-                });
+                self.unused.retain(|unused| *unused != text);
+                let selection = self.selection(text.clone(), selector.as_ref());
                 selection.requests.entry(*min).or_default().insert(key.clone());
                 let is_enough = selection.count() >= *min;
                 let waiting = Waiting::Selects {
@@ -169,8 +168,20 @@ impl<K: Clone + Ord + Hash> MatchIndex<K> {
         }
     }
 
-    /// Removes a request: it is matched, or has ended. The result of its selector is kept while another request
-    /// has the same. Evaluates nothing.
+    /// Whether a request has enough blocks. Evaluates nothing.
+    #[must_use]
+    pub fn is_enough(&self, key: &K) -> bool {
+        match self.requests.get(key) {
+            Some(Waiting::Selects { selector, min }) => self
+                .selections
+                .get(selector)
+                .is_some_and(|selection| selection.count() >= *min),
+            Some(Waiting::Names { missing, .. }) => *missing == 0,
+            None => false,
+        }
+    }
+
+    /// Removes a request: it is matched, or has ended. Evaluates nothing.
     pub fn remove_request(&mut self, key: &K) {
         match self.requests.remove(key) {
             Some(Waiting::Selects { selector, min }) => {
@@ -179,7 +190,7 @@ impl<K: Clone + Ord + Hash> MatchIndex<K> {
                 };
                 remove(&mut selection.requests, &min, key);
                 if selection.requests.is_empty() {
-                    self.selections.remove(&selector);
+                    self.keep_unused(selector);
                 }
             }
             Some(Waiting::Names { blocks, .. }) => {
@@ -197,8 +208,7 @@ impl<K: Clone + Ord + Hash> MatchIndex<K> {
     }
 
     /// The demands of a request on the blocks that exist, as [`match_blocks`](crate::match_blocks) returns
-    /// them. Evaluates nothing if the request, or another one with its selector, is in the index, and every
-    /// block otherwise.
+    /// them. Evaluates every block if the result of the request's selector isn't kept, and nothing otherwise.
     pub fn demands(
         &mut self,
         request: &ClaimRequest,
@@ -231,28 +241,54 @@ impl<K: Clone + Ord + Hash> MatchIndex<K> {
             .and_then(|max| usize::try_from(max).ok())
             .unwrap_or(usize::MAX);
         let text = selector.map(|selector| selector.source().to_owned());
-        let newest = |blocks: &BTreeSet<(Option<Timestamp>, BlockId)>| -> Vec<BlockId> {
-            blocks
-                .iter()
-                .rev()
-                .take(most)
-                .map(|(_, name)| name.clone())
-                .collect()
-        };
-        let mut names = if let Some(selection) = self.selections.get(&text) {
-            newest(&selection.blocks)
-        } else {
-            let blocks = self.blocks.iter();
-            let selected =
-                blocks.filter(|(_, block)| selects(selector, &block.dimensions, &mut self.evaluations));
-            newest(
-                &selected
-                    .map(|(name, block)| (block.created, name.clone()))
-                    .collect(),
-            )
-        };
+        let selection = self.selection(text.clone(), selector);
+        let newest = selection.blocks.iter().rev().take(most);
+        let mut names: Vec<BlockId> = newest.map(|(_, name)| name.clone()).collect();
+        let is_unused = selection.requests.is_empty();
+        if is_unused {
+            self.unused.retain(|unused| *unused != text);
+            self.keep_unused(text);
+        }
         names.sort_unstable();
         names
+    }
+
+    /// The result of a selector, whose source is `text`.
+    fn selection(&mut self, text: Option<String>, selector: Option<&Selector>) -> &mut Selection<K> {
+        let Self {
+            selections,
+            blocks,
+            evaluations,
+            ..
+        } = self;
+        selections.entry(text).or_insert_with(|| {
+            let selected = blocks
+                .iter()
+                .filter(|(_, block)| selects(selector, &block.dimensions, evaluations));
+            Selection {
+                selector: selector.cloned(),
+                blocks: selected
+                    .map(|(name, block)| (block.created, name.clone()))
+                    .collect(),
+                requests: BTreeMap::new(),
+            }
+        })
+    }
+
+    /// Keeps the result of a selector that no request has, and drops those that were used least recently, as far as the
+    /// limits demand.
+    fn keep_unused(&mut self, selector: Option<String>) {
+        self.unused.push_back(selector);
+        let places =
+            |unused: &Option<String>| self.selections.get(unused).map_or(0, |kept| kept.blocks.len());
+        let mut kept_places: usize = self.unused.iter().map(places).sum();
+        while self.unused.len() > MOST_UNUSED || (kept_places > MOST_UNUSED_PLACES && self.unused.len() > 1) {
+            let Some(oldest) = self.unused.pop_front() else {
+                return;
+            };
+            let dropped = self.selections.remove(&oldest);
+            kept_places -= dropped.map_or(0, |dropped| dropped.blocks.len());
+        }
     }
 
     /// How often a selector was evaluated for a block, since the index was made.

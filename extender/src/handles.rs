@@ -10,6 +10,7 @@ use privatekube_view::View;
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::{
+    known_blocks::KnownBlocks,
     metrics::Metrics,
     pods::Pods,
     writers::{Events, Gates, Statuses},
@@ -26,6 +27,8 @@ pub struct Handles {
     pub server_clock: Arc<ServerClock>,
     /// The managed pods.
     pub pods: Arc<Pods>,
+    /// How many blocks the bookkeepers know.
+    pub known_blocks: Arc<KnownBlocks>,
     /// Writes statuses.
     pub statuses: Statuses,
     /// Removes scheduling gates.

@@ -21,6 +21,7 @@ mod controllers;
 mod handles;
 mod health;
 mod json_body;
+mod known_blocks;
 mod listeners;
 mod metrics;
 mod pods;

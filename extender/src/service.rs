@@ -68,6 +68,7 @@ pub async fn serve(options: Options) -> Result<()> {
         view: Arc::clone(&view),
         server_clock: Arc::clone(&server_clock),
         pods: Arc::clone(&pods),
+        known_blocks: Arc::default(),
         statuses,
         gates,
         events: events.clone(),

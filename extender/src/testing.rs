@@ -30,6 +30,7 @@ pub fn handles(server: &FakeApiServer) -> (Handles, mpsc::Receiver<QueuedEvent>)
         view: Arc::default(),
         server_clock: Arc::default(),
         pods: Arc::default(),
+        known_blocks: Arc::default(),
         statuses: Statuses::new().0,
         gates: Gates::new().0,
         events,

@@ -22,16 +22,8 @@ const PAGE: u32 = 500;
 pub struct CurrentObjects {
     /// The PrivateDataset, if there is one.
     pub dataset: Option<Arc<PrivateDataset>>,
-    /// Every block, in the order of names.
-    pub blocks: Vec<Arc<PrivateDataBlock>>,
-}
-
-impl CurrentObjects {
-    /// Whether the dataset has neither an object nor a block.
-    #[must_use]
-    pub const fn is_empty(&self) -> bool {
-        self.dataset.is_none() && self.blocks.is_empty()
-    }
+    /// Every block, in the order of names; `None` if the namespace has as many as the caller knows.
+    pub blocks: Option<Vec<Arc<PrivateDataBlock>>>,
 }
 
 /// Reads the objects of one dataset. Each method repeats its request until the API server answers: nothing can be decided
@@ -55,10 +47,21 @@ impl DatasetReader {
         Self { client, dataset }
     }
 
-    /// The PrivateDataset and every block.
-    pub async fn read(&self) -> CurrentObjects {
-        let (dataset, blocks) = tokio::join!(self.dataset(), self.blocks());
+    /// The PrivateDataset, and every block unless the namespace has `known` blocks of all datasets together. Counting
+    /// blocks costs the API server the same however many there are, and reading them doesn't.
+    pub async fn read_if_not(&self, known: usize) -> CurrentObjects {
+        let (dataset, count) = tokio::join!(self.dataset(), self.block_count());
+        let blocks = if count == Some(known) {
+            None
+        } else {
+            Some(self.blocks().await)
+        };
         CurrentObjects { dataset, blocks }
+    }
+
+    /// Whether the dataset has a block or an object of its own.
+    pub async fn has_objects(&self) -> bool {
+        self.dataset().await.is_some() || !self.blocks().await.is_empty()
     }
 
     /// The PrivateDataset, if there is one.
@@ -66,6 +69,22 @@ impl DatasetReader {
         let api: Api<PrivateDataset> = Api::namespaced(self.client.clone(), &self.dataset.namespace);
         let object = self.until_answered("the dataset", || api.get_opt(&self.dataset.name));
         object.await.map(Arc::new)
+    }
+
+    /// How many blocks the namespace has, of all datasets; `None` if the API server doesn't say.
+    async fn block_count(&self) -> Option<usize> {
+        let api: Api<PrivateDataBlock> = Api::namespaced(self.client.clone(), &self.dataset.namespace);
+        // A list with a selector doesn't say how many objects remain.
+        let params = ListParams::default().limit(1);
+        let page = self
+            .until_answered("the number of blocks", || api.list_metadata(&params))
+            .await;
+        let remaining = match (page.metadata.remaining_item_count, page.metadata.continue_) {
+            (Some(remaining), _) => usize::try_from(remaining).ok()?,
+            (None, Some(token)) if !token.is_empty() => return None,
+            (None, _) => 0,
+        };
+        Some(page.items.len() + remaining)
     }
 
     /// Every block.

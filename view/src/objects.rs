@@ -85,9 +85,11 @@ impl DatasetObjects {
         self.blocks.iter().filter(|(_, block)| block.problem.is_none())
     }
 
-    /// The usable blocks as matching needs them.
-    pub fn candidates(&self) -> impl Iterator<Item = Candidate<'_>> {
-        self.usable_blocks().map(|(name, block)| Candidate {
+    /// A block as matching needs it.
+    #[must_use]
+    pub fn candidate(&self, name: &str) -> Option<Candidate<'_>> {
+        let (name, block) = self.blocks.get_key_value(name)?;
+        Some(Candidate {
             name,
             dimensions: &block.dimensions,
             created: block.object.metadata.creation_timestamp.as_ref(),
@@ -138,13 +140,15 @@ impl DatasetObjects {
         }
     }
 
-    /// Forgets why blocks couldn't be used, since that may have ended; says whether there were such blocks.
-    pub fn clear_problems(&mut self) -> bool {
-        let mut any = false;
-        for block in self.blocks.values_mut() {
-            any |= block.problem.take().is_some();
+    /// Forgets why blocks couldn't be used, since that may have ended; returns the names of these blocks.
+    pub fn clear_problems(&mut self) -> Vec<String> {
+        let mut cleared = Vec::new();
+        for (name, block) in &mut self.blocks {
+            if block.problem.take().is_some() {
+                cleared.push(name.clone());
+            }
         }
-        any
+        cleared
     }
 
     /// The rules that a ledger of the dataset begins with: its object's, or `defaults` if it has none.

@@ -22,7 +22,10 @@ use privatekube_api::{DatasetKey, PrivateDataBlock, PrivateDataset, Subject, Sub
 use privatekube_kubernetes::{DatasetReader, KubernetesStore};
 use privatekube_policy::{ClaimId, Engine, Time};
 use privatekube_view::{Publisher, Touched};
-use tokio::{sync::mpsc, time::Instant};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
 use tracing::{error, info, warn};
 
 use self::{
@@ -60,6 +63,8 @@ pub struct Bookkeeper {
     /// The stop that ended last, until an entry is written: a dataset whose ledger can be read and not written is tried less and
     /// less often, although each opening succeeds.
     ended_stop: Option<Stop>,
+    /// Senders of [`Message::Flush`], which get their answers once there is no backlog.
+    flushing: Vec<oneshot::Sender<()>>,
     /// The UID that the namespace had when the ledger was opened: another UID now means that the ledger was deleted.
     namespace: Option<String>,
 }
@@ -81,6 +86,7 @@ impl Bookkeeper {
             effects: Effects::new(handles.clone(), dataset.clone()),
             stop: None,
             ended_stop: None,
+            flushing: Vec::new(),
             namespace: None,
             handles,
             dataset,
@@ -102,6 +108,7 @@ impl Bookkeeper {
         loop {
             let next_step = self.writer.engine()?.and_then(Engine::next_step);
             let retry_at = self.stop.as_ref().map(|stop| stop.retry_at);
+            let has_backlog = self.has_backlog();
             let handled = tokio::select! {
                 taken = messages.recv_many(&mut batch, MOST_MESSAGES) => {
                     if taken == 0 {
@@ -110,6 +117,7 @@ impl Bookkeeper {
                     self.handles.metrics.queue_left("intake", taken);
                     self.handle(std::mem::take(&mut batch)).await
                 }
+                () = std::future::ready(()), if has_backlog => self.handle(Vec::new()).await,
                 () = wait_until(next_step) => self.handle(Vec::new()).await,
                 () = wait_until_instant(retry_at) => self.resume().await,
                 _ = check.tick() => self.writer.check_last_entry().await,
@@ -142,11 +150,13 @@ impl Bookkeeper {
         if !self.writer.is_open() && self.stop.is_none() && self.may_open(&batch, requested).await {
             self.open().await?;
         }
-        let current = if requested {
-            Some(self.reader.read().await)
-        } else {
-            None
-        };
+        if batch
+            .iter()
+            .any(|message| matches!(message, Message::BlockDeleted(_)))
+        {
+            // A block that was created again is not retired: claims may have been matched with it since.
+            self.intake.add_all_blocks(self.reader.blocks().await);
+        }
         let mut taken = IntakeOutput::default();
         for message in batch {
             let exists = |claim: &ClaimId| exists(&self.handles, claim);
@@ -156,8 +166,12 @@ impl Bookkeeper {
         if !self.writer.is_open() && self.stop.is_none() && self.intake.objects().dataset().is_none() {
             self.publisher.forget_dataset();
         }
-        if let Some(current) = current {
+        self.know_blocks();
+        if requested {
+            let known = self.handles.known_blocks.in_namespace(&self.dataset.namespace);
+            let current = self.reader.read_if_not(known).await;
             self.intake.catch_up(current, self.writer.engine()?, &mut taken);
+            self.know_blocks();
         }
         self.publish(std::mem::take(&mut taken.notices))?;
         if deleted || (was_empty && !self.intake.objects().is_empty()) {
@@ -177,11 +191,29 @@ impl Bookkeeper {
         }
         self.publish(taken.notices)?;
         self.commit(taken.events).await?;
-        for reply in taken.flushed {
+        self.flushing.extend(taken.flushed);
+        if !self.has_backlog() {
+            self.answer_flushes();
+        }
+        Ok(())
+    }
+
+    /// Tells how many blocks this bookkeeper knows.
+    fn know_blocks(&self) {
+        let count = self.intake.objects().block_count();
+        self.handles.known_blocks.set(&self.dataset, count);
+    }
+
+    /// Whether messages that were handled left more to write.
+    fn has_backlog(&self) -> bool {
+        self.writer.is_open() && self.intake.has_backlog()
+    }
+
+    fn answer_flushes(&mut self) {
+        for reply in self.flushing.drain(..) {
             // The receiver is dropped if the sender of the message no longer waits.
             let _ = reply.send(());
         }
-        Ok(())
     }
 
     /// Writes events, in as many entries as it takes, and publishes each entry once it is durable.
@@ -238,7 +270,7 @@ impl Bookkeeper {
             |message: &Message| matches!(message, Message::BlockApplied(_) | Message::DatasetApplied(_));
         !self.intake.objects().is_empty()
             || batch.iter().any(applied)
-            || (requested && !self.reader.read().await.is_empty())
+            || (requested && self.reader.has_objects().await)
     }
 
     /// Opens the ledger and publishes its state. A ledger without entries stays closed if the dataset has no objects,
@@ -380,6 +412,7 @@ impl Bookkeeper {
             info!(dataset = %self.dataset, %error, "the ledger was deleted with its namespace");
             self.publisher.forget_all();
             self.effects.unmeasure_all();
+            self.handles.known_blocks.set(&self.dataset, 0);
             return Ok(false);
         }
         let error = if error.is_fenced() {
@@ -407,6 +440,7 @@ impl Bookkeeper {
             self.effects.stopped(&stop, objects);
         }
         self.stop = Some(stop);
+        self.answer_flushes();
         let mut held = IntakeOutput::default();
         self.intake.publish_held(false, &mut held);
         self.publish(held.notices)?;

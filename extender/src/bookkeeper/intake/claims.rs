@@ -2,13 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use privatekube_api::{are_enough, match_blocks};
+use privatekube_api::are_enough;
 use privatekube_policy::{Amount, Arrival, ClaimId, Composition, Engine, Event, Phase};
 use privatekube_view::PhaseReason;
 use tracing::debug;
 
-use super::{Intake, IntakeOutput, Notice, invalid};
+use super::{Intake, IntakeOutput, Notice, blocks::MOST_EVALUATIONS, invalid};
 use crate::bookkeeper::ClaimInput;
+
+/// How many claims arrive at most before an entry is written.
+const MOST_ARRIVALS: usize = 512;
 
 impl Intake {
     /// Whether a claim is neither in the ledger nor queued.
@@ -29,7 +32,9 @@ impl Intake {
             return;
         };
         match engine.claim(&id) {
-            None => self.arriving.push(input),
+            None => {
+                self.arriving.push(input);
+            }
             // The ledger has the claim, which waits for blocks. After a restart the queue has lost it, so it is queued
             // again.
             Some(claim)
@@ -37,7 +42,6 @@ impl Intake {
                     && !are_enough(&claim.arrival.demands, claim.arrival.min_blocks) =>
             {
                 self.unmatched.push(input);
-                self.blocks_changed = true;
             }
             Some(_) => {}
         }
@@ -45,7 +49,7 @@ impl Intake {
 
     /// Withdraws a claim whose pod or object was deleted.
     pub(super) fn withdraw(&mut self, claim: ClaimId, engine: Option<&Engine>, out: &mut IntakeOutput) {
-        self.settle(&claim);
+        self.unmatched.remove(&claim);
         self.uses.forget(&claim);
         self.arriving.remove(&claim);
         self.unchecked.remove(&claim);
@@ -93,29 +97,6 @@ impl Intake {
             .filter(|id| !exists(id))
             .map(|claim| Event::Withdraw { claim: claim.clone() });
         out.events.extend(retired.chain(withdrawn).map(Into::into));
-    }
-
-    /// Matches the waiting claims that lack blocks again. They stay queued until the match is committed.
-    pub(super) fn match_again(&mut self, composition: &Composition, out: &mut IntakeOutput) {
-        for input in self.unmatched.iter() {
-            let id = input.subject.id();
-            // An error is impossible: the same request was matched on arrival, and a ledger's composition never
-            // changes.
-            if let Ok(demands) = match_blocks(&input.request, self.objects.candidates(), composition)
-                && are_enough(&demands, input.request.min_blocks())
-            {
-                out.events.push(Event::Match { claim: id, demands }.into());
-            } else if self.oversized.remove(&id) {
-                // A claim that matches too few blocks doesn't match too many.
-                out.notices.push(Notice::NotOversized(id));
-            }
-        }
-    }
-
-    /// Removes a claim from those to be matched again, because it has its blocks or has ended.
-    pub(super) fn settle(&mut self, claim: &ClaimId) {
-        self.unmatched.remove(claim);
-        self.oversized.remove(claim);
     }
 
     /// The namespaces whose labels decide whether queued requests are accepted.
@@ -177,23 +158,31 @@ impl Intake {
         self.unchecked.clear();
     }
 
-    /// The queued requests to check against the dataset's claimants. With a ledger, these are all, because all are
-    /// about to arrive. Without a ledger, each request is checked once, before its status says why it is held: that
+    /// The queued requests to check against the dataset's claimants. With a ledger, these are those that are about to
+    /// arrive. Without a ledger, each request is checked once, before its status says why it is held: that
     /// reason is about the dataset, and somebody to whom the dataset isn't open must not learn it.
     fn to_check(&self, has_ledger: bool) -> Vec<&ClaimInput> {
         if has_ledger {
-            return self.arriving.iter().collect();
+            return self.arriving.iter().take(MOST_ARRIVALS).collect();
         }
         let unchecked = self.unchecked.iter();
         unchecked.filter_map(|claim| self.arriving.get(claim)).collect()
     }
 
-    /// Adds an arrival for each queued request, and empties the queue.
+    /// Adds an arrival for each queued request, up to [`MOST_ARRIVALS`] or until selectors were evaluated
+    /// [`MOST_EVALUATIONS`] times.
     pub(super) fn arrive(&mut self, composition: &Composition, out: &mut IntakeOutput) {
         let (weights, timeout) = (self.objects.weights(), self.objects.default_timeout());
-        for input in self.arriving.take() {
+        let most = self.unmatched.evaluations() + MOST_EVALUATIONS;
+        for _ in 0..MOST_ARRIVALS {
+            if self.unmatched.evaluations() >= most {
+                return;
+            }
+            let Some(input) = self.arriving.pop() else {
+                return;
+            };
             let request = &input.request;
-            let demands = match match_blocks(request, self.objects.candidates(), composition) {
+            let demands = match self.unmatched.demands(request, composition) {
                 Ok(demands) => demands,
                 Err(problem) => {
                     out.notices

@@ -11,6 +11,7 @@ mod blocks;
 mod claims;
 mod queue;
 mod requested_use;
+mod unmatched;
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -21,7 +22,7 @@ use privatekube_policy::{BlockId, ClaimId, DatasetRules, Engine, Event};
 use privatekube_view::{DatasetObjects, PhaseReason, too_large_for_an_entry};
 use tokio::sync::oneshot;
 
-use self::{queue::Queue, requested_use::Uses};
+use self::{queue::Queue, requested_use::Uses, unmatched::Unmatched};
 use super::{
     Message,
     writer::{PendingEvent, Refused},
@@ -33,8 +34,8 @@ pub(super) struct Intake {
     /// The rules of a dataset without a PrivateDataset.
     defaults: DatasetRules,
     objects: DatasetObjects,
-    /// Whether the ledger may lack a block that exists, or unmatched claims may match now.
-    blocks_changed: bool,
+    /// The names of blocks that may have to be added to the ledger, and that claims may match now.
+    changed_blocks: BTreeSet<String>,
     /// Requests that are not in the ledger yet, in the order in which they arrived.
     arriving: Queue,
     /// Claims of `arriving` that were requested while there was no ledger, and that haven't been checked against the
@@ -42,10 +43,8 @@ pub(super) struct Intake {
     unchecked: BTreeSet<ClaimId>,
     /// The published reason why requests can't be written to a ledger; `None` while there is a ledger.
     held_by: Option<PhaseReason>,
-    /// Requests whose claims wait in the ledger for more blocks to match, in the order in which they arrived.
-    unmatched: Queue,
-    /// Claims of `unmatched` whose matching blocks take too many bytes of an entry.
-    oversized: BTreeSet<ClaimId>,
+    /// Requests whose claims wait in the ledger for more blocks to match.
+    unmatched: Unmatched,
     /// What claim objects request to be consumed and released once their claims are granted.
     uses: Uses,
     /// Why the dataset is stopped, if it is.
@@ -90,12 +89,11 @@ impl Intake {
         Self {
             defaults,
             objects: DatasetObjects::default(),
-            blocks_changed: false,
+            changed_blocks: BTreeSet::new(),
             arriving: Queue::default(),
             unchecked: BTreeSet::new(),
             held_by: None,
-            unmatched: Queue::default(),
-            oversized: BTreeSet::new(),
+            unmatched: Unmatched::default(),
             uses: Uses::default(),
             stopped: None,
         }
@@ -127,10 +125,10 @@ impl Intake {
     pub(super) fn ledger_opened(&mut self, blocks: Vec<Arc<PrivateDataBlock>>, engine: &Engine) {
         self.held_by = None;
         self.stopped = None;
-        self.blocks_changed = true;
-        for block in blocks {
-            self.add_block(block);
-        }
+        self.add_all_blocks(blocks);
+        self.changed_blocks = self.objects.blocks().map(|(name, _)| name.clone()).collect();
+        // The events that a stopped ledger didn't take are lost.
+        self.unmatched.match_all_again();
         // Requests that were queued while the dataset was stopped may be in the ledger already.
         for input in self.arriving.take() {
             self.request(input, Some(engine));
@@ -145,7 +143,7 @@ impl Intake {
     /// Forgets the problems of blocks, because the ledger was closed and is opened with other rules, under which these
     /// blocks may be usable.
     pub(super) fn ledger_closed(&mut self) {
-        self.blocks_changed |= self.objects.clear_problems();
+        self.changed_blocks.extend(self.objects.clear_problems());
     }
 
     /// Turns a message into events and notices. `engine` is the engine of the ledger, `None` while there is no ledger;
@@ -175,19 +173,23 @@ impl Intake {
 
     /// Replaces the objects that the watches have delivered by those that were just read from the API server. A claim
     /// must be matched with the blocks, and get the weight, that exist when it arrives, and the watches may be behind.
+    /// Blocks are only read if the watch lacks some.
     pub(super) fn catch_up(
         &mut self,
         current: CurrentObjects,
         engine: Option<&Engine>,
         out: &mut IntakeOutput,
     ) {
-        let deleted = self.objects.blocks_not_among(&current.blocks);
-        for block in current.blocks {
-            self.add_block(block);
-        }
         match current.dataset {
             None => self.objects.set_dataset(None),
             Some(object) => self.apply_dataset(object, out),
+        }
+        let Some(blocks) = current.blocks else {
+            return;
+        };
+        let deleted = self.objects.blocks_not_among(&blocks);
+        for block in blocks {
+            self.add_block(block);
         }
         for block in &deleted {
             self.delete_block(block, engine, out);
@@ -210,14 +212,21 @@ impl Intake {
     }
 
     /// Adds events for new blocks, for waiting claims that match enough blocks now, and for arriving claims, in this
-    /// order. Events that `out` has already stay before them.
+    /// order. Events that `out` has already stay before them. Adds only a part of them if there are many, and leaves a
+    /// [backlog](Self::has_backlog).
     pub(super) fn add_blocks_and_claims(&mut self, engine: &Engine, out: &mut IntakeOutput) {
         let composition = engine.rules().composition.clone();
-        if std::mem::take(&mut self.blocks_changed) {
-            self.add_new_blocks(engine, out);
-            self.match_again(&composition, out);
+        self.add_new_blocks(engine, out);
+        self.unmatched.take_matches(&composition, out);
+        // A claim arrives once every block that existed before it can match it.
+        if self.changed_blocks.is_empty() {
+            self.arrive(&composition, out);
         }
-        self.arrive(&composition, out);
+    }
+
+    /// Whether there are more blocks and claims for [`Self::add_blocks_and_claims`].
+    pub(super) fn has_backlog(&self) -> bool {
+        !self.changed_blocks.is_empty() || !self.arriving.is_empty()
     }
 
     /// Adds the events that an entry made possible: claims of `touched` that are granted now are consumed and released
@@ -230,7 +239,7 @@ impl Intake {
         out: &mut IntakeOutput,
     ) {
         for claim in settled {
-            self.settle(claim);
+            self.unmatched.remove(claim);
         }
         for claim in touched {
             for usage in self.uses.decided(claim, engine) {
@@ -246,8 +255,12 @@ impl Intake {
         match (event, error) {
             (Event::Match { claim, demands }, &ApplyError::TooLarge { bytes, most }) => {
                 let problem = too_large_for_an_entry(privatekube_api::block_count(demands), bytes, most);
-                self.oversized.insert(claim.clone());
+                self.unmatched.is_too_large(claim.clone());
                 Some(Notice::Oversized(claim.clone(), problem))
+            }
+            (Event::Match { claim, .. }, _) => {
+                self.unmatched.match_again(claim);
+                None
             }
             (Event::Arrive(arrival), _) => {
                 let problem = match *error {
@@ -264,23 +277,16 @@ impl Intake {
                 Some(Notice::UseRefused(claim.clone(), error.to_string()))
             }
             (Event::AddBlock { block, .. }, _) => {
-                self.objects.set_problem(block.as_str(), error.to_string());
-                Some(Notice::BlockUnusable(block.clone()))
+                Some(self.block_unusable(block.as_str(), error.to_string()))
             }
-            (
-                Event::RetireBlock { .. }
-                | Event::Match { .. }
-                | Event::Withdraw { .. }
-                | Event::NeverRan { .. },
-                _,
-            ) => None,
+            (Event::RetireBlock { .. } | Event::Withdraw { .. } | Event::NeverRan { .. }, _) => None,
         }
     }
 
     fn apply_dataset(&mut self, object: Arc<PrivateDataset>, out: &mut IntakeOutput) {
         if self.objects.update_dataset(object) {
             // Blocks without a budget of their own may have one now.
-            self.blocks_changed |= self.objects.clear_problems();
+            self.changed_blocks.extend(self.objects.clear_problems());
             out.notices.push(Notice::DatasetApplied);
         }
     }
@@ -316,12 +322,17 @@ impl Intake {
 
     /// Whether a claim's matching blocks take too many bytes of an entry.
     pub(super) fn is_oversized(&self, claim: &ClaimId) -> bool {
-        self.oversized.contains(claim)
+        self.unmatched.is_oversized(claim)
     }
 
-    /// Matches claims again with the next messages, as if blocks had changed.
-    pub(super) fn assume_blocks_changed(&mut self) {
-        self.blocks_changed = true;
+    /// How often a selector was evaluated for a block.
+    pub(super) fn evaluations(&self) -> u64 {
+        self.unmatched.evaluations()
+    }
+
+    /// Matches claims again with the next messages, as if earlier matches had been lost.
+    pub(super) fn match_all_again(&mut self) {
+        self.unmatched.match_all_again();
     }
 }
 

@@ -15,15 +15,17 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    /// Adds a request at the end, unless its claim is queued.
-    pub(super) fn push(&mut self, input: ClaimInput) {
+    /// Adds a request at the end and returns its place, unless its claim is queued.
+    pub(super) fn push(&mut self, input: ClaimInput) -> Option<u64> {
         let id = input.subject.id();
         if self.places.contains_key(&id) {
-            return;
+            return None;
         }
-        self.places.insert(id, self.next);
-        self.in_order.insert(self.next, input);
+        let place = self.next;
+        self.places.insert(id, place);
+        self.in_order.insert(place, input);
         self.next += 1;
+        Some(place)
     }
 
     pub(super) fn contains(&self, claim: &ClaimId) -> bool {
@@ -34,6 +36,21 @@ impl Queue {
         self.in_order.get(self.places.get(claim)?)
     }
 
+    /// The place of a claim's request. A request keeps its place, and no later one gets the same.
+    pub(super) fn place(&self, claim: &ClaimId) -> Option<u64> {
+        self.places.get(claim).copied()
+    }
+
+    /// The request at a place.
+    pub(super) fn at(&self, place: u64) -> Option<&ClaimInput> {
+        self.in_order.get(&place)
+    }
+
+    /// The places of all requests, in order.
+    pub(super) fn places(&self) -> impl Iterator<Item = u64> {
+        self.in_order.keys().copied()
+    }
+
     pub(super) fn remove(&mut self, claim: &ClaimId) -> Option<ClaimInput> {
         let place = self.places.remove(claim)?;
         self.in_order.remove(&place)
@@ -41,6 +58,17 @@ impl Queue {
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &ClaimInput> {
         self.in_order.values()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.in_order.is_empty()
+    }
+
+    /// Takes the first request.
+    pub(super) fn pop(&mut self) -> Option<ClaimInput> {
+        let (_, input) = self.in_order.pop_first()?;
+        self.places.remove(&input.subject.id());
+        Some(input)
     }
 
     /// Takes every request, in order.

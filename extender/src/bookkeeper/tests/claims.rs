@@ -93,7 +93,7 @@ async fn a_claim_whose_match_fits_no_entry_says_so_until_it_does() {
     assert!(world.announced() && !world.announced());
     // It still says so when its reason is looked at again, and when nothing has changed.
     world.books.refresh_waiting().unwrap();
-    world.books.intake.assume_blocks_changed();
+    world.books.intake.match_all_again();
     world.take([]).await;
     assert_eq!(world.said(&id), (phase, reason, message));
     assert!(!world.announced());

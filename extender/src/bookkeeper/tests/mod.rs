@@ -1,6 +1,7 @@
 //! What a bookkeeper makes of its messages, also when the watches are behind the API server.
 
 mod claims;
+mod matching;
 
 use std::sync::Arc;
 

@@ -1,0 +1,134 @@
+//! Claims that wait in the ledger for more blocks to match, and the index that tells when they have enough.
+
+use std::collections::BTreeSet;
+
+use privatekube_api::{Candidate, ClaimRequest, DemandRequest, MatchIndex, are_enough};
+use privatekube_policy::{ClaimId, Composition, Demand, Event};
+
+use super::{IntakeOutput, Notice, queue::Queue};
+use crate::bookkeeper::ClaimInput;
+
+/// The requests of claims that match too few blocks, and the blocks that they are matched with.
+#[derive(Debug, Default)]
+pub(super) struct Unmatched {
+    /// The requests, in the order in which they arrived.
+    queue: Queue,
+    /// The blocks that are in the ledger, or will be before any match; the requests under their places in the queue.
+    index: MatchIndex<u64>,
+    /// The places of requests that may have enough blocks now.
+    ready: BTreeSet<u64>,
+    /// Claims whose matching blocks take too many bytes of an entry.
+    oversized: BTreeSet<ClaimId>,
+}
+
+impl Unmatched {
+    pub(super) fn contains(&self, claim: &ClaimId) -> bool {
+        self.queue.contains(claim)
+    }
+
+    /// Adds a request whose claim waits for blocks.
+    pub(super) fn push(&mut self, input: ClaimInput) {
+        let request = input.request.clone();
+        if let Some(place) = self.queue.push(input)
+            && self.index.add_request(place, &request)
+        {
+            self.ready.insert(place);
+        }
+    }
+
+    /// Removes a claim, because it has its blocks or has ended.
+    pub(super) fn remove(&mut self, claim: &ClaimId) {
+        if let Some(place) = self.queue.place(claim) {
+            self.index.remove_request(&place);
+            self.ready.remove(&place);
+            self.queue.remove(claim);
+        }
+        self.oversized.remove(claim);
+    }
+
+    /// Adds a block that claims can be matched with.
+    pub(super) fn add_block(&mut self, block: Candidate<'_>) {
+        for place in self.index.add_block(block) {
+            // With one more block, a claim that matched too many blocks for an entry matches even more, unless it takes only
+            // the newest ones.
+            let is_stuck = self.queue.at(place).is_some_and(|input| {
+                !takes_newest(&input.request) && self.oversized.contains(&input.subject.id())
+            });
+            if !is_stuck {
+                self.ready.insert(place);
+            }
+        }
+    }
+
+    /// Removes a block that claims can't be matched with any more.
+    pub(super) fn remove_block(&mut self, name: &str) {
+        self.index.remove_block(name);
+        // A claim whose matching blocks took too much of an entry may fit without this one.
+        let places = self.oversized.iter().filter_map(|claim| self.queue.place(claim));
+        self.ready.extend(places);
+    }
+
+    /// The demands of a request on the blocks that exist.
+    pub(super) fn demands(
+        &mut self,
+        request: &ClaimRequest,
+        composition: &Composition,
+    ) -> Result<Vec<Demand>, String> {
+        self.index.demands(request, composition)
+    }
+
+    /// Adds an event for each claim that has enough blocks now. The claims stay here until the match is committed.
+    pub(super) fn take_matches(&mut self, composition: &Composition, out: &mut IntakeOutput) {
+        for place in std::mem::take(&mut self.ready) {
+            let Some(input) = self.queue.at(place) else {
+                continue;
+            };
+            let claim = input.subject.id();
+            // An error is impossible: the same request was matched on arrival, and a ledger's composition never changes.
+            if let Ok(demands) = self.index.demands(&input.request, composition)
+                && are_enough(&demands, input.request.min_blocks())
+            {
+                out.events.push(Event::Match { claim, demands }.into());
+            } else if self.oversized.remove(&claim) {
+                // A claim that matches too few blocks doesn't match too many.
+                out.notices.push(Notice::NotOversized(claim));
+            }
+        }
+    }
+
+    /// Keeps that a claim's matching blocks take too many bytes of an entry.
+    pub(super) fn is_too_large(&mut self, claim: ClaimId) {
+        self.oversized.insert(claim);
+    }
+
+    /// Matches a claim again with the next events, since its match was refused.
+    pub(super) fn match_again(&mut self, claim: &ClaimId) {
+        let place = self.queue.place(claim);
+        self.ready
+            .extend(place.filter(|place| self.index.is_enough(place)));
+    }
+
+    /// Matches every claim that has enough blocks again with the next events, since earlier matches may be lost.
+    pub(super) fn match_all_again(&mut self) {
+        let places = self.queue.places();
+        self.ready = places.filter(|place| self.index.is_enough(place)).collect();
+    }
+
+    /// How often a selector was evaluated for a block.
+    pub(super) const fn evaluations(&self) -> u64 {
+        self.index.evaluations()
+    }
+}
+
+/// Whether a request takes a limited number of blocks, the newest.
+fn takes_newest(request: &ClaimRequest) -> bool {
+    matches!(request.demand, DemandRequest::Selected { max: Some(_), .. })
+}
+
+#[cfg(test)]
+impl Unmatched {
+    /// Whether a claim's matching blocks take too many bytes of an entry.
+    pub(super) fn is_oversized(&self, claim: &ClaimId) -> bool {
+        self.oversized.contains(claim)
+    }
+}
