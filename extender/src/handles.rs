@@ -7,7 +7,7 @@ use privatekube_api::DatasetKey;
 use privatekube_kubernetes::ServerClock;
 use privatekube_policy::DatasetRules;
 use privatekube_view::View;
-use tokio::sync::mpsc::UnboundedSender;
+use tokio::{runtime, sync::mpsc::UnboundedSender};
 
 use crate::{
     known_blocks::KnownBlocks,
@@ -29,6 +29,9 @@ pub struct Handles {
     pub pods: Arc<Pods>,
     /// How many blocks the bookkeepers know.
     pub known_blocks: Arc<KnownBlocks>,
+    /// The runtime that bookkeepers run on: it has threads of its own, since matching and deciding take longer than answering
+    /// requests.
+    pub bookkeepers: runtime::Handle,
     /// Writes statuses.
     pub statuses: Statuses,
     /// Removes scheduling gates.

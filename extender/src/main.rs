@@ -183,8 +183,16 @@ fn run(cli: Cli) -> Result<()> {
         Command::Serve(options) => {
             let options = Options::from(*options);
             options.defaults.check()?;
+            // Bookkeepers compute for longer than requests do, so that they have threads of their own.
+            let bookkeepers = tokio::runtime::Builder::new_multi_thread()
+                .thread_name("bookkeeper")
+                .enable_all()
+                .build()?;
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-            runtime.block_on(serve(options))
+            let served = runtime.block_on(serve(options, bookkeepers.handle().clone()));
+            // An entry whose creation isn't answered yet is found by the next process.
+            bookkeepers.shutdown_background();
+            served
         }
     }
 }

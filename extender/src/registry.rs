@@ -1,33 +1,68 @@
 //! The bookkeepers: one for each dataset, started with the first message about the dataset.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, fmt, panic::AssertUnwindSafe, time::Duration};
 
+use futures::FutureExt;
 use parking_lot::Mutex;
 use privatekube_api::DatasetKey;
 use privatekube_policy::ClaimId;
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinSet,
+    time::Instant,
 };
+use tracing::error;
 
 use crate::{
     bookkeeper::{Bookkeeper, ConsumeError, Message, WriterError},
     handles::Handles,
 };
 
-/// How a bookkeeper ended: the dataset, if its ledger was deleted, or an error.
-type Ended = Result<DatasetKey, WriterError>;
+/// How a bookkeeper ended.
+enum Ended {
+    /// The dataset's ledger was deleted.
+    Deleted(DatasetKey),
+    /// Another process writes to a ledger, so this one has to end.
+    Fenced(WriterError),
+    /// It panicked.
+    Failed(DatasetKey),
+}
+
+/// A bookkeeper to start, and the receiver of its messages.
+struct Unstarted {
+    bookkeeper: Bookkeeper,
+    receiver: mpsc::UnboundedReceiver<Message>,
+    /// How often bookkeepers of the dataset have panicked in a row: if ever, the dataset is stopped at first.
+    failures: u32,
+}
+
+/// How often bookkeepers of a dataset have panicked in a row, and when the last one did.
+#[derive(Clone, Copy, Debug)]
+struct Failures {
+    count: u32,
+    last: Instant,
+}
+
+/// How long a bookkeeper runs without a panic until the earlier ones don't count any more.
+const FORGIVEN_AFTER: Duration = Duration::from_secs(600);
 
 /// The bookkeepers.
-#[derive(Debug)]
 pub struct Registry {
     handles: Handles,
     senders: Mutex<HashMap<DatasetKey, mpsc::UnboundedSender<Message>>>,
     tasks: tokio::sync::Mutex<JoinSet<Ended>>,
-    /// Bookkeepers that [`Registry::run`] has yet to start, each with the receiver of its messages.
-    unstarted: Mutex<Vec<(Bookkeeper, mpsc::UnboundedReceiver<Message>)>>,
+    /// Bookkeepers that [`Registry::run`] has yet to start.
+    unstarted: Mutex<Vec<Unstarted>>,
+    /// The datasets whose bookkeepers have panicked.
+    failed: Mutex<HashMap<DatasetKey, Failures>>,
     /// Notifies [`Registry::run`] of a new element of `unstarted`.
     wake: tokio::sync::Notify,
+}
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registry").finish_non_exhaustive()
+    }
 }
 
 impl Registry {
@@ -38,6 +73,7 @@ impl Registry {
             senders: Mutex::default(),
             tasks: tokio::sync::Mutex::default(),
             unstarted: Mutex::default(),
+            failed: Mutex::default(),
             wake: tokio::sync::Notify::new(),
         }
     }
@@ -53,31 +89,60 @@ impl Registry {
         let mut opening = JoinSet::new();
         for dataset in datasets {
             let mut bookkeeper = Bookkeeper::new(self.handles.clone(), dataset.clone());
-            opening.spawn(async move {
+            let opened = async move {
                 let opened = bookkeeper.open_unless_deleted().await;
-                opened.map(|is_needed| is_needed.then_some((dataset, bookkeeper)))
-            });
+                opened.map(|is_needed| is_needed.then_some(bookkeeper))
+            };
+            let opened = AssertUnwindSafe(opened).catch_unwind();
+            opening.spawn_on(async move { (dataset, opened.await) }, &self.handles.bookkeepers);
         }
         while let Some(opened) = opening.join_next().await {
-            // A panic while a ledger is read ends the process, as an error does.
-            let opened = match opened {
-                Ok(opened) => opened?,
+            let (dataset, opened) = match opened {
+                Ok(opened) => opened,
                 Err(error) => std::panic::resume_unwind(error.into_panic()),
             };
-            let Some((dataset, bookkeeper)) = opened else {
-                continue;
-            };
-            let (sender, receiver) = mpsc::unbounded_channel();
-            self.senders.lock().insert(dataset, sender);
-            self.start(bookkeeper, receiver);
+            match opened {
+                Ok(Ok(None)) => {}
+                Ok(Ok(Some(bookkeeper))) => {
+                    let (sender, receiver) = mpsc::unbounded_channel();
+                    self.senders.lock().insert(dataset, sender);
+                    self.start(bookkeeper, receiver, 0);
+                }
+                Ok(Err(error)) => return Err(error),
+                Err(_) => self.start_again(dataset),
+            }
         }
         Ok(())
     }
 
     /// Lets [`Self::run`] start a bookkeeper.
-    fn start(&self, bookkeeper: Bookkeeper, receiver: mpsc::UnboundedReceiver<Message>) {
-        self.unstarted.lock().push((bookkeeper, receiver));
+    fn start(&self, bookkeeper: Bookkeeper, receiver: mpsc::UnboundedReceiver<Message>, failures: u32) {
+        self.unstarted.lock().push(Unstarted {
+            bookkeeper,
+            receiver,
+            failures,
+        });
         self.wake.notify_one();
+    }
+
+    /// Starts another bookkeeper for a dataset whose bookkeeper panicked. Its state may be wrong, so everything is read again.
+    /// The dataset is stopped until then, and all others go on.
+    fn start_again(&self, dataset: DatasetKey) {
+        let failures = {
+            let mut failed = self.failed.lock();
+            let before = failed
+                .get(&dataset)
+                .filter(|before| before.last.elapsed() < FORGIVEN_AFTER);
+            let count = before.map_or(1, |before| before.count.saturating_add(1));
+            let last = Instant::now();
+            failed.insert(dataset.clone(), Failures { count, last });
+            count
+        };
+        error!(%dataset, failures, "the dataset's bookkeeper panicked; another one is started");
+        let bookkeeper = Bookkeeper::new(self.handles.clone(), dataset.clone());
+        let (sender, receiver) = mpsc::unbounded_channel();
+        self.senders.lock().insert(dataset, sender);
+        self.start(bookkeeper, receiver, failures);
     }
 
     /// Sends a message to a dataset's bookkeeper. Starts a bookkeeper if the dataset has none, or if the last one ended
@@ -92,7 +157,11 @@ impl Registry {
             }
         }
         let (sender, receiver) = mpsc::unbounded_channel();
-        self.start(Bookkeeper::new(self.handles.clone(), dataset.clone()), receiver);
+        self.start(
+            Bookkeeper::new(self.handles.clone(), dataset.clone()),
+            receiver,
+            0,
+        );
         // This can't fail: the receiver is kept with the new bookkeeper.
         let _ = sender.send(message);
         senders.insert(dataset.clone(), sender);
@@ -133,24 +202,48 @@ impl Registry {
         done.await.unwrap_or(Err(ConsumeError::Closed))
     }
 
-    /// Runs the bookkeepers until one of them returns an error or panics.
+    /// Runs the bookkeepers until one of them returns an error. One that panics is replaced.
     pub async fn run(&self) -> Result<(), WriterError> {
         let mut tasks = self.tasks.lock().await;
         loop {
             let unstarted = std::mem::take(&mut *self.unstarted.lock());
-            for (bookkeeper, receiver) in unstarted {
-                tasks.spawn(bookkeeper.run(receiver));
+            for unstarted in unstarted {
+                tasks.spawn_on(run(unstarted), &self.handles.bookkeepers);
             }
             tokio::select! {
                 () = self.wake.notified() => {}
                 Some(ended) = tasks.join_next() => match ended {
                     // The ledger was deleted with the dataset's namespace. Claims in other namespaces still request its
                     // budget, and messages that the bookkeeper didn't handle are lost, so all requests are sent again.
-                    Ok(Ok(dataset)) => self.handles.request_again(dataset),
-                    Ok(Err(error)) => return Err(error),
+                    Ok(Ended::Deleted(dataset)) => self.handles.request_again(dataset),
+                    Ok(Ended::Fenced(error)) => return Err(error),
+                    Ok(Ended::Failed(dataset)) => self.start_again(dataset),
                     Err(error) => std::panic::resume_unwind(error.into_panic()),
                 },
             }
         }
+    }
+}
+
+/// Runs a bookkeeper until it ends, also if it panics.
+async fn run(unstarted: Unstarted) -> Ended {
+    let Unstarted {
+        bookkeeper,
+        receiver,
+        failures,
+    } = unstarted;
+    let dataset = bookkeeper.dataset().clone();
+    let running = async {
+        if failures == 0 {
+            bookkeeper.run(receiver).await
+        } else {
+            Box::pin(bookkeeper.run_after_failure(receiver, failures)).await
+        }
+    };
+    // What a panic leaves half done is dropped with the bookkeeper. What it shares with others is changed in single steps.
+    match Box::pin(AssertUnwindSafe(running).catch_unwind()).await {
+        Ok(Ok(dataset)) => Ended::Deleted(dataset),
+        Ok(Err(error)) => Ended::Fenced(error),
+        Err(_) => Ended::Failed(dataset),
     }
 }

@@ -8,6 +8,7 @@ use privatekube_kubernetes::{ServerClock, connect, datasets_with_ledger};
 use privatekube_policy::DatasetRules;
 use privatekube_view::View;
 use tokio::{
+    runtime,
     signal::unix::{SignalKind, signal},
     sync::{
         mpsc::{UnboundedReceiver, unbounded_channel},
@@ -52,8 +53,9 @@ pub struct Options {
     pub most_blocks_measured: usize,
 }
 
-/// Runs the extender until it gets SIGTERM or SIGINT, or until something fails that concerns everything.
-pub async fn serve(options: Options) -> Result<()> {
+/// Runs the extender until it gets SIGTERM or SIGINT, or until something fails that concerns everything. Bookkeepers run on
+/// the runtime of `bookkeepers`.
+pub async fn serve(options: Options, bookkeepers: runtime::Handle) -> Result<()> {
     let client = connect(options.kubeconfig.as_deref()).await?;
     let metrics = Metrics::new()?;
     let view = Arc::new(View::default());
@@ -69,6 +71,7 @@ pub async fn serve(options: Options) -> Result<()> {
         server_clock: Arc::clone(&server_clock),
         pods: Arc::clone(&pods),
         known_blocks: Arc::default(),
+        bookkeepers,
         statuses,
         gates,
         events: events.clone(),

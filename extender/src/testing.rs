@@ -31,6 +31,7 @@ pub fn handles(server: &FakeApiServer) -> (Handles, mpsc::Receiver<QueuedEvent>)
         server_clock: Arc::default(),
         pods: Arc::default(),
         known_blocks: Arc::default(),
+        bookkeepers: tokio::runtime::Handle::current(),
         statuses: Statuses::new().0,
         gates: Gates::new().0,
         events,
@@ -92,6 +93,9 @@ pub fn claim_object(name: &str, spec: &Value) -> PrivacyBudgetClaim {
     object["spec"].as_object_mut().unwrap().extend(spec);
     serde_json::from_value(object).unwrap()
 }
+
+/// The name of a claim object at which its bookkeeper panics.
+pub const PANICS: &str = "panics";
 
 /// A budget of so much epsilon.
 pub fn epsilon(epsilon: &str) -> Value {

@@ -291,11 +291,15 @@ impl Publisher {
     #[must_use = "changes have to be carried out"]
     pub fn publish_outside_ledger(&self, subject: Subject, why: PhaseReason, now: Time) -> Option<Change> {
         let (id, phase) = (subject.id(), why.reason.phase());
-        // The claim is in the ledger of a dataset that is stopped, and its published phase remains valid.
-        if self.phases.contains_key(&id) {
+        let published = self.view.claim(&id);
+        // The claim is in the ledger of a dataset that is stopped, and its published phase remains valid. Another publisher
+        // may have published it, before this one.
+        let was_granted = published
+            .as_ref()
+            .is_some_and(|published| published.phase.is_granted());
+        if was_granted || self.phases.contains_key(&id) {
             return None;
         }
-        let published = self.view.claim(&id);
         if published.is_some_and(|published| {
             let status = &published.status;
             published.phase == phase

@@ -93,6 +93,28 @@ impl Bookkeeper {
         }
     }
 
+    /// The dataset.
+    pub const fn dataset(&self) -> &DatasetKey {
+        &self.dataset
+    }
+
+    /// Continues for a bookkeeper that panicked, for the `failures`th time: the dataset is stopped, and its ledger is opened
+    /// again after a while. See [`Self::run`].
+    pub async fn run_after_failure(
+        mut self,
+        messages: mpsc::UnboundedReceiver<Message>,
+        failures: u32,
+    ) -> Result<DatasetKey, WriterError> {
+        self.intake.set_dataset(self.reader.dataset().await);
+        self.intake.add_all_blocks(self.reader.blocks().await);
+        if self.namespace_is_gone().await {
+            self.forget_all();
+            return Ok(self.dataset);
+        }
+        self.stop(Stop::after_failures(&self.dataset, failures))?;
+        self.run(messages).await
+    }
+
     /// Handles messages until all their senders are dropped, or the ledger is deleted with its namespace; then returns
     /// the dataset. If the ledger can't be read or written, the dataset is stopped, and the bookkeeper tries from time
     /// to time to open the ledger again. Returns an error only if another process writes to the ledger.
@@ -400,19 +422,10 @@ impl Bookkeeper {
     /// its namespace, returns `false`: the bookkeeper ends. Returns an error if another process writes to the ledger:
     /// then this process has to step down, for all datasets.
     async fn stop_or_end(&mut self, error: WriterError) -> Result<bool, WriterError> {
-        let namespace = self.reader.namespace_uid().await;
-        if namespace.is_none()
-            || self
-                .namespace
-                .as_ref()
-                .is_some_and(|opened_in| Some(opened_in) != namespace.as_ref())
-        {
-            // Nothing that was published from the ledger is valid any more. If the namespace is created again, the
-            // dataset begins with an empty ledger.
+        if self.namespace_is_gone().await {
+            // If the namespace is created again, the dataset begins with an empty ledger.
             info!(dataset = %self.dataset, %error, "the ledger was deleted with its namespace");
-            self.publisher.forget_all();
-            self.effects.unmeasure_all();
-            self.handles.known_blocks.set(&self.dataset, 0);
+            self.forget_all();
             return Ok(false);
         }
         let error = if error.is_fenced() {
@@ -429,6 +442,26 @@ impl Bookkeeper {
         self.writer.close();
         let before = self.stop.as_ref().or(self.ended_stop.as_ref());
         let stop = Stop::new(&self.dataset, &error, before);
+        self.stop(stop)?;
+        Ok(true)
+    }
+
+    /// Whether the dataset's namespace is being deleted, is gone, or was created again since the ledger was opened.
+    async fn namespace_is_gone(&self) -> bool {
+        let namespace = self.reader.namespace_uid().await;
+        let is_other = |opened_in: &String| Some(opened_in) != namespace.as_ref();
+        namespace.is_none() || self.namespace.as_ref().is_some_and(is_other)
+    }
+
+    /// Removes everything that was published from the ledger, which was deleted.
+    fn forget_all(&mut self) {
+        self.publisher.forget_all();
+        self.effects.unmeasure_all();
+        self.handles.known_blocks.set(&self.dataset, 0);
+    }
+
+    /// Stops the dataset, whose ledger is closed.
+    fn stop(&mut self, stop: Stop) -> Result<(), WriterError> {
         if stop.is_news(self.stop.as_ref()) {
             error!(dataset = %self.dataset, why = stop.message, "the dataset is stopped");
             self.intake.ledger_stopped(stop.message.clone());
@@ -443,8 +476,7 @@ impl Bookkeeper {
         self.answer_flushes();
         let mut held = IntakeOutput::default();
         self.intake.publish_held(false, &mut held);
-        self.publish(held.notices)?;
-        Ok(true)
+        self.publish(held.notices)
     }
 
     /// Opens the ledger of a stopped dataset again. Claims whose objects were deleted in the meantime are withdrawn,

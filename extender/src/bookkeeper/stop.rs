@@ -25,16 +25,19 @@ pub(super) enum StopCause {
     Shortened,
     /// A clock is wrong: this machine's, the API server's, or that of the last entry's writer.
     Clock,
+    /// The bookkeeper panicked.
+    Failed,
 }
 
 impl StopCause {
     /// Every cause.
-    pub(super) const ALL: [Self; 5] = [
+    pub(super) const ALL: [Self; 6] = [
         Self::Unreachable,
         Self::Unreadable,
         Self::Unwritable,
         Self::Shortened,
         Self::Clock,
+        Self::Failed,
     ];
 
     fn of(error: &WriterError) -> Self {
@@ -52,6 +55,7 @@ impl StopCause {
             | WriterError::Unreadable(..) => Self::Unreadable,
             WriterError::Commit(..) => Self::Unwritable,
             WriterError::Clock(..) => Self::Clock,
+            WriterError::Failed(..) => Self::Failed,
             WriterError::Lost(..) | WriterError::Shortened { .. } => Self::Shortened,
         }
     }
@@ -64,6 +68,7 @@ impl StopCause {
             Self::Unwritable => "unwritable",
             Self::Shortened => "shortened",
             Self::Clock => "clock",
+            Self::Failed => "failed",
         }
     }
 
@@ -81,6 +86,9 @@ impl StopCause {
                  admission policy that refuses them"
             ),
             Self::Clock => "set the clocks of the extender's node and of the API server's right".to_owned(),
+            Self::Failed => {
+                "report it with the extender's log; the ledger is read again from time to time".to_owned()
+            }
             Self::Shortened => {
                 format!("put the entries of namespace {namespace} back from a backup")
             }
@@ -113,6 +121,13 @@ impl Stop {
             retry_at: Instant::now() + pause,
             pause,
         }
+    }
+
+    /// The stop of a bookkeeper that panicked for the `failures`th time, 1 for the first.
+    pub(super) fn after_failures(dataset: &DatasetKey, failures: u32) -> Self {
+        let error = WriterError::Failed(dataset.clone());
+        let first = Self::new(dataset, &error, None);
+        (1..failures.min(16)).fold(first, |before, _| Self::new(dataset, &error, Some(&before)))
     }
 
     /// Whether this says something else than `before`. By how much a clock is wrong changes all the time.
@@ -150,6 +165,16 @@ mod tests {
         let changed = unreadable(StoreError::Corrupt("hash".into()));
         assert_eq!(changed.cause, StopCause::Unreadable);
         assert!(changed.is_news(Some(&unreachable)) && !changed.is_news(Some(&changed)));
+    }
+
+    #[test]
+    fn a_bookkeeper_that_fails_again_rests_for_longer() {
+        let pause = |failures| Stop::after_failures(&dataset(), failures).pause;
+        assert_eq!(
+            (pause(1), pause(2), pause(3)),
+            (FIRST_PAUSE, FIRST_PAUSE * 2, FIRST_PAUSE * 4)
+        );
+        assert_eq!(pause(u32::MAX), LONGEST_PAUSE);
     }
 
     #[test]

@@ -125,6 +125,9 @@ pub enum WriterError {
     /// An entry would be dated too far ahead of the API server's clock.
     #[error("no entry is written to the ledger of {0}: {1}")]
     Clock(DatasetKey, ClockError),
+    /// The bookkeeper panicked, so that its state is lost.
+    #[error("the bookkeeper of {0} failed, which is a fault of PrivateKube")]
+    Failed(DatasetKey),
     /// It was abandoned in the middle of an entry.
     #[error("the ledger of {0}: {1}")]
     Poisoned(DatasetKey, Poisoned),

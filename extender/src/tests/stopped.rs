@@ -8,7 +8,9 @@ use super::{
     post,
     whole::{phase, server, with_extender},
 };
-use crate::testing::{BLOCKS, CLAIMS, DATASETS, ENTRIES, block, claim_object, dataset, epsilon, pod_object};
+use crate::testing::{
+    BLOCKS, CLAIMS, DATASETS, ENTRIES, PANICS, block, claim_object, dataset, epsilon, pod_object,
+};
 
 /// A second dataset with a block, in a namespace of its own.
 fn with_other_dataset(server: &FakeApiServer) {
@@ -89,6 +91,30 @@ async fn a_quota_on_entries_stops_its_dataset_and_no_other() {
             })
             .await;
         assert_eq!(phase(&server, "data/before"), json!("Granted"));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_stops_its_dataset_for_a_while_and_no_other() {
+    let server = server();
+    with_other_dataset(&server);
+    with_extender(&server, async |_| {
+        request(&server, "data", "before", "1");
+        until_granted(&server, "data/before").await;
+        request(&server, "data", PANICS, "1");
+        until_stopped(&server, "a fault of PrivateKube").await;
+        request(&server, "other", "beside", "1");
+        until_granted(&server, "other/beside").await;
+        // It is tried again, and panics again, until the claim is deleted.
+        let reads = || server.count(&RequestFilter::any().method("GET").resource(ENTRIES));
+        let before = reads();
+        server.until(|_| reads() > before + 3).await;
+        server.delete(CLAIMS, &format!("data/{PANICS}"));
+        request(&server, "data", "after", "1");
+        until_granted(&server, "data/after").await;
+        assert_eq!(phase(&server, "data/before"), json!("Granted"));
+        server.until(|server| ready(server).0 == "InLedger").await;
     })
     .await;
 }

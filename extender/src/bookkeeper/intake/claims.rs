@@ -22,6 +22,8 @@ impl Intake {
 
     /// Queues a request, unless its claim is in the ledger or queued already.
     pub(super) fn request(&mut self, input: ClaimInput, engine: Option<&Engine>) {
+        #[cfg(test)]
+        assert_ne!(input.subject.name, crate::testing::PANICS, "a test wants a panic");
         let id = input.subject.id();
         if self.arriving.contains(&id) || self.unmatched.contains(&id) {
             return;
