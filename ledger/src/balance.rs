@@ -34,11 +34,15 @@ pub(crate) fn check_touched(engine: &Engine, events: &[Event], records: &[Record
             | Event::Release { claim, .. }
             | Event::Withdraw { claim }
             | Event::NeverRan { claim } => _ = claims.insert(claim),
+            // There is a record for each block.
+            Event::WriteOff { .. } => {}
         }
     }
     for record in records {
         match record {
-            Record::BlockAdded { block } | Record::BlockRetired { block } => _ = blocks.insert(block),
+            Record::BlockAdded { block } | Record::BlockRetired { block } | Record::WrittenOff { block } => {
+                _ = blocks.insert(block);
+            }
             Record::Unlocked { blocks: unlocked } => blocks.extend(unlocked),
             Record::Granted { claim, .. }
             | Record::Consumed { claim, .. }
@@ -124,6 +128,7 @@ mod tests {
             consumed,
             arrivals: 0,
             retired: false,
+            written_off: false,
         }
     }
 

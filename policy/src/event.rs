@@ -176,6 +176,18 @@ pub enum Event {
         /// The claim.
         claim: ClaimId,
     },
+    /// The ledger went on from here, and these decisions are lost. Somebody accepts that all budget of every
+    /// block may have been consumed by them: whatever isn't allocated counts as consumed, and so does what
+    /// would return later. The blocks are retired, and can't be added again.
+    WriteOff {
+        /// The sequence number of the ledger's last entry that is left.
+        after: u64,
+        /// Blocks that exist and were never added: the lost decisions may have added and consumed them. They
+        /// can't be added any more.
+        unknown_blocks: Vec<BlockId>,
+        /// Why, in the words of whoever accepts it.
+        reason: String,
+    },
 }
 
 /// Why a claim can never be granted.
@@ -233,6 +245,11 @@ pub enum Record {
         /// The block.
         block: BlockId,
     },
+    /// A block was written off: all that isn't allocated counts as consumed, and nothing is granted any more.
+    WrittenOff {
+        /// The block.
+        block: BlockId,
+    },
     /// A claim's arrival unlocked one step of these blocks: those of its demands that were not unlocked
     /// completely before. (Steps of the clock follow from the time alone and are not recorded.)
     Unlocked {
@@ -279,7 +296,8 @@ pub enum Record {
         /// Whether nothing of the claim is left allocated.
         entirely: bool,
     },
-    /// Budget of a claim returned to its blocks, where it is available again.
+    /// Budget of a claim returned to its blocks, where it is available again, or counts as consumed if the
+    /// block was written off.
     Released {
         /// The claim.
         claim: ClaimId,

@@ -36,6 +36,7 @@ enum Op {
     Release(prop::sample::Index, Vec<(Vec<u8>, Vec<i64>)>),
     Withdraw(prop::sample::Index),
     NeverRan(prop::sample::Index),
+    WriteOff(Vec<u8>),
 }
 
 fn any_rules() -> impl Strategy<Value = DatasetRules> {
@@ -121,6 +122,10 @@ fn ops(coordinates: usize) -> impl Strategy<Value = Op> {
         2 => (claim(), demands()).prop_map(|(claim, demands)| Op::Release(claim, demands)),
         3 => claim().prop_map(Op::Withdraw),
         2 => claim().prop_map(Op::NeverRan),
+        1 => (0_u8..4, vec(0_u8..5, 0..3)).prop_map(|(rarely, unknown)| match rarely {
+            0 => Op::WriteOff(unknown),
+            block => Op::RetireBlock(block),
+        }),
     ]
 }
 
@@ -188,6 +193,14 @@ fn workload(rules: DatasetRules, blocks: Vec<Vec<i64>>, ops: Vec<(u64, Op)>) -> 
             },
             Op::Withdraw(claim) => Event::Withdraw { claim: name(&claim) },
             Op::NeverRan(claim) => Event::NeverRan { claim: name(&claim) },
+            Op::WriteOff(unknown) => Event::WriteOff {
+                after: 7,
+                unknown_blocks: unknown
+                    .into_iter()
+                    .map(|block| format!("b{block}").into())
+                    .collect(),
+                reason: "etcd was restored".to_owned(),
+            },
         };
         steps.push((later, event));
     }
@@ -226,8 +239,8 @@ fn check_accounts(engine: &Engine, oracle: &Oracle) {
         assert_eq!(state.allocated, expected.allocated);
         assert_eq!(state.consumed, expected.consumed);
         assert_eq!(
-            (state.arrivals, state.retired),
-            (expected.arrivals, expected.retired)
+            (state.arrivals, state.retired, state.written_off),
+            (expected.arrivals, expected.retired, expected.written_off)
         );
         for (at, capacity) in state.capacity.units().iter().enumerate() {
             let parts = [

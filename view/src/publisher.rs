@@ -54,7 +54,9 @@ impl Touched {
         };
         for record in records {
             match record {
-                Record::BlockAdded { block } | Record::BlockRetired { block } => {
+                Record::BlockAdded { block }
+                | Record::BlockRetired { block }
+                | Record::WrittenOff { block } => {
                     touched.blocks.insert(block.clone());
                 }
                 Record::Unlocked { blocks } => touched.blocks.extend(blocks.iter().cloned()),

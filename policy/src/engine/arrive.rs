@@ -15,6 +15,9 @@ impl Engine {
         self.state.check_coordinates(capacity)?;
         if let Some(number) = self.state.blocks.number(name) {
             let block = self.state.blocks.get_mut(number);
+            if block.written_off {
+                return Err(Refusal::BlockWrittenOff(name.clone()));
+            }
             if block.capacity != *capacity {
                 return Err(Refusal::BlockDiffers(name.clone()));
             }
@@ -23,6 +26,8 @@ impl Engine {
             }
             // No claim waits for a retired block, so there is nothing to grant.
             block.retired = false;
+        } else if self.state.blocks.is_lost(name) {
+            return Err(Refusal::BlockWrittenOff(name.clone()));
         } else {
             let unlocking = self.state.rules.unlocking;
             let number = self.state.blocks.add(name, capacity, unlocking, self.state.now)?;
@@ -53,6 +58,31 @@ impl Engine {
         }
         self.divide_again(&mut records);
         Ok(records)
+    }
+
+    /// Writes off every block. Claims that wait for one are denied, because of the first block of their demands.
+    pub(super) fn write_off(&mut self, after: u64, unknown_blocks: &[BlockId]) -> Vec<Record> {
+        let written_off = self.state.blocks.write_off(unknown_blocks, self.state.now);
+        self.state.last_write_off = Some(after);
+        let mut records = Vec::new();
+        let mut claims = Vec::new();
+        for number in written_off {
+            let block = self.state.blocks.get(number).name.clone();
+            records.push(Record::WrittenOff { block });
+            let classes: Vec<u32> = self.state.waiting.at_block(number).collect();
+            for class in classes {
+                claims.extend(self.state.remove_class(class));
+            }
+        }
+        claims.sort_unstable();
+        for claim in claims {
+            let first = self.state.demands(claim).blocks().next();
+            if let Some(block) = first.map(|number| self.state.blocks.get(number).name.clone()) {
+                self.deny(claim, Denial::BlockRetired { block }, &mut records);
+            }
+        }
+        self.divide_again(&mut records);
+        records
     }
 
     pub(super) fn arrive(&mut self, arrival: &Arrival) -> Result<Vec<Record>, Refusal> {

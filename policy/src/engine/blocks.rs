@@ -7,7 +7,7 @@
 //! The amounts cannot overflow: each claim moves at most 2^63 at a coordinate of a block, there are at most
 //! 2^32 claims, and an amount has 127 bits.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::{BlockState, Refusal, unlocking::UnlockSchedule};
 use crate::{BlockId, Budget, Composition, Time, Unlocking, budget::saturate};
@@ -41,6 +41,8 @@ pub(super) struct Block {
     pub(super) accounts: Box<[Account]>,
     pub(super) arrivals: u64,
     pub(super) retired: bool,
+    /// Nothing of it becomes available any more: what isn't allocated counts as consumed.
+    pub(super) written_off: bool,
     /// Steps of the clock may be due that were not taken: [`settle`](Self::settle) takes them before a block
     /// is read.
     pub(super) schedule: UnlockSchedule,
@@ -51,6 +53,8 @@ pub(super) struct Block {
 pub(super) struct Blocks {
     numbers: HashMap<BlockId, u32>,
     list: Vec<Block>,
+    /// Blocks that were never added and can't be any more.
+    lost: HashSet<BlockId>,
 }
 
 /// A move of an amount between two states of an account.
@@ -135,6 +139,7 @@ impl Block {
             capacity,
             arrivals: 0,
             retired: false,
+            written_off: false,
             schedule: UnlockSchedule::new(unlocking, now),
         };
         block.settle(now);
@@ -160,6 +165,9 @@ impl Block {
     }
 
     fn unlock(&mut self) {
+        if self.written_off {
+            return;
+        }
         for account in &mut self.accounts {
             let locked = i128::from(account.capacity) - self.schedule.unlocked(account.capacity);
             account.available += account.locked - locked;
@@ -265,8 +273,27 @@ impl Block {
         self.schedule.step_for(account.capacity, so_far + missing)
     }
 
-    /// Moves `amounts`, one for each coordinate.
+    /// Retires the block and counts all that isn't allocated as consumed.
+    pub(super) fn write_off(&mut self) {
+        self.retired = true;
+        self.written_off = true;
+        for account in &mut self.accounts {
+            let rest = account.locked + account.available;
+            account.locked = 0;
+            // At an overdrawn Renyi order nothing is left to consume, and what was consumed stays.
+            account.consumed += rest.max(0);
+            account.available = rest.min(0);
+        }
+    }
+
+    /// Moves `amounts`, one for each coordinate. What would be available again in a block that was written off
+    /// is consumed instead.
     pub(super) fn shift(&mut self, amounts: &[i64], direction: Move) {
+        let direction = match direction {
+            Move::Release if self.written_off => Move::Consume,
+            Move::Return if self.written_off => return,
+            direction => direction,
+        };
         for (account, amount) in self.accounts.iter_mut().zip(amounts) {
             account.shift(*amount, direction);
         }
@@ -285,6 +312,7 @@ impl Block {
             consumed: column(|account| account.consumed),
             arrivals: settled.arrivals,
             retired: settled.retired,
+            written_off: settled.written_off,
         }
     }
 }
@@ -296,6 +324,25 @@ impl Blocks {
 
     pub(super) fn list(&self) -> &[Block] {
         &self.list
+    }
+
+    /// Whether a block was written off before it was ever added.
+    pub(super) fn is_lost(&self, name: &BlockId) -> bool {
+        self.lost.contains(name)
+    }
+
+    /// Writes off every block, and those of `unknown` that are not here. Returns the numbers of the former that
+    /// were not written off before.
+    pub(super) fn write_off(&mut self, unknown: &[BlockId], now: Time) -> Vec<u32> {
+        let unknown = unknown.iter().filter(|name| !self.numbers.contains_key(name));
+        self.lost.extend(unknown.cloned());
+        let mut written_off = Vec::new();
+        for block in self.list.iter_mut().filter(|block| !block.written_off) {
+            block.settle(now);
+            block.write_off();
+            written_off.push(block.number);
+        }
+        written_off
     }
 
     pub(super) fn get(&self, number: u32) -> &Block {

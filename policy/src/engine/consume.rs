@@ -69,8 +69,10 @@ impl Engine {
             block.settle(self.state.now);
             block.shift(consumed.units(), Move::Return);
             block.shift(allocated, Move::Release);
-            self.policy.budget_returned(demand.block, consumed.units());
-            self.policy.budget_returned(demand.block, allocated);
+            if !block.written_off {
+                self.policy.budget_returned(demand.block, consumed.units());
+                self.policy.budget_returned(demand.block, allocated);
+            }
         }
         self.state.claims.get_mut(number).undo();
         let mut records = vec![Record::Released {
@@ -103,7 +105,7 @@ impl Engine {
             let block = self.state.blocks.get_mut(demand.block);
             block.settle(self.state.now);
             block.shift(increase, direction);
-            if direction == Move::Release {
+            if direction == Move::Release && !block.written_off {
                 self.policy.budget_returned(demand.block, increase);
             }
         }

@@ -131,7 +131,8 @@ impl Engine {
     /// Applies `event`, now. Returns what was decided. A refused event changes nothing.
     ///
     /// The records come in this order. `AddBlock`: the block, then the grants. `RetireBlock`: the block, then
-    /// the denials, by arrival. `Arrive` and `Match`: its own denial, and nothing else; or what it unlocked,
+    /// the denials, by arrival. `WriteOff`: the blocks, in the order in which they were added, then the denials,
+    /// by arrival. `Arrive` and `Match`: its own denial, and nothing else; or what it unlocked,
     /// then the denials of others, by arrival (round robin), then the grants in their order, then (`Arrive`
     /// only) that the claim waits, if it does. `Consume`: the consumption, then the denials, by arrival.
     /// `Release`, `Withdraw` and `NeverRan`: what became of the claim, then the grants. Under round robin,
@@ -153,6 +154,11 @@ impl Engine {
             Event::Release { claim, amount } => self.release(claim, amount),
             Event::Withdraw { claim } => self.withdraw(claim),
             Event::NeverRan { claim } => self.never_ran(claim),
+            Event::WriteOff {
+                after,
+                unknown_blocks,
+                reason: _,
+            } => Ok(self.write_off(*after, unknown_blocks)),
         };
         self.plan_wakes();
         records
@@ -177,6 +183,18 @@ impl Engine {
         let live = self.state.blocks.list().iter().filter(|block| !block.retired);
         live.filter_map(|block| block.schedule.next_after(self.state.now))
             .min()
+    }
+
+    /// The number of the entry after which all budget was [written off](Event::WriteOff) last; none if it never was.
+    #[must_use]
+    pub const fn last_write_off(&self) -> Option<u64> {
+        self.state.last_write_off
+    }
+
+    /// Whether a block was written off before it was ever added, so that it can't be added.
+    #[must_use]
+    pub fn is_lost(&self, block: &BlockId) -> bool {
+        self.state.blocks.is_lost(block)
     }
 
     /// A block's budget; none for a block that was never added.
@@ -266,7 +284,7 @@ impl Engine {
             | Event::Release { claim, .. }
             | Event::Withdraw { claim }
             | Event::NeverRan { claim } => copy.explain(claim),
-            Event::AddBlock { .. } | Event::RetireBlock { .. } => None,
+            Event::AddBlock { .. } | Event::RetireBlock { .. } | Event::WriteOff { .. } => None,
         };
         Ok(Outlook { records, waits })
     }

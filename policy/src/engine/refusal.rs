@@ -17,6 +17,9 @@ pub enum Refusal {
     /// A block added again.
     #[error("block {0} is known already")]
     BlockExists(BlockId),
+    /// A block whose budget was written off.
+    #[error("block {0} was written off: decisions about it were lost")]
+    BlockWrittenOff(BlockId),
     /// A claim that never arrived.
     #[error("claim {0} is unknown")]
     UnknownClaim(ClaimId),

@@ -27,6 +27,8 @@ pub(super) struct State {
     pub(super) wakes: BTreeSet<(Time, u32)>,
     /// Each block's entry in `wakes`.
     pub(super) wake_of: Vec<Option<Time>>,
+    /// The number of the entry after which budget was written off last.
+    pub(super) last_write_off: Option<u64>,
 }
 
 impl State {
@@ -44,6 +46,7 @@ impl State {
             timeouts: BTreeSet::new(),
             wakes: BTreeSet::new(),
             wake_of: Vec::new(),
+            last_write_off: None,
         }
     }
 

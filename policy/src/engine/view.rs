@@ -43,6 +43,8 @@ pub struct BlockState {
     pub arrivals: u64,
     /// Whether it was retired.
     pub retired: bool,
+    /// Whether it was [written off](crate::Event::WriteOff).
+    pub written_off: bool,
 }
 
 /// A claim's state.

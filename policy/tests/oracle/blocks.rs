@@ -17,6 +17,9 @@ impl Block {
     }
 
     pub(super) fn unlock(&mut self, done: u64, of: u64) {
+        if self.written_off {
+            return;
+        }
         for (capacity, unlocked) in self.capacity.iter().zip(&mut self.unlocked_in_all) {
             *unlocked = capacity * i128::from(done.min(of)) / i128::from(of);
         }
@@ -35,11 +38,14 @@ impl Oracle {
     pub(super) fn add_block(&mut self, name: &BlockId, capacity: Vec<i128>) -> Option<Vec<Record>> {
         let records = vec![Record::BlockAdded { block: name.clone() }];
         if let Some(block) = self.blocks.get_mut(name) {
-            if !block.retired || block.capacity != capacity {
+            if block.written_off || !block.retired || block.capacity != capacity {
                 return None;
             }
             block.retired = false;
             return Some(records);
+        }
+        if self.lost.contains(name) {
+            return None;
         }
         let steps = match self.rules.unlocking {
             Unlocking::Arrivals(_) => Vec::new(),
@@ -65,6 +71,7 @@ impl Oracle {
             consumed: nothing.clone(),
             arrivals: 0,
             retired: false,
+            written_off: false,
             steps,
             closed: vec![false; nothing.len()],
             divided: nothing,
@@ -72,7 +79,42 @@ impl Oracle {
         };
         block.take_clock_steps(self.now);
         self.blocks.insert(name.clone(), block);
+        self.added.push(name.clone());
         Some(records)
+    }
+
+    pub(super) fn write_off(&mut self, unknown: &[BlockId]) -> Vec<Record> {
+        for name in unknown {
+            if !self.blocks.contains_key(name) {
+                self.lost.insert(name.clone());
+            }
+        }
+        let mut records = Vec::new();
+        for name in self.added.clone() {
+            let block = self.blocks.get_mut(&name).unwrap();
+            if block.written_off {
+                continue;
+            }
+            block.retired = true;
+            block.written_off = true;
+            for at in 0..block.capacity.len() {
+                block.unlocked_in_all[at] = block.capacity[at];
+                let rest = block.capacity[at] - block.allocated[at] - block.consumed[at];
+                if rest > 0 {
+                    block.consumed[at] += rest;
+                }
+            }
+            records.push(Record::WrittenOff { block: name.clone() });
+        }
+        for at in 0..self.claims.len() {
+            let claim = &self.claims[at];
+            if waits(claim) {
+                let block = claim.parts[0].block.clone();
+                self.deny(at, Denial::BlockRetired { block }, &mut records);
+            }
+        }
+        self.divide_again(&mut records);
+        records
     }
 
     pub(super) fn retire_block(&mut self, name: &BlockId) -> Option<Vec<Record>> {

@@ -17,7 +17,7 @@ mod order;
 mod packing;
 mod round_robin;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use privatekube_policy::{Arrival, BlockId, ClaimId, DatasetRules, Event, Phase, Policy, Record, Time};
 
@@ -26,6 +26,10 @@ pub(crate) struct Oracle {
     rules: DatasetRules,
     now: u64,
     pub(crate) blocks: BTreeMap<BlockId, Block>,
+    /// Their names, in the order in which they were added.
+    added: Vec<BlockId>,
+    /// Blocks that can't be added any more.
+    lost: BTreeSet<BlockId>,
     /// In the order of arrival.
     pub(crate) claims: Vec<Claim>,
 }
@@ -38,6 +42,7 @@ pub(crate) struct Block {
     pub(crate) consumed: Vec<i128>,
     pub(crate) arrivals: u64,
     pub(crate) retired: bool,
+    pub(crate) written_off: bool,
     /// The times at which the clock unlocks a step.
     steps: Vec<u64>,
     /// Under round robin: what was given to claims, and the coordinates that were found empty.
@@ -72,6 +77,8 @@ impl Oracle {
             rules,
             now: 0,
             blocks: BTreeMap::new(),
+            added: Vec::new(),
+            lost: BTreeSet::new(),
             claims: Vec::new(),
         }
     }
@@ -134,6 +141,7 @@ impl Oracle {
                 self.add_block(block, widen(capacity.units()))
             }
             Event::RetireBlock { block } => self.retire_block(block),
+            Event::WriteOff { unknown_blocks, .. } => Some(self.write_off(unknown_blocks)),
             Event::Arrive(arrival) => self.arrive(arrival),
             Event::Match { claim, demands } => self.match_blocks(claim, demands),
             Event::Consume { claim, amount } => self.consume(claim, amount),

@@ -5,7 +5,16 @@ use privatekube_policy::{BlockId, Denial, Phase, Policy, Record, Revision, Unloc
 use super::{Block, Oracle, Part, waits};
 
 impl Block {
+    /// Makes an amount available that was allocated or consumed, or consumes it if the block was written off.
     pub(super) fn give_back(&mut self, coordinate: usize, amount: i128) {
+        if self.written_off {
+            self.consumed[coordinate] += amount;
+            return;
+        }
+        if self.written_off {
+            self.consumed[coordinate] += amount;
+            return;
+        }
         if amount > 0 {
             self.divided[coordinate] -= amount;
             self.closed[coordinate] = false;

@@ -175,6 +175,11 @@ impl Story {
                 capacity: self.capacity(&mut words),
             },
             "retire" => Event::RetireBlock { block: name.into() },
+            "write-off" => Event::WriteOff {
+                after: name.parse().unwrap(),
+                unknown_blocks: words.take("unknown").map(Into::into).into_iter().collect(),
+                reason: "entries were lost".to_owned(),
+            },
             "claim" => Event::Arrive(Arrival {
                 claim: name.into(),
                 min_blocks: words.take("min").map_or(1, |min| min.parse().unwrap()),

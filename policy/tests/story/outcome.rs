@@ -14,6 +14,7 @@ impl Story {
             let line = match record {
                 Record::BlockAdded { block } => format!("{block}: added"),
                 Record::BlockRetired { block } => format!("{block}: retired"),
+                Record::WrittenOff { block } => format!("{block}: written off"),
                 Record::Unlocked { blocks } => {
                     let names: Vec<&str> = blocks.iter().map(BlockId::as_str).collect();
                     format!("{}: unlocked a step", names.join(", "))
@@ -153,6 +154,7 @@ pub(super) fn kind(record: &Record) -> &'static str {
     match record {
         Record::BlockAdded { .. } => "block added",
         Record::BlockRetired { .. } => "block retired",
+        Record::WrittenOff { .. } => "written off",
         Record::Unlocked { .. } => "unlocked",
         Record::Waits { .. } => "waits",
         Record::Granted { .. } => "granted",

@@ -114,6 +114,7 @@ mod tests {
             consumed: vec![0; units.len()],
             arrivals: 0,
             retired: false,
+            written_off: false,
             capacity,
         };
         let shown = |block: &BlockState| block_status(block, &composition).order.unwrap();

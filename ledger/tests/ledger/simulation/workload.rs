@@ -64,6 +64,11 @@ pub(crate) fn event(rng: &mut Rng) -> Event {
         _ if rng.chance(20) => Event::RetireBlock {
             block: (*rng.pick(&BLOCKS)).into(),
         },
+        _ if rng.chance(2) => Event::WriteOff {
+            after: rng.below(100),
+            unknown_blocks: vec![(*rng.pick(&BLOCKS)).into()],
+            reason: "lost".to_owned(),
+        },
         _ => Event::Consume {
             claim,
             amount: Amount::All,
