@@ -157,6 +157,11 @@ pub struct PrivateDataBlockStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "u64")]
     pub ledger_sequence: Option<u64>,
+    /// The number of the ledger entry after which the dataset's budget was written off last, if the block's was: the entries
+    /// after it were lost, so what isn't allocated counts as consumed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "u64")]
+    pub written_off_after: Option<u64>,
     /// Ready: the block is in its dataset's ledger and claims can be granted on it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "crate::schema::conditions")]

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     BlendSpec, ClaimantsSpec, Decimal, DpackSpec, Duration, FcfsSpec, FieldError, Guarantee, NamespaceWeight,
-    PolicyName,
+    PolicyName, Recovery, RecoverySpec,
 };
 
 /// The rules of one dataset: how its blocks' budget unlocks, how budgets add up, and in which order claims
@@ -152,6 +152,11 @@ pub struct PrivateDatasetSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Duration")]
     pub timeout: Option<Duration>,
+    /// How the dataset goes on when it is stopped because its ledger lost entries, or is dated ahead; the condition Ready says
+    /// what to write. Example: {writeOffAfter: 41, reason: etcd was restored from a backup}.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "RecoverySpec")]
+    pub recovery: Option<RecoverySpec>,
 }
 
 /// How budgets add up.
@@ -219,6 +224,10 @@ pub struct PrivateDatasetStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "u64")]
     pub granted: Option<u64>,
+    /// The number of the ledger entry after which all budget was written off last, because the entries after it were lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "u64")]
+    pub written_off_after: Option<u64>,
 }
 
 /// How many steps a lifetime has if no tick is given.
@@ -234,6 +243,7 @@ impl PrivateDatasetSpec {
         self.timeout()?;
         self.weights()?;
         self.claimants()?;
+        self.recovery()?;
         Ok(rules)
     }
 
@@ -265,6 +275,11 @@ impl PrivateDatasetSpec {
             .as_ref()
             .map(|timeout| timeout.span("spec.timeout"))
             .transpose()
+    }
+
+    /// Returns how the dataset goes on after its ledger lost entries, if that is stated.
+    pub fn recovery(&self) -> Result<Option<Recovery>, FieldError> {
+        self.recovery.as_ref().map(RecoverySpec::parse).transpose()
     }
 
     fn composition(&self) -> Result<Composition, FieldError> {

@@ -38,6 +38,7 @@ mod matching;
 mod names;
 mod pod;
 mod policy;
+mod recovery;
 mod request;
 mod schema;
 mod selector;
@@ -75,8 +76,9 @@ pub use names::{
 };
 pub use pod::{PodRequest, claim_spec, is_managed, pod_request};
 pub use policy::{BlendSpec, DpackSpec, FcfsSpec, PolicyName};
+pub use recovery::{Recovery, RecoverySpec};
 pub use request::{AmountRequest, BudgetRequest, ClaimRequest, DemandRequest, RequestError};
 pub use selector::{Selector, SelectorError, check_selector};
 pub use subject::{Subject, SubjectKind};
-pub use timestamps::{meta_time, rfc3339};
+pub use timestamps::{meta_time, parse_rfc3339, rfc3339};
 pub use weights::{NamespaceWeight, Weights};

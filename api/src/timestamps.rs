@@ -10,6 +10,15 @@ pub fn rfc3339(time: Time) -> String {
     format!("{:.6}", timestamp(time))
 }
 
+/// Reads a time of RFC 3339; none if the text is another one, or a time before 1970.
+#[must_use]
+pub fn parse_rfc3339(text: &str) -> Option<Time> {
+    let timestamp: jiff::Timestamp = text.parse().ok()?;
+    u64::try_from(timestamp.as_microsecond())
+        .ok()
+        .map(Time::from_micros)
+}
+
 /// A time as an object's metadata and conditions have it.
 #[must_use]
 pub fn meta_time(time: Time) -> v1::Time {

@@ -3,7 +3,8 @@
 
 use privatekube_api::{ClaimReason, rfc3339};
 use privatekube_policy::{
-    ClaimState, Composition, DatasetRules, Denial, Explanation, Lack, Phase, Policy, Span, Time, Unlocks,
+    BlockId, ClaimState, Composition, DatasetRules, Denial, Explanation, Lack, Phase, Policy, Span, Time,
+    Unlocks,
 };
 
 /// Why a claim is in its phase.
@@ -163,6 +164,14 @@ fn gathers(lack: &Lack, composition: &Composition) -> String {
         amount(i128::from(lack.asked)),
         lack.block,
         amount(lack.missing),
+    )
+}
+
+/// Explains a claim that was denied because this block's budget was written off.
+pub(crate) fn written_off(block: &BlockId) -> PhaseReason {
+    PhaseReason::new(
+        ClaimReason::BlockGone,
+        &format!("the budget of block {block} was written off, because entries of the ledger were lost"),
     )
 }
 

@@ -6,7 +6,7 @@ use std::{
 };
 
 use privatekube_api::{
-    Candidate, Claimants, Dimensions, FieldError, PrivateDataBlock, PrivateDataset, Weights,
+    Candidate, Claimants, Dimensions, FieldError, PrivateDataBlock, PrivateDataset, Recovery, Weights,
 };
 use privatekube_policy::{DatasetRules, Delta, Epsilon, Span};
 
@@ -157,6 +157,12 @@ impl DatasetObjects {
             Some(object) => object.spec.rules(),
             None => Ok(defaults.clone()),
         }
+    }
+
+    /// How the dataset goes on after its ledger lost entries, if its object states it.
+    #[must_use]
+    pub fn recovery(&self) -> Option<Recovery> {
+        self.dataset.as_ref()?.spec.recovery().ok().flatten()
     }
 
     // Admission refuses objects in which one of the following is invalid. Should one exist, it counts as not stated.

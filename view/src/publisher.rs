@@ -10,7 +10,7 @@ use std::{
 };
 
 use privatekube_api::{ClaimPhase, ClaimReason, DatasetKey, Subject, are_enough, meta_time};
-use privatekube_policy::{BlockId, ClaimId, Engine, Phase, Policy, Record, Span, Time, Unlocking};
+use privatekube_policy::{BlockId, ClaimId, Denial, Engine, Phase, Policy, Record, Span, Time, Unlocking};
 
 use crate::{
     BlockKey, DatasetView, View,
@@ -263,6 +263,7 @@ impl Publisher {
                 objects,
                 &ready,
                 state.map(|state| state.sequence),
+                state.and_then(|state| state.engine.last_write_off()),
                 count,
                 meta_time(now),
             ),
@@ -279,10 +280,18 @@ impl Publisher {
         let before = self.view.dataset(&self.dataset);
         let sequence = before.as_ref().and_then(|before| before.status.ledger_sequence);
         let count = |phase| self.counts.get(&phase).copied().unwrap_or_default();
+        let written_off_after = before.as_ref().and_then(|before| before.status.written_off_after);
         let ready = Readiness::Stopped(why.to_owned());
         let view = DatasetView {
             composition: before.and_then(|before| before.composition.clone()),
-            status: status::dataset_status(objects, &ready, sequence, count, meta_time(now)),
+            status: status::dataset_status(
+                objects,
+                &ready,
+                sequence,
+                written_off_after,
+                count,
+                meta_time(now),
+            ),
         };
         let changed = self.view.put_dataset(self.dataset.clone(), view);
         changed.then_some(Change::Dataset)
@@ -444,6 +453,10 @@ impl Publisher {
         let claim = engine.claim(id)?;
         Some(if claim.phase == Phase::Waiting {
             self.why_it_waits(engine, id).unwrap_or_else(explain::undecided)
+        } else if let Some(Denial::BlockRetired { block }) = claim.denial
+            && engine.block(block).is_some_and(|block| block.written_off)
+        {
+            explain::written_off(block)
         } else {
             explain::decided(&claim, &engine.rules().composition)
         })

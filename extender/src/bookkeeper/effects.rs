@@ -112,6 +112,16 @@ impl Effects {
         );
     }
 
+    /// Announces that all budget was written off after an entry.
+    pub(super) fn written_off(&self, after: u64, reason: &str, objects: &DatasetObjects) {
+        warn!(dataset = %self.dataset, after, reason, "all budget is written off");
+        let note = format!(
+            "the entries after {after} of the dataset's ledger are lost, and all budget that is not granted counts as \
+             consumed: {reason}"
+        );
+        self.announce_dataset(objects, "BudgetWrittenOff", true, &note);
+    }
+
     /// Measures for which cause the dataset is stopped, if it is.
     pub(super) fn measure_stopped(&self, stopped_by: Option<StopCause>) {
         let [namespace, dataset] = self.labels();

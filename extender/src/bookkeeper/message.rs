@@ -40,6 +40,8 @@ pub enum Message {
         /// Which of the two, and how much.
         usage: RequestedUse,
     },
+    /// The status of a claim's object names this ledger entry, which the ledger doesn't seem to have.
+    StatusNames(u64),
     /// Every object that exists was sent: an object that the ledger knows and that wasn't sent was deleted.
     AllListed,
     /// Answers when everything that was sent before is done.
@@ -67,6 +69,8 @@ pub struct ClaimInput {
     pub subject: Subject,
     /// Its request.
     pub request: Arc<ClaimRequest>,
+    /// Whether the object's status says that the claim was granted. While the ledger can't be read, the status stays.
+    pub was_granted: bool,
 }
 
 /// An amount of a claim that its object wants consumed or released, in all so far.

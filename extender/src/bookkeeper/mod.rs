@@ -20,7 +20,7 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use privatekube_api::{DatasetKey, PrivateDataBlock, PrivateDataset, Subject, SubjectKind};
 use privatekube_kubernetes::{DatasetReader, KubernetesStore};
-use privatekube_policy::{ClaimId, Engine, Time};
+use privatekube_policy::{BlockId, ClaimId, Engine, Event, Time};
 use privatekube_view::{Publisher, Touched};
 use tokio::{
     sync::{mpsc, oneshot},
@@ -179,6 +179,11 @@ impl Bookkeeper {
             // A block that was created again is not retired: claims may have been matched with it since.
             self.intake.add_all_blocks(self.reader.blocks().await);
         }
+        let named = batch.iter().filter_map(|message| match message {
+            Message::StatusNames(sequence) => Some(*sequence),
+            _ => None,
+        });
+        let named = named.max();
         let mut taken = IntakeOutput::default();
         for message in batch {
             let exists = |claim: &ClaimId| exists(&self.handles, claim);
@@ -188,18 +193,30 @@ impl Bookkeeper {
         if !self.writer.is_open() && self.stop.is_none() && self.intake.objects().dataset().is_none() {
             self.publisher.forget_dataset();
         }
-        self.know_blocks();
+        self.objects_changed();
         if requested {
             let known = self.handles.known_blocks.in_namespace(&self.dataset.namespace);
             let current = self.reader.read_if_not(known).await;
             self.intake.catch_up(current, self.writer.engine()?, &mut taken);
-            self.know_blocks();
+            self.objects_changed();
+        }
+        if let Some(stop) = &mut self.stop
+            && taken
+                .notices
+                .iter()
+                .any(|notice| matches!(notice, Notice::DatasetApplied))
+        {
+            // The object may say how the dataset goes on.
+            stop.retry_at = Instant::now();
         }
         self.publish(std::mem::take(&mut taken.notices))?;
         if deleted || (was_empty && !self.intake.objects().is_empty()) {
             // The namespace may have been deleted and created again. The engine then still has decisions of the deleted
             // entries, and nothing that follows from them may be written.
             self.writer.check_last_entry().await?;
+        }
+        if let Some(named) = named {
+            self.writer.check_named(named)?;
         }
         self.keep_rules_current().await?;
         let has_ledger = self.writer.is_open();
@@ -220,8 +237,11 @@ impl Bookkeeper {
         Ok(())
     }
 
-    /// Tells how many blocks this bookkeeper knows.
-    fn know_blocks(&self) {
+    /// Tells others what the objects say: how many blocks are known, and how far the ledger may be dated ahead.
+    fn objects_changed(&mut self) {
+        let recovery = self.intake.objects().recovery();
+        self.writer
+            .accept_time(recovery.and_then(|recovery| recovery.accept_time));
         let count = self.intake.objects().block_count();
         self.handles.known_blocks.set(&self.dataset, count);
     }
@@ -306,7 +326,10 @@ impl Bookkeeper {
             Err(problem) => (self.handles.defaults.clone(), Some(problem)),
         };
         let began = std::time::Instant::now();
-        let sequence = self.writer.open(rules).await?;
+        self.objects_changed();
+        let recovery = self.intake.objects().recovery();
+        let lost_after = recovery.as_ref().and_then(|recovery| recovery.write_off_after);
+        let sequence = self.writer.open(rules, lost_after).await?;
         let now = clock::now();
         if let Some(problem) = problem.filter(|_| sequence == 0) {
             // Admission denies such an object, but it may have been written while the webhook was not installed.
@@ -326,10 +349,14 @@ impl Bookkeeper {
             self.effects.unmeasure_all();
             return Ok(());
         }
-        let known = last_sequence_in_statuses(self.intake.objects().dataset(), &blocks);
-        if let Err(error) = self.writer.reaches(known, sequence) {
-            self.writer.close();
-            return Err(error);
+        if let Some(engine) = self.writer.engine()?
+            && lost_after != Some(sequence)
+        {
+            let known = last_sequence_in_statuses(self.intake.objects().dataset(), &blocks, engine);
+            if let Err(error) = self.writer.reaches(known, sequence) {
+                self.writer.close();
+                return Err(error);
+            }
         }
         info!(dataset = %self.dataset, sequence, took = ?began.elapsed(), "the ledger is open");
         if let Some(engine) = self.writer.engine()? {
@@ -342,6 +369,35 @@ impl Bookkeeper {
             self.effects.measure_blocks(objects);
             self.effects.apply(change, objects);
             self.effects.measure_phases(&self.publisher);
+        }
+        self.write_off_lost(sequence).await
+    }
+
+    /// Writes all budget off after the entry `sequence`, the last one, if the dataset's object states that the entries after
+    /// it are lost.
+    async fn write_off_lost(&mut self, sequence: u64) -> Result<(), WriterError> {
+        let engine = self.writer.engine()?;
+        let event = engine.and_then(|engine| self.intake.write_off(sequence, engine));
+        let Some(event) = event else {
+            return Ok(());
+        };
+        let Event::WriteOff { after, reason, .. } = event.clone() else {
+            return Ok(());
+        };
+        self.commit(vec![event.into()]).await?;
+        let Some(state) = self.writer.state()? else {
+            return Ok(());
+        };
+        if state.engine.last_write_off() != Some(after) {
+            self.writer.close();
+            return Err(WriterError::WriteOff(self.dataset.clone()));
+        }
+        let objects = self.intake.objects();
+        self.effects.written_off(after, &reason, objects);
+        for (name, _) in objects.blocks() {
+            let block = BlockId::from(name.as_str());
+            let change = self.publisher.publish_block(state, objects, &block, clock::now());
+            self.effects.apply(change, objects);
         }
         Ok(())
     }
@@ -500,12 +556,26 @@ impl Bookkeeper {
 }
 
 /// The largest sequence number in the statuses of the dataset and its blocks. Only the extender writes statuses, so the
-/// ledger must have an entry of this number.
-fn last_sequence_in_statuses(dataset: Option<&Arc<PrivateDataset>>, blocks: &[Arc<PrivateDataBlock>]) -> u64 {
-    let of_blocks = blocks
-        .iter()
-        .filter_map(|block| block.status.as_ref()?.ledger_sequence);
-    let of_dataset = dataset.and_then(|dataset| dataset.status.as_ref()?.ledger_sequence);
+/// ledger must have an entry of this number. Statuses from before budget was written off last may name entries that were
+/// lost.
+fn last_sequence_in_statuses(
+    dataset: Option<&Arc<PrivateDataset>>,
+    blocks: &[Arc<PrivateDataBlock>],
+    engine: &Engine,
+) -> u64 {
+    let last_write_off = engine.last_write_off();
+    let of_blocks = blocks.iter().filter_map(|block| {
+        let status = block.status.as_ref()?;
+        let name = BlockId::from(block.metadata.name.as_deref()?);
+        let written_off = engine.is_lost(&name) || engine.block(&name).is_some_and(|block| block.written_off);
+        let is_older = written_off && status.written_off_after != last_write_off;
+        status.ledger_sequence.filter(|_| !is_older)
+    });
+    let of_dataset = dataset.and_then(|dataset| {
+        let status = dataset.status.as_ref()?;
+        let is_older = last_write_off.is_some() && status.written_off_after != last_write_off;
+        status.ledger_sequence.filter(|_| !is_older)
+    });
     of_blocks.chain(of_dataset).max().unwrap_or(0)
 }
 

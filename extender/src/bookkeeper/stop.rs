@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use privatekube_api::DatasetKey;
-use privatekube_ledger::{CommitError, OpenError, StoreError};
+use privatekube_api::{DatasetKey, rfc3339};
+use privatekube_ledger::{ClockError, CommitError, OpenError, StoreError};
 use tokio::time::Instant;
 
 use super::WriterError;
@@ -53,7 +53,7 @@ impl StopCause {
             | WriterError::Poisoned(..)
             | WriterError::Replaced(..)
             | WriterError::Unreadable(..) => Self::Unreadable,
-            WriterError::Commit(..) => Self::Unwritable,
+            WriterError::Commit(..) | WriterError::WriteOff(..) => Self::Unwritable,
             WriterError::Clock(..) => Self::Clock,
             WriterError::Failed(..) => Self::Failed,
             WriterError::Lost(..) | WriterError::Shortened { .. } => Self::Shortened,
@@ -73,9 +73,24 @@ impl StopCause {
     }
 
     /// What an administrator does about it.
-    fn remedy(self, dataset: &DatasetKey) -> String {
+    fn remedy(self, dataset: &DatasetKey, error: &WriterError) -> String {
         let namespace = &dataset.namespace;
         match self {
+            Self::Clock => match error {
+                WriterError::Clock(_, ClockError::LedgerAhead { .. }, last) => format!(
+                    "wait until then, set the API server's clock right, or go on with the ledger's time by the field recovery: \
+                     {{acceptTime: {:?}, reason: ...}} of the PrivateDataset",
+                    rfc3339(*last)
+                ),
+                _ => "set the clocks of the extender's node and of the API server's right".to_owned(),
+            },
+            Self::Shortened => match error {
+                WriterError::Shortened { found, .. } => format!(
+                    "put the entries of namespace {namespace} back from a backup; or, if they are lost for good, write all \
+                     budget off by the field recovery: {{writeOffAfter: {found}, reason: ...}} of the PrivateDataset"
+                ),
+                _ => format!("put the entries of namespace {namespace} back from a backup"),
+            },
             Self::Unreachable => "it is tried again until the API server answers".to_owned(),
             Self::Unreadable => format!(
                 "make the entries in namespace {namespace} what they were: delete an entry that no extender wrote, put back \
@@ -85,12 +100,8 @@ impl StopCause {
                 "let the extender create PrivacyLedgerEntry objects in namespace {namespace}: look for a quota or an \
                  admission policy that refuses them"
             ),
-            Self::Clock => "set the clocks of the extender's node and of the API server's right".to_owned(),
             Self::Failed => {
                 "report it with the extender's log; the ledger is read again from time to time".to_owned()
-            }
-            Self::Shortened => {
-                format!("put the entries of namespace {namespace} back from a backup")
             }
         }
     }
@@ -116,7 +127,7 @@ impl Stop {
             cause,
             message: format!(
                 "{error}; nothing is granted or consumed until that is mended: {} (docs/operations.md)",
-                cause.remedy(dataset)
+                cause.remedy(dataset, error)
             ),
             retry_at: Instant::now() + pause,
             pause,

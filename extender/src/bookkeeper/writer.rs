@@ -122,9 +122,14 @@ pub enum WriterError {
     /// An entry can't be read.
     #[error("entry {1} of the ledger of {0} can't be read: {2}")]
     Unreadable(DatasetKey, u64, StoreError),
-    /// An entry would be dated too far ahead of the API server's clock.
+    /// An entry would be dated too far ahead of the API server's clock. Has the last entry's time.
     #[error("no entry is written to the ledger of {0}: {1}")]
-    Clock(DatasetKey, ClockError),
+    Clock(DatasetKey, ClockError, Time),
+    /// The event that writes all budget off takes too many bytes of an entry.
+    #[error(
+        "the budget of {0} can't be written off: too many blocks exist that aren't in the ledger; delete their objects"
+    )]
+    WriteOff(DatasetKey),
     /// The bookkeeper panicked, so that its state is lost.
     #[error("the bookkeeper of {0} failed, which is a fault of PrivateKube")]
     Failed(DatasetKey),
@@ -153,6 +158,10 @@ pub(super) struct LedgerWriter {
     ledger: Option<Ledger<KubernetesStore>>,
     /// The last entry that this process has seen, also while the ledger is closed: sequence number and hash.
     last_seen: Option<(u64, Hash)>,
+    /// The largest number of an entry that the status of a claim named.
+    named: u64,
+    /// The time up to which the last entry may be dated ahead.
+    accepted_time: Option<Time>,
 }
 
 impl LedgerWriter {
@@ -170,15 +179,32 @@ impl LedgerWriter {
             server_clock,
             ledger: None,
             last_seen: None,
+            named: 0,
+            accepted_time: None,
         }
     }
 
+    /// Sets the time up to which the last entry may be dated ahead of the API server's clock.
+    pub(super) fn accept_time(&mut self, time: Option<Time>) {
+        self.accepted_time = time;
+    }
+
     /// Reads and verifies the ledger. An empty one is opened with `rules`; it begins with its first entry. Returns the last
-    /// entry's sequence number, 0 if there is none.
-    pub(super) async fn open(&mut self, rules: DatasetRules) -> Result<u64, WriterError> {
+    /// entry's sequence number, 0 if there is none. Entries after the number `lost_after` that this process has seen are lost,
+    /// which is accepted.
+    pub(super) async fn open(
+        &mut self,
+        rules: DatasetRules,
+        lost_after: Option<u64>,
+    ) -> Result<u64, WriterError> {
         let opened = Ledger::open(self.store.clone(), self.name.clone(), rules).await;
         let ledger = opened.map_err(|error| WriterError::Open(self.dataset.clone(), Box::new(error)))?;
         let head = ledger.head();
+        if lost_after == Some(head.sequence) {
+            self.last_seen = None;
+            self.named = 0;
+        }
+        self.reaches(self.named, head.sequence)?;
         if let Some((sequence, hash)) = self.last_seen {
             self.reaches(sequence, head.sequence)?;
             let found = if sequence == head.sequence {
@@ -193,6 +219,22 @@ impl LedgerWriter {
         self.ledger = Some(ledger);
         self.remember();
         Ok(head.sequence)
+    }
+
+    /// Checks that the ledger has an entry that the status of a claim names. Only the extender writes statuses. Once budget was
+    /// written off, claims may name entries that are lost.
+    pub(super) fn check_named(&mut self, named: u64) -> Result<(), WriterError> {
+        let Some(ledger) = &self.ledger else {
+            return Ok(());
+        };
+        let wrote_off = ledger
+            .engine()
+            .is_ok_and(|engine| engine.last_write_off().is_some());
+        if wrote_off {
+            return Ok(());
+        }
+        self.named = self.named.max(named);
+        self.reaches(named, ledger.head().sequence)
     }
 
     /// Checks that a ledger which ends at entry `found` has entry `known`.
@@ -290,8 +332,11 @@ impl LedgerWriter {
             return Ok(None);
         };
         let began = Instant::now();
+        let head = ledger.head();
+        let accepted = self.accepted_time.filter(|accepted| *accepted >= head.time);
         let limit = self.server_clock.now().map(|reference| ClockLimit {
-            reference,
+            // Nothing later than what the ledger has already is accepted.
+            reference: accepted.map_or(reference, |_| reference.max(head.time)),
             most_ahead: MOST_AHEAD,
         });
         let draft = match limit {
@@ -300,7 +345,7 @@ impl LedgerWriter {
         };
         let mut draft = draft.map_err(|error| match error {
             DraftError::Poisoned(error) => WriterError::Poisoned(self.dataset.clone(), error),
-            DraftError::Clock(error) => WriterError::Clock(self.dataset.clone(), error),
+            DraftError::Clock(error) => WriterError::Clock(self.dataset.clone(), error, head.time),
         })?;
         let (mut replies, mut refused, mut matched) = (Vec::new(), Vec::new(), Vec::new());
         while !draft.is_full() {

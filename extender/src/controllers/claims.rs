@@ -50,8 +50,16 @@ impl Claims {
         match object.request() {
             Ok(request) => {
                 let request = Arc::new(request);
-                self.registry
-                    .send(dataset, Message::Requested(ClaimInput { subject, request }));
+                let phase = object.status.as_ref().and_then(|status| status.phase);
+                let was_granted = phase.is_some_and(ClaimPhase::is_granted);
+                self.registry.send(
+                    dataset,
+                    Message::Requested(ClaimInput {
+                        subject,
+                        request,
+                        was_granted,
+                    }),
+                );
             }
             // Admission refuses such an object.
             Err(errors) => warn!(claim = %subject.id(), %errors, "a claim's spec is invalid"),
@@ -116,6 +124,14 @@ impl Follower<PrivacyBudgetClaim> for Claims {
                     }
                 }
             }
+        }
+        let named = object.status.as_ref().and_then(|status| status.sequence);
+        let committed = handles.view.dataset(&dataset);
+        let committed = committed.and_then(|dataset| dataset.status.ledger_sequence);
+        if let (Some(named), Some(committed)) = (named, committed)
+            && named > committed
+        {
+            self.registry.send(&dataset, Message::StatusNames(named));
         }
         let published = handles.view.claim(&id);
         // What was denied stays denied, although its dataset may be open to it by now.

@@ -33,8 +33,14 @@ impl ManagedPods {
     fn request(&self, pod: &ManagedPod) {
         if let (Some((subject, dataset)), Some(Ok(request))) = (pod.own(), &pod.request) {
             let (subject, request) = (subject.clone(), Arc::clone(request));
-            self.registry
-                .send(dataset, Message::Requested(ClaimInput { subject, request }));
+            self.registry.send(
+                dataset,
+                Message::Requested(ClaimInput {
+                    subject,
+                    request,
+                    was_granted: false,
+                }),
+            );
         }
     }
 }

@@ -35,14 +35,14 @@ fn with_other_dataset(server: &FakeApiServer) {
     }
 }
 
-fn request(server: &FakeApiServer, namespace: &str, name: &str, budget: &str) {
+pub(super) fn request(server: &FakeApiServer, namespace: &str, name: &str, budget: &str) {
     let mut claim = claim_object(name, &json!({"budget": epsilon(budget)}));
     claim.metadata.namespace = Some(namespace.to_owned());
     server.put(CLAIMS, &claim);
 }
 
 /// The reason and message of the condition Ready of data/taxi.
-fn ready(server: &FakeApiServer) -> (String, String) {
+pub(super) fn ready(server: &FakeApiServer) -> (String, String) {
     let dataset = server.get(DATASETS, "data/taxi").unwrap();
     let text = |field: &str| {
         let text = dataset["status"]["conditions"][0][field].as_str();
@@ -51,13 +51,13 @@ fn ready(server: &FakeApiServer) -> (String, String) {
     (text("reason"), text("message"))
 }
 
-async fn until_granted(server: &FakeApiServer, claim: &str) {
+pub(super) async fn until_granted(server: &FakeApiServer, claim: &str) {
     server
         .until(|server| phase(server, claim) == json!("Granted"))
         .await;
 }
 
-async fn until_stopped(server: &FakeApiServer, words: &str) {
+pub(super) async fn until_stopped(server: &FakeApiServer, words: &str) {
     server
         .until(|server| {
             let (reason, message) = ready(server);
@@ -202,6 +202,32 @@ async fn a_start_whose_ledger_ends_before_what_statuses_name_stops_the_dataset()
                 claim["status"]["reason"] == json!("DatasetStopped")
             })
             .await;
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_whose_ledger_ends_before_what_a_claim_names_stops_the_dataset() {
+    let server = server();
+    with_extender(&server, async |_| {
+        request(&server, "data", "before", "9");
+        until_granted(&server, "data/before").await;
+    })
+    .await;
+    let last = server.all(ENTRIES).pop().unwrap();
+    server.delete(ENTRIES, last["metadata"]["name"].as_str().unwrap());
+    // The statuses of the dataset and the block were not written any more.
+    server.put(DATASETS, &*dataset("d", 1, &json!({})));
+    server.put(BLOCKS, &*block("a", "a", Some("10")));
+    with_extender(&server, async |_| {
+        until_stopped(&server, "its end was deleted").await;
+        assert_eq!(phase(&server, "data/before"), json!("Granted"));
+        // It stays stopped when it is tried again.
+        let reads = || server.count(&RequestFilter::any().method("GET").resource(ENTRIES));
+        let before = reads();
+        server.until(|_| reads() > before + 3).await;
+        assert_eq!(ready(&server).0, "Stopped");
+        assert_eq!(phase(&server, "data/before"), json!("Granted"));
     })
     .await;
 }

@@ -7,6 +7,10 @@ use privatekube_policy::{BlockId, BlockState, Composition};
 use super::{amounts::amounts, condition};
 use crate::{BlockView, CommittedState, objects::BlockObject};
 
+/// What a block says whose budget was written off.
+pub(crate) const WRITTEN_OFF: &str = "entries of the ledger were lost, so that all of its budget counts as consumed but for \
+                                      what is granted: give data that nobody has used another block";
+
 /// A block as it is committed, or why it can't be used. `now` dates the condition of an object without a creation time.
 pub(crate) fn block_view(
     state: CommittedState<'_>,
@@ -20,7 +24,10 @@ pub(crate) fn block_view(
         .map(|block| block_status(block, &state.engine.rules().composition))
         .unwrap_or_default();
     status.ledger_sequence = Some(state.sequence);
+    let written_off = committed.is_some_and(|block| block.written_off) || state.engine.is_lost(block);
+    status.written_off_after = state.engine.last_write_off().filter(|_| written_off);
     let (reason, message) = match &object.problem {
+        _ if written_off => ("WrittenOff", WRITTEN_OFF),
         None => ("InLedger", "its budget is in the ledger"),
         Some(problem) => ("Unusable", problem.as_str()),
     };
@@ -29,7 +36,7 @@ pub(crate) fn block_view(
     let since = since.unwrap_or_else(|| now.clone());
     let mut ready = condition(
         conditions::READY,
-        object.problem.is_none(),
+        object.problem.is_none() && !written_off,
         reason,
         message,
         since,
@@ -61,6 +68,7 @@ fn block_status(block: &BlockState, composition: &Composition) -> PrivateDataBlo
         consumed: shown(&|at| of(&block.consumed, at)),
         arrivals: Some(block.arrivals),
         ledger_sequence: None,
+        written_off_after: None,
         conditions: Vec::new(),
     }
 }

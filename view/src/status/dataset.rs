@@ -7,12 +7,14 @@ use privatekube_policy::DatasetRules;
 use super::condition;
 use crate::objects::DatasetObjects;
 
-/// A dataset's status. `sequence`: the ledger's last entry, if it has a ledger; `count`: how many claims are in a phase.
+/// A dataset's status. `sequence`: the ledger's last entry, if it has a ledger; `written_off_after`: the
+/// entry after which its budget was written off last; `count`: how many claims are in a phase.
 /// `now` dates the condition of an object without a creation time.
 pub(crate) fn dataset_status(
     objects: &DatasetObjects,
     ready: &Readiness,
     sequence: Option<u64>,
+    written_off_after: Option<u64>,
     count: impl Fn(ClaimPhase) -> u64,
     now: v1::Time,
 ) -> PrivateDatasetStatus {
@@ -31,6 +33,7 @@ pub(crate) fn dataset_status(
         blocks: Some(objects.block_count() as u64),
         waiting: Some(count(ClaimPhase::Waiting)),
         granted: Some(granted.map(count).iter().sum()),
+        written_off_after,
     }
 }
 

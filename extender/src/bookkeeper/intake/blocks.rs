@@ -94,6 +94,9 @@ impl Intake {
         };
         let block = BlockId::from(name);
         let state = engine.block(&block);
+        if engine.is_lost(&block) || state.as_ref().is_some_and(|state| state.written_off) {
+            return Err("its budget was written off, because entries of the ledger were lost".to_owned());
+        }
         let in_ledger = state.as_ref().is_some_and(|state| !state.retired) && !retiring.contains(&block);
         // Another guarantee of the dataset is for blocks to come, not for those that are in the ledger.
         if in_ledger && known.object.spec.initial_budget.is_none() {

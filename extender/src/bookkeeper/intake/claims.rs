@@ -132,7 +132,7 @@ impl Intake {
         let none = BTreeMap::new();
         let mut refused = Vec::new();
         for input in unchecked {
-            let ClaimInput { subject, request } = input;
+            let ClaimInput { subject, request, .. } = input;
             let labels = if claimants.depend_on_labels(&subject.namespace) {
                 labels.get(&subject.namespace)
             } else {
@@ -147,7 +147,7 @@ impl Intake {
                     };
                     out.notices.push(Notice::OutsideLedger(subject.clone(), why));
                 }
-                Ok(()) if !has_ledger => {
+                Ok(()) if !has_ledger && !input.was_granted => {
                     out.notices
                         .push(Notice::OutsideLedger(subject.clone(), self.why_held()));
                 }

@@ -111,6 +111,22 @@ impl Intake {
             .map_err(|error| error.to_string())
     }
 
+    /// The event that writes all budget off after the entry `sequence`, the last one, if the dataset's object states that the
+    /// entries after it are lost. Blocks that exist and aren't in the ledger may have been added by these.
+    pub(super) fn write_off(&self, sequence: u64, engine: &Engine) -> Option<Event> {
+        let recovery = self.objects.recovery()?;
+        let after = recovery.write_off_after.filter(|after| *after == sequence)?;
+        let blocks = self
+            .objects
+            .blocks()
+            .map(|(name, _)| BlockId::from(name.as_str()));
+        Some(Event::WriteOff {
+            after,
+            unknown_blocks: blocks.filter(|block| engine.block(block).is_none()).collect(),
+            reason: recovery.reason,
+        })
+    }
+
     /// Sets the dataset's object to what the API server has now.
     pub(super) fn set_dataset(&mut self, object: Option<Arc<PrivateDataset>>) {
         self.objects.set_dataset(object);
@@ -166,6 +182,8 @@ impl Intake {
             Message::NeverRan(claim) => never_ran(claim, engine, out),
             Message::Consume { claim, reply } => out.events.push(PendingEvent::consume(claim, reply)),
             Message::UseRequested { claim, usage } => self.request_use(claim, usage, engine, out),
+            // It says something about the ledger, not about the dataset's objects.
+            Message::StatusNames(_) => {}
             Message::AllListed => self.end_deleted(engine, exists, out),
             Message::Flush(reply) => out.flushed.push(reply),
         }
@@ -204,7 +222,7 @@ impl Intake {
             return;
         }
         if let Some(why) = &why {
-            let held = self.arriving.iter();
+            let held = self.arriving.iter().filter(|input| !input.was_granted);
             let notices = held.map(|input| Notice::OutsideLedger(input.subject.clone(), why.clone()));
             out.notices.extend(notices);
         }
@@ -279,7 +297,13 @@ impl Intake {
             (Event::AddBlock { block, .. }, _) => {
                 Some(self.block_unusable(block.as_str(), error.to_string()))
             }
-            (Event::RetireBlock { .. } | Event::Withdraw { .. } | Event::NeverRan { .. }, _) => None,
+            (
+                Event::RetireBlock { .. }
+                | Event::Withdraw { .. }
+                | Event::NeverRan { .. }
+                | Event::WriteOff { .. },
+                _,
+            ) => None,
         }
     }
 

@@ -98,6 +98,7 @@ mod tests {
         ClaimInput {
             subject: Subject::of_object(&object).unwrap(),
             request: Arc::new(object.request().unwrap()),
+            was_granted: false,
         }
     }
 

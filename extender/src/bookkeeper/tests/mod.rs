@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use privatekube_api::{ClaimPhase, Subject};
 use privatekube_fake_api_server::FakeApiServer;
-use privatekube_policy::{BlockId, ClaimId, Engine, Phase, Policy};
+use privatekube_policy::{BlockId, ClaimId, Engine, Phase, Policy, Time};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
@@ -82,7 +82,14 @@ fn claim_with(name: &str, spec: &Value) -> (ClaimId, Message) {
     let object = claim_object(name, spec);
     let subject = Subject::of_object(&object).unwrap();
     let request = Arc::new(object.request().unwrap());
-    (subject.id(), Message::Requested(ClaimInput { subject, request }))
+    (
+        subject.id(),
+        Message::Requested(ClaimInput {
+            subject,
+            request,
+            was_granted: false,
+        }),
+    )
 }
 
 #[tokio::test]
@@ -284,4 +291,38 @@ async fn a_block_that_is_deleted_with_its_namespace_leaves_no_status_to_write() 
     let error = world.books.handle(vec![Message::BlockDeleted(block)]).await;
     assert!(!world.books.stop_or_end(error.unwrap_err()).await.unwrap());
     assert!(!published());
+}
+
+#[tokio::test]
+async fn a_ledger_that_is_dated_ahead_goes_on_when_its_time_is_accepted() {
+    let mut world = World::new();
+    let before = dataset("1", 1, &json!({}));
+    let block = block("a", "a", Some("10"));
+    world
+        .server
+        .put("namespaces", &json!({"metadata": {"name": NAMESPACE}}));
+    world.server.put(DATASETS, &*before);
+    world.server.put(BLOCKS, &*block);
+    world
+        .take([Message::DatasetApplied(before), Message::BlockApplied(block)])
+        .await;
+    // By the API server's clock, the entry that was just written is dated ahead by years.
+    world
+        .books
+        .handles
+        .server_clock
+        .set(Time::from_micros(1_500_000_000_000_000));
+    let error = world.books.handle(vec![claim("early", &epsilon("1")).1]).await;
+    assert!(world.books.stop_or_end(error.unwrap_err()).await.unwrap());
+    let message = world.books.stop.as_ref().unwrap().message.clone();
+    let (_, rest) = message.split_once("acceptTime: \"").unwrap();
+    let (time, _) = rest.split_once('"').unwrap();
+    let recovery = json!({"recovery": {"acceptTime": time, "reason": "the node's clock was wrong"}});
+    let after = dataset("1", 2, &recovery);
+    world.server.put(DATASETS, &*after);
+    world.take([Message::DatasetApplied(after)]).await;
+    world.books.resume().await.unwrap();
+    let (id, requested) = claim("late", &epsilon("1"));
+    world.take([requested]).await;
+    assert_eq!(world.phase(&id), Some(Phase::Granted));
 }
