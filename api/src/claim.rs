@@ -285,7 +285,8 @@ pub struct PrivacyBudgetClaimStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "u64")]
     pub block_count: Option<u64>,
-    /// Its dominant share: the largest share that it takes of any of its blocks, as a decimal, not divided by
+    /// Its dominant share: the largest share that it takes of any of its blocks (under Renyi composition, at the order where this
+    /// is smallest), as a decimal, not divided by
     /// its weight. Under DPF the claim with the smallest is granted first. Example: 0.001.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String")]

@@ -28,5 +28,5 @@ pub use engine::{
 };
 pub use event::{Amount, Arrival, BlockId, ClaimId, Demand, Denial, Event, Record, Weight};
 pub use mechanism::{Mechanism, MechanismError};
-pub use rules::{DatasetRules, DatasetRulesError, Policy, Revision, UnknownRevision, Unlocking};
+pub use rules::{DatasetRules, DatasetRulesError, Policy, Revision, ShareRule, UnknownRevision, Unlocking};
 pub use time::{Span, SpanError, Time};

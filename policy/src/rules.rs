@@ -78,6 +78,39 @@ pub enum Revision {
     /// A claim that is denied when it arrives changes nothing, and what a claim had gathered that ends without
     /// a grant is divided again (round robin).
     Second,
+    /// As the second. A claim's share of a block under Renyi composition is that at the order where it is
+    /// smallest ([`ShareRule::SmallestOrder`]), not where it is largest.
+    Third,
+}
+
+/// What fraction of a block a claim demands, of those at each coordinate. Coordinates at which the block has no
+/// capacity don't count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ShareRule {
+    /// The largest: of epsilon and delta (basic composition), or over the Renyi orders (OSDI'21, Algorithm 3).
+    LargestCoordinate,
+    /// That at the Renyi order where it is smallest. As a claim has to fit at one order only, its inverse is how
+    /// many such claims the block could carry.
+    SmallestOrder,
+}
+
+impl ShareRule {
+    /// The share of a block with `capacity` that a demand of `amounts` is: the amount and the capacity at the
+    /// coordinate that decides. None if the block has no capacity at all.
+    #[must_use]
+    pub fn share(self, amounts: &[i64], capacity: impl IntoIterator<Item = i64>) -> Option<(i64, i64)> {
+        let usable = amounts.iter().copied().zip(capacity);
+        let shares = usable.filter(|(_, capacity)| *capacity > 0);
+        let compare = |one: &(i64, i64), other: &(i64, i64)| {
+            // Two 63-bit factors: the products are exact.
+            let mine = i128::from(one.0) * i128::from(other.1);
+            mine.cmp(&(i128::from(other.0) * i128::from(one.1)))
+        };
+        match self {
+            Self::LargestCoordinate => shares.max_by(compare),
+            Self::SmallestOrder => shares.min_by(compare),
+        }
+    }
 }
 
 /// The number of a revision that this version does not know: a later version wrote it.
@@ -126,7 +159,7 @@ pub enum DatasetRulesError {
 
 impl Revision {
     /// The revision of new datasets.
-    pub const CURRENT: Self = Self::Second;
+    pub const CURRENT: Self = Self::Third;
 
     /// Whether a claim that is denied when it arrives unlocks budget all the same.
     pub(crate) fn denied_arrivals_unlock(self) -> bool {
@@ -151,6 +184,7 @@ impl TryFrom<u32> for Revision {
         match number {
             1 => Ok(Self::First),
             2 => Ok(Self::Second),
+            3 => Ok(Self::Third),
             _ => Err(UnknownRevision(number)),
         }
     }
@@ -161,11 +195,23 @@ impl From<Revision> for u32 {
         match revision {
             Revision::First => 1,
             Revision::Second => 2,
+            Revision::Third => 3,
         }
     }
 }
 
 impl DatasetRules {
+    /// How a claim's share of a block follows from its demand at each coordinate.
+    #[must_use]
+    pub fn share_rule(&self) -> ShareRule {
+        match (&self.composition, self.revision) {
+            (Composition::Renyi(_), Revision::Third) => ShareRule::SmallestOrder,
+            (Composition::Renyi(_), Revision::First | Revision::Second) | (Composition::Basic, _) => {
+                ShareRule::LargestCoordinate
+            }
+        }
+    }
+
     /// Whether `other` has the same policy, unlocking and composition. These are what a user chooses; the
     /// revision is that of the release with which a ledger began.
     #[must_use]

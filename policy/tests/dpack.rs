@@ -142,7 +142,8 @@ fn granted(
             tick: Span::from_secs(10),
         },
         composition: composition.clone(),
-        revision: Revision::CURRENT,
+        // The paper compares with DPF whose shares are those at the order where they are largest.
+        revision: Revision::Second,
     })
     .unwrap();
     engine.advance(Time::from_micros(1));

@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use privatekube_policy::{
-    Arrival, BlockId, Composition, DatasetRules, Demand, Engine, Event, Phase, Policy, Revision, Unlocking,
-    Weight,
+    Arrival, BlockId, Composition, DatasetRules, Demand, Engine, Event, Mechanism, Orders, Phase, Policy,
+    Revision, Unlocking, Weight,
 };
 
 fn engine(policy: Policy, arrivals: u32, revision: Revision) -> Engine {
@@ -111,4 +111,39 @@ fn what_ended_claims_had_gathered_is_divided_again() {
     let mut first = after_four_withdrawals(Revision::First);
     assert_eq!(first.block(&"b".into()).unwrap().available[0], 10_000_000_000_000);
     assert_eq!(arrive(&mut first, "tiny", "0.000000000001"), Phase::Denied);
+}
+
+/// The share of a block of epsilon 10 and delta 1e-7 that a mechanism is.
+fn share_of(mechanism: &str, revision: Revision) -> f64 {
+    let composition = Composition::Renyi(Orders::default());
+    let mechanism: Mechanism = mechanism.parse().unwrap();
+    let demand = mechanism.demand(&composition).unwrap();
+    let capacity = composition
+        .capacity("10".parse().unwrap(), "1e-7".parse().unwrap())
+        .unwrap();
+    let rules = DatasetRules {
+        policy: Policy::Dpf,
+        unlocking: Unlocking::Immediate,
+        composition,
+        revision,
+    };
+    let (amount, of) = rules
+        .share_rule()
+        .share(demand.units(), capacity.units().iter().copied())
+        .unwrap();
+    #[allow(clippy::cast_precision_loss, reason = "three digits are compared")]
+    let share = amount as f64 / of as f64;
+    share
+}
+
+#[test]
+fn a_claim_that_fits_at_one_order_is_not_ranked_by_another_at_which_it_never_can() {
+    let training = "dp-sgd(noise-multiplier=1.1,sample-rate=0.01,steps=1000)";
+    let share = share_of(training, Revision::Second);
+    assert!(share > 1000.0, "{share}");
+    let share = share_of(training, Revision::CURRENT);
+    assert!((0.01..1.0).contains(&share), "{share}");
+    // A block carries as many as the inverse of the share says.
+    let carried = |mechanism| (1.0 / share_of(mechanism, Revision::CURRENT)).floor();
+    assert!(carried("gaussian(sigma=10)") > carried("gaussian(sigma=5)"));
 }

@@ -113,7 +113,7 @@ fn the_first_revision_is_not_stored_and_later_ones_are_numbers() {
     let text = r#"{"policy":"dpf","unlocking":{"arrivals":4},"composition":"basic"}"#;
     assert_eq!(serde_json::to_string(&first).unwrap(), text);
     assert_eq!(serde_json::from_str::<DatasetRules>(text).unwrap(), first);
-    let with_number = text.replacen(r#""basic"}"#, r#""basic","revision":2}"#, 1);
+    let with_number = text.replacen(r#""basic"}"#, r#""basic","revision":3}"#, 1);
     assert_eq!(serde_json::to_string(&current).unwrap(), with_number);
     assert_eq!(
         serde_json::from_str::<DatasetRules>(&with_number).unwrap(),
@@ -125,9 +125,9 @@ fn the_first_revision_is_not_stored_and_later_ones_are_numbers() {
 
 #[test]
 fn a_revision_of_a_later_version_is_refused() {
-    let later = r#"{"policy":"dpf","unlocking":{"arrivals":4},"composition":"basic","revision":3}"#;
+    let later = r#"{"policy":"dpf","unlocking":{"arrivals":4},"composition":"basic","revision":4}"#;
     let error = serde_json::from_str::<DatasetRules>(later)
         .unwrap_err()
         .to_string();
-    assert!(error.starts_with("revision 3 of the rules is unknown"), "{error}");
+    assert!(error.starts_with("revision 4 of the rules is unknown"), "{error}");
 }

@@ -89,10 +89,17 @@ fn granted(engine: &Engine, number: usize) -> Option<u64> {
     claim.decided.filter(|_| granted).map(Time::micros)
 }
 
-/// The largest amount on each block, largest first. All capacities are the same, so amounts compare as shares
-/// do.
-fn shares(demand: &Demands) -> Vec<i64> {
-    let mut shares: Vec<i64> = demand.iter().map(|units| units[0].max(units[1])).collect();
+/// The amount on each block that its share follows from, largest first. All capacities are the same, so amounts
+/// compare as shares do.
+fn shares(demand: &Demands, at_smallest: bool) -> Vec<i64> {
+    let amount = |units: &[i64; 2]| {
+        if at_smallest {
+            units[0].min(units[1])
+        } else {
+            units[0].max(units[1])
+        }
+    };
+    let mut shares: Vec<i64> = demand.iter().map(amount).collect();
     shares.sort_unstable_by(|one, other| other.cmp(one));
     shares
 }
@@ -102,6 +109,14 @@ fn demands(most: i64) -> impl Strategy<Value = Vec<Demands>> {
     let demand =
         [units(), units(), units()].prop_filter("demands something", |demand| *demand != [[0, 0]; BLOCKS]);
     vec(demand, 1..25)
+}
+
+fn revisions() -> impl Strategy<Value = Revision> {
+    prop_oneof![
+        Just(Revision::First),
+        Just(Revision::Second),
+        Just(Revision::CURRENT)
+    ]
 }
 
 fn policies() -> impl Strategy<Value = Policy> {
@@ -142,7 +157,7 @@ proptest! {
         demands in prop_oneof![demands(400), demands(CAPACITY * 2)],
         fair in vec(any::<bool>(), 25),
         renyi: bool,
-        is_first_revision: bool,
+        revision in revisions(),
         arrivals in 1_u32..8,
         fairness in prop_oneof![Just(None), Just(Some(1000_u16)), (0_u16..=1000).prop_map(Some)],
     ) {
@@ -155,7 +170,7 @@ proptest! {
                 *demand
             }
         }).collect();
-        let revision = if is_first_revision { Revision::First } else { Revision::CURRENT };
+        let is_first_revision = revision == Revision::First;
         let engine = apply_all(engine_of(policy, renyi, arrivals, revision), &demands);
         let mut arrived = [0; BLOCKS];
         for (number, demand) in demands.iter().enumerate() {
@@ -183,6 +198,7 @@ proptest! {
         liar in any::<prop::sample::Index>(),
         more in [[0_i64..200, 0_i64..200], [0_i64..200, 0_i64..200], [0_i64..200, 0_i64..200]],
         renyi: bool,
+        revision in revisions(),
         arrivals in 1_u32..12,
     ) {
         let liar = liar.index(demands.len());
@@ -190,8 +206,9 @@ proptest! {
         for (units, more) in lies[liar].iter_mut().zip(more).filter(|(units, _)| **units != [0, 0]) {
             *units = [units[0] + more[0], units[1] + more[1]];
         }
-        let honest = granted(&run(Policy::Dpf, renyi, arrivals, &demands), liar);
-        let lied = granted(&run(Policy::Dpf, renyi, arrivals, &lies), liar);
+        let run = |demands| apply_all(engine_of(Policy::Dpf, renyi, arrivals, revision), demands);
+        let honest = granted(&run(&demands), liar);
+        let lied = granted(&run(&lies), liar);
         if let Some(lied) = lied {
             prop_assert!(honest.is_some_and(|honest| honest <= lied), "{honest:?} {lied}");
         }
@@ -201,15 +218,18 @@ proptest! {
     /// granted since it arrived, unless their dominant shares are the same. A grant that is enough for the
     /// waiting claim has at least its share of each block, so the waiting claim would have gone first.
     #[test]
-    fn no_claim_envies_what_was_granted_since_it_arrived(demands in demands(400), renyi: bool, arrivals in 1_u32..12) {
-        let engine = run(Policy::Dpf, renyi, arrivals, &demands);
+    fn no_claim_envies_what_was_granted_since_it_arrived(
+        demands in demands(400), renyi: bool, revision in revisions(), arrivals in 1_u32..12,
+    ) {
+        let engine = apply_all(engine_of(Policy::Dpf, renyi, arrivals, revision), &demands);
+        let at_smallest = renyi && revision == Revision::Third;
         for (envious, mine) in demands.iter().enumerate() {
             for (envied, theirs) in demands.iter().enumerate() {
                 let since = granted(&engine, envied).filter(|at| *at >= envious as u64);
                 let waited = granted(&engine, envious).is_none_or(|mine| since.is_some_and(|at| at < mine));
                 let enough = mine.iter().flatten().zip(theirs.iter().flatten()).all(|(mine, theirs)| mine <= theirs);
                 if since.is_some() && waited && enough && envious != envied {
-                    prop_assert_eq!(shares(mine)[0], shares(theirs)[0]);
+                    prop_assert_eq!(shares(mine, at_smallest)[0], shares(theirs, at_smallest)[0]);
                 }
             }
         }

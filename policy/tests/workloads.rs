@@ -53,7 +53,8 @@ fn any_rules() -> impl Strategy<Value = DatasetRules> {
         }),
         1 => Just(Unlocking::Immediate),
     ];
-    let revision = prop_oneof![1 => Just(Revision::First), 2 => Just(Revision::CURRENT)];
+    let revision =
+        prop_oneof![1 => Just(Revision::First), 1 => Just(Revision::Second), 2 => Just(Revision::CURRENT)];
     let all = (policies(), unlocking, composition, revision);
     all.prop_map(|(policy, unlocking, composition, revision)| DatasetRules {
         policy,

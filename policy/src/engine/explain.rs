@@ -32,7 +32,7 @@ impl Engine {
         Explanation {
             unmatched,
             lacks: lacks.collect(),
-            dominant_share: dominant_share(demands, self.state.blocks.list())
+            dominant_share: dominant_share(demands, self.state.blocks.list(), self.state.rules.share_rule())
                 .map(|share| (share.amount, share.of)),
             expires: self.state.claims.expires(claim),
         }

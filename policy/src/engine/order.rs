@@ -10,7 +10,7 @@ use super::{
     blocks::Block,
     demands::{BlockDemand, BlockDemands},
 };
-use crate::Weight;
+use crate::{ShareRule, Weight};
 
 /// An amount as a fraction of a block's capacity, compared exactly.
 #[derive(Clone, Copy, Debug)]
@@ -39,18 +39,11 @@ pub(super) enum Shares {
 }
 
 impl Share {
-    /// The largest share of a block over the coordinates at which it has any capacity; none if it has none.
-    fn of_block(demand: BlockDemand<'_>, block: &Block) -> Option<Self> {
-        let amount = demand.amounts.iter();
-        let shares = amount
-            .zip(&block.accounts)
-            .filter(|(_, account)| account.capacity > 0);
-        shares
-            .map(|(amount, account)| Self {
-                amount: *amount,
-                of: account.capacity,
-            })
-            .max()
+    /// The share of a block; none if the block has no capacity.
+    fn of_block(demand: BlockDemand<'_>, block: &Block, rule: ShareRule) -> Option<Self> {
+        let capacity = block.accounts.iter().map(|account| account.capacity);
+        let (amount, of) = rule.share(demand.amounts, capacity)?;
+        Some(Self { amount, of })
     }
 }
 
@@ -143,10 +136,10 @@ impl Rank {
 }
 
 /// The share of each block, largest first: the dominant share, the second largest, and so on.
-pub(super) fn dominant_shares(demands: BlockDemands<'_>, blocks: &[Block]) -> Shares {
+pub(super) fn dominant_shares(demands: BlockDemands<'_>, blocks: &[Block], rule: ShareRule) -> Shares {
     let mut shares = demands
         .iter()
-        .filter_map(|demand| Share::of_block(demand, &blocks[demand.block as usize]))
+        .filter_map(|demand| Share::of_block(demand, &blocks[demand.block as usize], rule))
         .peekable();
     let Some(first) = shares.peek().copied() else {
         return Shares::NONE;
@@ -162,8 +155,8 @@ pub(super) fn dominant_shares(demands: BlockDemands<'_>, blocks: &[Block]) -> Sh
 }
 
 /// The dominant share; none if no block has any capacity.
-pub(super) fn dominant_share(demands: BlockDemands<'_>, blocks: &[Block]) -> Option<Share> {
-    dominant_shares(demands, blocks).first().copied()
+pub(super) fn dominant_share(demands: BlockDemands<'_>, blocks: &[Block], rule: ShareRule) -> Option<Share> {
+    dominant_shares(demands, blocks, rule).first().copied()
 }
 
 /// The key of a rank: the priority, cut to 8 bits; then the first share over the weight as a floating-point

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use privatekube_policy::{ClaimId, Policy};
+use privatekube_policy::{ClaimId, Composition, Policy, Revision};
 
 use super::{Oracle, waits};
 
@@ -57,7 +57,14 @@ impl Oracle {
             let usable = (0..capacity.len()).filter(|at| capacity[*at] > 0);
             let weight = i128::from(self.claims[at].arrival.weight.get());
             let fractions = usable.map(|at| (part.asked[at], capacity[at] * weight));
-            shares.extend(fractions.max_by(|one, other| compare_fractions(*one, *other)));
+            let by_fraction = |one: &(i128, i128), other: &(i128, i128)| compare_fractions(*one, *other);
+            let at_smallest = self.rules.revision == Revision::Third
+                && matches!(self.rules.composition, Composition::Renyi(_));
+            shares.extend(if at_smallest {
+                fractions.min_by(by_fraction)
+            } else {
+                fractions.max_by(by_fraction)
+            });
         }
         shares.sort_by(|one, other| compare_fractions(*other, *one));
         shares

@@ -56,7 +56,7 @@ impl Oracle {
                 let empty = || block.is_empty(at, self.rules.unlocking);
                 let nothing_comes = match self.rules.revision {
                     Revision::First => block.closed[at] || self.tick().is_some() && empty(),
-                    Revision::Second => {
+                    Revision::Second | Revision::Third => {
                         empty() && (self.tick().is_some() || !self.gathers_in_part(&part.block, at))
                     }
                 };

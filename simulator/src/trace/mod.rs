@@ -9,7 +9,7 @@
 //! | `n` | arrivals that unlock a block |
 //! | `lifetime`, `tick` | seconds in which a block unlocks, and seconds between two steps |
 //! | `recompute_after`, `fairness` | of the policies `dpack` and `blend`; by default 1 and 500 |
-//! | `revision` | of the rules: 2, those of a new dataset; by default 1, those of the papers and of release 0.1.0 |
+//! | `revision` | of the rules: 3, those of a new dataset; by default 1, those of the papers and of release 0.1.0 |
 //! | `block` | the budget of each block: `epsilon` and `delta`, or a `curve` with an epsilon for each order |
 //! | `blocks` | number of blocks |
 //! | `block_arrivals` | when each arrives, in seconds; by default all at the start |

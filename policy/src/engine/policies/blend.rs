@@ -9,13 +9,14 @@
 use std::collections::HashMap;
 
 use super::{Block, BlockDemands, Cause, Decisions, PolicyContext, PolicyHooks, Shares, dpack::pack};
-use crate::engine::order::dominant_shares;
+use crate::{ShareRule, engine::order::dominant_shares};
 
 #[derive(Clone, Debug)]
 pub(super) struct Blend {
     /// The part that is granted as by DPF, in thousandths: at most 1000.
     pub(super) fairness: u16,
     pub(super) recompute_after: u32,
+    pub(super) share_rule: ShareRule,
 }
 
 impl PolicyHooks for Blend {
@@ -24,7 +25,7 @@ impl PolicyHooks for Blend {
     }
 
     fn shares(&self, demands: BlockDemands<'_>, blocks: &[Block]) -> Shares {
-        dominant_shares(demands, blocks)
+        dominant_shares(demands, blocks, self.share_rule)
     }
 
     fn decide(&mut self, decisions: &mut Decisions<'_>, cause: &Cause) {

@@ -96,7 +96,9 @@ impl Clone for Box<dyn PolicyHooks> {
 /// The list of policies.
 pub(super) fn of(rules: &DatasetRules) -> Box<dyn PolicyHooks> {
     match rules.policy {
-        Policy::Dpf => Box::new(dpf::Dpf),
+        Policy::Dpf => Box::new(dpf::Dpf {
+            share_rule: rules.share_rule(),
+        }),
         Policy::Fcfs { refusing } => Box::new(fcfs::Fcfs { refusing }),
         Policy::RoundRobin => Box::new(round_robin::RoundRobin::new(rules)),
         Policy::Dpack { recompute_after } => Box::new(dpack::Dpack { recompute_after }),
@@ -106,6 +108,7 @@ pub(super) fn of(rules: &DatasetRules) -> Box<dyn PolicyHooks> {
         } => Box::new(blend::Blend {
             fairness,
             recompute_after,
+            share_rule: rules.share_rule(),
         }),
     }
 }
