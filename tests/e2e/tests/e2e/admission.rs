@@ -4,6 +4,7 @@
 mod annotations;
 mod changes;
 mod objects;
+mod others;
 mod templates;
 
 use anyhow::Result;

@@ -2,6 +2,7 @@
 //! administrator. All fail.
 
 mod bindings;
+mod extender;
 mod installation;
 mod objects;
 mod pods;

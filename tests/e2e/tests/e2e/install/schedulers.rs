@@ -3,8 +3,13 @@
 use std::fs;
 
 use anyhow::{Context, Result, bail, ensure};
-use privatekube_cluster::Part;
-use privatekube_e2e::TestEnvironment;
+use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
+use kube::{
+    Api,
+    api::{Patch, PatchParams},
+};
+use privatekube_cluster::{Part, User};
+use privatekube_e2e::{TestEnvironment, create_as, eventually, pod};
 use serde_json::{Value, json};
 
 use super::folder;
@@ -70,5 +75,59 @@ async fn the_documented_scheduler_configurations_match_the_tested_one() -> Resul
         ensure!(found == expected, "{what}: {found}\ntested: {expected}");
     }
     ensure!(expected["ignorable"] == json!(false) && expected["tlsConfig"]["caFile"] == json!("ca.crt"));
+    Ok(())
+}
+
+/// README and install.md say so: the Binding of any pod by a scheduler that isn't exempted by name needs the extender.
+#[tokio::test]
+async fn while_the_extender_is_down_only_exempted_schedulers_bind() -> Result<()> {
+    let mut env = TestEnvironment::start().await?;
+    env.namespace("team").await?;
+    env.create(
+        pod("other")
+            .with("schedulerName", json!("another"))
+            .within("team"),
+    )
+    .await?;
+    env.stop_extender().await?;
+    let client = env.client_as(User::SecondScheduler).await?;
+    let binding = json!({
+        "apiVersion": "v1", "kind": "Binding", "metadata": {"name": "other", "namespace": "team"},
+        "target": {"apiVersion": "v1", "kind": "Node", "name": env.cluster.description().nodes[0]},
+    });
+    let bind = async || create_as(&client, binding.clone()).await;
+    let answer = bind().await;
+    let Err(kube::Error::Api(status)) = answer else {
+        bail!("the Binding was not refused: {answer:?}")
+    };
+    let what = "failed calling webhook \"bindings.privatekube.dev\"";
+    ensure!(status.code == 500 && status.message.contains(what), "{status:?}");
+
+    // The default scheduler binds all the time.
+    env.create(pod("plain").within("team")).await?;
+    env.wait_for_pod_phase("team", "plain", "Running").await?;
+
+    let example = fs::read_to_string(folder("examples/second-scheduler/kustomization.yaml"))?;
+    let example: Value = serde_saphyr::from_str(&example)?;
+    let patches = example["patches"].as_array().context("no patches")?;
+    let exemption = patches
+        .iter()
+        .find(|patch| patch["target"]["kind"] == "ValidatingWebhookConfiguration");
+    let exemption = exemption.and_then(|patch| patch["patch"].as_str());
+    let exemption = exemption.context("no exemption")?.replace(
+        "system:serviceaccount:privatekube-system:privatekube-scheduler",
+        User::SecondScheduler.name(),
+    );
+    let exemption: json_patch::Patch = serde_json::from_value(serde_saphyr::from_str(&exemption)?)?;
+    let webhooks: Api<ValidatingWebhookConfiguration> = Api::all(env.client.clone());
+    let patch = Patch::<Value>::Json(exemption);
+    webhooks
+        .patch("privatekube-extender", &PatchParams::default(), &patch)
+        .await?;
+    eventually("the second scheduler binds", async || {
+        Ok(bind().await.map(drop).map_err(|error| error.to_string()))
+    })
+    .await?;
+    env.wait_for_pod_phase("team", "other", "Running").await?;
     Ok(())
 }
