@@ -35,6 +35,7 @@ mod tests;
 mod webhook_configuration;
 mod writers;
 
+pub use admission::ClaimLimits;
 pub use certificates::generate as generate_certificates;
 pub use listeners::Addresses;
 pub use service::{Options, serve};

@@ -5,7 +5,7 @@ use std::{io::IsTerminal, net::SocketAddr, path::PathBuf, process::ExitCode};
 
 use anyhow::{Result, bail};
 use clap::{Parser, Subcommand, ValueEnum};
-use privatekube_extender::{Addresses, Options, generate_certificates, serve};
+use privatekube_extender::{Addresses, ClaimLimits, Options, generate_certificates, serve};
 use privatekube_policy::{Composition, DatasetRules, Orders, Policy, Revision, Span, Unlocking};
 use tracing_subscriber::EnvFilter;
 
@@ -83,6 +83,12 @@ struct Serve {
     /// The most blocks of a dataset that have metrics of their own.
     #[arg(long, value_name = "COUNT", default_value_t = 1000)]
     metrics_most_blocks: usize,
+    /// The most claims of a namespace on a dataset, those of pods included, that wait; more are refused until some are decided.
+    #[arg(long, value_name = "COUNT", default_value_t = ClaimLimits::default().waiting, value_parser = clap::value_parser!(u32).range(1..))]
+    namespace_most_waiting: u32,
+    /// The most claims of a namespace on a dataset, those of pods included, that are made within a minute.
+    #[arg(long, value_name = "COUNT", default_value_t = ClaimLimits::default().arrivals, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    namespace_most_arrivals: u32,
     /// The format of logs.
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     log_format: LogFormat,
@@ -144,6 +150,10 @@ impl From<Serve> for Options {
                 revision: Revision::CURRENT,
             },
             most_blocks_measured: serve.metrics_most_blocks,
+            claim_limits: ClaimLimits {
+                waiting: serve.namespace_most_waiting,
+                arrivals: serve.namespace_most_arrivals,
+            },
         }
     }
 }

@@ -27,6 +27,8 @@ pub struct Metrics {
     pub scheduler_seconds: HistogramVec,
     /// Requests of the API server to the webhooks, by webhook and answer.
     pub admission_requests: IntCounterVec,
+    /// Claims and pods that were refused because their namespace has reached a limit, by limit.
+    pub claims_limited: IntCounterVec,
     /// Decisions on claims, by dataset and phase reached.
     pub decisions: IntCounterVec,
     /// Claims by dataset and phase.
@@ -117,6 +119,11 @@ impl Metrics {
                 "admission_requests_total",
                 "Requests of the API server to the webhooks by webhook and answer.",
                 &["webhook", "answer"],
+            )?,
+            claims_limited: counter(
+                "claims_limited_total",
+                "Claims and pods that were refused because their namespace has reached a limit, by limit.",
+                &["limit"],
             )?,
             decisions: counter(
                 "claim_decisions_total",

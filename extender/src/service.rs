@@ -18,7 +18,7 @@ use tokio::{
 use tracing::info;
 
 use crate::{
-    admission::{self, Admission},
+    admission::{self, Admission, ClaimLimiter, ClaimLimits},
     bookkeeper::Message,
     certificates::{self, Clients},
     clock, controllers,
@@ -51,6 +51,8 @@ pub struct Options {
     pub defaults: DatasetRules,
     /// How many blocks of a dataset have metrics of their own at most.
     pub most_blocks_measured: usize,
+    /// How many claims a namespace may make on a dataset.
+    pub claim_limits: ClaimLimits,
 }
 
 /// Runs the extender until it gets SIGTERM or SIGINT, or until something fails that concerns everything. Bookkeepers run on
@@ -145,6 +147,7 @@ async fn listen(
         registry: Arc::clone(registry),
         schedulers: options.schedulers.clone().into(),
         user: options.user.clone().into(),
+        limiter: Arc::new(ClaimLimiter::new(options.claim_limits)),
     });
     let at = addresses.webhook;
     listeners

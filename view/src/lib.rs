@@ -11,6 +11,7 @@
 //! Begin reading at [`Publisher`], then [`View`], then [`Verdict`].
 #![forbid(unsafe_code)]
 
+mod claim_counts;
 mod explain;
 mod objects;
 mod publisher;
@@ -18,6 +19,7 @@ mod status;
 mod verdict;
 mod view;
 
+pub use claim_counts::ClaimCount;
 pub use explain::{PhaseReason, too_large_for_an_entry};
 pub use objects::{BlockObject, DatasetObjects};
 pub use publisher::{Change, CommittedState, PhaseChange, Publisher, Touched};

@@ -14,6 +14,8 @@ use privatekube_api::{
 };
 use privatekube_policy::{ClaimId, Composition};
 
+use crate::claim_counts::{ClaimCount, ClaimCounts};
+
 /// A claim as it is committed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClaimView {
@@ -76,6 +78,8 @@ pub type BlockKey = (DatasetKey, String);
 #[derive(Debug, Default)]
 pub struct View {
     claims: HashMap<ClaimId, Arc<ClaimView>>,
+    /// How many of these there are of each namespace on each dataset.
+    counts: ClaimCounts,
     /// The claim object that exists under a namespace and name, of those that users wrote.
     named: HashMap<(String, String), ClaimId>,
     blocks: HashMap<BlockKey, Arc<BlockView>>,
@@ -107,8 +111,10 @@ impl View {
     /// Sets a claim; says whether that changes anything.
     pub fn put_claim(&self, id: ClaimId, claim: ClaimView) -> bool {
         let claims = self.claims.pin();
-        let changed = claims.get(&id).is_none_or(|there| **there != claim);
+        let before = claims.get(&id);
+        let changed = before.is_none_or(|there| **there != claim);
         if changed {
+            self.counts.change(before.map(|there| &**there), Some(&claim));
             claims.insert(id, Arc::new(claim));
         }
         changed
@@ -116,7 +122,16 @@ impl View {
 
     /// Removes a claim.
     pub fn forget_claim(&self, id: &ClaimId) {
-        self.claims.pin().remove(id);
+        let claims = self.claims.pin();
+        if let Some(before) = claims.remove(id) {
+            self.counts.change(Some(before), None);
+        }
+    }
+
+    /// How many claims of a namespace there are on a dataset.
+    #[must_use]
+    pub fn claim_count(&self, dataset: &DatasetKey, namespace: &str) -> ClaimCount {
+        self.counts.of(dataset, namespace)
     }
 
     /// The claim whose object exists under a namespace and name.
@@ -167,6 +182,7 @@ impl View {
     /// Removes everything of a dataset: its claims, its blocks and itself.
     pub fn forget_all_of(&self, dataset: &DatasetKey) {
         self.claims.pin().retain(|_, claim| claim.dataset != *dataset);
+        self.counts.forget(dataset);
         self.blocks.pin().retain(|(of, _), _| of != dataset);
         self.set_stopped(dataset, None);
         self.forget_dataset(dataset);

@@ -2,25 +2,29 @@
 //! the response, counts it, and logs denials. Webhooks write nothing, so a review may be repeated.
 
 mod bindings;
+mod limits;
 mod pods;
 mod resources;
 
 use std::sync::Arc;
 
-use axum::{Json, Router, extract::State, routing::post};
+use axum::{Json, Router, extract::State, http::StatusCode, routing::post};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::core::{
     DynamicObject, ObjectMeta, Status,
     admission::{AdmissionResponse, AdmissionReview},
 };
 use privatekube_api::{
-    PrivacyBudgetClaim, PrivacyBudgetClaimSpec, PrivateDataBlock, PrivateDataBlockSpec, PrivateDataset,
-    PrivateDatasetSpec, excerpt, is_label_name, is_object_name,
+    DatasetKey, PrivacyBudgetClaim, PrivacyBudgetClaimSpec, PrivateDataBlock, PrivateDataBlockSpec,
+    PrivateDataset, PrivateDatasetSpec, excerpt, is_label_name, is_object_name,
 };
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
-use tracing::{info, warn};
+use tokio::time::Instant;
+use tracing::{debug, info, warn};
 
+use self::limits::{Attempt, LimitReached};
+pub use self::limits::{ClaimLimiter, ClaimLimits};
 use crate::{
     json_body::{JsonBody, MOST_MESSAGE},
     registry::Registry,
@@ -38,6 +42,8 @@ pub struct Admission {
     pub schedulers: Arc<[String]>,
     /// The user name that the API server knows the extender by.
     pub user: Arc<str>,
+    /// Limits how many claims a namespace makes on a dataset.
+    pub limiter: Arc<ClaimLimiter>,
 }
 
 /// The decision of a webhook, before it becomes a response.
@@ -49,10 +55,21 @@ enum Answer {
     Change(json_patch::Patch),
     /// Denies the object, with a message for the user.
     Deny(String),
+    /// Denies the object for now: it may be made again later.
+    Later(LimitReached),
 }
 
 /// The webhooks below `/webhook`.
 pub fn router(admission: Admission) -> Router {
+    // Each series exists from the start, so that its first rise is seen.
+    for limit in LimitReached::LABELS {
+        admission
+            .registry
+            .handles()
+            .metrics
+            .claims_limited
+            .with_label_values(&[limit]);
+    }
     Router::new()
         .route("/webhook/pods", post(pods))
         .route("/webhook/bindings", post(bindings))
@@ -85,6 +102,8 @@ pub(crate) struct AdmissionRequest {
     object: Option<Box<RawValue>>,
     #[serde(default)]
     old_object: Option<Box<RawValue>>,
+    #[serde(default)]
+    dry_run: bool,
 }
 
 /// The user who sent the object to the API server.
@@ -147,6 +166,31 @@ impl AdmissionRequest {
     /// Reads the object as it was before an update.
     fn old_object<K: Reviewed>(&self) -> Option<Result<K, serde_json::Error>> {
         self.old_object.as_deref().map(read)
+    }
+}
+
+impl Admission {
+    /// Counts a claim that a namespace makes on a dataset, or refuses it because a limit is reached. This comes after all other
+    /// checks, so that nothing is counted that isn't made.
+    fn count_claim(
+        &self,
+        dataset: &DatasetKey,
+        namespace: &str,
+        attempt: Attempt,
+    ) -> Result<(), LimitReached> {
+        let handles = self.registry.handles();
+        let count = handles.view.claim_count(dataset, namespace);
+        let admitted = self
+            .limiter
+            .admit(dataset, namespace, count, attempt, Instant::now());
+        if let Err(reached) = &admitted {
+            let limit = handles
+                .metrics
+                .claims_limited
+                .with_label_values(&[reached.as_str()]);
+            limit.inc();
+        }
+        admitted
     }
 }
 
@@ -231,6 +275,14 @@ fn answered(
             let user = user.map(|user| excerpt(user, MOST_NAME));
             info!(webhook, %namespace, %name, user = user.as_deref(), %why, "denied at admission");
             ("denied", response.deny(format!("PrivateKube: {why}")))
+        }
+        // At debug level, since it is the answer to whoever repeats it too often.
+        Answer::Later(reached) => {
+            debug!(webhook, %namespace, %name, %reached, "denied for now at admission");
+            let mut response = response.deny(format!("PrivateKube: {reached}"));
+            response.result.code = StatusCode::TOO_MANY_REQUESTS.as_u16();
+            "TooManyRequests".clone_into(&mut response.result.reason);
+            ("limited", response)
         }
     };
     admission

@@ -11,7 +11,7 @@ use serde::{Deserialize, de::IgnoredAny};
 use serde_json::{Value, json};
 
 use super::{
-    Admission, AdmissionRequest, Answer,
+    Admission, AdmissionRequest, Answer, Attempt,
     resources::{check_claimant, check_request},
 };
 
@@ -76,11 +76,11 @@ pub(super) async fn review(admission: &Admission, request: &AdmissionRequest) ->
     };
     let namespace = request.namespace.as_deref().unwrap_or_default();
     let empty = BTreeMap::new();
-    match pod_request(pod.metadata.annotations.as_ref().unwrap_or(&empty), namespace) {
+    let own = match pod_request(pod.metadata.annotations.as_ref().unwrap_or(&empty), namespace) {
         Err(errors) => return Answer::Deny(errors.to_string()),
         Ok(None) => return Answer::Allow,
         // The claim objects need not exist yet: the pod waits for them, as a pod waits for a volume claim.
-        Ok(Some(PodRequest::Claims(_))) => {}
+        Ok(Some(PodRequest::Claims(_))) => None,
         Ok(Some(PodRequest::Inline(requested))) => {
             let prefix = "annotation privatekube.dev/";
             if let Err(why) = check_claimant(&admission.registry, &requested, namespace, prefix).await {
@@ -91,12 +91,34 @@ pub(super) async fn review(admission: &Admission, request: &AdmissionRequest) ->
             {
                 return Answer::Deny(why);
             }
+            Some(requested)
         }
+    };
+    let patch = match managed(&pod, &admission.schedulers) {
+        Ok(patch) => patch,
+        Err(why) => return Answer::Deny(why),
+    };
+    let Some(requested) = own else {
+        return Answer::Change(patch);
+    };
+    let attempt = match (request.dry_run, is_gated(&pod)) {
+        (true, _) => Attempt::Dry,
+        (false, true) => Attempt::Perhaps,
+        (false, false) => Attempt::New,
+    };
+    match admission.count_claim(&requested.dataset, namespace, attempt) {
+        Ok(()) => Answer::Change(patch),
+        Err(reached) => Answer::Later(reached),
     }
-    match managed(&pod, &admission.schedulers) {
-        Ok(patch) => Answer::Change(patch),
-        Err(why) => Answer::Deny(why),
-    }
+}
+
+/// Whether a pod has our gate: the API server sends a pod again if another webhook has changed it since.
+fn is_gated(pod: &PodObject) -> bool {
+    let gates = pod
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.scheduling_gates.as_deref());
+    gates.unwrap_or_default().iter().any(|gate| gate.name == GATE)
 }
 
 /// The patch that makes a pod managed: it adds the gate, the resource, the label, and the environment variable of the

@@ -11,7 +11,7 @@ use privatekube_api::{
 };
 use privatekube_policy::Composition;
 
-use super::{Admission, AdmissionRequest, Answer};
+use super::{Admission, AdmissionRequest, Answer, Attempt};
 use crate::registry::Registry;
 
 /// Reviews a dataset: its rules, and that its guarantee allows some budget.
@@ -112,9 +112,17 @@ pub(super) async fn claim(admission: &Admission, request: &AdmissionRequest) -> 
             };
         }
     }
-    match check_request(&admission.registry, &requested, "spec").await {
+    if let Err(why) = check_request(&admission.registry, &requested, "spec").await {
+        return Answer::Deny(why);
+    }
+    let attempt = if request.dry_run {
+        Attempt::Dry
+    } else {
+        Attempt::New
+    };
+    match admission.count_claim(&requested.dataset, namespace, attempt) {
         Ok(()) => Answer::Allow,
-        Err(why) => Answer::Deny(why),
+        Err(reached) => Answer::Later(reached),
     }
 }
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::post;
 use crate::{
-    admission::{Admission, router},
+    admission::{Admission, ClaimLimiter, ClaimLimits, router},
     registry::Registry,
     testing::{BLOCKS, DATASETS, NAMESPACE, block, claim_object, dataset, epsilon, handles, pod_object},
 };
@@ -17,6 +17,11 @@ const EXTENDER: &str = "system:serviceaccount:privatekube-system:privatekube-ext
 
 /// The webhooks beside an API server with a dataset and a block of epsilon 10 in city nyc.
 fn webhooks() -> (FakeApiServer, Router) {
+    webhooks_with(ClaimLimits::default())
+}
+
+/// The same with limits on the claims of a namespace.
+fn webhooks_with(limits: ClaimLimits) -> (FakeApiServer, Router) {
     let server = FakeApiServer::default();
     server.put(DATASETS, &*dataset("d", 1, &json!({})));
     let mut block = serde_json::to_value(&*block("a", "a", Some("10"))).unwrap();
@@ -27,6 +32,7 @@ fn webhooks() -> (FakeApiServer, Router) {
         registry,
         schedulers: vec!["default-scheduler".to_owned()].into(),
         user: EXTENDER.into(),
+        limiter: Arc::new(ClaimLimiter::new(limits)),
     };
     (server, router(admission))
 }
@@ -406,4 +412,78 @@ async fn names_that_no_object_can_have_never_reach_the_api_server() {
     let denied = answer(&webhooks, "pods", review).await.unwrap_err();
     assert!(denied.contains("is not the name of a namespace"), "{denied}");
     assert_eq!(server.count(&RequestFilter::any()), before);
+}
+
+/// The status of the answer to an object that is made, or tried without being made.
+async fn status_of_creation(router: &Router, webhook: &str, object: &Value, dry: bool) -> Value {
+    let mut review: Value = serde_json::from_str(&review(object, None, "alice")).unwrap();
+    review["request"]["dryRun"] = json!(dry);
+    let (_, answer) = post(router, &format!("/webhook/{webhook}"), review.to_string()).await;
+    answer["response"].clone()
+}
+
+#[tokio::test]
+async fn a_namespace_that_makes_too_many_claims_is_told_to_try_again_later() {
+    let limits = ClaimLimits {
+        waiting: 1000,
+        arrivals: 3,
+    };
+    let (_server, webhooks) = webhooks_with(limits);
+    let mut pod = pod_object("train");
+    pod["spec"]["schedulingGates"] = json!([]);
+    let claim = claim(&json!({"budget": epsilon("1")}));
+    let wrong = json!({"dataset": "nope", "budget": {"epsilon": "1", "delta": "0"}});
+    let wrong = serde_json::to_value(claim_object("c", &wrong)).unwrap();
+    // What isn't made doesn't count: a dry run, an object that is refused, an update.
+    for _ in 0..5 {
+        let dry = status_of_creation(&webhooks, "claims", &claim, true).await;
+        assert_eq!(dry["allowed"], json!(true), "{dry}");
+        assert!(create(&webhooks, "claims", &wrong).await.is_err());
+        assert!(update(&webhooks, "claims", &claim, &claim).await.is_ok());
+    }
+    assert!(create(&webhooks, "claims", &claim).await.is_ok());
+    assert!(create(&webhooks, "pods", &pod).await.is_ok());
+    // The API server sends it again after another webhook has changed it.
+    let mut gated = pod.clone();
+    gated["spec"]["schedulingGates"] = json!([{"name": "privatekube.dev/budget"}]);
+    assert!(create(&webhooks, "pods", &gated).await.is_ok());
+    assert!(create(&webhooks, "claims", &claim).await.is_ok());
+    for (webhook, object) in [("claims", &claim), ("pods", &pod)] {
+        for dry in [false, true] {
+            let answer = status_of_creation(&webhooks, webhook, object, dry).await;
+            assert_eq!(answer["allowed"], json!(false), "{answer}");
+            let status = &answer["status"];
+            assert_eq!(
+                (&status["code"], &status["reason"]),
+                (&json!(429), &json!("TooManyRequests"))
+            );
+            let message = status["message"].as_str().unwrap_or_default();
+            assert!(
+                message.contains("3 claims of namespace") && message.contains("try again in"),
+                "{message}"
+            );
+        }
+    }
+    // A pod that names claims makes none, and other namespaces aren't affected.
+    let mut naming = pod_object("naming");
+    naming["metadata"]["annotations"] = json!({"privatekube.dev/claim": "c"});
+    assert!(create(&webhooks, "pods", &naming).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_namespace_of_which_too_many_claims_wait_is_told_so() {
+    let limits = ClaimLimits {
+        waiting: 2,
+        arrivals: 1000,
+    };
+    let (_server, webhooks) = webhooks_with(limits);
+    let claim = claim(&json!({"budget": epsilon("1")}));
+    for _ in 0..2 {
+        assert!(create(&webhooks, "claims", &claim).await.is_ok());
+    }
+    let message = create(&webhooks, "claims", &claim).await.unwrap_err();
+    assert!(
+        message.contains("2 claims of namespace") && message.contains("or delete some"),
+        "{message}"
+    );
 }

@@ -3,6 +3,7 @@
 
 mod annotations;
 mod changes;
+mod limits;
 mod objects;
 mod others;
 mod templates;
