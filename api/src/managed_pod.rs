@@ -3,7 +3,12 @@
 //! Everything that the extender decides about a pod is a function of this value, so that nothing else reads annotations,
 //! gates or nodes from the Kubernetes object. What the annotations mean is in [`pod_request`].
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    hash::{BuildHasher, RandomState},
+    sync::{Arc, LazyLock},
+};
 
 use k8s_openapi::api::core::v1::{ObjectReference, Pod};
 
@@ -105,8 +110,11 @@ pub struct ManagedPod {
     pub source: BudgetSource,
     /// The demand in its own annotations, parsed, or all that is wrong with them; `None` if it has none of its own.
     pub request: Option<Result<Arc<ClaimRequest>, FieldErrors>>,
-    /// PrivateKube's annotations as the user wrote them: without the grant.
+    /// PrivateKube's annotations as the user wrote them, without the grant, if they are a valid demand of its own:
+    /// its claim object is made of them. Empty for every other pod: nobody reads its annotations, of whatever size.
     pub annotations: BTreeMap<String, String>,
+    /// The hash of PrivateKube's annotations, valid or not, by which a change is noticed.
+    fingerprint: u64,
     /// The node that it is bound to.
     pub node: Option<String>,
     /// The index of PrivateKube's gate among its scheduling gates; `None` if that was removed.
@@ -120,6 +128,9 @@ pub struct ManagedPod {
     pub is_ending: bool,
 }
 
+/// Hashes with a key of this process, so that nobody can write annotations with the hash of others.
+static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+
 impl ManagedPod {
     /// Reads a pod. `before` is the pod that was last seen under this name: if it is the same pod with the same
     /// annotations, its request isn't parsed again.
@@ -128,15 +139,24 @@ impl ManagedPod {
         let key = PodKey::of(pod);
         let uid = pod.metadata.uid.clone().unwrap_or_default();
         let all = pod.metadata.annotations.iter().flatten();
-        let annotations: BTreeMap<String, String> = all
-            .filter(|(name, _)| name.starts_with(ANNOTATION_PREFIX) && *name != ANNOTATION_GRANT)
-            .map(|(name, value)| (name.clone(), value.clone()))
-            .collect();
-        let (source, request) = match before {
-            Some(before) if before.uid == uid && before.annotations == annotations => {
-                (before.source.clone(), before.request.clone())
+        let ours = all.filter(|(name, _)| name.starts_with(ANNOTATION_PREFIX) && *name != ANNOTATION_GRANT);
+        let fingerprint = HASHER.hash_one(ours.clone().collect::<Vec<_>>());
+        let (source, request, annotations) = match before {
+            Some(before) if before.uid == uid && before.fingerprint == fingerprint => (
+                before.source.clone(),
+                before.request.clone(),
+                before.annotations.clone(),
+            ),
+            _ => {
+                let ours = ours.map(|(name, value)| (name.clone(), value.clone())).collect();
+                let request = own_request(&ours, &key.namespace);
+                let kept = if matches!(request, Some(Ok(_))) {
+                    ours
+                } else {
+                    BTreeMap::new()
+                };
+                (BudgetSource::of(pod), request, kept)
             }
-            _ => (BudgetSource::of(pod), own_request(&annotations, &key.namespace)),
         };
         let has = |name: &str| {
             let annotations = pod.metadata.annotations.as_ref();
@@ -147,6 +167,7 @@ impl ManagedPod {
             source,
             request,
             annotations,
+            fingerprint,
             node: node_of(pod).map(str::to_owned),
             gate: gate_of(pod),
             has_grant: has(ANNOTATION_GRANT),
@@ -269,6 +290,23 @@ mod tests {
             panic!("{wrong:?}")
         };
         assert!(errors.to_string().contains("\"much\""), "{errors}");
+    }
+
+    #[test]
+    fn only_the_annotations_of_a_valid_demand_are_kept() {
+        let kept = |annotations: &Value| {
+            let pod = read(annotations, &json!({"containers": []}), None);
+            pod.annotations.len()
+        };
+        let mut large = own();
+        assert_eq!(kept(&large), 3);
+        large["privatekube.dev/other"] = json!("x".repeat(200_000));
+        let first = read(&large, &json!({"containers": []}), None);
+        assert!(first.annotations.is_empty() && matches!(first.request, Some(Err(_))));
+        assert_eq!(kept(&json!({"privatekube.dev/claim": "a"})), 0);
+        // A change is noticed all the same.
+        let right = read(&own(), &json!({"containers": []}), Some(&first));
+        assert!(matches!(right.request, Some(Ok(_))));
     }
 
     #[test]

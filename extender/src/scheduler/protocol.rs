@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::Pod;
 use kube::core::ObjectMeta;
 use privatekube_api::{PodKey, excerpt, is_label_name, is_object_name};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -58,12 +58,29 @@ fn pod_metadata<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Pod, D::Er
 /// A list of nodes as Go writes it: its items may be `null`.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct NodeList {
-    /// Empty in practice.
-    #[serde(default)]
-    pub metadata: serde_json::Map<String, serde_json::Value>,
     /// The nodes.
     #[serde(default)]
-    pub items: Option<Vec<Node>>,
+    pub items: Option<Vec<Identified>>,
+}
+
+/// A node or pod of which only the name and UID are kept. A whole one can take a hundred times as much memory as its text. The
+/// scheduler reads no more of the nodes in an answer either.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct Identified {
+    /// Its name and UID.
+    #[serde(default)]
+    pub metadata: Identity,
+}
+
+/// A node's or pod's name and UID.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct Identity {
+    /// Its name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Its UID.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<String>,
 }
 
 /// The answer to `filter`.
@@ -161,7 +178,7 @@ pub struct ExtenderPreemptionArgs {
 #[serde(rename_all = "PascalCase")]
 pub struct Victims {
     /// The pods.
-    pub pods: Option<Vec<Pod>>,
+    pub pods: Option<Vec<Identified>>,
     /// How many PodDisruptionBudgets the evictions violate.
     #[serde(rename = "NumPDBViolations")]
     pub num_pdb_violations: i64,
@@ -196,7 +213,7 @@ pub struct ExtenderPreemptionResult {
 
 impl From<Victims> for MetaVictims {
     fn from(victims: Victims) -> Self {
-        let uid = |pod: Pod| MetaPod {
+        let uid = |pod: Identified| MetaPod {
             uid: pod.metadata.uid.unwrap_or_default(),
         };
         Self {
@@ -238,6 +255,11 @@ mod tests {
         assert_eq!(by_name.pod.metadata.uid.as_deref(), Some("u1"));
         let by_node: ExtenderArgs = serde_json::from_str(FILTER_BY_NODE).unwrap();
         assert_eq!(node_names(&by_node), ["node-0"]);
+        // The scheduler looks the nodes of an answer up by name.
+        assert_eq!(
+            serde_json::to_string(&by_node.nodes).unwrap(),
+            r#"{"items":[{"metadata":{"name":"node-0"}}]}"#
+        );
         let nothing: ExtenderArgs = serde_json::from_str(
             r#"{"Pod":{"metadata":{}},"Nodes":{"metadata":{},"items":null},"NodeNames":null}"#,
         )
