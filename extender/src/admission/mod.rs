@@ -18,7 +18,7 @@ use privatekube_api::{
     DatasetKey, PrivacyBudgetClaim, PrivacyBudgetClaimSpec, PrivateDataBlock, PrivateDataBlockSpec,
     PrivateDataset, PrivateDatasetSpec, excerpt, is_label_name, is_object_name,
 };
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
@@ -26,7 +26,7 @@ use tracing::{debug, info, warn};
 use self::limits::{Attempt, LimitReached};
 pub use self::limits::{ClaimLimiter, ClaimLimits};
 use crate::{
-    json_body::{JsonBody, MOST_MESSAGE},
+    json_body::{JsonBody, MOST_MESSAGE, parse},
     registry::Registry,
 };
 
@@ -98,12 +98,23 @@ pub(crate) struct AdmissionRequest {
     namespace: Option<String>,
     #[serde(default)]
     user_info: UserInfo,
-    #[serde(default)]
-    object: Option<Box<RawValue>>,
-    #[serde(default)]
-    old_object: Option<Box<RawValue>>,
+    #[serde(default, deserialize_with = "shared")]
+    object: Option<Arc<RawValue>>,
+    #[serde(default, deserialize_with = "shared")]
+    old_object: Option<Arc<RawValue>>,
     #[serde(default)]
     dry_run: bool,
+}
+
+/// Reads a text that another thread may parse.
+fn shared<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Arc<RawValue>>, D::Error> {
+    let text = Option::<Box<RawValue>>::deserialize(deserializer)?;
+    Ok(text.map(Arc::from))
+}
+
+/// Parses the text of an object.
+async fn parse_object<T: DeserializeOwned + Send + 'static>(object: &Arc<RawValue>) -> Result<T, String> {
+    parse(Arc::clone(object), |object| object.get().as_bytes()).await
 }
 
 /// The user who sent the object to the API server.
@@ -156,16 +167,20 @@ impl AdmissionRequest {
     }
 
     /// Reads the object as its own type.
-    fn object<K: Reviewed>(&self) -> Result<K, Answer> {
+    async fn object<K: Reviewed>(&self) -> Result<K, Answer> {
         let Some(object) = &self.object else {
             return Err(Answer::Deny("the request has no object".to_owned()));
         };
-        read(object).map_err(|error| Answer::Deny(format!("the object is not understood: {error}")))
+        let read = read(object).await;
+        read.map_err(|error| Answer::Deny(format!("the object is not understood: {error}")))
     }
 
     /// Reads the object as it was before an update.
-    fn old_object<K: Reviewed>(&self) -> Option<Result<K, serde_json::Error>> {
-        self.old_object.as_deref().map(read)
+    async fn old_object<K: Reviewed>(&self) -> Option<Result<K, String>> {
+        match &self.old_object {
+            Some(object) => Some(read(object).await),
+            None => None,
+        }
     }
 }
 
@@ -197,7 +212,7 @@ impl Admission {
 /// A kind that a webhook reviews.
 trait Reviewed: Sized {
     /// Its spec.
-    type Spec: DeserializeOwned;
+    type Spec: DeserializeOwned + Send + 'static;
     /// Builds the object from the parts that webhooks read.
     fn of(metadata: ObjectMeta, spec: Self::Spec) -> Self;
 }
@@ -220,7 +235,7 @@ reviewed!(PrivateDataBlock, PrivateDataBlockSpec);
 reviewed!(PrivacyBudgetClaim, PrivacyBudgetClaimSpec);
 
 /// Reads an object without its status and managed fields, which no webhook needs and which can be large.
-fn read<K: Reviewed>(object: &RawValue) -> Result<K, serde_json::Error> {
+async fn read<K: Reviewed>(object: &Arc<RawValue>) -> Result<K, String> {
     #[derive(Deserialize)]
     struct Object<S> {
         #[serde(default)]
@@ -234,7 +249,7 @@ fn read<K: Reviewed>(object: &RawValue) -> Result<K, serde_json::Error> {
         uid: Option<String>,
         owner_references: Option<Vec<OwnerReference>>,
     }
-    let Object { metadata, spec } = serde_json::from_str::<Object<K::Spec>>(object.get())?;
+    let Object { metadata, spec } = parse_object::<Object<K::Spec>>(object).await?;
     let metadata = ObjectMeta {
         name: metadata.name,
         uid: metadata.uid,

@@ -11,7 +11,7 @@ use serde::{Deserialize, de::IgnoredAny};
 use serde_json::{Value, json};
 
 use super::{
-    Admission, AdmissionRequest, Answer, Attempt,
+    Admission, AdmissionRequest, Answer, Attempt, parse_object,
     resources::{check_claimant, check_request},
 };
 
@@ -70,7 +70,7 @@ pub(super) async fn review(admission: &Admission, request: &AdmissionRequest) ->
     let Some(object) = &request.object else {
         return Answer::Deny("the request has no object".to_owned());
     };
-    let pod: PodObject = match serde_json::from_str(object.get()) {
+    let pod: PodObject = match parse_object(object).await {
         Ok(pod) => pod,
         Err(error) => return Answer::Deny(format!("the object is not understood: {error}")),
     };

@@ -16,7 +16,7 @@ use crate::registry::Registry;
 
 /// Reviews a dataset: its rules, and that its guarantee allows some budget.
 pub(super) async fn dataset(_: &Admission, request: &AdmissionRequest) -> Answer {
-    let dataset: PrivateDataset = match request.object() {
+    let dataset: PrivateDataset = match request.object().await {
         Ok(dataset) => dataset,
         Err(answer) => return answer,
     };
@@ -37,7 +37,7 @@ pub(super) async fn dataset(_: &Admission, request: &AdmissionRequest) -> Answer
 
 /// Reviews a block: that its capacity can be stated in its dataset's composition.
 pub(super) async fn block(admission: &Admission, request: &AdmissionRequest) -> Answer {
-    let block: PrivateDataBlock = match request.object() {
+    let block: PrivateDataBlock = match request.object().await {
         Ok(block) => block,
         Err(answer) => return answer,
     };
@@ -62,7 +62,7 @@ pub(super) async fn block(admission: &Admission, request: &AdmissionRequest) -> 
 
 /// Reviews a claim object: its request, and how much of it is to be consumed and released.
 pub(super) async fn claim(admission: &Admission, request: &AdmissionRequest) -> Answer {
-    let mut claim: PrivacyBudgetClaim = match request.object() {
+    let mut claim: PrivacyBudgetClaim = match request.object().await {
         Ok(claim) => claim,
         Err(answer) => return answer,
     };
@@ -100,7 +100,7 @@ pub(super) async fn claim(admission: &Admission, request: &AdmissionRequest) -> 
             return Answer::Deny(why);
         }
         // The request needs no check on an update: by the schema, it never changes.
-        if let Some(before) = request.old_object() {
+        if let Some(before) = request.old_object().await {
             return match before {
                 Err(error) => Answer::Deny(format!(
                     "the object can't be read as it was before the update: {error}"
