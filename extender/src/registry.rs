@@ -1,13 +1,13 @@
 //! The bookkeepers: one for each dataset, started with the first message about the dataset.
 
-use std::{collections::HashMap, fmt, panic::AssertUnwindSafe, time::Duration};
+use std::{collections::HashMap, fmt, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures::FutureExt;
 use parking_lot::Mutex;
 use privatekube_api::DatasetKey;
 use privatekube_policy::ClaimId;
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{Semaphore, mpsc, oneshot},
     task::JoinSet,
     time::Instant,
 };
@@ -45,6 +45,8 @@ struct Failures {
 
 /// How long a bookkeeper runs without a panic until the earlier ones don't count any more.
 const FORGIVEN_AFTER: Duration = Duration::from_secs(600);
+/// How many ledgers are read at the same time: a page of each is in memory.
+const MOST_OPENED_AT_ONCE: usize = 4;
 
 /// The bookkeepers.
 pub struct Registry {
@@ -83,13 +85,17 @@ impl Registry {
         &self.handles
     }
 
-    /// Opens the ledgers of `datasets` concurrently and starts their bookkeepers. A dataset whose ledger can't be
+    /// Opens the ledgers of `datasets`, some at a time, and starts their bookkeepers. A dataset whose ledger can't be
     /// opened is stopped, and its bookkeeper tries again later.
     pub async fn open(&self, datasets: Vec<DatasetKey>) -> Result<(), WriterError> {
         let mut opening = JoinSet::new();
+        let places = Arc::new(Semaphore::new(MOST_OPENED_AT_ONCE));
         for dataset in datasets {
             let mut bookkeeper = Bookkeeper::new(self.handles.clone(), dataset.clone());
+            let places = Arc::clone(&places);
             let opened = async move {
+                // The semaphore is never closed.
+                let _place = places.acquire().await;
                 let opened = bookkeeper.open_unless_deleted().await;
                 opened.map(|is_needed| is_needed.then_some(bookkeeper))
             };

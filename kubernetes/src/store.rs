@@ -1,25 +1,35 @@
 //! The ledger's store in Kubernetes: one immutable PrivacyLedgerEntry object for each entry. A name can be created once,
 //! which is what makes its creator the writer.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
+use futures::AsyncReadExt;
 use kube::{
     Api, Client, Error,
     api::{ListParams, ObjectMeta, PostParams},
-    core::Status,
+    core::{ListMeta, Request, Status},
 };
 use privatekube_api::{
     DatasetKey, LABEL_DATASET, PrivacyLedgerEntry, PrivacyLedgerEntrySpec, entry_name, rfc3339,
 };
 use privatekube_ledger::{CreateError, Entry, Hash, Store, StoreError};
 use privatekube_policy::Time;
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use tokio::time::{sleep, timeout};
 use tracing::warn;
 
 /// How long a request may take. After that whether an entry was written is found out by reading it.
 const REQUEST_LIMIT: Duration = Duration::from_secs(10);
-/// How many entries are read in one request.
-const PAGE: u32 = 200;
+/// The most bytes that are read in one request. The API server limits a page by its number of entries only, each of which
+/// may have 1 MiB.
+const MOST_PAGE_BYTES: usize = 4 << 20;
+/// How many entries are read in one request at first, and at most. The number follows the size of the entries.
+const FIRST_PAGE: u32 = 32;
+const LARGEST_PAGE: u32 = 500;
 /// The first wait before a request is repeated, doubled each time up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
@@ -29,6 +39,35 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 pub struct KubernetesStore {
     api: Api<PrivacyLedgerEntry>,
     dataset: DatasetKey,
+    /// Where the page that was read last ended. Without it, entries are read one by one.
+    reading: Arc<Mutex<Reading>>,
+}
+
+/// How far the entries were listed.
+#[derive(Debug)]
+struct Reading {
+    /// The last entry of the last page, and the API server's token for the page after it, if there is one.
+    next: Option<(u64, String)>,
+    /// How many entries the next page is to have.
+    page: u32,
+}
+
+/// A page of a list, of which each object is parsed by itself.
+#[derive(Deserialize)]
+struct Page<'a> {
+    metadata: ListMeta,
+    #[serde(borrow)]
+    items: Vec<&'a RawValue>,
+}
+
+/// Why a page was not read.
+#[derive(Debug)]
+enum PageError {
+    /// It has more than [`MOST_PAGE_BYTES`].
+    TooLarge,
+    /// The API server can't continue the list, because it doesn't have the state any more in which the list began.
+    Expired,
+    Store(StoreError),
 }
 
 impl KubernetesStore {
@@ -38,7 +77,77 @@ impl KubernetesStore {
         Self {
             api: Api::namespaced(client, &dataset.namespace),
             dataset,
+            reading: Arc::new(Mutex::new(Reading {
+                next: None,
+                page: FIRST_PAGE,
+            })),
         }
+    }
+
+    fn reading<T>(&self, change: impl FnOnce(&mut Reading) -> T) -> T {
+        // Each change is whole, so a panic while the lock was held left no half of a change.
+        change(&mut self.reading.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Reads the page of entries at `token`, or the first page, and remembers where it ends.
+    async fn read_page(&self, token: Option<&str>) -> Result<Vec<Entry>, PageError> {
+        loop {
+            let limit = self.reading(|reading| reading.page);
+            let body = match self.list(token, limit).await {
+                Err(PageError::TooLarge) if limit > 1 => {
+                    self.reading(|reading| reading.page = limit / 2);
+                    continue;
+                }
+                body => body?,
+            };
+            let page: Page<'_> = serde_json::from_slice(&body)
+                .map_err(|error| PageError::Store(StoreError::Unreachable(error.to_string())))?;
+            let entries = page.items.into_iter().map(|item| {
+                let object: PrivacyLedgerEntry = serde_json::from_str(item.get())
+                    .map_err(|error| StoreError::Corrupt(format!("a ledger entry: {error}")))?;
+                entry(object)
+            });
+            let entries: Vec<Entry> = entries.collect::<Result<_, _>>().map_err(PageError::Store)?;
+            let token = page.metadata.continue_.filter(|token| !token.is_empty());
+            self.reading(|reading| {
+                reading.next = entries.last().map(|last| last.sequence).zip(token);
+                if body.len() < MOST_PAGE_BYTES / 4 {
+                    reading.page = LARGEST_PAGE.min(limit.saturating_mul(2));
+                }
+            });
+            return Ok(entries);
+        }
+    }
+
+    /// The text of a page of at most `limit` entries.
+    async fn list(&self, token: Option<&str>, limit: u32) -> Result<Vec<u8>, PageError> {
+        let label = format!("{LABEL_DATASET}={}", self.dataset.name);
+        let mut params = ListParams::default().labels(&label).limit(limit);
+        if let Some(token) = token {
+            params = params.continue_token(token);
+        }
+        let unreachable = |why: String| PageError::Store(StoreError::Unreachable(why));
+        let request = Request::new(self.api.resource_url())
+            .list(&params)
+            .map_err(|error| unreachable(error.to_string()))?;
+        let read = async {
+            let answer = self.api.clone().into_client().request_stream(request).await;
+            let answer = answer.map_err(|error| match error {
+                Error::Api(status) if status.code == 410 => PageError::Expired,
+                error => unreachable(error.to_string()),
+            })?;
+            let mut body = Vec::new();
+            let mut answer = std::pin::pin!(answer.take(MOST_PAGE_BYTES as u64 + 1));
+            let read = answer.read_to_end(&mut body).await;
+            read.map_err(|error| unreachable(error.to_string()))?;
+            if body.len() > MOST_PAGE_BYTES {
+                return Err(PageError::TooLarge);
+            }
+            Ok(body)
+        };
+        timeout(REQUEST_LIMIT, read)
+            .await
+            .unwrap_or_else(|_| Err(unreachable(format!("no answer within {REQUEST_LIMIT:?}"))))
     }
 
     fn object(&self, entry: &Entry, hash: Hash) -> Result<PrivacyLedgerEntry, CreateError> {
@@ -169,26 +278,21 @@ impl Store for KubernetesStore {
     }
 
     async fn read_after(&self, after: u64) -> Result<Vec<Entry>, StoreError> {
-        let mut entries = Vec::new();
-        let label = format!("{LABEL_DATASET}={}", self.dataset.name);
-        let mut params = ListParams::default().labels(&label).limit(PAGE);
-        loop {
-            let page = timeout(REQUEST_LIMIT, self.api.list(&params))
-                .await
-                .map_err(|_| StoreError::Unreachable(format!("no answer within {REQUEST_LIMIT:?}")))?
-                .map_err(|error| StoreError::Unreachable(error.to_string()))?;
-            for object in page.items {
-                if u64::try_from(object.spec.sequence).is_ok_and(|sequence| sequence > after) {
-                    entries.push(entry(object)?);
+        let next = self.reading(|reading| reading.next.take());
+        let token = next.filter(|(last, _)| *last == after).map(|(_, token)| token);
+        if after == 0 || token.is_some() {
+            match self.read_page(token.as_deref()).await {
+                Ok(entries) => return Ok(entries),
+                // A list of many pages may take longer than the API server keeps its state. The entry's name is known.
+                Err(PageError::Expired) => {}
+                Err(PageError::TooLarge) => {
+                    let problem = format!("an entry has more than {MOST_PAGE_BYTES} bytes");
+                    return Err(StoreError::Corrupt(problem));
                 }
-            }
-            match page.metadata.continue_ {
-                Some(token) if !token.is_empty() => params = params.continue_token(&token),
-                _ => break,
+                Err(PageError::Store(error)) => return Err(error),
             }
         }
-        entries.sort_by_key(|entry| entry.sequence);
-        Ok(entries)
+        Ok(self.read(after.saturating_add(1)).await?.into_iter().collect())
     }
 
     async fn pause(&self, attempt: u32) {

@@ -80,8 +80,9 @@ impl<S: Store> Ledger<S> {
             if entries.is_empty() {
                 break;
             }
-            for entry in &entries {
-                replay.push(entry)?;
+            // Each entry is freed once it is applied.
+            for entry in entries {
+                replay.push(&entry)?;
             }
         }
         replay.check()?;

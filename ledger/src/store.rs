@@ -21,7 +21,8 @@ pub trait Store: Send + Sync {
     fn read(&self, sequence: u64) -> impl Future<Output = Result<Option<Entry>, StoreError>> + Send;
 
     /// Returns entries with sequence numbers above `after`, ascending and without gaps: all of them, or a
-    /// first page. An empty list means that there are none.
+    /// first page, so that whoever reads a long ledger holds little of it at a time. An empty list means that
+    /// there are none.
     fn read_after(&self, after: u64) -> impl Future<Output = Result<Vec<Entry>, StoreError>> + Send;
 
     /// Waits before the `attempt`-th repetition of a request, from 1. A simulated store returns at once.

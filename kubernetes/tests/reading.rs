@@ -1,0 +1,106 @@
+//! How much of a ledger is held while it is read, and what is asked for.
+
+use privatekube_api::DatasetKey;
+use privatekube_fake_api_server::{FakeApiServer, Fault, RequestFilter};
+use privatekube_kubernetes::KubernetesStore;
+use privatekube_ledger::{Entry, Hash, Store};
+use privatekube_policy::{Event, Time};
+
+const ENTRIES: &str = "privacyledgerentries";
+const MEBIBYTE: usize = 1 << 20;
+
+fn store(server: &FakeApiServer) -> KubernetesStore {
+    let dataset = DatasetKey {
+        namespace: "data".to_owned(),
+        name: "taxi".to_owned(),
+    };
+    KubernetesStore::new(server.client(), dataset)
+}
+
+/// An entry with so many bytes, and some more.
+fn entry(sequence: u64, bytes: usize) -> Entry {
+    Entry {
+        sequence,
+        previous: Hash::ORIGIN,
+        writer: "w".to_owned(),
+        time: Time::from_micros(sequence),
+        rules: None,
+        events: vec![Event::Withdraw {
+            claim: "c".repeat(bytes).into(),
+        }],
+        records: Vec::new(),
+        omitted: None,
+    }
+}
+
+fn lists() -> RequestFilter {
+    RequestFilter::any().method("GET").resource(ENTRIES)
+}
+
+/// Reads all entries, page by page. Returns their numbers, and the most bytes that a page had.
+async fn read(store: &KubernetesStore) -> Result<(Vec<u64>, usize), Box<dyn std::error::Error>> {
+    let (mut numbers, mut most) = (Vec::new(), 0);
+    loop {
+        let page = store.read_after(numbers.last().copied().unwrap_or(0)).await?;
+        if page.is_empty() {
+            return Ok((numbers, most));
+        }
+        most = most.max(serde_json::to_vec(&page)?.len());
+        numbers.extend(page.iter().map(|entry| entry.sequence));
+    }
+}
+
+#[tokio::test]
+async fn a_page_has_few_bytes_however_large_the_entries_are() -> Result<(), Box<dyn std::error::Error>> {
+    let server = FakeApiServer::default();
+    let store = store(&server);
+    // The small entries first: by them, a page could have hundreds.
+    let sizes = (1..=100).map(|_| 10).chain((1..=8).map(|_| MEBIBYTE - 1000));
+    for (sequence, bytes) in (1..).zip(sizes) {
+        store.create(&entry(sequence, bytes)).await?;
+    }
+    let (numbers, most) = read(&store).await?;
+    assert_eq!(numbers, (1..=108).collect::<Vec<_>>());
+    assert!(most <= 4 * MEBIBYTE, "{most}");
+    // Neither are pages so small that there are many.
+    let requests = server.count(&lists());
+    assert!(requests <= 20, "{requests}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_follows_a_known_entry_is_asked_for_by_name() -> Result<(), Box<dyn std::error::Error>> {
+    let server = FakeApiServer::default();
+    let store = store(&server);
+    for sequence in 1..=100 {
+        store.create(&entry(sequence, 10)).await?;
+    }
+    let after = store.read_after(99).await?;
+    assert_eq!(
+        after.iter().map(|entry| entry.sequence).collect::<Vec<_>>(),
+        [100]
+    );
+    assert!(store.read_after(100).await?.is_empty());
+    let requests = server.requests(&lists());
+    let paths: Vec<&str> = requests
+        .iter()
+        .map(|request| request.path.rsplit('/').next().unwrap_or_default())
+        .collect();
+    assert_eq!(paths, ["taxi-0000000100", "taxi-0000000101"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_list_that_expires_is_continued_by_name() -> Result<(), Box<dyn std::error::Error>> {
+    let server = FakeApiServer::default();
+    let store = store(&server);
+    for sequence in 1..=40 {
+        store.create(&entry(sequence, 10)).await?;
+    }
+    let first = store.read_after(0).await?;
+    assert_eq!(first.len(), 32);
+    server.inject(&lists(), 1, Fault::Refuse(410));
+    let next = store.read_after(32).await?;
+    assert_eq!(next.iter().map(|entry| entry.sequence).collect::<Vec<_>>(), [33]);
+    Ok(())
+}
