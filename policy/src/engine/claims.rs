@@ -13,14 +13,14 @@ use hashbrown::HashTable;
 
 use super::{
     Phase,
-    demands::{BlockDemands, DemandStore},
+    demands::{BlockDemands, DemandStore, NO_DEMANDS},
 };
 use crate::{Budget, ClaimId, Denial, Span, Time, Weight};
 
 #[derive(Clone, Debug)]
 pub(super) struct Claim {
     pub(super) name: ClaimId,
-    /// The number of its demands in the [`DemandStore`].
+    /// The number of its demands in the [`DemandStore`], or [`NO_DEMANDS`].
     pub(super) demands_id: u32,
     terms: u32,
     pub(super) arrived: Time,
@@ -229,6 +229,19 @@ impl Claims {
     pub(super) fn number(&self, name: &ClaimId) -> Option<u32> {
         let same = |number: &u32| self.list[*number as usize].name == *name;
         self.numbers.find(self.hasher.hash_one(name), same).copied()
+    }
+
+    /// Gives the demands of all claims the numbers of another store. Claims that ended without a grant before
+    /// `now` have none there.
+    pub(super) fn renumber_demands(&mut self, now: Time, number_of: &mut impl FnMut(u32) -> u32) {
+        for claim in &mut self.list {
+            let ended = matches!(claim.phase, Phase::Denied | Phase::Expired | Phase::Withdrawn);
+            if ended && claim.decided < now {
+                claim.demands_id = NO_DEMANDS;
+            } else if claim.demands_id != NO_DEMANDS {
+                claim.demands_id = number_of(claim.demands_id);
+            }
+        }
     }
 
     pub(super) fn list(&self) -> &[Claim] {

@@ -1,21 +1,41 @@
-//! The demands of all claims, kept for the life of the engine.
+//! What claims demand: equal demands once, and each list of blocks once, whatever is demanded of it.
 //!
-//! There may be millions of claims, so their demands lie one after the other in one vector of 64-bit words. A
-//! claim's demands are found by their offset, in constant time. Read as [`BlockDemands`], they are a list
-//! with one entry for each of the claim's blocks; all blocks of one demand share one row of amounts.
+//! There may be millions of claims, so all demands lie one after the other in one vector of 64-bit words, and
+//! all lists of blocks in another. A claim's demands are found by their offset, in constant time. Read as
+//! [`BlockDemands`], they are a list with one entry for each of the claim's blocks; all blocks of one demand
+//! share one row of amounts.
+//!
+//! What no claim demands any more is left behind when the demands in use are copied into a new store, which is
+//! due each time when the store has grown to twice its size.
 
-use std::hash::{Hash, Hasher};
+use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+
+use hashbrown::HashTable;
 
 use crate::Budget;
 
-/// The demands of all claims, by number.
+/// The number of the demands of a claim that are forgotten. They are read as none.
+pub(super) const NO_DEMANDS: u32 = u32::MAX;
+
+/// A store with fewer words is never copied.
+const FEWEST_COPIED: usize = if cfg!(test) { 64 } else { 1 << 17 };
+
+/// The demands of claims, by number.
 #[derive(Clone, Debug)]
 pub(super) struct DemandStore {
     coordinates: usize,
-    /// For each claim: the numbers of its blocks and of its demands, as one word; the amounts of each demand
-    /// (its row); with several demands, how many blocks there are up to the end of each; the blocks, two to a
-    /// word.
+    /// For each of the demands: the number of its layout; the amounts of each demand (its row).
     words: Vec<i64>,
+    /// For each layout: the numbers of its blocks and of its demands, as one word; with several demands, how
+    /// many blocks there are up to the end of each; the blocks, two to a word.
+    layouts: Vec<i64>,
+    /// The numbers of all demands, found by their words.
+    known: HashTable<u32>,
+    /// The numbers of all layouts, found by their words.
+    known_layouts: HashTable<u32>,
+    hasher: RandomState,
+    /// How many words there are when a copy is due.
+    copy_at: usize,
 }
 
 /// What one claim demands of each of its blocks, in the order of its demands. A `part` is a position in this
@@ -38,55 +58,135 @@ pub(super) struct BlockDemand<'a> {
 }
 
 impl DemandStore {
-    pub(super) const fn new(coordinates: usize) -> Self {
+    pub(super) fn new(coordinates: usize) -> Self {
         Self {
             coordinates,
             words: Vec::new(),
+            layouts: Vec::new(),
+            known: HashTable::new(),
+            known_layouts: HashTable::new(),
+            hasher: RandomState::new(),
+            copy_at: FEWEST_COPIED,
         }
     }
 
-    /// Adds the demands of a claim, each as its blocks and its budget. Returns their number; none if there
-    /// are too many to be numbered with 32 bits.
+    /// Adds the demands of a claim, each as its blocks and its budget. Returns their number, which equal
+    /// demands have, too; none if there are too many to be numbered with 32 bits.
     pub(super) fn add(&mut self, demands: &[(Vec<u32>, &Budget)]) -> Option<u32> {
-        let number = u32::try_from(self.words.len()).ok()?;
         let blocks: Vec<u32> = demands.iter().flat_map(|(blocks, _)| blocks).copied().collect();
         // Each coordinate of each block is numbered with 32 bits, too.
         u32::try_from(blocks.len().checked_mul(self.coordinates)?).ok()?;
-        let (parts, rows) = (
+        let mut layout = vec![pair(
             u32::try_from(blocks.len()).ok()?,
             u32::try_from(demands.len()).ok()?,
-        );
-        self.words.push(pair(parts, rows));
-        self.words
-            .extend(demands.iter().flat_map(|(_, budget)| budget.units()));
+        )];
         if demands.len() > 1 {
             let mut end = 0;
             for (blocks, _) in demands {
                 end += i64::try_from(blocks.len()).ok()?;
-                self.words.push(end);
+                layout.push(end);
             }
         }
         let words = blocks
             .chunks(2)
             .map(|two| pair(two[0], two.get(1).copied().unwrap_or(0)));
-        self.words.extend(words);
+        layout.extend(words);
+        let rows = demands.iter().flat_map(|(_, budget)| budget.units());
+        self.intern(&layout, rows.copied())
+    }
+
+    /// Adds demands of another store. Returns their number; none as [`add`](Self::add).
+    pub(super) fn copy(&mut self, demands: BlockDemands<'_>) -> Option<u32> {
+        let rows = demands.rows.len().checked_div(self.coordinates).unwrap_or(0);
+        let mut layout = vec![pair(demands.blocks_in_all, u32::try_from(rows).ok()?)];
+        layout.extend(demands.ends);
+        layout.extend(demands.blocks);
+        self.intern(&layout, demands.rows.iter().copied())
+    }
+
+    fn intern(&mut self, layout: &[i64], rows: impl Iterator<Item = i64>) -> Option<u32> {
+        let layout = self.intern_layout(layout)?;
+        let number = u32::try_from(self.words.len()).ok();
+        let number = number.filter(|number| *number != NO_DEMANDS)?;
+        // Written at the end, and taken back if equal ones are known.
+        self.words.push(i64::from(layout));
+        self.words.extend(rows);
+        let (words, layouts, coordinates) = (&self.words, &self.layouts, self.coordinates);
+        let words_of = |number: u32| {
+            let [_, rows] = halves(layouts[layout_at(words, number)]);
+            &words[number as usize..][..=rows as usize * coordinates]
+        };
+        let added = words_of(number);
+        let hash = self.hasher.hash_one(added);
+        if let Some(known) = self.known.find(hash, |other| words_of(*other) == added) {
+            self.words.truncate(number as usize);
+            return Some(*known);
+        }
+        let hash_of = |number: &u32| self.hasher.hash_one(words_of(*number));
+        self.known.insert_unique(hash, number, hash_of);
+        Some(number)
+    }
+
+    fn intern_layout(&mut self, layout: &[i64]) -> Option<u32> {
+        let hash = self.hasher.hash_one(layout);
+        let same = |number: &u32| layout_words(&self.layouts, *number) == layout;
+        if let Some(number) = self.known_layouts.find(hash, same) {
+            return Some(*number);
+        }
+        let number = u32::try_from(self.layouts.len()).ok()?;
+        self.layouts.extend(layout);
+        let hash_of = |number: &u32| self.hasher.hash_one(layout_words(&self.layouts, *number));
+        self.known_layouts.insert_unique(hash, number, hash_of);
         Some(number)
     }
 
     pub(super) fn get(&self, number: u32) -> BlockDemands<'_> {
-        let words = &self.words[number as usize..];
-        let [blocks_in_all, demands] = halves(words[0]);
+        if number == NO_DEMANDS {
+            return BlockDemands::default();
+        }
+        let layout = &self.layouts[layout_at(&self.words, number)..];
+        let [blocks_in_all, demands] = halves(layout[0]);
         let demands = demands as usize;
-        let (rows, rest) = words[1..].split_at(demands * self.coordinates);
-        let (ends, rest) = rest.split_at(if demands > 1 { demands } else { 0 });
+        let (ends, blocks) = layout[1..].split_at(if demands > 1 { demands } else { 0 });
         BlockDemands {
             blocks_in_all,
             coordinates: self.coordinates,
-            rows,
+            rows: &self.words[number as usize + 1..][..demands * self.coordinates],
             ends,
-            blocks: &rest[..blocks_in_all.div_ceil(2) as usize],
+            blocks: &blocks[..blocks_in_all.div_ceil(2) as usize],
         }
     }
+
+    /// Whether the demands in use are to be copied into a new store.
+    pub(super) const fn is_copy_due(&self) -> bool {
+        self.len() >= self.copy_at
+    }
+
+    /// Makes the next copy due once there are twice as many words as now.
+    pub(super) fn was_copied(&mut self) {
+        self.words.shrink_to_fit();
+        self.layouts.shrink_to_fit();
+        self.copy_at = FEWEST_COPIED.max(self.len().saturating_mul(2));
+    }
+
+    /// How many words there are.
+    pub(super) const fn len(&self) -> usize {
+        self.words.len() + self.layouts.len()
+    }
+}
+
+/// Where the layout of demands begins.
+fn layout_at(words: &[i64], number: u32) -> usize {
+    // Written from a number of 32 bits.
+    usize::try_from(words[number as usize]).unwrap_or(usize::MAX)
+}
+
+/// The words of a layout.
+fn layout_words(layouts: &[i64], number: u32) -> &[i64] {
+    let words = &layouts[number as usize..];
+    let [blocks, demands] = halves(words[0]);
+    let ends = if demands > 1 { demands as usize } else { 0 };
+    &words[..1 + ends + blocks.div_ceil(2) as usize]
 }
 
 impl<'a> BlockDemands<'a> {
@@ -208,6 +308,17 @@ mod tests {
                 let demands: Vec<_> = demands.map(|((blocks, _), budget)| (blocks.clone(), budget)).collect();
                 numbers.push(demand_store.add(&demands).unwrap());
             }
+            // Equal demands have the same number, and a copy has the same demands.
+            for (demands, number) in all.iter().zip(&numbers) {
+                let first = all.iter().position(|other| other == demands).unwrap();
+                prop_assert_eq!(*number, numbers[first]);
+            }
+            let mut copy = DemandStore::new(2);
+            for number in &mut numbers {
+                *number = copy.copy(demand_store.get(*number)).unwrap();
+            }
+            prop_assert_eq!(copy.len(), demand_store.len());
+            let demand_store = copy;
             for (demands, number) in all.iter().zip(numbers) {
                 let parts = demand_store.get(number);
                 let expected: Vec<(u32, &[i64])> = demands

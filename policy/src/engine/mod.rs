@@ -145,6 +145,9 @@ impl Engine {
     ///
     /// Claims with equal shares go by their arrival, also those that were matched later.
     pub fn apply(&mut self, event: &Event) -> Result<Vec<Record>, Refusal> {
+        if matches!(event, Event::Arrive(_) | Event::Match { .. }) {
+            self.state.forget_demands();
+        }
         let records = match event {
             Event::AddBlock { block, capacity } => self.add_block(block, capacity),
             Event::RetireBlock { block } => self.retire_block(block),
@@ -209,10 +212,12 @@ impl Engine {
         self.state.blocks.list().iter().map(|block| &block.name)
     }
 
-    /// A claim; none for one that never arrived.
+    /// A claim; none for one that never arrived. Of one that ended without a grant, before now, the demands
+    /// may be forgotten: its arrival has none then.
     #[must_use]
     pub fn claim(&self, claim: &ClaimId) -> Option<ClaimState<'_>> {
-        let claim = self.state.claims.get(self.state.claims.number(claim)?);
+        let number = self.state.claims.number(claim)?;
+        let claim = self.state.claims.get(number);
         let name = |block: u32| &self.state.blocks.get(block).name;
         let of_each = |totals: &Totals| {
             let demands = claim.demands(&self.state.demand_store).iter().enumerate();
@@ -220,6 +225,7 @@ impl Engine {
             amounts.collect()
         };
         Some(ClaimState {
+            number: number as usize,
             arrival: self.state.arrival(claim),
             phase: claim.phase,
             arrived: claim.arrived,
@@ -253,7 +259,8 @@ impl Engine {
     }
 
     /// Every claim that ever arrived, in the order of arrival.
-    pub fn claims(&self) -> impl Iterator<Item = &ClaimId> + '_ {
+    #[must_use]
+    pub fn claims(&self) -> impl ExactSizeIterator<Item = &ClaimId> + '_ {
         self.state.claims.list().iter().map(|claim| &claim.name)
     }
 

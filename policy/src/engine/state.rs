@@ -1,7 +1,7 @@
 //! The state of an engine without that of its policy: the rules, the time, the blocks, the claims and the
 //! index of the waiting ones. Each part is a module of its own; this one only puts them together.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use super::{
     Refusal,
@@ -48,6 +48,26 @@ impl State {
             wake_of: Vec::new(),
             last_write_off: None,
         }
+    }
+
+    /// Forgets the demands that nothing needs any more, when that is due: those of claims that ended without
+    /// a grant. The demands of what was decided at this very time stay, because it may yet be explained.
+    pub(super) fn forget_demands(&mut self) {
+        if !self.demand_store.is_copy_due() {
+            return;
+        }
+        let mut copy = DemandStore::new(self.rules.composition.coordinates());
+        let (old, mut numbers) = (&self.demand_store, HashMap::new());
+        let mut number_of = |demands_id: u32| {
+            *numbers.entry(demands_id).or_insert_with(|| {
+                // The copy has no more demands than the store, all of which have numbers.
+                copy.copy(old.get(demands_id)).unwrap_or(u32::MAX)
+            })
+        };
+        self.claims.renumber_demands(self.now, &mut number_of);
+        self.waiting.renumber_demands(&mut number_of);
+        copy.was_copied();
+        self.demand_store = copy;
     }
 
     pub(super) fn check_coordinates(&self, budget: &Budget) -> Result<(), Refusal> {

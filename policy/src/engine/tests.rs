@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use proptest::{collection::vec, prelude::*, sample::Index};
 
-use super::{Engine, Phase, blocks::FitRule};
+use super::{Engine, Phase, Refusal, blocks::FitRule};
 use crate::{
-    Amount, Arrival, BlockId, Budget, Composition, DatasetRules, Demand, Event, Orders, Policy, Revision,
-    Span, Time, Unlocking, Weight,
+    Amount, Arrival, BlockId, Budget, ClaimId, Composition, DatasetRules, Demand, Event, Orders, Policy,
+    Revision, Span, Time, Unlocking, Weight,
 };
 
 const BLOCKS: usize = 3;
@@ -233,4 +233,46 @@ fn a_family_that_no_one_block_keeps_waiting_is_split() {
     assert_eq!(phases(&engine), [Phase::Granted, Phase::Waiting]);
     apply_and_check(&mut engine, [release("lacks one"), release("holds two")]);
     assert_eq!(phases(&engine), [Phase::Released, Phase::Granted]);
+}
+
+#[test]
+fn what_nothing_needs_any_more_is_forgotten_and_no_claim_arrives_twice() {
+    let mut engine = engine(Policy::Dpf, false, Unlocking::Immediate);
+    engine.apply(&add("b", [1_000_000, 1])).unwrap();
+    engine.apply(&arrive("granted", &["b"], [1_000, 0])).unwrap();
+    let mut most = 0;
+    for number in 0..1_000 {
+        engine.advance(Time::from_micros(number));
+        let claim = format!("c{number}");
+        let asked = 999_001 + i64::try_from(number % 900).unwrap();
+        engine.apply(&arrive(&claim, &["b"], [asked, 0])).unwrap();
+        let claim = ClaimId::from(claim);
+        engine.apply(&Event::Withdraw { claim }).unwrap();
+        most = most.max(engine.state.demand_store.len());
+    }
+    // Each of these demands takes 3 words.
+    assert!(most < 200, "{most}");
+    let again = engine.apply(&arrive("c1", &["b"], [1, 0]));
+    assert!(matches!(again, Err(Refusal::ClaimExists(_))), "{again:?}");
+    // What was granted has its demands.
+    let amount = Amount::All;
+    let claim = ClaimId::from("granted");
+    engine.apply(&Event::Consume { claim, amount }).unwrap();
+    assert_eq!(engine.block(&"b".into()).unwrap().consumed, [1_000, 0]);
+    assert_eq!(engine.claim(&"granted".into()).unwrap().consumed.len(), 1);
+}
+
+#[test]
+fn equal_demands_are_kept_once() {
+    let mut engine = engine(Policy::Dpf, false, Unlocking::Immediate);
+    for block in ["a", "b"] {
+        engine.apply(&add(block, [1_000, 1])).unwrap();
+    }
+    engine.apply(&arrive("first", &["a", "b"], [1, 0])).unwrap();
+    let words = engine.state.demand_store.len();
+    engine.apply(&arrive("equal", &["a", "b"], [1, 0])).unwrap();
+    assert_eq!(engine.state.demand_store.len(), words);
+    // Another amount on the same blocks takes the number of the blocks and the amounts.
+    engine.apply(&arrive("other", &["a", "b"], [2, 0])).unwrap();
+    assert_eq!(engine.state.demand_store.len(), words + 3);
 }

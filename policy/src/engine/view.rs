@@ -50,6 +50,8 @@ pub struct BlockState {
 /// A claim's state.
 #[derive(Clone, Debug)]
 pub struct ClaimState<'a> {
+    /// How many claims arrived before it.
+    pub number: usize,
     /// Its arrival, with the demands that it was matched with later, if it was.
     pub arrival: Arrival,
     /// Its phase.

@@ -96,6 +96,16 @@ impl Waiting {
         });
     }
 
+    /// Gives the demands of all classes and families the numbers of another store, in which they are equal.
+    pub(super) fn renumber_demands(&mut self, number_of: &mut impl FnMut(u32) -> u32) {
+        for class in self.classes.values_mut() {
+            class.demands_id = number_of(class.demands_id);
+        }
+        for family in self.families.values_mut() {
+            family.demands_id = number_of(family.demands_id);
+        }
+    }
+
     pub(super) fn class(&self, class: u32) -> Option<&Class> {
         self.classes.get(class)
     }

@@ -23,6 +23,10 @@ impl<T> Slab<T> {
         self.values.get_mut(number as usize)?.as_mut()
     }
 
+    pub(super) fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.values.iter_mut().flatten()
+    }
+
     pub(super) fn add(&mut self, value: T) -> u32 {
         let number = self.free.pop().unwrap_or_else(|| {
             self.values.push(None);
