@@ -139,9 +139,7 @@ impl World {
             engine: &self.engine,
             sequence: self.sequence,
         };
-        let _ = self
-            .publisher
-            .publish_entry(state, &self.objects, time, &touched);
+        let _ = self.publisher.publish_entry(state, &self.objects, time, &touched);
     }
 }
 
@@ -167,6 +165,7 @@ fn deleted(claims: u64) {
     measure("ended and was deleted", claims, world, |world, number| {
         world.apply(&Event::Arrive(arrival(number, 1, 4_000_000_000_000)));
         let claim = claim(number);
+        world.publisher.object_deleted(&world.engine, &claim);
         world.apply(&Event::Withdraw { claim });
     });
 }
@@ -287,13 +286,7 @@ fn client(entries: Arc<Mutex<Entries>>) -> Client {
             let (parts, body) = request.into_parts();
             let body = axum::body::to_bytes(Body::new(body), usize::MAX).await?;
             let mut entries = entries.lock().expect("no panic");
-            let name = parts
-                .uri
-                .path()
-                .rsplit('/')
-                .next()
-                .unwrap_or_default()
-                .to_owned();
+            let name = parts.uri.path().rsplit('/').next().unwrap_or_default().to_owned();
             let query: BTreeMap<&str, &str> = parts
                 .uri
                 .query()
@@ -381,7 +374,7 @@ async fn start(path: &Path, claims: u64) {
         engine: ledger.engine().expect("nothing is lost"),
         sequence: ledger.head().sequence,
     };
-    let _ = publisher.publish_all(state, &objects, ledger.head().time);
+    let _ = publisher.publish_all(state, &objects, ledger.head().time, |_| true);
     let mib = |bytes: u64| bytes.saturating_sub(before) / 1024 / 1024;
     println!(
         "a start over {claims} ended claims in {} entries, {} MiB: {} MiB at the peak, {} MiB afterwards",

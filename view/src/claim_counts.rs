@@ -36,7 +36,10 @@ impl ClaimCounts {
         let Some(claim) = after.or(before) else {
             return;
         };
-        let key = (claim.dataset.clone(), claim.subject.namespace.clone());
+        let Some(subject) = claim.subject() else {
+            return;
+        };
+        let key = ((*claim.dataset).clone(), subject.namespace);
         let (came, left) = (before.is_none(), after.is_none());
         self.0.pin().compute(key, |entry| {
             let before = entry.map(|(_, count)| *count).unwrap_or_default();
@@ -61,11 +64,13 @@ impl ClaimCounts {
 
 #[cfg(test)]
 mod tests {
-    use privatekube_api::{PrivacyBudgetClaimStatus, Subject, SubjectKind};
-    use privatekube_policy::ClaimId;
+    use std::sync::Arc;
+
+    use privatekube_api::{ClaimReason, Subject, SubjectKind, meta_time};
+    use privatekube_policy::{ClaimId, Time};
 
     use super::*;
-    use crate::View;
+    use crate::{View, claim::Known};
 
     fn claim(namespace: &str, name: &str, phase: ClaimPhase) -> (ClaimId, ClaimView) {
         let subject = Subject {
@@ -75,11 +80,12 @@ mod tests {
             uid: name.to_owned(),
         };
         let view = ClaimView {
-            subject: subject.clone(),
-            dataset: dataset(),
+            id: subject.id(),
+            dataset: Arc::new(dataset()),
             phase,
-            status: PrivacyBudgetClaimStatus::default(),
-            grant: None,
+            reason: ClaimReason::Undecided,
+            message: "".into(),
+            known: Known::NotInLedger(meta_time(Time::from_micros(0))),
         };
         (subject.id(), view)
     }
@@ -95,8 +101,7 @@ mod tests {
     fn claims_are_counted_for_each_namespace_and_forgotten_with_the_last_one() {
         let view = View::default();
         let put = |namespace, name, phase| {
-            let (id, claim) = claim(namespace, name, phase);
-            view.put_claim(id, claim);
+            view.put_claim(claim(namespace, name, phase).1);
         };
         let count = |namespace| {
             let count = view.claim_count(&dataset(), namespace);

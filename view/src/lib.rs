@@ -11,18 +11,23 @@
 //! Begin reading at [`Publisher`], then [`View`], then [`Verdict`].
 #![forbid(unsafe_code)]
 
+mod block;
+mod claim;
 mod claim_counts;
 mod explain;
 mod objects;
 mod publisher;
+mod shared;
 mod status;
 mod verdict;
 mod view;
 
+pub use block::BlockView;
+pub use claim::ClaimView;
 pub use claim_counts::ClaimCount;
 pub use explain::{PhaseReason, too_large_for_an_entry};
 pub use objects::{BlockObject, DatasetObjects};
 pub use publisher::{Change, CommittedState, PhaseChange, Publisher, Touched};
 pub use status::condition;
 pub use verdict::Verdict;
-pub use view::{BlockKey, BlockView, ClaimView, DatasetView, View};
+pub use view::{BlockKey, DatasetView, View};

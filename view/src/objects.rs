@@ -103,9 +103,15 @@ impl DatasetObjects {
         if known == Some(&object.metadata.uid) || object.metadata.deletion_timestamp.is_some() {
             return false;
         }
+        let dimensions = object.spec.dimensions();
+        // Nothing reads its status here, and it is larger than all the rest.
+        let mut object = Arc::unwrap_or_clone(object);
+        object.status = None;
+        object.metadata.managed_fields = None;
+        object.metadata.annotations = None;
         let block = BlockObject {
-            dimensions: object.spec.dimensions(),
-            object,
+            dimensions,
+            object: Arc::new(object),
             problem: None,
         };
         self.blocks.insert(name, block);

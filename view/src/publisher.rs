@@ -4,16 +4,19 @@
 //! gates, a tool may print the changes, and a replica ignores them.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     ops::Bound,
     sync::Arc,
 };
 
 use privatekube_api::{ClaimPhase, ClaimReason, DatasetKey, Subject, are_enough, meta_time};
-use privatekube_policy::{BlockId, ClaimId, Denial, Engine, Phase, Policy, Record, Span, Time, Unlocking};
+use privatekube_policy::{
+    BlockId, ClaimId, ClaimState, Denial, Engine, Phase, Policy, Record, Span, Time, Unlocking,
+};
 
 use crate::{
     BlockKey, DatasetView, View,
+    claim::SharedDemands,
     explain::{self, PhaseReason},
     objects::DatasetObjects,
     status::{self, ClaimPosition, Readiness},
@@ -127,10 +130,14 @@ pub struct PhaseChange {
 /// The publisher of one dataset's ledger.
 #[derive(Debug)]
 pub struct Publisher {
-    dataset: DatasetKey,
+    dataset: Arc<DatasetKey>,
     view: Arc<View>,
-    /// The phase of each claim as it was published last.
-    phases: HashMap<ClaimId, ClaimPhase>,
+    /// How many claims of the ledger were published. The first ones were, since claims are numbered as they arrive.
+    published: usize,
+    /// The claims without an object that have not ended. A claim without an object that has ended is not in the view.
+    without_object: HashSet<ClaimId>,
+    /// What claims in the view share.
+    demands: SharedDemands,
     /// How many claims are in each phase.
     counts: BTreeMap<ClaimPhase, u64>,
     /// The claims in phase Waiting.
@@ -146,9 +153,11 @@ impl Publisher {
     #[must_use]
     pub fn new(dataset: DatasetKey, view: Arc<View>) -> Self {
         Self {
-            dataset,
+            dataset: Arc::new(dataset),
             view,
-            phases: HashMap::new(),
+            published: 0,
+            without_object: HashSet::new(),
+            demands: SharedDemands::default(),
             counts: BTreeMap::new(),
             waiting: BTreeSet::new(),
             refreshed: None,
@@ -162,34 +171,72 @@ impl Publisher {
         &self.counts
     }
 
-    /// Publishes the whole state of a ledger after it was replayed. Returns only the change of the dataset, not those
-    /// of claims and blocks: when a controller sees an object whose status differs from the view, it has the status
-    /// written.
+    /// Publishes the whole state of a ledger after it was replayed. Claims that have ended and whose objects don't exist
+    /// are left out; `exists` says so. Returns only the change of the dataset, not those of claims and blocks: when a
+    /// controller sees an object whose status differs from the view, it has the status written.
     pub fn publish_all(
         &mut self,
         state: CommittedState<'_>,
         objects: &DatasetObjects,
         now: Time,
+        exists: impl Fn(&ClaimId) -> bool,
     ) -> Option<Change> {
         self.view.set_stopped(&self.dataset, None);
         let engine = state.engine;
+        self.counts.clear();
+        self.waiting.clear();
         for id in engine.claims() {
             if let Some(phase) = engine.phase(id) {
-                self.count(id, phase.into());
+                self.count(id, None, phase.into());
             }
         }
+        self.published = engine.claims().len();
+        self.forget_deleted(engine, &exists);
         for id in engine.claims() {
-            let position = ClaimPosition::default();
-            if let Some(why) = self.why(engine, id)
-                && let Some(view) = status::claim_view(&self.dataset, engine, objects, id, why, position)
-            {
-                self.view.put_claim(id.clone(), view);
+            if engine.phase(id).is_some_and(has_ended) && !exists(id) {
+                continue;
             }
+            let _ = self.put_claim(engine, objects, id, ClaimPosition::default());
         }
         for block in engine.blocks() {
             let _ = self.publish_block(state, objects, block, now);
         }
         self.publish_dataset(Some(state), objects, now)
+    }
+
+    /// Remembers that the object of a claim was deleted: the claim leaves the view once it has ended in the ledger.
+    pub fn object_deleted(&mut self, engine: &Engine, claim: &ClaimId) {
+        match engine.phase(claim) {
+            Some(phase) if has_ended(phase) => self.view.forget_claim(claim),
+            Some(_) => {
+                self.without_object.insert(claim.clone());
+            }
+            // `forget_claim` is for claims that are not in the ledger.
+            None => {}
+        }
+    }
+
+    /// As [`object_deleted`](Self::object_deleted), for all claims of the ledger whose objects don't exist.
+    pub fn forget_deleted(&mut self, engine: &Engine, exists: impl Fn(&ClaimId) -> bool) {
+        for claim in engine.claims().filter(|claim| !exists(claim)) {
+            self.object_deleted(engine, claim);
+        }
+    }
+
+    /// Puts a claim back that had left the view, because its object exists after all: a pod that lost the label of
+    /// managed pods, and got it again.
+    pub fn object_exists(
+        &mut self,
+        engine: &Engine,
+        objects: &DatasetObjects,
+        claim: &ClaimId,
+    ) -> Option<Change> {
+        self.without_object.remove(claim);
+        if self.view.claim(claim).is_some() || engine.phase(claim).is_none() {
+            return None;
+        }
+        self.put_claim(engine, objects, claim, ClaimPosition::default())?;
+        Some(Change::Claim(claim.clone()))
     }
 
     /// Publishes what the last entry changed. `state` is the state after the entry, and `time` the entry's time.
@@ -214,6 +261,7 @@ impl Publisher {
         for block in &touched.blocks {
             changes.extend(self.publish_block(state, objects, block, time));
         }
+        self.published = state.engine.claims().len();
         changes.extend(self.publish_dataset(Some(state), objects, time));
         changes
     }
@@ -268,7 +316,7 @@ impl Publisher {
                 meta_time(now),
             ),
         };
-        let changed = self.view.put_dataset(self.dataset.clone(), view);
+        let changed = self.view.put_dataset((*self.dataset).clone(), view);
         changed.then_some(Change::Dataset)
     }
 
@@ -293,7 +341,7 @@ impl Publisher {
                 meta_time(now),
             ),
         };
-        let changed = self.view.put_dataset(self.dataset.clone(), view);
+        let changed = self.view.put_dataset((*self.dataset).clone(), view);
         changed.then_some(Change::Dataset)
     }
 
@@ -303,24 +351,18 @@ impl Publisher {
     pub fn publish_outside_ledger(&self, subject: Subject, why: PhaseReason, now: Time) -> Option<Change> {
         let (id, phase) = (subject.id(), why.reason.phase());
         let published = self.view.claim(&id);
-        // The claim is in the ledger of a dataset that is stopped, and its published phase remains valid. Another publisher
-        // may have published it, before this one.
-        let was_granted = published
-            .as_ref()
-            .is_some_and(|published| published.phase.is_granted());
-        if was_granted || self.phases.contains_key(&id) {
-            return None;
-        }
         if published.is_some_and(|published| {
-            let status = &published.status;
-            published.phase == phase
-                && status.reason.as_deref() == Some(why.reason.as_str())
-                && status.message.as_deref() == Some(&why.message)
+            // The claim is in the ledger of a dataset that is stopped, and its published phase remains valid, also if
+            // another publisher published it, before this one.
+            published.is_in_ledger()
+                || (published.phase == phase
+                    && published.reason == why.reason
+                    && *published.message == *why.message)
         }) {
             return None;
         }
-        let view = status::not_in_ledger(&self.dataset, subject.clone(), &why, &meta_time(now));
-        self.view.put_claim(id.clone(), view);
+        let view = status::not_in_ledger(Arc::clone(&self.dataset), &subject, &why, meta_time(now));
+        self.view.put_claim(view);
         Some(Change::NotInLedger(PhaseChange {
             id,
             subject,
@@ -386,7 +428,7 @@ impl Publisher {
 
     /// Removes a claim from the view, unless it is in the ledger.
     pub fn forget_claim(&self, claim: &ClaimId) {
-        if !self.phases.contains_key(claim) {
+        if self.view.claim(claim).is_some_and(|claim| !claim.is_in_ledger()) {
             self.view.forget_claim(claim);
         }
     }
@@ -413,15 +455,32 @@ impl Publisher {
         id: &ClaimId,
         position: ClaimPosition,
     ) -> Option<Change> {
-        let why = self.why(engine, id)?;
-        let view = status::claim_view(&self.dataset, engine, objects, id, why.clone(), position)?;
         let claim = engine.claim(id)?;
+        let subject = Subject::of(id)?;
+        let (why, phase) = (self.why(engine, &claim), ClaimPhase::from(claim.phase));
         let waited = claim
             .decided
             .map(|decided| Span::from_micros(decided.micros().saturating_sub(claim.arrived.micros())));
-        let (phase, subject) = (view.phase, view.subject.clone());
-        let before = self.count(id, phase);
-        let changed = self.view.put_claim(id.clone(), view);
+        let published = self.view.claim(id).filter(|claim| claim.is_in_ledger());
+        let has_left = published.is_none() && claim.number < self.published;
+        let before = if has_left {
+            // It had ended, and the only end that is followed by another one is this.
+            Some(ClaimPhase::Consumed)
+        } else {
+            published.map(|published| published.phase)
+        };
+        self.count(id, before, phase);
+        let changed = if has_left {
+            false
+        } else if has_ended(claim.phase) && self.without_object.remove(id) {
+            self.view.forget_claim(id);
+            true
+        } else {
+            let demands = self.demands.share(&claim.arrival.demands, objects);
+            let dataset = Arc::clone(&self.dataset);
+            let view = status::claim_view(dataset, engine, &claim, demands, &why, position);
+            self.view.put_claim(view)
+        };
         if before == Some(phase) {
             return changed.then(|| Change::Claim(id.clone()));
         }
@@ -434,32 +493,50 @@ impl Publisher {
         }))
     }
 
+    /// Puts a claim into the view. Returns `None` if its name is not that of an object.
+    fn put_claim(
+        &mut self,
+        engine: &Engine,
+        objects: &DatasetObjects,
+        id: &ClaimId,
+        position: ClaimPosition,
+    ) -> Option<()> {
+        let claim = engine.claim(id)?;
+        Subject::of(id)?;
+        let why = self.why(engine, &claim);
+        let demands = self.demands.share(&claim.arrival.demands, objects);
+        let dataset = Arc::clone(&self.dataset);
+        let view = status::claim_view(dataset, engine, &claim, demands, &why, position);
+        self.view.put_claim(view);
+        Some(())
+    }
+
     /// Publishes why a claim waits, if that has changed.
     fn refresh(&self, engine: &Engine, id: &ClaimId) -> Option<Change> {
-        let mut view = (*self.view.claim(id)?).clone();
+        let published = self.view.claim(id)?;
         let why = self.why_it_waits(engine, id)?;
-        for condition in &mut view.status.conditions {
-            why.reason.as_str().clone_into(&mut condition.reason);
-            condition.message.clone_from(&why.message);
+        if published.reason == why.reason && *published.message == *why.message {
+            return None;
         }
-        view.status.reason = Some(why.reason.to_string());
-        view.status.message = Some(why.message);
-        let changed = self.view.put_claim(id.clone(), view);
-        changed.then(|| Change::Claim(id.clone()))
+        let mut view = (*published).clone();
+        view.reason = why.reason;
+        view.message = why.message.into();
+        self.view.put_claim(view);
+        Some(Change::Claim(id.clone()))
     }
 
     /// Why a claim is in its phase.
-    fn why(&self, engine: &Engine, id: &ClaimId) -> Option<PhaseReason> {
-        let claim = engine.claim(id)?;
-        Some(if claim.phase == Phase::Waiting {
-            self.why_it_waits(engine, id).unwrap_or_else(explain::undecided)
+    fn why(&self, engine: &Engine, claim: &ClaimState<'_>) -> PhaseReason {
+        if claim.phase == Phase::Waiting {
+            let why = self.why_it_waits(engine, &claim.arrival.claim);
+            why.unwrap_or_else(explain::undecided)
         } else if let Some(Denial::BlockRetired { block }) = claim.denial
             && engine.block(block).is_some_and(|block| block.written_off)
         {
             explain::written_off(block)
         } else {
-            explain::decided(&claim, &engine.rules().composition)
-        })
+            explain::decided(claim, &engine.rules().composition)
+        }
     }
 
     /// Why a claim waits; `None` if it doesn't.
@@ -474,9 +551,8 @@ impl Publisher {
         Some(explain::waits(&explanation, ahead, engine.rules()))
     }
 
-    /// Counts a claim in its phase; returns the phase that it was in before.
-    fn count(&mut self, id: &ClaimId, phase: ClaimPhase) -> Option<ClaimPhase> {
-        let before = self.phases.insert(id.clone(), phase);
+    /// Counts a claim in its phase, and no longer in the one that it was in `before`.
+    fn count(&mut self, id: &ClaimId, before: Option<ClaimPhase>, phase: ClaimPhase) {
         if phase == ClaimPhase::Waiting {
             self.waiting.insert(id.clone());
         } else {
@@ -488,12 +564,16 @@ impl Publisher {
             }
             *self.counts.entry(phase).or_default() += 1;
         }
-        before
     }
 
     fn block_key(&self, name: &str) -> BlockKey {
-        (self.dataset.clone(), name.to_owned())
+        ((*self.dataset).clone(), name.to_owned())
     }
+}
+
+/// Whether nothing more happens to a claim, but that what was consumed for a pod that never ran is released.
+const fn has_ended(phase: Phase) -> bool {
+    !matches!(phase, Phase::Waiting | Phase::Granted)
 }
 
 /// The most waiting claims with which explanations state how many claims go before a claim. To count these takes a look

@@ -1,18 +1,18 @@
 //! Whether a pod may run, from what is committed. The scheduler's answer, the metric's label and the log line are functions
 //! of this one value.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
-use privatekube_api::{BudgetSource, ClaimPhase, DatasetKey, GrantedClaim};
+use privatekube_api::{BudgetSource, ClaimPhase, DatasetKey};
 use privatekube_policy::ClaimId;
 
-use crate::View;
+use crate::{ClaimView, View};
 
 /// Whether a pod may run.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Verdict {
-    /// All its claims are granted.
-    Granted(Vec<(ClaimId, GrantedClaim)>),
+    /// All its claims are granted, as the view has them.
+    Granted(Vec<Arc<ClaimView>>),
     /// A claim of its is not granted (yet, or ever).
     Held {
         /// `namespace/name` of the claim object.
@@ -64,21 +64,21 @@ impl Verdict {
                 .map(|name| (name.clone(), view.named(namespace, name)))
                 .collect(),
         };
-        let mut grants = Vec::with_capacity(ids.len());
+        let mut granted = Vec::with_capacity(ids.len());
         for (name, id) in ids {
             let claim = format!("{namespace}/{name}");
-            let Some((id, seen)) = id.and_then(|id| view.claim(&id).map(|seen| (id, seen))) else {
+            let Some(seen) = id.and_then(|id| view.claim(&id)) else {
                 return Self::Unknown { claim };
             };
             if let Some(stopped) = stopped(&seen.dataset) {
                 return stopped;
             }
-            match (seen.phase, &seen.grant) {
-                (ClaimPhase::Granted | ClaimPhase::Consumed, Some(grant)) => grants.push((id, grant.clone())),
-                (phase, _) => return Self::Held { claim, phase },
+            match seen.phase {
+                ClaimPhase::Granted | ClaimPhase::Consumed => granted.push(seen),
+                phase => return Self::Held { claim, phase },
             }
         }
-        Self::Granted(grants)
+        Self::Granted(granted)
     }
 
     /// The label of the scheduler's metrics.

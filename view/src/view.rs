@@ -8,59 +8,13 @@ use std::sync::{
 };
 
 use papaya::HashMap;
-use privatekube_api::{
-    ClaimPhase, DatasetKey, Dimensions, GrantedClaim, PrivacyBudgetClaimStatus, PrivateDataBlockStatus,
-    PrivateDatasetStatus, Subject,
-};
+use privatekube_api::{DatasetKey, PrivateDatasetStatus};
 use privatekube_policy::{ClaimId, Composition};
 
-use crate::claim_counts::{ClaimCount, ClaimCounts};
-
-/// A claim as it is committed.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ClaimView {
-    /// What it is made for.
-    pub subject: Subject,
-    /// The dataset whose budget it requests.
-    pub dataset: DatasetKey,
-    /// Its phase.
-    pub phase: ClaimPhase,
-    /// Its object's status.
-    pub status: PrivacyBudgetClaimStatus,
-    /// What its pods are given; present once it is granted.
-    pub grant: Option<GrantedClaim>,
-}
-
-/// A block as it is committed.
-#[derive(Clone, Debug, PartialEq)]
-pub struct BlockView {
-    /// Its object's status.
-    pub status: PrivateDataBlockStatus,
-    /// What selectors read of it.
-    pub dimensions: Dimensions,
-}
-
-impl BlockView {
-    /// Whether both say the same, whichever entries they are true of.
-    #[must_use]
-    pub fn says_the_same(&self, other: &Self) -> bool {
-        self.dimensions == other.dimensions && same_but_for_sequence(&self.status, &other.status)
-    }
-
-    /// Whether an object's status says what the view does, whichever entry it is true of.
-    #[must_use]
-    pub fn is_status(&self, status: Option<&PrivateDataBlockStatus>) -> bool {
-        status.is_some_and(|status| same_but_for_sequence(&self.status, status))
-    }
-}
-
-fn same_but_for_sequence(one: &PrivateDataBlockStatus, other: &PrivateDataBlockStatus) -> bool {
-    let other = PrivateDataBlockStatus {
-        ledger_sequence: one.ledger_sequence,
-        ..other.clone()
-    };
-    *one == other
-}
+use crate::{
+    BlockView, ClaimView,
+    claim_counts::{ClaimCount, ClaimCounts},
+};
 
 /// A dataset as it is committed.
 #[derive(Clone, Debug, PartialEq)]
@@ -109,15 +63,21 @@ impl View {
     }
 
     /// Sets a claim; says whether that changes anything.
-    pub fn put_claim(&self, id: ClaimId, claim: ClaimView) -> bool {
+    pub fn put_claim(&self, claim: ClaimView) -> bool {
         let claims = self.claims.pin();
-        let before = claims.get(&id);
+        let before = claims.get(&claim.id);
         let changed = before.is_none_or(|there| **there != claim);
         if changed {
             self.counts.change(before.map(|there| &**there), Some(&claim));
-            claims.insert(id, Arc::new(claim));
+            claims.insert(claim.id.clone(), Arc::new(claim));
         }
         changed
+    }
+
+    /// How many claims are here, of all datasets.
+    #[must_use]
+    pub fn claims_in_all(&self) -> usize {
+        self.claims.len()
     }
 
     /// Removes a claim.
@@ -181,7 +141,7 @@ impl View {
 
     /// Removes everything of a dataset: its claims, its blocks and itself.
     pub fn forget_all_of(&self, dataset: &DatasetKey) {
-        self.claims.pin().retain(|_, claim| claim.dataset != *dataset);
+        self.claims.pin().retain(|_, claim| *claim.dataset != *dataset);
         self.counts.forget(dataset);
         self.blocks.pin().retain(|(of, _), _| of != dataset);
         self.set_stopped(dataset, None);

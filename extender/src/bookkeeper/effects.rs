@@ -172,7 +172,7 @@ impl Effects {
         }
     }
 
-    /// Removes all metrics of how the dataset stands: it has no ledger any more.
+    /// Removes all metrics of the dataset: it has no ledger any more.
     pub(super) fn unmeasure_all(&mut self) {
         for block in self.measured.clone() {
             self.unmeasure_block(&block);
@@ -183,10 +183,20 @@ impl Effects {
         for gauge in [&metrics.blocks, &metrics.sequence] {
             let _ = gauge.remove_label_values(&[namespace, dataset]);
         }
+        for counter in [&metrics.entries, &metrics.events] {
+            let _ = counter.remove_label_values(&[namespace, dataset]);
+        }
+        for histogram in [
+            &metrics.wait_seconds,
+            &metrics.commit_seconds,
+            &metrics.gate_seconds,
+        ] {
+            let _ = histogram.remove_label_values(&[namespace, dataset]);
+        }
         for phase in ClaimPhase::ALL {
-            let _ = metrics
-                .claims
-                .remove_label_values(&[namespace, dataset, phase.as_str()]);
+            let labels = [namespace, dataset, phase.as_str()];
+            let _ = metrics.claims.remove_label_values(&labels);
+            let _ = metrics.decisions.remove_label_values(&labels);
         }
     }
 
@@ -270,7 +280,7 @@ impl Effects {
             }
             self.measured.insert(block.to_owned());
         }
-        let status = &view.status;
+        let status = view.status();
         let amounts = [
             &status.locked,
             &status.available,

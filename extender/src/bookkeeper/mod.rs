@@ -186,6 +186,7 @@ impl Bookkeeper {
         let named = named.max();
         let mut taken = IntakeOutput::default();
         for message in batch {
+            self.publish_existence(&message)?;
             let exists = |claim: &ClaimId| exists(&self.handles, claim);
             self.intake
                 .take(message, self.writer.engine()?, exists, &mut taken);
@@ -364,7 +365,10 @@ impl Bookkeeper {
         }
         if let Some(state) = self.writer.state()? {
             let objects = self.intake.objects();
-            let change = self.publisher.publish_all(state, objects, now);
+            // Until all objects that exist were listed, each may exist.
+            let is_listed = self.handles.view.is_complete();
+            let may_exist = |claim: &ClaimId| !is_listed || exists(&self.handles, claim);
+            let change = self.publisher.publish_all(state, objects, now, may_exist);
             self.effects.measure_stopped(None);
             self.effects.measure_blocks(objects);
             self.effects.apply(change, objects);
@@ -460,6 +464,31 @@ impl Bookkeeper {
                 },
             };
             self.effects.apply(change, objects);
+        }
+        Ok(())
+    }
+
+    /// Publishes that the object of a claim exists, or not any more: the view keeps no claim that has ended and whose
+    /// object is gone.
+    fn publish_existence(&mut self, message: &Message) -> Result<(), WriterError> {
+        let Some(engine) = self.writer.engine()? else {
+            return Ok(());
+        };
+        match message {
+            Message::Requested(input) => {
+                let objects = self.intake.objects();
+                let change = self.publisher.object_exists(engine, objects, &input.subject.id());
+                self.effects.apply(change, objects);
+            }
+            // The claim of a pod that is being deleted is withdrawn while the pod still exists.
+            Message::Withdrawn(claim) | Message::Ran(claim) if !exists(&self.handles, claim) => {
+                self.publisher.object_deleted(engine, claim);
+            }
+            Message::AllListed => {
+                let exists = |claim: &ClaimId| exists(&self.handles, claim);
+                self.publisher.forget_deleted(engine, exists);
+            }
+            _ => {}
         }
         Ok(())
     }

@@ -29,6 +29,14 @@ fn keys(object: &PrivateDataBlock) -> Option<(DatasetKey, String)> {
 }
 
 impl Follower<PrivateDataBlock> for Blocks {
+    fn trim(object: &mut PrivateDataBlock) {
+        object.metadata.annotations = None;
+    }
+
+    fn slim(object: &mut PrivateDataBlock) {
+        object.status = None;
+    }
+
     fn applied(&mut self, object: PrivateDataBlock) {
         let Some((dataset, name)) = keys(&object) else {
             return;

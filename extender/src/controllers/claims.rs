@@ -3,7 +3,9 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use privatekube_api::{ClaimPhase, DatasetKey, PrivacyBudgetClaim, Subject, SubjectKind};
+use privatekube_api::{
+    ClaimPhase, DatasetKey, PrivacyBudgetClaim, PrivacyBudgetClaimStatus, Subject, SubjectKind,
+};
 use privatekube_policy::ClaimId;
 use tracing::warn;
 
@@ -103,6 +105,17 @@ fn keys(object: &PrivacyBudgetClaim) -> Option<(Subject, DatasetKey)> {
 }
 
 impl Follower<PrivacyBudgetClaim> for Claims {
+    fn trim(object: &mut PrivacyBudgetClaim) {
+        object.metadata.annotations = None;
+        object.status = object.status.take().map(|status| PrivacyBudgetClaimStatus {
+            phase: status.phase,
+            sequence: status.sequence,
+            ..PrivacyBudgetClaimStatus::default()
+        });
+    }
+
+    fn slim(_: &mut PrivacyBudgetClaim) {}
+
     fn applied(&mut self, object: PrivacyBudgetClaim) {
         let Some((subject, dataset)) = keys(&object) else {
             return;
@@ -138,7 +151,7 @@ impl Follower<PrivacyBudgetClaim> for Claims {
         let is_denied = published.as_ref().map(|claim| claim.phase) == Some(ClaimPhase::Denied);
         if is_new && !is_denied {
             self.read(&object, subject, &dataset);
-        } else if is_new {
+        } else if is_new && published.as_ref().is_some_and(|claim| claim.is_in_ledger()) {
             self.request_uses(&object, &dataset, &id, kind);
         }
         let phase = object.status.as_ref().and_then(|status| status.phase);

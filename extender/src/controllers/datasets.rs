@@ -18,6 +18,14 @@ impl Datasets {
 }
 
 impl Follower<PrivateDataset> for Datasets {
+    fn trim(object: &mut PrivateDataset) {
+        object.metadata.annotations = None;
+    }
+
+    fn slim(object: &mut PrivateDataset) {
+        object.status = None;
+    }
+
     fn applied(&mut self, object: PrivateDataset) {
         let (Some(namespace), Some(name)) = (object.metadata.namespace.clone(), object.metadata.name.clone())
         else {

@@ -9,7 +9,7 @@ use kube::{
     runtime::{WatchStreamExt, watcher},
 };
 use privatekube_api::DatasetKey;
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
 use tokio::sync::{mpsc::UnboundedReceiver, watch};
 use tracing::warn;
 
@@ -17,9 +17,14 @@ use super::requeue::RequestAgain;
 
 /// What a controller does with the objects of one kind.
 pub(super) trait Follower<K> {
+    /// Drops what [`Self::applied`] and [`Self::deleted`] don't read of an object, which is done as soon as it arrives:
+    /// when a watch begins, all objects are held at once.
+    fn trim(object: &mut K);
+    /// Drops what was only to be read once. What is left is kept for as long as the object exists.
+    fn slim(object: &mut K);
     /// Handles an object that exists, or was changed.
     fn applied(&mut self, object: K);
-    /// Handles a deletion. `last` is the last state that the watch delivered. `is_final` means that the object was in
+    /// Handles a deletion. `last` is the last state that the watch delivered, slimmed or not. `is_final` means that the object was in
     /// this state when it was deleted; otherwise it may have changed before, while the watch was interrupted.
     fn deleted(&mut self, last: K, is_final: bool);
     /// Requests budget again for an object that requests budget of `dataset`, because the ledger was deleted or opened
@@ -63,7 +68,7 @@ pub(super) async fn follow<K, F>(
     mut again: UnboundedReceiver<RequestAgain>,
     mut follower: F,
 ) where
-    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Serialize + Debug + Send + 'static,
     F: Follower<K>,
 {
     let config = watcher::Config::default().labels(labels);
@@ -74,15 +79,15 @@ pub(super) async fn follow<K, F>(
     };
     let mut stream = watch();
     let mut failures = 0;
-    let mut known: HashMap<(String, String), K> = HashMap::new();
+    let mut known: HashMap<Key, Kept> = HashMap::new();
     let mut listing: Vec<K> = Vec::new();
     loop {
         let event = tokio::select! {
             Some(RequestAgain { dataset, done }) = again.recv() => {
-                let mut objects: Vec<&K> = known.values().collect();
-                objects.sort_by_key(|object| created(*object));
-                for object in objects {
-                    follower.request_again(object, &dataset);
+                let mut objects: Vec<&Kept> = known.values().collect();
+                objects.sort_by_key(|object| object.created);
+                for object in objects.into_iter().filter_map(Kept::object) {
+                    follower.request_again(&object, &dataset);
                 }
                 // The receiver is dropped when the process ends.
                 let _ = done.send(());
@@ -104,8 +109,11 @@ pub(super) async fn follow<K, F>(
             }
             Ok(watcher::Event::Apply(object)) => {
                 failures = 0;
-                if let Some(before) = known.insert(key(&object), object.clone())
-                    && before.meta().uid != object.meta().uid
+                let object = trimmed::<K, F>(object);
+                let before = known.insert(key(&object), Kept::new::<K, F>(object.clone()));
+                if let Some(before) = before
+                    .filter(|before| before.is_another(&object))
+                    .and_then(|before| before.object())
                 {
                     follower.deleted(before, false);
                 }
@@ -113,23 +121,25 @@ pub(super) async fn follow<K, F>(
             }
             Ok(watcher::Event::Delete(object)) => {
                 known.remove(&key(&object));
-                follower.deleted(object, true);
+                follower.deleted(trimmed::<K, F>(object), true);
             }
             Ok(watcher::Event::Init) => listing.clear(),
-            Ok(watcher::Event::InitApply(object)) => listing.push(object),
+            Ok(watcher::Event::InitApply(object)) => listing.push(trimmed::<K, F>(object)),
             Ok(watcher::Event::InitDone) => {
                 let mut before = std::mem::take(&mut known);
                 // The API server lists objects by name.
                 listing.sort_by_key(created);
                 for object in listing.drain(..) {
                     let same = before.remove(&key(&object));
-                    if let Some(other) = same.filter(|other| other.meta().uid != object.meta().uid) {
+                    let other = same.filter(|other| other.is_another(&object));
+                    if let Some(other) = other.and_then(|other| other.object()) {
                         follower.deleted(other, false);
                     }
-                    known.insert(key(&object), object.clone());
+                    known.insert(key(&object), Kept::new::<K, F>(object.clone()));
                     follower.applied(object);
                 }
-                for (_, object) in before {
+                listing = Vec::new();
+                for object in before.into_values().filter_map(|gone| gone.object()) {
                     follower.deleted(object, false);
                 }
                 failures = 0;
@@ -139,11 +149,64 @@ pub(super) async fn follow<K, F>(
     }
 }
 
+/// An object's namespace and name.
+type Key = (String, String);
+
+/// An object that exists, slimmed. It is kept as JSON, which takes a fraction of what the object's type takes in memory.
+pub(super) struct Kept {
+    uid: Option<String>,
+    created: Option<jiff::Timestamp>,
+    json: Box<[u8]>,
+}
+
+impl Kept {
+    pub(super) fn new<K, F>(mut object: K) -> Self
+    where
+        K: Resource<DynamicType = ()> + Serialize,
+        F: Follower<K>,
+    {
+        F::slim(&mut object);
+        let json = serde_json::to_vec(&object).unwrap_or_else(|error| {
+            warn!(kind = %K::kind(&()), %error, "an object can't be kept");
+            Vec::new()
+        });
+        Self {
+            uid: object.meta().uid.clone(),
+            created: created(&object),
+            json: json.into(),
+        }
+    }
+
+    /// How many bytes it takes.
+    #[cfg(test)]
+    pub(super) const fn bytes(&self) -> usize {
+        self.json.len()
+    }
+
+    fn is_another<K: Resource>(&self, object: &K) -> bool {
+        self.uid != object.meta().uid
+    }
+
+    pub(super) fn object<K: DeserializeOwned>(&self) -> Option<K> {
+        let object = serde_json::from_slice(&self.json);
+        object
+            .inspect_err(|error| warn!(%error, "an object that was kept can't be read"))
+            .ok()
+    }
+}
+
+/// An object without what nobody reads.
+pub(super) fn trimmed<K: Resource, F: Follower<K>>(mut object: K) -> K {
+    object.meta_mut().managed_fields = None;
+    F::trim(&mut object);
+    object
+}
+
 fn created<K: Resource>(object: &K) -> Option<jiff::Timestamp> {
     object.meta().creation_timestamp.as_ref().map(|time| time.0)
 }
 
-fn key<K: Resource>(object: &K) -> (String, String) {
+fn key<K: Resource>(object: &K) -> Key {
     (
         object.meta().namespace.clone().unwrap_or_default(),
         object.meta().name.clone().unwrap_or_default(),

@@ -3,12 +3,12 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, PodSpec, PodStatus};
 use kube::{
     Api,
     api::{DeleteParams, Preconditions},
 };
-use privatekube_api::{ClaimPhase, DatasetKey, ManagedPod, PodKey};
+use privatekube_api::{ANNOTATION_PREFIX, ClaimPhase, DatasetKey, ManagedPod, PodKey};
 use privatekube_policy::ClaimId;
 use privatekube_view::Verdict;
 use tracing::{error, warn};
@@ -46,6 +46,27 @@ impl ManagedPods {
 }
 
 impl Follower<Pod> for ManagedPods {
+    /// Keeps what [`ManagedPod::read`] reads.
+    fn trim(pod: &mut Pod) {
+        let (spec, status) = (pod.spec.take(), pod.status.take());
+        pod.spec = spec.map(|spec| PodSpec {
+            node_name: spec.node_name,
+            scheduling_gates: spec.scheduling_gates,
+            ..PodSpec::default()
+        });
+        pod.status = status.map(|status| PodStatus {
+            phase: status.phase,
+            ..PodStatus::default()
+        });
+        pod.metadata.labels = None;
+        pod.metadata.owner_references = None;
+        if let Some(annotations) = &mut pod.metadata.annotations {
+            annotations.retain(|name, _| name.starts_with(ANNOTATION_PREFIX));
+        }
+    }
+
+    fn slim(_: &mut Pod) {}
+
     fn applied(&mut self, pod: Pod) {
         let handles = self.registry.handles();
         let (pod, before) = handles.pods.apply(&pod);
@@ -143,7 +164,7 @@ fn announce_named_claims(registry: &Registry, pod: &ManagedPod) {
                 .and_then(|(namespace, name)| handles.view.named(namespace, name));
             let message = id
                 .and_then(|id| handles.view.claim(&id))
-                .and_then(|claim| claim.status.message.clone());
+                .map(|claim| claim.message().to_owned());
             let message = message.unwrap_or_default();
             let phase_word = phase.lower_case();
             (
@@ -202,14 +223,13 @@ fn check_bound(registry: &Arc<Registry>, pod: &Arc<ManagedPod>, was_bound: bool)
             return;
         }
     };
-    for (id, _) in granted {
-        let claim = handles.view.claim(&id);
-        if let Some(claim) = claim.filter(|claim| claim.phase == ClaimPhase::Granted) {
-            warn!(claim = %id, "a pod got a node before its claim was consumed; it is consumed now");
+    for claim in granted {
+        if claim.phase == ClaimPhase::Granted {
+            warn!(claim = %claim.id, "a pod got a node before its claim was consumed; it is consumed now");
             let registry = Arc::clone(registry);
             tokio::spawn(async move {
-                if let Err(error) = registry.consume(&claim.dataset, &id).await {
-                    warn!(claim = %id, %error, "a claim could not be consumed");
+                if let Err(error) = registry.consume(&claim.dataset, &claim.id).await {
+                    warn!(claim = %claim.id, %error, "a claim could not be consumed");
                 }
             });
         }

@@ -16,10 +16,9 @@ use kube::{
     api::{ObjectMeta, PostParams},
 };
 use privatekube_api::{
-    ANNOTATION_GRANT, BudgetSource, ClaimPhase, Grant, GrantedClaim, PodKey, SubjectKind, excerpt, node_of,
+    ANNOTATION_GRANT, BudgetSource, ClaimPhase, Grant, PodKey, SubjectKind, excerpt, node_of,
 };
-use privatekube_policy::ClaimId;
-use privatekube_view::Verdict;
+use privatekube_view::{ClaimView, Verdict};
 use protocol::{
     ExtenderArgs, ExtenderBindingArgs, ExtenderBindingResult, ExtenderFilterResult, ExtenderPreemptionArgs,
     ExtenderPreemptionResult, MetaVictims, node_names,
@@ -244,8 +243,8 @@ async fn bind_pod(registry: &Registry, args: &ExtenderBindingArgs) -> Outcome {
         }
         verdict => return Outcome::Refused(verdict.to_string()),
     };
-    for (id, _) in &claims {
-        if let Err(error) = consume(registry, id).await {
+    for claim in &claims {
+        if let Err(error) = consume(registry, claim).await {
             return Outcome::Failed(error);
         }
     }
@@ -254,7 +253,7 @@ async fn bind_pod(registry: &Registry, args: &ExtenderBindingArgs) -> Outcome {
         Verdict::Granted(claims) => claims,
         verdict => return Outcome::Refused(verdict.to_string()),
     };
-    let (ids, grants): (Vec<ClaimId>, Vec<GrantedClaim>) = claims.into_iter().unzip();
+    let grants = claims.iter().filter_map(|claim| claim.grant()).collect();
     let binding = match binding(args, &Grant { claims: grants }) {
         Ok(binding) => binding,
         Err(error) => return Outcome::Failed(error.to_string()),
@@ -268,7 +267,7 @@ async fn bind_pod(registry: &Registry, args: &ExtenderBindingArgs) -> Outcome {
     };
     let outcome = after_refusal(&api, args, &error).await;
     if let Outcome::Gone(_) = &outcome {
-        never_ran(registry, &ids);
+        never_ran(registry, &claims);
     }
     outcome
 }
@@ -312,15 +311,12 @@ fn binding(args: &ExtenderBindingArgs, grant: &Grant) -> Result<Binding, serde_j
 }
 
 /// Consumes a claim, unless it is consumed already.
-async fn consume(registry: &Registry, id: &ClaimId) -> Result<(), String> {
-    let Some(claim) = registry.handles().view.claim(id) else {
-        return Err(format!("claim {id} is gone"));
-    };
+async fn consume(registry: &Registry, claim: &ClaimView) -> Result<(), String> {
     if claim.phase == ClaimPhase::Consumed {
         return Ok(());
     }
     registry
-        .consume(&claim.dataset, id)
+        .consume(&claim.dataset, &claim.id)
         .await
         .map_err(|error| error.to_string())
 }
@@ -346,12 +342,13 @@ async fn after_refusal(api: &Api<Pod>, args: &ExtenderBindingArgs, error: &Error
 }
 
 /// Releases what was consumed for a pod that provably never ran. A claim object, which other pods may share, stays consumed.
-fn never_ran(registry: &Registry, claims: &[ClaimId]) {
-    for id in claims {
-        if let Some(claim) = registry.handles().view.claim(id)
-            && claim.subject.kind == SubjectKind::Pod
+fn never_ran(registry: &Registry, claims: &[Arc<ClaimView>]) {
+    for claim in claims {
+        if claim
+            .subject()
+            .is_some_and(|subject| subject.kind == SubjectKind::Pod)
         {
-            registry.send(&claim.dataset, Message::NeverRan(id.clone()));
+            registry.send(&claim.dataset, Message::NeverRan(claim.id.clone()));
         }
     }
 }

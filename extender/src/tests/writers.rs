@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use privatekube_api::{ClaimPhase, PrivacyBudgetClaimStatus, Subject};
+use privatekube_api::{ClaimPhase, ClaimReason, Subject};
 use privatekube_fake_api_server::{FakeApiServer, Fault, RequestFilter};
-use privatekube_policy::ClaimId;
-use privatekube_view::ClaimView;
+use privatekube_policy::{Arrival, BlockId, ClaimId, Composition, Demand, Engine, Event, Time, Weight};
+use privatekube_view::{CommittedState, DatasetObjects, PhaseReason, Publisher};
 use serde_json::json;
 
 use crate::{
@@ -14,27 +14,47 @@ use crate::{
     writers::{ClaimObject, Events, Gates, StatusKey, Statuses},
 };
 
-/// Puts a claim into the view.
+/// Puts a claim into the view that waits because its dataset is unknown, or is granted.
 fn publish(handles: &Handles, subject: Subject, phase: ClaimPhase) -> ClaimId {
     let id = subject.id();
-    let status = PrivacyBudgetClaimStatus {
-        phase: Some(phase),
-        message: Some("because".to_owned()),
-        ..PrivacyBudgetClaimStatus::default()
+    let mut publisher = Publisher::new(key(), Arc::clone(&handles.view));
+    let now = Time::from_micros(1_000_000);
+    if phase == ClaimPhase::Waiting {
+        let why = PhaseReason {
+            reason: ClaimReason::DatasetUnknown,
+            message: "because".to_owned(),
+        };
+        let _ = publisher.publish_outside_ledger(subject, why, now);
+        return id;
+    }
+    let mut engine = Engine::new(handles.defaults.clone()).unwrap();
+    let budget = Composition::Basic.capacity("1".parse().unwrap(), "0".parse().unwrap());
+    let (block, budget) = (BlockId::from("a"), budget.unwrap());
+    let add = Event::AddBlock {
+        block: block.clone(),
+        capacity: budget.clone(),
     };
-    let grant = phase.is_granted().then(|| privatekube_api::GrantedClaim {
-        claim: "c".to_owned(),
-        dataset: key().to_string(),
-        blocks: Vec::new(),
+    let demands = vec![Demand {
+        blocks: vec![block],
+        budget,
+    }];
+    let arrive = Event::Arrive(Arrival {
+        claim: id.clone(),
+        demands,
+        min_blocks: 1,
+        timeout: None,
+        priority: 0,
+        weight: Weight::default(),
     });
-    let view = ClaimView {
-        subject,
-        dataset: key(),
-        phase,
-        status,
-        grant,
+    for event in [add, arrive] {
+        engine.apply(&event).unwrap();
+    }
+    let state = CommittedState {
+        engine: &engine,
+        sequence: 1,
     };
-    handles.view.put_claim(id.clone(), view);
+    let _ = publisher.publish_all(state, &DatasetObjects::default(), now, |_| true);
+    assert_eq!(handles.view.claim(&id).unwrap().phase, phase);
     id
 }
 

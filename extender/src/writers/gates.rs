@@ -11,8 +11,7 @@ use kube::{
 };
 use papaya::HashMap;
 use privatekube_api::{ANNOTATION_WOKEN, GATE, ManagedPod, PodKey, rfc3339};
-use privatekube_policy::ClaimId;
-use privatekube_view::{Verdict, View};
+use privatekube_view::{ClaimView, Verdict, View};
 use serde_json::json;
 use tracing::{debug, info, warn};
 
@@ -99,7 +98,7 @@ impl GateRemover {
             Ok(_) => {
                 self.opened.pin().insert(key.clone(), pod.uid.clone());
                 info!(pod = %key, what, "a pod may be scheduled now");
-                if let Some((claim, _)) = claims.first() {
+                if let Some(claim) = claims.first() {
                     self.measure(claim);
                 }
                 Outcome::Done
@@ -118,17 +117,14 @@ impl GateRemover {
     }
 
     /// Measures how long ago a pod's claim was granted.
-    fn measure(&self, claim: &ClaimId) {
-        let Some(claim) = self.view.claim(claim) else {
+    fn measure(&self, claim: &ClaimView) {
+        let Some(granted) = claim.decided() else {
             return;
         };
-        let granted = claim.status.decided_at.as_ref().map(|at| at.0);
-        let took = granted.and_then(|at| Duration::try_from(jiff::Timestamp::now() - at).ok());
-        if let Some(took) = took {
-            let labels = [claim.dataset.namespace.as_str(), claim.dataset.name.as_str()];
-            let seconds = self.metrics.gate_seconds.with_label_values(&labels);
-            seconds.observe(took.as_secs_f64());
-        }
+        let took = Duration::from_micros(clock::now().micros().saturating_sub(granted.micros()));
+        let labels = [claim.dataset.namespace.as_str(), claim.dataset.name.as_str()];
+        let seconds = self.metrics.gate_seconds.with_label_values(&labels);
+        seconds.observe(took.as_secs_f64());
     }
 }
 

@@ -109,7 +109,9 @@ impl Writer {
         let Some(claim) = self.view.claim(id) else {
             return Outcome::Done;
         };
-        let subject = &claim.subject;
+        let Some(subject) = &claim.subject() else {
+            return Outcome::Done;
+        };
         let name = subject.claim_name();
         let api: Api<PrivacyBudgetClaim> = Api::namespaced(self.client.clone(), &subject.namespace);
         if subject.kind == SubjectKind::Pod && self.events.claim_object(id) != Some(ClaimObject::Exists) {
@@ -138,7 +140,7 @@ impl Writer {
         } else {
             Duration::ZERO
         };
-        self.patch(&api, &name, uid, &claim.status, "claim status", rest)
+        self.patch(&api, &name, uid, &claim.status(), "claim status", rest)
             .await
     }
 
@@ -162,7 +164,7 @@ impl Writer {
             return Outcome::Done;
         };
         let api: Api<PrivateDataBlock> = Api::namespaced(self.client.clone(), &dataset.namespace);
-        self.patch(&api, name, None, &block.status, "block status", REST)
+        self.patch(&api, name, None, &block.status(), "block status", REST)
             .await
     }
 

@@ -18,41 +18,55 @@ pub(crate) fn block_view(
     object: &BlockObject,
     now: &v1::Time,
 ) -> BlockView {
+    let metadata = &object.object.metadata;
+    let since = metadata.creation_timestamp.clone();
     let committed = state.engine.block(block);
-    let mut status = committed
+    let written_off =
+        committed.as_ref().is_some_and(|block| block.written_off) || state.engine.is_lost(block);
+    BlockView {
+        dimensions: object.dimensions.clone(),
+        composition: state.engine.rules().composition.clone(),
+        committed,
+        written_off,
+        written_off_after: state.engine.last_write_off().filter(|_| written_off),
+        problem: object.problem.clone(),
+        since: since.unwrap_or_else(|| now.clone()),
+        generation: metadata.generation,
+        sequence: state.sequence,
+    }
+}
+
+/// A block's status.
+pub(crate) fn block_status(block: &BlockView) -> PrivateDataBlockStatus {
+    let budget = block
+        .committed
         .as_ref()
-        .map(|block| block_status(block, &state.engine.rules().composition))
-        .unwrap_or_default();
-    status.ledger_sequence = Some(state.sequence);
-    let written_off = committed.is_some_and(|block| block.written_off) || state.engine.is_lost(block);
-    status.written_off_after = state.engine.last_write_off().filter(|_| written_off);
-    let (reason, message) = match &object.problem {
-        _ if written_off => ("WrittenOff", WRITTEN_OFF),
+        .map(|committed| budget_status(committed, &block.composition));
+    let (reason, message) = match &block.problem {
+        _ if block.written_off => ("WrittenOff", WRITTEN_OFF),
         None => ("InLedger", "its budget is in the ledger"),
         Some(problem) => ("Unusable", problem.as_str()),
     };
-    let metadata = &object.object.metadata;
-    let since = metadata.creation_timestamp.clone();
-    let since = since.unwrap_or_else(|| now.clone());
     let mut ready = condition(
         conditions::READY,
-        object.problem.is_none() && !written_off,
+        block.problem.is_none() && !block.written_off,
         reason,
         message,
-        since,
+        block.since.clone(),
     );
-    ready.observed_generation = metadata.generation;
-    status.conditions = vec![ready];
-    BlockView {
-        status,
-        dimensions: object.dimensions.clone(),
+    ready.observed_generation = block.generation;
+    PrivateDataBlockStatus {
+        ledger_sequence: Some(block.sequence),
+        written_off_after: block.written_off_after,
+        conditions: vec![ready],
+        ..budget.unwrap_or_default()
     }
 }
 
 /// A block's budget as its status shows it. For Renyi composition the one epsilon shown is that at the order at which the
 /// most Gaussian mechanisms of one size fit, which stays the same for as long as anything is left there; after that, the one
 /// at the order with the largest part left.
-fn block_status(block: &BlockState, composition: &Composition) -> PrivateDataBlockStatus {
+fn budget_status(block: &BlockState, composition: &Composition) -> PrivateDataBlockStatus {
     let at = shown_coordinate(block, composition);
     let shown = |units: &dyn Fn(usize) -> i128| Some(amounts(composition, at, units));
     let of = |list: &[i128], at: usize| list.get(at).copied().unwrap_or(0);
@@ -125,7 +139,7 @@ mod tests {
             written_off: false,
             capacity,
         };
-        let shown = |block: &BlockState| block_status(block, &composition).order.unwrap();
+        let shown = |block: &BlockState| budget_status(block, &composition).order.unwrap();
         assert_eq!(shown(&block), "5");
         block.locked[6] = 1;
         assert_eq!(shown(&block), "5");

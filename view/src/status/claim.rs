@@ -1,14 +1,20 @@
 //! A claim's status, and the grant that its pods are given.
 
+use std::sync::Arc;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{self, Condition};
 use privatekube_api::{
     ClaimBlock, ClaimPhase, DatasetKey, GrantedBlock, GrantedClaim, PrivacyBudgetClaimStatus, Subject,
     conditions, meta_time,
 };
-use privatekube_policy::{BlockId, Budget, ClaimId, ClaimState, Composition, Engine, Phase, Time};
+use privatekube_policy::{BlockId, Budget, ClaimState, Engine, Phase, Time};
 
 use super::{amounts::granted_budget, condition};
-use crate::{ClaimView, explain::PhaseReason, objects::DatasetObjects};
+use crate::{
+    ClaimView,
+    claim::{Demands, InLedger, Known, NamedBlock, Released},
+    explain::PhaseReason,
+};
 
 /// The entry that changed a claim last, as far as it is known: after a restart it isn't.
 #[derive(Clone, Copy, Debug, Default)]
@@ -19,140 +25,167 @@ pub(crate) struct ClaimPosition {
     pub(crate) at: Option<Time>,
 }
 
-/// A claim as it is committed. `why` explains its phase.
+/// A claim as it is committed. `why` explains its phase, and `demands` are those of `claim`.
 pub(crate) fn claim_view(
-    dataset: &DatasetKey,
+    dataset: Arc<DatasetKey>,
     engine: &Engine,
-    objects: &DatasetObjects,
-    id: &ClaimId,
-    why: PhaseReason,
+    claim: &ClaimState<'_>,
+    demands: Arc<Demands>,
+    why: &PhaseReason,
     position: ClaimPosition,
-) -> Option<ClaimView> {
-    let subject = Subject::of(id)?;
-    let claim = engine.claim(id)?;
-    let phase = ClaimPhase::from(claim.phase);
-    let data_source = |block: &BlockId| objects.block(block.as_str())?.object.spec.data_source.clone();
-    let blocks: Vec<ClaimBlock> = claim
-        .arrival
-        .demands
-        .iter()
-        .flat_map(|demand| &demand.blocks)
-        .map(|block| ClaimBlock {
-            name: block.to_string(),
-            data_source: data_source(block),
-        })
-        .collect();
+) -> ClaimView {
     let changed = match claim.phase {
         Phase::Consumed | Phase::Released | Phase::Withdrawn => position.at.or(claim.decided),
         _ => claim.decided,
     };
-    let grant = phase.is_granted().then(|| GrantedClaim {
-        claim: format!("{}/{}", subject.namespace, subject.claim_name()),
-        dataset: dataset.to_string(),
-        blocks: granted_blocks(&claim, &engine.rules().composition, data_source),
-    });
-    let conditions = claim_conditions(&claim, &why, changed);
-    let status = PrivacyBudgetClaimStatus {
-        phase: Some(phase),
-        reason: Some(why.reason.to_string()),
-        message: Some(why.message),
-        block_count: Some(blocks.len() as u64),
-        blocks,
-        dominant_share: dominant_share(engine, &claim).map(|share| format!("{share:.4}")),
-        weight: Some(claim.arrival.weight.get()),
+    let known = InLedger {
+        composition: engine.rules().composition.clone(),
+        is_consumed: claim.consumed.iter().any(|(_, budget)| !budget.is_zero()),
+        released: released(&demands, &claim.released),
+        dominant_share: dominant_share(engine, claim),
+        demands,
+        weight: claim.arrival.weight.get(),
+        arrived: claim.arrived,
+        decided: claim.decided,
+        changed,
         sequence: position.sequence,
-        arrived_at: Some(meta_time(claim.arrived)),
-        decided_at: claim.decided.map(meta_time),
-        conditions,
     };
-    Some(ClaimView {
-        subject,
-        dataset: dataset.clone(),
-        phase,
-        status,
-        grant,
-    })
+    ClaimView {
+        id: claim.arrival.claim.clone(),
+        dataset,
+        phase: claim.phase.into(),
+        reason: why.reason,
+        message: why.message.as_str().into(),
+        known: Known::InLedger(known),
+    }
 }
 
 /// A claim that is not in a ledger: it waits for one, or is invalid.
 pub(crate) fn not_in_ledger(
-    dataset: &DatasetKey,
-    subject: Subject,
+    dataset: Arc<DatasetKey>,
+    subject: &Subject,
     why: &PhaseReason,
-    now: &v1::Time,
+    now: v1::Time,
 ) -> ClaimView {
-    let condition =
-        |type_, is_true| condition(type_, is_true, why.reason.as_str(), &why.message, now.clone());
-    let phase = why.reason.phase();
-    let mut conditions = vec![condition(conditions::GRANTED, false)];
-    if phase == ClaimPhase::Denied {
-        conditions.push(condition(conditions::DENIED, true));
-    }
-    let status = PrivacyBudgetClaimStatus {
-        phase: Some(phase),
-        reason: Some(why.reason.to_string()),
-        message: Some(why.message.clone()),
-        conditions,
-        ..PrivacyBudgetClaimStatus::default()
-    };
     ClaimView {
-        subject,
-        dataset: dataset.clone(),
-        phase,
-        status,
-        grant: None,
+        id: subject.id(),
+        dataset,
+        phase: why.reason.phase(),
+        reason: why.reason,
+        message: why.message.as_str().into(),
+        known: Known::NotInLedger(now),
     }
 }
 
-/// What a claim has of each block: what it demanded, less what was released. A block of which it has nothing left is left
-/// out.
-fn granted_blocks(
-    claim: &ClaimState<'_>,
-    composition: &Composition,
-    data_source: impl Fn(&BlockId) -> Option<String>,
-) -> Vec<GrantedBlock> {
-    let demanded = claim
-        .arrival
-        .demands
-        .iter()
-        .flat_map(|demand| demand.blocks.iter().map(|block| (block, demand.budget.units())));
-    demanded
-        .zip(&claim.released)
-        .filter_map(|((block, demanded), (_, released))| {
-            let kept: Vec<i64> = demanded
-                .iter()
-                .zip(released.units())
-                .map(|(demanded, released)| demanded - released)
-                .collect();
-            kept.iter().any(|units| *units > 0).then(|| GrantedBlock {
-                name: block.to_string(),
-                data_source: data_source(block),
-                budget: granted_budget(&kept, composition),
-            })
+/// A claim's status.
+pub(crate) fn claim_status(claim: &ClaimView) -> PrivacyBudgetClaimStatus {
+    let status = PrivacyBudgetClaimStatus {
+        phase: Some(claim.phase),
+        reason: Some(claim.reason.to_string()),
+        message: Some(claim.message.to_string()),
+        conditions: claim_conditions(claim),
+        ..PrivacyBudgetClaimStatus::default()
+    };
+    let Known::InLedger(known) = &claim.known else {
+        return status;
+    };
+    let blocks: Vec<ClaimBlock> = blocks(&known.demands)
+        .map(|(block, _)| ClaimBlock {
+            name: block.name.to_string(),
+            data_source: block.data_source.as_deref().map(str::to_owned),
         })
-        .collect()
+        .collect();
+    PrivacyBudgetClaimStatus {
+        block_count: Some(blocks.len() as u64),
+        blocks,
+        dominant_share: known.dominant_share.map(|share| format!("{share:.4}")),
+        weight: Some(known.weight),
+        sequence: known.sequence,
+        arrived_at: Some(meta_time(known.arrived)),
+        decided_at: known.decided.map(meta_time),
+        ..status
+    }
+}
+
+/// What a claim's pods are given: what it demanded of each block, less what was released. A block of which it has nothing
+/// left is left out.
+pub(crate) fn claim_grant(claim: &ClaimView) -> Option<GrantedClaim> {
+    let (ClaimPhase::Granted | ClaimPhase::Consumed, Known::InLedger(known)) = (claim.phase, &claim.known)
+    else {
+        return None;
+    };
+    let subject = claim.subject()?;
+    let blocks = blocks(&known.demands).enumerate();
+    let blocks = blocks.filter_map(|(at, (block, demanded))| {
+        let demanded = demanded.units();
+        let kept: Vec<i64> = match &known.released {
+            Released::Nothing => demanded.to_vec(),
+            Released::Everything => return None,
+            Released::Partly(released) => demanded
+                .iter()
+                .zip(released.iter().skip(at * demanded.len()))
+                .map(|(demanded, released)| demanded - released)
+                .collect(),
+        };
+        kept.iter().any(|units| *units > 0).then(|| GrantedBlock {
+            name: block.name.to_string(),
+            data_source: block.data_source.as_deref().map(str::to_owned),
+            budget: granted_budget(&kept, &known.composition),
+        })
+    });
+    Some(GrantedClaim {
+        claim: format!("{}/{}", subject.namespace, subject.claim_name()),
+        dataset: claim.dataset.to_string(),
+        blocks: blocks.collect(),
+    })
+}
+
+/// Each block that is demanded, and what is demanded of it.
+fn blocks(demands: &Demands) -> impl Iterator<Item = (&NamedBlock, &Budget)> {
+    demands
+        .iter()
+        .flat_map(|(blocks, budget)| blocks.iter().map(move |block| (&**block, budget)))
+}
+
+/// How much of its `demands` a claim has given back.
+fn released(demands: &Demands, released: &[(&BlockId, Budget)]) -> Released {
+    if released.iter().all(|(_, budget)| budget.is_zero()) {
+        return Released::Nothing;
+    }
+    let demanded = blocks(demands).map(|(_, budget)| budget);
+    if released.iter().map(|(_, budget)| budget).eq(demanded) {
+        return Released::Everything;
+    }
+    let amounts = released.iter().flat_map(|(_, budget)| budget.units());
+    Released::Partly(amounts.copied().collect())
 }
 
 /// The conditions of a claim: Granted always, each other one once it is true.
-fn claim_conditions(claim: &ClaimState<'_>, why: &PhaseReason, changed: Option<Time>) -> Vec<Condition> {
-    let condition = |type_: &str, is_true: bool, at: Time| {
-        condition(type_, is_true, why.reason.as_str(), &why.message, meta_time(at))
+fn claim_conditions(claim: &ClaimView) -> Vec<Condition> {
+    let condition = |type_: &str, is_true: bool, at: v1::Time| {
+        condition(type_, is_true, claim.reason.as_str(), &claim.message, at)
     };
-    let decided = claim.decided.unwrap_or(claim.arrived);
-    let mut all = vec![condition(
-        conditions::GRANTED,
-        ClaimPhase::from(claim.phase).is_granted(),
-        decided,
-    )];
-    let is_any = |used: &[(&BlockId, Budget)]| used.iter().any(|(_, budget)| !budget.is_zero());
+    let (decided, changed, is_consumed, is_released) = match &claim.known {
+        Known::NotInLedger(since) => (since.clone(), since.clone(), false, false),
+        Known::InLedger(known) => {
+            let decided = known.decided.unwrap_or(known.arrived);
+            (
+                meta_time(decided),
+                meta_time(known.changed.unwrap_or(decided)),
+                known.is_consumed,
+                known.released != Released::Nothing,
+            )
+        }
+    };
+    let mut all = vec![condition(conditions::GRANTED, claim.phase.is_granted(), decided)];
     let further = [
-        (conditions::CONSUMED, is_any(&claim.consumed)),
-        (conditions::RELEASED, is_any(&claim.released)),
-        (conditions::DENIED, claim.phase == Phase::Denied),
-        (conditions::EXPIRED, claim.phase == Phase::Expired),
+        (conditions::CONSUMED, is_consumed),
+        (conditions::RELEASED, is_released),
+        (conditions::DENIED, claim.phase == ClaimPhase::Denied),
+        (conditions::EXPIRED, claim.phase == ClaimPhase::Expired),
     ];
     let true_now = further.into_iter().filter(|(_, is)| *is);
-    all.extend(true_now.map(|(type_, _)| condition(type_, true, changed.unwrap_or(decided))));
+    all.extend(true_now.map(|(type_, _)| condition(type_, true, changed.clone())));
     all
 }
 
@@ -160,20 +193,17 @@ fn claim_conditions(claim: &ClaimState<'_>, why: &PhaseReason, changed: Option<T
 /// The engine compares exact fractions.
 #[expect(clippy::cast_precision_loss, reason = "four decimals are shown")]
 fn dominant_share(engine: &Engine, claim: &ClaimState<'_>) -> Option<f64> {
-    let shares = claim.arrival.demands.iter().flat_map(|demand| {
-        demand
-            .blocks
-            .iter()
-            .filter_map(|block| engine.block(block))
-            .flat_map(|books| {
-                let capacity = books.capacity.units().to_vec();
-                let asked = demand.budget.units().to_vec();
-                asked
-                    .into_iter()
-                    .zip(capacity)
-                    .filter(|(_, capacity)| *capacity > 0)
-                    .map(|(asked, capacity)| asked as f64 / capacity as f64)
-            })
-    });
-    shares.reduce(f64::max)
+    let mut largest = None;
+    for demand in &claim.arrival.demands {
+        for block in &demand.blocks {
+            let Some(block) = engine.block(block) else {
+                continue;
+            };
+            let shares = demand.budget.units().iter().zip(block.capacity.units());
+            let shares = shares.filter(|(_, capacity)| **capacity > 0);
+            let shares = shares.map(|(asked, capacity)| *asked as f64 / *capacity as f64);
+            largest = shares.chain(largest).reduce(f64::max);
+        }
+    }
+    largest
 }

@@ -6,7 +6,7 @@ mod claim;
 mod condition;
 mod dataset;
 
-pub(crate) use block::block_view;
-pub(crate) use claim::{ClaimPosition, claim_view, not_in_ledger};
+pub(crate) use block::{block_status, block_view};
+pub(crate) use claim::{ClaimPosition, claim_grant, claim_status, claim_view, not_in_ledger};
 pub use condition::condition;
 pub(crate) use dataset::{Readiness, dataset_status};

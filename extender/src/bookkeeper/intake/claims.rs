@@ -155,6 +155,7 @@ impl Intake {
             }
         }
         for claim in &refused {
+            self.uses.forget(claim);
             self.arriving.remove(claim);
         }
         self.unchecked.clear();
@@ -187,6 +188,7 @@ impl Intake {
             let demands = match self.unmatched.demands(request, composition) {
                 Ok(demands) => demands,
                 Err(problem) => {
+                    self.uses.forget(&input.subject.id());
                     out.notices
                         .push(Notice::OutsideLedger(input.subject, invalid(problem)));
                     continue;

@@ -288,6 +288,7 @@ impl Intake {
                     _ => error.to_string(),
                 };
                 self.unmatched.remove(&arrival.claim);
+                self.uses.forget(&arrival.claim);
                 let subject = Subject::of(&arrival.claim)?;
                 Some(Notice::OutsideLedger(subject, invalid(problem)))
             }
@@ -339,6 +340,11 @@ impl Intake {
 
 #[cfg(test)]
 impl Intake {
+    /// Of how many claims it is kept what is to be consumed or released.
+    pub(super) fn kept_uses(&self) -> usize {
+        self.uses.count()
+    }
+
     /// Whether a claim waits for more blocks to match.
     pub(super) fn is_unmatched(&self, claim: &ClaimId) -> bool {
         self.unmatched.contains(claim)

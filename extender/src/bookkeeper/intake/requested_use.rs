@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use privatekube_api::{AmountRequest, per_block_demands};
+use privatekube_api::{AmountRequest, Subject, SubjectKind, per_block_demands};
 use privatekube_policy::{Amount, BlockId, ClaimId, ClaimState, Demand, Engine, Event, Phase};
 
 use super::{Intake, IntakeOutput, Notice};
@@ -37,6 +37,13 @@ impl Uses {
         [wanted.consume, wanted.release].into_iter().flatten().collect()
     }
 
+    /// How many claims have something kept.
+    #[cfg(test)]
+    pub(super) fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Forgets what is wanted of a claim that is gone or was denied outside of the ledger.
     pub(super) fn forget(&mut self, claim: &ClaimId) {
         self.0.remove(claim);
     }
@@ -53,7 +60,9 @@ impl Intake {
     ) {
         let known = engine.and_then(|engine| Some((engine, engine.claim(&claim)?)));
         let Some((engine, state)) = known.filter(|(_, state)| state.phase != Phase::Waiting) else {
-            self.uses.keep(claim, usage);
+            if self.may_be_granted(&claim, engine) {
+                self.uses.keep(claim, usage);
+            }
             return;
         };
         let (RequestedUse::Consume(amount) | RequestedUse::Release(amount)) = &usage;
@@ -78,6 +87,17 @@ impl Intake {
             RequestedUse::Release(_) => Event::Release { claim, amount },
         };
         out.events.push(event.into());
+    }
+}
+
+impl Intake {
+    /// Whether a claim that is not decided in the ledger may still be: it waits there, or is queued. Nothing is kept for a
+    /// claim that was denied without coming to the ledger. The request of a pod may come later than that of its claim
+    /// object, so for pods' claims everything is kept until the object is deleted.
+    fn may_be_granted(&self, claim: &ClaimId, engine: Option<&Engine>) -> bool {
+        self.arriving.contains(claim)
+            || engine.is_some_and(|engine| engine.phase(claim).is_some())
+            || Subject::of(claim).is_some_and(|subject| subject.kind == SubjectKind::Pod)
     }
 }
 

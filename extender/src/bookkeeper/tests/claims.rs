@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use privatekube_api::ClaimPhase;
-use privatekube_policy::Phase;
+use privatekube_api::{AmountRequest, ClaimPhase, Subject};
+use privatekube_policy::{ClaimId, Phase};
 use serde_json::json;
 
 use super::{World, claim, claim_with};
@@ -25,6 +25,88 @@ async fn a_claim_that_makes_no_sense_is_told_so_once() {
     }
     assert!(world.announced());
     assert!(!world.announced());
+}
+
+/// Claims "used" (consumed), "held" (granted) and "waits" of a dataset with one block; each object exists.
+async fn three_claims() -> (World, [ClaimId; 3]) {
+    let mut world = World::new();
+    let block = block("a", "a", Some("10"));
+    world.server.put(BLOCKS, &*block);
+    world.take([Message::BlockApplied(block)]).await;
+    let claims = [("used", "1"), ("held", "1"), ("waits", "9")];
+    let mut ids = Vec::new();
+    for (name, asked) in claims {
+        let (id, asks) = claim(name, &epsilon(asked));
+        exists(&world, &id, true);
+        world.take([asks]).await;
+        ids.push(id);
+    }
+    let ids: [ClaimId; 3] = ids.try_into().unwrap();
+    let (claim, usage) = (ids[0].clone(), RequestedUse::Consume(AmountRequest::All));
+    world.take([Message::UseRequested { claim, usage }]).await;
+    let phases = ids.clone().map(|id| world.phase(&id).unwrap());
+    assert_eq!(phases, [Phase::Consumed, Phase::Granted, Phase::Waiting]);
+    (world, ids)
+}
+
+/// Whether a claim's object exists, as the controller says.
+fn exists(world: &World, id: &ClaimId, exists: bool) {
+    let subject = Subject::of(id).unwrap();
+    let named = exists.then(|| id.clone());
+    let view = &world.books.handles.view;
+    view.set_named(&subject.namespace, &subject.name, named);
+}
+
+fn count(world: &World, phase: ClaimPhase) -> u64 {
+    let counts = world.books.publisher.counts();
+    counts.get(&phase).copied().unwrap_or_default()
+}
+
+#[tokio::test]
+async fn a_claim_that_has_ended_is_kept_for_as_long_as_its_object_exists() {
+    let (mut world, ids) = three_claims().await;
+    let view = Arc::clone(&world.books.handles.view);
+    assert_eq!(view.claims_in_all(), 3);
+    // Objects are deleted, but the watch has not reported it yet.
+    for (left, id) in (0..3).rev().zip(&ids) {
+        exists(&world, id, false);
+        world.take([Message::Withdrawn(id.clone())]).await;
+        assert_eq!(view.claims_in_all(), left);
+    }
+    let counted =
+        [ClaimPhase::Consumed, ClaimPhase::Released, ClaimPhase::Withdrawn].map(|phase| count(&world, phase));
+    // What was released was granted to the claim that waited.
+    assert_eq!(counted, [1, 2, 0]);
+    // Another end of a claim that has left the view does not bring it back.
+    world.take([Message::NeverRan(ids[0].clone())]).await;
+    assert_eq!(world.phase(&ids[0]), Some(Phase::Released));
+    assert_eq!(view.claims_in_all(), 0);
+    let counted =
+        [ClaimPhase::Consumed, ClaimPhase::Released, ClaimPhase::Withdrawn].map(|phase| count(&world, phase));
+    assert_eq!(counted, [0, 3, 0]);
+    // Its object exists after all, and is told what became of it.
+    exists(&world, &ids[0], true);
+    world.take([claim("used", &epsilon("1")).1]).await;
+    assert_eq!(world.said(&ids[0]).0, ClaimPhase::Released);
+}
+
+#[tokio::test]
+async fn ended_claims_without_an_object_are_not_kept_after_a_start() {
+    let (mut world, ids) = three_claims().await;
+    let view = Arc::clone(&world.books.handles.view);
+    exists(&world, &ids[0], false);
+    exists(&world, &ids[1], false);
+    world.books.open().await.unwrap();
+    // Nothing was listed yet, so each of them may exist.
+    assert_eq!(view.claims_in_all(), 3);
+    world.take([Message::AllListed]).await;
+    assert_eq!(world.phase(&ids[1]), Some(Phase::Released));
+    assert_eq!(view.claims_in_all(), 1);
+    assert!(view.claim(&ids[2]).is_some());
+    // Nor after the ledger is opened again.
+    view.set_complete();
+    world.books.open().await.unwrap();
+    assert_eq!(view.claims_in_all(), 1);
 }
 
 #[tokio::test]
@@ -194,4 +276,32 @@ async fn what_a_denied_claim_wants_consumed_is_forgotten() {
     // The denial is announced, and no consume that was refused.
     assert!(world.announced());
     assert!(!world.announced());
+}
+
+#[tokio::test]
+async fn nothing_is_kept_for_a_claim_that_is_denied_outside_the_ledger() {
+    let mut world = World::new();
+    let closed = dataset(
+        "d",
+        1,
+        &json!({"claimants": {"from": "Selected", "namespaces": ["other"]}}),
+    );
+    world.server.put(DATASETS, &*closed);
+    let block = block("a", "a", Some("10"));
+    world.server.put(BLOCKS, &*block);
+    world
+        .take([Message::DatasetApplied(closed), Message::BlockApplied(block)])
+        .await;
+    let usage = RequestedUse::Consume(AmountRequest::All);
+    let wanted = |claim: &ClaimId| Message::UseRequested {
+        claim: claim.clone(),
+        usage: usage.clone(),
+    };
+    let (id, requested) = claim("c", &epsilon("1"));
+    world.take([requested, wanted(&id)]).await;
+    assert_eq!((world.said(&id).0, world.phase(&id)), (ClaimPhase::Denied, None));
+    assert_eq!(world.books.intake.kept_uses(), 0);
+    // Neither when its object asks again.
+    world.take([wanted(&id)]).await;
+    assert_eq!(world.books.intake.kept_uses(), 0);
 }

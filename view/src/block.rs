@@ -1,0 +1,66 @@
+//! A block as it is committed, in few bytes: its status is made from these when it is asked for.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1;
+use privatekube_api::{Dimensions, PrivateDataBlockStatus};
+use privatekube_policy::{BlockState, Composition};
+
+use crate::status;
+
+/// A block as it is committed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BlockView {
+    /// What selectors read of it.
+    pub dimensions: Dimensions,
+    pub(crate) composition: Composition,
+    /// Its budget in the ledger, if it is there.
+    pub(crate) committed: Option<BlockState>,
+    /// Whether its budget was written off.
+    pub(crate) written_off: bool,
+    /// If so, the entry after which the ledger's budget was written off last.
+    pub(crate) written_off_after: Option<u64>,
+    /// Why it can't be used, if it can't.
+    pub(crate) problem: Option<String>,
+    /// When its object was created.
+    pub(crate) since: v1::Time,
+    /// The generation of its object.
+    pub(crate) generation: Option<i64>,
+    /// The number of the entry that this is true of.
+    pub(crate) sequence: u64,
+}
+
+impl BlockView {
+    /// Its object's status.
+    #[must_use]
+    pub fn status(&self) -> PrivateDataBlockStatus {
+        status::block_status(self)
+    }
+
+    /// Whether both say the same, whichever entries they are true of.
+    #[must_use]
+    pub fn says_the_same(&self, other: &Self) -> bool {
+        let Self {
+            dimensions,
+            composition,
+            committed,
+            written_off,
+            written_off_after,
+            problem,
+            since,
+            generation,
+            sequence: _,
+        } = self;
+        (dimensions, composition, committed) == (&other.dimensions, &other.composition, &other.committed)
+            && (written_off, written_off_after) == (&other.written_off, &other.written_off_after)
+            && (problem, since, generation) == (&other.problem, &other.since, &other.generation)
+    }
+
+    /// Whether an object's status says what the view does, whichever entry it is true of.
+    #[must_use]
+    pub fn is_status(&self, status: Option<&PrivateDataBlockStatus>) -> bool {
+        let says = |status: &PrivateDataBlockStatus| PrivateDataBlockStatus {
+            ledger_sequence: status.ledger_sequence,
+            ..self.status()
+        };
+        status.is_some_and(|status| says(status) == *status)
+    }
+}
