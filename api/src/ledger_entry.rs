@@ -58,6 +58,11 @@ pub struct PrivacyLedgerEntrySpec {
     /// The dataset whose ledger it is in, in the same namespace.
     #[schemars(length(min = 1, max = 63))]
     pub dataset: String,
+    /// The UID of the dataset's namespace when the writer opened the ledger: the entry is refused in a namespace that was
+    /// created again since. It is not part of the hash, so that a ledger can be put back in another cluster without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String", length(max = 64))]
+    pub namespace_uid: Option<String>,
     /// The entry's number in the ledger, from 1, without gaps. The object's name ends in it.
     #[schemars(range(min = 1, max = 9_999_999_999_i64))]
     pub sequence: i64,

@@ -39,6 +39,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 pub struct KubernetesStore {
     api: Api<PrivacyLedgerEntry>,
     dataset: DatasetKey,
+    /// The UID of the dataset's namespace, which entries name.
+    namespace_uid: Option<String>,
     /// Where the page that was read last ended. Without it, entries are read one by one.
     reading: Arc<Mutex<Reading>>,
 }
@@ -50,6 +52,12 @@ struct Reading {
     next: Option<(u64, String)>,
     /// How many entries the next page is to have.
     page: u32,
+}
+
+/// As much of an object as names it.
+#[derive(Deserialize)]
+struct Named {
+    metadata: ObjectMeta,
 }
 
 /// A page of a list, of which each object is parsed by itself.
@@ -77,11 +85,18 @@ impl KubernetesStore {
         Self {
             api: Api::namespaced(client, &dataset.namespace),
             dataset,
+            namespace_uid: None,
             reading: Arc::new(Mutex::new(Reading {
                 next: None,
                 page: FIRST_PAGE,
             })),
         }
+    }
+
+    /// Sets the UID of the dataset's namespace, which new entries name. The admission policy of the ledger refuses them if the
+    /// namespace has another one: it was created again, and its ledger is another ledger.
+    pub fn set_namespace_uid(&mut self, uid: Option<String>) {
+        self.namespace_uid = uid;
     }
 
     fn reading<T>(&self, change: impl FnOnce(&mut Reading) -> T) -> T {
@@ -103,8 +118,11 @@ impl KubernetesStore {
             let page: Page<'_> = serde_json::from_slice(&body)
                 .map_err(|error| PageError::Store(StoreError::Unreachable(error.to_string())))?;
             let entries = page.items.into_iter().map(|item| {
-                let object: PrivacyLedgerEntry = serde_json::from_str(item.get())
-                    .map_err(|error| StoreError::Corrupt(format!("a ledger entry: {error}")))?;
+                let object: PrivacyLedgerEntry = serde_json::from_str(item.get()).map_err(|error| {
+                    let named: Result<Named, _> = serde_json::from_str(item.get());
+                    let name = named.ok().and_then(|object| object.metadata.name);
+                    StoreError::Corrupt(format!("ledger entry {}: {error}", name.unwrap_or_default()))
+                })?;
                 entry(object)
             });
             let entries: Vec<Entry> = entries.collect::<Result<_, _>>().map_err(PageError::Store)?;
@@ -160,6 +178,7 @@ impl KubernetesStore {
         };
         let spec = PrivacyLedgerEntrySpec {
             dataset: self.dataset.name.clone(),
+            namespace_uid: self.namespace_uid.clone(),
             sequence: signed("sequence", entry.sequence)?,
             previous: entry.previous.to_string(),
             hash: hash.to_string(),
@@ -266,6 +285,10 @@ impl Store for KubernetesStore {
         let name = entry_name(&self.dataset.name, sequence);
         let answer = match timeout(REQUEST_LIMIT, self.api.get_opt(&name)).await {
             Ok(Ok(object)) => object.map(self::entry).transpose(),
+            // It is there, and won't be another one when it is read again.
+            Ok(Err(Error::SerdeError(error))) => {
+                Err(StoreError::Corrupt(format!("ledger entry {name}: {error}")))
+            }
             Ok(Err(error)) => Err(StoreError::Unreachable(error.to_string())),
             Err(_) => Err(StoreError::Unreachable(format!(
                 "no answer within {REQUEST_LIMIT:?}"

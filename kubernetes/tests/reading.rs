@@ -3,7 +3,7 @@
 use privatekube_api::DatasetKey;
 use privatekube_fake_api_server::{FakeApiServer, Fault, RequestFilter};
 use privatekube_kubernetes::KubernetesStore;
-use privatekube_ledger::{Entry, Hash, Store};
+use privatekube_ledger::{Entry, Hash, Store, StoreError};
 use privatekube_policy::{Event, Time};
 
 const ENTRIES: &str = "privacyledgerentries";
@@ -102,5 +102,25 @@ async fn a_list_that_expires_is_continued_by_name() -> Result<(), Box<dyn std::e
     server.inject(&lists(), 1, Fault::Refuse(410));
     let next = store.read_after(32).await?;
     assert_eq!(next.iter().map(|entry| entry.sequence).collect::<Vec<_>>(), [33]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_entry_that_cannot_be_parsed_is_named_and_not_read_again() -> Result<(), Box<dyn std::error::Error>>
+{
+    let server = FakeApiServer::default();
+    let store = store(&server);
+    store.create(&entry(1, 10)).await?;
+    let mut object = server.all(ENTRIES).remove(0);
+    object["spec"]["timeMicros"] = serde_json::json!(1.8e19);
+    server.put(ENTRIES, &object);
+    let is_named = |error: &StoreError| match error {
+        StoreError::Corrupt(problem) => problem.contains("taxi-0000000001"),
+        StoreError::Unreachable(_) => false,
+    };
+    let error = store.read(1).await.err();
+    assert!(error.as_ref().is_some_and(is_named), "{error:?}");
+    let error = store.read_after(0).await.err();
+    assert!(error.as_ref().is_some_and(is_named), "{error:?}");
     Ok(())
 }

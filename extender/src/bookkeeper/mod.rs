@@ -320,6 +320,7 @@ impl Bookkeeper {
     /// or has rules that can't be used: its first entry would fix the default rules for ever.
     async fn open(&mut self) -> Result<(), WriterError> {
         self.namespace = self.reader.namespace_uid().await.or(self.namespace.take());
+        self.writer.set_namespace(self.namespace.clone());
         self.intake.set_dataset(self.reader.dataset().await);
         let (rules, problem) = match self.intake.rules() {
             Ok(rules) => (rules, None),

@@ -184,6 +184,11 @@ impl LedgerWriter {
         }
     }
 
+    /// Sets the UID of the dataset's namespace, which entries name.
+    pub(super) fn set_namespace(&mut self, uid: Option<String>) {
+        self.store.set_namespace_uid(uid);
+    }
+
     /// Sets the time up to which the last entry may be dated ahead of the API server's clock.
     pub(super) fn accept_time(&mut self, time: Option<Time>) {
         self.accepted_time = time;

@@ -189,20 +189,19 @@ fn claim_conditions(claim: &ClaimView) -> Vec<Condition> {
     all
 }
 
-/// The claim's dominant share, for people: the largest fraction of a block's capacity, at any coordinate, that it demands.
-/// The engine compares exact fractions.
+/// The claim's dominant share, for people. The engine compares exact fractions.
 #[expect(clippy::cast_precision_loss, reason = "four decimals are shown")]
 fn dominant_share(engine: &Engine, claim: &ClaimState<'_>) -> Option<f64> {
+    let rule = engine.rules().share_rule();
     let mut largest = None;
     for demand in &claim.arrival.demands {
         for block in &demand.blocks {
             let Some(block) = engine.block(block) else {
                 continue;
             };
-            let shares = demand.budget.units().iter().zip(block.capacity.units());
-            let shares = shares.filter(|(_, capacity)| **capacity > 0);
-            let shares = shares.map(|(asked, capacity)| *asked as f64 / *capacity as f64);
-            largest = shares.chain(largest).reduce(f64::max);
+            let share = rule.share(demand.budget.units(), block.capacity.units().iter().copied());
+            let share = share.map(|(asked, capacity)| asked as f64 / capacity as f64);
+            largest = share.into_iter().chain(largest).reduce(f64::max);
         }
     }
     largest
