@@ -27,6 +27,8 @@ FUZZ_FLAGS = --cfg fuzzing -Cdebug-assertions -Ccodegen-units=1 -Cpasses=sancov-
 # Inputs that each fuzz target tries beside its seeds, and the seconds after which it stops all the same.
 FUZZ_RUNS ?= 100000
 FUZZ_SECONDS ?= 60
+# A scenario of privatekube-load and its options.
+LOAD ?= claims --blocks 1,10,100
 
 .PHONY: help
 help: ## This list
@@ -95,6 +97,11 @@ markdown: $(TOOLS_READY) ## Check the links, anchors and length of lines of all 
 .PHONY: bench-smoke
 bench-smoke: ## Run every benchmark once at its smallest, without measuring
 	cargo test --workspace --locked --bench '*'
+
+.PHONY: load
+load: controlplane ## Measure PrivateKube on a real control plane: LOAD="pods --kind plain" (claims --blocks 1,10,100)
+	cargo build --release --locked -p privatekube-cluster -p privatekube-extender -p privatekube-load
+	target/release/privatekube-load $(LOAD)
 
 .PHONY: fuzz
 fuzz: ## Fuzz every parser: its seeds, then FUZZ_RUNS inputs (100000) in at most FUZZ_SECONDS (60)
