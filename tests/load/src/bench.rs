@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use kube::Client;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::api::PostParams;
+use kube::{Api, Client};
 use privatekube_cluster::{Cluster, Config, Extender};
-use serde_json::json;
 use tokio::time::sleep;
 
 use crate::extender_metrics::ExtenderMetrics;
@@ -127,8 +128,12 @@ impl Bench {
     /// Creates a new namespace and returns its name.
     pub(crate) async fn new_namespace(&self) -> Result<String> {
         let name = format!("load-{}", self.namespaces.fetch_add(1, Ordering::Relaxed));
-        let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
-        privatekube_e2e::create_with_retries(&self.client, object).await?;
+        let mut namespace = Namespace::default();
+        namespace.metadata.name = Some(name.clone());
+        Api::<Namespace>::all(self.client.clone())
+            .create(&PostParams::default(), &namespace)
+            .await
+            .with_context(|| format!("can't create the namespace {name}"))?;
         Ok(name)
     }
 
