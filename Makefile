@@ -95,8 +95,11 @@ markdown: $(TOOLS_READY) ## Check the links, anchors and length of lines of all 
 	$(TOOLS)/bin/rumdl check --no-cache .
 
 .PHONY: bench-smoke
-bench-smoke: ## Run every benchmark once at its smallest, without measuring
+bench-smoke: controlplane ## Run every benchmark once at its smallest, without measuring
 	cargo test --workspace --locked --bench '*'
+	cargo build --locked -p privatekube-cluster -p privatekube-extender -p privatekube-load
+	target/debug/privatekube-load claims --count 20 --rounds 1 --nodes 3
+	target/debug/privatekube-load pods --kind mixed --count 20 --rounds 1 --nodes 3
 
 .PHONY: load
 load: controlplane ## Measure PrivateKube on a real control plane: LOAD="pods --kind plain" (claims --blocks 1,10,100)

@@ -46,11 +46,14 @@ impl Parts {
     }
 }
 
+/// The kernel's unit of times in `/proc`, USER_HZ: 100 on every architecture that Rust's standard library runs on
+/// Linux with, whatever the kernel's own clock.
+const TICKS_PER_SECOND: f64 = 100.0;
+
 /// Processor time in seconds that a process has used in all its threads.
 pub(crate) fn cpu_seconds(pid: u32) -> Result<f64> {
-    let ticks_per_second = rustix::param::clock_ticks_per_second();
     #[expect(clippy::cast_precision_loss, reason = "ticks are far below 2^52")]
-    Ok(Stat::of(pid)?.ticks as f64 / ticks_per_second as f64)
+    Ok(Stat::of(pid)?.ticks as f64 / TICKS_PER_SECOND)
 }
 
 /// A process' memory, in MiB.

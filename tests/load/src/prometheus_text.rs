@@ -47,7 +47,12 @@ fn parse<'a>(line: &'a str, name: &str) -> Option<Series<'a>> {
 mod tests {
     use super::{series, sum};
 
-    const TEXT: &str = "# TYPE a counter\na{verb=\"GET\",code=\"200\"} 2\na{verb=\"PUT\",code=\"\"} 3.5\na_b 9\nplain 7 123\n";
+    const TEXT: &str = "\
+        # TYPE a counter\n\
+        a{verb=\"GET\",code=\"200\"} 2\n\
+        a{verb=\"PUT\",code=\"\"} 3.5\n\
+        a_b 9\n\
+        plain 7 123\n";
 
     #[test]
     fn series_of_one_name_have_their_labels() {

@@ -55,8 +55,8 @@ impl FromStr for Side {
                 Some(("omit", object)) if object.contains('/') => side.omitted.push(object.to_owned()),
                 _ => {
                     return Err(format!(
-                        "{option:?} is no option of a side: extender=PATH, manifests=DIR, installed=BOOL, runs=BOOL and \
-                         omit=KIND/NAME are"
+                        "{option:?} is no option of a side: extender=PATH, manifests=DIR, installed=BOOL, \
+                         runs=BOOL and omit=KIND/NAME are"
                     ));
                 }
             }
