@@ -298,7 +298,7 @@ impl Spent {
             format!("extender's writes of statuses, claims, gates and Events per {item}"),
             (self.after.writes() - self.before.writes()) / count,
         );
-        figures.add("ledger entries", self.after.entries() - self.before.entries());
+        figures.add("ledger entries", self.requests.count("POST privacyledgerentries"));
         figures.add("lists", self.requests.lists());
         for (request, times) in self.requests.iter() {
             figures.add(format!("{request} per {item}"), times / count);

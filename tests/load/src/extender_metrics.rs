@@ -27,11 +27,6 @@ impl ExtenderMetrics {
         Ok(Self(text.to_owned()))
     }
 
-    /// Entries of all ledgers.
-    pub(crate) fn entries(&self) -> f64 {
-        sum(&self.0, "privatekube_ledger_entries_total")
-    }
-
     /// Writes of statuses, claims, gates and Events.
     pub(crate) fn writes(&self) -> f64 {
         sum(&self.0, "privatekube_writes_total")

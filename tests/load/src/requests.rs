@@ -54,6 +54,11 @@ impl Requests {
         self.0.iter().map(|(name, count)| (name.as_str(), *count))
     }
 
+    /// The number of requests of this kind.
+    pub(crate) fn count(&self, name: &str) -> f64 {
+        self.0.get(name).copied().unwrap_or_default()
+    }
+
     /// The number of accepted requests that stored something.
     pub(crate) fn writes(&self) -> f64 {
         self.total(|verb, resource| WRITES.contains(&verb) && !REVIEWS.contains(&resource))
@@ -105,5 +110,7 @@ mod tests {
         );
         assert_eq!(difference.writes(), 2.0);
         assert_eq!(difference.lists(), 3.0);
+        assert_eq!(difference.count("POST pods/binding"), 2.0);
+        assert_eq!(difference.count("POST pods"), 0.0);
     }
 }
