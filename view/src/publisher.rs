@@ -307,6 +307,7 @@ impl Publisher {
         let count = |phase| self.counts.get(&phase).copied().unwrap_or_default();
         let view = DatasetView {
             composition: rules.map(|rules| rules.composition.clone()),
+            claimants: state.map(|_| objects.claimants()),
             status: status::dataset_status(
                 objects,
                 &ready,
@@ -331,7 +332,8 @@ impl Publisher {
         let written_off_after = before.as_ref().and_then(|before| before.status.written_off_after);
         let ready = Readiness::Stopped(why.to_owned());
         let view = DatasetView {
-            composition: before.and_then(|before| before.composition.clone()),
+            composition: before.as_ref().and_then(|before| before.composition.clone()),
+            claimants: None,
             status: status::dataset_status(
                 objects,
                 &ready,

@@ -8,7 +8,7 @@ use std::sync::{
 };
 
 use papaya::HashMap;
-use privatekube_api::{DatasetKey, PrivateDatasetStatus};
+use privatekube_api::{Claimants, DatasetKey, PrivateDatasetStatus};
 use privatekube_policy::{ClaimId, Composition};
 
 use crate::{
@@ -21,6 +21,8 @@ use crate::{
 pub struct DatasetView {
     /// How its budgets add up; `None` while it has no ledger.
     pub composition: Option<Composition>,
+    /// Which namespaces may claim, as its object said when the view was last published; `None` while there is no ledger.
+    pub claimants: Option<Claimants>,
     /// Its object's status.
     pub status: PrivateDatasetStatus,
 }

@@ -273,8 +273,21 @@ pub(super) async fn check_claimant(
     namespace: &str,
     prefix: &str,
 ) -> Result<(), String> {
-    let client = &registry.handles().client;
-    let key = &requested.dataset;
+    let handles = registry.handles();
+    let (client, key) = (&handles.client, &requested.dataset);
+    // The bookkeeper checks again when the claim arrives. Only a refusal must not follow from what a watch has not delivered.
+    let known = handles
+        .view
+        .dataset(key)
+        .and_then(|dataset| dataset.claimants.clone());
+    if known.is_some_and(|known| {
+        !known.depend_on_labels(namespace)
+            && known
+                .check(key, namespace, Some(&BTreeMap::new()), requested.priority)
+                .is_ok()
+    }) {
+        return Ok(());
+    }
     let datasets: Api<PrivateDataset> = Api::namespaced(client.clone(), &key.namespace);
     let object = datasets
         .get_opt(&key.name)

@@ -12,6 +12,9 @@ use tracing::{info, warn};
 use super::stop::{Stop, StopCause};
 use crate::{handles::Handles, writers::StatusKey};
 
+/// How long the Event of a pod's grant waits for its claim to be consumed.
+const SOON: Duration = Duration::from_secs(2);
+
 /// The states of a block's budget: the label of its metrics.
 const STATES: [&str; 4] = ["locked", "available", "allocated", "consumed"];
 
@@ -227,14 +230,27 @@ impl Effects {
                 self.handles.gates.check(pod.clone());
             }
         }
-        self.announce(&change, &pods);
-        let key = StatusKey::Claim(change.id);
+        let key = StatusKey::Claim(change.id.clone());
         // The scheduler takes a granted pod at once, and its claim is consumed: that is written in its place.
         if change.phase == ClaimPhase::Granted && change.subject.kind == SubjectKind::Pod {
             self.handles.statuses.write_later(key);
+            self.announce_later(change);
         } else {
+            self.announce(&change, &pods);
             self.handles.statuses.write(key);
         }
+    }
+
+    /// Announces the grant of a pod's own claim in a moment, unless the claim reaches another phase before.
+    fn announce_later(&self, change: PhaseChange) {
+        let effects = Self::new(self.handles.clone(), self.dataset.clone());
+        self.handles.bookkeepers.spawn(async move {
+            tokio::time::sleep(SOON).await;
+            let claim = effects.handles.view.claim(&change.id);
+            if claim.is_some_and(|claim| claim.phase == change.phase) {
+                effects.announce(&change, &[]);
+            }
+        });
     }
 
     /// Announces a claim's phase by Events on its object and on its pods.

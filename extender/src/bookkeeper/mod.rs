@@ -195,6 +195,11 @@ impl Bookkeeper {
             self.publisher.forget_dataset();
         }
         self.objects_changed();
+        if requested && !deleted && named.is_none() && taken.events.iter().any(PendingEvent::is_awaited) {
+            // Pods wait to be bound, which doesn't depend on what is read for new claims.
+            self.publish(std::mem::take(&mut taken.notices))?;
+            self.commit(std::mem::take(&mut taken.events)).await?;
+        }
         if requested {
             let known = self.handles.known_blocks.in_namespace(&self.dataset.namespace);
             let current = self.reader.read_if_not(known).await;

@@ -49,6 +49,11 @@ impl PendingEvent {
         }
     }
 
+    /// Whether somebody waits until it is durable.
+    pub(super) const fn is_awaited(&self) -> bool {
+        self.reply.is_some()
+    }
+
     /// Whether it consumes a claim.
     pub(super) fn consumes(&self, claim: &ClaimId) -> bool {
         matches!(&self.event, Event::Consume { claim: consumed, .. } if consumed == claim)

@@ -227,7 +227,7 @@ async fn a_private_pod_and_a_claim_take_as_many_writes_as_documented() {
         tokio::time::sleep(std::time::Duration::from_secs(5)).await;
         assert_eq!(phase(&server, "train-train"), json!("Consumed"));
         let pod = [
-            ("events", 2),
+            ("events", 1),
             ("pods", 1),
             ("pods binding", 1),
             ("privacybudgetclaims", 1),
@@ -237,6 +237,19 @@ async fn a_private_pod_and_a_claim_take_as_many_writes_as_documented() {
             ("privatedatasets status", 2),
         ];
         assert_eq!(writes(&server), pod.map(|(what, count)| (what.to_owned(), count)));
+        server.clear_log();
+
+        // A pod that no node has room for keeps its grant, and says so.
+        server.put("pods", &pod_object("large"));
+        server
+            .until(|server| {
+                let events = server.all("events");
+                let about = |event: &Value| event["regarding"]["name"] == json!("large");
+                let grants = events.iter().filter(|event| event["reason"] == json!("BudgetGranted"));
+                grants.filter(|event| about(event)).count() == 1
+            })
+            .await;
+        tokio::time::sleep(std::time::Duration::from_secs(5)).await;
         server.clear_log();
 
         // An idle hour reads the last entry back, and writes nothing.

@@ -27,8 +27,10 @@ use crate::{metrics::Metrics, pods::Pods};
 
 /// How many statuses are written at the same time.
 const MOST_AT_ONCE: usize = 8;
-/// How long a status that changes often isn't written again.
+/// How long the status of a waiting claim or a dataset isn't written again.
 const REST: Duration = Duration::from_millis(400);
+/// How long a block's status isn't written again: it changes with every claim on the block.
+const BLOCK_REST: Duration = Duration::from_secs(2);
 
 /// How long a status waits that is soon to change again.
 const SOON: Duration = Duration::from_secs(1);
@@ -164,7 +166,7 @@ impl Writer {
             return Outcome::Done;
         };
         let api: Api<PrivateDataBlock> = Api::namespaced(self.client.clone(), &dataset.namespace);
-        self.patch(&api, name, None, &block.status(), "block status", REST)
+        self.patch(&api, name, None, &block.status(), "block status", BLOCK_REST)
             .await
     }
 
