@@ -247,6 +247,8 @@ pub struct Settlement {
 
 /// The types of a claim's conditions. `kubectl wait --for=condition=Granted` names one.
 pub mod conditions {
+    /// It doesn't wait any more: it was granted, denied or withdrawn, or expired.
+    pub const DECIDED: &str = "Decided";
     /// It was granted. Stays True when it is consumed or released afterwards.
     pub const GRANTED: &str = "Granted";
     /// It was refused for good.
@@ -307,7 +309,7 @@ pub struct PrivacyBudgetClaimStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "date_time")]
     pub decided_at: Option<Time>,
-    /// Granted, Denied, Expired, Consumed and Released.
+    /// Decided, Granted, Denied, Expired, Consumed and Released. Decided says whether it still waits.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "crate::schema::conditions")]
     pub conditions: Vec<Condition>,

@@ -152,11 +152,25 @@ pub struct PrivateDatasetSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Duration")]
     pub timeout: Option<Duration>,
+    /// What becomes of a pod whose own claim is denied or expires. Keep: it stays, and never runs. Delete: it is deleted, with
+    /// an Event on it and on its controller, so that a Job fails and a CronJob goes on. May change. Default: Keep.
+    #[serde(default)]
+    pub refused_pods: RefusedPods,
     /// How the dataset goes on when it is stopped because its ledger lost entries, or is dated ahead; the condition Ready says
     /// what to write. Example: {writeOffAfter: 41, reason: etcd was restored from a backup}.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "RecoverySpec")]
     pub recovery: Option<RecoverySpec>,
+}
+
+/// What becomes of a pod whose own claim is denied or expires.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum RefusedPods {
+    /// It stays, and never runs.
+    #[default]
+    Keep,
+    /// It is deleted.
+    Delete,
 }
 
 /// How budgets add up.

@@ -58,7 +58,9 @@ pub use claimants::{
     ClaimRefusal, Claimants, ClaimantsFrom, ClaimantsSpec, LabelOperator, LabelRequirement, NamespaceSelector,
 };
 pub use crd::{crd_files, crds};
-pub use dataset::{CompositionName, PrivateDataset, PrivateDatasetSpec, PrivateDatasetStatus, UnlockingSpec};
+pub use dataset::{
+    CompositionName, PrivateDataset, PrivateDatasetSpec, PrivateDatasetStatus, RefusedPods, UnlockingSpec,
+};
 pub use decimal::{Decimal, Duration};
 pub use dimension::{Dimension, Dimensions};
 pub use error::{FieldError, FieldErrors};

@@ -115,6 +115,8 @@ pub struct ManagedPod {
     pub annotations: BTreeMap<String, String>,
     /// The hash of PrivateKube's annotations, valid or not, by which a change is noticed.
     fingerprint: u64,
+    /// The object that controls it, such as a Job.
+    pub controller: Option<ObjectReference>,
     /// The node that it is bound to.
     pub node: Option<String>,
     /// The index of PrivateKube's gate among its scheduling gates; `None` if that was removed.
@@ -168,6 +170,7 @@ impl ManagedPod {
             request,
             annotations,
             fingerprint,
+            controller: controller(pod),
             node: node_of(pod).map(str::to_owned),
             gate: gate_of(pod),
             has_grant: has(ANNOTATION_GRANT),
@@ -226,6 +229,20 @@ fn own_request(
         Ok(Some(PodRequest::Claims(_)) | None) => None,
         Err(errors) => Some(Err(errors)),
     }
+}
+
+/// A reference to the object that controls a pod.
+fn controller(pod: &Pod) -> Option<ObjectReference> {
+    let mut owners = pod.metadata.owner_references.iter().flatten();
+    let owner = owners.find(|owner| owner.controller == Some(true))?;
+    Some(ObjectReference {
+        api_version: Some(owner.api_version.clone()),
+        kind: Some(owner.kind.clone()),
+        namespace: pod.metadata.namespace.clone(),
+        name: Some(owner.name.clone()),
+        uid: Some(owner.uid.clone()),
+        ..ObjectReference::default()
+    })
 }
 
 /// The node that a pod is bound to.

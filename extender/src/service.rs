@@ -103,6 +103,7 @@ pub async fn serve(options: Options, bookkeepers: runtime::Handle) -> Result<()>
                 Arc::clone(&pods),
                 Arc::clone(&view),
                 metrics.clone(),
+                events.clone(),
                 gate_queue
             ),
             Events::run(client.clone(), event_queue, metrics.clone()),

@@ -6,7 +6,8 @@ use std::{
 };
 
 use privatekube_api::{
-    Candidate, Claimants, Dimensions, FieldError, PrivateDataBlock, PrivateDataset, Recovery, Weights,
+    Candidate, Claimants, Dimensions, FieldError, PrivateDataBlock, PrivateDataset, Recovery, RefusedPods,
+    Weights,
 };
 use privatekube_policy::{DatasetRules, Delta, Epsilon, Span};
 
@@ -163,6 +164,13 @@ impl DatasetObjects {
             Some(object) => object.spec.rules(),
             None => Ok(defaults.clone()),
         }
+    }
+
+    /// What becomes of pods whose own claims are denied or expire.
+    #[must_use]
+    pub fn refused_pods(&self) -> RefusedPods {
+        let stated = self.dataset.as_ref().map(|object| object.spec.refused_pods);
+        stated.unwrap_or_default()
     }
 
     /// How the dataset goes on after its ledger lost entries, if its object states it.

@@ -308,6 +308,7 @@ impl Publisher {
         let view = DatasetView {
             composition: rules.map(|rules| rules.composition.clone()),
             claimants: state.map(|_| objects.claimants()),
+            refused_pods: objects.refused_pods(),
             status: status::dataset_status(
                 objects,
                 &ready,
@@ -334,6 +335,7 @@ impl Publisher {
         let view = DatasetView {
             composition: before.as_ref().and_then(|before| before.composition.clone()),
             claimants: None,
+            refused_pods: objects.refused_pods(),
             status: status::dataset_status(
                 objects,
                 &ready,

@@ -8,7 +8,7 @@ use std::sync::{
 };
 
 use papaya::HashMap;
-use privatekube_api::{Claimants, DatasetKey, PrivateDatasetStatus};
+use privatekube_api::{Claimants, DatasetKey, PrivateDatasetStatus, RefusedPods};
 use privatekube_policy::{ClaimId, Composition};
 
 use crate::{
@@ -23,6 +23,8 @@ pub struct DatasetView {
     pub composition: Option<Composition>,
     /// Which namespaces may claim, as its object said when the view was last published; `None` while there is no ledger.
     pub claimants: Option<Claimants>,
+    /// What becomes of pods whose own claims are denied or expire.
+    pub refused_pods: RefusedPods,
     /// Its object's status.
     pub status: PrivateDatasetStatus,
 }

@@ -230,6 +230,11 @@ impl Effects {
                 self.handles.gates.check(pod.clone());
             }
         }
+        if matches!(phase, ClaimPhase::Denied | ClaimPhase::Expired) {
+            for pod in &pods {
+                self.handles.gates.check(pod.clone());
+            }
+        }
         let key = StatusKey::Claim(change.id.clone());
         // The scheduler takes a granted pod at once, and its claim is consumed: that is written in its place.
         if change.phase == ClaimPhase::Granted && change.subject.kind == SubjectKind::Pod {

@@ -59,7 +59,9 @@ impl Follower<Pod> for ManagedPods {
             ..PodStatus::default()
         });
         pod.metadata.labels = None;
-        pod.metadata.owner_references = None;
+        if let Some(owners) = &mut pod.metadata.owner_references {
+            owners.retain(|owner| owner.controller == Some(true));
+        }
         if let Some(annotations) = &mut pod.metadata.annotations {
             annotations.retain(|name, _| name.starts_with(ANNOTATION_PREFIX));
         }

@@ -52,10 +52,10 @@ pub(super) async fn with_extender<F: Future<Output = ()>>(
             Arc::clone(&pods),
             Arc::clone(&view),
             metrics.clone(),
-            events,
+            events.clone(),
             status_queue,
         ) => panic!("statuses ended"),
-        () = Gates::run(client.clone(), pods, view, metrics.clone(), gate_queue) => panic!("gates ended"),
+        () = Gates::run(client.clone(), pods, view, metrics.clone(), events, gate_queue) => panic!("gates ended"),
         () = Events::run(client, event_queue, metrics) => panic!("Events ended"),
         () = test(scheduler::router(Arc::clone(&registry))) => {}
     }
@@ -245,7 +245,9 @@ async fn a_private_pod_and_a_claim_take_as_many_writes_as_documented() {
             .until(|server| {
                 let events = server.all("events");
                 let about = |event: &Value| event["regarding"]["name"] == json!("large");
-                let grants = events.iter().filter(|event| event["reason"] == json!("BudgetGranted"));
+                let grants = events
+                    .iter()
+                    .filter(|event| event["reason"] == json!("BudgetGranted"));
                 grants.filter(|event| about(event)).count() == 1
             })
             .await;
@@ -448,6 +450,55 @@ async fn a_dataset_without_an_object_is_open_to_its_own_namespace_and_one_create
         server
             .until(|server| reason(server, "foreign") == json!("NotAllowed"))
             .await;
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_pod_stays_or_is_deleted_as_its_dataset_says() {
+    let server = server();
+    with_extender(&server, async |_| {
+        // The second pod asks for more than is left.
+        let mut large = pod_object("large");
+        large["metadata"]["annotations"]["privatekube.dev/epsilon"] = json!("20");
+        large["metadata"]["ownerReferences"] = json!([
+            {"apiVersion": "batch/v1", "kind": "Job", "name": "training", "uid": "job", "controller": true},
+        ]);
+        server.put("pods", &large);
+        server
+            .until(|server| phase(server, "large-large") == json!("Denied"))
+            .await;
+        let decided = |server: &FakeApiServer, claim: &str| {
+            let conditions = server.get(CLAIMS, claim).unwrap()["status"]["conditions"].clone();
+            let conditions = conditions.as_array().unwrap().clone();
+            let decided = conditions
+                .into_iter()
+                .find(|condition| condition["type"] == json!("Decided"));
+            decided.unwrap()["status"].clone()
+        };
+        assert_eq!(decided(&server, "large-large"), json!("True"));
+        assert!(server.get("pods", "large").is_some());
+        // The dataset is changed, and another pod is made as a controller would.
+        server.put(DATASETS, &*dataset("d", 2, &json!({"refusedPods": "Delete"})));
+        server.put(BLOCKS, &*block("b", "b", Some("10")));
+        server
+            .until(|server| server.get(BLOCKS, "b").unwrap()["status"]["total"]["epsilon"] == json!("10"))
+            .await;
+        large["metadata"]["name"] = json!("larger");
+        large["metadata"]["uid"] = json!("larger");
+        server.put("pods", &large);
+        server
+            .until(|server| server.get("pods", "larger").is_none())
+            .await;
+        let told = |server: &FakeApiServer| {
+            let events = server.all("events");
+            let told = events
+                .iter()
+                .filter(|event| event["reason"] == json!("BudgetDenied"));
+            let kinds: Vec<&Value> = told.map(|event| &event["regarding"]["kind"]).collect();
+            kinds.contains(&&json!("Job")) && kinds.contains(&&json!("Pod"))
+        };
+        server.until(told).await;
     })
     .await;
 }

@@ -164,6 +164,7 @@ async fn the_gate_of_a_granted_pod_is_removed_and_that_of_a_waiting_one_is_not()
         Arc::clone(&handles.pods),
         Arc::clone(&handles.view),
         handles.metrics.clone(),
+        handles.events.clone(),
         queue,
     );
     let gates_of = |server: &FakeApiServer, pod: &str| {

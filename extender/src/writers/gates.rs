@@ -1,5 +1,6 @@
 //! Removes the scheduling gate of pods whose claims are granted, which makes the scheduler take them at once. A pod whose
-//! gate somebody removed before is changed instead, which makes the scheduler try it again.
+//! gate somebody removed before is changed instead, which makes the scheduler try it again. A pod whose own claim can't be
+//! granted any more is deleted, if its dataset says so.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,15 +8,18 @@ use json_patch::{Patch as JsonPatch, PatchOperation, RemoveOperation, TestOperat
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Api, Client,
-    api::{Patch, PatchParams},
+    api::{DeleteParams, Patch, PatchParams, Preconditions},
 };
 use papaya::HashMap;
-use privatekube_api::{ANNOTATION_WOKEN, GATE, ManagedPod, PodKey, rfc3339};
+use privatekube_api::{ANNOTATION_WOKEN, ClaimPhase, GATE, ManagedPod, PodKey, RefusedPods, rfc3339};
 use privatekube_view::{ClaimView, Verdict, View};
 use serde_json::json;
 use tracing::{debug, info, warn};
 
-use super::work_queue::{Outcome, Receiver, Sender, work, work_queue};
+use super::{
+    events::Events,
+    work_queue::{Outcome, Receiver, Sender, work, work_queue},
+};
 use crate::{clock, metrics::Metrics, pods::Pods};
 
 /// How many gates are removed at the same time.
@@ -32,7 +36,8 @@ impl Gates {
         (Self(sender), receiver)
     }
 
-    /// Queues a pod: if its claims are granted, its gate is removed.
+    /// Queues a pod: if its claims are granted, its gate is removed; if its own claim was denied or expired, it may be
+    /// deleted.
     pub fn check(&self, pod: PodKey) {
         self.0.add(pod);
     }
@@ -43,6 +48,7 @@ impl Gates {
         pods: Arc<Pods>,
         view: Arc<View>,
         metrics: Metrics,
+        events: Events,
         queue: Receiver<PodKey>,
     ) {
         let depth = metrics.queue_length.with_label_values(&["gates"]);
@@ -51,6 +57,7 @@ impl Gates {
             pods,
             view,
             metrics,
+            events,
             opened: HashMap::new(),
         });
         work(queue, MOST_AT_ONCE, depth, |key| {
@@ -66,6 +73,7 @@ struct GateRemover {
     pods: Arc<Pods>,
     view: Arc<View>,
     metrics: Metrics,
+    events: Events,
     /// The UIDs of pods whose gate was removed here, or that were woken up.
     opened: HashMap<PodKey, String>,
 }
@@ -77,8 +85,13 @@ impl GateRemover {
             self.opened.pin().remove(key);
             return Outcome::Done;
         };
-        let Verdict::Granted(claims) = Verdict::of(&pod.source, &key.namespace, &self.view) else {
-            return Outcome::Done;
+        let claims = match Verdict::of(&pod.source, &key.namespace, &self.view) {
+            Verdict::Granted(claims) => claims,
+            Verdict::Held {
+                phase: ClaimPhase::Denied | ClaimPhase::Expired,
+                ..
+            } => return self.refused(&pod).await,
+            _ => return Outcome::Done,
         };
         // The watch may not have told of that yet, and no gate is ever added to a pod.
         if self.opened.pin().get(key) == Some(&pod.uid) {
@@ -111,6 +124,48 @@ impl GateRemover {
             }
             Err(error) => {
                 warn!(pod = %key, %error, what, "a pod's gate could not be removed");
+                Outcome::Failed
+            }
+        }
+    }
+
+    /// Deletes a pod whose own claim was denied or expired, if its dataset says so.
+    async fn refused(&self, pod: &ManagedPod) -> Outcome {
+        let own = pod.own().filter(|(_, dataset)| {
+            let dataset = self.view.dataset(dataset);
+            dataset.is_some_and(|dataset| dataset.refused_pods == RefusedPods::Delete)
+        });
+        let Some(claim) = own.and_then(|(subject, _)| self.view.claim(&subject.id())) else {
+            return Outcome::Done;
+        };
+        let params = DeleteParams {
+            preconditions: Some(Preconditions {
+                uid: Some(pod.uid.clone()),
+                ..Preconditions::default()
+            }),
+            ..DeleteParams::default()
+        };
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), &pod.key.namespace);
+        match api.delete(&pod.key.name, &params).await {
+            Ok(_) => {
+                let (why, reason) = (claim.message(), claim.phase.event_reason());
+                info!(pod = %pod.key, why, "a pod is deleted, since its privacy budget is refused");
+                let note = format!(
+                    "pod {} is deleted, since its privacy budget is refused: {why}",
+                    pod.key.name
+                );
+                for about in [Some(pod.object_ref()), pod.controller.clone()]
+                    .into_iter()
+                    .flatten()
+                {
+                    self.events.about_object(about, reason, true, &note);
+                }
+                Outcome::Done
+            }
+            // It was deleted, or created again under its name.
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Outcome::Done,
+            Err(error) => {
+                warn!(pod = %pod.key, %error, "a pod whose privacy budget is refused could not be deleted");
                 Outcome::Failed
             }
         }

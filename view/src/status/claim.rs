@@ -177,7 +177,14 @@ fn claim_conditions(claim: &ClaimView) -> Vec<Condition> {
             )
         }
     };
-    let mut all = vec![condition(conditions::GRANTED, claim.phase.is_granted(), decided)];
+    let mut all = vec![
+        condition(
+            conditions::DECIDED,
+            claim.phase != ClaimPhase::Waiting,
+            decided.clone(),
+        ),
+        condition(conditions::GRANTED, claim.phase.is_granted(), decided),
+    ];
     let further = [
         (conditions::CONSUMED, is_consumed),
         (conditions::RELEASED, is_released),
