@@ -24,6 +24,8 @@ use crate::{
 
 /// How many waiting claims are explained again in one call of [`Publisher::refresh_waiting`].
 const MOST_EXPLAINED: usize = 200;
+/// How many of them change their status in one call, and how many are announced again.
+const MOST_REFRESHED: usize = 20;
 
 /// The state of a ledger after its last committed entry.
 #[derive(Clone, Copy, Debug)]
@@ -104,6 +106,8 @@ pub enum Change {
     Oversized(PhaseChange),
     /// A claim is not in the ledger, for the given reason.
     NotInLedger(PhaseChange),
+    /// A claim waits still, and is announced again.
+    WaitsStill(PhaseChange),
     /// A claim's status changed, but not its phase.
     Claim(ClaimId),
     /// The status of the block of this name changed.
@@ -144,6 +148,10 @@ pub struct Publisher {
     waiting: BTreeSet<ClaimId>,
     /// The last claim that [`Self::refresh_waiting`] explained; `None` to start at the first.
     refreshed: Option<ClaimId>,
+    /// The last claim that [`Self::announce_waiting_again`] returned; `None` to start at the first.
+    announced: Option<ClaimId>,
+    /// How many waiting claims are to be announced again.
+    due: f64,
     /// Claims whose matching blocks take too many bytes of an entry, with the message that says so.
     oversized: HashMap<ClaimId, String>,
 }
@@ -161,6 +169,8 @@ impl Publisher {
             counts: BTreeMap::new(),
             waiting: BTreeSet::new(),
             refreshed: None,
+            announced: None,
+            due: 0.0,
             oversized: HashMap::new(),
         }
     }
@@ -403,7 +413,8 @@ impl Publisher {
     }
 
     /// Explains some of the waiting claims again, because the budget that they lack depends on other claims, and
-    /// publishes the blocks if they unlock with time. Each call continues with the claims after those of the last call.
+    /// publishes the blocks if they unlock with time. Each call continues with the claims after those of the last call,
+    /// and changes few of them, so that no decision waits behind them to be written.
     pub fn refresh_waiting(
         &mut self,
         state: CommittedState<'_>,
@@ -414,12 +425,17 @@ impl Publisher {
         let after = after.map_or(Bound::Unbounded, Bound::Excluded);
         let waiting = self.waiting.range((after, Bound::Unbounded));
         let next: Vec<ClaimId> = waiting.take(MOST_EXPLAINED).cloned().collect();
-        let mut changes: Vec<Change> = next
-            .iter()
-            .filter_map(|id| self.refresh(state.engine, id))
-            .collect();
-        if next.len() == MOST_EXPLAINED {
-            self.refreshed = next.last().cloned();
+        let mut changes = Vec::new();
+        let mut explained = 0;
+        for id in &next {
+            explained += 1;
+            changes.extend(self.refresh(state.engine, id));
+            if changes.len() == MOST_REFRESHED {
+                break;
+            }
+        }
+        if explained == MOST_EXPLAINED || changes.len() == MOST_REFRESHED {
+            self.refreshed = next.get(explained.saturating_sub(1)).cloned();
         }
         if matches!(state.engine.rules().unlocking, Unlocking::Lifetime { .. }) {
             for (name, _) in objects.blocks() {
@@ -428,6 +444,41 @@ impl Publisher {
             }
         }
         changes
+    }
+
+    /// Returns as many waiting claims as have to be announced again now, if all of them are to be in the course of
+    /// `every`: Kubernetes Events live for an hour. `since`: the time since the last call.
+    pub fn announce_waiting_again(
+        &mut self,
+        engine: &Engine,
+        since: std::time::Duration,
+        every: std::time::Duration,
+    ) -> Vec<Change> {
+        let waiting = u32::try_from(self.waiting.len()).unwrap_or(u32::MAX);
+        self.due += f64::from(waiting) * since.as_secs_f64() / every.as_secs_f64();
+        let mut announced = Vec::new();
+        while self.due >= 1.0 && announced.len() < MOST_REFRESHED {
+            self.due -= 1.0;
+            let after = self.announced.take().map_or(Bound::Unbounded, Bound::Excluded);
+            let next = self.waiting.range((after, Bound::Unbounded)).next();
+            let Some(id) = next.or(self.waiting.first()).cloned() else {
+                break;
+            };
+            announced.extend(self.waits_still(engine, &id).map(Change::WaitsStill));
+            self.announced = Some(id);
+        }
+        self.due = self.due.min(1.0);
+        announced
+    }
+
+    fn waits_still(&self, engine: &Engine, id: &ClaimId) -> Option<PhaseChange> {
+        Some(PhaseChange {
+            subject: Subject::of(id)?,
+            id: id.clone(),
+            phase: ClaimPhase::Waiting,
+            why: self.why_it_waits(engine, id)?,
+            waited: None,
+        })
     }
 
     /// Removes a claim from the view, unless it is in the ledger.

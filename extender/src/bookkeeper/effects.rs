@@ -46,6 +46,10 @@ impl Effects {
                     let pods = self.pods_of(&change.subject);
                     self.announce(&change, &pods);
                 }
+                Change::WaitsStill(change) => {
+                    let pods = self.pods_of(&change.subject);
+                    self.announce(&change, &pods);
+                }
                 Change::NotInLedger(change) => {
                     warn!(dataset = %self.dataset, claim = %change.id, phase = %change.phase, reason = %change.why.reason, message = change.why.message, "a claim is not in the ledger");
                     self.announce(&change, &[]);

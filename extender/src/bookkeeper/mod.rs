@@ -45,6 +45,8 @@ pub use self::{
 const MOST_MESSAGES: usize = 4096;
 /// How often the ledger's last entry is read back, to notice that entries were deleted or replaced.
 const CHECK_EVERY: Duration = Duration::from_secs(15);
+/// How often a waiting claim is announced again: the API server keeps Events for an hour.
+const ANNOUNCE_AGAIN_EVERY: Duration = Duration::from_secs(45 * 60);
 /// How often waiting claims are explained again.
 const REFRESH_EVERY: Duration = Duration::from_secs(1);
 
@@ -503,7 +505,12 @@ impl Bookkeeper {
     fn refresh_waiting(&mut self) -> Result<(), WriterError> {
         if let Some(state) = self.writer.state()? {
             let objects = self.intake.objects();
-            let changes = self.publisher.refresh_waiting(state, objects, clock::now());
+            let mut changes = self.publisher.refresh_waiting(state, objects, clock::now());
+            changes.extend(self.publisher.announce_waiting_again(
+                state.engine,
+                REFRESH_EVERY,
+                ANNOUNCE_AGAIN_EVERY,
+            ));
             self.effects.apply(changes, objects);
         }
         Ok(())

@@ -502,3 +502,26 @@ async fn a_refused_pod_stays_or_is_deleted_as_its_dataset_says() {
     })
     .await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_claim_that_waits_for_hours_is_announced_again() {
+    let server = server();
+    with_extender(&server, async |_| {
+        server.put(CLAIMS, &claim_object("all", &json!({"budget": epsilon("10")})));
+        server
+            .until(|server| phase(server, "all") == json!("Granted"))
+            .await;
+        server.put(CLAIMS, &claim_object("waits", &json!({"budget": epsilon("1")})));
+        server
+            .until(|server| phase(server, "waits") == json!("Waiting"))
+            .await;
+        tokio::time::sleep(std::time::Duration::from_secs(4 * 3600)).await;
+        let events = server.all("events");
+        let again = events
+            .iter()
+            .filter(|event| event["reason"] == json!("BudgetWaiting"));
+        // At first, and every 45 minutes.
+        assert_eq!(again.count(), 1 + 5);
+    })
+    .await;
+}

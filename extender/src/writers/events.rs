@@ -1,11 +1,22 @@
 //! Writes Kubernetes Events: each phase that a claim reaches, once, on its pods; on the claim's own object, if a user wrote it.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
-use k8s_openapi::api::core::v1::ObjectReference;
+use futures::{StreamExt, stream};
+use k8s_openapi::{
+    api::{core::v1::ObjectReference, events::v1::Event},
+    apimachinery::pkg::apis::meta::v1::MicroTime,
+    jiff::Timestamp,
+};
 use kube::{
-    Client, Resource,
-    runtime::events::{Event, EventType, Recorder, Reporter},
+    Api, Client, Resource,
+    api::{ObjectMeta, PostParams},
 };
 use parking_lot::Mutex;
 use privatekube_api::{ManagedPod, PrivacyBudgetClaim, Subject, SubjectKind};
@@ -20,9 +31,17 @@ const MOST_QUEUED: usize = 10_000;
 /// How many bytes a note has at most. The API server takes 1,024.
 const MOST_NOTE_BYTES: usize = 1000;
 
+/// How many Events are written at the same time.
+const MOST_AT_ONCE: usize = 4;
+/// How much of the name of the object that it is about begins an Event's name. The API server takes 253 characters in all.
+const MOST_NAME: usize = 200;
+/// Who reports the Events.
+const REPORTER: &str = "privatekube-extender";
+
 /// An Event that is to be written.
 #[derive(Clone, Debug)]
 pub struct QueuedEvent {
+    at: Timestamp,
     about: ObjectReference,
     reason: &'static str,
     warning: bool,
@@ -74,6 +93,7 @@ impl Events {
     /// Queues an Event about a pod.
     pub fn about_pod(&self, pod: &ManagedPod, reason: &'static str, warning: bool, note: &str) {
         self.send(QueuedEvent {
+            at: Timestamp::now(),
             about: pod.object_ref(),
             reason,
             warning,
@@ -84,6 +104,7 @@ impl Events {
     /// Queues an Event about an object.
     pub fn about_object(&self, about: ObjectReference, reason: &'static str, warning: bool, note: &str) {
         self.send(QueuedEvent {
+            at: Timestamp::now(),
             about,
             reason,
             warning,
@@ -133,31 +154,49 @@ impl Events {
     }
 
     /// Writes queued Events until all handles are dropped.
-    pub async fn run(client: Client, mut queue: Receiver<QueuedEvent>, metrics: Metrics) {
-        let reporter = Reporter {
-            controller: "privatekube-extender".into(),
-            instance: None,
-        };
-        while let Some(queued) = queue.recv().await {
+    pub async fn run(client: Client, queue: Receiver<QueuedEvent>, metrics: Metrics) {
+        let number = AtomicU64::new(0);
+        let queued = stream::unfold(queue, async |mut queue| {
+            let queued = queue.recv().await?;
+            Some((queued, queue))
+        });
+        let write = async |queued: QueuedEvent| {
             metrics.queue_left("events", 1);
-            let event = Event {
-                type_: if queued.warning {
-                    EventType::Warning
-                } else {
-                    EventType::Normal
-                },
-                reason: queued.reason.to_owned(),
-                note: Some(shortened(queued.note)),
-                action: queued.reason.to_owned(),
-                secondary: None,
-            };
-            // A recorder merges Events with the same reason, whatever their notes say: each Event gets its own.
-            let recorder = Recorder::new(client.clone(), reporter.clone());
-            let answer = recorder.publish(&event, &queued.about).await;
+            let event = queued.object(number.fetch_add(1, Ordering::Relaxed));
+            let namespace = event.metadata.namespace.as_deref().unwrap_or("default");
+            let api: Api<Event> = Api::namespaced(client.clone(), namespace);
+            let answer = api.create(&PostParams::default(), &event).await;
             metrics.count_write("event", &answer);
             if let Err(error) = answer {
-                warn!(%error, reason = event.reason, "an Event could not be written");
+                warn!(%error, reason = queued.reason, "an Event could not be written");
             }
+        };
+        queued.for_each_concurrent(MOST_AT_ONCE, write).await;
+    }
+}
+
+impl QueuedEvent {
+    /// The Event's object. `number` tells Events of the same moment apart.
+    fn object(&self, number: u64) -> Event {
+        let about = self.about.name.as_deref().unwrap_or_default();
+        // Names of objects consist of ASCII characters.
+        let about = about.get(..about.len().min(MOST_NAME)).unwrap_or_default();
+        let about = about.trim_end_matches(['-', '.']);
+        Event {
+            metadata: ObjectMeta {
+                namespace: self.about.namespace.clone(),
+                name: Some(format!("{about}.{:x}.{number:x}", self.at.as_microsecond())),
+                ..ObjectMeta::default()
+            },
+            action: Some(self.reason.to_owned()),
+            event_time: Some(MicroTime(self.at)),
+            note: Some(shortened(self.note.clone())),
+            reason: Some(self.reason.to_owned()),
+            regarding: Some(self.about.clone()),
+            reporting_controller: Some(REPORTER.to_owned()),
+            reporting_instance: Some(REPORTER.to_owned()),
+            type_: Some(if self.warning { "Warning" } else { "Normal" }.to_owned()),
+            ..Event::default()
         }
     }
 }
@@ -193,6 +232,25 @@ mod tests {
             (Some("Pod"), Some("u1"))
         );
         assert!(queue.try_recv().is_err());
+    }
+
+    #[test]
+    fn an_object_with_the_longest_name_has_events_of_its_own() {
+        let about = ObjectReference {
+            name: Some(format!("{}-{}", "a".repeat(199), "b".repeat(53))),
+            ..ObjectReference::default()
+        };
+        let queued = QueuedEvent {
+            at: Timestamp::UNIX_EPOCH,
+            about,
+            reason: "BudgetWaiting",
+            warning: false,
+            note: "waits".to_owned(),
+        };
+        let name = |number| queued.object(number).metadata.name.unwrap();
+        assert_eq!(name(31), format!("{}.0.1f", "a".repeat(199)));
+        assert_ne!(name(1), name(2));
+        assert!(name(u64::MAX).len() <= 253);
     }
 
     #[test]

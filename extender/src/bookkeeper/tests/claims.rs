@@ -305,3 +305,35 @@ async fn nothing_is_kept_for_a_claim_that_is_denied_outside_the_ledger() {
     world.take([wanted(&id)]).await;
     assert_eq!(world.books.intake.kept_uses(), 0);
 }
+
+#[tokio::test]
+async fn few_statuses_are_written_again_at_a_time_because_other_claims_changed() {
+    let mut world = World::new();
+    let block = block("a", "a", Some("10"));
+    world.server.put(BLOCKS, &*block);
+    world
+        .take([Message::BlockApplied(block), claim("first", &epsilon("10")).1])
+        .await;
+    for number in 0..60 {
+        world
+            .take([claim(&format!("waits-{number}"), &epsilon("5")).1])
+            .await;
+    }
+    let mut refresh = || {
+        let state = world.books.writer.state().unwrap().unwrap();
+        let objects = world.books.intake.objects();
+        let now = crate::clock::now();
+        world.books.publisher.refresh_waiting(state, objects, now).len()
+    };
+    while refresh() > 0 {}
+    // It goes before all others, which say so.
+    world.take([claim("small", &epsilon("1")).1]).await;
+    let mut refresh = || {
+        let state = world.books.writer.state().unwrap().unwrap();
+        let objects = world.books.intake.objects();
+        let now = crate::clock::now();
+        world.books.publisher.refresh_waiting(state, objects, now).len()
+    };
+    let changes: Vec<usize> = (0..4).map(|_| refresh()).collect();
+    assert_eq!(changes, [20, 20, 20, 0]);
+}
