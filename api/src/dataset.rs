@@ -9,8 +9,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    BlendSpec, ClaimantsSpec, Decimal, DpackSpec, Duration, FcfsSpec, FieldError, Guarantee, NamespaceWeight,
-    PolicyName, Recovery, RecoverySpec,
+    BlendSpec, ClaimantsSpec, Decimal, DimensionSpec, DpackSpec, Duration, FcfsSpec, FieldError, Guarantee,
+    NamespaceWeight, PolicyName, Recovery, RecoverySpec,
 };
 
 /// The rules of one dataset: how its blocks' budget unlocks, how budgets add up, and in which order claims
@@ -91,6 +91,10 @@ use crate::{
         "orders never change: make another dataset").field_path(".orders"),
     validation = Rule::new("!has(self.orders) || self.composition == 'Renyi'").message(
         "orders are of Renyi composition: leave them out, or set composition: Renyi").field_path(".orders"),
+    validation = Rule::new(
+        "!has(self.timeDimension) || \
+         (has(self.dimensions) && self.dimensions.exists(declared, declared.name == self.timeDimension))").message(
+        "timeDimension is one of dimensions: declare it there, with its type").field_path(".timeDimension"),
 )]
 pub struct PrivateDatasetSpec {
     /// The order in which claims are granted, each its whole budget or nothing. DPF (Dominant Private Block
@@ -147,6 +151,22 @@ pub struct PrivateDatasetSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Guarantee")]
     pub guarantee: Option<Guarantee>,
+    /// The dimensions that each block has, at most 32, each with the type of its values. A block that misses one, or has
+    /// another type, is refused; it may have further ones. May change: the change counts for blocks that are
+    /// created and claims that are matched later. Example: [{name: day, type: Integer}].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 32),
+        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])
+    )]
+    pub dimensions: Vec<DimensionSpec>,
+    /// Which of the dimensions says how new a block is, for claims on the newest blocks: the greatest value is the
+    /// newest (of strings, numbers in them count as numbers). If absent, and for equal values: the block whose
+    /// object was created last, and of these the one whose name comes last. May change: the change counts for
+    /// claims that are matched later. Example: day.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String", length(min = 1, max = 63))]
+    pub time_dimension: Option<String>,
     /// How long a claim that states no timeout waits at most, as numbers with units ms, s, m, h or d. Without
     /// limit if absent. Example: 1h30m.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -258,6 +278,7 @@ impl PrivateDatasetSpec {
         self.weights()?;
         self.claimants()?;
         self.recovery()?;
+        self.declared_dimensions()?;
         Ok(rules)
     }
 

@@ -27,6 +27,7 @@ mod claimants;
 mod crd;
 mod dataset;
 mod decimal;
+mod declared_dimensions;
 mod dimension;
 mod error;
 mod excerpt;
@@ -38,6 +39,7 @@ mod matching;
 mod names;
 mod pod;
 mod policy;
+mod recency;
 mod recovery;
 mod request;
 mod schema;
@@ -62,14 +64,15 @@ pub use dataset::{
     CompositionName, PrivateDataset, PrivateDatasetSpec, PrivateDatasetStatus, RefusedPods, UnlockingSpec,
 };
 pub use decimal::{Decimal, Duration};
+pub use declared_dimensions::{DeclaredDimensions, DimensionSpec, DimensionType};
 pub use dimension::{Dimension, Dimensions};
 pub use error::{FieldError, FieldErrors};
 pub use excerpt::excerpt;
 pub use grant::{Grant, GrantedBlock, GrantedBudget, GrantedClaim};
 pub use ledger_entry::{PrivacyLedgerEntry, PrivacyLedgerEntrySpec, entry_name};
 pub use managed_pod::{BudgetSource, ManagedPod, PodKey, node_of};
-pub use match_index::MatchIndex;
-pub use matching::{Candidate, are_enough, block_count, match_blocks, per_block_demands};
+pub use match_index::{LeftOut, MatchIndex};
+pub use matching::{Candidate, are_enough, block_count, left_out_blocks, match_blocks, per_block_demands};
 pub use names::{
     ANNOTATION_BLOCKS, ANNOTATION_CLAIM, ANNOTATION_DATASET, ANNOTATION_DELTA, ANNOTATION_EPSILON,
     ANNOTATION_GRANT, ANNOTATION_MAX_BLOCKS, ANNOTATION_MECHANISM, ANNOTATION_MIN_BLOCKS, ANNOTATION_PREFIX,

@@ -11,12 +11,14 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     hash::Hash,
+    sync::Arc,
 };
 
-use jiff::Timestamp;
 use privatekube_policy::{BlockId, Composition, Demand};
 
-use crate::{Candidate, ClaimRequest, DemandRequest, Dimensions, Selector, per_block_demands};
+use crate::{
+    Candidate, ClaimRequest, DemandRequest, Dimensions, Selector, per_block_demands, recency::Recency,
+};
 
 /// How many results are kept at most of selectors that no request in the index has.
 const MOST_UNUSED: usize = 32;
@@ -40,17 +42,38 @@ pub struct MatchIndex<K> {
 #[derive(Clone, Debug)]
 struct IndexedBlock {
     dimensions: Dimensions,
-    created: Option<Timestamp>,
+    recency: Arc<Recency>,
 }
 
 /// The blocks that a selector selects, and the requests with this selector.
 #[derive(Clone, Debug)]
 struct Selection<K> {
     selector: Option<Selector>,
-    /// Oldest first: by creation, then by name. A block without a time of creation is the oldest.
-    blocks: BTreeSet<(Option<Timestamp>, BlockId)>,
+    /// Oldest first.
+    blocks: BTreeSet<Arc<Recency>>,
+    /// The blocks that it has no answer for.
+    left_out: BTreeSet<BlockId>,
     /// By how many blocks they need at least.
     requests: BTreeMap<u32, BTreeSet<K>>,
+}
+
+/// The blocks that a request leaves out because its selector has no answer for them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeftOut {
+    /// How many they are, at least 1.
+    pub count: usize,
+    /// The first of their names.
+    pub first: BlockId,
+    /// Why the selector has no answer for that one.
+    pub problem: String,
+}
+
+/// What a selector says of a block.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    Selected,
+    NotSelected,
+    None,
 }
 
 /// How a request waits.
@@ -88,22 +111,25 @@ impl<K: Clone + Ord + Hash> MatchIndex<K> {
     /// creation was there.
     pub fn add_block(&mut self, block: Candidate<'_>) -> Vec<K> {
         let name = BlockId::from(block.name);
-        let created = block.created.map(|time| time.0);
+        let recency = Arc::new(Recency::of(&block));
         if let Some(known) = self.blocks.get(&name) {
-            if known.created == created && known.dimensions == *block.dimensions {
+            if known.recency == recency && known.dimensions == *block.dimensions {
                 return Vec::new();
             }
             self.remove_block(block.name);
         }
         let mut enough = BTreeSet::new();
         for selection in self.selections.values_mut() {
-            if selects(
-                selection.selector.as_ref(),
-                block.dimensions,
-                &mut self.evaluations,
-            ) {
-                selection.blocks.insert((created, name.clone()));
-                enough.extend(selection.with_enough().cloned());
+            let selector = selection.selector.as_ref();
+            match answer(selector, block.dimensions, &mut self.evaluations) {
+                Answer::Selected => {
+                    selection.blocks.insert(Arc::clone(&recency));
+                    enough.extend(selection.with_enough().cloned());
+                }
+                Answer::NotSelected => {}
+                Answer::None => {
+                    selection.left_out.insert(name.clone());
+                }
             }
         }
         for key in self.named.get(&name).into_iter().flatten() {
@@ -115,7 +141,7 @@ impl<K: Clone + Ord + Hash> MatchIndex<K> {
             }
         }
         let dimensions = block.dimensions.clone();
-        self.blocks.insert(name, IndexedBlock { dimensions, created });
+        self.blocks.insert(name, IndexedBlock { dimensions, recency });
         enough.into_iter().collect()
     }
 
@@ -130,9 +156,9 @@ impl<K: Clone + Ord + Hash> MatchIndex<K> {
                 *missing += 1;
             }
         }
-        let place = (block.created, name);
         for selection in self.selections.values_mut() {
-            selection.blocks.remove(&place);
+            selection.blocks.remove(&block.recency);
+            selection.left_out.remove(&name);
         }
     }
 
@@ -235,6 +261,35 @@ impl<K: Clone + Ord + Hash> MatchIndex<K> {
         }
     }
 
+    /// The blocks that a request leaves out, as [`left_out_blocks`](crate::left_out_blocks) returns them; `None` if there
+    /// are none, or if the result of the request's selector isn't kept. Evaluates one block at most.
+    #[must_use]
+    pub fn left_out(&self, request: &ClaimRequest) -> Option<LeftOut> {
+        let DemandRequest::Selected {
+            selector: Some(selector),
+            ..
+        } = &request.demand
+        else {
+            return None;
+        };
+        let left_out = &self.selections.get(&Some(selector.source().to_owned()))?.left_out;
+        let first = left_out.first()?;
+        let problem = selector.matches(&self.blocks.get(first)?.dimensions).err()?;
+        Some(LeftOut {
+            count: left_out.len(),
+            first: first.clone(),
+            problem: problem.to_string(),
+        })
+    }
+
+    /// The requests that leave out the block of this name.
+    pub fn leaving_out(&self, name: &str) -> impl Iterator<Item = &K> {
+        let name = BlockId::from(name);
+        let selections = self.selections.values();
+        let leaving_out = selections.filter(move |selection| selection.left_out.contains(&name));
+        leaving_out.flat_map(|selection| selection.requests.values().flatten())
+    }
+
     /// The names of the blocks that a selector selects, sorted: all of them, or the `max` newest.
     fn selected(&mut self, selector: Option<&Selector>, max: Option<u32>) -> Vec<BlockId> {
         let most = max
@@ -243,7 +298,7 @@ impl<K: Clone + Ord + Hash> MatchIndex<K> {
         let text = selector.map(|selector| selector.source().to_owned());
         let selection = self.selection(text.clone(), selector);
         let newest = selection.blocks.iter().rev().take(most);
-        let mut names: Vec<BlockId> = newest.map(|(_, name)| name.clone()).collect();
+        let mut names: Vec<BlockId> = newest.map(|block| block.name().clone()).collect();
         let is_unused = selection.requests.is_empty();
         if is_unused {
             self.unused.retain(|unused| *unused != text);
@@ -262,16 +317,24 @@ impl<K: Clone + Ord + Hash> MatchIndex<K> {
             ..
         } = self;
         selections.entry(text).or_insert_with(|| {
-            let selected = blocks
-                .iter()
-                .filter(|(_, block)| selects(selector, &block.dimensions, evaluations));
-            Selection {
+            let mut selection = Selection {
                 selector: selector.cloned(),
-                blocks: selected
-                    .map(|(name, block)| (block.created, name.clone()))
-                    .collect(),
+                blocks: BTreeSet::new(),
+                left_out: BTreeSet::new(),
                 requests: BTreeMap::new(),
+            };
+            for (name, block) in blocks {
+                match answer(selector, &block.dimensions, evaluations) {
+                    Answer::Selected => {
+                        selection.blocks.insert(Arc::clone(&block.recency));
+                    }
+                    Answer::NotSelected => {}
+                    Answer::None => {
+                        selection.left_out.insert(name.clone());
+                    }
+                }
             }
+            selection
         })
     }
 
@@ -279,15 +342,14 @@ impl<K: Clone + Ord + Hash> MatchIndex<K> {
     /// limits demand.
     fn keep_unused(&mut self, selector: Option<String>) {
         self.unused.push_back(selector);
-        let places =
-            |unused: &Option<String>| self.selections.get(unused).map_or(0, |kept| kept.blocks.len());
+        let places = |unused: &Option<String>| self.selections.get(unused).map_or(0, Selection::places);
         let mut kept_places: usize = self.unused.iter().map(places).sum();
         while self.unused.len() > MOST_UNUSED || (kept_places > MOST_UNUSED_PLACES && self.unused.len() > 1) {
             let Some(oldest) = self.unused.pop_front() else {
                 return;
             };
             let dropped = self.selections.remove(&oldest);
-            kept_places -= dropped.map_or(0, |dropped| dropped.blocks.len());
+            kept_places -= dropped.as_ref().map_or(0, Selection::places);
         }
     }
 
@@ -299,6 +361,11 @@ impl<K: Clone + Ord + Hash> MatchIndex<K> {
 }
 
 impl<K: Ord> Selection<K> {
+    /// How many blocks it names.
+    fn places(&self) -> usize {
+        self.blocks.len() + self.left_out.len()
+    }
+
     fn count(&self) -> u32 {
         u32::try_from(self.blocks.len()).unwrap_or(u32::MAX)
     }
@@ -309,13 +376,18 @@ impl<K: Ord> Selection<K> {
     }
 }
 
-/// Whether a selector selects a block with these dimensions. One that errs does not; without one, every block
-/// is selected, and nothing is evaluated.
-fn selects(selector: Option<&Selector>, dimensions: &Dimensions, evaluations: &mut u64) -> bool {
-    selector.is_none_or(|selector| {
-        *evaluations += 1;
-        selector.matches(dimensions).unwrap_or(false)
-    })
+/// What a selector says of a block with these dimensions. Without one, every block is selected, and nothing is
+/// evaluated.
+fn answer(selector: Option<&Selector>, dimensions: &Dimensions, evaluations: &mut u64) -> Answer {
+    let Some(selector) = selector else {
+        return Answer::Selected;
+    };
+    *evaluations += 1;
+    match selector.matches(dimensions) {
+        Ok(true) => Answer::Selected,
+        Ok(false) => Answer::NotSelected,
+        Err(_) => Answer::None,
+    }
 }
 
 /// Removes a key from the set under `place`, and the set if it is empty then.

@@ -3,12 +3,12 @@
 //! A pure function of the request and of the blocks that exist. Whoever calls it decides when: the extender matches a
 //! claim when it arrives and, while too few blocks match, again when blocks are added or deleted.
 
-use std::collections::BTreeMap;
+use std::{cmp::Reverse, collections::BTreeMap};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1;
 use privatekube_policy::{BlockId, Composition, Demand};
 
-use crate::{BudgetRequest, ClaimRequest, DemandRequest, Dimensions, Selector};
+use crate::{BudgetRequest, ClaimRequest, DemandRequest, Dimension, Dimensions, Selector, recency::Recency};
 
 /// A block as far as matching needs it.
 #[derive(Clone, Copy, Debug)]
@@ -17,8 +17,11 @@ pub struct Candidate<'a> {
     pub name: &'a str,
     /// What a selector reads.
     pub dimensions: &'a Dimensions,
-    /// When its object was created. A request for the newest blocks goes by this; a block without it is the oldest.
+    /// When its object was created.
     pub created: Option<&'a v1::Time>,
+    /// The value of its dataset's time dimension. A request for the newest blocks goes by this, then by `created`, then by
+    /// `name`, where numbers count as numbers; a block without one of these is older than any with it.
+    pub time: Option<&'a Dimension>,
 }
 
 /// The demands of a request on the blocks that exist, `blocks` in the order of their names. Empty if none matches.
@@ -53,8 +56,7 @@ pub fn match_blocks<'a>(
     }
 }
 
-/// The names of the blocks that `selector` selects: all of them, or the `max` newest. Of blocks created at the same time,
-/// the one whose name sorts last counts as the newer.
+/// The names of the blocks that `selector` selects: all of them, or the `max` newest.
 fn select<'a>(
     selector: Option<&Selector>,
     max: Option<u32>,
@@ -65,12 +67,30 @@ fn select<'a>(
     };
     let mut matching: Vec<Candidate<'a>> = blocks.into_iter().filter(selects).collect();
     if let Some(max) = max.and_then(|max| usize::try_from(max).ok()) {
-        let created = |block: &Candidate<'_>| block.created.map(|time| time.0);
-        matching.sort_by(|a, b| created(b).cmp(&created(a)).then_with(|| b.name.cmp(a.name)));
+        matching.sort_by_cached_key(|block| Reverse(Recency::of(block)));
         matching.truncate(max);
         matching.sort_by_key(|block| block.name);
     }
     matching.iter().map(|block| BlockId::from(block.name)).collect()
+}
+
+/// The blocks that a request leaves out because its selector has no answer for them: a dimension of theirs has another
+/// type than the selector expects, for example. In the order of their names.
+pub fn left_out_blocks<'a>(
+    request: &ClaimRequest,
+    blocks: impl IntoIterator<Item = Candidate<'a>>,
+) -> Vec<BlockId> {
+    let DemandRequest::Selected {
+        selector: Some(selector),
+        ..
+    } = &request.demand
+    else {
+        return Vec::new();
+    };
+    let left_out = blocks
+        .into_iter()
+        .filter(|block| selector.matches(block.dimensions).is_err());
+    left_out.map(|block| BlockId::from(block.name)).collect()
 }
 
 /// Budgets by block name as demands, on those blocks that `is_known`; equal budgets become one demand. The budgets of the
@@ -160,6 +180,7 @@ mod tests {
             name,
             dimensions,
             created: created.as_ref(),
+            time: None,
         });
         let demands = match_blocks(&request(spec), candidates, &Composition::Basic)?;
         Ok(demands
@@ -193,6 +214,36 @@ mod tests {
         assert_eq!(newest(2), [["b", "c"]]);
         assert_eq!(newest(3), [["a", "b", "c"]]);
         assert_eq!(newest(9), [["a", "b", "c", "d"]]);
+    }
+
+    #[test]
+    fn of_blocks_created_together_the_newest_go_by_name_with_numbers_as_numbers() {
+        let none = Dimensions::new();
+        let at = v1::Time(jiff::Timestamp::from_second(1).unwrap());
+        let candidates = ["taxi-1", "taxi-10", "taxi-9"].map(|name| Candidate {
+            name,
+            dimensions: &none,
+            created: Some(&at),
+            time: None,
+        });
+        let request = request(json!({"budget": epsilon("1"), "blocks": {"max": 1}}));
+        let demands = match_blocks(&request, candidates, &Composition::Basic).unwrap();
+        assert_eq!(demands[0].blocks, [BlockId::from("taxi-10")]);
+    }
+
+    #[test]
+    fn blocks_that_were_backfilled_are_not_the_newest() {
+        let dimensions = [1, 2].map(|day| Dimensions::from([("day".to_owned(), Dimension::Number(day))]));
+        let created = [2, 1].map(|second| v1::Time(jiff::Timestamp::from_second(second).unwrap()));
+        let candidates = [0, 1].map(|at| Candidate {
+            name: ["old-day", "new-day"][at],
+            dimensions: &dimensions[at],
+            created: Some(&created[at]),
+            time: dimensions[at].get("day"),
+        });
+        let request = request(json!({"budget": epsilon("1"), "blocks": {"max": 1}}));
+        let demands = match_blocks(&request, candidates, &Composition::Basic).unwrap();
+        assert_eq!(demands[0].blocks, [BlockId::from("new-day")]);
     }
 
     #[test]

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1;
 use privatekube_api::{
-    Candidate, ClaimRequest, Dimension, Dimensions, MatchIndex, PrivacyBudgetClaim, are_enough, match_blocks,
+    Candidate, ClaimRequest, Dimension, Dimensions, MatchIndex, PrivacyBudgetClaim, are_enough,
+    left_out_blocks, match_blocks,
 };
 use privatekube_policy::Composition;
 use proptest::{collection::vec, prelude::*};
@@ -50,6 +51,7 @@ fn candidate<'a>(name: &'a str, dimensions: &'a Dimensions) -> Candidate<'a> {
         name,
         dimensions,
         created: None,
+        time: None,
     }
 }
 
@@ -135,9 +137,46 @@ fn requests_without_a_selector_and_those_that_name_blocks_evaluate_nothing() {
     assert_eq!(index.evaluations(), 0);
 }
 
+/// What is known of a block.
+#[derive(Clone, Debug, PartialEq)]
+struct Known {
+    dimensions: Dimensions,
+    created: Option<v1::Time>,
+}
+
+impl Known {
+    /// A block as matching needs it: the dimension `time` says how new it is.
+    fn candidate<'a>(&'a self, name: &'a str) -> Candidate<'a> {
+        Candidate {
+            name,
+            dimensions: &self.dimensions,
+            created: self.created.as_ref(),
+            time: self.dimensions.get("time"),
+        }
+    }
+}
+
+/// Blocks in 4 days, one of which is a text, of 3 times or none, created at 3 times or none.
+fn known() -> impl Strategy<Value = Known> {
+    let time = prop_oneof![
+        Just(None),
+        (0_i64..3).prop_map(|time| Some(Dimension::Number(time))),
+        (9_i64..11).prop_map(|time| Some(Dimension::Text(format!("t{time}")))),
+    ];
+    (0_i64..4, time, prop::option::of(0_i64..3)).prop_map(|(number, time, created)| {
+        let mut dimensions = day(number);
+        if number == 3 {
+            dimensions.insert("day".to_owned(), Dimension::Text("3".to_owned()));
+        }
+        dimensions.extend(time.map(|time| ("time".to_owned(), time)));
+        let created = created.map(|at| v1::Time(jiff::Timestamp::from_second(at).unwrap()));
+        Known { dimensions, created }
+    })
+}
+
 #[derive(Clone, Debug)]
 enum Step {
-    AddBlock(u8, i64, Option<i64>),
+    AddBlock(u8, Known),
     RemoveBlock(u8),
     AddRequest(u8, usize),
     RemoveRequest(u8),
@@ -146,10 +185,8 @@ enum Step {
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     vec(
         prop_oneof![
-            4 => (0_u8..8, 0_i64..4, prop::option::of(0_i64..3)).prop_map(|(name, day, created)| {
-                Step::AddBlock(name, day, created)
-            }),
-            1 => (0_u8..8).prop_map(Step::RemoveBlock),
+            4 => (8_u8..12, known()).prop_map(|(name, known)| Step::AddBlock(name, known)),
+            1 => (8_u8..12).prop_map(Step::RemoveBlock),
             3 => (0_u8..12, 0_usize..9).prop_map(|(key, kind)| Step::AddRequest(key, kind)),
             1 => (0_u8..12).prop_map(Step::RemoveRequest),
         ],
@@ -166,8 +203,8 @@ fn kind(kind: usize) -> ClaimRequest {
         3 => request(json!({"selector": "block.day >= 1", "blocks": {"max": 1}})),
         4 => request(json!({"selector": "block.day >= 2", "blocks": {"min": 2, "max": 2}})),
         5 => selecting("6 / block.day == 2", 1),
-        6 => naming(&["b0", "b1"]),
-        7 => naming(&["b1"]),
+        6 => naming(&["b8", "b9"]),
+        7 => naming(&["b9"]),
         _ => selecting("block.none == 1", 1),
     }
 }
@@ -177,15 +214,11 @@ proptest! {
     #[test]
     fn the_index_matches_as_a_look_at_every_block_does(steps in steps()) {
         let mut index = MatchIndex::default();
-        let mut blocks: BTreeMap<String, (Dimensions, Option<v1::Time>)> = BTreeMap::new();
+        let mut blocks: BTreeMap<String, Known> = BTreeMap::new();
         let mut requests: BTreeMap<u8, ClaimRequest> = BTreeMap::new();
         for step in steps {
-            let matches = |request: &ClaimRequest, blocks: &BTreeMap<String, (Dimensions, Option<v1::Time>)>| {
-                let candidates = blocks.iter().map(|(name, (dimensions, created))| Candidate {
-                    name,
-                    dimensions,
-                    created: created.as_ref(),
-                });
+            let matches = |request: &ClaimRequest, blocks: &BTreeMap<String, Known>| {
+                let candidates = blocks.iter().map(|(name, known)| known.candidate(name));
                 match_blocks(request, candidates, &Composition::Basic).unwrap()
             };
             let is_enough = |request: &ClaimRequest, blocks: &_| {
@@ -193,14 +226,11 @@ proptest! {
                 are_enough(&matches(request, blocks), request.min_blocks())
             };
             match step {
-                Step::AddBlock(name, number, created) => {
+                Step::AddBlock(name, added) => {
                     let name = format!("b{name}");
-                    let created = created.map(|at| v1::Time(jiff::Timestamp::from_second(at).unwrap()));
-                    let added = Candidate { name: &name, dimensions: &day(number), created: created.as_ref() };
-                    let enough: BTreeSet<u8> = index.add_block(added).into_iter().collect();
-                    let alone = BTreeMap::from([(name.clone(), (day(number), created.clone()))]);
-                    let is_new = blocks.insert(name.clone(), (day(number), created.clone()))
-                        != Some((day(number), created));
+                    let enough: BTreeSet<u8> = index.add_block(added.candidate(&name)).into_iter().collect();
+                    let alone = BTreeMap::from([(name.clone(), added.clone())]);
+                    let is_new = blocks.insert(name, added.clone()) != Some(added);
                     let gained = |request: &ClaimRequest| is_new && !matches(request, &alone).is_empty();
                     let expected = requests.iter().filter(|(_, request)| gained(request) && is_enough(request, &blocks));
                     prop_assert_eq!(enough, expected.map(|(key, _)| *key).collect());
@@ -221,8 +251,15 @@ proptest! {
                 }
             }
             let before = index.evaluations();
-            for request in requests.values() {
+            for (key, request) in &requests {
                 prop_assert_eq!(index.demands(request, &Composition::Basic).unwrap(), matches(request, &blocks));
+                let left_out = left_out_blocks(request, blocks.iter().map(|(name, known)| known.candidate(name)));
+                let found = index.left_out(request).map(|found| (found.count, found.first));
+                prop_assert_eq!(found, left_out.first().map(|first| (left_out.len(), first.clone())));
+                for name in blocks.keys() {
+                    let leaves_out = left_out.iter().any(|block| block.as_str() == name);
+                    prop_assert_eq!(index.leaving_out(name).any(|leaving| leaving == key), leaves_out);
+                }
             }
             prop_assert_eq!(index.evaluations(), before);
             for number in 0..9 {

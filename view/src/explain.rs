@@ -1,7 +1,7 @@
 //! Explanations: one sentence for users on why a claim is in its phase. It says what the claim lacks on which block and
 //! what would change that, or why the claim was decided so.
 
-use privatekube_api::{ClaimReason, rfc3339};
+use privatekube_api::{ClaimReason, LeftOut, rfc3339};
 use privatekube_policy::{
     BlockId, ClaimState, Composition, DatasetRules, Denial, Explanation, Lack, Phase, Policy, Span, Time,
     Unlocks,
@@ -99,6 +99,21 @@ pub fn too_large_for_an_entry(blocks: usize, bytes: usize, most: usize) -> Strin
         "with the {blocks} blocks that it matches it takes {bytes} bytes in the ledger, where a claim may take {most}: \
          request fewer blocks at a time"
     )
+}
+
+/// The message of a claim that leaves out blocks because its selector has no answer for them.
+#[must_use]
+pub fn blocks_left_out(left_out: &LeftOut) -> String {
+    let LeftOut {
+        count,
+        first,
+        problem,
+    } = left_out;
+    match count.saturating_sub(1) {
+        0 => format!("block {first} is left out: {problem}"),
+        1 => format!("block {first} and one more are left out: {problem}"),
+        more => format!("block {first} and {more} more are left out: {problem}"),
+    }
 }
 
 /// Explains a waiting claim whose matching blocks take too many bytes of a ledger entry. `problem` is the message of

@@ -6,8 +6,8 @@ use std::{
 };
 
 use privatekube_api::{
-    Candidate, Claimants, Dimensions, FieldError, PrivateDataBlock, PrivateDataset, Recovery, RefusedPods,
-    Weights,
+    Candidate, Claimants, DeclaredDimensions, Dimensions, FieldError, PrivateDataBlock, PrivateDataset,
+    Recovery, RefusedPods, Weights,
 };
 use privatekube_policy::{DatasetRules, Delta, Epsilon, Span};
 
@@ -90,10 +90,15 @@ impl DatasetObjects {
     #[must_use]
     pub fn candidate(&self, name: &str) -> Option<Candidate<'_>> {
         let (name, block) = self.blocks.get_key_value(name)?;
+        let time = self
+            .dataset
+            .as_ref()
+            .and_then(|object| object.spec.time_dimension.as_ref());
         Some(Candidate {
             name,
             dimensions: &block.dimensions,
             created: block.object.metadata.creation_timestamp.as_ref(),
+            time: time.and_then(|time| block.dimensions.get(time)),
         })
     }
 
@@ -185,6 +190,14 @@ impl DatasetObjects {
     #[must_use]
     pub fn default_guarantee(&self) -> Option<(Epsilon, Delta)> {
         self.dataset.as_ref()?.spec.guarantee().ok().flatten()
+    }
+
+    /// The dimensions that each block has.
+    #[must_use]
+    pub fn declared_dimensions(&self) -> DeclaredDimensions {
+        let declared = self.dataset.as_ref();
+        let declared = declared.map(|object| object.spec.declared_dimensions());
+        declared.and_then(Result::ok).unwrap_or_default()
     }
 
     /// The timeout of claims that state none.

@@ -154,6 +154,8 @@ pub struct Publisher {
     due: f64,
     /// Claims whose matching blocks take too many bytes of an entry, with the message that says so.
     oversized: HashMap<ClaimId, String>,
+    /// What claims say of blocks that they leave out because their selectors have no answer for them.
+    left_out: HashMap<ClaimId, String>,
 }
 
 impl Publisher {
@@ -172,6 +174,7 @@ impl Publisher {
             announced: None,
             due: 0.0,
             oversized: HashMap::new(),
+            left_out: HashMap::new(),
         }
     }
 
@@ -217,7 +220,10 @@ impl Publisher {
     /// Remembers that the object of a claim was deleted: the claim leaves the view once it has ended in the ledger.
     pub fn object_deleted(&mut self, engine: &Engine, claim: &ClaimId) {
         match engine.phase(claim) {
-            Some(phase) if has_ended(phase) => self.view.forget_claim(claim),
+            Some(phase) if has_ended(phase) => {
+                self.left_out.remove(claim);
+                self.view.forget_claim(claim);
+            }
             Some(_) => {
                 self.without_object.insert(claim.clone());
             }
@@ -362,8 +368,16 @@ impl Publisher {
     /// Publishes why a claim is not in the ledger: for example, there is no ledger yet, or the claim is invalid.
     /// Returns `None` if that is published already.
     #[must_use = "changes have to be carried out"]
-    pub fn publish_outside_ledger(&self, subject: Subject, why: PhaseReason, now: Time) -> Option<Change> {
+    pub fn publish_outside_ledger(
+        &mut self,
+        subject: Subject,
+        why: PhaseReason,
+        now: Time,
+    ) -> Option<Change> {
         let (id, phase) = (subject.id(), why.reason.phase());
+        if phase != ClaimPhase::Waiting {
+            self.left_out.remove(&id);
+        }
         let published = self.view.claim(&id);
         if published.is_some_and(|published| {
             // The claim is in the ledger of a dataset that is stopped, and its published phase remains valid, also if
@@ -410,6 +424,23 @@ impl Publisher {
     /// Forgets that a claim's matching blocks took too many bytes of an entry, because it matches fewer blocks now.
     pub fn forget_oversized(&mut self, claim: &ClaimId) {
         self.oversized.remove(claim);
+    }
+
+    /// Publishes which blocks a claim leaves out because its selector has no answer for them; `None` if there are none any
+    /// more. `left_out` comes from [`blocks_left_out`](crate::blocks_left_out). A claim may be told of that is about to
+    /// arrive.
+    #[must_use = "changes have to be carried out"]
+    pub fn publish_left_out(
+        &mut self,
+        engine: &Engine,
+        claim: &ClaimId,
+        left_out: Option<String>,
+    ) -> Option<Change> {
+        match left_out {
+            Some(text) => self.left_out.insert(claim.clone(), text),
+            None => self.left_out.remove(claim),
+        };
+        self.refresh(engine, claim)
     }
 
     /// Explains some of the waiting claims again, because the budget that they lack depends on other claims, and
@@ -525,9 +556,13 @@ impl Publisher {
             published.map(|published| published.phase)
         };
         self.count(id, before, phase);
+        if !matches!(claim.phase, Phase::Waiting | Phase::Granted | Phase::Consumed) {
+            self.left_out.remove(id);
+        }
         let changed = if has_left {
             false
         } else if has_ended(claim.phase) && self.without_object.remove(id) {
+            self.left_out.remove(id);
             self.view.forget_claim(id);
             true
         } else {
@@ -584,26 +619,42 @@ impl Publisher {
     fn why(&self, engine: &Engine, claim: &ClaimState<'_>) -> PhaseReason {
         if claim.phase == Phase::Waiting {
             let why = self.why_it_waits(engine, &claim.arrival.claim);
-            why.unwrap_or_else(explain::undecided)
-        } else if let Some(Denial::BlockRetired { block }) = claim.denial
+            return why.unwrap_or_else(explain::undecided);
+        }
+        let why = if let Some(Denial::BlockRetired { block }) = claim.denial
             && engine.block(block).is_some_and(|block| block.written_off)
         {
             explain::written_off(block)
         } else {
             explain::decided(claim, &engine.rules().composition)
+        };
+        if matches!(claim.phase, Phase::Granted | Phase::Consumed) {
+            self.leaving_out(&claim.arrival.claim, why)
+        } else {
+            why
         }
+    }
+
+    /// Adds which blocks a claim leaves out, if it leaves out any.
+    fn leaving_out(&self, claim: &ClaimId, mut why: PhaseReason) -> PhaseReason {
+        if let Some(left_out) = self.left_out.get(claim) {
+            why.message = format!("{}; {left_out}", why.message);
+        }
+        why
     }
 
     /// Why a claim waits; `None` if it doesn't.
     fn why_it_waits(&self, engine: &Engine, id: &ClaimId) -> Option<PhaseReason> {
         let explanation = engine.explain(id)?;
         if let Some(problem) = self.oversized.get(id) {
-            return Some(explain::oversized(problem, &explanation));
+            let why = explain::oversized(problem, &explanation);
+            return Some(self.leaving_out(id, why));
         }
         let few = self.waiting.len() <= most_counted(engine.rules().policy);
         let standing = few.then(|| engine.standing(id)).flatten();
         let ahead = standing.and_then(|standing| standing.ahead);
-        Some(explain::waits(&explanation, ahead, engine.rules()))
+        let why = explain::waits(&explanation, ahead, engine.rules());
+        Some(self.leaving_out(id, why))
     }
 
     /// Counts a claim in its phase, and no longer in the one that it was in `before`.

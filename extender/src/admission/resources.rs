@@ -35,7 +35,8 @@ pub(super) async fn dataset(_: &Admission, request: &AdmissionRequest) -> Answer
     }
 }
 
-/// Reviews a block: that its capacity can be stated in its dataset's composition.
+/// Reviews a block: that its capacity can be stated in its dataset's composition, and that it has the dimensions that its
+/// dataset declares. The bookkeeper checks the same, since the dataset may be created or changed later.
 pub(super) async fn block(admission: &Admission, request: &AdmissionRequest) -> Answer {
     let block: PrivateDataBlock = match request.object().await {
         Ok(block) => block,
@@ -54,6 +55,14 @@ pub(super) async fn block(admission: &Admission, request: &AdmissionRequest) -> 
         .object
         .as_ref()
         .and_then(|object| object.spec.guarantee().ok().flatten());
+    let declared = facts
+        .object
+        .as_ref()
+        .and_then(|object| object.spec.declared_dimensions().ok())
+        .unwrap_or_default();
+    if let Err(error) = declared.check(&block.spec.dimensions) {
+        return Answer::Deny(error.to_string());
+    }
     match block.spec.capacity(&facts.composition, guarantee) {
         Ok(_) => Answer::Allow,
         Err(error) => Answer::Deny(error.to_string()),

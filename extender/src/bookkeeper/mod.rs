@@ -21,7 +21,7 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 use privatekube_api::{DatasetKey, PrivateDataBlock, PrivateDataset, Subject, SubjectKind};
 use privatekube_kubernetes::{DatasetReader, KubernetesStore};
 use privatekube_policy::{BlockId, ClaimId, Engine, Event, Time};
-use privatekube_view::{Publisher, Touched};
+use privatekube_view::{Publisher, Touched, blocks_left_out};
 use tokio::{
     sync::{mpsc, oneshot},
     time::Instant,
@@ -458,7 +458,11 @@ impl Bookkeeper {
                     self.effects.use_refused(&claim, &problem);
                     None
                 }
-                Notice::BlockUnusable(block) => {
+                Notice::LeftOut(claim, left_out) => state.and_then(|state| {
+                    let text = left_out.as_ref().map(blocks_left_out);
+                    self.publisher.publish_left_out(state.engine, &claim, text)
+                }),
+                Notice::BlockChecked(block) => {
                     state.and_then(|state| self.publisher.publish_block(state, objects, &block, now))
                 }
                 Notice::BlockDeleted(name) => {

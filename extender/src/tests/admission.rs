@@ -170,6 +170,32 @@ async fn a_block_without_a_budget_is_denied_unless_its_dataset_states_one() {
 }
 
 #[tokio::test]
+async fn a_block_that_misses_a_declared_dimension_or_has_another_type_is_denied() {
+    let (server, webhooks) = webhooks();
+    let declares =
+        json!({"dimensions": [{"name": "day", "type": "Integer"}, {"name": "zip", "type": "String"}]});
+    server.put(DATASETS, &*dataset("d", 2, &declares));
+    let mut object = serde_json::to_value(&*block("b", "b", Some("10"))).unwrap();
+    for (dimensions, words) in [
+        (json!({"zip": "01234"}), "spec.dimensions.day: is missing"),
+        (
+            json!({"zip": "01234", "day": "20779"}),
+            "spec.dimensions.day: \"20779\" is a string",
+        ),
+        (
+            json!({"zip": 668, "day": 20779}),
+            "spec.dimensions.zip: 668 is an integer",
+        ),
+    ] {
+        object["spec"]["dimensions"] = dimensions;
+        let denied = create(&webhooks, "blocks", &object).await.unwrap_err();
+        assert!(denied.contains(words), "{denied}");
+    }
+    object["spec"]["dimensions"] = json!({"zip": "01234", "day": 20779});
+    assert!(create(&webhooks, "blocks", &object).await.is_ok());
+}
+
+#[tokio::test]
 async fn a_claim_is_checked_against_its_dataset_and_blocks() {
     let (_server, webhooks) = webhooks();
     let ok = json!({"budget": epsilon("1"), "selector": "block.city == \"nyc\""});

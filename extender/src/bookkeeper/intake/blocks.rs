@@ -63,6 +63,10 @@ impl Intake {
         {
             match self.block_event(&name, &retiring, engine) {
                 Ok(event) => {
+                    if event.is_none() {
+                        out.notices
+                            .push(Notice::BlockChecked(BlockId::from(name.as_str())));
+                    }
                     out.events.extend(event.map(Into::into));
                     if let Some(candidate) = self.objects.candidate(&name) {
                         self.unmatched.add_block(candidate);
@@ -79,7 +83,7 @@ impl Intake {
         warn!(%block, problem, "a block can't be used");
         self.objects.set_problem(name, problem);
         self.unmatched.remove_block(name);
-        Notice::BlockUnusable(block)
+        Notice::BlockChecked(block)
     }
 
     /// The event that adds a block to the ledger; `None` if the ledger has it. An error says why the block can't be used.
@@ -97,6 +101,10 @@ impl Intake {
         if engine.is_lost(&block) || state.as_ref().is_some_and(|state| state.written_off) {
             return Err("its budget was written off, because entries of the ledger were lost".to_owned());
         }
+        let declared = self.objects.declared_dimensions();
+        declared
+            .check(&known.dimensions)
+            .map_err(|problem| problem.to_string())?;
         let in_ledger = state.as_ref().is_some_and(|state| !state.retired) && !retiring.contains(&block);
         // Another guarantee of the dataset is for blocks to come, not for those that are in the ledger.
         if in_ledger && known.object.spec.initial_budget.is_none() {

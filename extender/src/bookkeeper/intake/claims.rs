@@ -194,6 +194,10 @@ impl Intake {
                     continue;
                 }
             };
+            if let Some(left_out) = self.unmatched.left_out(request) {
+                out.notices
+                    .push(Notice::LeftOut(input.subject.id(), Some(left_out)));
+            }
             let arrival = Arrival {
                 claim: input.subject.id(),
                 demands,

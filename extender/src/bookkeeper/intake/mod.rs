@@ -15,7 +15,7 @@ mod unmatched;
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use privatekube_api::{ClaimReason, PrivateDataBlock, PrivateDataset, Subject};
+use privatekube_api::{ClaimReason, LeftOut, PrivateDataBlock, PrivateDataset, Subject};
 use privatekube_kubernetes::CurrentObjects;
 use privatekube_ledger::ApplyError;
 use privatekube_policy::{BlockId, ClaimId, DatasetRules, Engine, Event};
@@ -75,8 +75,10 @@ pub(super) enum Notice {
     NotOversized(ClaimId),
     /// The engine refused what a claim object requests to be consumed or released, and why.
     UseRefused(ClaimId, String),
-    /// A block can't be used; its object's problem says why.
-    BlockUnusable(BlockId),
+    /// The blocks that a claim leaves out because its selector has no answer for them; `None` if there are none any more.
+    LeftOut(ClaimId, Option<LeftOut>),
+    /// It was looked at whether a block can be used; if it can't, its object's problem says why.
+    BlockChecked(BlockId),
     /// A block's object was deleted.
     BlockDeleted(String),
     /// The dataset's object was changed.
@@ -129,12 +131,25 @@ impl Intake {
 
     /// Sets the dataset's object to what the API server has now.
     pub(super) fn set_dataset(&mut self, object: Option<Arc<PrivateDataset>>) {
-        self.objects.set_dataset(object);
+        self.change_dataset(|objects| objects.set_dataset(object));
     }
 
     /// Removes the dataset's object, unless it was created again.
     pub(super) fn dataset_deleted(&mut self, deleted: &PrivateDataset) {
-        self.objects.remove_dataset(deleted);
+        self.change_dataset(|objects| objects.remove_dataset(deleted));
+    }
+
+    /// Changes the dataset's object. If it declares other dimensions then, all blocks are looked at again: which can be used,
+    /// and which are the newest.
+    fn change_dataset<T>(&mut self, change: impl FnOnce(&mut DatasetObjects) -> T) -> T {
+        let before = self.objects.declared_dimensions();
+        let changed = change(&mut self.objects);
+        if self.objects.declared_dimensions() != before {
+            self.objects.clear_problems();
+            let blocks = self.objects.blocks().map(|(name, _)| name.clone());
+            self.changed_blocks.extend(blocks);
+        }
+        changed
     }
 
     /// Continues with an opened ledger: `engine` has replayed its entries, and `blocks` are all blocks that exist.
@@ -199,7 +214,7 @@ impl Intake {
         out: &mut IntakeOutput,
     ) {
         match current.dataset {
-            None => self.objects.set_dataset(None),
+            None => self.set_dataset(None),
             Some(object) => self.apply_dataset(object, out),
         }
         let Some(blocks) = current.blocks else {
@@ -309,7 +324,7 @@ impl Intake {
     }
 
     fn apply_dataset(&mut self, object: Arc<PrivateDataset>, out: &mut IntakeOutput) {
-        if self.objects.update_dataset(object) {
+        if self.change_dataset(|objects| objects.update_dataset(object)) {
             // Blocks without a budget of their own may have one now.
             self.changed_blocks.extend(self.objects.clear_problems());
             out.notices.push(Notice::DatasetApplied);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use privatekube_api::{Candidate, ClaimRequest, DemandRequest, MatchIndex, are_enough};
+use privatekube_api::{Candidate, ClaimRequest, DemandRequest, LeftOut, MatchIndex, are_enough};
 use privatekube_policy::{ClaimId, Composition, Demand, Event};
 
 use super::{IntakeOutput, Notice, queue::Queue};
@@ -19,6 +19,8 @@ pub(super) struct Unmatched {
     ready: BTreeSet<u64>,
     /// Claims whose matching blocks take too many bytes of an entry.
     oversized: BTreeSet<ClaimId>,
+    /// The places of requests that leave out other blocks than before, because their selectors have no answer for them.
+    leaving_out: BTreeSet<u64>,
 }
 
 impl Unmatched {
@@ -29,10 +31,14 @@ impl Unmatched {
     /// Adds a request whose claim waits for blocks.
     pub(super) fn push(&mut self, input: ClaimInput) {
         let request = input.request.clone();
-        if let Some(place) = self.queue.push(input)
-            && self.index.add_request(place, &request)
-        {
+        let Some(place) = self.queue.push(input) else {
+            return;
+        };
+        if self.index.add_request(place, &request) {
             self.ready.insert(place);
+        }
+        if self.index.left_out(&request).is_some() {
+            self.leaving_out.insert(place);
         }
     }
 
@@ -41,6 +47,7 @@ impl Unmatched {
         if let Some(place) = self.queue.place(claim) {
             self.index.remove_request(&place);
             self.ready.remove(&place);
+            self.leaving_out.remove(&place);
             self.queue.remove(claim);
         }
         self.oversized.remove(claim);
@@ -48,7 +55,9 @@ impl Unmatched {
 
     /// Adds a block that claims can be matched with.
     pub(super) fn add_block(&mut self, block: Candidate<'_>) {
-        for place in self.index.add_block(block) {
+        let (name, ready) = (block.name, self.index.add_block(block));
+        self.leaving_out.extend(self.index.leaving_out(name));
+        for place in ready {
             // With one more block, a claim that matched too many blocks for an entry matches even more, unless it takes only
             // the newest ones.
             let is_stuck = self.queue.at(place).is_some_and(|input| {
@@ -62,10 +71,16 @@ impl Unmatched {
 
     /// Removes a block that claims can't be matched with any more.
     pub(super) fn remove_block(&mut self, name: &str) {
+        self.leaving_out.extend(self.index.leaving_out(name));
         self.index.remove_block(name);
         // A claim whose matching blocks took too much of an entry may fit without this one.
         let places = self.oversized.iter().filter_map(|claim| self.queue.place(claim));
         self.ready.extend(places);
+    }
+
+    /// The blocks that a request leaves out because its selector has no answer for them.
+    pub(super) fn left_out(&self, request: &ClaimRequest) -> Option<LeftOut> {
+        self.index.left_out(request)
     }
 
     /// The demands of a request on the blocks that exist.
@@ -79,6 +94,12 @@ impl Unmatched {
 
     /// Adds an event for each claim that has enough blocks now. The claims stay here until the match is committed.
     pub(super) fn take_matches(&mut self, composition: &Composition, out: &mut IntakeOutput) {
+        for place in std::mem::take(&mut self.leaving_out) {
+            if let Some(input) = self.queue.at(place) {
+                let left_out = self.index.left_out(&input.request);
+                out.notices.push(Notice::LeftOut(input.subject.id(), left_out));
+            }
+        }
         for place in std::mem::take(&mut self.ready) {
             let Some(input) = self.queue.at(place) else {
                 continue;

@@ -5,21 +5,24 @@ use std::sync::Arc;
 use privatekube_api::PrivateDataBlock;
 use privatekube_fake_api_server::RequestFilter;
 use privatekube_policy::Phase;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
 use super::{World, claim, claim_with};
 use crate::{
     bookkeeper::Message,
-    testing::{BLOCKS, block, epsilon},
+    testing::{BLOCKS, DATASETS, block, dataset, epsilon, key},
 };
 
 /// A block of a day.
 fn day(number: usize) -> Arc<PrivateDataBlock> {
-    let name = format!("day-{number:0>4}");
-    let mut block = (*block(&name, &name, Some("10"))).clone();
-    let dimensions = json!({"day": number});
-    block.spec.dimensions = serde_json::from_value(dimensions).unwrap();
+    block_of(&format!("day-{number:0>4}"), &json!({"day": number}))
+}
+
+/// A block with these dimensions.
+fn block_of(name: &str, dimensions: &Value) -> Arc<PrivateDataBlock> {
+    let mut block = (*block(name, name, Some("10"))).clone();
+    block.spec.dimensions = serde_json::from_value(dimensions.clone()).unwrap();
     Arc::new(block)
 }
 
@@ -29,6 +32,27 @@ impl World {
         let blocks = days.map(day).inspect(|block| self.server.put(BLOCKS, &**block));
         let blocks = blocks.map(Message::BlockApplied).collect();
         self.books.handle(blocks).await.unwrap();
+    }
+
+    /// Makes a block, which the watch delivers.
+    async fn add(&mut self, block: Arc<PrivateDataBlock>) {
+        self.server.put(BLOCKS, &*block);
+        self.take([Message::BlockApplied(block)]).await;
+    }
+
+    /// Makes the dataset's object, or changes it, which the watch delivers.
+    async fn set(&mut self, generation: i64, spec: &Value) {
+        let object = dataset("d", generation, spec);
+        self.server.put(DATASETS, &*object);
+        self.take([Message::DatasetApplied(object)]).await;
+    }
+
+    /// Why a block can't be used, as its status says.
+    fn problem(&self, name: &str) -> Option<String> {
+        let view = &self.books.handles.view;
+        let status = view.block(&(key(), name.to_owned())).unwrap().status();
+        let ready = &status.conditions[0];
+        (ready.status == "False").then(|| ready.message.clone())
     }
 
     /// How many requests were made for all blocks.
@@ -111,4 +135,84 @@ async fn much_matching_is_divided_and_a_flush_waits_for_all_of_it() {
     for id in &ids {
         assert_eq!(world.phase(id), Some(Phase::Granted));
     }
+}
+
+#[tokio::test]
+async fn the_newest_blocks_go_by_the_dimension_that_the_dataset_names_last() {
+    let mut world = World::new();
+    let days = json!([{"name": "day", "type": "Integer"}]);
+    world.set(1, &json!({"dimensions": days})).await;
+    // Days that are filled in afterwards.
+    for number in [9, 2] {
+        let name = format!("made-{}", 10 - number);
+        world.add(block_of(&name, &json!({"day": number}))).await;
+    }
+    let newest = |name: &str| claim_with(name, &json!({"budget": epsilon("1"), "blocks": {"max": 1}}));
+    let (id, requested) = newest("by-name");
+    world.take([requested]).await;
+    assert_eq!(world.blocks_of(&id), ["made-8"]);
+    world
+        .set(2, &json!({"dimensions": days, "timeDimension": "day"}))
+        .await;
+    let (id, requested) = newest("by-day");
+    world.take([requested]).await;
+    assert_eq!(world.blocks_of(&id), ["made-1"]);
+}
+
+#[tokio::test]
+async fn a_block_without_a_declared_dimension_is_unusable_until_the_dataset_declares_otherwise() {
+    let mut world = World::new();
+    let declares = |type_: &str| json!({"dimensions": [{"name": "day", "type": type_}]});
+    world.set(1, &declares("Integer")).await;
+    world.add(block_of("right", &json!({"day": 1}))).await;
+    world.add(block_of("wrong", &json!({"day": "1"}))).await;
+    assert_eq!(world.problem("right"), None);
+    let problem = world.problem("wrong").unwrap();
+    assert!(
+        problem.contains("spec.dimensions.day: \"1\" is a string"),
+        "{problem}"
+    );
+    let (id, requested) = claim("all", &epsilon("1"));
+    world.take([requested]).await;
+    assert_eq!(world.blocks_of(&id), ["right"]);
+    world.set(2, &declares("String")).await;
+    assert_eq!(world.problem("wrong"), None);
+    assert!(world.problem("right").unwrap().contains("1 is an integer"));
+    let (id, requested) = claim("all-again", &epsilon("1"));
+    world.take([requested]).await;
+    assert_eq!(world.blocks_of(&id), ["wrong"]);
+    world.set(3, &json!({})).await;
+    assert_eq!((world.problem("right"), world.problem("wrong")), (None, None));
+}
+
+#[tokio::test]
+async fn a_claim_says_which_blocks_it_leaves_out_because_of_their_types() {
+    let mut world = World::new();
+    world.add(day(1)).await;
+    world.add(block_of("quoted", &json!({"day": "2"}))).await;
+    let spec =
+        |min: u32| json!({"budget": epsilon("1"), "selector": "block.day >= 1", "blocks": {"min": min}});
+    let (granted, requested) = claim_with("granted", &spec(1));
+    world.take([requested]).await;
+    let message = world.said(&granted).2;
+    let left_out = "; block quoted is left out: \"block.day >= 1\" has no answer: ";
+    assert!(message.contains(left_out), "{message}");
+    let (waits, requested) = claim_with("waits", &spec(2));
+    world.take([requested]).await;
+    assert!(world.said(&waits).2.contains(left_out));
+    world.add(block_of("quoted-too", &json!({"day": "3"}))).await;
+    let message = world.said(&waits).2;
+    assert!(
+        message.contains("; block quoted and one more are left out: "),
+        "{message}"
+    );
+    for name in ["quoted", "quoted-too"] {
+        world.server.delete(BLOCKS, name);
+        let block = block_of(name, &json!({}));
+        world.take([Message::BlockDeleted(block)]).await;
+    }
+    let message = world.said(&waits).2;
+    assert!(!message.contains("left out"), "{message}");
+    world.add(day(2)).await;
+    assert_eq!(world.phase(&waits), Some(Phase::Granted));
 }
