@@ -96,6 +96,8 @@ use crate::{BudgetAmount, ClaimPhase, Duration};
         .message("timeout never changes: make another claim").field_path(".timeout"),
     validation = Rule::new("self.priority == oldSelf.priority").message(
         "priority never changes: make another claim").field_path(".priority"),
+    validation = Rule::new("has(self.pod) == has(oldSelf.pod) && (!has(self.pod) || self.pod == oldSelf.pod)").message(
+        "pod is written by the system and never changes: leave it as it is").field_path(".pod"),
     validation = Rule::new("!has(oldSelf.consume) || has(self.consume)").message(
         "consume can't be taken back").field_path(".consume"),
     validation = Rule::new("!has(oldSelf.release) || has(self.release)").message(
@@ -141,6 +143,11 @@ pub struct PrivacyBudgetClaimSpec {
     #[serde(default)]
     #[schemars(range(min = -1000, max = 1000))]
     pub priority: i32,
+    /// The pod whose own claim this object shows. Written by the system when it makes the object, and by nobody
+    /// else. Never changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "ClaimPod")]
+    pub pod: Option<ClaimPod>,
     /// How much of the granted budget is consumed, in total since the grant. It may only grow.
     /// Example: {all: true}.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -151,6 +158,17 @@ pub struct PrivacyBudgetClaimSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Settlement")]
     pub release: Option<Settlement>,
+}
+
+/// The pod whose own claim an object shows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+pub struct ClaimPod {
+    /// Its name.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// Its UID.
+    #[schemars(length(min = 1, max = 128))]
+    pub uid: String,
 }
 
 /// How many of the blocks that match, and which.

@@ -51,8 +51,8 @@ mod weights;
 pub use amounts::{Amounts, BudgetAmount, CurvePoint, Guarantee, RenyiAmount};
 pub use block::{PrivateDataBlock, PrivateDataBlockSpec, PrivateDataBlockStatus};
 pub use claim::{
-    BlockCount, BudgetSpec, ClaimBlock, PrivacyBudgetClaim, PrivacyBudgetClaimSpec, PrivacyBudgetClaimStatus,
-    Settlement, Which, conditions,
+    BlockCount, BudgetSpec, ClaimBlock, ClaimPod, PrivacyBudgetClaim, PrivacyBudgetClaimSpec,
+    PrivacyBudgetClaimStatus, Settlement, Which, conditions,
 };
 pub use claim_phase::ClaimPhase;
 pub use claim_reason::ClaimReason;

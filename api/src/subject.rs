@@ -1,6 +1,5 @@
 //! The subject of a claim: the pod or the claim object that it is made for, and the names derived from it.
 
-use kube::ResourceExt;
 use privatekube_policy::ClaimId;
 
 use crate::PrivacyBudgetClaim;
@@ -61,32 +60,25 @@ impl Subject {
         })
     }
 
-    /// The subject of a claim object: the pod that owns it, if the object has the name that [`Self::claim_name`] gives the
-    /// pod's claim, else the object itself. Only the extender may create an object of that name (admission refuses it to
-    /// others); any other object that a pod owns is a user's.
+    /// The subject of a claim object: the pod that `spec.pod` names, else the object itself. Admission refuses this field to
+    /// everybody but the extender, and it never changes, unlike metadata: an owner reference can be added by whoever may
+    /// update the object, and goes when the pod is deleted without its dependents.
     #[must_use]
     pub fn of_object(object: &PrivacyBudgetClaim) -> Option<Self> {
         let namespace = object.metadata.namespace.clone()?;
-        let name = object.metadata.name.clone()?;
-        let owners = object
-            .owner_references()
-            .iter()
-            .filter(|owner| owner.kind == "Pod" && owner.api_version == "v1");
-        let mut pods = owners.map(|owner| Self {
-            kind: SubjectKind::Pod,
-            namespace: namespace.clone(),
-            name: owner.name.clone(),
-            uid: owner.uid.clone(),
-        });
-        if let Some(pod) = pods.find(|pod| pod.claim_name() == name) {
-            return Some(pod);
+        if let Some(pod) = &object.spec.pod {
+            return Some(Self {
+                kind: SubjectKind::Pod,
+                namespace,
+                name: pod.name.clone(),
+                uid: pod.uid.clone(),
+            });
         }
-        let uid = object.metadata.uid.clone()?;
         Some(Self {
             kind: SubjectKind::Claim,
-            namespace: namespace.clone(),
-            name,
-            uid,
+            namespace,
+            name: object.metadata.name.clone()?,
+            uid: object.metadata.uid.clone()?,
         })
     }
 
@@ -125,6 +117,28 @@ mod tests {
         for other in ["", "pod/a/b", "node/a/b/c", "pod/a/b/c/d"] {
             assert_eq!(Subject::of(&ClaimId::from(other)), None, "{other}");
         }
+    }
+
+    #[test]
+    fn whose_claim_an_object_shows_does_not_depend_on_its_metadata() {
+        let mut object = serde_json::json!({
+            "apiVersion": "privatekube.dev/v1alpha1",
+            "kind": "PrivacyBudgetClaim",
+            "metadata": {"namespace": "data", "name": "ghost-aaaaaaaa", "uid": "u"},
+            "spec": {"dataset": "taxi"},
+        });
+        let subject = |object: &serde_json::Value| {
+            let object: PrivacyBudgetClaim = serde_json::from_value(object.clone()).unwrap();
+            Subject::of_object(&object).unwrap().id().to_string()
+        };
+        let owner =
+            serde_json::json!([{"apiVersion": "v1", "kind": "Pod", "name": "ghost", "uid": "aaaaaaaa-1"}]);
+        object["metadata"]["ownerReferences"] = owner;
+        assert_eq!(subject(&object), "claim/data/ghost-aaaaaaaa/u");
+        object["spec"]["pod"] = serde_json::json!({"name": "ghost", "uid": "aaaaaaaa-1"});
+        assert_eq!(subject(&object), "pod/data/ghost/aaaaaaaa-1");
+        object["metadata"]["ownerReferences"] = serde_json::json!([]);
+        assert_eq!(subject(&object), "pod/data/ghost/aaaaaaaa-1");
     }
 
     #[test]

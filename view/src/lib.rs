@@ -30,4 +30,4 @@ pub use objects::{BlockObject, DatasetObjects};
 pub use publisher::{Change, CommittedState, PhaseChange, Publisher, Touched};
 pub use status::condition;
 pub use verdict::Verdict;
-pub use view::{BlockKey, DatasetView, View};
+pub use view::{BlockKey, DatasetView, NotForPods, View};

@@ -6,7 +6,7 @@ use std::{fmt, sync::Arc};
 use privatekube_api::{BudgetSource, ClaimPhase, DatasetKey};
 use privatekube_policy::ClaimId;
 
-use crate::{ClaimView, View};
+use crate::{ClaimView, NotForPods, View};
 
 /// Whether a pod may run.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,6 +19,13 @@ pub enum Verdict {
         claim: String,
         /// That claim's phase.
         phase: ClaimPhase,
+    },
+    /// A claim of its is granted, and no pod may use it.
+    NotForPods {
+        /// `namespace/name` of the claim object.
+        claim: String,
+        /// Why.
+        why: NotForPods,
     },
     /// A claim of its was not seen yet, or is not in a ledger yet.
     Unknown {
@@ -73,9 +80,12 @@ impl Verdict {
             if let Some(stopped) = stopped(&seen.dataset) {
                 return stopped;
             }
-            match seen.phase {
-                ClaimPhase::Granted | ClaimPhase::Consumed => granted.push(seen),
-                phase => return Self::Held { claim, phase },
+            match (seen.phase, view.not_for_pods(&seen.id)) {
+                (ClaimPhase::Granted | ClaimPhase::Consumed, None) => granted.push(seen),
+                (ClaimPhase::Granted | ClaimPhase::Consumed, Some(why)) => {
+                    return Self::NotForPods { claim, why };
+                }
+                (phase, _) => return Self::Held { claim, phase },
             }
         }
         Self::Granted(granted)
@@ -89,6 +99,7 @@ impl Verdict {
             // A granted or consumed claim holds nothing back: what is left here was released.
             Self::Held { phase, .. } if phase.is_granted() => "released",
             Self::Held { phase, .. } => phase.lower_case(),
+            Self::NotForPods { .. } => "not_for_pods",
             Self::Unknown { .. } => "unknown",
             Self::Stopped { .. } => "stopped",
             Self::Malformed(_) => "malformed",
@@ -117,6 +128,15 @@ impl fmt::Display for Verdict {
                     f,
                     "privacy budget claim {claim} {says} (kubectl describe pbc tells more)"
                 )
+            }
+            Self::NotForPods { claim, why } => {
+                let why = match why {
+                    NotForPods::IsDeleted => "is being deleted, so that no pod can use it any more",
+                    NotForPods::IsUsedByHand => {
+                        "is used by hand (spec.consume), so that no pod can use it: give the pod a claim of its own"
+                    }
+                };
+                write!(f, "privacy budget claim {claim} {why}")
             }
             Self::Unknown { claim } => write!(f, "privacy budget claim {claim} does not exist yet"),
             Self::Stopped { dataset, why } => write!(f, "dataset {dataset} is stopped: {why}"),

@@ -29,6 +29,15 @@ pub struct DatasetView {
     pub status: PrivateDatasetStatus,
 }
 
+/// Why no pod may use the claim of an object that a user wrote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotForPods {
+    /// The object is being deleted.
+    IsDeleted,
+    /// The object states what of its budget is consumed (`spec.consume`): a pod would be given that once more.
+    IsUsedByHand,
+}
+
 /// A block's dataset and name.
 pub type BlockKey = (DatasetKey, String);
 
@@ -40,6 +49,8 @@ pub struct View {
     counts: ClaimCounts,
     /// The claim object that exists under a namespace and name, of those that users wrote.
     named: HashMap<(String, String), ClaimId>,
+    /// Why no pod may use the claims of some of these objects.
+    not_for_pods: HashMap<ClaimId, NotForPods>,
     blocks: HashMap<BlockKey, Arc<BlockView>>,
     datasets: HashMap<DatasetKey, Arc<DatasetView>>,
     /// Why datasets are stopped: their ledgers can't be read or written, so nothing of them may be decided.
@@ -114,6 +125,22 @@ impl View {
             Some(id) => self.named.pin().insert(key, id),
             None => self.named.pin().remove(&key),
         };
+    }
+
+    /// Why no pod may use the claim of an object that a user wrote; `None` if pods may.
+    #[must_use]
+    pub fn not_for_pods(&self, id: &ClaimId) -> Option<NotForPods> {
+        self.not_for_pods.pin().get(id).copied()
+    }
+
+    /// Sets why no pod may use the claim of an object that a user wrote; says whether that changes anything.
+    pub fn set_not_for_pods(&self, id: &ClaimId, why: Option<NotForPods>) -> bool {
+        let all = self.not_for_pods.pin();
+        let before = match why {
+            Some(why) => all.insert(id.clone(), why),
+            None => all.remove(id),
+        };
+        before.copied() != why
     }
 
     /// A block.

@@ -6,8 +6,7 @@ use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, api::ListParams};
 use privatekube_api::{
     AmountRequest, BudgetRequest, ClaimRefusal, ClaimRequest, DatasetKey, DemandRequest, Dimensions,
-    PrivacyBudgetClaim, PrivateDataBlock, PrivateDataset, Subject, SubjectKind, check_selector, excerpt,
-    is_label_name,
+    PrivacyBudgetClaim, PrivateDataBlock, PrivateDataset, check_selector, excerpt, is_label_name,
 };
 use privatekube_policy::Composition;
 
@@ -221,14 +220,15 @@ fn reduced_use(
 }
 
 /// Returns an error message if `claim` is a pod's own claim and anyone but the extender may not write it so: only the
-/// extender creates and consumes it.
+/// extender creates and consumes it. (The schema keeps updates from adding or changing `spec.pod`.)
 fn foreign_to_pod(claim: &PrivacyBudgetClaim, exists: bool) -> Option<String> {
-    let pod = Subject::of_object(claim).filter(|subject| subject.kind == SubjectKind::Pod)?;
+    let pod = claim.spec.pod.as_ref()?;
     if !exists {
-        return Some(format!(
-            "metadata.ownerReferences: the claim of pod {} is made by the extender: give yours another name",
-            pod.name
-        ));
+        return Some(
+            "spec.pod: is written by the system when it makes the claim of a pod: leave it out, and give your claim a name \
+             of its own"
+                .to_owned(),
+        );
     }
     claim.spec.consume.as_ref().map(|_| {
         format!(

@@ -7,9 +7,10 @@ use privatekube_api::{
     ClaimPhase, DatasetKey, PrivacyBudgetClaim, PrivacyBudgetClaimStatus, Subject, SubjectKind,
 };
 use privatekube_policy::ClaimId;
+use privatekube_view::NotForPods;
 use tracing::warn;
 
-use super::follow::Follower;
+use super::{follow::Follower, pods::announce_not_for_pods};
 use crate::{
     bookkeeper::{ClaimInput, Message, RequestedUse},
     registry::Registry,
@@ -98,6 +99,15 @@ impl Claims {
     }
 }
 
+/// Why no pod may use the claim that a user's object requests.
+fn not_for_pods(object: &PrivacyBudgetClaim) -> Option<NotForPods> {
+    if object.metadata.deletion_timestamp.is_some() {
+        Some(NotForPods::IsDeleted)
+    } else {
+        object.spec.consume.as_ref().map(|_| NotForPods::IsUsedByHand)
+    }
+}
+
 fn keys(object: &PrivacyBudgetClaim) -> Option<(Subject, DatasetKey)> {
     let subject = Subject::of_object(object)?;
     let dataset = DatasetKey::parse(&object.spec.dataset, &subject.namespace).ok()?;
@@ -127,14 +137,22 @@ impl Follower<PrivacyBudgetClaim> for Claims {
         let just_created = handles.events.claim_object(&id).is_some() && object.status.is_none();
         match kind {
             SubjectKind::Pod => handles.events.claim_object_created(&id),
-            SubjectKind::Claim if object.metadata.deletion_timestamp.is_some() => return,
             SubjectKind::Claim => {
                 let (namespace, name) = (&subject.namespace, &subject.name);
                 handles.view.set_named(namespace, name, Some(id.clone()));
-                if is_new {
-                    for pod in handles.pods.naming(namespace, name) {
+                let not_for_pods = not_for_pods(&object);
+                let changed = handles.view.set_not_for_pods(&id, not_for_pods);
+                let tells = changed && not_for_pods.is_some();
+                for pod in handles.pods.naming(namespace, name) {
+                    if tells {
+                        announce_not_for_pods(&self.registry, &pod);
+                    }
+                    if is_new {
                         handles.gates.check(pod);
                     }
+                }
+                if object.metadata.deletion_timestamp.is_some() {
+                    return;
                 }
             }
         }
@@ -187,6 +205,7 @@ impl Follower<PrivacyBudgetClaim> for Claims {
         match subject.kind {
             SubjectKind::Claim => {
                 let view = &handles.view;
+                view.set_not_for_pods(&id, None);
                 if view.named(&subject.namespace, &subject.name).as_ref() == Some(&id) {
                     view.set_named(&subject.namespace, &subject.name, None);
                 }

@@ -174,11 +174,24 @@ fn announce_named_claims(registry: &Registry, pod: &ManagedPod) {
                 format!("privacy budget claim {claim} {phase_word}: {message}"),
             )
         }
+        Verdict::NotForPods { .. } => (ClaimPhase::Denied, verdict.to_string()),
         Verdict::Granted(_) | Verdict::Malformed(_) | Verdict::Starting => return,
     };
     handles
         .events
         .about_pod(pod, phase.event_reason(), phase != ClaimPhase::Waiting, &note);
+}
+
+/// Announces on a pod without a node that it can't use a claim object that it names, if that is so.
+pub(super) fn announce_not_for_pods(registry: &Registry, pod: &PodKey) {
+    let pod = registry.handles().pods.get(pod);
+    let Some(pod) = pod.filter(|pod| !pod.is_bound() && !pod.is_ending) else {
+        return;
+    };
+    let verdict = Verdict::of(&pod.source, &pod.key.namespace, &registry.handles().view);
+    if matches!(verdict, Verdict::NotForPods { .. }) {
+        announce_named_claims(registry, &pod);
+    }
 }
 
 /// Releases what was consumed for a pod that was deleted without ever having had a node. The API server is asked whether it

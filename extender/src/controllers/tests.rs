@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod;
-use privatekube_api::{ClaimPhase, ManagedPod, PrivacyBudgetClaim};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use privatekube_api::{BudgetSource, ClaimPhase, ManagedPod, PrivacyBudgetClaim};
 use privatekube_fake_api_server::{FakeApiServer, Fault, RequestFilter};
 use privatekube_policy::ClaimId;
+use privatekube_view::Verdict;
 use serde_json::json;
 use tokio::sync::{oneshot, watch};
 
@@ -193,4 +195,73 @@ async fn a_watch_that_keeps_failing_lists_everything_anew() {
         () = follow => panic!("the follower ended"),
         () = test => {}
     }
+}
+
+/// A pod that names the claim object `c`.
+fn naming_pod() -> Pod {
+    let mut pod = pod_object("user");
+    pod["metadata"]["annotations"] = json!({"privatekube.dev/claim": "c"});
+    serde_json::from_value(pod).unwrap()
+}
+
+#[tokio::test]
+async fn a_claim_that_is_used_by_hand_or_being_deleted_runs_no_new_pod() {
+    let server = FakeApiServer::default();
+    server.put(BLOCKS, &*block("a", "a", Some("10")));
+    let registry = Arc::new(Registry::new(handles(&server).0));
+    let view = &registry.handles().view;
+    view.set_complete();
+    with_bookkeepers(&registry, async {
+        let mut pods = ManagedPods::new(Arc::clone(&registry));
+        let mut claims = Claims::new(Arc::clone(&registry));
+        let source = BudgetSource::of(&naming_pod());
+        let verdict = || Verdict::of(&source, NAMESPACE, view);
+        let mut object = claim_object("c", &json!({"budget": epsilon("1")}));
+        object.metadata.generation = Some(1);
+        pods.applied(naming_pod());
+        claims.applied(object.clone());
+        registry.flush().await;
+        assert_eq!(verdict().label(), "granted");
+        let mut ending = object.clone();
+        let now = k8s_openapi::jiff::Timestamp::UNIX_EPOCH;
+        ending.metadata.deletion_timestamp = Some(Time(now));
+        claims.applied(ending);
+        assert!(
+            verdict().to_string().contains("is being deleted"),
+            "{}",
+            verdict()
+        );
+        claims.deleted(object.clone(), true);
+        object.metadata.uid = Some("again".to_owned());
+        claims.applied(object.clone());
+        registry.flush().await;
+        assert_eq!(verdict().label(), "granted");
+        object.metadata.generation = Some(2);
+        object.spec.consume = serde_json::from_value(json!({"all": true})).unwrap();
+        claims.applied(object);
+        for _ in 0..2 {
+            assert!(verdict().to_string().contains("used by hand"), "{}", verdict());
+            registry.flush().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_owner_reference_makes_no_claim_a_pods_and_its_absence_none_a_users() {
+    let registry = Arc::new(Registry::new(handles(&FakeApiServer::default()).0));
+    let mut claims = Claims::new(Arc::clone(&registry));
+    let mut own = claim_object("ghost-aaaaaaaa", &json!({"budget": epsilon("1")}));
+    own.metadata.owner_references = serde_json::from_value(
+        json!([{"apiVersion": "v1", "kind": "Pod", "name": "ghost", "uid": "aaaaaaaa-1"}]),
+    )
+    .unwrap();
+    claims.applied(own.clone());
+    assert_eq!(queued(&registry), 1);
+    // It is withdrawn when it is gone, whoever deletes it.
+    claims.deleted(own, true);
+    assert_eq!(queued(&registry), 2);
+    let of_a_pod = json!({"budget": epsilon("1"), "pod": {"name": "train", "uid": "train"}});
+    claims.applied(claim_object("train-train", &of_a_pod));
+    assert_eq!(queued(&registry), 2);
 }

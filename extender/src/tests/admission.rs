@@ -343,10 +343,9 @@ async fn only_the_extender_creates_the_claim_object_of_a_pod() {
     let (_server, webhooks) = webhooks();
     let mut object = claim(&json!({"budget": epsilon("1")}));
     object["metadata"]["name"] = json!("train-uid");
-    object["metadata"]["ownerReferences"] =
-        json!([{"apiVersion": "v1", "kind": "Pod", "name": "train", "uid": "uid"}]);
+    object["spec"]["pod"] = json!({"name": "train", "uid": "uid"});
     let denied = create(&webhooks, "claims", &object).await.unwrap_err();
-    assert!(denied.contains("pod train"), "{denied}");
+    assert!(denied.contains("spec.pod: is written by the system"), "{denied}");
     assert!(
         answer(&webhooks, "claims", review(&object, None, EXTENDER))
             .await

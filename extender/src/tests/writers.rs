@@ -137,12 +137,33 @@ async fn the_claim_object_of_a_pod_is_created_once_and_owned_by_the_pod() {
     write(&handles, vec![StatusKey::Claim(id.clone())], written).await;
     let object = server.get(CLAIMS, "train-train").unwrap();
     assert_eq!(object["metadata"]["ownerReferences"][0]["uid"], json!("train"));
+    assert_eq!(object["spec"]["pod"], json!({"name": "train", "uid": "train"}));
     assert_eq!(object["spec"]["budget"]["epsilon"], json!("1"));
     assert_eq!(handles.events.claim_object(&id), Some(ClaimObject::Exists));
     assert_eq!(
         server.count(&RequestFilter::writes().resource(CLAIMS).method("POST")),
         1
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_status_of_a_pods_claim_is_not_written_to_a_users_object_of_its_name() {
+    let server = FakeApiServer::default();
+    let handles = handles(&server).0;
+    handles
+        .pods
+        .apply(&serde_json::from_value(pod_object("train")).unwrap());
+    let id = publish(
+        &handles,
+        managed_pod("train").own().unwrap().0.clone(),
+        ClaimPhase::Granted,
+    );
+    let users = claim_object("train-train", &json!({"budget": epsilon("1")}));
+    server.put(CLAIMS, &users);
+    let read = RequestFilter::any().method("GET").resource(CLAIMS);
+    let looked = server.until(|server| server.requests(&read).iter().any(|read| read.code.is_some()));
+    write(&handles, vec![StatusKey::Claim(id)], looked).await;
+    assert_eq!(server.count(&status_writes()), 0);
 }
 
 #[tokio::test(start_paused = true)]

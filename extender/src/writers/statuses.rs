@@ -10,8 +10,8 @@ use kube::{
     core::NamespaceResourceScope,
 };
 use privatekube_api::{
-    ClaimPhase, DatasetKey, ManagedPod, PodKey, PrivacyBudgetClaim, PrivateDataBlock, PrivateDataset,
-    Subject, SubjectKind, claim_spec,
+    ClaimPhase, ClaimPod, DatasetKey, ManagedPod, PodKey, PrivacyBudgetClaim, PrivateDataBlock,
+    PrivateDataset, Subject, SubjectKind, claim_spec,
 };
 use privatekube_policy::ClaimId;
 use privatekube_view::View;
@@ -125,8 +125,13 @@ impl Writer {
             self.metrics.count_write("claim", &answer);
             match answer {
                 Ok(_) => self.events.claim_object_created(id),
-                // It exists. The watch reports its UID.
-                Err(kube::Error::Api(status)) if status.code == 409 => {}
+                Err(kube::Error::Api(status)) if status.code == 409 => match api.get_opt(&name).await {
+                    // The watch will report it.
+                    Ok(Some(object)) if Subject::of_object(&object).as_ref() == Some(subject) => {}
+                    // A user's claim has the name: its status is none of the pod's.
+                    Ok(_) => return Outcome::Done,
+                    Err(error) => return failed("claim object", id.as_str(), &error),
+                },
                 // Its namespace is being deleted, and the pod with it; or the API server has only just started and hasn't
                 // read any roles yet. It is tried again for as long as the pod exists.
                 Err(kube::Error::Api(status)) if matches!(status.code, 403 | 404) => {
@@ -155,7 +160,11 @@ impl Writer {
         if pod.uid != subject.uid || pod.is_ending {
             return None;
         }
-        let spec = claim_spec(&pod.annotations)?;
+        let mut spec = claim_spec(&pod.annotations)?;
+        spec.pod = Some(ClaimPod {
+            name: subject.name.clone(),
+            uid: subject.uid.clone(),
+        });
         let mut object = PrivacyBudgetClaim::new(name, spec);
         object.metadata.owner_references = Some(vec![owner(&pod)]);
         Some(object)

@@ -176,17 +176,18 @@ async fn a_claim_that_imitates_a_pods_claim_does_not_change_the_pods_budget() ->
             .within("team");
         create_as(&tenant, forge(forged, usage)).await?;
     }
-    // Only the extender may create a claim with the name of a pod's claim.
+    // Only the extender may create a claim that says whose pod's it is.
     let own = pod_claim_name(&train);
-    for namespace in ["team", "elsewhere"] {
-        let forged = forge(
-            claim("team/taxi", &own).epsilon("1", DELTA).within(namespace),
+    for (namespace, name) in [("team", "train-imitation"), ("elsewhere", own.as_str())] {
+        let mut forged = forge(
+            claim("team/taxi", name).epsilon("1", DELTA).within(namespace),
             "release",
         );
+        forged["spec"]["pod"] = json!({"name": "train", "uid": train.metadata.uid});
         for (_, client) in users(&env).await? {
             refused(
                 create_as(&client, forged.clone()).await,
-                &["the claim of pod train is made by the extender"],
+                &["spec.pod: is written by the system"],
             )?;
         }
     }
