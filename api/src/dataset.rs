@@ -133,6 +133,11 @@ pub struct PrivateDatasetSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "ClaimantsSpec")]
     pub claimants: Option<ClaimantsSpec>,
+    /// Whether pods whose containers may start again are accepted. AsStated: those that state by the annotation
+    /// privatekube.dev/restarts: free that a restart spends nothing new. Forbidden: none, so every pod needs
+    /// restartPolicy: Never. May change: the change counts for pods that are created later.
+    #[serde(default)]
+    pub restarts: Restarts,
     /// How a block's budget becomes available. Exactly one of arrivals, lifetime and immediate. Never
     /// changes.
     pub unlocking: UnlockingSpec,
@@ -191,6 +196,16 @@ pub enum RefusedPods {
     Keep,
     /// It is deleted.
     Delete,
+}
+
+/// Whether a dataset accepts pods whose containers may start again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Restarts {
+    /// Those that state that a restart spends nothing new.
+    #[default]
+    AsStated,
+    /// None.
+    Forbidden,
 }
 
 /// How budgets add up.

@@ -61,7 +61,8 @@ pub use claimants::{
 };
 pub use crd::{crd_files, crds};
 pub use dataset::{
-    CompositionName, PrivateDataset, PrivateDatasetSpec, PrivateDatasetStatus, RefusedPods, UnlockingSpec,
+    CompositionName, PrivateDataset, PrivateDatasetSpec, PrivateDatasetStatus, RefusedPods, Restarts,
+    UnlockingSpec,
 };
 pub use decimal::{Decimal, Duration};
 pub use declared_dimensions::{DeclaredDimensions, DimensionSpec, DimensionType};
@@ -76,10 +77,10 @@ pub use matching::{Candidate, are_enough, block_count, left_out_blocks, match_bl
 pub use names::{
     ANNOTATION_BLOCKS, ANNOTATION_CLAIM, ANNOTATION_DATASET, ANNOTATION_DELTA, ANNOTATION_EPSILON,
     ANNOTATION_GRANT, ANNOTATION_MAX_BLOCKS, ANNOTATION_MECHANISM, ANNOTATION_MIN_BLOCKS, ANNOTATION_PREFIX,
-    ANNOTATION_PRIORITY, ANNOTATION_TIMEOUT, ANNOTATION_WOKEN, DatasetKey, ENV_GRANT, GATE, GROUP,
-    LABEL_DATASET, LABEL_MANAGED, NameError, RESOURCE, VERSION, is_label_name, is_object_name,
+    ANNOTATION_PRIORITY, ANNOTATION_RESTARTS, ANNOTATION_TIMEOUT, ANNOTATION_WOKEN, DatasetKey, ENV_GRANT,
+    GATE, GROUP, LABEL_DATASET, LABEL_MANAGED, NameError, RESOURCE, VERSION, is_label_name, is_object_name,
 };
-pub use pod::{PodRequest, claim_spec, is_managed, pod_request};
+pub use pod::{PodRequest, are_restarts_free, claim_spec, is_managed, pod_request};
 pub use policy::{BlendSpec, DpackSpec, FcfsSpec, PolicyName};
 pub use recovery::{Recovery, RecoverySpec};
 pub use request::{AmountRequest, BudgetRequest, ClaimRequest, DemandRequest, RequestError};

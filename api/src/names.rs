@@ -32,8 +32,10 @@ pub const ANNOTATION_MAX_BLOCKS: &str = "privatekube.dev/max-blocks";
 pub const ANNOTATION_TIMEOUT: &str = "privatekube.dev/timeout";
 /// The claim's priority: higher is granted before lower. 0 if absent.
 pub const ANNOTATION_PRIORITY: &str = "privatekube.dev/priority";
-/// Existing claims in the pod's namespace, in place of all other annotations.
+/// Existing claims in the pod's namespace, in place of all other annotations but [`ANNOTATION_RESTARTS`].
 pub const ANNOTATION_CLAIM: &str = "privatekube.dev/claim";
+/// With the value `free`, its author states that a container that starts again spends nothing new.
+pub const ANNOTATION_RESTARTS: &str = "privatekube.dev/restarts";
 /// The [`Grant`](crate::Grant) as JSON. Written by the extender with the pod's Binding.
 pub const ANNOTATION_GRANT: &str = "privatekube.dev/grant";
 

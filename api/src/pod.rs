@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use crate::{
     ANNOTATION_BLOCKS, ANNOTATION_CLAIM, ANNOTATION_DATASET, ANNOTATION_DELTA, ANNOTATION_EPSILON,
     ANNOTATION_GRANT, ANNOTATION_MAX_BLOCKS, ANNOTATION_MECHANISM, ANNOTATION_MIN_BLOCKS, ANNOTATION_PREFIX,
-    ANNOTATION_PRIORITY, ANNOTATION_TIMEOUT, BlockCount, BudgetAmount, BudgetRequest, BudgetSpec,
-    ClaimRequest, DatasetKey, Decimal, DemandRequest, Duration, FieldError, FieldErrors, NameError,
-    PrivacyBudgetClaimSpec, Selector,
+    ANNOTATION_PRIORITY, ANNOTATION_RESTARTS, ANNOTATION_TIMEOUT, BlockCount, BudgetAmount, BudgetRequest,
+    BudgetSpec, ClaimRequest, DatasetKey, Decimal, DemandRequest, Duration, FieldError, FieldErrors,
+    NameError, PrivacyBudgetClaimSpec, Selector,
     decimal::{check_length, parse_span},
     excerpt,
     names::is_object_name,
@@ -25,7 +25,7 @@ pub enum PodRequest {
 }
 
 /// Every annotation that a user may write.
-const KNOWN: [&str; 10] = [
+const KNOWN: [&str; 11] = [
     ANNOTATION_DATASET,
     ANNOTATION_EPSILON,
     ANNOTATION_DELTA,
@@ -36,7 +36,10 @@ const KNOWN: [&str; 10] = [
     ANNOTATION_TIMEOUT,
     ANNOTATION_PRIORITY,
     ANNOTATION_CLAIM,
+    ANNOTATION_RESTARTS,
 ];
+/// The only value of [`ANNOTATION_RESTARTS`].
+const FREE: &str = "free";
 /// The most claims that a pod may name.
 const MOST_CLAIMS: usize = 32;
 /// The longest annotation, and the longest list of claims: as many as there may be, with the longest names.
@@ -53,6 +56,14 @@ const MOST_BLOCKS: u32 = 100_000;
 #[must_use]
 pub fn is_managed(annotations: &BTreeMap<String, String>) -> bool {
     annotations.keys().any(|key| key.starts_with(ANNOTATION_PREFIX))
+}
+
+/// Whether the author of a pod with these annotations states that a container that starts again spends nothing new.
+#[must_use]
+pub fn are_restarts_free(annotations: &BTreeMap<String, String>) -> bool {
+    annotations
+        .get(ANNOTATION_RESTARTS)
+        .is_some_and(|value| value == FREE)
 }
 
 /// Parses the request of a pod with these annotations in `namespace`; none if it has no annotation of ours.
@@ -77,8 +88,20 @@ pub fn pod_request(
         return FieldErrors::unless_empty(errors, None);
     }
     errors.extend(unknown(annotations));
+    if let Some(value) = annotations.get(ANNOTATION_RESTARTS)
+        && value != FREE
+    {
+        errors.push(FieldError::new(
+            ANNOTATION_RESTARTS,
+            format_args!(
+                "{value:?} is not accepted: write {FREE} if a container that starts again spends nothing new, or leave \
+                 it out"
+            ),
+        ));
+    }
     let request = if let Some(claims) = annotations.get(ANNOTATION_CLAIM) {
-        for other in KNOWN.iter().filter(|known| **known != ANNOTATION_CLAIM) {
+        let goes_with = [ANNOTATION_CLAIM, ANNOTATION_RESTARTS];
+        for other in KNOWN.iter().filter(|known| !goes_with.contains(known)) {
             if annotations.contains_key(*other) {
                 errors.push(FieldError::new(
                     *other,

@@ -129,7 +129,12 @@ fn a_mechanism_is_parsed_and_kept_as_written() {
 fn claims_are_named() {
     let all = annotations(&[("claim", "weekly-count, monthly.v2")]);
     let claims = ["weekly-count", "monthly.v2"].map(str::to_owned).to_vec();
-    assert_eq!(pod_request(&all, "data"), Ok(Some(PodRequest::Claims(claims))));
+    assert_eq!(
+        pod_request(&all, "data"),
+        Ok(Some(PodRequest::Claims(claims.clone())))
+    );
+    let free = annotations(&[("claim", "weekly-count, monthly.v2"), ("restarts", "free")]);
+    assert_eq!(pod_request(&free, "data"), Ok(Some(PodRequest::Claims(claims))));
 }
 
 #[test]
@@ -137,7 +142,7 @@ fn claims_are_named() {
 fn wrong_annotations_are_refused_with_what_is_accepted() {
     const KNOWN: &str = "known are privatekube.dev/dataset, privatekube.dev/epsilon, privatekube.dev/delta, \
         privatekube.dev/mechanism, privatekube.dev/blocks, privatekube.dev/min-blocks, privatekube.dev/max-blocks, \
-        privatekube.dev/timeout, privatekube.dev/priority, privatekube.dev/claim";
+        privatekube.dev/timeout, privatekube.dev/priority, privatekube.dev/claim, privatekube.dev/restarts";
     let unknown = |rest: &str| format!("{rest}{KNOWN}");
     for (change, message) in [
         (
@@ -273,6 +278,12 @@ fn wrong_annotations_are_refused_with_what_is_accepted() {
         (
             &[("timeout", "0s")],
             "privatekube.dev/timeout: \"0s\" is no time at all: write a longer duration, like 90s or 1h30m".to_owned(),
+        ),
+        (
+            &[("restarts", "Free")],
+            "privatekube.dev/restarts: \"Free\" is not accepted: write free if a container that starts again spends \
+             nothing new, or leave it out"
+                .to_owned(),
         ),
         (
             &[("priority", "high")],

@@ -119,6 +119,7 @@ pub fn pod_object(name: &str) -> Value {
             },
         },
         "spec": {
+            "restartPolicy": "Never",
             "containers": [{"name": "main", "image": "train:1"}],
             "schedulingGates": [{"name": "privatekube.dev/budget"}],
         },

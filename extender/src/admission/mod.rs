@@ -5,6 +5,7 @@ mod bindings;
 mod limits;
 mod pods;
 mod resources;
+mod restarts;
 
 use std::sync::Arc;
 

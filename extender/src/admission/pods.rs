@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use json_patch::{AddOperation, Patch, PatchOperation, jsonptr::PointerBuf};
 use privatekube_api::{
-    ANNOTATION_GRANT, ENV_GRANT, GATE, LABEL_MANAGED, PodRequest, RESOURCE, excerpt, pod_request,
+    ANNOTATION_GRANT, ENV_GRANT, GATE, LABEL_MANAGED, PodRequest, RESOURCE, are_restarts_free, excerpt,
+    pod_request,
 };
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::{Value, json};
@@ -13,6 +14,7 @@ use serde_json::{Value, json};
 use super::{
     Admission, AdmissionRequest, Answer, Attempt, parse_object,
     resources::{check_claimant, check_request},
+    restarts,
 };
 
 /// The scheduler of pods without a scheduler name.
@@ -25,32 +27,36 @@ const MOST_NAME: usize = 253;
 /// The fields of a pod that the webhook reads. A whole [`Pod`](k8s_openapi::api::core::v1::Pod) takes up to fifty times
 /// the memory of its text, and the API server calls this webhook before it has validated the pod.
 #[derive(Debug, Deserialize)]
-struct PodObject {
+pub(super) struct PodObject {
     #[serde(default)]
     metadata: Metadata,
     spec: Option<Spec>,
 }
 
 #[derive(Debug, Default, Deserialize)]
-struct Metadata {
+pub(super) struct Metadata {
     annotations: Option<BTreeMap<String, String>>,
     labels: Option<IgnoredAny>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Spec {
+pub(super) struct Spec {
     node_name: Option<String>,
+    pub(super) restart_policy: Option<String>,
     scheduler_name: Option<String>,
     scheduling_gates: Option<Vec<Named>>,
-    containers: Option<Vec<Container>>,
-    init_containers: Option<Vec<Container>>,
+    pub(super) containers: Option<Vec<Container>>,
+    pub(super) init_containers: Option<Vec<Container>>,
 }
 
 #[derive(Debug, Deserialize)]
-struct Container {
+#[serde(rename_all = "camelCase")]
+pub(super) struct Container {
     env: Option<Vec<Named>>,
     resources: Option<Resources>,
+    pub(super) restart_policy: Option<String>,
+    pub(super) restart_policy_rules: Option<Vec<IgnoredAny>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -75,30 +81,12 @@ pub(super) async fn review(admission: &Admission, request: &AdmissionRequest) ->
         Err(error) => return Answer::Deny(format!("the object is not understood: {error}")),
     };
     let namespace = request.namespace.as_deref().unwrap_or_default();
-    let empty = BTreeMap::new();
-    let own = match pod_request(pod.metadata.annotations.as_ref().unwrap_or(&empty), namespace) {
-        Err(errors) => return Answer::Deny(errors.to_string()),
+    let (requested, patch) = match check(admission, &pod, namespace).await {
+        Ok(Some(checked)) => checked,
         Ok(None) => return Answer::Allow,
-        // The claim objects need not exist yet: the pod waits for them, as a pod waits for a volume claim.
-        Ok(Some(PodRequest::Claims(_))) => None,
-        Ok(Some(PodRequest::Inline(requested))) => {
-            let prefix = "annotation privatekube.dev/";
-            if let Err(why) = check_claimant(&admission.registry, &requested, namespace, prefix).await {
-                return Answer::Deny(why);
-            }
-            if let Err(why) =
-                check_request(&admission.registry, &requested, "annotation privatekube.dev").await
-            {
-                return Answer::Deny(why);
-            }
-            Some(requested)
-        }
-    };
-    let patch = match managed(&pod, &admission.schedulers) {
-        Ok(patch) => patch,
         Err(why) => return Answer::Deny(why),
     };
-    let Some(requested) = own else {
+    let PodRequest::Inline(own) = requested else {
         return Answer::Change(patch);
     };
     let attempt = match (request.dry_run, is_gated(&pod)) {
@@ -106,10 +94,37 @@ pub(super) async fn review(admission: &Admission, request: &AdmissionRequest) ->
         (false, true) => Attempt::Perhaps,
         (false, false) => Attempt::New,
     };
-    match admission.count_claim(&requested.dataset, namespace, attempt) {
+    match admission.count_claim(&own.dataset, namespace, attempt) {
         Ok(()) => Answer::Change(patch),
         Err(reached) => Answer::Later(reached),
     }
+}
+
+/// Checks a new pod in `namespace`. Returns what it requests and the patch that makes it managed; none if it requests nothing.
+async fn check(
+    admission: &Admission,
+    pod: &PodObject,
+    namespace: &str,
+) -> Result<Option<(PodRequest, Patch)>, String> {
+    let registry = &admission.registry;
+    let empty = BTreeMap::new();
+    let annotations = pod.metadata.annotations.as_ref().unwrap_or(&empty);
+    let Some(requested) = pod_request(annotations, namespace).map_err(|errors| errors.to_string())? else {
+        return Ok(None);
+    };
+    // Claim objects that the pod names need not exist yet: it waits for them, as a pod waits for a volume claim.
+    if let PodRequest::Inline(own) = &requested {
+        check_claimant(registry, own, namespace, "annotation privatekube.dev/").await?;
+        check_request(registry, own, "annotation privatekube.dev").await?;
+    }
+    let patch = managed(pod, &admission.schedulers)?;
+    if let Some(field) = pod.spec.as_ref().and_then(restarts::restarting_field) {
+        if !are_restarts_free(annotations) {
+            return Err(restarts::not_stated(&field));
+        }
+        restarts::check_datasets(registry, &requested, namespace, &field).await?;
+    }
+    Ok(Some((requested, patch)))
 }
 
 /// Whether a pod has our gate: the API server sends a pod again if another webhook has changed it since.

@@ -136,6 +136,88 @@ async fn a_pod_with_wrong_annotations_is_denied_with_the_annotation_and_the_reme
     }
 }
 
+/// A pod's spec whose containers may start again, and the field that the message names.
+fn restarting() -> Vec<(Value, &'static str)> {
+    let container = |fields: &Value| {
+        let mut container = json!({"name": "main", "image": "train:1"});
+        let fields = fields.as_object().cloned().unwrap_or_default();
+        container.as_object_mut().unwrap().extend(fields);
+        container
+    };
+    let plain = container(&json!({}));
+    let always = container(&json!({"restartPolicy": "Always"}));
+    let on_failure = container(&json!({"restartPolicy": "OnFailure"}));
+    let rules = json!([{"action": "Restart", "exitCodes": {"operator": "In", "values": [42]}}]);
+    let by_rule = container(&json!({"restartPolicy": "Never", "restartPolicyRules": rules}));
+    vec![
+        (json!({"containers": [plain]}), "spec.restartPolicy is \"Always\""),
+        (
+            json!({"restartPolicy": "OnFailure", "containers": [plain]}),
+            "spec.restartPolicy is \"OnFailure\"",
+        ),
+        (
+            json!({"restartPolicy": "Never", "containers": [plain, on_failure]}),
+            "spec.containers[1].restartPolicy is \"OnFailure\"",
+        ),
+        (
+            json!({"restartPolicy": "Never", "containers": [plain], "initContainers": [plain, always]}),
+            "spec.initContainers[1].restartPolicy is \"Always\"",
+        ),
+        (
+            json!({"restartPolicy": "Never", "containers": [by_rule]}),
+            "spec.containers[0].restartPolicyRules is set",
+        ),
+    ]
+}
+
+#[tokio::test]
+async fn a_pod_whose_containers_may_start_again_is_denied_unless_it_states_that_this_is_free() {
+    let (server, webhooks) = webhooks();
+    server.put("privacybudgetclaims", &claim(&json!({"budget": epsilon("1")})));
+    for (spec, field) in restarting() {
+        for annotations in [
+            pod_object("train")["metadata"]["annotations"].clone(),
+            json!({"privatekube.dev/claim": "c"}),
+        ] {
+            let mut pod = pod_object("train");
+            pod["metadata"]["annotations"] = annotations;
+            pod["spec"] = spec.clone();
+            server.put(DATASETS, &*dataset("d", 1, &json!({})));
+            let denied = create(&webhooks, "pods", &pod).await.unwrap_err();
+            assert!(
+                denied.contains(field)
+                    && denied.contains("restartPolicy: Never")
+                    && denied.contains("privatekube.dev/restarts: free"),
+                "{denied}"
+            );
+            pod["metadata"]["annotations"]["privatekube.dev/restarts"] = json!("free");
+            assert!(create(&webhooks, "pods", &pod).await.is_ok(), "{pod}");
+
+            server.put(DATASETS, &*dataset("d", 1, &json!({"restarts": "Forbidden"})));
+            let denied = create(&webhooks, "pods", &pod).await.unwrap_err();
+            assert!(
+                denied.contains(field) && denied.contains("its spec.restarts is Forbidden"),
+                "{denied}"
+            );
+            pod["spec"] = pod_object("train")["spec"].clone();
+            assert!(create(&webhooks, "pods", &pod).await.is_ok(), "{pod}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_pod_that_may_start_again_names_only_claims_that_exist() {
+    let (server, webhooks) = webhooks();
+    server.put("privacybudgetclaims", &claim(&json!({"budget": epsilon("1")})));
+    let mut pod = pod_object("train");
+    pod["metadata"]["annotations"] =
+        json!({"privatekube.dev/claim": "c, later", "privatekube.dev/restarts": "free"});
+    assert!(create(&webhooks, "pods", &pod).await.is_ok());
+    pod["spec"]["restartPolicy"] = json!("Always");
+    let denied = create(&webhooks, "pods", &pod).await.unwrap_err();
+    assert!(denied.contains("claim \"later\" doesn't exist yet"), "{denied}");
+}
+
 #[tokio::test]
 async fn a_dataset_whose_rules_cannot_be_used_is_denied() {
     let (_server, webhooks) = webhooks();

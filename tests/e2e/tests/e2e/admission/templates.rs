@@ -24,7 +24,9 @@ async fn an_invalid_annotation_in_a_pod_template_is_reported_on_the_controller_o
         })
     };
     let labels = json!({"app": "served"});
-    let mut template = wrong.with("restartPolicy", json!("Always")).template();
+    // The pods of a Deployment can't have another policy.
+    let served = wrong.annotation("restarts", "free");
+    let mut template = served.with("restartPolicy", json!("Always")).template();
     template["metadata"]["labels"] = labels.clone();
     let deployment = json!({
         "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "served", "namespace": "team"},

@@ -101,6 +101,33 @@ async fn without_the_webhook_a_pod_without_its_label_or_resource_is_refused() ->
             create_as(&client, placed).await,
             &["names its node", "leave out spec.nodeName"],
         )?;
+        for (list, field, value) in [
+            ("", "restartPolicy", json!("Always")),
+            ("", "restartPolicy", json!("OnFailure")),
+            ("initContainers", "restartPolicy", json!("Always")),
+        ] {
+            let mut restarting = handwritten_pod(true, true, Some("1"));
+            if list.is_empty() {
+                restarting["spec"][field] = value;
+            } else {
+                restarting["spec"][list] = json!([{"name": "side", "image": "side:1", field: value}]);
+            }
+            let refusal = refused(
+                create_as(&client, restarting.clone()).await,
+                &[
+                    "write spec.restartPolicy: Never",
+                    "privatekube.dev/restarts: free",
+                ],
+            );
+            refusal.with_context(|| format!("{user:?}: {restarting}"))?;
+            restarting["metadata"]["annotations"]["privatekube.dev/restarts"] = json!("free");
+            let dry = PostParams {
+                dry_run: true,
+                ..PostParams::default()
+            };
+            let accepted: Pod = serde_json::from_value(restarting)?;
+            pods(&client, "hands").create(&dry, &accepted).await?;
+        }
         let mut granted = handwritten_pod(true, true, Some("1"));
         granted["metadata"]["annotations"]["privatekube.dev/grant"] = json!("{}");
         refused(

@@ -133,6 +133,15 @@ async fn a_pods_request_and_grant_cannot_be_changed() -> Result<()> {
                 .await;
             refused(answer, &["privatekube.dev/"]).with_context(|| format!("{user:?}: {patch}"))?;
         }
+        // A container that a user can change is another program.
+        for name in ["train", "runs"] {
+            let patch = json!({"spec": {"containers": [{"name": "main", "image": "other:1"}]}});
+            let answer = api
+                .patch(name, &PatchParams::default(), &Patch::Strategic(&patch))
+                .await;
+            refused(answer, &["asked for its images, which never change"])
+                .with_context(|| format!("{user:?}: {name}"))?;
+        }
         // Annotations of other domains can be changed.
         let patch = json!({"metadata": {"annotations": {"example.org/note": "x"}}});
         api.patch("train", &PatchParams::default(), &Patch::Merge(&patch))
