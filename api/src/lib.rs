@@ -80,7 +80,9 @@ pub use names::{
     ANNOTATION_PRIORITY, ANNOTATION_RESTARTS, ANNOTATION_TIMEOUT, ANNOTATION_WOKEN, DatasetKey, ENV_GRANT,
     GATE, GROUP, LABEL_DATASET, LABEL_MANAGED, NameError, RESOURCE, VERSION, is_label_name, is_object_name,
 };
-pub use pod::{PodRequest, are_restarts_free, claim_spec, is_managed, pod_request};
+pub use pod::{
+    PodRequest, are_restarts_free, check_labels, claim_spec, is_like_ours, is_managed, pod_request,
+};
 pub use policy::{BlendSpec, DpackSpec, FcfsSpec, PolicyName};
 pub use recovery::{Recovery, RecoverySpec};
 pub use request::{AmountRequest, BudgetRequest, ClaimRequest, DemandRequest, RequestError};

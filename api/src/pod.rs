@@ -7,7 +7,7 @@ use crate::{
     ANNOTATION_GRANT, ANNOTATION_MAX_BLOCKS, ANNOTATION_MECHANISM, ANNOTATION_MIN_BLOCKS, ANNOTATION_PREFIX,
     ANNOTATION_PRIORITY, ANNOTATION_RESTARTS, ANNOTATION_TIMEOUT, BlockCount, BudgetAmount, BudgetRequest,
     BudgetSpec, ClaimRequest, DatasetKey, Decimal, DemandRequest, Duration, FieldError, FieldErrors,
-    NameError, PrivacyBudgetClaimSpec, Selector,
+    LABEL_MANAGED, NameError, PrivacyBudgetClaimSpec, Selector,
     decimal::{check_length, parse_span},
     excerpt,
     names::is_object_name,
@@ -52,10 +52,45 @@ const MOST_UNKNOWN: usize = 16;
 /// The most blocks that a pod may request.
 const MOST_BLOCKS: u32 = 100_000;
 
-/// Whether a pod with these annotations requests budget.
+/// Whether `key`, of an annotation or a label, has our prefix, or one that the API server takes for the same: it checks the
+/// key of an annotation in lower case, by Unicode's rules.
+#[must_use]
+pub fn is_like_ours(key: &str) -> bool {
+    let mut folded = key.chars().map(fold);
+    ANNOTATION_PREFIX
+        .chars()
+        .all(|expected| folded.next() == Some(expected))
+}
+
+/// The lower case of the letters that can be in our names. The Kelvin sign and the dotted I are the only ones beyond ASCII
+/// whose lower case is within.
+const fn fold(letter: char) -> char {
+    match letter {
+        '\u{212a}' => 'k',
+        '\u{130}' => 'i',
+        other => other.to_ascii_lowercase(),
+    }
+}
+
+/// Whether a pod with these annotations requests budget, or has an annotation that is almost one of ours.
 #[must_use]
 pub fn is_managed(annotations: &BTreeMap<String, String>) -> bool {
-    annotations.keys().any(|key| key.starts_with(ANNOTATION_PREFIX))
+    annotations.keys().any(|key| is_like_ours(key))
+}
+
+/// Refuses labels of ours: they request nothing. The one that marks a managed pod is accepted.
+pub fn check_labels<'a>(keys: impl IntoIterator<Item = &'a str>) -> Result<(), FieldErrors> {
+    let ours = keys
+        .into_iter()
+        .filter(|key| is_like_ours(key) && *key != LABEL_MANAGED);
+    let errors = ours.take(MOST_UNKNOWN).map(|key| {
+        let field = format!("metadata.labels[{}]", excerpt(key, MOST_QUOTED));
+        FieldError::new(
+            field,
+            "is a label, and labels request no budget: write it in metadata.annotations",
+        )
+    });
+    FieldErrors::unless_empty(errors.collect(), Some(()))
 }
 
 /// Whether the author of a pod with these annotations states that a container that starts again spends nothing new.
@@ -162,9 +197,7 @@ pub fn claim_spec(annotations: &BTreeMap<String, String>) -> Option<PrivacyBudge
 
 /// Returns an error for each annotation of ours that a user may not write.
 fn unknown(annotations: &BTreeMap<String, String>) -> Vec<FieldError> {
-    let ours = annotations
-        .keys()
-        .filter(|key| key.starts_with(ANNOTATION_PREFIX));
+    let ours = annotations.keys().filter(|key| is_like_ours(key));
     ours.filter(|key| !KNOWN.contains(&key.as_str()))
         .take(MOST_UNKNOWN)
         .map(|key| {
@@ -193,7 +226,8 @@ fn nearest(key: &str) -> Option<&'static str> {
     if key.len() > 2 * ANNOTATION_MIN_BLOCKS.len() {
         return None;
     }
-    let slips = |known: &&str| strsim::levenshtein(&key.to_ascii_lowercase(), known);
+    let folded: String = key.chars().map(fold).collect();
+    let slips = |known: &&str| strsim::levenshtein(&folded, known);
     let near = KNOWN.into_iter().min_by_key(|known| slips(known))?;
     (slips(&near) <= MOST_SLIPS).then_some(near)
 }

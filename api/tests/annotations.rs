@@ -7,7 +7,9 @@
 
 use std::collections::BTreeMap;
 
-use privatekube_api::{BudgetRequest, DemandRequest, PodRequest, Selector, claim_spec, pod_request};
+use privatekube_api::{
+    BudgetRequest, DemandRequest, PodRequest, Selector, check_labels, claim_spec, pod_request,
+};
 
 fn annotations(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
     pairs
@@ -150,6 +152,19 @@ fn wrong_annotations_are_refused_with_what_is_accepted() {
             unknown("privatekube.dev/epsilonn: is not known: did you mean privatekube.dev/epsilon? "),
         ),
         (&[("Max-Blocks", "1")], unknown("privatekube.dev/Max-Blocks: is not known: did you mean privatekube.dev/max-blocks? ")),
+        (
+            &[("PrivateKube.dev/epsilon", "1")],
+            unknown("PrivateKube.dev/epsilon: is not known: did you mean privatekube.dev/epsilon? "),
+        ),
+        // The API server checks an annotation's key in lower case, where the Kelvin sign is a k and the dotted I an i.
+        (
+            &[("private\u{212a}ube.dev/delta", "1")],
+            unknown("private\u{212a}ube.dev/delta: is not known: did you mean privatekube.dev/delta? "),
+        ),
+        (
+            &[("pr\u{130}vatekube.dev/timeout", "1s")],
+            unknown("pr\u{130}vatekube.dev/timeout: is not known: did you mean privatekube.dev/timeout? "),
+        ),
         (&[("weather", "1")], unknown("privatekube.dev/weather: is not known: ")),
         (
             &[("grant", "{}")],
@@ -304,6 +319,45 @@ fn wrong_annotations_are_refused_with_what_is_accepted() {
         ),
     ] {
         assert_eq!(refusal(&with(change)), message, "{change:?}");
+    }
+}
+
+/// None of them requests anything of itself, and each would run uncharged without a word.
+#[test]
+fn keys_that_are_almost_ours_are_refused_alone() {
+    for key in [
+        "PrivateKube.dev/dataset",
+        "PRIVATEKUBE.DEV/dataset",
+        "private\u{212a}ube.dev/dataset",
+        "PR\u{130}VATEKUBE.dev/dataset",
+    ] {
+        let text = refusal(&annotations(&[(key, "taxi")]));
+        assert!(text.contains("did you mean privatekube.dev/dataset?"), "{text}");
+    }
+}
+
+#[test]
+fn labels_request_nothing_and_are_refused() {
+    let labels = |key: &str| check_labels([key]).map_err(|errors| errors.to_string());
+    for key in [
+        "app",
+        "privatekube.dev/managed",
+        "privatekube.devs/dataset",
+        "x.privatekube.dev/dataset",
+    ] {
+        assert_eq!(labels(key), Ok(()));
+    }
+    assert_eq!(
+        labels("privatekube.dev/dataset").unwrap_err(),
+        "metadata.labels[privatekube.dev/dataset]: is a label, and labels request no budget: write it in \
+         metadata.annotations"
+    );
+    for key in [
+        "PrivateKube.dev/dataset",
+        "privatekube.dev/Managed",
+        "privatekube.dev/grant",
+    ] {
+        assert!(labels(key).is_err());
     }
 }
 

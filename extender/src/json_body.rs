@@ -27,14 +27,20 @@ where
     T: DeserializeOwned + Send + 'static,
 {
     let length = bytes(&holder).len();
-    let work = move || serde_json::from_slice(bytes(&holder)).map_err(|error| error.to_string());
+    let parse = move || serde_json::from_slice(bytes(&holder)).map_err(|error| error.to_string());
+    work(length, parse).await?
+}
+
+/// Does what takes as long as parsing `length` bytes. The error says that it couldn't be done to its end.
+pub async fn work<T, W>(length: usize, work: W) -> Result<T, String>
+where
+    T: Send + 'static,
+    W: FnOnce() -> T + Send + 'static,
+{
     if length <= MOST_PARSED_IN_PLACE {
-        return work();
+        return Ok(work());
     }
-    match spawn_blocking(work).await {
-        Ok(parsed) => parsed,
-        Err(error) => Err(error.to_string()),
-    }
+    spawn_blocking(work).await.map_err(|error| error.to_string())
 }
 
 /// The body, or why it can't be read, in at most [`MOST_MESSAGE`] bytes.

@@ -35,7 +35,7 @@ mod tests;
 mod webhook_configuration;
 mod writers;
 
-pub use admission::ClaimLimits;
+pub use admission::{ClaimLimits, PodTemplate};
 pub use certificates::generate as generate_certificates;
 pub use listeners::Addresses;
 pub use service::{Options, serve};

@@ -5,7 +5,7 @@ use std::{io::IsTerminal, net::SocketAddr, path::PathBuf, process::ExitCode};
 
 use anyhow::{Result, bail};
 use clap::{Parser, Subcommand, ValueEnum};
-use privatekube_extender::{Addresses, ClaimLimits, Options, generate_certificates, serve};
+use privatekube_extender::{Addresses, ClaimLimits, Options, PodTemplate, generate_certificates, serve};
 use privatekube_policy::{Composition, DatasetRules, Orders, Policy, Revision, Span, Unlocking};
 use tracing_subscriber::EnvFilter;
 
@@ -89,6 +89,10 @@ struct Serve {
     /// The most claims of a namespace on a dataset, those of pods included, that are made within a minute.
     #[arg(long, value_name = "COUNT", default_value_t = ClaimLimits::default().arrivals, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     namespace_most_arrivals: u32,
+    /// Where objects of another kind carry pod templates, which are checked if the webhook configuration sends these objects,
+    /// like kubeflow.org/pytorchjobs=spec.pytorchReplicaSpecs.*.template; may be given several times.
+    #[arg(long, value_name = "GROUP/RESOURCE=PATH")]
+    pod_template: Vec<PodTemplate>,
     /// The format of logs.
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     log_format: LogFormat,
@@ -154,6 +158,7 @@ impl From<Serve> for Options {
                 waiting: serve.namespace_most_waiting,
                 arrivals: serve.namespace_most_arrivals,
             },
+            pod_templates: serve.pod_template,
         }
     }
 }

@@ -18,7 +18,7 @@ use tokio::{
 use tracing::info;
 
 use crate::{
-    admission::{self, Admission, ClaimLimiter, ClaimLimits},
+    admission::{self, Admission, ClaimLimiter, ClaimLimits, PodTemplate, PodTemplates},
     bookkeeper::Message,
     certificates::{self, Clients},
     clock, controllers,
@@ -53,6 +53,8 @@ pub struct Options {
     pub most_blocks_measured: usize,
     /// How many claims a namespace may make on a dataset.
     pub claim_limits: ClaimLimits,
+    /// Where workloads carry pod templates, besides Kubernetes' own kinds.
+    pub pod_templates: Vec<PodTemplate>,
 }
 
 /// Runs the extender until it gets SIGTERM or SIGINT, or until something fails that concerns everything. Bookkeepers run on
@@ -149,6 +151,7 @@ async fn listen(
         schedulers: options.schedulers.clone().into(),
         user: options.user.clone().into(),
         limiter: Arc::new(ClaimLimiter::new(options.claim_limits)),
+        templates: Arc::new(PodTemplates::new(&options.pod_templates)),
     });
     let at = addresses.webhook;
     listeners

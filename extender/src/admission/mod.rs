@@ -2,10 +2,13 @@
 //! the response, counts it, and logs denials. Webhooks write nothing, so a review may be repeated.
 
 mod bindings;
+mod keys;
 mod limits;
 mod pods;
 mod resources;
 mod restarts;
+mod warnings;
+mod workloads;
 
 use std::sync::Arc;
 
@@ -24,8 +27,14 @@ use serde_json::value::RawValue;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-use self::limits::{Attempt, LimitReached};
-pub use self::limits::{ClaimLimiter, ClaimLimits};
+use self::{
+    limits::{Attempt, LimitReached},
+    workloads::ReviewedResource,
+};
+pub use self::{
+    limits::{ClaimLimiter, ClaimLimits},
+    workloads::{PodTemplate, PodTemplates},
+};
 use crate::{
     json_body::{JsonBody, MOST_MESSAGE, parse},
     registry::Registry,
@@ -33,6 +42,10 @@ use crate::{
 
 /// The most bytes of a name that a message quotes: enough for every valid name.
 const MOST_NAME: usize = 253;
+
+/// The most warnings of an answer, and the most bytes of each: the API server cuts longer ones.
+const MOST_WARNINGS: usize = 8;
+const MOST_WARNING: usize = 240;
 
 /// What all webhooks share.
 #[derive(Clone, Debug)]
@@ -45,6 +58,8 @@ pub struct Admission {
     pub user: Arc<str>,
     /// Limits how many claims a namespace makes on a dataset.
     pub limiter: Arc<ClaimLimiter>,
+    /// Where workloads carry pod templates.
+    pub templates: Arc<PodTemplates>,
 }
 
 /// The decision of a webhook, before it becomes a response.
@@ -54,10 +69,23 @@ enum Answer {
     Allow,
     /// Admits the object with a patch.
     Change(json_patch::Patch),
+    /// Admits the object as the answer within does, with warnings for the user.
+    Warn(Box<Self>, Vec<String>),
     /// Denies the object, with a message for the user.
     Deny(String),
     /// Denies the object for now: it may be made again later.
     Later(LimitReached),
+}
+
+impl Answer {
+    /// The same answer with warnings, if there are any.
+    fn with_warnings(self, warnings: Vec<String>) -> Self {
+        if warnings.is_empty() {
+            self
+        } else {
+            Self::Warn(Box::new(self), warnings)
+        }
+    }
 }
 
 /// The webhooks below `/webhook`.
@@ -77,6 +105,7 @@ pub fn router(admission: Admission) -> Router {
         .route("/webhook/claims", post(claims))
         .route("/webhook/blocks", post(blocks))
         .route("/webhook/datasets", post(datasets))
+        .route("/webhook/workloads", post(workloads))
         .with_state(admission)
 }
 
@@ -92,6 +121,8 @@ struct Review {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct AdmissionRequest {
     uid: String,
+    #[serde(default)]
+    resource: ReviewedResource,
     /// Empty for an object with `generateName`, whose name the API server generates later.
     #[serde(default)]
     name: String,
@@ -151,6 +182,7 @@ webhook!(bindings, bindings::review);
 webhook!(claims, resources::claim);
 webhook!(blocks, resources::block);
 webhook!(datasets, resources::dataset);
+webhook!(workloads, workloads::review);
 
 impl AdmissionRequest {
     /// Refuses names that no object can have, before they become parts of paths.
@@ -276,8 +308,20 @@ fn answered(
         response.allowed = true;
         response
     };
+    let (answer, warnings) = match answer {
+        Answer::Warn(answer, warnings) => (*answer, warnings),
+        answer => (answer, Vec::new()),
+    };
+    if !warnings.is_empty() {
+        let most = warnings.into_iter().take(MOST_WARNINGS);
+        response.warnings = Some(
+            most.map(|warning| format!("PrivateKube: {}", excerpt(&warning, MOST_WARNING)))
+                .collect(),
+        );
+    }
     let (label, response) = match answer {
-        Answer::Allow => ("allowed", allowed(response)),
+        // Warnings are not within warnings.
+        Answer::Allow | Answer::Warn(..) => ("allowed", allowed(response)),
         Answer::Change(patch) => match allowed(response.clone()).with_patch(patch) {
             Ok(response) => ("changed", response),
             Err(error) => {

@@ -5,16 +5,18 @@ use std::collections::BTreeMap;
 
 use json_patch::{AddOperation, Patch, PatchOperation, jsonptr::PointerBuf};
 use privatekube_api::{
-    ANNOTATION_GRANT, ENV_GRANT, GATE, LABEL_MANAGED, PodRequest, RESOURCE, are_restarts_free, excerpt,
-    pod_request,
+    ANNOTATION_GRANT, ENV_GRANT, GATE, LABEL_MANAGED, PodRequest, RESOURCE, are_restarts_free, check_labels,
+    excerpt, pod_request,
 };
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::{Value, json};
 
 use super::{
-    Admission, AdmissionRequest, Answer, Attempt, parse_object,
+    Admission, AdmissionRequest, Answer, Attempt,
+    keys::Keys,
+    parse_object,
     resources::{check_claimant, check_request},
-    restarts,
+    restarts, warnings,
 };
 
 /// The scheduler of pods without a scheduler name.
@@ -36,7 +38,7 @@ pub(super) struct PodObject {
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Metadata {
     annotations: Option<BTreeMap<String, String>>,
-    labels: Option<IgnoredAny>,
+    labels: Option<Keys>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -86,8 +88,10 @@ pub(super) async fn review(admission: &Admission, request: &AdmissionRequest) ->
         Ok(None) => return Answer::Allow,
         Err(why) => return Answer::Deny(why),
     };
+    let warnings = warnings::of_pod(&admission.registry, &requested, namespace, request.dry_run).await;
+    let answer = Answer::Change(patch).with_warnings(warnings);
     let PodRequest::Inline(own) = requested else {
-        return Answer::Change(patch);
+        return answer;
     };
     let attempt = match (request.dry_run, is_gated(&pod)) {
         (true, _) => Attempt::Dry,
@@ -95,18 +99,20 @@ pub(super) async fn review(admission: &Admission, request: &AdmissionRequest) ->
         (false, false) => Attempt::New,
     };
     match admission.count_claim(&own.dataset, namespace, attempt) {
-        Ok(()) => Answer::Change(patch),
+        Ok(()) => answer,
         Err(reached) => Answer::Later(reached),
     }
 }
 
-/// Checks a new pod in `namespace`. Returns what it requests and the patch that makes it managed; none if it requests nothing.
-async fn check(
+/// Checks a new pod, or the template of pods, in `namespace`. Returns what it requests and the patch that makes it managed; none if it requests nothing.
+pub(super) async fn check(
     admission: &Admission,
     pod: &PodObject,
     namespace: &str,
 ) -> Result<Option<(PodRequest, Patch)>, String> {
     let registry = &admission.registry;
+    let labels = pod.metadata.labels.iter().flat_map(Keys::iter);
+    check_labels(labels).map_err(|errors| errors.to_string())?;
     let empty = BTreeMap::new();
     let annotations = pod.metadata.annotations.as_ref().unwrap_or(&empty);
     let Some(requested) = pod_request(annotations, namespace).map_err(|errors| errors.to_string())? else {

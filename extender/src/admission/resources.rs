@@ -10,7 +10,7 @@ use privatekube_api::{
 };
 use privatekube_policy::Composition;
 
-use super::{Admission, AdmissionRequest, Answer, Attempt};
+use super::{Admission, AdmissionRequest, Answer, Attempt, warnings};
 use crate::registry::Registry;
 
 /// Reviews a dataset: its rules, and that its guarantee allows some budget.
@@ -129,6 +129,10 @@ pub(super) async fn claim(admission: &Admission, request: &AdmissionRequest) -> 
         Attempt::New
     };
     match admission.count_claim(&requested.dataset, namespace, attempt) {
+        Ok(()) if request.dry_run => {
+            let warnings = warnings::of_claim(&admission.registry, &requested).await;
+            Answer::Allow.with_warnings(warnings)
+        }
         Ok(()) => Answer::Allow,
         Err(reached) => Answer::Later(reached),
     }
@@ -240,14 +244,14 @@ fn foreign_to_pod(claim: &PrivacyBudgetClaim, exists: bool) -> Option<String> {
 }
 
 /// A dataset's composition and object.
-struct DatasetFacts {
-    composition: Composition,
-    object: Option<PrivateDataset>,
+pub(super) struct DatasetFacts {
+    pub(super) composition: Composition,
+    pub(super) object: Option<PrivateDataset>,
 }
 
 /// Reads a dataset's object. The composition is the ledger's; without a ledger, the object's; without both, the
 /// default.
-async fn dataset_facts(registry: &Registry, key: &DatasetKey) -> Result<DatasetFacts, String> {
+pub(super) async fn dataset_facts(registry: &Registry, key: &DatasetKey) -> Result<DatasetFacts, String> {
     // A block's dataset is any text that its author wrote, and becomes a part of a request's path.
     if !is_label_name(&key.name) {
         let name = excerpt(&key.name, 253);

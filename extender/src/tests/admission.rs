@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::post;
 use crate::{
-    admission::{Admission, ClaimLimiter, ClaimLimits, router},
+    admission::{Admission, ClaimLimiter, ClaimLimits, PodTemplates, router},
     registry::Registry,
     testing::{BLOCKS, DATASETS, NAMESPACE, block, claim_object, dataset, epsilon, handles, pod_object},
 };
@@ -33,6 +33,7 @@ fn webhooks_with(limits: ClaimLimits) -> (FakeApiServer, Router) {
         schedulers: vec!["default-scheduler".to_owned()].into(),
         user: EXTENDER.into(),
         limiter: Arc::new(ClaimLimiter::new(limits)),
+        templates: Arc::new(PodTemplates::new(&[])),
     };
     (server, router(admission))
 }
@@ -216,6 +217,186 @@ async fn a_pod_that_may_start_again_names_only_claims_that_exist() {
     pod["spec"]["restartPolicy"] = json!("Always");
     let denied = create(&webhooks, "pods", &pod).await.unwrap_err();
     assert!(denied.contains("claim \"later\" doesn't exist yet"), "{denied}");
+}
+
+#[tokio::test]
+async fn a_pod_with_keys_that_are_almost_ours_or_with_labels_of_ours_is_denied() {
+    let (_server, webhooks) = webhooks();
+    for (list, key, words) in [
+        (
+            "annotations",
+            "PrivateKube.dev/epsilon",
+            "did you mean privatekube.dev/epsilon?",
+        ),
+        (
+            "annotations",
+            "private\u{212a}ube.dev/dataset",
+            "did you mean privatekube.dev/dataset?",
+        ),
+        ("labels", "privatekube.dev/dataset", "labels request no budget"),
+    ] {
+        let plain = json!({"metadata": {"name": "p"}, "spec": {"containers": []}});
+        for mut pod in [pod_object("train"), plain] {
+            pod["metadata"][list][key] = json!("taxi");
+            let denied = create(&webhooks, "pods", &pod).await.unwrap_err();
+            assert!(denied.contains(words), "{denied}");
+        }
+    }
+}
+
+/// A workload's review: its group and resource, and the object as it is and was.
+async fn workload(
+    router: &Router,
+    of: (&str, &str),
+    object: &Value,
+    old: Option<&Value>,
+) -> Result<(), String> {
+    let mut review: Value = serde_json::from_str(&review(object, old, "alice")).unwrap();
+    review["request"]["resource"] = json!({"group": of.0, "version": "v1", "resource": of.1});
+    answer(router, "workloads", review.to_string()).await.map(|_| ())
+}
+
+/// Each built-in kind of workload, with the path of its template, and an object with this template.
+fn workloads_with(template: &Value) -> Vec<((&'static str, &'static str), &'static str, Value)> {
+    let mut all = Vec::new();
+    for (group, resource) in [
+        ("apps", "deployments"),
+        ("apps", "statefulsets"),
+        ("apps", "daemonsets"),
+        ("apps", "replicasets"),
+        ("batch", "jobs"),
+        ("", "replicationcontrollers"),
+    ] {
+        let object = json!({"metadata": {"name": "w"}, "spec": {"template": template}});
+        all.push(((group, resource), "spec.template", object));
+    }
+    let object =
+        json!({"metadata": {"name": "w"}, "spec": {"jobTemplate": {"spec": {"template": template}}}});
+    all.push((("batch", "cronjobs"), "spec.jobTemplate.spec.template", object));
+    all
+}
+
+#[tokio::test]
+async fn the_template_of_a_workload_is_checked_as_its_pods_will_be() {
+    let (_server, webhooks) = webhooks();
+    let right = pod_object("train");
+    let wrong = |change: &dyn Fn(&mut Value)| {
+        let mut pod = right.clone();
+        change(&mut pod);
+        pod
+    };
+    let wrong = [
+        (
+            wrong(&|pod| pod["metadata"]["annotations"]["privatekube.dev/epsilon"] = json!("much")),
+            "privatekube.dev/epsilon: \"much\" is not a number",
+        ),
+        (
+            wrong(&|pod| pod["metadata"]["annotations"]["PrivateKube.dev/epsilon"] = json!("1")),
+            "did you mean privatekube.dev/epsilon?",
+        ),
+        (
+            wrong(&|pod| pod["metadata"]["labels"]["privatekube.dev/dataset"] = json!("taxi")),
+            "labels request no budget",
+        ),
+        (
+            wrong(&|pod| pod["spec"]["restartPolicy"] = json!("OnFailure")),
+            "spec.restartPolicy is \"OnFailure\"",
+        ),
+        (
+            wrong(&|pod| pod["metadata"]["annotations"]["privatekube.dev/dataset"] = json!("other")),
+            "annotation privatekube.dev/dataset: \"other\" is unknown",
+        ),
+    ];
+    for (of, _, object) in workloads_with(&right) {
+        assert_eq!(workload(&webhooks, of, &object, None).await, Ok(()));
+    }
+    for (template, words) in wrong {
+        for (of, path, object) in workloads_with(&template) {
+            let denied = workload(&webhooks, of, &object, None).await.unwrap_err();
+            assert!(
+                denied.contains(&format!("PrivateKube: {path}: ")) && denied.contains(words),
+                "{denied}"
+            );
+            // What was there before is left alone, and so can be scaled and deleted.
+            let mut scaled = object.clone();
+            scaled["spec"]["replicas"] = json!(3);
+            assert_eq!(workload(&webhooks, of, &scaled, Some(&object)).await, Ok(()));
+        }
+    }
+}
+
+#[tokio::test]
+async fn keys_of_ours_on_a_workload_instead_of_its_template_are_denied() {
+    let (_server, webhooks) = webhooks();
+    let plain = json!({"metadata": {"labels": {"a": "b"}}, "spec": {"containers": []}});
+    for (of, path, object) in workloads_with(&plain) {
+        assert_eq!(workload(&webhooks, of, &object, None).await, Ok(()));
+        for (list, key) in [
+            ("annotations", "privatekube.dev/dataset"),
+            ("annotations", "PrivateKube.dev/epsilon"),
+            ("labels", "privatekube.dev/dataset"),
+        ] {
+            let mut wrong = object.clone();
+            wrong["metadata"][list] = json!({key: "taxi"});
+            let denied = workload(&webhooks, of, &wrong, None).await.unwrap_err();
+            assert!(
+                denied.contains(&format!("metadata.{list}[{key}]: nothing is requested here"))
+                    && denied.contains(&format!("write it in {path}.metadata.annotations")),
+                "{denied}"
+            );
+            assert!(workload(&webhooks, of, &wrong, Some(&object)).await.is_err());
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_would_wait_in_vain_is_warned_of() {
+    let (server, webhooks) = webhooks();
+    let warnings = async |webhook: &str, object: &Value, dry: bool| {
+        let answer = status_of_creation(&webhooks, webhook, object, dry).await;
+        assert_eq!(answer["allowed"], json!(true), "{answer}");
+        answer["warnings"].clone()
+    };
+    let asking = |change: &[(&str, &str)]| {
+        let mut pod = pod_object("train");
+        for (name, value) in change {
+            pod["metadata"]["annotations"][format!("privatekube.dev/{name}")] = json!(value);
+        }
+        pod
+    };
+    let none = "blocks that it needs at least match in dataset data/taxi";
+    for (change, words) in [
+        (
+            &[("epsilon", "10.5")][..],
+            "it demands 10.5 of block a, of which 10 is left",
+        ),
+        (&[("min-blocks", "2")], none),
+        (&[("blocks", "block.city == \"rome\"")], none),
+    ] {
+        let told = warnings("pods", &asking(change), true).await.to_string();
+        assert!(told.contains(words), "{told}");
+        assert_eq!(warnings("pods", &asking(change), false).await, Value::Null);
+    }
+    assert_eq!(warnings("pods", &asking(&[]), true).await, Value::Null);
+    for (spec, words) in [
+        (json!({"budget": epsilon("11")}), "it can never be granted"),
+        (json!({"budget": epsilon("1"), "blocks": {"min": 2}}), none),
+        (json!({"perBlock": {"a": epsilon("1"), "z": epsilon("1")}}), none),
+    ] {
+        let told = warnings("claims", &claim(&spec), true).await.to_string();
+        assert!(told.contains(words), "{told}");
+    }
+    let mut naming = pod_object("train");
+    naming["metadata"]["annotations"] = json!({"privatekube.dev/claim": "c"});
+    for dry in [false, true] {
+        let told = warnings("pods", &naming, dry).await.to_string();
+        assert!(
+            told.contains("claim \\\"c\\\" doesn't exist in namespace data"),
+            "{told}"
+        );
+    }
+    server.put("privacybudgetclaims", &claim(&json!({"budget": epsilon("1")})));
+    assert_eq!(warnings("pods", &naming, false).await, Value::Null);
 }
 
 #[tokio::test]

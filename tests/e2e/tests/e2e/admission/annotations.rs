@@ -174,6 +174,7 @@ fn other_invalid_annotations() -> Vec<(Change<String>, Vec<String>)> {
             &["is not known: did you mean privatekube.dev/epsilon? known are privatekube.dev/dataset"],
         ),
         one("Max-Blocks", "1", &["is not known: did you mean privatekube.dev/max-blocks?"]),
+        one("Epsilon", "1", &["is not known: did you mean privatekube.dev/epsilon?"]),
         one("weather", "fine", &["is not known: known are privatekube.dev/dataset"]),
         one("grant", "{\"claims\":[]}", &["is written by the system when the budget is granted: leave it out"]),
         several(

@@ -8,7 +8,7 @@ use k8s_openapi::api::{
     core::v1::Pod,
 };
 use kube::{
-    Api,
+    Api, Client,
     api::{DeleteParams, PostParams},
 };
 use privatekube_api::{ClaimPhase, PrivacyBudgetClaim};
@@ -68,6 +68,53 @@ fn incomplete_pods() -> [(Value, &'static [&'static str]); 7] {
     ]
 }
 
+/// Checks that the policy refuses pods whose containers may start again, and keys that are almost ours.
+async fn refuse_restarts_and_misspelt_keys(client: &Client) -> Result<()> {
+    for (list, field, value) in [
+        ("", "restartPolicy", json!("Always")),
+        ("", "restartPolicy", json!("OnFailure")),
+        ("initContainers", "restartPolicy", json!("Always")),
+    ] {
+        let mut restarting = handwritten_pod(true, true, Some("1"));
+        if list.is_empty() {
+            restarting["spec"][field] = value;
+        } else {
+            restarting["spec"][list] = json!([{"name": "side", "image": "side:1", field: value}]);
+        }
+        let refusal = refused(
+            create_as(client, restarting.clone()).await,
+            &[
+                "write spec.restartPolicy: Never",
+                "privatekube.dev/restarts: free",
+            ],
+        );
+        refusal.with_context(|| format!("{restarting}"))?;
+        restarting["metadata"]["annotations"]["privatekube.dev/restarts"] = json!("free");
+        let dry = PostParams {
+            dry_run: true,
+            ..PostParams::default()
+        };
+        let accepted: Pod = serde_json::from_value(restarting)?;
+        pods(client, "hands").create(&dry, &accepted).await?;
+    }
+    for (list, key) in [
+        ("annotations", "PrivateKube.dev/dataset"),
+        ("annotations", "private\u{212a}ube.dev/epsilon"),
+        ("annotations", "pr\u{130}vatekube.dev/epsilon"),
+        ("annotations", "privatekube.dev/weather"),
+        ("labels", "privatekube.dev/dataset"),
+    ] {
+        for mut almost in [
+            pod("almost").within("hands"),
+            handwritten_pod(true, true, Some("1")),
+        ] {
+            almost["metadata"][list][key] = json!("taxi");
+            refused(create_as(client, almost).await, &["in lower case"]).context(key)?;
+        }
+    }
+    Ok(())
+}
+
 #[tokio::test]
 async fn without_the_webhook_a_pod_without_its_label_or_resource_is_refused() -> Result<()> {
     let env = TestEnvironment::start().await?;
@@ -101,33 +148,9 @@ async fn without_the_webhook_a_pod_without_its_label_or_resource_is_refused() ->
             create_as(&client, placed).await,
             &["names its node", "leave out spec.nodeName"],
         )?;
-        for (list, field, value) in [
-            ("", "restartPolicy", json!("Always")),
-            ("", "restartPolicy", json!("OnFailure")),
-            ("initContainers", "restartPolicy", json!("Always")),
-        ] {
-            let mut restarting = handwritten_pod(true, true, Some("1"));
-            if list.is_empty() {
-                restarting["spec"][field] = value;
-            } else {
-                restarting["spec"][list] = json!([{"name": "side", "image": "side:1", field: value}]);
-            }
-            let refusal = refused(
-                create_as(&client, restarting.clone()).await,
-                &[
-                    "write spec.restartPolicy: Never",
-                    "privatekube.dev/restarts: free",
-                ],
-            );
-            refusal.with_context(|| format!("{user:?}: {restarting}"))?;
-            restarting["metadata"]["annotations"]["privatekube.dev/restarts"] = json!("free");
-            let dry = PostParams {
-                dry_run: true,
-                ..PostParams::default()
-            };
-            let accepted: Pod = serde_json::from_value(restarting)?;
-            pods(&client, "hands").create(&dry, &accepted).await?;
-        }
+        refuse_restarts_and_misspelt_keys(&client)
+            .await
+            .with_context(|| format!("{user:?}"))?;
         let mut granted = handwritten_pod(true, true, Some("1"));
         granted["metadata"]["annotations"]["privatekube.dev/grant"] = json!("{}");
         refused(
