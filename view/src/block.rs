@@ -29,6 +29,17 @@ pub struct BlockView {
 }
 
 impl BlockView {
+    /// How much of its budget isn't consumed, at each coordinate; `None` if it isn't in the ledger.
+    #[must_use]
+    pub fn unconsumed(&self) -> Option<Vec<i128>> {
+        let committed = self.committed.as_ref()?;
+        let capacity = committed.capacity.units().iter();
+        let left = capacity
+            .zip(&committed.consumed)
+            .map(|(capacity, consumed)| i128::from(*capacity) - consumed);
+        Some(left.collect())
+    }
+
     /// Its object's status.
     #[must_use]
     pub fn status(&self) -> PrivateDataBlockStatus {

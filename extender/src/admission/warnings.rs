@@ -8,7 +8,7 @@ use privatekube_api::{
     Candidate, ClaimPhase, ClaimRequest, DatasetKey, Dimensions, PodRequest, PrivacyBudgetClaim,
     PrivateDataBlock, block_count, excerpt, match_blocks,
 };
-use privatekube_policy::{Composition, Demand, Epsilon};
+use privatekube_policy::{Composition, Demand};
 use privatekube_view::BlockView;
 
 use super::resources::dataset_facts;
@@ -91,6 +91,10 @@ async fn blocks_of(registry: &Registry, request: &ClaimRequest) -> Option<Vec<St
         .object
         .as_ref()
         .and_then(|object| object.spec.guarantee().ok().flatten());
+    let time = facts
+        .object
+        .as_ref()
+        .and_then(|object| object.spec.time_dimension.clone());
     let views: Vec<Option<Arc<BlockView>>> = list
         .items
         .iter()
@@ -107,6 +111,7 @@ async fn blocks_of(registry: &Registry, request: &ClaimRequest) -> Option<Vec<St
                 name: name_of(block),
                 dimensions,
                 created: block.metadata.creation_timestamp.as_ref(),
+                time: time.as_ref().and_then(|time| dimensions.get(time)),
             });
         let demands = match_blocks(&request, candidates, &composition).ok()?;
         let places: BTreeMap<&str, usize> = list
@@ -118,10 +123,7 @@ async fn blocks_of(registry: &Registry, request: &ClaimRequest) -> Option<Vec<St
         let few = too_few(&request, &demands, &key);
         let left = |name: &str| {
             let at = *places.get(name)?;
-            let seen = views
-                .get(at)?
-                .as_ref()
-                .and_then(|view| unconsumed(view, &composition));
+            let seen = views.get(at)?.as_ref().and_then(|view| view.unconsumed());
             let capacity = || list.items.get(at)?.spec.capacity(&composition, guarantee).ok();
             seen.or_else(|| {
                 Some(
@@ -151,39 +153,6 @@ fn too_few(request: &ClaimRequest, demands: &[Demand], key: &DatasetKey) -> Opti
     Some(format!(
         "{found} of the {needed} blocks that it needs at least match in dataset {key}: it waits until there are more"
     ))
-}
-
-/// What of a block isn't consumed, at each coordinate.
-fn unconsumed(block: &BlockView, composition: &Composition) -> Option<Vec<i128>> {
-    let (total, consumed) = (block.status.total.as_ref()?, block.status.consumed.as_ref()?);
-    let units = |amounts: &privatekube_api::Amounts| -> Option<Vec<i128>> {
-        let epsilon = |text: &str| Some(text.parse::<Epsilon>().ok()?.units());
-        match composition {
-            Composition::Basic => Some(vec![
-                epsilon(&amounts.epsilon)?,
-                amounts
-                    .delta
-                    .as_ref()?
-                    .parse::<privatekube_policy::Delta>()
-                    .ok()?
-                    .units(),
-            ]),
-            Composition::Renyi(_) => amounts
-                .renyi
-                .iter()
-                .flatten()
-                .map(|at| epsilon(&at.epsilon))
-                .collect(),
-        }
-    };
-    let (total, consumed) = (units(total)?, units(consumed)?);
-    Some(
-        total
-            .into_iter()
-            .zip(consumed)
-            .map(|(total, consumed)| total - consumed)
-            .collect(),
-    )
 }
 
 /// Warns if a demand is larger than what is left of one of its blocks: under Basic composition at one coordinate, under Renyi
