@@ -113,12 +113,13 @@ pub struct PrivacyBudgetClaimSpec {
     pub dataset: String,
     /// Which blocks: a CEL expression that compares a block's dimensions with constants, true for the blocks
     /// that match. A block that lacks a dimension that the expression reads does not match; has(block.city)
-    /// tests for one. Every block if absent. Never changes. Example: block.startTime >= 20770 && block.city
+    /// tests for one. If absent, blocks has to say which. Never changes. Example: block.startTime >= 20770 && block.city
     /// == "nyc".
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String", length(min = 1, max = 2000))]
     pub selector: Option<String>,
-    /// How many of the blocks that match, and which. If absent: all of them, at least one. Never changes.
+    /// How many of the blocks that match, and which. If absent: all that the selector matches, at least one.
+    /// {which: all} for every block of the dataset. Never changes. Example: {max: 7}.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "BlockCount")]
     pub blocks: Option<BlockCount>,

@@ -45,6 +45,12 @@ impl FieldErrors {
         }
     }
 
+    /// These errors and one more.
+    pub(crate) fn and(mut self, error: FieldError) -> Self {
+        self.0.push(error);
+        self
+    }
+
     /// Returns each error.
     #[must_use]
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &FieldError> {

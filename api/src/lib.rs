@@ -81,7 +81,8 @@ pub use names::{
     GATE, GROUP, LABEL_DATASET, LABEL_MANAGED, NameError, RESOURCE, VERSION, is_label_name, is_object_name,
 };
 pub use pod::{
-    PodRequest, are_restarts_free, check_labels, claim_spec, is_like_ours, is_managed, pod_request,
+    PodRequest, are_restarts_free, check_labels, claim_spec, is_like_ours, is_managed, new_pod_request,
+    pod_request,
 };
 pub use policy::{BlendSpec, DpackSpec, FcfsSpec, PolicyName};
 pub use recovery::{Recovery, RecoverySpec};

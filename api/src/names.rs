@@ -22,7 +22,7 @@ pub const ANNOTATION_EPSILON: &str = "privatekube.dev/epsilon";
 pub const ANNOTATION_DELTA: &str = "privatekube.dev/delta";
 /// A mechanism requested on each block, in place of epsilon and delta.
 pub const ANNOTATION_MECHANISM: &str = "privatekube.dev/mechanism";
-/// Which blocks: a CEL expression, see [`Selector`](crate::Selector). Every block if absent.
+/// Which blocks: a CEL expression, see [`Selector`](crate::Selector), or `all`.
 pub const ANNOTATION_BLOCKS: &str = "privatekube.dev/blocks";
 /// How many blocks are needed at least. 1 if absent.
 pub const ANNOTATION_MIN_BLOCKS: &str = "privatekube.dev/min-blocks";

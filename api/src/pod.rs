@@ -7,7 +7,7 @@ use crate::{
     ANNOTATION_GRANT, ANNOTATION_MAX_BLOCKS, ANNOTATION_MECHANISM, ANNOTATION_MIN_BLOCKS, ANNOTATION_PREFIX,
     ANNOTATION_PRIORITY, ANNOTATION_RESTARTS, ANNOTATION_TIMEOUT, BlockCount, BudgetAmount, BudgetRequest,
     BudgetSpec, ClaimRequest, DatasetKey, Decimal, DemandRequest, Duration, FieldError, FieldErrors,
-    LABEL_MANAGED, NameError, PrivacyBudgetClaimSpec, Selector,
+    LABEL_MANAGED, NameError, PrivacyBudgetClaimSpec, Selector, Which,
     decimal::{check_length, parse_span},
     excerpt,
     names::is_object_name,
@@ -40,6 +40,8 @@ const KNOWN: [&str; 11] = [
 ];
 /// The only value of [`ANNOTATION_RESTARTS`].
 const FREE: &str = "free";
+/// The value of [`ANNOTATION_BLOCKS`] that stands for every block of the dataset.
+const EVERY_BLOCK: &str = "all";
 /// The most claims that a pod may name.
 const MOST_CLAIMS: usize = 32;
 /// The longest annotation, and the longest list of claims: as many as there may be, with the longest names.
@@ -99,6 +101,32 @@ pub fn are_restarts_free(annotations: &BTreeMap<String, String>) -> bool {
     annotations
         .get(ANNOTATION_RESTARTS)
         .is_some_and(|value| value == FREE)
+}
+
+/// Parses the request of a pod that is being created, as [`pod_request`] does. It has to say on which blocks it is, since what
+/// says nothing takes every block. Pods that exist may say nothing.
+pub fn new_pod_request(
+    annotations: &BTreeMap<String, String>,
+    namespace: &str,
+) -> Result<Option<PodRequest>, FieldErrors> {
+    let request = pod_request(annotations, namespace);
+    let says = [ANNOTATION_CLAIM, ANNOTATION_BLOCKS, ANNOTATION_MAX_BLOCKS]
+        .iter()
+        .any(|key| annotations.contains_key(*key));
+    if says || request == Ok(None) {
+        return request;
+    }
+    let missing = FieldError::new(
+        ANNOTATION_BLOCKS,
+        format_args!(
+            "is missing: say on which blocks, by an expression like block.city == \"nyc\" or by {ANNOTATION_MAX_BLOCKS}, \
+             or write {EVERY_BLOCK} for every block of the dataset"
+        ),
+    );
+    match request {
+        Ok(_) => Err(missing.into()),
+        Err(errors) => Err(errors.and(missing)),
+    }
 }
 
 /// Parses the request of a pod with these annotations in `namespace`; none if it has no annotation of ours.
@@ -166,14 +194,16 @@ pub fn claim_spec(annotations: &BTreeMap<String, String>) -> Option<PrivacyBudge
         return None;
     };
     let get = |key: &str| annotations.get(key).map(|text| text.trim().to_owned());
-    let bounded = annotations.contains_key(ANNOTATION_MIN_BLOCKS) || max.is_some();
+    let selector = get(ANNOTATION_BLOCKS);
+    let is_every = selector.as_deref() == Some(EVERY_BLOCK);
+    let bounded = annotations.contains_key(ANNOTATION_MIN_BLOCKS) || max.is_some() || is_every;
     Some(PrivacyBudgetClaimSpec {
         dataset: get(ANNOTATION_DATASET)?,
-        selector: get(ANNOTATION_BLOCKS),
+        selector: selector.filter(|_| !is_every),
         blocks: bounded.then_some(BlockCount {
             min,
             max,
-            which: None,
+            which: (is_every && max.is_none()).then_some(Which::All),
         }),
         budget: Some(match budget {
             BudgetRequest::Guarantee { epsilon, delta } => BudgetSpec {
@@ -274,7 +304,10 @@ fn inline(
         ),
         errors,
     );
-    let selector = get(ANNOTATION_BLOCKS).map(Selector::parse).transpose();
+    let selector = get(ANNOTATION_BLOCKS)
+        .filter(|text| text.trim() != EVERY_BLOCK)
+        .map(Selector::parse)
+        .transpose();
     let selector = keep(
         selector.map_err(|problem| FieldError::new(ANNOTATION_BLOCKS, problem)),
         errors,

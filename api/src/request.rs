@@ -191,6 +191,30 @@ impl PrivacyBudgetClaim {
         FieldErrors::unless_empty(errors, request)
     }
 
+    /// Parses the request of a claim that is being created, which has to say on which blocks it is: a misspelt field is left out
+    /// by the API server, and what says nothing takes every block. Claims that exist may say nothing.
+    pub fn new_request(&self) -> Result<ClaimRequest, FieldErrors> {
+        let spec = &self.spec;
+        let says = spec.per_block.is_some()
+            || spec.selector.is_some()
+            || spec
+                .blocks
+                .as_ref()
+                .is_some_and(|blocks| blocks.max.is_some() || blocks.which == Some(Which::All));
+        if says || spec.budget.is_none() {
+            return self.request();
+        }
+        let missing = FieldError::new(
+            "spec.blocks",
+            "doesn't say on which blocks: write a selector like block.city == \"nyc\" or at most how many (blocks: {max: 7}), \
+             or blocks: {which: all} for every block of the dataset",
+        );
+        match self.request() {
+            Ok(_) => Err(missing.into()),
+            Err(errors) => Err(errors.and(missing)),
+        }
+    }
+
     /// Parses how much of the claim to consume, in total since the grant; none if the spec doesn't say.
     pub fn consume(&self) -> Result<Option<AmountRequest>, FieldErrors> {
         let consume = self.spec.consume.as_ref();

@@ -438,6 +438,22 @@ fn the_claim_of_a_pod_requests_what_the_pod_requests() {
     *selector = Some(Selector::parse("block.city == 'nyc'").unwrap());
     assert_eq!(claim.request(), Ok(request));
 
+    // Every block is said in another way in a claim.
+    for (change, blocks) in [
+        (
+            &[("blocks", "all")][..],
+            serde_json::json!({"min": 1, "which": "all"}),
+        ),
+        (
+            &[("blocks", " all "), ("max-blocks", "7")],
+            serde_json::json!({"min": 1, "max": 7}),
+        ),
+    ] {
+        let spec = claim_spec(&with(change)).unwrap();
+        assert_eq!(spec.selector, None);
+        assert_eq!(serde_json::to_value(&spec.blocks).unwrap(), blocks);
+    }
+
     for none in [
         annotations(&[("claim", "a")]),
         annotations(&[]),

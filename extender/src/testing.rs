@@ -116,6 +116,7 @@ pub fn pod_object(name: &str) -> Value {
                 "privatekube.dev/dataset": DATASET,
                 "privatekube.dev/epsilon": "1",
                 "privatekube.dev/delta": "0",
+                "privatekube.dev/blocks": "all",
             },
         },
         "spec": {

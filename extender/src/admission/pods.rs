@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use json_patch::{AddOperation, Patch, PatchOperation, jsonptr::PointerBuf};
 use privatekube_api::{
     ANNOTATION_GRANT, ENV_GRANT, GATE, LABEL_MANAGED, PodRequest, RESOURCE, are_restarts_free, check_labels,
-    excerpt, pod_request,
+    excerpt, new_pod_request,
 };
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::{Value, json};
@@ -115,7 +115,8 @@ pub(super) async fn check(
     check_labels(labels).map_err(|errors| errors.to_string())?;
     let empty = BTreeMap::new();
     let annotations = pod.metadata.annotations.as_ref().unwrap_or(&empty);
-    let Some(requested) = pod_request(annotations, namespace).map_err(|errors| errors.to_string())? else {
+    let Some(requested) = new_pod_request(annotations, namespace).map_err(|errors| errors.to_string())?
+    else {
         return Ok(None);
     };
     // Claim objects that the pod names need not exist yet: it waits for them, as a pod waits for a volume claim.

@@ -86,7 +86,12 @@ pub(super) async fn claim(admission: &Admission, request: &AdmissionRequest) -> 
     if let Some(errors) = amounts.into_iter().find_map(Result::err) {
         return Answer::Deny(errors.to_string());
     }
-    let requested = match claim.request() {
+    let requested = if request.old_object.is_none() {
+        claim.new_request()
+    } else {
+        claim.request()
+    };
+    let requested = match requested {
         Ok(requested) => requested,
         Err(errors) => return Answer::Deny(errors.to_string()),
     };

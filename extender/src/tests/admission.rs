@@ -88,8 +88,68 @@ async fn answer(router: &Router, webhook: &str, review: String) -> Result<Value,
     Err(message.to_owned())
 }
 
+/// A claim object on every block, unless its spec says which.
 fn claim(spec: &Value) -> Value {
-    serde_json::to_value(claim_object("c", spec)).unwrap()
+    let mut object = serde_json::to_value(claim_object("c", spec)).unwrap();
+    if ["selector", "blocks", "perBlock"]
+        .iter()
+        .all(|field| spec[field].is_null())
+    {
+        object["spec"]["blocks"] = json!({"min": 1, "which": "all"});
+    }
+    object
+}
+
+#[tokio::test]
+async fn what_does_not_say_on_which_blocks_it_is_is_denied_with_how_to_say_it() {
+    let (_server, webhooks) = webhooks();
+    let said = "spec.blocks: doesn't say on which blocks";
+    // The API server has removed what was misspelt: selectr, blocks.mx.
+    for blocks in [
+        json!(null),
+        json!({}),
+        json!({"min": 3}),
+        json!({"which": "newest"}),
+    ] {
+        let mut object = claim(&json!({"budget": epsilon("1")}));
+        object["spec"]["blocks"] = blocks;
+        let denied = create(&webhooks, "claims", &object).await.unwrap_err();
+        assert!(
+            denied.contains(said) && denied.contains("blocks: {which: all}"),
+            "{denied}"
+        );
+        // One that exists can be consumed.
+        let mut consumed = object.clone();
+        consumed["spec"]["consume"] = json!({"all": true});
+        assert!(update(&webhooks, "claims", &object, &consumed).await.is_ok());
+    }
+    for (change, right) in [
+        (json!({}), false),
+        (json!({"min-blocks": "1"}), false),
+        (json!({"max-blocks": "7"}), true),
+        (json!({"blocks": "all"}), true),
+        (json!({"blocks": " all ", "max-blocks": "7"}), true),
+        (json!({"blocks": "block.city == 'nyc'"}), true),
+    ] {
+        let mut pod = pod_object("train");
+        let annotations = pod["metadata"]["annotations"].as_object_mut().unwrap();
+        annotations.remove("privatekube.dev/blocks");
+        for (name, value) in change.as_object().unwrap() {
+            annotations.insert(format!("privatekube.dev/{name}"), value.clone());
+        }
+        let answer = create(&webhooks, "pods", &pod).await;
+        match answer {
+            Ok(_) => assert!(right, "{change}"),
+            Err(denied) => {
+                assert!(!right, "{denied}");
+                assert!(
+                    denied.contains("privatekube.dev/blocks: is missing")
+                        && denied.contains("write all for every block"),
+                    "{denied}"
+                );
+            }
+        }
+    }
 }
 
 #[tokio::test]
@@ -380,7 +440,10 @@ async fn what_would_wait_in_vain_is_warned_of() {
     assert_eq!(warnings("pods", &asking(&[]), true).await, Value::Null);
     for (spec, words) in [
         (json!({"budget": epsilon("11")}), "it can never be granted"),
-        (json!({"budget": epsilon("1"), "blocks": {"min": 2}}), none),
+        (
+            json!({"budget": epsilon("1"), "blocks": {"min": 2, "which": "all"}}),
+            none,
+        ),
         (json!({"perBlock": {"a": epsilon("1"), "z": epsilon("1")}}), none),
     ] {
         let told = warnings("claims", &claim(&spec), true).await.to_string();
@@ -720,7 +783,7 @@ async fn a_namespace_that_makes_too_many_claims_is_told_to_try_again_later() {
     let mut pod = pod_object("train");
     pod["spec"]["schedulingGates"] = json!([]);
     let claim = claim(&json!({"budget": epsilon("1")}));
-    let wrong = json!({"dataset": "nope", "budget": {"epsilon": "1", "delta": "0"}});
+    let wrong = json!({"dataset": "nope", "budget": epsilon("1"), "blocks": {"max": 1}});
     let wrong = serde_json::to_value(claim_object("c", &wrong)).unwrap();
     // What isn't made doesn't count: a dry run, an object that is refused, an update.
     for _ in 0..5 {

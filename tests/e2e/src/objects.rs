@@ -39,10 +39,10 @@ pub fn block(dataset: &str, name: &str) -> BlockBuilder {
     ObjectBuilder::new(name, json!({"dataset": dataset, "initialBudget": budget}))
 }
 
-/// A claim on a dataset, without a budget yet.
+/// A claim on every block of a dataset, without a budget yet.
 #[must_use]
 pub fn claim(dataset: &str, name: &str) -> ClaimBuilder {
-    ObjectBuilder::new(name, json!({"dataset": dataset}))
+    ObjectBuilder::new(name, json!({"dataset": dataset, "blocks": {"which": "all"}}))
 }
 
 /// A pod of one container without any annotation.
@@ -152,6 +152,7 @@ impl ClaimBuilder {
     /// Requests this budget on the named block.
     #[must_use]
     pub fn on(mut self, block: &str, epsilon: &str, delta: &str) -> Self {
+        self.names_blocks();
         self.spec["perBlock"][block] = json!({"epsilon": epsilon, "delta": delta});
         self
     }
@@ -159,13 +160,24 @@ impl ClaimBuilder {
     /// Requests this Renyi curve of (order, epsilon) on the named block.
     #[must_use]
     pub fn curve_on(mut self, block: &str, curve: &[(&str, &str)]) -> Self {
+        self.names_blocks();
         self.spec["perBlock"][block] = json!({"renyi": points(curve)});
         self
     }
 }
 
+impl ClaimBuilder {
+    /// Leaves out which blocks: they are named.
+    fn names_blocks(&mut self) {
+        if let Some(spec) = self.spec.as_object_mut() {
+            spec.remove("blocks");
+        }
+    }
+}
+
 impl PodBuilder {
-    /// Adds the annotation `privatekube.dev/NAME`, or `NAME` itself if it has a domain.
+    /// Adds the annotation `privatekube.dev/NAME`, or `NAME` itself if it has a domain. With a dataset comes every block of it,
+    /// unless another annotation says which.
     #[must_use]
     pub fn annotation(mut self, name: &str, value: &str) -> Self {
         let name = if name.contains('/') {
@@ -173,6 +185,10 @@ impl PodBuilder {
         } else {
             format!("privatekube.dev/{name}")
         };
+        if name == "privatekube.dev/dataset" {
+            let blocks = self.annotations.entry("privatekube.dev/blocks");
+            blocks.or_insert_with(|| json!("all"));
+        }
         self.annotations.insert(name, json!(value));
         self
     }

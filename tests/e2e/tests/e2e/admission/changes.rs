@@ -101,7 +101,7 @@ async fn immutable_fields_cannot_be_changed_and_other_changes_are_validated() ->
     let request = claim("basic", "asks")
         .epsilon("2", DELTA)
         .with("selector", json!("block.city == 'nyc'"))
-        .with("blocks", json!({"min": 1}))
+        .with("blocks", json!({"min": 1, "which": "all"}))
         .with("timeout", json!("1h"));
     let names = claim("basic", "names").on("basic-day", "2", DELTA);
     let dataset_with = |name: &str, policy: &str, field: &str, dataset_with: Value| {

@@ -62,6 +62,9 @@ fn invalid_claims() -> Invalid {
         (all(on("basic")), &["give exactly one of budget", "perBlock"]),
         (all(good().on("basic-day", "1", DELTA)), &["give exactly one of budget", "perBlock"]),
         (all(on("basic").with("perBlock", json!({}))), &["spec.perBlock"]),
+        (all(good().with("blocks", json!({}))), &["spec.blocks: doesn't say on which blocks", "{which: all}"]),
+        (all(good().with("blocks", json!({"min": 1, "mx": 5}))), &["spec.blocks: doesn't say on which blocks"]),
+        (all(good().with("blocks", Value::Null).with("selectr", json!("true"))), &["doesn't say on which blocks"]),
         (
             all(on("basic").on("basic-day", "1", DELTA).with("selector", json!("true"))),
             &["perBlock names its blocks: leave out selector and blocks"],
