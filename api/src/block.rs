@@ -13,6 +13,9 @@ use crate::{
     names::is_label_name,
 };
 
+/// The most records that a block may have: more than any, and as a JSON number exact for every reader.
+const MOST_RECORDS: u64 = 1_000_000_000_000_000;
+
 /// A portion of a dataset and its privacy budget. Never changes.
 #[derive(Clone, Debug, PartialEq, Eq, CustomResource, KubeSchema, Serialize, Deserialize)]
 #[kube(
@@ -111,6 +114,12 @@ pub struct PrivateDataBlockSpec {
          'package', 'namespace', 'return', 'var', 'void', 'while']))").message(
         "the name of a dimension is at most 63 letters, digits and '_', begins with no digit, and is no word of CEL"))]
     pub dimensions: BTreeMap<String, Dimension>,
+    /// How many records it has. Claims whose mechanism has a batch-size match only blocks that state it: the rate at
+    /// which records are drawn follows from the records of all blocks of the claim. State no more than there
+    /// are: too many make a claim cost too little. Example: 1200000.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "u64", range(min = 1, max = MOST_RECORDS))]
+    pub records: Option<u64>,
     /// The budget that it may ever spend: epsilon and delta, or a Renyi curve, in which an order that is left
     /// out gets nothing. If absent: the guarantee of its dataset. Example: {epsilon: 10, delta: "1e-7"}.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -169,7 +178,7 @@ pub struct PrivateDataBlockStatus {
 }
 
 impl PrivateDataBlockSpec {
-    /// Returns all that the block may ever spend. `default` is the guarantee of its dataset.
+    /// Checks the spec and returns all that the block may ever spend. `default` is the guarantee of its dataset.
     pub fn capacity(
         &self,
         composition: &Composition,
@@ -182,6 +191,17 @@ impl PrivateDataBlockSpec {
                 format_args!(
                     "{:?} is not the name of a dataset: write at most 63 lower-case letters, digits and '-', like taxi",
                     self.dataset
+                ),
+            ));
+        }
+        if let Some(records) = self
+            .records
+            .filter(|records| !(1..=MOST_RECORDS).contains(records))
+        {
+            return Err(FieldError::new(
+                "spec.records",
+                format_args!(
+                    "{records} is out of range: write an integer between 1 and {MOST_RECORDS}, or leave it out"
                 ),
             ));
         }

@@ -232,7 +232,7 @@ pub struct BudgetSpec {
     #[schemars(schema_with = "BudgetAmount::flattened_schema")]
     pub amount: BudgetAmount,
     /// A mechanism by name, for sensitivity 1: gaussian(sigma=...), laplace(scale=...),
-    /// dp-sgd(noise-multiplier=...,sample-rate=...,steps=...), a sum of these, or a multiple like
+    /// dp-sgd(noise-multiplier=...,batch-size=...,steps=...), a sum of these, or a multiple like
     /// 3*laplace(scale=10). Example: gaussian(sigma=647.2).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String", length(min = 1, max = 1000))]

@@ -17,7 +17,8 @@ use std::{
 use privatekube_policy::{BlockId, Composition, Demand};
 
 use crate::{
-    Candidate, ClaimRequest, DemandRequest, Dimensions, Selector, per_block_demands, recency::Recency,
+    BudgetRequest, Candidate, ClaimRequest, DemandRequest, Dimensions, Selector, matching::total,
+    per_block_demands, recency::Recency,
 };
 
 /// How many results are kept at most of selectors that no request in the index has.
@@ -29,13 +30,13 @@ const MOST_UNUSED_PLACES: usize = 100_000;
 #[derive(Clone, Debug)]
 pub struct MatchIndex<K> {
     blocks: BTreeMap<BlockId, IndexedBlock>,
-    /// The requests that select blocks, by the text of their selector; those without a selector under none.
-    selections: HashMap<Option<String>, Selection<K>>,
+    /// The requests that select blocks, by what they select.
+    selections: HashMap<Selects, Selection<K>>,
     /// The requests that name a block, by its name.
     named: HashMap<BlockId, BTreeSet<K>>,
     requests: HashMap<K, Waiting>,
     /// The selectors of `selections` that no request has, the one that was used last at the end.
-    unused: VecDeque<Option<String>>,
+    unused: VecDeque<Selects>,
     evaluations: u64,
 }
 
@@ -43,28 +44,39 @@ pub struct MatchIndex<K> {
 struct IndexedBlock {
     dimensions: Dimensions,
     recency: Arc<Recency>,
+    records: Option<u64>,
+}
+
+/// What requests select.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Selects {
+    /// The text of their selector; none if they have none.
+    selector: Option<String>,
+    /// Whether they match only blocks that state their records.
+    needs_records: bool,
 }
 
 /// The blocks that a selector selects, and the requests with this selector.
 #[derive(Clone, Debug)]
 struct Selection<K> {
     selector: Option<Selector>,
+    needs_records: bool,
     /// Oldest first.
     blocks: BTreeSet<Arc<Recency>>,
-    /// The blocks that it has no answer for.
+    /// The blocks that it has no answer for, and those that it selects and that lack records.
     left_out: BTreeSet<BlockId>,
     /// By how many blocks they need at least.
     requests: BTreeMap<u32, BTreeSet<K>>,
 }
 
-/// The blocks that a request leaves out because its selector has no answer for them.
+/// The blocks that a request leaves out although it may be meant for them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeftOut {
     /// How many they are, at least 1.
     pub count: usize,
     /// The first of their names.
     pub first: BlockId,
-    /// Why the selector has no answer for that one.
+    /// Why that one is left out.
     pub problem: String,
 }
 
@@ -80,13 +92,14 @@ enum Answer {
 #[derive(Clone, Debug)]
 enum Waiting {
     Selects {
-        selector: Option<String>,
+        selects: Selects,
         min: u32,
     },
     Names {
         blocks: Vec<BlockId>,
-        /// How many of them do not exist.
+        /// How many of them do not exist, or lack records that it needs.
         missing: usize,
+        needs_records: bool,
     },
 }
 
@@ -113,35 +126,41 @@ impl<K: Clone + Ord + Hash> MatchIndex<K> {
         let name = BlockId::from(block.name);
         let recency = Arc::new(Recency::of(&block));
         if let Some(known) = self.blocks.get(&name) {
-            if known.recency == recency && known.dimensions == *block.dimensions {
+            if known.recency == recency
+                && known.dimensions == *block.dimensions
+                && known.records == block.records
+            {
                 return Vec::new();
             }
             self.remove_block(block.name);
         }
         let mut enough = BTreeSet::new();
+        let dimensions = block.dimensions.clone();
+        let block = IndexedBlock {
+            dimensions,
+            recency,
+            records: block.records,
+        };
         for selection in self.selections.values_mut() {
-            let selector = selection.selector.as_ref();
-            match answer(selector, block.dimensions, &mut self.evaluations) {
-                Answer::Selected => {
-                    selection.blocks.insert(Arc::clone(&recency));
-                    enough.extend(selection.with_enough().cloned());
-                }
-                Answer::NotSelected => {}
-                Answer::None => {
-                    selection.left_out.insert(name.clone());
-                }
+            if selection.add(&name, &block, &mut self.evaluations) {
+                enough.extend(selection.with_enough().cloned());
             }
         }
         for key in self.named.get(&name).into_iter().flatten() {
-            if let Some(Waiting::Names { missing, .. }) = self.requests.get_mut(key) {
+            if let Some(Waiting::Names {
+                missing,
+                needs_records,
+                ..
+            }) = self.requests.get_mut(key)
+                && block.is_usable(*needs_records)
+            {
                 *missing -= 1;
                 if *missing == 0 {
                     enough.insert(key.clone());
                 }
             }
         }
-        let dimensions = block.dimensions.clone();
-        self.blocks.insert(name, IndexedBlock { dimensions, recency });
+        self.blocks.insert(name, block);
         enough.into_iter().collect()
     }
 
@@ -152,7 +171,13 @@ impl<K: Clone + Ord + Hash> MatchIndex<K> {
             return;
         };
         for key in self.named.get(&name).into_iter().flatten() {
-            if let Some(Waiting::Names { missing, .. }) = self.requests.get_mut(key) {
+            if let Some(Waiting::Names {
+                missing,
+                needs_records,
+                ..
+            }) = self.requests.get_mut(key)
+                && block.is_usable(*needs_records)
+            {
                 *missing += 1;
             }
         }
@@ -168,16 +193,18 @@ impl<K: Clone + Ord + Hash> MatchIndex<K> {
     pub fn add_request(&mut self, key: K, request: &ClaimRequest) -> bool {
         self.remove_request(&key);
         match &request.demand {
-            DemandRequest::Selected { selector, min, .. } => {
-                let text = selector.as_ref().map(|selector| selector.source().to_owned());
-                self.unused.retain(|unused| *unused != text);
-                let selection = self.selection(text.clone(), selector.as_ref());
+            DemandRequest::Selected {
+                selector,
+                min,
+                budget,
+                ..
+            } => {
+                let selects = Selects::of(selector.as_ref(), budget);
+                self.unused.retain(|unused| *unused != selects);
+                let selection = self.selection(selects.clone(), selector.as_ref());
                 selection.requests.entry(*min).or_default().insert(key.clone());
                 let is_enough = selection.count() >= *min;
-                let waiting = Waiting::Selects {
-                    selector: text,
-                    min: *min,
-                };
+                let waiting = Waiting::Selects { selects, min: *min };
                 self.requests.insert(key, waiting);
                 is_enough
             }
@@ -186,9 +213,18 @@ impl<K: Clone + Ord + Hash> MatchIndex<K> {
                 for block in &blocks {
                     self.named.entry(block.clone()).or_default().insert(key.clone());
                 }
-                let missing = blocks.iter().filter(|block| !self.blocks.contains_key(*block));
-                let missing = missing.count();
-                self.requests.insert(key, Waiting::Names { blocks, missing });
+                let needs_records = request.needs_records();
+                let is_missing = |block: &&BlockId| {
+                    let known = self.blocks.get(*block);
+                    known.is_none_or(|block| !block.is_usable(needs_records))
+                };
+                let missing = blocks.iter().filter(is_missing).count();
+                let waiting = Waiting::Names {
+                    blocks,
+                    missing,
+                    needs_records,
+                };
+                self.requests.insert(key, waiting);
                 missing == 0
             }
         }
@@ -198,9 +234,9 @@ impl<K: Clone + Ord + Hash> MatchIndex<K> {
     #[must_use]
     pub fn is_enough(&self, key: &K) -> bool {
         match self.requests.get(key) {
-            Some(Waiting::Selects { selector, min }) => self
+            Some(Waiting::Selects { selects, min }) => self
                 .selections
-                .get(selector)
+                .get(selects)
                 .is_some_and(|selection| selection.count() >= *min),
             Some(Waiting::Names { missing, .. }) => *missing == 0,
             None => false,
@@ -210,13 +246,13 @@ impl<K: Clone + Ord + Hash> MatchIndex<K> {
     /// Removes a request: it is matched, or has ended. Evaluates nothing.
     pub fn remove_request(&mut self, key: &K) {
         match self.requests.remove(key) {
-            Some(Waiting::Selects { selector, min }) => {
-                let Some(selection) = self.selections.get_mut(&selector) else {
+            Some(Waiting::Selects { selects, min }) => {
+                let Some(selection) = self.selections.get_mut(&selects) else {
                     return;
                 };
                 remove(&mut selection.requests, &min, key);
                 if selection.requests.is_empty() {
-                    self.keep_unused(selector);
+                    self.keep_unused(selects);
                 }
             }
             Some(Waiting::Names { blocks, .. }) => {
@@ -242,7 +278,7 @@ impl<K: Clone + Ord + Hash> MatchIndex<K> {
     ) -> Result<Vec<Demand>, String> {
         match &request.demand {
             DemandRequest::PerBlock(budgets) => per_block_demands(budgets, composition, |name| {
-                self.blocks.contains_key(&name.into())
+                self.blocks.get(&name.into()).map(|block| block.records)
             }),
             DemandRequest::Selected {
                 selector,
@@ -250,8 +286,11 @@ impl<K: Clone + Ord + Hash> MatchIndex<K> {
                 budget,
                 ..
             } => {
-                let budget = budget.demand(composition).map_err(|error| error.to_string())?;
-                let blocks = self.selected(selector.as_ref(), *max);
+                let selects = Selects::of(selector.as_ref(), budget);
+                let blocks = self.selected(selects, selector.as_ref(), *max);
+                let records = blocks.iter().filter_map(|block| self.blocks.get(block)?.records);
+                let budget = budget.demand_on(total(records), composition);
+                let budget = budget.map_err(|error| error.to_string())?;
                 Ok(if blocks.is_empty() {
                     Vec::new()
                 } else {
@@ -265,74 +304,106 @@ impl<K: Clone + Ord + Hash> MatchIndex<K> {
     /// are none, or if the result of the request's selector isn't kept. Evaluates one block at most.
     #[must_use]
     pub fn left_out(&self, request: &ClaimRequest) -> Option<LeftOut> {
-        let DemandRequest::Selected {
-            selector: Some(selector),
-            ..
-        } = &request.demand
-        else {
-            return None;
+        let (count, first) = match &request.demand {
+            DemandRequest::Selected { selector, budget, .. } => {
+                let selects = Selects::of(selector.as_ref(), budget);
+                let left_out = &self.selections.get(&selects)?.left_out;
+                (left_out.len(), left_out.first()?.clone())
+            }
+            DemandRequest::PerBlock(_) if !request.needs_records() => return None,
+            DemandRequest::PerBlock(budgets) => {
+                let names = budgets.keys().map(|name| BlockId::from(name.as_str()));
+                let lacks_records = |name: &BlockId| {
+                    let block = self.blocks.get(name);
+                    block.is_some_and(|block| block.records.is_none())
+                };
+                let mut left_out = names.filter(lacks_records);
+                let first = left_out.next()?;
+                (1 + left_out.count(), first)
+            }
         };
-        let left_out = &self.selections.get(&Some(selector.source().to_owned()))?.left_out;
-        let first = left_out.first()?;
-        let problem = selector.matches(&self.blocks.get(first)?.dimensions).err()?;
+        let answer = match &request.demand {
+            DemandRequest::Selected {
+                selector: Some(selector),
+                ..
+            } => selector.matches(&self.blocks.get(&first)?.dimensions),
+            _ => Ok(true),
+        };
+        let problem = match answer {
+            Err(problem) => problem.to_string(),
+            Ok(_) => "it doesn't state how many records it has (spec.records), which a mechanism with a batch-size needs"
+                .to_owned(),
+        };
         Some(LeftOut {
-            count: left_out.len(),
-            first: first.clone(),
-            problem: problem.to_string(),
+            count,
+            first,
+            problem,
         })
     }
 
     /// The requests that leave out the block of this name.
-    pub fn leaving_out(&self, name: &str) -> impl Iterator<Item = &K> {
+    #[must_use]
+    pub fn leaving_out(&self, name: &str) -> Vec<K> {
         let name = BlockId::from(name);
         let selections = self.selections.values();
-        let leaving_out = selections.filter(move |selection| selection.left_out.contains(&name));
-        leaving_out.flat_map(|selection| selection.requests.values().flatten())
+        let selecting = selections
+            .filter(|selection| selection.left_out.contains(&name))
+            .flat_map(|selection| selection.requests.values().flatten());
+        let lacks_records = self
+            .blocks
+            .get(&name)
+            .is_some_and(|block| block.records.is_none());
+        let needs_records = |key: &&K| {
+            let request = self.requests.get(*key);
+            matches!(
+                request,
+                Some(Waiting::Names {
+                    needs_records: true,
+                    ..
+                })
+            )
+        };
+        let naming = self.named.get(&name).filter(|_| lacks_records);
+        let naming = naming.into_iter().flatten().filter(needs_records);
+        selecting.chain(naming).cloned().collect()
     }
 
     /// The names of the blocks that a selector selects, sorted: all of them, or the `max` newest.
-    fn selected(&mut self, selector: Option<&Selector>, max: Option<u32>) -> Vec<BlockId> {
+    fn selected(&mut self, selects: Selects, selector: Option<&Selector>, max: Option<u32>) -> Vec<BlockId> {
         let most = max
             .and_then(|max| usize::try_from(max).ok())
             .unwrap_or(usize::MAX);
-        let text = selector.map(|selector| selector.source().to_owned());
-        let selection = self.selection(text.clone(), selector);
+        let selection = self.selection(selects.clone(), selector);
         let newest = selection.blocks.iter().rev().take(most);
         let mut names: Vec<BlockId> = newest.map(|block| block.name().clone()).collect();
         let is_unused = selection.requests.is_empty();
         if is_unused {
-            self.unused.retain(|unused| *unused != text);
-            self.keep_unused(text);
+            self.unused.retain(|unused| *unused != selects);
+            self.keep_unused(selects);
         }
         names.sort_unstable();
         names
     }
 
-    /// The result of a selector, whose source is `text`.
-    fn selection(&mut self, text: Option<String>, selector: Option<&Selector>) -> &mut Selection<K> {
+    /// The result of what is selected; `selector` is that of `selects`.
+    fn selection(&mut self, selects: Selects, selector: Option<&Selector>) -> &mut Selection<K> {
         let Self {
             selections,
             blocks,
             evaluations,
             ..
         } = self;
-        selections.entry(text).or_insert_with(|| {
+        let needs_records = selects.needs_records;
+        selections.entry(selects).or_insert_with(|| {
             let mut selection = Selection {
                 selector: selector.cloned(),
+                needs_records,
                 blocks: BTreeSet::new(),
                 left_out: BTreeSet::new(),
                 requests: BTreeMap::new(),
             };
             for (name, block) in blocks {
-                match answer(selector, &block.dimensions, evaluations) {
-                    Answer::Selected => {
-                        selection.blocks.insert(Arc::clone(&block.recency));
-                    }
-                    Answer::NotSelected => {}
-                    Answer::None => {
-                        selection.left_out.insert(name.clone());
-                    }
-                }
+                selection.add(name, block, evaluations);
             }
             selection
         })
@@ -340,9 +411,9 @@ impl<K: Clone + Ord + Hash> MatchIndex<K> {
 
     /// Keeps the result of a selector that no request has, and drops those that were used least recently, as far as the
     /// limits demand.
-    fn keep_unused(&mut self, selector: Option<String>) {
-        self.unused.push_back(selector);
-        let places = |unused: &Option<String>| self.selections.get(unused).map_or(0, Selection::places);
+    fn keep_unused(&mut self, selects: Selects) {
+        self.unused.push_back(selects);
+        let places = |unused: &Selects| self.selections.get(unused).map_or(0, Selection::places);
         let mut kept_places: usize = self.unused.iter().map(places).sum();
         while self.unused.len() > MOST_UNUSED || (kept_places > MOST_UNUSED_PLACES && self.unused.len() > 1) {
             let Some(oldest) = self.unused.pop_front() else {
@@ -360,7 +431,36 @@ impl<K: Clone + Ord + Hash> MatchIndex<K> {
     }
 }
 
+impl IndexedBlock {
+    /// Whether a request can be matched with it that needs records, or doesn't.
+    const fn is_usable(&self, needs_records: bool) -> bool {
+        !needs_records || self.records.is_some()
+    }
+}
+
+impl Selects {
+    fn of(selector: Option<&Selector>, budget: &BudgetRequest) -> Self {
+        Self {
+            selector: selector.map(|selector| selector.source().to_owned()),
+            needs_records: budget.needs_records(),
+        }
+    }
+}
+
 impl<K: Ord> Selection<K> {
+    /// Adds a block; says whether it is selected.
+    fn add(&mut self, name: &BlockId, block: &IndexedBlock, evaluations: &mut u64) -> bool {
+        let is_usable = block.is_usable(self.needs_records);
+        match answer(self.selector.as_ref(), &block.dimensions, evaluations) {
+            Answer::Selected if is_usable => self.blocks.insert(Arc::clone(&block.recency)),
+            Answer::NotSelected => false,
+            Answer::Selected | Answer::None => {
+                self.left_out.insert(name.clone());
+                false
+            }
+        }
+    }
+
     /// How many blocks it names.
     fn places(&self) -> usize {
         self.blocks.len() + self.left_out.len()

@@ -22,6 +22,8 @@ pub struct Candidate<'a> {
     /// The value of its dataset's time dimension. A request for the newest blocks goes by this, then by `created`, then by
     /// `name`, where numbers count as numbers; a block without one of these is older than any with it.
     pub time: Option<&'a Dimension>,
+    /// How many records it has, if it states it. A request that needs this doesn't match blocks without it.
+    pub records: Option<u64>,
 }
 
 /// The demands of a request on the blocks that exist, `blocks` in the order of their names. Empty if none matches.
@@ -35,9 +37,11 @@ pub fn match_blocks<'a>(
 ) -> Result<Vec<Demand>, String> {
     match &request.demand {
         DemandRequest::PerBlock(budgets) => {
-            let known: std::collections::BTreeSet<&str> =
-                blocks.into_iter().map(|block| block.name).collect();
-            per_block_demands(budgets, composition, |name| known.contains(name))
+            let known: BTreeMap<&str, Option<u64>> = blocks
+                .into_iter()
+                .map(|block| (block.name, block.records))
+                .collect();
+            per_block_demands(budgets, composition, |name| known.get(name).copied())
         }
         DemandRequest::Selected {
             selector,
@@ -45,8 +49,15 @@ pub fn match_blocks<'a>(
             budget,
             ..
         } => {
-            let budget = budget.demand(composition).map_err(|error| error.to_string())?;
+            let needs_records = budget.needs_records();
+            let blocks = blocks
+                .into_iter()
+                .filter(|block| !needs_records || block.records.is_some());
             let blocks = select(selector.as_ref(), *max, blocks);
+            let records = blocks.iter().filter_map(|block| block.records);
+            let budget = budget.demand_on(total(records), composition);
+            let budget = budget.map_err(|error| error.to_string())?;
+            let blocks: Vec<BlockId> = blocks.iter().map(|block| BlockId::from(block.name)).collect();
             Ok(if blocks.is_empty() {
                 Vec::new()
             } else {
@@ -56,12 +67,17 @@ pub fn match_blocks<'a>(
     }
 }
 
-/// The names of the blocks that `selector` selects: all of them, or the `max` newest.
+/// The sum of numbers of records. One that is too small makes a demand larger.
+pub(crate) fn total(records: impl Iterator<Item = u64>) -> u64 {
+    records.fold(0, u64::saturating_add)
+}
+
+/// The blocks that `selector` selects: all of them, or the `max` newest.
 fn select<'a>(
     selector: Option<&Selector>,
     max: Option<u32>,
     blocks: impl IntoIterator<Item = Candidate<'a>>,
-) -> Vec<BlockId> {
+) -> Vec<Candidate<'a>> {
     let selects = |block: &Candidate<'_>| {
         selector.is_none_or(|selector| selector.matches(block.dimensions).unwrap_or(false))
     };
@@ -71,41 +87,50 @@ fn select<'a>(
         matching.truncate(max);
         matching.sort_by_key(|block| block.name);
     }
-    matching.iter().map(|block| BlockId::from(block.name)).collect()
+    matching
 }
 
-/// The blocks that a request leaves out because its selector has no answer for them: a dimension of theirs has another
-/// type than the selector expects, for example. In the order of their names.
+/// The blocks that a request leaves out although it may be meant for them, in the order of their names: those that its
+/// selector has no answer for, because a dimension has another type than it expects, and, if it needs records, those that
+/// state none.
 pub fn left_out_blocks<'a>(
     request: &ClaimRequest,
     blocks: impl IntoIterator<Item = Candidate<'a>>,
 ) -> Vec<BlockId> {
-    let DemandRequest::Selected {
-        selector: Some(selector),
-        ..
-    } = &request.demand
-    else {
-        return Vec::new();
+    let needs_records = request.needs_records();
+    let is_left_out = |block: &Candidate<'a>| {
+        let lacks_records = needs_records && block.records.is_none();
+        match &request.demand {
+            DemandRequest::PerBlock(budgets) => lacks_records && budgets.contains_key(block.name),
+            DemandRequest::Selected { selector, .. } => {
+                let answer = selector
+                    .as_ref()
+                    .map_or(Ok(true), |selector| selector.matches(block.dimensions));
+                answer.map_or(true, |selects| selects && lacks_records)
+            }
+        }
     };
-    let left_out = blocks
-        .into_iter()
-        .filter(|block| selector.matches(block.dimensions).is_err());
+    let left_out = blocks.into_iter().filter(is_left_out);
     left_out.map(|block| BlockId::from(block.name)).collect()
 }
 
-/// Budgets by block name as demands, on those blocks that `is_known`; equal budgets become one demand. The budgets of the
-/// other blocks must be valid, too.
+/// Budgets by block name as demands, on those blocks that are known; equal budgets become one demand. The budgets of the
+/// other blocks must be valid, too. `records_of` returns how many records a block has, if it states it; `None` if the block
+/// isn't known.
 pub fn per_block_demands(
     budgets: &BTreeMap<String, BudgetRequest>,
     composition: &Composition,
-    is_known: impl Fn(&str) -> bool,
+    records_of: impl Fn(&str) -> Option<Option<u64>>,
 ) -> Result<Vec<Demand>, String> {
+    let needs_records = budgets.values().any(BudgetRequest::needs_records);
+    let records_of = |name: &str| records_of(name).filter(|records| !needs_records || records.is_some());
+    let records = total(budgets.keys().filter_map(|name| records_of(name).flatten()));
     let mut demands: Vec<Demand> = Vec::new();
     for (name, budget) in budgets {
         let budget = budget
-            .demand(composition)
+            .demand_on(records, composition)
             .map_err(|error| format!("block {name}: {error}"))?;
-        if !is_known(name) {
+        if records_of(name).is_none() {
             continue;
         }
         let block = BlockId::from(name.as_str());
@@ -121,6 +146,15 @@ pub fn per_block_demands(
 }
 
 impl ClaimRequest {
+    /// Whether its budget depends on how many records its blocks have.
+    #[must_use]
+    pub fn needs_records(&self) -> bool {
+        match &self.demand {
+            DemandRequest::Selected { budget, .. } => budget.needs_records(),
+            DemandRequest::PerBlock(budgets) => budgets.values().any(BudgetRequest::needs_records),
+        }
+    }
+
     /// How many blocks must match before the claim can be granted.
     #[must_use]
     pub fn min_blocks(&self) -> u32 {
@@ -148,8 +182,14 @@ pub fn are_enough(demands: &[Demand], min_blocks: u32) -> bool {
 mod tests {
     use serde_json::json;
 
+    use privatekube_policy::{Mechanism, Orders};
+
     use super::*;
     use crate::PrivacyBudgetClaim;
+
+    fn renyi() -> Composition {
+        Composition::Renyi(Orders::default())
+    }
 
     fn request(spec: serde_json::Value) -> ClaimRequest {
         let mut object = json!({
@@ -181,6 +221,7 @@ mod tests {
             dimensions,
             created: created.as_ref(),
             time: None,
+            records: None,
         });
         let demands = match_blocks(&request(spec), candidates, &Composition::Basic)?;
         Ok(demands
@@ -225,6 +266,7 @@ mod tests {
             dimensions: &none,
             created: Some(&at),
             time: None,
+            records: None,
         });
         let request = request(json!({"budget": epsilon("1"), "blocks": {"max": 1}}));
         let demands = match_blocks(&request, candidates, &Composition::Basic).unwrap();
@@ -240,10 +282,39 @@ mod tests {
             dimensions: &dimensions[at],
             created: Some(&created[at]),
             time: dimensions[at].get("day"),
+            records: None,
         });
         let request = request(json!({"budget": epsilon("1"), "blocks": {"max": 1}}));
         let demands = match_blocks(&request, candidates, &Composition::Basic).unwrap();
         assert_eq!(demands[0].blocks, [BlockId::from("new-day")]);
+    }
+
+    #[test]
+    fn a_batch_size_becomes_the_rate_on_the_records_of_the_blocks_that_are_taken() {
+        let none = Dimensions::new();
+        let blocks = |records: &[Option<u64>]| -> Vec<Demand> {
+            let names = ["a", "b", "c"];
+            let blocks = names.iter().zip(records).map(|(name, records)| Candidate {
+                name,
+                dimensions: &none,
+                created: None,
+                time: None,
+                records: *records,
+            });
+            let mechanism = "dp-sgd(noise-multiplier=1.1,batch-size=10,steps=100)";
+            let request = request(json!({"budget": {"mechanism": mechanism}}));
+            match_blocks(&request, blocks, &renyi()).unwrap()
+        };
+        let at_rate = |rate: &str| {
+            let mechanism = format!("dp-sgd(noise-multiplier=1.1,sample-rate={rate},steps=100)");
+            mechanism.parse::<Mechanism>().unwrap().demand(&renyi()).unwrap()
+        };
+        let three = blocks(&[Some(100), Some(300), Some(600)]);
+        assert_eq!((three[0].blocks.len(), &three[0].budget), (3, &at_rate("0.01")));
+        let one = blocks(&[Some(100), None, None]);
+        assert_eq!((one[0].blocks.len(), &one[0].budget), (1, &at_rate("0.1")));
+        assert_eq!(blocks(&[Some(3)])[0].budget, at_rate("1"));
+        assert!(blocks(&[None, None]).is_empty());
     }
 
     #[test]

@@ -324,6 +324,10 @@ fn inline(
             errors,
         );
     }
+    if let (Some(budget), Some(min), Some(max)) = (&budget, min, max) {
+        let (min, max) = ((ANNOTATION_MIN_BLOCKS, min), (ANNOTATION_MAX_BLOCKS, max));
+        keep(budget.check_sampling(ANNOTATION_MECHANISM, min, max), errors);
+    }
     let timeout = get(ANNOTATION_TIMEOUT).map(|text| parse_span(text, ANNOTATION_TIMEOUT));
     let timeout = keep(timeout.transpose(), errors);
     let priority = keep(get(ANNOTATION_PRIORITY).map_or(Ok(0), priority), errors);

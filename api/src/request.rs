@@ -42,7 +42,8 @@ pub enum RequestError {
 }
 
 impl BudgetRequest {
-    /// Returns its budget on a block of a dataset with `composition`, rounded up.
+    /// Returns its budget on a block of a dataset with `composition`, rounded up. If it [needs records](Self::needs_records),
+    /// this is the most that it can be: on no more records than a batch has.
     pub fn demand(&self, composition: &Composition) -> Result<Budget, RequestError> {
         Ok(match self {
             Self::Guarantee { epsilon, delta } => {
@@ -51,6 +52,44 @@ impl BudgetRequest {
             Self::Curve(curve) => composition.demand_curve(curve)?,
             Self::Mechanism(mechanism, _) => mechanism.demand(composition)?,
         })
+    }
+
+    /// Returns its budget on each of some blocks that have so many records together, rounded up.
+    pub fn demand_on(&self, records: u64, composition: &Composition) -> Result<Budget, RequestError> {
+        match self {
+            Self::Mechanism(mechanism, _) => Ok(mechanism.on_records(records).demand(composition)?),
+            Self::Guarantee { .. } | Self::Curve(_) => self.demand(composition),
+        }
+    }
+
+    /// Whether it depends on how many records the blocks have: it draws batches of a size from them. Blocks that don't state
+    /// it can't be matched.
+    #[must_use]
+    pub fn needs_records(&self) -> bool {
+        matches!(self, Self::Mechanism(mechanism, _) if mechanism.has_batch_size())
+    }
+
+    /// Checks that a request that draws records by a rate is for a fixed number of blocks: a program that draws batches of one
+    /// size has another rate on another number. The names of the fields are those of the mechanism and of the two bounds.
+    pub(crate) fn check_sampling(
+        &self,
+        field: &str,
+        (min_field, min): (&str, u32),
+        (max_field, max): (&str, Option<u32>),
+    ) -> Result<(), FieldError> {
+        match self {
+            Self::Mechanism(mechanism, _) if mechanism.has_sample_rate() && max != Some(min) => {
+                Err(FieldError::new(
+                    field,
+                    format_args!(
+                        "a sample-rate is right for a fixed number of blocks only: write the same number in {min_field} \
+                         and {max_field}, or batch-size in place of sample-rate, so that the rate follows from the \
+                         records of the blocks (their spec.records)"
+                    ),
+                ))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Parses epsilon and delta from fields (or annotations) of these names.
@@ -241,6 +280,13 @@ impl PrivacyBudgetClaim {
                 let selector = selector.map_err(|problem| FieldError::new("spec.selector", problem));
                 let selector = keep(selector, &mut errors);
                 let bounds = keep(bounds(spec.blocks.as_ref()), &mut errors);
+                if let (Some(budget), Some((min, max))) = (&budget, bounds) {
+                    let bounds = (("spec.blocks.min", min), ("spec.blocks.max", max));
+                    keep(
+                        budget.check_sampling("spec.budget.mechanism", bounds.0, bounds.1),
+                        &mut errors,
+                    );
+                }
                 let demand = match (budget, selector, bounds) {
                     (Some(budget), Some(selector), Some((min, max))) => Some(DemandRequest::Selected {
                         selector,

@@ -128,6 +128,42 @@ fn a_mechanism_is_parsed_and_kept_as_written() {
 }
 
 #[test]
+fn a_sample_rate_needs_a_fixed_number_of_blocks_and_a_batch_size_does_not() {
+    let accepted = |mechanism: &str, bounds: &[(&str, &str)]| {
+        let mut all = with(&[("epsilon", ""), ("delta", ""), ("mechanism", mechanism)]);
+        all.extend(annotations(bounds));
+        pod_request(&all, "data")
+            .map(drop)
+            .map_err(|errors| errors.to_string())
+    };
+    let by_rate = "dp-sgd(noise-multiplier=1,sample-rate=0.01,steps=10)";
+    let three = [("min-blocks", "3"), ("max-blocks", "3")];
+    for bounds in [
+        &[][..],
+        &[("min-blocks", "3")],
+        &[("min-blocks", "2"), ("max-blocks", "3")],
+    ] {
+        let error = accepted(by_rate, bounds).unwrap_err();
+        let advice = "write the same number in privatekube.dev/min-blocks and privatekube.dev/max-blocks, or batch-size";
+        assert!(
+            error.starts_with("privatekube.dev/mechanism: ") && error.contains(advice),
+            "{error}"
+        );
+    }
+    assert_eq!(accepted(by_rate, &three), Ok(()));
+    assert_eq!(accepted(by_rate, &[("max-blocks", "1")]), Ok(()));
+    for any in ["batch-size=256", "sample-rate=1"] {
+        let mechanism = format!("dp-sgd(noise-multiplier=1,{any},steps=10)");
+        assert_eq!(accepted(&mechanism, &[]), Ok(()));
+    }
+    let both = accepted(
+        "dp-sgd(noise-multiplier=1,sample-rate=0.1,batch-size=2,steps=1)",
+        &three,
+    );
+    assert!(both.unwrap_err().contains("write one of the two"));
+}
+
+#[test]
 fn claims_are_named() {
     let all = annotations(&[("claim", "weekly-count, monthly.v2")]);
     let claims = ["weekly-count", "monthly.v2"].map(str::to_owned).to_vec();

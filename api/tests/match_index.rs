@@ -23,7 +23,7 @@ fn request(spec: Value) -> ClaimRequest {
     let Value::Object(spec) = spec else {
         unreachable!("a spec is an object")
     };
-    if !spec.contains_key("perBlock") {
+    if !spec.contains_key("perBlock") && !spec.contains_key("budget") {
         object["spec"]["budget"] = json!({"epsilon": "1", "delta": "0"});
     }
     object["spec"].as_object_mut().unwrap().extend(spec);
@@ -42,6 +42,11 @@ fn naming(blocks: &[&str]) -> ClaimRequest {
     request(json!({"perBlock": budgets.collect::<serde_json::Map<_, _>>()}))
 }
 
+/// A mechanism that draws batches of this size.
+fn batch(size: u64) -> Value {
+    json!({"mechanism": format!("subsampled-laplace(scale=1,batch-size={size})")})
+}
+
 fn day(day: i64) -> Dimensions {
     Dimensions::from([("day".to_owned(), Dimension::Number(day))])
 }
@@ -52,6 +57,7 @@ fn candidate<'a>(name: &'a str, dimensions: &'a Dimensions) -> Candidate<'a> {
         dimensions,
         created: None,
         time: None,
+        records: None,
     }
 }
 
@@ -142,6 +148,7 @@ fn requests_without_a_selector_and_those_that_name_blocks_evaluate_nothing() {
 struct Known {
     dimensions: Dimensions,
     created: Option<v1::Time>,
+    records: Option<u64>,
 }
 
 impl Known {
@@ -152,25 +159,31 @@ impl Known {
             dimensions: &self.dimensions,
             created: self.created.as_ref(),
             time: self.dimensions.get("time"),
+            records: self.records,
         }
     }
 }
 
-/// Blocks in 4 days, one of which is a text, of 3 times or none, created at 3 times or none.
+/// Blocks in 4 days, one of which is a text, of 5 times or none, created at 3 times or none, with 3 numbers of records or none.
 fn known() -> impl Strategy<Value = Known> {
     let time = prop_oneof![
         Just(None),
         (0_i64..3).prop_map(|time| Some(Dimension::Number(time))),
         (9_i64..11).prop_map(|time| Some(Dimension::Text(format!("t{time}")))),
     ];
-    (0_i64..4, time, prop::option::of(0_i64..3)).prop_map(|(number, time, created)| {
+    let records = prop::option::of(100_u64..103);
+    (0_i64..4, time, prop::option::of(0_i64..3), records).prop_map(|(number, time, created, records)| {
         let mut dimensions = day(number);
         if number == 3 {
             dimensions.insert("day".to_owned(), Dimension::Text("3".to_owned()));
         }
         dimensions.extend(time.map(|time| ("time".to_owned(), time)));
         let created = created.map(|at| v1::Time(jiff::Timestamp::from_second(at).unwrap()));
-        Known { dimensions, created }
+        Known {
+            dimensions,
+            created,
+            records,
+        }
     })
 }
 
@@ -187,14 +200,15 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         prop_oneof![
             4 => (8_u8..12, known()).prop_map(|(name, known)| Step::AddBlock(name, known)),
             1 => (8_u8..12).prop_map(Step::RemoveBlock),
-            3 => (0_u8..12, 0_usize..9).prop_map(|(key, kind)| Step::AddRequest(key, kind)),
+            3 => (0_u8..12, 0_usize..12).prop_map(|(key, kind)| Step::AddRequest(key, kind)),
             1 => (0_u8..12).prop_map(Step::RemoveRequest),
         ],
         0..40,
     )
 }
 
-/// Some requests: with and without a selector, limits and names, and one whose selector errs on some blocks.
+/// Some requests: with and without a selector, limits and names, one whose selector errs on some blocks, and some whose
+/// budgets depend on the blocks' records.
 fn kind(kind: usize) -> ClaimRequest {
     match kind {
         0 => request(json!({})),
@@ -205,6 +219,9 @@ fn kind(kind: usize) -> ClaimRequest {
         5 => selecting("6 / block.day == 2", 1),
         6 => naming(&["b8", "b9"]),
         7 => naming(&["b9"]),
+        9 => request(json!({"selector": "block.day >= 1", "blocks": {"max": 2}, "budget": batch(50)})),
+        10 => request(json!({"budget": batch(120)})),
+        11 => request(json!({"perBlock": {"b8": batch(120), "b9": {"epsilon": "1", "delta": "0"}}})),
         _ => selecting("block.none == 1", 1),
     }
 }
@@ -258,11 +275,11 @@ proptest! {
                 prop_assert_eq!(found, left_out.first().map(|first| (left_out.len(), first.clone())));
                 for name in blocks.keys() {
                     let leaves_out = left_out.iter().any(|block| block.as_str() == name);
-                    prop_assert_eq!(index.leaving_out(name).any(|leaving| leaving == key), leaves_out);
+                    prop_assert_eq!(index.leaving_out(name).contains(key), leaves_out);
                 }
             }
             prop_assert_eq!(index.evaluations(), before);
-            for number in 0..9 {
+            for number in 0..12 {
                 let request = kind(number);
                 prop_assert_eq!(index.demands(&request, &Composition::Basic).unwrap(), matches(&request, &blocks));
             }

@@ -99,6 +99,7 @@ impl DatasetObjects {
             dimensions: &block.dimensions,
             created: block.object.metadata.creation_timestamp.as_ref(),
             time: time.and_then(|time| block.dimensions.get(time)),
+            records: block.object.spec.records,
         })
     }
 

@@ -69,6 +69,14 @@ pub enum MechanismError {
         /// What is given twice.
         parameter: &'static str,
     },
+    /// Both a rate of sampling and a batch size.
+    #[error(
+        "{mechanism} has sample-rate and batch-size: write one of the two, since the other follows from it"
+    )]
+    RateAndSize {
+        /// The mechanism.
+        mechanism: &'static str,
+    },
     /// A parameter with a value out of its range.
     #[error("{parameter} is {text:?}: it must be {accepted}")]
     BadValue {

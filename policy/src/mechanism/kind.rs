@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{MechanismError, curve, neighbours::Neighbours};
+use super::{MechanismError, curve, neighbours::Neighbours, sampling::Sampling};
 use crate::{Composition, Delta, Epsilon, Order, budget::saturate};
 
 /// A mechanism with its parameters. All numbers are finite and above 0 unless a field says otherwise.
@@ -17,15 +17,13 @@ pub(super) enum Kind {
     /// The Gaussian on a Poisson sample, once for each step.
     DpSgd {
         noise_multiplier: f64,
-        /// At most 1.
-        sample_rate: f64,
+        sampling: Sampling,
         steps: u64,
     },
     /// The Laplace mechanism on a Poisson sample.
     SubsampledLaplace {
         scale: f64,
-        /// At most 1.
-        sample_rate: f64,
+        sampling: Sampling,
     },
     /// The sums of a binary tree over the steps, each with Gaussian noise.
     TreeAggregation {
@@ -77,6 +75,22 @@ impl Kind {
         }
     }
 
+    /// How it samples records, if it does.
+    pub(super) const fn sampling(self) -> Option<Sampling> {
+        match self {
+            Self::DpSgd { sampling, .. } | Self::SubsampledLaplace { sampling, .. } => Some(sampling),
+            _ => None,
+        }
+    }
+
+    /// The same mechanism on so many records.
+    pub(super) fn on_records(mut self, records: u64) -> Self {
+        if let Self::DpSgd { sampling, .. } | Self::SubsampledLaplace { sampling, .. } = &mut self {
+            *sampling = sampling.on_records(records);
+        }
+        self
+    }
+
     /// The cost at each coordinate, in the coordinate's unit, rounded up.
     pub(super) fn cost(self, composition: &Composition) -> Result<Vec<i64>, MechanismError> {
         match composition {
@@ -91,7 +105,7 @@ impl Kind {
     fn basic(self) -> Option<[i64; 2]> {
         let pure = match self {
             Self::Laplace { scale } => curve::inverse_units(scale),
-            Self::SubsampledLaplace { scale, sample_rate } => curve::sampled_pure(scale, sample_rate),
+            Self::SubsampledLaplace { scale, sampling } => curve::sampled_pure(scale, sampling.rate()),
             Self::RandomizedResponse {
                 noise_probability,
                 categories,
@@ -115,11 +129,11 @@ impl Kind {
             Self::Laplace { scale } => curve::laplace(scale, order),
             Self::DpSgd {
                 noise_multiplier,
-                sample_rate,
+                sampling,
                 steps,
-            } => curve::sampled_gaussian(noise_multiplier, sample_rate, steps, order),
-            Self::SubsampledLaplace { scale, sample_rate } => {
-                curve::sampled_laplace(scale, sample_rate, order)
+            } => curve::sampled_gaussian(noise_multiplier, sampling.rate(), steps, order),
+            Self::SubsampledLaplace { scale, sampling } => {
+                curve::sampled_laplace(scale, sampling.rate(), order)
             }
             Self::TreeAggregation {
                 noise_multiplier,
@@ -146,16 +160,15 @@ impl fmt::Display for Kind {
             Self::Laplace { scale } => write!(f, "scale={}", Number(scale)),
             Self::DpSgd {
                 noise_multiplier,
-                sample_rate,
+                sampling,
                 steps,
             } => write!(
                 f,
-                "noise-multiplier={},sample-rate={},steps={steps}",
-                Number(noise_multiplier),
-                Number(sample_rate)
+                "noise-multiplier={},{sampling},steps={steps}",
+                Number(noise_multiplier)
             ),
-            Self::SubsampledLaplace { scale, sample_rate } => {
-                write!(f, "scale={},sample-rate={}", Number(scale), Number(sample_rate))
+            Self::SubsampledLaplace { scale, sampling } => {
+                write!(f, "scale={},{sampling}", Number(scale))
             }
             Self::TreeAggregation {
                 noise_multiplier,
@@ -184,7 +197,7 @@ impl fmt::Display for Kind {
 }
 
 /// A float as the shortest text that is read as the same float.
-struct Number(f64);
+pub(super) struct Number(pub(super) f64);
 
 impl fmt::Display for Number {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -7,6 +7,7 @@ mod error;
 mod kind;
 mod neighbours;
 mod parse;
+mod sampling;
 
 use std::fmt;
 
@@ -14,13 +15,15 @@ pub use error::MechanismError;
 
 use crate::{Budget, Composition, Delta, Epsilon};
 use kind::Kind;
+use sampling::Sampling;
 
 /// A differentially private mechanism, or a sum or multiple of several.
 ///
 /// Written as one of
 /// - `gaussian(sigma=2.1)`, `laplace(scale=10)`, of sensitivity 1
 /// - `dp-sgd(noise-multiplier=1.1,sample-rate=0.01,steps=10000)`,
-///   `subsampled-laplace(scale=10,sample-rate=0.01)`, on a Poisson sample
+///   `subsampled-laplace(scale=10,sample-rate=0.01)`, on a Poisson sample; `batch-size=256` in place of the rate draws
+///   so many on average, see [`on_records`](Self::on_records)
 /// - `tree-aggregation(noise-multiplier=8.8,steps=1600)`, each record in one step
 /// - `randomized-response(noise-probability=0.3,categories=10)`, of which another record replaces one; with
 ///   `neighbours=replace-special`, a record without a value does
@@ -76,7 +79,47 @@ impl Mechanism {
         })
     }
 
-    /// The demand that it makes under `composition`, rounded up. A cost beyond 64 bits is `i64::MAX`, which
+    /// Whether it draws records by a rate below 1, which is the same on however many records: a program that draws batches of
+    /// one size has this rate on one number of records only.
+    #[must_use]
+    pub fn has_sample_rate(&self) -> bool {
+        let mut samplings = self.terms.iter().filter_map(|term| term.kind.sampling());
+        samplings.any(|sampling| matches!(sampling, Sampling::Rate(rate) if rate < 1.0))
+    }
+
+    /// Whether it draws batches of a size, so that its demand depends on how many records there are.
+    #[must_use]
+    pub fn has_batch_size(&self) -> bool {
+        let mut samplings = self.terms.iter().filter_map(|term| term.kind.sampling());
+        samplings.any(|sampling| matches!(sampling, Sampling::BatchSize(_)))
+    }
+
+    /// The same mechanism on so many records: each batch size becomes the rate at which records are drawn, rounded up (1 if
+    /// there are no more records than that).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use privatekube_policy::Mechanism;
+    ///
+    /// let planned: Mechanism = "dp-sgd(noise-multiplier=1.1,batch-size=256,steps=1000)".parse()?;
+    /// let run = planned.on_records(1024);
+    /// assert_eq!(run.to_string(), "dp-sgd(noise-multiplier=1.1,sample-rate=0.25,steps=1000)");
+    /// # Ok::<(), privatekube_policy::MechanismError>(())
+    /// ```
+    #[must_use]
+    pub fn on_records(&self, records: u64) -> Self {
+        let on_records = |term: &Term| Term {
+            times: term.times,
+            kind: term.kind.on_records(records),
+        };
+        Self {
+            terms: self.terms.iter().map(on_records).collect(),
+        }
+    }
+
+    /// The demand that it makes under `composition`, rounded up; with a batch size, as on no more records than that. A
+    /// cost beyond 64 bits is `i64::MAX`, which
     /// never fits a block (no parsed capacity is above 9e18 units). An error under basic composition if it
     /// has no epsilon and delta.
     pub fn demand(&self, composition: &Composition) -> Result<Budget, MechanismError> {

@@ -3,7 +3,7 @@
 
 use std::str::FromStr;
 
-use super::{Mechanism, MechanismError, Term, kind::Kind, neighbours::Neighbours};
+use super::{Mechanism, MechanismError, Term, kind::Kind, neighbours::Neighbours, sampling::Sampling};
 use crate::{DecimalError, Epsilon};
 
 const MOST_CHARACTERS: usize = 1000;
@@ -79,10 +79,11 @@ impl<'a> Reader<'a> {
             "dp-sgd" => self.dp_sgd()?,
             "subsampled-laplace" => {
                 let accepted = "subsampled-laplace(scale=10,sample-rate=0.01)";
-                let given = self.parameters("subsampled-laplace", accepted, &["scale", "sample-rate"])?;
+                let names = &["scale", "sample-rate", "batch-size"];
+                let given = self.parameters("subsampled-laplace", accepted, names)?;
                 Kind::SubsampledLaplace {
                     scale: given.positive("scale")?,
-                    sample_rate: given.probability("sample-rate")?,
+                    sampling: given.sampling()?,
                 }
             }
             "tree-aggregation" => {
@@ -136,11 +137,11 @@ impl<'a> Reader<'a> {
         let given = self.parameters(
             "dp-sgd",
             "dp-sgd(noise-multiplier=1.1,sample-rate=0.01,steps=10000)",
-            &["noise-multiplier", "sample-rate", "steps"],
+            &["noise-multiplier", "sample-rate", "batch-size", "steps"],
         )?;
         Ok(Kind::DpSgd {
             noise_multiplier: given.positive("noise-multiplier")?,
-            sample_rate: given.probability("sample-rate")?,
+            sampling: given.sampling()?,
             steps: whole("steps", given.need("steps")?)?,
         })
     }
@@ -285,6 +286,17 @@ impl<'a> Parameters<'a> {
         let text = self.need(parameter)?;
         let value = finite(text).filter(|value| *value > 0.0 && *value <= 1.0);
         value.ok_or_else(|| bad(parameter, text, "a number above 0 and at most 1, like 0.01"))
+    }
+
+    /// One of sample-rate and batch-size.
+    fn sampling(&self) -> Result<Sampling, MechanismError> {
+        match (self.get("sample-rate"), self.get("batch-size")) {
+            (Some(_), Some(_)) => Err(MechanismError::RateAndSize {
+                mechanism: self.mechanism,
+            }),
+            (None, Some(size)) => Ok(Sampling::BatchSize(whole("batch-size", size)?)),
+            (_, None) => Ok(Sampling::Rate(self.probability("sample-rate")?)),
+        }
     }
 
     fn epsilon(&self) -> Result<Epsilon, MechanismError> {

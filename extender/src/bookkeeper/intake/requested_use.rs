@@ -71,7 +71,7 @@ impl Intake {
             AmountRequest::All if state.phase != Phase::Granted => return,
             AmountRequest::All => Amount::All,
             AmountRequest::PerBlock(budgets) => {
-                match per_block_demands(budgets, &engine.rules().composition, |_| true) {
+                match per_block_demands(budgets, &engine.rules().composition, |_| Some(None)) {
                     // Stated again with each change of the object: only an increase is written.
                     Ok(demands) if is_used(&state, &usage, &demands) => return,
                     Ok(demands) => Amount::InAll(demands),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use privatekube_api::PrivateDataBlock;
 use privatekube_fake_api_server::RequestFilter;
-use privatekube_policy::Phase;
+use privatekube_policy::{Composition, Mechanism, Phase};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
@@ -215,4 +215,34 @@ async fn a_claim_says_which_blocks_it_leaves_out_because_of_their_types() {
     assert!(!message.contains("left out"), "{message}");
     world.add(day(2)).await;
     assert_eq!(world.phase(&waits), Some(Phase::Granted));
+}
+
+#[tokio::test]
+async fn a_claim_with_a_batch_size_costs_what_its_rate_on_the_granted_blocks_costs() {
+    let mut world = World::new();
+    let with_records = |name: &str, records: Option<u64>| {
+        let mut block = (*block(name, name, Some("10"))).clone();
+        block.spec.records = records;
+        Arc::new(block)
+    };
+    world.add(with_records("a", Some(100))).await;
+    world.add(with_records("unknown", None)).await;
+    let spec =
+        json!({"budget": {"mechanism": "subsampled-laplace(scale=1,batch-size=10)"}, "blocks": {"min": 2}});
+    let (id, requested) = claim_with("sampled", &spec);
+    world.take([requested]).await;
+    let message = world.said(&id).2;
+    assert!(
+        message
+            .contains("block unknown is left out: it doesn't state how many records it has (spec.records)"),
+        "{message}"
+    );
+    world.add(with_records("b", Some(300))).await;
+    assert_eq!(world.blocks_of(&id), ["a", "b"]);
+    let rate: Mechanism = "subsampled-laplace(scale=1,sample-rate=0.025)".parse().unwrap();
+    let claim = world.engine().claim(&id).unwrap();
+    assert_eq!(
+        claim.arrival.demands[0].budget,
+        rate.demand(&Composition::Basic).unwrap()
+    );
 }

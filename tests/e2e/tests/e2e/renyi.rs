@@ -170,7 +170,8 @@ async fn mechanisms_are_charged_as_curves(env: &TestEnvironment) -> Result<()> {
         .with("budget", json!({"mechanism": "gaussian(sigma=10)"}));
     let annotated = pod("annotated")
         .annotation("dataset", "taxi")
-        .annotation("mechanism", sgd);
+        .annotation("mechanism", sgd)
+        .annotation("max-blocks", "1");
     let guaranteed = pod("guaranteed").requests("taxi", "0.5", "1e-9");
     env.create_all([
         claim.within(namespace),

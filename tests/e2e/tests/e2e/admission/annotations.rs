@@ -101,6 +101,7 @@ fn invalid_amounts() -> Vec<(Change<String>, Vec<String>)> {
         with_mechanism("laplace(sigma=1)", &["laplace has no parameter \"sigma\": write laplace(scale="]),
         with_mechanism("laplace(scale=1,scale=2)", &["scale of laplace is given twice"]),
         with_mechanism("dp-sgd(noise-multiplier=1.1,sample-rate=2,steps=10)", &["sample-rate is \"2\": it must be"]),
+        with_mechanism("dp-sgd(noise-multiplier=1.1,sample-rate=0.1,steps=10)", &["a sample-rate is right for a fixed number"]),
         with_mechanism("dp-sgd(noise-multiplier=1.1,sample-rate=0.1,steps=0)", &["steps is \"0\": it must be"]),
         // The dataset sums epsilons and deltas.
         with_mechanism("gaussian(sigma=2)", &["gaussian has no epsilon and delta of its own", "Basic composition"]),
@@ -266,7 +267,7 @@ fn valid_annotations() -> Vec<(&'static str, Change<&'static str>)> {
         ("basic", instead(" 3*laplace( scale = 10 ) + laplace(scale=5) ")),
         ("renyi", vec![]),
         ("renyi", instead("gaussian(sigma=20)")),
-        ("renyi", instead("dp-sgd(noise-multiplier=4,sample-rate=0.01,steps=100)")),
+        ("renyi", [instead("dp-sgd(noise-multiplier=4,sample-rate=0.01,steps=100)"), vec![("max-blocks", Some("1"))]].concat()),
     ]
 }
 
