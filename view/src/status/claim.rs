@@ -160,6 +160,14 @@ fn released(demands: &Demands, released: &[(&BlockId, Budget)]) -> Released {
     Released::Partly(amounts.copied().collect())
 }
 
+/// Reason and message of the condition Consumed of a claim that isn't consumed as a whole.
+const PARTLY_CONSUMED: (&str, &str) = ("PartlyConsumed", "a part of its budget is spent");
+/// Reason and message of the condition Released of a claim that isn't released as a whole.
+const PARTLY_RELEASED: (&str, &str) = (
+    "PartlyReleased",
+    "a part of its budget was given back without being spent",
+);
+
 /// The conditions of a claim: Granted always, each other one once it is true.
 fn claim_conditions(claim: &ClaimView) -> Vec<Condition> {
     let condition = |type_: &str, is_true: bool, at: v1::Time| {
@@ -185,13 +193,33 @@ fn claim_conditions(claim: &ClaimView) -> Vec<Condition> {
         ),
         condition(conditions::GRANTED, claim.phase.is_granted(), decided),
     ];
-    let further = [
-        (conditions::CONSUMED, is_consumed),
-        (conditions::RELEASED, is_released),
+    // The claim's own reason is about its phase. A part that was used may be told of by another one.
+    let parts = [
+        (
+            conditions::CONSUMED,
+            is_consumed,
+            ClaimPhase::Consumed,
+            PARTLY_CONSUMED,
+        ),
+        (
+            conditions::RELEASED,
+            is_released,
+            ClaimPhase::Released,
+            PARTLY_RELEASED,
+        ),
+    ];
+    for (type_, is_used, whole, (reason, message)) in parts {
+        if is_used && claim.phase == whole {
+            all.push(condition(type_, true, changed.clone()));
+        } else if is_used {
+            all.push(super::condition(type_, true, reason, message, changed.clone()));
+        }
+    }
+    let ends = [
         (conditions::DENIED, claim.phase == ClaimPhase::Denied),
         (conditions::EXPIRED, claim.phase == ClaimPhase::Expired),
     ];
-    let true_now = further.into_iter().filter(|(_, is)| *is);
+    let true_now = ends.into_iter().filter(|(_, is)| *is);
     all.extend(true_now.map(|(type_, _)| condition(type_, true, changed.clone())));
     all
 }

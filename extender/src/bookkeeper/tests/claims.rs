@@ -9,7 +9,7 @@ use serde_json::json;
 use super::{World, claim, claim_with};
 use crate::{
     bookkeeper::{Message, RequestedUse},
-    testing::{BLOCKS, DATASET, DATASETS, block, dataset, epsilon},
+    testing::{BLOCKS, DATASET, DATASETS, block, claim_object, dataset, epsilon},
 };
 
 #[tokio::test]
@@ -336,4 +336,54 @@ async fn few_statuses_are_written_again_at_a_time_because_other_claims_changed()
     };
     let changes: Vec<usize> = (0..4).map(|_| refresh()).collect();
     assert_eq!(changes, [20, 20, 20, 0]);
+}
+
+#[tokio::test]
+async fn a_claim_that_is_used_in_part_says_which_part_is_spent_and_which_was_given_back() {
+    let mut world = World::new();
+    let block = block("a", "a", Some("10"));
+    world.server.put(BLOCKS, &*block);
+    world.take([Message::BlockApplied(block)]).await;
+    let (id, asks) = claim("c", &epsilon("4"));
+    world.take([asks]).await;
+    let part = json!({"perBlock": {"a": epsilon("1")}});
+    let object = claim_object(
+        "c",
+        &json!({"budget": epsilon("4"), "consume": part, "release": part}),
+    );
+    let uses = [
+        RequestedUse::Consume(object.consume().unwrap().unwrap()),
+        RequestedUse::Release(object.release().unwrap().unwrap()),
+    ];
+    let reasons = |world: &World| -> Vec<String> {
+        let status = world.books.handles.view.claim(&id).unwrap().status();
+        let conditions = status.conditions.iter();
+        conditions
+            .map(|condition| format!("{} {} {}", condition.type_, condition.status, condition.reason))
+            .collect()
+    };
+    for usage in uses {
+        let claim = id.clone();
+        world.take([Message::UseRequested { claim, usage }]).await;
+    }
+    assert_eq!(
+        reasons(&world),
+        [
+            "Decided True Granted",
+            "Granted True Granted",
+            "Consumed True PartlyConsumed",
+            "Released True PartlyReleased"
+        ]
+    );
+    let (claim, usage) = (id.clone(), RequestedUse::Consume(AmountRequest::All));
+    world.take([Message::UseRequested { claim, usage }]).await;
+    assert_eq!(
+        reasons(&world),
+        [
+            "Decided True Consumed",
+            "Granted True Consumed",
+            "Consumed True Consumed",
+            "Released True PartlyReleased"
+        ]
+    );
 }
