@@ -42,8 +42,8 @@ pub struct Handles {
     pub requeue: UnboundedSender<DatasetKey>,
     /// The metrics.
     pub metrics: Metrics,
-    /// The rules of datasets without a PrivateDataset.
-    pub defaults: DatasetRules,
+    /// The rules of datasets without a PrivateDataset; `None` if a ledger begins only with one.
+    pub defaults: Option<DatasetRules>,
     /// This process's name in ledger entries.
     pub writer: String,
     /// How many blocks of a dataset have metrics of their own at most.

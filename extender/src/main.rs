@@ -74,10 +74,14 @@ struct Serve {
         default_value = "system:serviceaccount:privatekube-system:privatekube-extender"
     )]
     user: String,
-    /// The composition of datasets without a PrivateDataset: how their budgets add up.
+    /// Lets a dataset begin with a block, without a PrivateDataset. Its rules are those of the two options below, for ever, also
+    /// if a PrivateDataset is made a moment later. Without this, blocks and claims wait for their PrivateDataset.
+    #[arg(long)]
+    default_rules: bool,
+    /// The composition of datasets without a PrivateDataset: how their budgets add up. With --default-rules.
     #[arg(long, value_enum, default_value_t = CompositionName::Renyi)]
     default_composition: CompositionName,
-    /// How datasets without a PrivateDataset unlock budget: arrivals=N, lifetime=SPAN or immediate.
+    /// How datasets without a PrivateDataset unlock budget: arrivals=N, lifetime=SPAN or immediate. With --default-rules.
     #[arg(long, value_name = "HOW", default_value = "arrivals=100", value_parser = unlocking)]
     default_unlocking: Unlocking,
     /// The most blocks of a dataset that have metrics of their own.
@@ -144,7 +148,7 @@ impl From<Serve> for Options {
             webhook_url: serve.webhook_url,
             schedulers: serve.scheduler_name,
             user: serve.user,
-            defaults: DatasetRules {
+            defaults: serve.default_rules.then_some(DatasetRules {
                 policy: Policy::Dpf,
                 unlocking: serve.default_unlocking,
                 composition: match serve.default_composition {
@@ -152,7 +156,7 @@ impl From<Serve> for Options {
                     CompositionName::Basic => Composition::Basic,
                 },
                 revision: Revision::CURRENT,
-            },
+            }),
             most_blocks_measured: serve.metrics_most_blocks,
             claim_limits: ClaimLimits {
                 waiting: serve.namespace_most_waiting,
@@ -197,7 +201,9 @@ fn run(cli: Cli) -> Result<()> {
         }
         Command::Serve(options) => {
             let options = Options::from(*options);
-            options.defaults.check()?;
+            if let Some(defaults) = &options.defaults {
+                defaults.check()?;
+            }
             // Bookkeepers compute for longer than requests do, so that they have threads of their own.
             let bookkeepers = tokio::runtime::Builder::new_multi_thread()
                 .thread_name("bookkeeper")

@@ -47,8 +47,8 @@ pub struct Options {
     pub schedulers: Vec<String>,
     /// The user that the extender is for the API server.
     pub user: String,
-    /// The rules of datasets without a PrivateDataset.
-    pub defaults: DatasetRules,
+    /// The rules of datasets without a PrivateDataset; `None` if a ledger begins only with one.
+    pub defaults: Option<DatasetRules>,
     /// How many blocks of a dataset have metrics of their own at most.
     pub most_blocks_measured: usize,
     /// How many claims a namespace may make on a dataset.

@@ -37,12 +37,12 @@ pub fn handles(server: &FakeApiServer) -> (Handles, mpsc::Receiver<QueuedEvent>)
         events,
         requeue: mpsc::unbounded_channel().0,
         metrics,
-        defaults: DatasetRules {
+        defaults: Some(DatasetRules {
             policy: Policy::Dpf,
             unlocking: Unlocking::Immediate,
             composition: Composition::Basic,
             revision: Revision::CURRENT,
-        },
+        }),
         writer: "test".into(),
         most_blocks_measured: 10,
     };

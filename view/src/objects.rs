@@ -164,11 +164,11 @@ impl DatasetObjects {
         cleared
     }
 
-    /// The rules that a ledger of the dataset begins with: its object's, or `defaults` if it has none.
-    pub fn rules(&self, defaults: &DatasetRules) -> Result<DatasetRules, FieldError> {
+    /// The rules that a ledger of the dataset begins with: its object's, or `defaults` if it has no object.
+    pub fn rules(&self, defaults: Option<&DatasetRules>) -> Result<Option<DatasetRules>, FieldError> {
         match &self.dataset {
-            Some(object) => object.spec.rules(),
-            None => Ok(defaults.clone()),
+            Some(object) => object.spec.rules().map(Some),
+            None => Ok(defaults.cloned()),
         }
     }
 

@@ -47,7 +47,9 @@ pub(super) async fn block(admission: &Admission, request: &AdmissionRequest) -> 
         name: block.spec.dataset.clone(),
     };
     let facts = match dataset_facts(&admission.registry, &key).await {
-        Ok(facts) => facts,
+        Ok(Some(facts)) => facts,
+        // It may come before its dataset. The bookkeeper checks it by the dataset's rules then.
+        Ok(None) => return Answer::Allow,
         Err(error) => return Answer::Deny(error),
     };
     let guarantee = facts
@@ -106,7 +108,8 @@ pub(super) async fn claim(admission: &Admission, request: &AdmissionRequest) -> 
     let uses = claim.spec.consume.is_some() || claim.spec.release.is_some();
     if uses || request.old_object.is_some() {
         let facts = match dataset_facts(&admission.registry, &requested.dataset).await {
-            Ok(facts) => facts,
+            Ok(Some(facts)) => facts,
+            Ok(None) => return Answer::Deny(unknown_dataset("spec.dataset", &requested.dataset)),
             Err(why) => return Answer::Deny(why),
         };
         if let Some(why) = excess_use(&claim, &requested, &facts.composition) {
@@ -255,8 +258,11 @@ pub(super) struct DatasetFacts {
 }
 
 /// Reads a dataset's object. The composition is the ledger's; without a ledger, the object's; without both, the
-/// default.
-pub(super) async fn dataset_facts(registry: &Registry, key: &DatasetKey) -> Result<DatasetFacts, String> {
+/// default. `None` if there is no default either: the dataset has no rules yet.
+pub(super) async fn dataset_facts(
+    registry: &Registry,
+    key: &DatasetKey,
+) -> Result<Option<DatasetFacts>, String> {
     // A block's dataset is any text that its author wrote, and becomes a part of a request's path.
     if !is_label_name(&key.name) {
         let name = excerpt(&key.name, 253);
@@ -277,9 +283,20 @@ pub(super) async fn dataset_facts(registry: &Registry, key: &DatasetKey) -> Resu
                 .map_err(|error| format!("dataset {key}: {error}"))?
                 .composition
         }
-        (None, None) => handles.defaults.composition.clone(),
+        (None, None) => match &handles.defaults {
+            Some(defaults) => defaults.composition.clone(),
+            None => return Ok(None),
+        },
     };
-    Ok(DatasetFacts { composition, object })
+    Ok(Some(DatasetFacts { composition, object }))
+}
+
+/// The message that a dataset doesn't exist. `field` names it.
+fn unknown_dataset(field: &str, key: &DatasetKey) -> String {
+    format!(
+        "{field}: {:?} is unknown: there is no PrivateDataset of that name in namespace {}",
+        key.name, key.namespace
+    )
 }
 
 /// Checks that a request's dataset is open to its namespace, and accepts its priority. The error doesn't tell whether
@@ -357,19 +374,14 @@ pub(super) async fn check_request(
     let composition = if let Some(composition) = handles.view.composition(key) {
         composition
     } else {
-        let facts = dataset_facts(registry, key).await?;
+        let unknown = || unknown_dataset(&field("dataset"), key);
+        let facts = dataset_facts(registry, key).await?.ok_or_else(unknown)?;
         let found = api
             .list(&params.clone().limit(1))
             .await
             .map_err(|error| error.to_string())?;
         if facts.object.is_none() && found.items.is_empty() {
-            return Err(format!(
-                "{}: {:?} is unknown: there is no PrivateDataset of that name in namespace {}, and no \
-                 PrivateDataBlock there names it",
-                field("dataset"),
-                key.name,
-                key.namespace
-            ));
+            return Err(format!("{}, and no PrivateDataBlock there names it", unknown()));
         }
         facts.composition
     };

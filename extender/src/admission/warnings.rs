@@ -78,7 +78,7 @@ pub(super) async fn of_claim(registry: &Registry, request: &ClaimRequest) -> Vec
 async fn blocks_of(registry: &Registry, request: &ClaimRequest) -> Option<Vec<String>> {
     let handles = registry.handles();
     let key = &request.dataset;
-    let facts = dataset_facts(registry, key).await.ok()?;
+    let facts = dataset_facts(registry, key).await.ok()??;
     let api: Api<PrivateDataBlock> = Api::namespaced(handles.client.clone(), &key.namespace);
     let params = ListParams::default()
         .fields(&format!("spec.dataset={}", key.name))
@@ -112,6 +112,7 @@ async fn blocks_of(registry: &Registry, request: &ClaimRequest) -> Option<Vec<St
                 dimensions,
                 created: block.metadata.creation_timestamp.as_ref(),
                 time: time.as_ref().and_then(|time| dimensions.get(time)),
+                records: block.spec.records,
             });
         let demands = match_blocks(&request, candidates, &composition).ok()?;
         let places: BTreeMap<&str, usize> = list

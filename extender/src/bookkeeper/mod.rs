@@ -20,7 +20,9 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use privatekube_api::{DatasetKey, PrivateDataBlock, PrivateDataset, Subject, SubjectKind};
 use privatekube_kubernetes::{DatasetReader, KubernetesStore};
-use privatekube_policy::{BlockId, ClaimId, Engine, Event, Time};
+use privatekube_policy::{
+    BlockId, ClaimId, Composition, DatasetRules, Engine, Event, Policy, Revision, Time, Unlocking,
+};
 use privatekube_view::{Publisher, Touched, blocks_left_out};
 use tokio::{
     sync::{mpsc, oneshot},
@@ -57,6 +59,8 @@ pub struct Bookkeeper {
     handles: Handles,
     reader: DatasetReader,
     intake: Intake,
+    /// Whether its ledger stays closed until the dataset has an object: it has no entries, and there are no default rules.
+    waits_for_object: bool,
     writer: LedgerWriter,
     publisher: Publisher,
     effects: Effects,
@@ -78,6 +82,7 @@ impl Bookkeeper {
         Self {
             reader: DatasetReader::new(handles.client.clone(), dataset.clone()),
             intake: Intake::new(handles.defaults.clone()),
+            waits_for_object: false,
             writer: LedgerWriter::new(
                 dataset.clone(),
                 store,
@@ -318,6 +323,10 @@ impl Bookkeeper {
     async fn may_open(&self, batch: &[Message], requested: bool) -> bool {
         let applied =
             |message: &Message| matches!(message, Message::BlockApplied(_) | Message::DatasetApplied(_));
+        if self.waits_for_object {
+            let is_dataset = |message: &Message| matches!(message, Message::DatasetApplied(_));
+            return requested || batch.iter().any(is_dataset);
+        }
         !self.intake.objects().is_empty()
             || batch.iter().any(applied)
             || (requested && self.reader.has_objects().await)
@@ -331,8 +340,8 @@ impl Bookkeeper {
         self.intake.set_dataset(self.reader.dataset().await);
         let (rules, problem) = match self.intake.rules() {
             Ok(rules) => (rules, None),
-            // A ledger that has entries keeps its own rules.
-            Err(problem) => (self.handles.defaults.clone(), Some(problem)),
+            // A ledger that has entries keeps its own rules, and another one is closed again.
+            Err(problem) => (no_rules(), Some(problem)),
         };
         let began = std::time::Instant::now();
         self.objects_changed();
@@ -340,6 +349,14 @@ impl Bookkeeper {
         let lost_after = recovery.as_ref().and_then(|recovery| recovery.write_off_after);
         let sequence = self.writer.open(rules, lost_after).await?;
         let now = clock::now();
+        self.waits_for_object =
+            sequence == 0 && problem.is_some() && self.intake.objects().dataset().is_none();
+        if self.waits_for_object {
+            info!(dataset = %self.dataset, "the ledger stays closed: there is no PrivateDataset yet");
+            self.writer.close();
+            self.publisher.forget_dataset();
+            return Ok(());
+        }
         if let Some(problem) = problem.filter(|_| sequence == 0) {
             // Admission denies such an object, but it may have been written while the webhook was not installed.
             warn!(dataset = %self.dataset, problem, "the ledger stays closed: the dataset's rules can't be used");
@@ -623,6 +640,17 @@ fn last_sequence_in_statuses(
         status.ledger_sequence.filter(|_| !is_older)
     });
     of_blocks.chain(of_dataset).max().unwrap_or(0)
+}
+
+/// The rules with which a ledger is opened whose dataset has none that can be used. None of them is ever in an entry: a ledger
+/// that has entries has its rules, and one without entries is closed again.
+const fn no_rules() -> DatasetRules {
+    DatasetRules {
+        policy: Policy::Dpf,
+        unlocking: Unlocking::Immediate,
+        composition: Composition::Basic,
+        revision: Revision::CURRENT,
+    }
 }
 
 /// Whether the pod or the claim object of a claim exists.

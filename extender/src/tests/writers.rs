@@ -27,7 +27,7 @@ fn publish(handles: &Handles, subject: Subject, phase: ClaimPhase) -> ClaimId {
         let _ = publisher.publish_outside_ledger(subject, why, now);
         return id;
     }
-    let mut engine = Engine::new(handles.defaults.clone()).unwrap();
+    let mut engine = Engine::new(handles.defaults.clone().unwrap()).unwrap();
     let budget = Composition::Basic.capacity("1".parse().unwrap(), "0".parse().unwrap());
     let (block, budget) = (BlockId::from("a"), budget.unwrap());
     let add = Event::AddBlock {

@@ -28,11 +28,15 @@ use super::{
     writer::{PendingEvent, Refused},
 };
 
+/// Why a dataset without an object has no rules.
+const NO_OBJECT: &str =
+    "there is no PrivateDataset of this name yet, which says by which rules its budget is granted";
+
 /// The intake of one dataset.
 #[derive(Debug)]
 pub(super) struct Intake {
-    /// The rules of a dataset without a PrivateDataset.
-    defaults: DatasetRules,
+    /// The rules of a dataset without a PrivateDataset; `None` if its ledger begins only with one.
+    defaults: Option<DatasetRules>,
     objects: DatasetObjects,
     /// The names of blocks that may have to be added to the ledger, and that claims may match now.
     changed_blocks: BTreeSet<String>,
@@ -86,8 +90,9 @@ pub(super) enum Notice {
 }
 
 impl Intake {
-    /// An intake without objects and requests. `defaults` are the rules of a dataset without a PrivateDataset.
-    pub(super) fn new(defaults: DatasetRules) -> Self {
+    /// An intake without objects and requests. `defaults` are the rules of a dataset without a PrivateDataset, if it
+    /// may begin without one.
+    pub(super) fn new(defaults: Option<DatasetRules>) -> Self {
         Self {
             defaults,
             objects: DatasetObjects::default(),
@@ -109,8 +114,9 @@ impl Intake {
     /// The rules that a new ledger of the dataset gets, or what is wrong with them.
     pub(super) fn rules(&self) -> Result<DatasetRules, String> {
         self.objects
-            .rules(&self.defaults)
-            .map_err(|error| error.to_string())
+            .rules(self.defaults.as_ref())
+            .map_err(|error| error.to_string())?
+            .ok_or_else(|| NO_OBJECT.to_owned())
     }
 
     /// The event that writes all budget off after the entry `sequence`, the last one, if the dataset's object states that the
@@ -343,7 +349,11 @@ impl Intake {
         match dataset.and_then(|object| object.spec.rules().err()) {
             None => PhaseReason {
                 reason: ClaimReason::DatasetUnknown,
-                message: "the dataset has no block and no PrivateDataset object yet".to_owned(),
+                message: if self.defaults.is_some() {
+                    "the dataset has no block and no PrivateDataset object yet".to_owned()
+                } else {
+                    NO_OBJECT.to_owned()
+                },
             },
             Some(problem) => PhaseReason {
                 reason: ClaimReason::DatasetInvalid,

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use privatekube_api::{AmountRequest, ClaimPhase, Subject};
-use privatekube_policy::{ClaimId, Phase};
+use privatekube_policy::{ClaimId, Phase, Unlocking};
 use serde_json::json;
 
 use super::{World, claim, claim_with};
 use crate::{
     bookkeeper::{Message, RequestedUse},
-    testing::{BLOCKS, DATASET, DATASETS, block, claim_object, dataset, epsilon},
+    testing::{BLOCKS, DATASET, DATASETS, ENTRIES, block, claim_object, dataset, epsilon},
 };
 
 #[tokio::test]
@@ -386,4 +386,28 @@ async fn a_claim_that_is_used_in_part_says_which_part_is_spent_and_which_was_giv
             "Released True PartlyReleased"
         ]
     );
+}
+
+#[tokio::test]
+async fn a_ledger_begins_with_the_datasets_object_unless_default_rules_are_switched_on() {
+    let mut world = World::with_defaults(None);
+    let block = block("a", "a", Some("10"));
+    world.server.put(BLOCKS, &*block);
+    world.take([Message::BlockApplied(block)]).await;
+    let (id, asks) = claim("early", &epsilon("1"));
+    world.take([asks]).await;
+    let (_, reason, message) = world.said(&id);
+    assert_eq!(reason, "DatasetUnknown");
+    assert!(
+        message.contains("there is no PrivateDataset of this name yet"),
+        "{message}"
+    );
+    assert!(world.server.all(ENTRIES).is_empty());
+    // Its rules are those that it states, although its block came first.
+    let arrivals = json!({"unlocking": {"arrivals": 1}});
+    let object = dataset("d", 1, &arrivals);
+    world.server.put(DATASETS, &*object);
+    world.take([Message::DatasetApplied(object)]).await;
+    assert_eq!(world.engine().rules().unlocking, Unlocking::Arrivals(1));
+    assert_eq!(world.phase(&id), Some(Phase::Granted));
 }

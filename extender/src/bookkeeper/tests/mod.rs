@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use privatekube_api::{ClaimPhase, Subject};
 use privatekube_fake_api_server::FakeApiServer;
-use privatekube_policy::{BlockId, ClaimId, Engine, Phase, Policy, Time};
+use privatekube_policy::{BlockId, ClaimId, DatasetRules, Engine, Phase, Policy, Time};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
@@ -28,8 +28,15 @@ struct World {
 
 impl World {
     fn new() -> Self {
+        let defaults = handles(&FakeApiServer::default()).0.defaults;
+        Self::with_defaults(defaults)
+    }
+
+    /// With these rules of datasets without an object.
+    fn with_defaults(defaults: Option<DatasetRules>) -> Self {
         let server = FakeApiServer::default();
-        let (handles, events) = handles(&server);
+        let (mut handles, events) = handles(&server);
+        handles.defaults = defaults;
         Self {
             server,
             books: Bookkeeper::new(handles, key()),
