@@ -24,14 +24,21 @@ impl TestEnvironment {
             namespace: namespace.to_owned(),
             name: dataset.to_owned(),
         };
-        let entries = KubernetesStore::new(self.client.clone(), key)
-            .read_after(0)
-            .await?;
+        let store = KubernetesStore::new(self.client.clone(), key);
+        let mut entries = Vec::new();
         let mut replay = Replay::new();
-        for entry in &entries {
-            replay
-                .push(entry)
-                .with_context(|| format!("verify entry {}", entry.sequence))?;
+        loop {
+            // A page, which may not be the last.
+            let page = store.read_after(replay.head().sequence).await?;
+            if page.is_empty() {
+                break;
+            }
+            for entry in &page {
+                replay
+                    .push(entry)
+                    .with_context(|| format!("verify entry {}", entry.sequence))?;
+            }
+            entries.extend(page);
         }
         replay.check().context("check the blocks' sums")?;
         Ok(VerifiedLedger { entries, replay })

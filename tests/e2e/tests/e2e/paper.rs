@@ -25,9 +25,14 @@ async fn prepare(env: &TestEnvironment, namespace: &str) -> Result<()> {
 }
 
 /// Waits for the decision that follows a claim's arrival. In the paper the second is granted at once, and the
-/// others wait at first.
-async fn check_first_decision(env: &TestEnvironment, namespace: &str, at: usize) -> Result<()> {
-    let reason = if at == 1 { "BudgetGranted" } else { "BudgetWaiting" };
+/// others wait at first. The grant of a pod's own claim is announced with its consumption, which follows at once.
+async fn check_first_decision(
+    env: &TestEnvironment,
+    namespace: &str,
+    at: usize,
+    granted: &str,
+) -> Result<()> {
+    let reason = if at == 1 { granted } else { "BudgetWaiting" };
     env.wait_for_event(namespace, &format!("p{}", at + 1), reason)
         .await?;
     Ok(())
@@ -45,7 +50,7 @@ async fn with_claims(env: &TestEnvironment) -> Result<()> {
             .within(namespace);
         let pod = pod(&name).annotation("claim", &name).within(namespace);
         env.create_all([claim, pod]).await?;
-        check_first_decision(env, namespace, at).await?;
+        check_first_decision(env, namespace, at, "BudgetGranted").await?;
     }
     let why = "block b2 has 0.5 of the 1 epsilon asked: 0.5 is missing, the next claim that arrives for the block \
                unlocks that";
@@ -67,7 +72,7 @@ async fn with_annotations(env: &TestEnvironment) -> Result<()> {
             .requests("taxi", epsilon, DELTA)
             .annotation("blocks", blocks);
         env.create(pod.within(namespace)).await?;
-        check_first_decision(env, namespace, at).await?;
+        check_first_decision(env, namespace, at, "BudgetConsumed").await?;
     }
     let why = "block b1 has 1 of the 1.5 epsilon asked: 0.5 is missing, the next claim that arrives for the block \
                unlocks that; one more of its blocks lacks budget";
