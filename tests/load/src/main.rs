@@ -2,7 +2,7 @@
 //! side of a comparison, and lets the sides take turns, so that what else happens on the machine hits all of
 //! them alike.
 //!
-//! Begin reading at [`scenario`], which lets sides take turns; a [`bench`] is the cluster of one side, and
+//! Begin reading at [`scenario`], which lets sides take turns; a [`mod@bench`] is the cluster of one side, and
 //! [`report`] prints what was measured. What is *not* here: how a cluster is run (`tests/cluster`), and whether
 //! what was granted is right (`tests/e2e`).
 #![forbid(unsafe_code)]
