@@ -236,10 +236,10 @@ impl Bookkeeper {
         // The labels are read from the API server, because no watch follows namespaces.
         let namespaces = self.intake.namespaces_to_read(has_ledger);
         let labels = self.reader.namespace_labels(namespaces).await;
-        self.intake.deny_refused(&labels, has_ledger, &mut taken);
+        let accepted = self.intake.deny_refused(&labels, has_ledger, &mut taken);
         self.intake.publish_held(has_ledger, &mut taken);
         if let Some(engine) = self.writer.engine()? {
-            self.intake.add_blocks_and_claims(engine, &mut taken);
+            self.intake.add_blocks_and_claims(engine, accepted, &mut taken);
         }
         self.publish(taken.notices)?;
         self.commit(taken.events).await?;

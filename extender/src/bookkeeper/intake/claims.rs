@@ -117,17 +117,19 @@ impl Intake {
     }
 
     /// Denies queued requests that the dataset's claimants don't allow. `labels` are those of each namespace that
-    /// exists. If there is no ledger, adds notices that say why the other requests are held.
+    /// exists. If there is no ledger, adds notices that say why the other requests are held. With a ledger, returns how many
+    /// requests at the beginning of the queue were checked and may arrive.
     pub(in crate::bookkeeper) fn deny_refused(
         &mut self,
         labels: &BTreeMap<String, BTreeMap<String, String>>,
         has_ledger: bool,
         out: &mut IntakeOutput,
-    ) {
+    ) -> usize {
         let unchecked = self.to_check(has_ledger);
         if unchecked.is_empty() {
-            return;
+            return 0;
         }
+        let checked = unchecked.len();
         let claimants = self.objects.claimants();
         let none = BTreeMap::new();
         let mut refused = Vec::new();
@@ -159,6 +161,7 @@ impl Intake {
             self.arriving.remove(claim);
         }
         self.unchecked.clear();
+        checked - refused.len()
     }
 
     /// The queued requests to check against the dataset's claimants. With a ledger, these are those that are about to
@@ -172,12 +175,12 @@ impl Intake {
         unchecked.filter_map(|claim| self.arriving.get(claim)).collect()
     }
 
-    /// Adds an arrival for each queued request, up to [`MOST_ARRIVALS`] or until selectors were evaluated
-    /// [`MOST_EVALUATIONS`] times.
-    pub(super) fn arrive(&mut self, composition: &Composition, out: &mut IntakeOutput) {
+    /// Adds an arrival for each of the first `accepted` queued requests, until selectors were evaluated
+    /// [`MOST_EVALUATIONS`] times. The requests after them haven't been checked.
+    pub(super) fn arrive(&mut self, composition: &Composition, accepted: usize, out: &mut IntakeOutput) {
         let (weights, timeout) = (self.objects.weights(), self.objects.default_timeout());
         let most = self.unmatched.evaluations() + MOST_EVALUATIONS;
-        for _ in 0..MOST_ARRIVALS {
+        for _ in 0..accepted {
             if self.unmatched.evaluations() >= most {
                 return;
             }

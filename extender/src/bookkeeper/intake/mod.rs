@@ -251,15 +251,15 @@ impl Intake {
     }
 
     /// Adds events for new blocks, for waiting claims that match enough blocks now, and for arriving claims, in this
-    /// order. Events that `out` has already stay before them. Adds only a part of them if there are many, and leaves a
-    /// [backlog](Self::has_backlog).
-    pub(super) fn add_blocks_and_claims(&mut self, engine: &Engine, out: &mut IntakeOutput) {
+    /// order. Events that `out` has already stay before them. Only the first `accepted` queued requests arrive. Adds only
+    /// a part of them if there are many, and leaves a [backlog](Self::has_backlog).
+    pub(super) fn add_blocks_and_claims(&mut self, engine: &Engine, accepted: usize, out: &mut IntakeOutput) {
         let composition = engine.rules().composition.clone();
         self.add_new_blocks(engine, out);
         self.unmatched.take_matches(&composition, out);
         // A claim arrives once every block that existed before it can match it.
         if self.changed_blocks.is_empty() {
-            self.arrive(&composition, out);
+            self.arrive(&composition, accepted, out);
         }
     }
 

@@ -246,3 +246,26 @@ async fn a_claim_with_a_batch_size_costs_what_its_rate_on_the_granted_blocks_cos
         rate.demand(&Composition::Basic).unwrap()
     );
 }
+
+#[tokio::test]
+async fn no_claim_of_a_portion_arrives_unchecked_in_place_of_a_refused_one() {
+    let mut world = World::new();
+    world.add_days(0..1).await;
+    // More than arrive before one entry, all from a namespace to which the dataset isn't open.
+    let foreign = (0..600).map(|number| {
+        let (_, mut message) = claim(&number.to_string(), &epsilon("0.001"));
+        let Message::Requested(input) = &mut message else {
+            panic!("a claim requests")
+        };
+        input.subject.namespace = "other".to_owned();
+        (input.subject.id(), message)
+    });
+    let (ids, batch): (Vec<_>, Vec<_>) = foreign.unzip();
+    world.books.handle(batch).await.unwrap();
+    while world.books.has_backlog() {
+        world.take([]).await;
+    }
+    for id in &ids {
+        assert_eq!(world.phase(id), None, "{id}");
+    }
+}
