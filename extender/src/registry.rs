@@ -24,8 +24,8 @@ enum Ended {
     Deleted(DatasetKey),
     /// Another process writes to a ledger, so this one has to end.
     Fenced(WriterError),
-    /// It panicked.
-    Failed(DatasetKey),
+    /// It panicked. The receiver of its messages is left.
+    Failed(DatasetKey, mpsc::UnboundedReceiver<Message>),
 }
 
 /// A bookkeeper to start, and the receiver of its messages.
@@ -115,7 +115,11 @@ impl Registry {
                     self.start(bookkeeper, receiver, 0);
                 }
                 Ok(Err(error)) => return Err(error),
-                Err(_) => self.start_again(dataset),
+                Err(_) => {
+                    let (sender, receiver) = mpsc::unbounded_channel();
+                    self.senders.lock().insert(dataset.clone(), sender);
+                    self.start_again(dataset, receiver);
+                }
             }
         }
         Ok(())
@@ -131,9 +135,9 @@ impl Registry {
         self.wake.notify_one();
     }
 
-    /// Starts another bookkeeper for a dataset whose bookkeeper panicked. Its state may be wrong, so everything is read again.
-    /// The dataset is stopped until then, and all others go on.
-    fn start_again(&self, dataset: DatasetKey) {
+    /// Starts another bookkeeper for a dataset whose bookkeeper panicked, with the messages that this one has left. Its state
+    /// may be wrong, so everything is read again. The dataset is stopped until then, and all others go on.
+    fn start_again(&self, dataset: DatasetKey, receiver: mpsc::UnboundedReceiver<Message>) {
         let failures = {
             let mut failed = self.failed.lock();
             let before = failed
@@ -145,9 +149,7 @@ impl Registry {
             count
         };
         error!(%dataset, failures, "the dataset's bookkeeper panicked; another one is started");
-        let bookkeeper = Bookkeeper::new(self.handles.clone(), dataset.clone());
-        let (sender, receiver) = mpsc::unbounded_channel();
-        self.senders.lock().insert(dataset, sender);
+        let bookkeeper = Bookkeeper::new(self.handles.clone(), dataset);
         self.start(bookkeeper, receiver, failures);
     }
 
@@ -223,7 +225,7 @@ impl Registry {
                     // budget, and messages that the bookkeeper didn't handle are lost, so all requests are sent again.
                     Ok(Ended::Deleted(dataset)) => self.handles.request_again(dataset),
                     Ok(Ended::Fenced(error)) => return Err(error),
-                    Ok(Ended::Failed(dataset)) => self.start_again(dataset),
+                    Ok(Ended::Failed(dataset, receiver)) => self.start_again(dataset, receiver),
                     Err(error) => std::panic::resume_unwind(error.into_panic()),
                 },
             }
@@ -231,25 +233,63 @@ impl Registry {
     }
 }
 
-/// Runs a bookkeeper until it ends, also if it panics.
+/// Runs a bookkeeper until it ends, also if it panics. The receiver of its messages outlives a panic: while nobody receives,
+/// [`Registry::send`] would start a bookkeeper beside the one that takes over.
 async fn run(unstarted: Unstarted) -> Ended {
     let Unstarted {
         bookkeeper,
-        receiver,
+        mut receiver,
         failures,
     } = unstarted;
     let dataset = bookkeeper.dataset().clone();
     let running = async {
         if failures == 0 {
-            bookkeeper.run(receiver).await
+            bookkeeper.run(&mut receiver).await
         } else {
-            Box::pin(bookkeeper.run_after_failure(receiver, failures)).await
+            Box::pin(bookkeeper.run_after_failure(&mut receiver, failures)).await
         }
     };
     // What a panic leaves half done is dropped with the bookkeeper. What it shares with others is changed in single steps.
     match Box::pin(AssertUnwindSafe(running).catch_unwind()).await {
         Ok(Ok(dataset)) => Ended::Deleted(dataset),
         Ok(Err(error)) => Ended::Fenced(error),
-        Err(_) => Ended::Failed(dataset),
+        Err(_) => Ended::Failed(dataset, receiver),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use privatekube_api::Subject;
+    use privatekube_fake_api_server::FakeApiServer;
+    use serde_json::json;
+
+    use super::*;
+    use crate::{
+        bookkeeper::ClaimInput,
+        testing::{PANICS, claim_object, epsilon, handles, key},
+    };
+
+    #[tokio::test]
+    async fn messages_that_come_after_a_panic_wait_for_the_bookkeeper_that_takes_over() {
+        let server = FakeApiServer::default();
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let object = claim_object(PANICS, &json!({"budget": epsilon("1")}));
+        let input = ClaimInput {
+            subject: Subject::of_object(&object).unwrap(),
+            request: Arc::new(object.request().unwrap()),
+            was_granted: false,
+        };
+        sender.send(Message::Requested(input)).unwrap();
+        let ended = run(Unstarted {
+            bookkeeper: Bookkeeper::new(handles(&server).0, key()),
+            receiver,
+            failures: 0,
+        });
+        let Ended::Failed(dataset, mut receiver) = ended.await else {
+            panic!("the bookkeeper panics")
+        };
+        assert_eq!(dataset, key());
+        sender.send(Message::AllListed).unwrap();
+        assert!(matches!(receiver.try_recv(), Ok(Message::AllListed)));
     }
 }

@@ -109,7 +109,7 @@ impl Bookkeeper {
     /// again after a while. See [`Self::run`].
     pub async fn run_after_failure(
         mut self,
-        messages: mpsc::UnboundedReceiver<Message>,
+        messages: &mut mpsc::UnboundedReceiver<Message>,
         failures: u32,
     ) -> Result<DatasetKey, WriterError> {
         self.intake.set_dataset(self.reader.dataset().await);
@@ -127,7 +127,7 @@ impl Bookkeeper {
     /// to time to open the ledger again. Returns an error only if another process writes to the ledger.
     pub async fn run(
         mut self,
-        mut messages: mpsc::UnboundedReceiver<Message>,
+        messages: &mut mpsc::UnboundedReceiver<Message>,
     ) -> Result<DatasetKey, WriterError> {
         let mut batch = Vec::new();
         let mut refresh = tokio::time::interval(REFRESH_EVERY);

@@ -319,12 +319,12 @@ async fn a_clock_far_ahead_of_the_api_servers_unlocks_nothing_and_stops_the_data
     server_clock.set(privatekube_policy::Time::from_micros(1_500_000_000_000_000));
     let mut bookkeeper = crate::bookkeeper::Bookkeeper::new(handles, crate::testing::key());
     assert!(bookkeeper.open_unless_deleted().await.unwrap());
-    let (sender, receiver) = tokio::sync::mpsc::unbounded_channel();
+    let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
     let applied = dataset("d", 2, &lifetime);
     sender
         .send(crate::bookkeeper::Message::DatasetApplied(applied))
         .unwrap();
-    let run = bookkeeper.run(receiver);
+    let run = bookkeeper.run(&mut receiver);
     tokio::select! {
         ended = run => panic!("the bookkeeper ended: {ended:?}"),
         () = server.until(|server| server.count(&RequestFilter::any().resource(BLOCKS)) > 3) => {}
