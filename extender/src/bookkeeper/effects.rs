@@ -224,17 +224,17 @@ impl Effects {
             .with_label_values(&[namespace, dataset, phase.as_str()])
             .inc();
         let pods = self.pods_of(subject);
-        if *phase == ClaimPhase::Granted {
-            if let Some(waited) = waited {
-                let seconds = metrics.wait_seconds.with_label_values(&[namespace, dataset]);
-                #[expect(clippy::cast_precision_loss, reason = "a histogram needs no more")]
-                seconds.observe(waited.micros() as f64 / 1e6);
-            }
-            for pod in &pods {
-                self.handles.gates.check(pod.clone());
-            }
+        if *phase == ClaimPhase::Granted
+            && let Some(waited) = waited
+        {
+            let seconds = metrics.wait_seconds.with_label_values(&[namespace, dataset]);
+            #[expect(clippy::cast_precision_loss, reason = "a histogram needs no more")]
+            seconds.observe(waited.micros() as f64 / 1e6);
         }
-        if matches!(phase, ClaimPhase::Denied | ClaimPhase::Expired) {
+        if matches!(
+            phase,
+            ClaimPhase::Granted | ClaimPhase::Denied | ClaimPhase::Expired
+        ) {
             for pod in &pods {
                 self.handles.gates.check(pod.clone());
             }
