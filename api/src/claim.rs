@@ -298,9 +298,11 @@ pub struct PrivacyBudgetClaimStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String")]
     pub message: Option<String>,
-    /// Its blocks.
+    /// Its blocks: at most 768 KiB. If they take more with their data sources, all data sources are left out (each block's
+    /// PrivateDataBlock has its own); if the names alone take more, only the first blocks are listed, and all are in the
+    /// ledger entry in which it was matched. blockCount counts all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
     pub blocks: Vec<ClaimBlock>,
     /// How many blocks it has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -344,7 +346,7 @@ fn date_time(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
 pub struct ClaimBlock {
     /// Its name, in the dataset's namespace.
     pub name: String,
-    /// Where its data is.
+    /// Where its data is, unless the data sources of all blocks are too long to be listed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String")]
     pub data_source: Option<String>,

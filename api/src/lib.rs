@@ -21,6 +21,7 @@
 mod amounts;
 mod block;
 mod claim;
+mod claim_blocks;
 mod claim_phase;
 mod claim_reason;
 mod claimants;
@@ -54,6 +55,7 @@ pub use claim::{
     BlockCount, BudgetSpec, ClaimBlock, ClaimPod, PrivacyBudgetClaim, PrivacyBudgetClaimSpec,
     PrivacyBudgetClaimStatus, Settlement, Which, conditions,
 };
+pub use claim_blocks::{MOST_LISTED_BYTES, are_all_listed, listed_blocks, name_bytes};
 pub use claim_phase::ClaimPhase;
 pub use claim_reason::ClaimReason;
 pub use claimants::{
@@ -69,16 +71,21 @@ pub use declared_dimensions::{DeclaredDimensions, DimensionSpec, DimensionType};
 pub use dimension::{Dimension, Dimensions};
 pub use error::{FieldError, FieldErrors};
 pub use excerpt::excerpt;
-pub use grant::{Grant, GrantedBlock, GrantedBudget, GrantedClaim};
+pub use grant::{
+    BlockBudget, BlocksFrom, ClaimToGrant, GRANT_VERSION, Grant, GrantAnnotations, GrantTooLarge,
+    GrantedBlock, GrantedBudget, GrantedClaim, MOST_VARIABLE_BYTES, RequestedBudget, grant_schema,
+    most_own_annotation_bytes, own_annotation_bytes,
+};
 pub use ledger_entry::{PrivacyLedgerEntry, PrivacyLedgerEntrySpec, entry_name};
 pub use managed_pod::{BudgetSource, ManagedPod, PodKey, node_of};
 pub use match_index::{LeftOut, MatchIndex};
 pub use matching::{Candidate, are_enough, block_count, left_out_blocks, match_blocks, per_block_demands};
 pub use names::{
     ANNOTATION_BLOCKS, ANNOTATION_CLAIM, ANNOTATION_DATASET, ANNOTATION_DELTA, ANNOTATION_EPSILON,
-    ANNOTATION_GRANT, ANNOTATION_MAX_BLOCKS, ANNOTATION_MECHANISM, ANNOTATION_MIN_BLOCKS, ANNOTATION_PREFIX,
-    ANNOTATION_PRIORITY, ANNOTATION_RESTARTS, ANNOTATION_TIMEOUT, ANNOTATION_WOKEN, DatasetKey, ENV_GRANT,
-    GATE, GROUP, LABEL_DATASET, LABEL_MANAGED, NameError, RESOURCE, VERSION, is_label_name, is_object_name,
+    ANNOTATION_GRANT, ANNOTATION_GRANT_VARIABLE, ANNOTATION_MAX_BLOCKS, ANNOTATION_MECHANISM,
+    ANNOTATION_MIN_BLOCKS, ANNOTATION_PREFIX, ANNOTATION_PRIORITY, ANNOTATION_RESTARTS, ANNOTATION_TIMEOUT, ANNOTATION_WOKEN,
+    DatasetKey, ENV_GRANT, GATE, GRANT_FILE, GRANT_FILE_NAME, GRANT_FOLDER, GROUP, LABEL_DATASET,
+    LABEL_MANAGED, NameError, RESOURCE, VERSION, VOLUME_GRANT, is_label_name, is_object_name,
 };
 pub use pod::{
     PodRequest, are_restarts_free, check_labels, claim_spec, is_like_ours, is_managed, new_pod_request,

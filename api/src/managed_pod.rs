@@ -13,8 +13,9 @@ use std::{
 use k8s_openapi::api::core::v1::{ObjectReference, Pod};
 
 use crate::{
-    ANNOTATION_CLAIM, ANNOTATION_DATASET, ANNOTATION_GRANT, ANNOTATION_PREFIX, ANNOTATION_WOKEN,
-    ClaimRequest, DatasetKey, FieldErrors, GATE, PodRequest, Subject, SubjectKind, pod_request,
+    ANNOTATION_CLAIM, ANNOTATION_DATASET, ANNOTATION_GRANT, ANNOTATION_GRANT_VARIABLE, ANNOTATION_PREFIX,
+    ANNOTATION_WOKEN, ClaimRequest, DatasetKey, FieldErrors, GATE, PodRequest, Subject, SubjectKind,
+    pod_request,
 };
 
 /// A pod's namespace and name.
@@ -141,7 +142,10 @@ impl ManagedPod {
         let key = PodKey::of(pod);
         let uid = pod.metadata.uid.clone().unwrap_or_default();
         let all = pod.metadata.annotations.iter().flatten();
-        let ours = all.filter(|(name, _)| name.starts_with(ANNOTATION_PREFIX) && *name != ANNOTATION_GRANT);
+        let ours = all.filter(|(name, _)| {
+            let is_grant = [ANNOTATION_GRANT, ANNOTATION_GRANT_VARIABLE].contains(&name.as_str());
+            name.starts_with(ANNOTATION_PREFIX) && !is_grant
+        });
         let fingerprint = HASHER.hash_one(ours.clone().collect::<Vec<_>>());
         let (source, request, annotations) = match before {
             Some(before) if before.uid == uid && before.fingerprint == fingerprint => (

@@ -38,6 +38,9 @@ pub const ANNOTATION_CLAIM: &str = "privatekube.dev/claim";
 pub const ANNOTATION_RESTARTS: &str = "privatekube.dev/restarts";
 /// The [`Grant`](crate::Grant) as JSON. Written by the extender with the pod's Binding.
 pub const ANNOTATION_GRANT: &str = "privatekube.dev/grant";
+/// The value of [`ENV_GRANT`]: the same grant, or the file that has it if it is too large for a variable. Written by the
+/// extender with the pod's Binding.
+pub const ANNOTATION_GRANT_VARIABLE: &str = "privatekube.dev/grant-variable";
 
 /// Written by the system on a pod that had no gate any more when its budget was granted. Its only purpose is to be a change
 /// of the pod, which makes the scheduler try it again.
@@ -54,6 +57,14 @@ pub const LABEL_MANAGED: &str = "privatekube.dev/managed";
 pub const LABEL_DATASET: &str = "privatekube.dev/dataset";
 /// The environment variable in which a container finds its pod's grant.
 pub const ENV_GRANT: &str = "PRIVATEKUBE_GRANT";
+/// The volume of a pod that has the grant as a file.
+pub const VOLUME_GRANT: &str = "privatekube-grant";
+/// The folder of a container in which that volume is mounted.
+pub const GRANT_FOLDER: &str = "/var/run/privatekube";
+/// The file in which a container finds its pod's grant.
+pub const GRANT_FILE: &str = "/var/run/privatekube/grant.json";
+/// The same file within its volume.
+pub const GRANT_FILE_NAME: &str = "grant.json";
 
 /// The longest DNS label, and the longest value of a Kubernetes label.
 const LABEL_LENGTH: usize = 63;

@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
 };
-use privatekube_api::{crd_files, crds};
+use privatekube_api::{crd_files, crds, grant_schema};
 
 #[test]
 fn the_definitions_in_the_manifests_are_those_of_the_types() {
@@ -21,6 +21,36 @@ fn the_definitions_in_the_manifests_are_those_of_the_types() {
         crds().len(),
         "a definition of no kind"
     );
+}
+
+#[test]
+fn the_schema_of_the_grant_in_the_docs_is_that_of_the_type_and_says_what_each_field_is() {
+    fn check(schema: &serde_json::Value, path: &str) {
+        match schema {
+            serde_json::Value::Object(fields) => {
+                for (name, field) in fields {
+                    let path = format!("{path}.{name}");
+                    let properties = field.as_object().filter(|_| name == "properties");
+                    for (name, property) in properties.into_iter().flatten() {
+                        assert!(
+                            !property["description"].is_null(),
+                            "{path}.{name} has no description"
+                        );
+                    }
+                    check(field, &path);
+                }
+            }
+            serde_json::Value::Array(all) => all.iter().for_each(|one| check(one, path)),
+            _ => {}
+        }
+    }
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/grant.schema.json");
+    let text = grant_schema().unwrap();
+    assert!(
+        fs::read_to_string(file).unwrap_or_default() == text,
+        "docs/grant.schema.json is stale: run cargo run -p privatekube-api --bin crdgen"
+    );
+    check(&serde_json::from_str(&text).unwrap(), "");
 }
 
 #[test]

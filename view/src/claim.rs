@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1;
-use privatekube_api::{ClaimPhase, ClaimReason, DatasetKey, GrantedClaim, PrivacyBudgetClaimStatus, Subject};
+use privatekube_api::{ClaimPhase, ClaimReason, ClaimToGrant, DatasetKey, PrivacyBudgetClaimStatus, Subject};
 use privatekube_policy::{BlockId, Budget, ClaimId, Composition, Time};
 
 use crate::{objects::DatasetObjects, shared::Shared, status};
@@ -72,6 +72,8 @@ pub(crate) struct NamedBlock {
     pub(crate) name: BlockId,
     /// Where its data is, while its object exists.
     pub(crate) data_source: Option<Box<str>>,
+    /// Its dimensions as JSON, which takes a fraction of a map; `None` if it has none, or no object any more.
+    pub(crate) dimensions: Option<Box<str>>,
 }
 
 impl ClaimView {
@@ -108,9 +110,10 @@ impl ClaimView {
         status::claim_status(self)
     }
 
-    /// What its pods are given; `None` unless it is granted or consumed.
+    /// What its pods are given, but for what was requested, which the view doesn't have; `None` unless it is granted or
+    /// consumed.
     #[must_use]
-    pub fn grant(&self) -> Option<GrantedClaim> {
+    pub fn grant(&self) -> Option<ClaimToGrant> {
         status::claim_grant(self)
     }
 }
@@ -144,9 +147,13 @@ impl SharedDemands {
     fn block(&mut self, block: &BlockId, objects: &DatasetObjects) -> Arc<NamedBlock> {
         let object = objects.block(block.as_str()).map(|block| &block.object);
         let data_source = object.and_then(|object| object.spec.data_source.as_deref());
+        let dimensions = object.map(|object| &object.spec.dimensions);
+        let dimensions = dimensions.filter(|dimensions| !dimensions.is_empty());
+        let dimensions = dimensions.and_then(|dimensions| serde_json::to_string(dimensions).ok());
         self.blocks.share(Arc::new(NamedBlock {
             name: block.clone(),
             data_source: data_source.map(Box::from),
+            dimensions: dimensions.map(String::into_boxed_str),
         }))
     }
 }

@@ -116,8 +116,19 @@ pub fn blocks_left_out(left_out: &LeftOut) -> String {
     }
 }
 
-/// Explains a waiting claim whose matching blocks take too many bytes of a ledger entry. `problem` is the message of
-/// [`too_large_for_an_entry`].
+/// The message that the names of a claim's `blocks` matching blocks take `bytes` in its status, of which at most `most` are
+/// allowed.
+#[must_use]
+pub fn too_large_for_a_status(blocks: usize, bytes: usize, most: usize) -> String {
+    let fit = (most * blocks).checked_div(bytes).unwrap_or_default();
+    format!(
+        "the names of the {blocks} blocks that it matches take {bytes} bytes in the status where its pod reads them, and \
+         {most} fit: request fewer blocks at a time, about {fit}"
+    )
+}
+
+/// Explains a waiting claim whose matching blocks take too many bytes of a ledger entry or a status. `problem` is the message
+/// of [`too_large_for_an_entry`] or [`too_large_for_a_status`].
 pub(crate) fn oversized(problem: &str, explanation: &Explanation) -> PhaseReason {
     let why = PhaseReason {
         reason: ClaimReason::TooManyBlocks,

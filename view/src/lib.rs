@@ -25,7 +25,7 @@ mod view;
 pub use block::BlockView;
 pub use claim::ClaimView;
 pub use claim_counts::ClaimCount;
-pub use explain::{PhaseReason, blocks_left_out, too_large_for_an_entry};
+pub use explain::{PhaseReason, blocks_left_out, too_large_for_a_status, too_large_for_an_entry};
 pub use objects::{BlockObject, DatasetObjects};
 pub use publisher::{Change, CommittedState, PhaseChange, Publisher, Touched};
 pub use status::condition;

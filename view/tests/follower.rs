@@ -4,7 +4,10 @@
 use std::sync::Arc;
 
 use futures::executor::block_on;
-use privatekube_api::{BudgetSource, ClaimPhase, DatasetKey, PrivateDataBlock, Subject, SubjectKind};
+use privatekube_api::{
+    BudgetSource, ClaimPhase, ClaimToGrant, DatasetKey, Dimension, GrantedBudget, PrivacyBudgetClaimStatus,
+    PrivateDataBlock, Subject, SubjectKind,
+};
 use privatekube_ledger::{Ledger, MemoryStore, Replay};
 use privatekube_policy::{
     Amount, Arrival, BlockId, Budget, ClaimId, Composition, DatasetRules, Demand, Event, Policy, Revision,
@@ -63,7 +66,7 @@ fn objects() -> DatasetObjects {
         "apiVersion": "privatekube.dev/v1alpha1",
         "kind": "PrivateDataBlock",
         "metadata": {"namespace": "data", "name": "a", "uid": "a", "creationTimestamp": "2026-11-21T00:00:00Z"},
-        "spec": {"dataset": "taxi", "dataSource": "s3://lake/a"},
+        "spec": {"dataset": "taxi", "dataSource": "s3://lake/a", "dimensions": {"day": 7}},
     }))
     .unwrap();
     let mut objects = DatasetObjects::default();
@@ -154,7 +157,14 @@ fn a_followers_view_has_statuses_grants_and_verdicts() {
     assert_eq!(claim.phase, ClaimPhase::Consumed);
     assert_eq!(claim.status().sequence, Some(3));
     let grant = claim.grant().unwrap();
-    assert_eq!(grant.blocks[0].data_source.as_deref(), Some("s3://lake/a"));
+    assert!(grant.is_listed);
+    let blocks: Vec<_> = grant.claim.blocks().collect();
+    assert_eq!((grant.claim.block_count, blocks.len()), (1, 1));
+    let (block, budget) = blocks[0];
+    assert_eq!(block.data_source.as_deref(), Some("s3://lake/a"));
+    assert_eq!(block.dimensions.get("day"), Some(&Dimension::Number(7)));
+    let (epsilon, delta) = ("4".to_owned(), "0".to_owned());
+    assert_eq!(*budget, GrantedBudget::Guarantee { epsilon, delta });
     let block = view.block(&(dataset(), "a".into())).unwrap();
     let epsilon = |amounts: &Option<privatekube_api::Amounts>| amounts.as_ref().unwrap().epsilon.clone();
     assert_eq!(epsilon(&block.status().consumed), "4");
@@ -231,4 +241,91 @@ fn a_waiting_claim_is_published_again_only_if_its_reason_changes() {
     assert_eq!(changed, [Change::Claim(subject("second").id())]);
     let claim = view.claim(&subject("second").id()).unwrap();
     assert!(claim.message().contains("has 1 of the 9 epsilon"));
+}
+
+/// The grant of the pod `first` that demands epsilon 4 of `blocks` blocks with names of `name_length` bytes, after
+/// `released` was released of the first one.
+fn grant_on(
+    blocks: usize,
+    name_length: usize,
+    released: &[&str],
+) -> (ClaimToGrant, PrivacyBudgetClaimStatus) {
+    let names: Vec<BlockId> = (0..blocks)
+        .map(|at| BlockId::from(format!("{at:0name_length$}")))
+        .collect();
+    let mut ledger = block_on(Ledger::open(MemoryStore::new(), "writer".to_owned(), rules())).unwrap();
+    let view = Arc::new(View::default());
+    let mut publisher = Publisher::new(dataset(), Arc::clone(&view));
+    let id = subject("first").id();
+    let added = names.iter().map(|block| Event::AddBlock {
+        block: block.clone(),
+        capacity: budget("10"),
+    });
+    let mut events: Vec<Event> = added.collect();
+    events.push(Event::Arrive(Arrival {
+        claim: id.clone(),
+        demands: vec![Demand {
+            blocks: names.clone(),
+            budget: budget("4"),
+        }],
+        min_blocks: 1,
+        timeout: None,
+        priority: 0,
+        weight: Weight::default(),
+    }));
+    events.extend(
+        names
+            .iter()
+            .zip(released)
+            .map(|(block, released)| Event::Release {
+                claim: id.clone(),
+                amount: Amount::InAll(vec![Demand {
+                    blocks: vec![block.clone()],
+                    budget: budget(released),
+                }]),
+            }),
+    );
+    for event in events {
+        let mut draft = ledger.draft(Time::from_micros(1)).unwrap();
+        draft.apply(event).unwrap();
+        let _ = block_on(draft.commit()).unwrap();
+    }
+    let state = CommittedState {
+        engine: ledger.engine().unwrap(),
+        sequence: 1,
+    };
+    let _ = publisher.publish_all(state, &DatasetObjects::default(), Time::from_micros(1), |_| true);
+    let claim = view.claim(&id).unwrap();
+    (claim.grant().unwrap(), claim.status())
+}
+
+/// The epsilon of each budget of a grant, and how many blocks it is on.
+fn budgets(grant: &ClaimToGrant) -> Vec<(String, usize)> {
+    let budgets = grant.claim.budgets.iter().map(|of| match &of.budget {
+        GrantedBudget::Guarantee { epsilon, .. } => (epsilon.clone(), of.blocks.len()),
+        curve @ GrantedBudget::Curve { .. } => (format!("{curve:?}"), of.blocks.len()),
+    });
+    budgets.collect()
+}
+
+#[test]
+fn equal_budgets_are_granted_once_and_what_was_released_is_left_out() {
+    let (grant, _) = grant_on(5, 3, &[]);
+    assert_eq!(budgets(&grant), [("4".to_owned(), 5)]);
+    assert!(grant.is_listed);
+    let (grant, status) = grant_on(5, 3, &["1", "4", "1"]);
+    assert_eq!(budgets(&grant), [("3".to_owned(), 2), ("4".to_owned(), 2)]);
+    // The status lists a block of which nothing is left.
+    assert_eq!((grant.claim.block_count, status.block_count), (4, Some(5)));
+    assert!(!grant.is_listed);
+}
+
+#[test]
+fn a_status_lists_as_many_blocks_as_fit() {
+    let (grant, status) = grant_on(2900, 253, &[]);
+    assert_eq!((status.block_count, status.blocks.len()), (Some(2900), 2900));
+    assert!(grant.is_listed);
+    let (grant, status) = grant_on(3000, 253, &[]);
+    assert_eq!((status.block_count, status.blocks.len()), (Some(3000), 2967));
+    assert!(!grant.is_listed && grant.claim.block_count == 3000);
 }

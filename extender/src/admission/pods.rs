@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 
 use json_patch::{AddOperation, Patch, PatchOperation, jsonptr::PointerBuf};
 use privatekube_api::{
-    ANNOTATION_GRANT, ENV_GRANT, GATE, LABEL_MANAGED, PodRequest, RESOURCE, are_restarts_free, check_labels,
-    excerpt, new_pod_request,
+    ANNOTATION_GRANT, ANNOTATION_GRANT_VARIABLE, ENV_GRANT, GATE, GRANT_FILE_NAME, GRANT_FOLDER,
+    LABEL_MANAGED, PodRequest, RESOURCE, VOLUME_GRANT, are_restarts_free, check_labels, excerpt,
+    most_own_annotation_bytes, own_annotation_bytes, new_pod_request,
 };
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::{Value, json};
@@ -50,6 +51,7 @@ pub(super) struct Spec {
     scheduling_gates: Option<Vec<Named>>,
     pub(super) containers: Option<Vec<Container>>,
     pub(super) init_containers: Option<Vec<Container>>,
+    volumes: Option<Vec<Named>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -59,6 +61,16 @@ pub(super) struct Container {
     resources: Option<Resources>,
     pub(super) restart_policy: Option<String>,
     pub(super) restart_policy_rules: Option<Vec<IgnoredAny>>,
+    volume_mounts: Option<Vec<Mount>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Mount {
+    #[serde(default)]
+    name: String,
+    #[serde(default)]
+    mount_path: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -124,6 +136,11 @@ pub(super) async fn check(
         check_claimant(registry, own, namespace, "annotation privatekube.dev/").await?;
         check_request(registry, own, "annotation privatekube.dev").await?;
     }
+    let claims = match &requested {
+        PodRequest::Claims(names) => names.len(),
+        PodRequest::Inline(_) => 1,
+    };
+    check_annotations(annotations, claims)?;
     let patch = managed(pod, &admission.schedulers)?;
     if let Some(field) = pod.spec.as_ref().and_then(restarts::restarting_field) {
         if !are_restarts_free(annotations) {
@@ -143,8 +160,23 @@ fn is_gated(pod: &PodObject) -> bool {
     gates.unwrap_or_default().iter().any(|gate| gate.name == GATE)
 }
 
-/// The patch that makes a pod managed: it adds the gate, the resource, the label, and the environment variable of the
-/// grant.
+/// Checks that a pod's own annotations leave room for the grant of so many `claims`.
+fn check_annotations(annotations: &BTreeMap<String, String>, claims: usize) -> Result<(), String> {
+    let (bytes, most) = (
+        own_annotation_bytes(annotations),
+        most_own_annotation_bytes(claims),
+    );
+    if bytes <= most {
+        return Ok(());
+    }
+    Err(format!(
+        "metadata.annotations take {bytes} bytes, and the grant is added to them when the pod gets its budget: write at most \
+         {most} bytes"
+    ))
+}
+
+/// The patch that makes a pod managed: it adds the gate, the resource, the label, and the environment variable and the
+/// volume of the grant.
 fn managed(pod: &PodObject, schedulers: &[String]) -> Result<Patch, String> {
     let Some(spec) = &pod.spec else {
         return Err("the pod has no spec".to_owned());
@@ -192,8 +224,10 @@ fn managed(pod: &PodObject, schedulers: &[String]) -> Result<Patch, String> {
     for (list, containers) in [("containers", containers), ("initContainers", init_containers)] {
         for (at, container) in containers.iter().enumerate() {
             patch.grant_variable(list, at, container.env.as_deref());
+            patch.grant_mount(list, at, container.volume_mounts.as_deref());
         }
     }
+    patch.grant_volume(spec.volumes.as_deref());
     if pod.metadata.labels.is_none() {
         patch.add(&["metadata", "labels"], json!({}));
     }
@@ -249,8 +283,7 @@ impl Additions {
         if env.is_some_and(is_set) {
             return;
         }
-        let field =
-            json!({"apiVersion": "v1", "fieldPath": format!("metadata.annotations['{ANNOTATION_GRANT}']")});
+        let field = annotation_field(ANNOTATION_GRANT_VARIABLE);
         let variable = json!({"name": ENV_GRANT, "valueFrom": {"fieldRef": field}});
         self.append(
             &["spec", list, &at.to_string(), "env"],
@@ -258,6 +291,37 @@ impl Additions {
             variable,
         );
     }
+
+    /// Adds a volume that has the grant as a file, unless the pod has a volume of that name.
+    fn grant_volume(&mut self, volumes: Option<&[Named]>) {
+        if volumes.is_some_and(|volumes| volumes.iter().any(|volume| volume.name == VOLUME_GRANT)) {
+            return;
+        }
+        let item = json!({"path": GRANT_FILE_NAME, "fieldRef": annotation_field(ANNOTATION_GRANT)});
+        let volume = json!({"name": VOLUME_GRANT, "downwardAPI": {"items": [item]}});
+        self.append(&["spec", "volumes"], volumes.map(<[_]>::len), volume);
+    }
+
+    /// Mounts that volume in a container, unless it is mounted there already or the folder has another one.
+    fn grant_mount(&mut self, list: &str, at: usize, mounts: Option<&[Mount]>) {
+        let is_taken = |mount: &Mount| {
+            mount.name == VOLUME_GRANT || mount.mount_path.trim_end_matches('/') == GRANT_FOLDER
+        };
+        if mounts.is_some_and(|mounts| mounts.iter().any(is_taken)) {
+            return;
+        }
+        let mount = json!({"name": VOLUME_GRANT, "mountPath": GRANT_FOLDER, "readOnly": true});
+        self.append(
+            &["spec", list, &at.to_string(), "volumeMounts"],
+            mounts.map(<[_]>::len),
+            mount,
+        );
+    }
+}
+
+/// A reference to one of the pod's annotations.
+fn annotation_field(annotation: &str) -> Value {
+    json!({"apiVersion": "v1", "fieldPath": format!("metadata.annotations['{annotation}']")})
 }
 
 #[cfg(test)]
@@ -294,11 +358,18 @@ mod tests {
         let resources = &managed["spec"]["containers"][0]["resources"];
         assert_eq!(resources["requests"], json!({"cpu": "1", RESOURCE: "1"}));
         assert_eq!(resources["limits"], json!({RESOURCE: "1"}));
-        let path = format!("metadata.annotations['{ANNOTATION_GRANT}']");
+        let path = format!("metadata.annotations['{ANNOTATION_GRANT_VARIABLE}']");
+        let mount = json!([{"name": VOLUME_GRANT, "mountPath": GRANT_FOLDER, "readOnly": true}]);
         for container in [0, 1] {
-            let variable = &managed["spec"]["containers"][container]["env"][0];
-            assert_eq!(variable["valueFrom"]["fieldRef"]["fieldPath"], path);
+            let container = &managed["spec"]["containers"][container];
+            assert_eq!(container["env"][0]["valueFrom"]["fieldRef"]["fieldPath"], path);
+            assert_eq!(container["volumeMounts"], mount);
         }
+        assert_eq!(managed["spec"]["initContainers"][0]["volumeMounts"], mount);
+        let item = &managed["spec"]["volumes"][0]["downwardAPI"]["items"][0];
+        assert_eq!(item["path"], GRANT_FILE_NAME);
+        let path = format!("metadata.annotations['{ANNOTATION_GRANT}']");
+        assert_eq!(item["fieldRef"]["fieldPath"], path);
         assert_eq!(
             managed["spec"]["initContainers"][0]["env"],
             json!([{"name": ENV_GRANT, "value": "mine"}])
@@ -309,6 +380,43 @@ mod tests {
     fn a_pod_that_is_managed_already_is_not_changed_again() {
         let once = managed(&pod(&json!({"containers": [{"name": "a"}]})), &schedulers()).unwrap();
         assert_eq!(managed(&once, &schedulers()).unwrap(), once);
+    }
+
+    #[test]
+    fn a_volume_and_mounts_of_the_pods_own_stay_as_they_are() {
+        let own = json!({
+            "containers": [
+                {"name": "a", "volumeMounts": [{"name": "other", "mountPath": "/var/run/privatekube/"}]},
+                {"name": "b", "volumeMounts": [{"name": VOLUME_GRANT, "mountPath": "/grant"}]},
+                {"name": "c", "volumeMounts": [{"name": "other", "mountPath": "/data"}]},
+            ],
+            "volumes": [{"name": "other"}, {"name": VOLUME_GRANT, "emptyDir": {}}],
+        });
+        let spec = managed(&pod(&own), &schedulers()).unwrap()["spec"].clone();
+        assert_eq!(spec["volumes"], own["volumes"]);
+        for container in [0, 1] {
+            let mounts = &own["containers"][container]["volumeMounts"];
+            assert_eq!(spec["containers"][container]["volumeMounts"], *mounts);
+        }
+        let mounts = &spec["containers"][2]["volumeMounts"];
+        assert_eq!(
+            (&mounts[0]["name"], &mounts[1]["name"]),
+            (&json!("other"), &json!(VOLUME_GRANT))
+        );
+    }
+
+    #[test]
+    fn annotations_that_leave_no_room_for_the_grant_are_refused_with_the_sizes() {
+        let annotations = |bytes: usize| [("k".to_owned(), "v".repeat(bytes - 1))].into();
+        let most = most_own_annotation_bytes(1);
+        assert!(most > 200_000, "{most}");
+        check_annotations(&annotations(most), 1).unwrap();
+        check_annotations(&annotations(most), 2).unwrap_err();
+        let why = check_annotations(&annotations(262_000), 1).unwrap_err();
+        assert!(
+            why.contains("take 262000 bytes") && why.contains(&most.to_string()),
+            "{why}"
+        );
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Serves the scheduler's verbs. `filter` and `preempt` only read the view; `bind` consumes the pod's claims first, and creates
 //! the Binding then.
 
+mod grant;
 pub mod protocol;
 
 use std::{
@@ -15,9 +16,7 @@ use kube::{
     Api, Error,
     api::{ObjectMeta, PostParams},
 };
-use privatekube_api::{
-    ANNOTATION_GRANT, BudgetSource, ClaimPhase, Grant, PodKey, SubjectKind, excerpt, node_of,
-};
+use privatekube_api::{BudgetSource, ClaimPhase, GrantAnnotations, PodKey, SubjectKind, excerpt, node_of};
 use privatekube_view::{ClaimView, Verdict};
 use protocol::{
     ExtenderArgs, ExtenderBindingArgs, ExtenderBindingResult, ExtenderFilterResult, ExtenderPreemptionArgs,
@@ -231,10 +230,11 @@ impl Outcome {
 async fn bind_pod(registry: &Registry, args: &ExtenderBindingArgs) -> Outcome {
     let handles = registry.handles();
     let api: Api<Pod> = Api::namespaced(handles.client.clone(), &args.pod_namespace);
-    let source = match budget_source(registry, &api, args).await {
-        Ok(source) => source,
+    let pod = match read_pod(&api, args).await {
+        Ok(pod) => pod,
         Err(why) => return Outcome::Failed(why),
     };
+    let source = BudgetSource::of(&pod);
     let verdict = || Verdict::of(&source, &args.pod_namespace, &handles.view);
     let claims = match verdict() {
         Verdict::Granted(claims) => claims,
@@ -243,6 +243,14 @@ async fn bind_pod(registry: &Registry, args: &ExtenderBindingArgs) -> Outcome {
         }
         verdict => return Outcome::Refused(verdict.to_string()),
     };
+    let requested = match grant::requested_budgets(&handles.client, &pod, &claims).await {
+        Ok(requested) => requested,
+        Err(why) => return Outcome::Failed(why),
+    };
+    // Before anything is consumed: a pod that can't be told what it has is never charged.
+    if let Err(why) = grant::annotations(&pod, &claims, &requested) {
+        return Outcome::Refused(why.to_string());
+    }
     for claim in &claims {
         if let Err(error) = consume(registry, claim).await {
             return Outcome::Failed(error);
@@ -253,11 +261,11 @@ async fn bind_pod(registry: &Registry, args: &ExtenderBindingArgs) -> Outcome {
         Verdict::Granted(claims) => claims,
         verdict => return Outcome::Refused(verdict.to_string()),
     };
-    let grants = claims.iter().filter_map(|claim| claim.grant()).collect();
-    let binding = match binding(args, &Grant { claims: grants }) {
-        Ok(binding) => binding,
-        Err(error) => return Outcome::Failed(error.to_string()),
+    let annotations = match grant::annotations(&pod, &claims, &requested) {
+        Ok(annotations) => annotations,
+        Err(why) => return Outcome::Refused(why.to_string()),
     };
+    let binding = binding(args, annotations);
     let answer: Result<serde_json::Value, Error> = api
         .create_subresource("binding", &args.pod_name, &PostParams::default(), &binding)
         .await;
@@ -272,33 +280,24 @@ async fn bind_pod(registry: &Registry, args: &ExtenderBindingArgs) -> Outcome {
     outcome
 }
 
-/// Where the budget of the pod that is to be bound comes from: from the watch if it has seen this very pod, else from the API
-/// server.
-async fn budget_source(
-    registry: &Registry,
-    api: &Api<Pod>,
-    args: &ExtenderBindingArgs,
-) -> Result<BudgetSource, String> {
-    let known = registry.handles().pods.get(&args.pod());
-    if let Some(pod) = known.filter(|pod| pod.uid == args.pod_uid) {
-        return Ok(pod.source.clone());
-    }
+/// Reads the pod that is to be bound as it is now: the watch may be behind, and doesn't keep the annotations beside which the
+/// grant has to fit.
+async fn read_pod(api: &Api<Pod>, args: &ExtenderBindingArgs) -> Result<Pod, String> {
     match api.get_opt(&args.pod_name).await {
-        Ok(Some(pod)) if pod.metadata.uid.as_deref() == Some(&args.pod_uid) => Ok(BudgetSource::of(&pod)),
+        Ok(Some(pod)) if pod.metadata.uid.as_deref() == Some(&args.pod_uid) => Ok(pod),
         Ok(_) => Err("the pod is gone".to_owned()),
         Err(error) => Err(error.to_string()),
     }
 }
 
 /// The Binding of a pod to a node, which carries the pod's grant.
-fn binding(args: &ExtenderBindingArgs, grant: &Grant) -> Result<Binding, serde_json::Error> {
-    let grant = serde_json::to_string(grant)?;
-    Ok(Binding {
+fn binding(args: &ExtenderBindingArgs, annotations: GrantAnnotations) -> Binding {
+    Binding {
         metadata: ObjectMeta {
             name: Some(args.pod_name.clone()),
             namespace: Some(args.pod_namespace.clone()),
             uid: Some(args.pod_uid.clone()),
-            annotations: Some([(ANNOTATION_GRANT.to_owned(), grant)].into()),
+            annotations: Some(annotations.into()),
             ..ObjectMeta::default()
         },
         target: ObjectReference {
@@ -307,7 +306,7 @@ fn binding(args: &ExtenderBindingArgs, grant: &Grant) -> Result<Binding, serde_j
             name: Some(args.node.clone()),
             ..ObjectReference::default()
         },
-    })
+    }
 }
 
 /// Consumes a claim, unless it is consumed already.

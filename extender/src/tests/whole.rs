@@ -97,16 +97,54 @@ async fn a_pod_goes_from_its_gate_to_its_node_with_the_grant() {
         assert_eq!(answer["Error"], json!(""));
         let pod = server.get("pods", "train").unwrap();
         assert_eq!(pod["spec"]["nodeName"], json!("n1"));
-        let grant = pod["metadata"]["annotations"]["privatekube.dev/grant"]
-            .as_str()
-            .unwrap();
-        let grant: Value = serde_json::from_str(grant).unwrap();
-        assert_eq!(grant["claims"][0]["blocks"][0]["epsilon"], json!("1"));
+        for annotation in ["privatekube.dev/grant", "privatekube.dev/grant-variable"] {
+            let grant = pod["metadata"]["annotations"][annotation].as_str().unwrap();
+            let grant: Value = serde_json::from_str(grant).unwrap();
+            let claim = &grant["claims"][0];
+            assert_eq!(claim["requested"], epsilon("1"));
+            assert_eq!((&claim["blockCount"], &grant["version"]), (&json!(1), &json!(1)));
+            assert_eq!(
+                claim["budgets"],
+                json!([{"epsilon": "1", "delta": "0", "blocks": [{"name": "a"}]}])
+            );
+        }
         server
             .until(|server| phase(server, "train-train") == json!("Consumed"))
             .await;
         server
             .until(|server| server.get(BLOCKS, "a").unwrap()["status"]["consumed"]["epsilon"] == json!("1"))
+            .await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_pod_whose_grant_has_no_room_is_neither_bound_nor_charged() {
+    let server = server();
+    let mut pod = pod_object("train");
+    // It may have been annotated after its admission.
+    pod["metadata"]["annotations"]["example.com/log"] = json!("x".repeat(262_000));
+    server.put("pods", &pod);
+    with_extender(&server, async |scheduler| {
+        server
+            .until(|server| {
+                phase(server, "train-train") == json!("Granted")
+                    && server.get("pods", "train").unwrap()["spec"]["schedulingGates"] == json!([])
+            })
+            .await;
+        let args = json!({"PodName": "train", "PodNamespace": "data", "PodUID": "train", "Node": "n1"});
+        let (_, answer) = post(&scheduler, "/scheduler/bind", args.to_string()).await;
+        let error = answer["Error"].as_str().unwrap();
+        assert!(error.contains("take annotations of its own out"), "{error}");
+        assert!(server.get("pods", "train").unwrap()["spec"]["nodeName"].is_null());
+        assert_eq!(phase(&server, "train-train"), json!("Granted"));
+        pod = server.get("pods", "train").unwrap();
+        pod["metadata"]["annotations"]["example.com/log"] = json!("x");
+        server.put("pods", &pod);
+        let (_, answer) = post(&scheduler, "/scheduler/bind", args.to_string()).await;
+        assert_eq!(answer["Error"], json!(""));
+        server
+            .until(|server| phase(server, "train-train") == json!("Consumed"))
             .await;
     })
     .await;

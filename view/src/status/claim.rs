@@ -1,11 +1,11 @@
 //! A claim's status, and the grant that its pods are given.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{self, Condition};
 use privatekube_api::{
-    ClaimBlock, ClaimPhase, DatasetKey, GrantedBlock, GrantedClaim, PrivacyBudgetClaimStatus, Subject,
-    conditions, meta_time,
+    BlockBudget, ClaimBlock, ClaimPhase, ClaimToGrant, DatasetKey, Dimensions, GrantedBlock, GrantedClaim,
+    PrivacyBudgetClaimStatus, Subject, are_all_listed, conditions, listed_blocks, meta_time,
 };
 use privatekube_policy::{BlockId, Budget, ClaimState, Engine, Phase, Time};
 
@@ -97,7 +97,7 @@ pub(crate) fn claim_status(claim: &ClaimView) -> PrivacyBudgetClaimStatus {
         .collect();
     PrivacyBudgetClaimStatus {
         block_count: Some(blocks.len() as u64),
-        blocks,
+        blocks: listed_blocks(blocks),
         dominant_share: known.dominant_share.map(|share| format!("{share:.4}")),
         weight: Some(known.weight),
         sequence: known.sequence,
@@ -108,40 +108,89 @@ pub(crate) fn claim_status(claim: &ClaimView) -> PrivacyBudgetClaimStatus {
 }
 
 /// What a claim's pods are given: what it demanded of each block, less what was released. A block of which it has nothing
-/// left is left out.
-pub(crate) fn claim_grant(claim: &ClaimView) -> Option<GrantedClaim> {
+/// left is left out. The request isn't in the ledger, so it is not in the grant.
+pub(crate) fn claim_grant(claim: &ClaimView) -> Option<ClaimToGrant> {
     let (ClaimPhase::Granted | ClaimPhase::Consumed, Known::InLedger(known)) = (claim.phase, &claim.known)
     else {
         return None;
     };
     let subject = claim.subject()?;
-    let blocks = blocks(&known.demands).enumerate();
-    let blocks = blocks.filter_map(|(at, (block, demanded))| {
-        let demanded = demanded.units();
-        let kept: Vec<i64> = match &known.released {
-            Released::Nothing => demanded.to_vec(),
-            Released::Everything => return None,
-            Released::Partly(released) => demanded
-                .iter()
-                .zip(released.iter().skip(at * demanded.len()))
-                .map(|(demanded, released)| demanded - released)
-                .collect(),
-        };
-        kept.iter().any(|units| *units > 0).then(|| GrantedBlock {
-            name: block.name.to_string(),
-            data_source: block.data_source.as_deref().map(str::to_owned),
-            budget: granted_budget(&kept, &known.composition),
+    let kept = match &known.released {
+        Released::Nothing => demanded(known),
+        Released::Everything => Vec::new(),
+        Released::Partly(released) => kept(known, released),
+    };
+    let budgets: Vec<BlockBudget> = kept
+        .into_iter()
+        .map(|(blocks, units)| BlockBudget {
+            budget: granted_budget(&units, &known.composition),
+            blocks: blocks.into_iter().map(granted_block).collect(),
         })
-    });
-    Some(GrantedClaim {
+        .collect();
+    let block_count = budgets.iter().map(|of| of.blocks.len()).sum::<usize>();
+    let lengths = blocks(&known.demands).map(|(block, _)| block.name.as_str().len());
+    let is_listed = block_count == lengths.clone().count() && are_all_listed(lengths);
+    let claim = GrantedClaim {
         claim: format!("{}/{}", subject.namespace, subject.claim_name()),
         dataset: claim.dataset.to_string(),
-        blocks: blocks.collect(),
-    })
+        requested: None,
+        block_count: block_count as u64,
+        budgets,
+        blocks_from: None,
+    };
+    Some(ClaimToGrant { claim, is_listed })
+}
+
+/// Blocks, and the same units of budget on each of them.
+type Kept<'a> = (Vec<&'a NamedBlock>, Vec<i64>);
+
+/// What was demanded.
+fn demanded(known: &InLedger) -> Vec<Kept<'_>> {
+    known
+        .demands
+        .iter()
+        .map(|(blocks, budget)| {
+            let blocks = blocks.iter().map(|block| &**block).collect();
+            (blocks, budget.units().to_vec())
+        })
+        .collect()
+}
+
+/// What was demanded less what was `released`, which has the units of one block after another; each different budget once.
+fn kept<'a>(known: &'a InLedger, released: &[i64]) -> Vec<Kept<'a>> {
+    let mut groups: Vec<Kept<'a>> = Vec::new();
+    let mut by_units: HashMap<Vec<i64>, usize> = HashMap::new();
+    for (at, (block, demanded)) in blocks(&known.demands).enumerate() {
+        let demanded = demanded.units();
+        let units: Vec<i64> = demanded
+            .iter()
+            .zip(released.iter().skip(at * demanded.len()))
+            .map(|(demanded, released)| demanded - released)
+            .collect();
+        if units.iter().all(|units| *units <= 0) {
+            continue;
+        }
+        let next = groups.len();
+        match groups.get_mut(*by_units.entry(units.clone()).or_insert(next)) {
+            Some((blocks, _)) => blocks.push(block),
+            None => groups.push((vec![block], units)),
+        }
+    }
+    groups
+}
+
+fn granted_block(block: &NamedBlock) -> GrantedBlock {
+    let dimensions = block.dimensions.as_deref();
+    let dimensions = dimensions.and_then(|json| serde_json::from_str::<Dimensions>(json).ok());
+    GrantedBlock {
+        name: block.name.to_string(),
+        data_source: block.data_source.as_deref().map(str::to_owned),
+        dimensions: dimensions.unwrap_or_default(),
+    }
 }
 
 /// Each block that is demanded, and what is demanded of it.
-fn blocks(demands: &Demands) -> impl Iterator<Item = (&NamedBlock, &Budget)> {
+fn blocks(demands: &Demands) -> impl Iterator<Item = (&NamedBlock, &Budget)> + Clone {
     demands
         .iter()
         .flat_map(|(blocks, budget)| blocks.iter().map(move |block| (&**block, budget)))

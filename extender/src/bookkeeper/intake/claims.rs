@@ -7,7 +7,7 @@ use privatekube_policy::{Amount, Arrival, ClaimId, Composition, Engine, Event, P
 use privatekube_view::PhaseReason;
 use tracing::debug;
 
-use super::{Intake, IntakeOutput, Notice, blocks::MOST_EVALUATIONS, invalid};
+use super::{Intake, IntakeOutput, Notice, blocks::MOST_EVALUATIONS, invalid, too_many_to_grant};
 use crate::bookkeeper::ClaimInput;
 
 /// How many claims arrive at most before an entry is written.
@@ -188,7 +188,12 @@ impl Intake {
                 return;
             };
             let request = &input.request;
-            let demands = match self.unmatched.demands(request, composition) {
+            let demands = self.unmatched.demands(request, composition);
+            let demands = demands.and_then(|demands| match too_many_to_grant(&input.subject, &demands) {
+                Some(problem) => Err(problem),
+                None => Ok(demands),
+            });
+            let demands = match demands {
                 Ok(demands) => demands,
                 Err(problem) => {
                     self.uses.forget(&input.subject.id());

@@ -15,11 +15,14 @@ mod unmatched;
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use privatekube_api::{ClaimReason, LeftOut, PrivateDataBlock, PrivateDataset, Subject};
+use privatekube_api::{
+    ClaimReason, LeftOut, MOST_LISTED_BYTES, PrivateDataBlock, PrivateDataset, Subject, SubjectKind, block_count,
+    name_bytes,
+};
 use privatekube_kubernetes::CurrentObjects;
 use privatekube_ledger::ApplyError;
-use privatekube_policy::{BlockId, ClaimId, DatasetRules, Engine, Event};
-use privatekube_view::{DatasetObjects, PhaseReason, too_large_for_an_entry};
+use privatekube_policy::{BlockId, ClaimId, DatasetRules, Demand, Engine, Event};
+use privatekube_view::{DatasetObjects, PhaseReason, too_large_for_a_status, too_large_for_an_entry};
 use tokio::sync::oneshot;
 
 use self::{queue::Queue, requested_use::Uses, unmatched::Unmatched};
@@ -293,7 +296,7 @@ impl Intake {
         let Refused { event, error } = refused;
         match (event, error) {
             (Event::Match { claim, demands }, &ApplyError::TooLarge { bytes, most }) => {
-                let problem = too_large_for_an_entry(privatekube_api::block_count(demands), bytes, most);
+                let problem = too_large_for_an_entry(block_count(demands), bytes, most);
                 self.unmatched.is_too_large(claim.clone());
                 Some(Notice::Oversized(claim.clone(), problem))
             }
@@ -304,7 +307,7 @@ impl Intake {
             (Event::Arrive(arrival), _) => {
                 let problem = match *error {
                     ApplyError::TooLarge { bytes, most } => {
-                        too_large_for_an_entry(privatekube_api::block_count(&arrival.demands), bytes, most)
+                        too_large_for_an_entry(block_count(&arrival.demands), bytes, most)
                     }
                     _ => error.to_string(),
                 };
@@ -397,6 +400,15 @@ fn invalid(problem: String) -> PhaseReason {
         reason: ClaimReason::Invalid,
         message: problem,
     }
+}
+
+/// Why a pod can't be told that it was granted `demands`, if it can't: it reads a long list of blocks in the status of its
+/// claim, which has to list them all. A claim object is granted all the same: who reads the ledger knows its blocks, and a pod
+/// that names it isn't bound.
+fn too_many_to_grant(subject: &Subject, demands: &[Demand]) -> Option<String> {
+    let (blocks, bytes) = (block_count(demands), name_bytes(demands));
+    let is_too_large = subject.kind == SubjectKind::Pod && bytes > MOST_LISTED_BYTES;
+    is_too_large.then(|| too_large_for_a_status(blocks, bytes, MOST_LISTED_BYTES))
 }
 
 /// Adds the event that releases a claim's budget because its pod provably never ran, if the claim is consumed or an

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use privatekube_api::{Candidate, ClaimRequest, DemandRequest, LeftOut, MatchIndex, are_enough};
 use privatekube_policy::{ClaimId, Composition, Demand, Event};
 
-use super::{IntakeOutput, Notice, queue::Queue};
+use super::{IntakeOutput, Notice, queue::Queue, too_many_to_grant};
 use crate::bookkeeper::ClaimInput;
 
 /// The requests of claims that match too few blocks, and the blocks that they are matched with.
@@ -109,7 +109,12 @@ impl Unmatched {
             if let Ok(demands) = self.index.demands(&input.request, composition)
                 && are_enough(&demands, input.request.min_blocks())
             {
-                out.events.push(Event::Match { claim, demands }.into());
+                if let Some(problem) = too_many_to_grant(&input.subject, &demands) {
+                    self.oversized.insert(claim.clone());
+                    out.notices.push(Notice::Oversized(claim, problem));
+                } else {
+                    out.events.push(Event::Match { claim, demands }.into());
+                }
             } else if self.oversized.remove(&claim) {
                 // A claim that matches too few blocks doesn't match too many.
                 out.notices.push(Notice::NotOversized(claim));

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use privatekube_api::{AmountRequest, ClaimPhase, Subject};
-use privatekube_policy::{ClaimId, Phase, Unlocking};
-use serde_json::json;
+use privatekube_api::{AmountRequest, ClaimPhase, Subject, SubjectKind};
+use privatekube_policy::{BlockId, ClaimId, Phase, Unlocking};
+use serde_json::{Value, json};
 
 use super::{World, claim, claim_with};
 use crate::{
@@ -410,4 +410,55 @@ async fn a_ledger_begins_with_the_datasets_object_unless_default_rules_are_switc
     world.take([Message::DatasetApplied(object)]).await;
     assert_eq!(world.engine().rules().unlocking, Unlocking::Arrivals(1));
     assert_eq!(world.phase(&id), Some(Phase::Granted));
+}
+
+#[tokio::test]
+async fn a_pod_that_could_not_be_told_all_its_blocks_is_not_granted_and_a_claim_object_is() {
+    let mut world = World::new();
+    // So many names fit an entry, and not the status of a claim.
+    let blocks: Vec<_> = (0..3100)
+        .map(|number| block(&format!("{number:0>250}"), "a", Some("10")))
+        .collect();
+    let of_pod = |name: &str, spec: &Value| {
+        let (_, mut message) = claim_with(name, spec);
+        let Message::Requested(input) = &mut message else {
+            panic!("a claim requests")
+        };
+        input.subject.kind = SubjectKind::Pod;
+        (input.subject.id(), message)
+    };
+    world.server.put(BLOCKS, &*blocks[0]);
+    world.take([Message::BlockApplied(Arc::clone(&blocks[0]))]).await;
+    let spec = json!({"budget": epsilon("1"), "blocks": {"min": 2}});
+    let (waits, asks) = of_pod("waits", &spec);
+    world.take([asks]).await;
+    for block in &blocks {
+        world.server.put(BLOCKS, &**block);
+    }
+    let all = blocks
+        .iter()
+        .map(|block| Message::BlockApplied(Arc::clone(block)));
+    world.books.handle(all.collect()).await.unwrap();
+    let (phase, reason, message) = world.said(&waits);
+    assert_eq!((phase, reason.as_str()), (ClaimPhase::Waiting, "TooManyBlocks"));
+    let says = "the names of the 3100 blocks that it matches take 812200 bytes in the status where its pod reads them, and \
+                786432 fit: request fewer blocks at a time, about 3001";
+    assert!(message.starts_with(says), "{message}");
+    let (denied, asks) = of_pod("denied", &json!({"budget": epsilon("1")}));
+    world.take([asks]).await;
+    let (phase, _, message) = world.said(&denied);
+    assert_eq!((phase, message.as_str()), (ClaimPhase::Denied, says));
+    assert_eq!(world.phase(&denied), None);
+    let (object, asks) = claim("object", &epsilon("1"));
+    world.take([asks]).await;
+    assert_eq!(world.phase(&object), Some(Phase::Granted));
+    // One that takes the newest fits.
+    let (few, asks) = of_pod("few", &json!({"budget": epsilon("1"), "blocks": {"max": 3000}}));
+    world.take([asks]).await;
+    assert_eq!(world.phase(&few), Some(Phase::Granted));
+    assert_eq!(world.phase(&waits), Some(Phase::Waiting));
+    // Nothing was charged for the others.
+    let last = BlockId::from(blocks[3099].metadata.name.as_deref().unwrap());
+    let charged = world.engine().block(&last).unwrap();
+    assert_eq!(charged.allocated[0], 2_000_000_000_000);
 }

@@ -122,13 +122,12 @@ pub(super) fn audit_pod(
         (block.to_string(), Some(source(block.as_str())), units)
     });
     let granted_blocks: Vec<(String, Option<String>, Vec<i128>)> = granted_blocks.collect();
-    let annotated = granted.blocks.iter().map(|block| {
-        let units = match &block.budget {
+    let annotated = granted.blocks().map(|(block, budget)| {
+        let units = match budget {
             GrantedBudget::Guarantee { epsilon, delta } => vec![epsilon_units(epsilon), delta_units(delta)],
             GrantedBudget::Curve { renyi } => {
                 renyi.iter().map(|point| epsilon_units(&point.epsilon)).collect()
             }
-            GrantedBudget::Mechanism { .. } => Vec::new(),
         };
         (block.name.clone(), block.data_source.clone(), units)
     });

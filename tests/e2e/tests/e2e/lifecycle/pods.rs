@@ -5,7 +5,9 @@ use anyhow::{Context, Result, ensure};
 use futures::try_join;
 use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
 use privatekube_api::{
-    ANNOTATION_GRANT, ClaimPhase, ENV_GRANT, GATE, Grant, GrantedBlock, GrantedBudget, GrantedClaim,
+    ANNOTATION_GRANT, ANNOTATION_GRANT_VARIABLE, BlockBudget, ClaimPhase, Dimension, ENV_GRANT, GATE,
+    GRANT_FOLDER, GRANT_VERSION, Grant, GrantedBlock, GrantedBudget, GrantedClaim, RequestedBudget,
+    VOLUME_GRANT,
 };
 use privatekube_cluster::OUTCOME_ANNOTATION;
 use privatekube_e2e::{TestEnvironment, block, claim, dataset, pod, pod_claim_name};
@@ -307,20 +309,29 @@ async fn a_pod_can_read_its_grant(env: &TestEnvironment) -> Result<()> {
         .with("initContainers", json!([{"name": "init", "image": "fetch:1"}]));
     env.create(reader.within(namespace)).await?;
     let reader = env.wait_for_pod_phase(namespace, "reader", "Running").await?;
-    let blocks = ["monday", "tuesday"].map(|name| GrantedBlock {
+    let blocks = [("monday", 1), ("tuesday", 2)].map(|(name, day)| GrantedBlock {
         name: name.to_owned(),
         data_source: Some(format!("s3://lake/taxi/{name}")),
-        budget: GrantedBudget::Guarantee {
-            epsilon: "0.5".to_owned(),
-            delta: "0.000000001".to_owned(),
-        },
+        dimensions: [("day".to_owned(), Dimension::Number(day))].into(),
     });
+    let (epsilon, delta) = ("0.5".to_owned(), "0.000000001".to_owned());
     let expected = Grant {
+        version: GRANT_VERSION,
         claims: vec![GrantedClaim {
             claim: format!("{namespace}/{}", pod_claim_name(&reader)),
             dataset: format!("{namespace}/taxi"),
-            blocks: blocks.to_vec(),
+            requested: Some(RequestedBudget::Guarantee {
+                epsilon: epsilon.clone(),
+                delta: DELTA.to_owned(),
+            }),
+            block_count: 2,
+            budgets: vec![BlockBudget {
+                budget: GrantedBudget::Guarantee { epsilon, delta },
+                blocks: blocks.to_vec(),
+            }],
+            blocks_from: None,
         }],
+        file: None,
     };
     let grant = grant_of(&reader)?;
     ensure!(grant == expected, "{grant:#?}");
@@ -349,8 +360,12 @@ async fn a_pod_can_read_its_grant(env: &TestEnvironment) -> Result<()> {
                     .as_str(),
             )
         });
-        let expected = format!("metadata.annotations['{ANNOTATION_GRANT}']");
+        let expected = format!("metadata.annotations['{ANNOTATION_GRANT_VARIABLE}']");
         ensure!(path == Some(&expected), "{}: {path:?}", container.name);
+        let mounts = container.volume_mounts.iter().flatten();
+        let mount = mounts.filter(|mount| mount.name == VOLUME_GRANT).last();
+        let folder = mount.map(|mount| mount.mount_path.as_str());
+        ensure!(folder == Some(GRANT_FOLDER), "{}: {folder:?}", container.name);
     }
     let ledger = env.ledger(namespace, "taxi").await?;
     for (name, expected) in [("monday", ("9.5", "0", "0.5")), ("sunday", ("10", "0", "0"))] {
