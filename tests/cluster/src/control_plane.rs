@@ -105,7 +105,7 @@ impl ControlPlane {
     async fn create_initial_objects(&self, client: &Client) -> Result<()> {
         nodes::register(client, &self.node_names).await?;
         let names = self.node_names.iter().cloned().collect();
-        let kubelet = tokio::spawn(kubelet::run(client.clone(), names));
+        let kubelet = tokio::spawn(kubelet::run(client.clone(), names, self.layout.pods()));
         *self.kubelet.lock().unwrap_or_else(PoisonError::into_inner) = Some(kubelet);
         bind(client, User::Tenant, "edit").await?;
         bind(client, User::SecondScheduler, "system:kube-scheduler").await?;

@@ -1,9 +1,13 @@
 //! The fake kubelet: pods bound to the fake nodes run at once, end as their annotations say, and are removed
 //! when they are deleted.
 //!
-//! No container runs. One watch of all pods drives everything; a pod's delayed end is a timer.
+//! No container runs. One watch of all pods drives everything; a pod's delayed end is a timer. A pod that asks for it by an
+//! annotation has its program run as a process of this machine ([`program`]), and ends as that ends.
+
+mod program;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -27,6 +31,12 @@ pub const OUTCOME_ANNOTATION: &str = "fake-kubelet.privatekube.dev/outcome";
 /// The pod annotation that says after which time the pod ends, such as `2s` or `300ms`; without it, at once.
 pub const AFTER_ANNOTATION: &str = "fake-kubelet.privatekube.dev/after";
 
+/// The pod annotation that lets the command of the pod's first container run, if it is `true`: with the pod's real
+/// environment and downward API files, and without a container. The pod ends as the program ends; what the program wrote is
+/// the message of its termination. Not with the restart policy `Always`.
+pub const RUN_ANNOTATION: &str = "fake-kubelet.privatekube.dev/run";
+pub use program::ROOT_VARIABLE;
+
 /// The most requests at the same time.
 const CONCURRENCY: usize = 32;
 /// The pause after a failure of the watch. Short, because tests stop API servers and wait for what follows.
@@ -42,6 +52,8 @@ const CONFLICTS: usize = 5;
 enum Plan {
     Run,
     RunThen(Outcome, SignedDuration),
+    /// Run the pod's program.
+    Execute,
     Delete,
 }
 
@@ -57,10 +69,10 @@ impl Drop for Task {
     }
 }
 
-/// Plays the kubelet of all `nodes`; never returns.
-pub(crate) async fn run(client: Client, nodes: BTreeSet<String>) {
+/// Plays the kubelet of all `nodes`; never returns. Programs have their files below `folder`.
+pub(crate) async fn run(client: Client, nodes: BTreeSet<String>, folder: PathBuf) {
     let mut kubelet = Kubelet {
-        pods: Pods::new(client.clone()),
+        pods: Pods::new(client.clone(), folder),
         nodes,
         tasks: HashMap::new(),
         listed: HashSet::new(),
@@ -134,6 +146,9 @@ fn plan(pod: &Pod, nodes: &BTreeSet<String>) -> Option<Plan> {
     if spec.restart_policy.as_deref().unwrap_or("Always") == "Always" {
         return Some(Plan::Run);
     }
+    if pod.annotations().get(RUN_ANNOTATION).map(String::as_str) == Some("true") {
+        return Some(Plan::Execute);
+    }
     let outcome = match pod.annotations().get(OUTCOME_ANNOTATION).map(String::as_str) {
         Some("succeed") => Outcome::Succeed,
         Some("fail") => Outcome::Fail,
@@ -173,14 +188,17 @@ struct Pods {
     client: Client,
     permits: Arc<Semaphore>,
     addresses: Arc<AtomicU32>,
+    /// Where programs have their files.
+    folder: Arc<PathBuf>,
 }
 
 impl Pods {
-    fn new(client: Client) -> Self {
+    fn new(client: Client, folder: PathBuf) -> Self {
         Self {
             client,
             permits: Arc::new(Semaphore::new(CONCURRENCY)),
             addresses: Arc::new(AtomicU32::new(1)),
+            folder: Arc::new(folder),
         }
     }
 
@@ -204,13 +222,26 @@ impl Pods {
                 return;
             }
         }
-        if let Plan::RunThen(outcome, after) = plan {
-            let start = start.unwrap_or_else(Timestamp::now);
-            let rest = after - Timestamp::now().duration_since(start);
-            tokio::time::sleep(rest.try_into().unwrap_or_default()).await;
-            self.patch_status(pod, &pod_status::ended(pod, start, outcome))
-                .await;
-        }
+        let start = start.unwrap_or_else(Timestamp::now);
+        let (outcome, output) = match plan {
+            Plan::Run | Plan::Delete => return,
+            Plan::RunThen(outcome, after) => {
+                let rest = after - Timestamp::now().duration_since(start);
+                tokio::time::sleep(rest.try_into().unwrap_or_default()).await;
+                (outcome, None)
+            }
+            Plan::Execute => {
+                let ended = program::run(pod, &self.folder).await;
+                let outcome = if ended.succeeded {
+                    Outcome::Succeed
+                } else {
+                    Outcome::Fail
+                };
+                (outcome, Some(ended.output))
+            }
+        };
+        let status = pod_status::ended(pod, start, outcome, output.as_deref());
+        self.patch_status(pod, &status).await;
     }
 
     fn next_address(&self) -> String {

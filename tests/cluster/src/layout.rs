@@ -94,6 +94,11 @@ impl Layout {
         self.dir.join("tokens.csv")
     }
 
+    /// The folder of the files of pods whose programs run.
+    pub(crate) fn pods(&self) -> PathBuf {
+        self.dir.join("pods")
+    }
+
     pub(crate) fn etcd(&self) -> PathBuf {
         self.dir.join("etcd")
     }

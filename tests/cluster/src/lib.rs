@@ -46,7 +46,7 @@ pub use cluster::Cluster;
 pub use config::Config;
 pub use description::Description;
 pub use extender::{Extender, ExtenderOptions};
-pub use kubelet::{AFTER_ANNOTATION, OUTCOME_ANNOTATION};
+pub use kubelet::{AFTER_ANNOTATION, OUTCOME_ANNOTATION, ROOT_VARIABLE, RUN_ANNOTATION};
 pub use part::Part;
 pub use ports::ExtenderPorts;
 pub use users::User;

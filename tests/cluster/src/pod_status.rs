@@ -70,8 +70,8 @@ pub(crate) fn running(pod: &Pod, ip: &str, start: Timestamp) -> Value {
     })
 }
 
-/// The status of a pod that ran since `start` and has ended.
-pub(crate) fn ended(pod: &Pod, start: Timestamp, outcome: Outcome) -> Value {
+/// The status of a pod that ran since `start` and has ended; `message` is what its containers say at last.
+pub(crate) fn ended(pod: &Pod, start: Timestamp, outcome: Outcome, message: Option<&str>) -> Value {
     let now = second(Timestamp::now());
     let condition = |name: &str| json!({"type": name, "status": "False", "reason": outcome.pod_reason(), "lastTransitionTime": now});
     json!({
@@ -83,6 +83,7 @@ pub(crate) fn ended(pod: &Pod, start: Timestamp, outcome: Outcome) -> Value {
                 "terminated": {
                     "exitCode": outcome.exit_code(),
                     "reason": outcome.container_reason(),
+                    "message": message,
                     "startedAt": second(start),
                     "finishedAt": now,
                 },
