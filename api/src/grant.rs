@@ -217,6 +217,8 @@ pub struct GrantAnnotations {
     pub grant: String,
     /// The value of [`ANNOTATION_GRANT_VARIABLE`].
     pub variable: String,
+    /// The objects that list blocks in place of the grant, and how many each has to list.
+    pub references: Vec<(BlocksFrom, u64)>,
 }
 
 impl GrantAnnotations {
@@ -230,11 +232,11 @@ impl GrantAnnotations {
             claims: Vec::new(),
             file: Some(GRANT_FILE.to_owned()),
         });
-        let mut parts: Vec<(String, Option<String>)> = claims
+        let mut references = Vec::new();
+        let mut parts: Vec<(String, Option<GrantedClaim>)> = claims
             .into_iter()
             .map(|ClaimToGrant { claim, is_listed }| {
-                let reference = is_listed.then(|| claim.by_reference()).flatten();
-                (text(&claim), reference.map(|claim| text(&claim)))
+                (text(&claim), is_listed.then(|| claim.by_reference()).flatten())
             })
             .collect();
         loop {
@@ -245,20 +247,22 @@ impl GrantAnnotations {
             );
             if grant.len() <= MOST_VARIABLE_BYTES && 2 * grant.len() <= room {
                 let variable = grant.clone();
-                return Ok(Self { grant, variable });
+                return Ok(Self {
+                    grant,
+                    variable,
+                    references,
+                });
             }
             if grant.len() + pointer.len() <= room {
                 return Ok(Self {
                     grant,
                     variable: pointer,
+                    references,
                 });
             }
-            let saved = |(claim, reference): &(String, Option<String>)| {
-                let reference = reference.as_ref()?;
-                claim
-                    .len()
-                    .checked_sub(reference.len())
-                    .filter(|saved| *saved > 0)
+            let saved = |(claim, reference): &(String, Option<GrantedClaim>)| {
+                let reference = text(reference.as_ref()?).len();
+                claim.len().checked_sub(reference).filter(|saved| *saved > 0)
             };
             let longest = parts
                 .iter_mut()
@@ -278,7 +282,12 @@ impl GrantAnnotations {
                     remedy,
                 });
             };
-            *claim = reference.take().unwrap_or_default();
+            let Some(reference) = reference.take() else {
+                continue;
+            };
+            *claim = text(&reference);
+            let count = reference.block_count;
+            references.extend(reference.blocks_from.map(|from| (from, count)));
         }
     }
 }

@@ -161,6 +161,7 @@ fn what_is_too_large_for_the_file_names_the_object_that_lists_the_blocks() {
         ("data", "train-ed64100f", "status.blocks")
     );
     assert_eq!((large.block_count, large.blocks().count()), (10_000, 0));
+    assert_eq!(annotations.references, [(from.clone(), 10_000)]);
     assert_eq!(large.budgets[0].budget, claim(1).budgets[0].budget);
 }
 

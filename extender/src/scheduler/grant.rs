@@ -59,3 +59,21 @@ pub(super) fn annotations(
     let own = own_annotation_bytes(pod.metadata.annotations.iter().flatten());
     GrantAnnotations::of(grants.collect(), own)
 }
+
+/// Checks that the objects to which a grant refers list the blocks: their statuses are written a moment after the decision.
+/// What is wrong may be right when the pod is tried again.
+pub(super) async fn check_references(client: &Client, annotations: &GrantAnnotations) -> Result<(), String> {
+    for (from, count) in &annotations.references {
+        let api: Api<PrivacyBudgetClaim> = Api::namespaced(client.clone(), &from.namespace);
+        let object = api.get_opt(&from.name).await.map_err(|error| error.to_string())?;
+        let listed = object.and_then(|object| Some(object.status?.blocks.len()));
+        if listed.and_then(|listed| u64::try_from(listed).ok()) != Some(*count) {
+            return Err(format!(
+                "the status of claim {}/{} doesn't list its {count} blocks yet, where the pod will read them: it is tried \
+                 again",
+                from.namespace, from.name
+            ));
+        }
+    }
+    Ok(())
+}

@@ -248,8 +248,12 @@ async fn bind_pod(registry: &Registry, args: &ExtenderBindingArgs) -> Outcome {
         Err(why) => return Outcome::Failed(why),
     };
     // Before anything is consumed: a pod that can't be told what it has is never charged.
-    if let Err(why) = grant::annotations(&pod, &claims, &requested) {
-        return Outcome::Refused(why.to_string());
+    let annotations = match grant::annotations(&pod, &claims, &requested) {
+        Ok(annotations) => annotations,
+        Err(why) => return Outcome::Refused(why.to_string()),
+    };
+    if let Err(why) = grant::check_references(&handles.client, &annotations).await {
+        return Outcome::Failed(why);
     }
     for claim in &claims {
         if let Err(error) = consume(registry, claim).await {

@@ -151,6 +151,45 @@ async fn a_pod_whose_grant_has_no_room_is_neither_bound_nor_charged() {
 }
 
 #[tokio::test]
+async fn a_grant_that_refers_to_a_list_is_told_once_the_list_is_there() {
+    let server = server();
+    for number in 0..300 {
+        let mut block = block(&format!("b{number}"), "b", Some("10"));
+        Arc::make_mut(&mut block).spec.data_source = Some("s".repeat(1000));
+        server.put(BLOCKS, &*block);
+    }
+    server.put("pods", &pod_object("train"));
+    with_extender(&server, async |scheduler| {
+        server
+            .until(|server| {
+                phase(server, "train-train") == json!("Granted")
+                    && server.get("pods", "train").unwrap()["spec"]["schedulingGates"] == json!([])
+            })
+            .await;
+        let written = server.get(CLAIMS, "train-train").unwrap();
+        assert_eq!(written["status"]["blocks"].as_array().unwrap().len(), 301);
+        let mut unwritten = written.clone();
+        unwritten["status"]["blocks"] = json!([]);
+        server.put(CLAIMS, &unwritten);
+        let args = json!({"PodName": "train", "PodNamespace": "data", "PodUID": "train", "Node": "n1"});
+        let (_, answer) = post(&scheduler, "/scheduler/bind", args.to_string()).await;
+        let error = answer["Error"].as_str().unwrap();
+        assert!(error.contains("doesn't list its 301 blocks yet"), "{error}");
+        assert_eq!(phase(&server, "train-train"), json!("Granted"));
+        server.put(CLAIMS, &written);
+        let (_, answer) = post(&scheduler, "/scheduler/bind", args.to_string()).await;
+        assert_eq!(answer["Error"], json!(""));
+        let pod = server.get("pods", "train").unwrap();
+        let grant = pod["metadata"]["annotations"]["privatekube.dev/grant"]
+            .as_str()
+            .unwrap();
+        let grant: Value = serde_json::from_str(grant).unwrap();
+        assert_eq!(grant["claims"][0]["blocksFrom"]["name"], json!("train-train"));
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_claim_that_is_consumed_by_hand_needs_no_second_word() {
     let server = server();
     let spec = json!({"budget": epsilon("1"), "consume": {"all": true}});

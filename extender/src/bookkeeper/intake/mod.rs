@@ -16,8 +16,8 @@ mod unmatched;
 use std::{collections::BTreeSet, sync::Arc};
 
 use privatekube_api::{
-    ClaimReason, LeftOut, MOST_LISTED_BYTES, PrivateDataBlock, PrivateDataset, Subject, SubjectKind, block_count,
-    name_bytes,
+    ClaimReason, LeftOut, MOST_LISTED_BYTES, PrivateDataBlock, PrivateDataset, Subject, SubjectKind,
+    block_count, name_bytes,
 };
 use privatekube_kubernetes::CurrentObjects;
 use privatekube_ledger::ApplyError;
