@@ -29,6 +29,7 @@ use crate::{
     bookkeeper::Message,
     json_body::{JsonBody, MOST_MESSAGE},
     registry::Registry,
+    writers::StatusKey,
 };
 
 /// How long a bind may take: less than the scheduler's `httpTimeout` of 10 s, so that the scheduler hears how it ended.
@@ -253,6 +254,9 @@ async fn bind_pod(registry: &Registry, args: &ExtenderBindingArgs) -> Outcome {
         Err(why) => return Outcome::Refused(why.to_string()),
     };
     if let Err(why) = grant::check_references(&handles.client, &annotations).await {
+        for claim in &claims {
+            handles.statuses.write_first(StatusKey::Claim(claim.id.clone()));
+        }
         return Outcome::Failed(why);
     }
     for claim in &claims {

@@ -62,6 +62,11 @@ impl Statuses {
         self.0.add(key);
     }
 
+    /// Queues an object before all others: a pod waits until its status is written.
+    pub fn write_first(&self, key: StatusKey) {
+        self.0.add_first(key);
+    }
+
     /// Queues an object whose status is soon to change again: it is written in a second, unless it is queued before.
     pub fn write_later(&self, key: StatusKey) {
         self.0.add_after(key, SOON);

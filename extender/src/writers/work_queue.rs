@@ -34,11 +34,12 @@ impl<K> Clone for Sender<K> {
 #[derive(Debug)]
 pub struct Receiver<K>(UnboundedReceiver<Added<K>>);
 
-/// A key that was added, and how long it waits.
+/// A key that was added, how long it waits, and whether it goes before all others.
 #[derive(Debug)]
 struct Added<K> {
     key: K,
     wait: Duration,
+    first: bool,
 }
 
 /// The two ends of a work queue.
@@ -54,12 +55,26 @@ impl<K> Sender<K> {
         let _ = self.0.send(Added {
             key,
             wait: Duration::ZERO,
+            first: false,
+        });
+    }
+
+    /// Adds a key that goes before all others, also if it waits already: somebody needs its work to be done.
+    pub fn add_first(&self, key: K) {
+        let _ = self.0.send(Added {
+            key,
+            wait: Duration::ZERO,
+            first: true,
         });
     }
 
     /// Adds a key that waits this long, unless it is added without a wait before.
     pub fn add_after(&self, key: K, wait: Duration) {
-        let _ = self.0.send(Added { key, wait });
+        let _ = self.0.send(Added {
+            key,
+            wait,
+            first: false,
+        });
     }
 }
 
@@ -110,11 +125,16 @@ where
         }
         tokio::select! {
             added = added.recv(), if open => match added {
-                Some(Added { key, wait }) if wait.is_zero() => {
+                Some(Added { key, first: true, .. }) => {
+                    postponed.remove(&key);
+                    if !waiting.insert(key.clone()) { ready.retain(|waiting| *waiting != key) }
+                    ready.push_front(key);
+                }
+                Some(Added { key, wait, .. }) if wait.is_zero() => {
                     postponed.remove(&key);
                     if waiting.insert(key.clone()) { ready.push_back(key) }
                 }
-                Some(Added { key, wait }) => if postponed.insert(key.clone()) {
+                Some(Added { key, wait, .. }) => if postponed.insert(key.clone()) {
                     let end = Instant::now() + wait;
                     postponing.push(async move { sleep_until(end).await; key });
                 },

@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::Api;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::runtime::wait::{await_condition, conditions::is_deleted};
-use privatekube_cluster::{AFTER_ANNOTATION, Cluster, Config, OUTCOME_ANNOTATION};
+use privatekube_cluster::{AFTER_ANNOTATION, Cluster, Config, OUTCOME_ANNOTATION, RUN_ANNOTATION};
 use serde_json::json;
 
 #[tokio::test]
@@ -191,4 +191,51 @@ async fn a_failed_job_is_retried_by_the_job_controller() {
     assert_eq!(job.status.unwrap().failed, Some(2));
     let pods: Api<Pod> = Api::namespaced(client, "default");
     assert_eq!(pods.list(&ListParams::default()).await.unwrap().items.len(), 2);
+}
+
+#[tokio::test]
+async fn a_pods_program_runs_with_the_environment_and_the_files_that_the_pod_has() {
+    let cluster = Cluster::start(Config::default()).await.unwrap();
+    let client = cluster.client().await.unwrap();
+    let program = |name: &str, script: &str, env: &serde_json::Value| -> Pod {
+        let field = json!({"fieldPath": "metadata.annotations['example.com/words']"});
+        let pod = json!({
+            "metadata": {
+                "name": name,
+                "annotations": {RUN_ANNOTATION: "true", "example.com/words": "some words"},
+            },
+            "spec": {
+                "restartPolicy": "Never",
+                "containers": [{
+                    "name": "main",
+                    "image": "none",
+                    "command": ["sh", "-c", script],
+                    "env": [{"name": "WORDS", "valueFrom": {"fieldRef": field}}, env],
+                    "volumeMounts": [{"name": "words", "mountPath": "/var/run/words"}],
+                }],
+                "volumes": [{
+                    "name": "words",
+                    "downwardAPI": {"items": [{"path": "file", "fieldRef": field}]},
+                }],
+            },
+        });
+        serde_json::from_value(pod).unwrap()
+    };
+    let script = r#"echo "$WORDS, $OWN"; cat "$FAKE_KUBELET_ROOT/var/run/words/file""#;
+    let own = json!({"name": "OWN", "value": "own"});
+    create(&client, &program("reads", script, &own)).await;
+    create(&client, &program("fails", "echo no >&2; exit 3", &own)).await;
+    // Linux starts no program with such a string.
+    let long = json!({"name": "LONG", "value": "x".repeat(128 << 10)});
+    create(&client, &program("too-long", script, &long)).await;
+    for (name, phase, says) in [
+        ("reads", "Succeeded", "some words, own\nsome words"),
+        ("fails", "Failed", "no\n"),
+        ("too-long", "Failed", "Argument list too long"),
+    ] {
+        let status = until_phase(&client, name, phase).await.status.unwrap();
+        let state = status.container_statuses.unwrap().remove(0).state.unwrap();
+        let message = state.terminated.unwrap().message.unwrap();
+        assert!(message.contains(says), "{name}: {message}");
+    }
 }
