@@ -7,7 +7,7 @@ use json_patch::{AddOperation, Patch, PatchOperation, jsonptr::PointerBuf};
 use privatekube_api::{
     ANNOTATION_GRANT, ANNOTATION_GRANT_VARIABLE, ENV_GRANT, GATE, GRANT_FILE_NAME, GRANT_FOLDER,
     LABEL_MANAGED, PodRequest, RESOURCE, VOLUME_GRANT, are_restarts_free, check_labels, excerpt,
-    most_own_annotation_bytes, own_annotation_bytes, new_pod_request,
+    most_own_annotation_bytes, new_pod_request, own_annotation_bytes,
 };
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::{Value, json};

@@ -362,8 +362,8 @@ async fn a_pod_can_read_its_grant(env: &TestEnvironment) -> Result<()> {
         });
         let expected = format!("metadata.annotations['{ANNOTATION_GRANT_VARIABLE}']");
         ensure!(path == Some(&expected), "{}: {path:?}", container.name);
-        let mounts = container.volume_mounts.iter().flatten();
-        let mount = mounts.filter(|mount| mount.name == VOLUME_GRANT).last();
+        let mut mounts = container.volume_mounts.iter().flatten();
+        let mount = mounts.rfind(|mount| mount.name == VOLUME_GRANT);
         let folder = mount.map(|mount| mount.mount_path.as_str());
         ensure!(folder == Some(GRANT_FOLDER), "{}: {folder:?}", container.name);
     }
