@@ -250,8 +250,8 @@ async fn a_pod_is_granted_no_more_than_its_claim_still_has() -> Result<()> {
         .unwrap_or_default()
         .remove("privatekube.dev/grant");
     let grant: Value = serde_json::from_str(&grant.context("no grant")?)?;
-    let blocks = json!([{"name": "b1", "epsilon": "0.25", "delta": "0.0000000005"}]);
-    ensure!(grant["claims"][0]["blocks"] == blocks, "{grant}");
+    let budgets = json!([{"epsilon": "0.25", "delta": "0.0000000005", "blocks": [{"name": "b1"}]}]);
+    ensure!(grant["claims"][0]["budgets"] == budgets, "{grant}");
     Ok(())
 }
 
