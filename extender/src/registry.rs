@@ -197,16 +197,10 @@ impl Registry {
         }
     }
 
-    /// Consumes all of a claim; returns when that is durable.
-    pub async fn consume(&self, dataset: &DatasetKey, claim: &ClaimId) -> Result<(), ConsumeError> {
+    /// Consumes all of each of a dataset's `claims`, or, if one of them can't be consumed, none; returns when that is durable.
+    pub async fn consume_all(&self, dataset: &DatasetKey, claims: Vec<ClaimId>) -> Result<(), ConsumeError> {
         let (reply, done) = oneshot::channel();
-        self.send(
-            dataset,
-            Message::Consume {
-                claim: claim.clone(),
-                reply,
-            },
-        );
+        self.send(dataset, Message::ConsumeAll { claims, reply });
         done.await.unwrap_or(Err(ConsumeError::Closed))
     }
 

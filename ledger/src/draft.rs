@@ -1,6 +1,6 @@
 //! The draft of an entry: applies events to the engine and commits the entry.
 
-use privatekube_policy::{ClaimId, Event, Record, Refusal, Time};
+use privatekube_policy::{ClaimId, Engine, Event, Record, Refusal, Time};
 use thiserror::Error;
 
 use crate::{
@@ -130,6 +130,12 @@ impl<'a, S: Store> EntryDraft<'a, S> {
             events: Vec::new(),
             event_bytes: 0,
         }
+    }
+
+    /// The engine as it is after the events that the draft has.
+    #[must_use]
+    pub const fn engine(&self) -> &Engine {
+        &self.ledger.engine
     }
 
     /// Applies `event` to the engine and adds it to the draft. The returned index gives access to the records

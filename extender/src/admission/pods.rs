@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use json_patch::{AddOperation, Patch, PatchOperation, jsonptr::PointerBuf};
+use json_patch::{AddOperation, Patch, PatchOperation, RemoveOperation, jsonptr::PointerBuf};
 use privatekube_api::{
     ANNOTATION_GRANT, ANNOTATION_GRANT_VARIABLE, ENV_GRANT, GATE, GRANT_FILE_NAME, GRANT_FOLDER,
     LABEL_MANAGED, PodRequest, RESOURCE, VOLUME_GRANT, are_restarts_free, check_labels, excerpt,
@@ -75,8 +75,34 @@ pub(super) struct Mount {
 
 #[derive(Debug, Deserialize)]
 struct Resources {
-    requests: Option<IgnoredAny>,
-    limits: Option<IgnoredAny>,
+    requests: Option<Amounts>,
+    limits: Option<Amounts>,
+}
+
+/// How much of each resource a container requests, or may have at most. Only ours is read.
+#[derive(Debug, Deserialize)]
+struct Amounts {
+    #[serde(rename = "privatekube.dev/privacy-budget")]
+    budget: Option<Value>,
+}
+
+impl Container {
+    /// What it says of our resource, in its requests and its limits.
+    fn budget(&self) -> [Option<&Value>; 2] {
+        let resources = self.resources.as_ref();
+        [
+            resources.and_then(|resources| resources.requests.as_ref()),
+            resources.and_then(|resources| resources.limits.as_ref()),
+        ]
+        .map(|amounts| amounts?.budget.as_ref())
+    }
+
+    /// Whether it requests our resource as the webhook writes it.
+    fn requests_budget(&self) -> bool {
+        self.budget()
+            .iter()
+            .all(|budget| budget.is_some_and(|budget| *budget == "1"))
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -202,16 +228,16 @@ fn managed(pod: &PodObject, schedulers: &[String]) -> Result<Patch, String> {
     }
     let [containers, init_containers] =
         [&spec.containers, &spec.init_containers].map(|list| list.as_deref().unwrap_or_default());
-    let Some(first) = containers.first() else {
+    if containers.is_empty() {
         return Err("the pod has no container".to_owned());
-    };
+    }
     if containers.len() + init_containers.len() > MOST_CONTAINERS {
         return Err(format!(
             "the pod has {} containers: a pod that asks for privacy budget has at most {MOST_CONTAINERS}",
             containers.len() + init_containers.len()
         ));
     }
-    let mut patch = Additions::default();
+    let mut patch = Changes::default();
     let gates = spec.scheduling_gates.as_deref();
     if !gates.unwrap_or_default().iter().any(|gate| gate.name == GATE) {
         patch.append(
@@ -220,7 +246,7 @@ fn managed(pod: &PodObject, schedulers: &[String]) -> Result<Patch, String> {
             json!({"name": GATE}),
         );
     }
-    patch.resource(first.resources.as_ref());
+    patch.request_once(containers, init_containers);
     for (list, containers) in [("containers", containers), ("initContainers", init_containers)] {
         for (at, container) in containers.iter().enumerate() {
             patch.grant_variable(list, at, container.env.as_deref());
@@ -235,15 +261,21 @@ fn managed(pod: &PodObject, schedulers: &[String]) -> Result<Patch, String> {
     Ok(Patch(patch.0))
 }
 
-/// The operations of a patch, which only add to the pod.
+/// The operations of a patch.
 #[derive(Debug, Default)]
-struct Additions(Vec<PatchOperation>);
+struct Changes(Vec<PatchOperation>);
 
-impl Additions {
+impl Changes {
     /// Adds a value, or replaces an existing one.
     fn add(&mut self, path: &[&str], value: Value) {
         let path = PointerBuf::from_tokens(path.iter().copied());
         self.0.push(PatchOperation::Add(AddOperation { path, value }));
+    }
+
+    /// Removes a value, which exists.
+    fn remove(&mut self, path: &[&str]) {
+        let path = PointerBuf::from_tokens(path.iter().copied());
+        self.0.push(PatchOperation::Remove(RemoveOperation { path }));
     }
 
     /// Adds an element at the end of a list of `length` elements. Creates the list if `length` is `None`.
@@ -256,10 +288,35 @@ impl Additions {
         self.add(&path, value);
     }
 
-    /// Adds the resource to the requests and limits of the first container. The scheduler calls the extender only for
-    /// pods that request this resource.
-    fn resource(&mut self, resources: Option<&Resources>) {
-        let path = ["spec", "containers", "0", "resources"];
+    /// Makes one container request the resource, and no other: a quota on it counts a pod once. It stays where it is, since
+    /// another webhook may put a container before the first one, or copy one, and this webhook is called again then.
+    fn request_once(&mut self, containers: &[Container], init_containers: &[Container]) {
+        let holder = containers
+            .iter()
+            .position(Container::requests_budget)
+            .unwrap_or(0);
+        for (list, all) in [("containers", containers), ("initContainers", init_containers)] {
+            for (at, container) in all.iter().enumerate() {
+                if (list, at) == ("containers", holder) {
+                    if !container.requests_budget() {
+                        self.request(at, container.resources.as_ref());
+                    }
+                    continue;
+                }
+                for (kind, budget) in ["requests", "limits"].into_iter().zip(container.budget()) {
+                    if budget.is_some() {
+                        self.remove(&["spec", list, &at.to_string(), "resources", kind, RESOURCE]);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Adds the resource to the requests and limits of a container. The scheduler calls the extender only for pods that request
+    /// this resource.
+    fn request(&mut self, at: usize, resources: Option<&Resources>) {
+        let at = at.to_string();
+        let path = ["spec", "containers", &at, "resources"];
         let Some(resources) = resources else {
             let one = json!({RESOURCE: "1"});
             return self.add(&path, json!({"requests": one, "limits": one}));
@@ -380,6 +437,35 @@ mod tests {
     fn a_pod_that_is_managed_already_is_not_changed_again() {
         let once = managed(&pod(&json!({"containers": [{"name": "a"}]})), &schedulers()).unwrap();
         assert_eq!(managed(&once, &schedulers()).unwrap(), once);
+    }
+
+    #[test]
+    fn one_container_requests_the_resource_whatever_other_webhooks_put_before_it() {
+        let mut changed = managed(&pod(&json!({"containers": [{"name": "a"}]})), &schedulers()).unwrap();
+        let containers = changed["spec"]["containers"].as_array_mut().unwrap();
+        // A container comes before the first one, another is a copy of it, a third has an amount of its own.
+        let copy = containers[0].clone();
+        containers.insert(0, json!({"name": "proxy"}));
+        containers.push(copy.clone());
+        containers.push(json!({"name": "c", "resources": {"requests": {"cpu": "1", RESOURCE: "7"}}}));
+        changed["spec"]["initContainers"] = json!([copy]);
+        let again = managed(&changed, &schedulers()).unwrap();
+        let spec = &again["spec"];
+        let budget = |list: &str, at: usize, kind: &str| spec[list][at]["resources"][kind][RESOURCE].clone();
+        assert_eq!(budget("containers", 1, "requests"), "1");
+        assert_eq!(budget("containers", 1, "limits"), "1");
+        for (list, at) in [
+            ("containers", 0),
+            ("containers", 2),
+            ("containers", 3),
+            ("initContainers", 0),
+        ] {
+            for kind in ["requests", "limits"] {
+                assert_eq!(budget(list, at, kind), Value::Null, "{list} {at} {kind}");
+            }
+        }
+        assert_eq!(spec["containers"][3]["resources"]["requests"]["cpu"], "1");
+        assert_eq!(managed(&again, &schedulers()).unwrap(), again);
     }
 
     #[test]

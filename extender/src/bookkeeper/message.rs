@@ -26,10 +26,11 @@ pub enum Message {
     Ran(ClaimId),
     /// The pod that a claim was consumed for provably never ran.
     NeverRan(ClaimId),
-    /// A claim's pod is about to run, so all of the claim is consumed. The answer comes when that is durable.
-    Consume {
-        /// The claim.
-        claim: ClaimId,
+    /// The pod of these claims is about to run, so all of each claim is consumed; none is, if one of them can't be. The answer
+    /// comes when that is durable.
+    ConsumeAll {
+        /// The claims, none of them twice.
+        claims: Vec<ClaimId>,
         /// Receives the outcome.
         reply: ConsumeReply,
     },
@@ -82,10 +83,10 @@ pub enum RequestedUse {
     Release(AmountRequest),
 }
 
-/// Receives the outcome of a [`Message::Consume`].
+/// Receives the outcome of a [`Message::ConsumeAll`].
 pub(super) type ConsumeReply = oneshot::Sender<Result<(), ConsumeError>>;
 
-/// Why a claim was not consumed.
+/// Why claims were not consumed.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum ConsumeError {
     /// The engine refused it.

@@ -12,10 +12,10 @@ use std::{
 use privatekube_api::DatasetKey;
 use privatekube_kubernetes::{KubernetesStore, ServerClock};
 use privatekube_ledger::{
-    ApplyError, ClockError, ClockLimit, CommitError, Committed, DraftError, Hash, Ledger, OpenError,
-    Poisoned, Store, StoreError,
+    ApplyError, ClockError, ClockLimit, CommitError, Committed, DraftError, EntryDraft, Hash, Ledger,
+    OpenError, Poisoned, Store, StoreError,
 };
-use privatekube_policy::{Amount, BlockId, ClaimId, DatasetRules, Engine, Event, Span, Time};
+use privatekube_policy::{Amount, BlockId, ClaimId, DatasetRules, Engine, Event, Phase, Span, Time};
 use privatekube_view::CommittedState;
 use thiserror::Error;
 use tracing::{debug, warn};
@@ -26,43 +26,46 @@ use super::message::{ConsumeError, ConsumeReply};
 /// clock unlocks, and stop all timeouts until then.
 const MOST_AHEAD: Span = Span::from_micros(60_000_000);
 
-/// An event that is to be written, and who waits for that.
+/// What is to be written.
 #[derive(Debug)]
-pub(super) struct PendingEvent {
-    event: Event,
-    reply: Option<ConsumeReply>,
+pub(super) enum PendingEvent {
+    /// An event.
+    Event(Event),
+    /// All of these claims are consumed, or, if one of them can't be, none.
+    ConsumeAll {
+        /// The claims, none of them twice.
+        claims: Vec<ClaimId>,
+        /// Receives the outcome, once it is durable.
+        reply: ConsumeReply,
+    },
 }
 
 impl From<Event> for PendingEvent {
     fn from(event: Event) -> Self {
-        Self { event, reply: None }
+        Self::Event(event)
     }
 }
 
 impl PendingEvent {
-    /// All of a claim is consumed, and `reply` waits until that is durable.
-    pub(super) const fn consume(claim: ClaimId, reply: ConsumeReply) -> Self {
-        let amount = Amount::All;
-        Self {
-            event: Event::Consume { claim, amount },
-            reply: Some(reply),
-        }
-    }
-
     /// Whether somebody waits until it is durable.
     pub(super) const fn is_awaited(&self) -> bool {
-        self.reply.is_some()
+        matches!(self, Self::ConsumeAll { .. })
     }
 
     /// Whether it consumes a claim.
     pub(super) fn consumes(&self, claim: &ClaimId) -> bool {
-        matches!(&self.event, Event::Consume { claim: consumed, .. } if consumed == claim)
+        match self {
+            Self::Event(event) => {
+                matches!(event, Event::Consume { claim: consumed, .. } if consumed == claim)
+            }
+            Self::ConsumeAll { claims, .. } => claims.contains(claim),
+        }
     }
 
     /// The block that it retires.
     pub(super) const fn retires(&self) -> Option<&BlockId> {
-        match &self.event {
-            Event::RetireBlock { block } => Some(block),
+        match self {
+            Self::Event(Event::RetireBlock { block }) => Some(block),
             _ => None,
         }
     }
@@ -359,24 +362,31 @@ impl LedgerWriter {
         })?;
         let (mut replies, mut refused, mut matched) = (Vec::new(), Vec::new(), Vec::new());
         while !draft.is_full() {
-            let Some(PendingEvent { event, reply }) = pending.pop_front() else {
-                break;
-            };
-            match (draft.apply(event.clone()), reply) {
-                (Ok(_), reply) => {
-                    replies.extend(reply);
-                    if let Event::Match { claim, .. } = event {
-                        matched.push(claim);
+            match pending.pop_front() {
+                None => break,
+                Some(PendingEvent::ConsumeAll { claims, reply }) => match consume_all(&mut draft, claims) {
+                    Consumption::Done => replies.push(reply),
+                    Consumption::Refused(why) => {
+                        // Whoever waited may have given up.
+                        let _ = reply.send(Err(ConsumeError::Refused(why)));
                     }
-                }
-                (Err(ApplyError::Full), reply) => {
-                    pending.push_front(PendingEvent { event, reply });
-                    break;
-                }
-                (Err(error), Some(reply)) => {
-                    let _ = reply.send(Err(ConsumeError::Refused(error.to_string())));
-                }
-                (Err(error), None) => refused.push(Refused { event, error }),
+                    Consumption::EntryFull(claims) => {
+                        pending.push_front(PendingEvent::ConsumeAll { claims, reply });
+                        break;
+                    }
+                },
+                Some(PendingEvent::Event(event)) => match draft.apply(event.clone()) {
+                    Ok(_) => {
+                        if let Event::Match { claim, .. } = event {
+                            matched.push(claim);
+                        }
+                    }
+                    Err(ApplyError::Full) => {
+                        pending.push_front(event.into());
+                        break;
+                    }
+                    Err(error) => refused.push(Refused { event, error }),
+                },
             }
         }
         let is_empty = draft.is_empty();
@@ -395,10 +405,44 @@ impl LedgerWriter {
     }
 }
 
+/// How the consumption of several claims went on in one entry.
+enum Consumption {
+    /// All are consumed.
+    Done,
+    /// None is consumed.
+    Refused(String),
+    /// The entry is full; these claims are to be consumed by the next one.
+    EntryFull(Vec<ClaimId>),
+}
+
+/// Consumes all of `claims`, or, if one of them is not granted, none. The clock ends only claims that wait, so what was granted
+/// in one entry still is in the next.
+fn consume_all(draft: &mut EntryDraft<'_, KubernetesStore>, claims: Vec<ClaimId>) -> Consumption {
+    for claim in &claims {
+        match draft.engine().claim(claim).map(|claim| claim.phase) {
+            Some(Phase::Granted | Phase::Consumed) => {}
+            Some(phase) => return Consumption::Refused(format!("claim {claim} is {phase:?}, not Granted")),
+            None => return Consumption::Refused(format!("claim {claim} is not in the ledger")),
+        }
+    }
+    for (at, claim) in claims.iter().enumerate() {
+        let consume = Event::Consume {
+            claim: claim.clone(),
+            amount: Amount::All,
+        };
+        match draft.apply(consume) {
+            Ok(_) => {}
+            Err(ApplyError::Full) => return Consumption::EntryFull(claims[at..].to_vec()),
+            Err(error) => return Consumption::Refused(error.to_string()),
+        }
+    }
+    Consumption::Done
+}
+
 fn drop_all(dataset: &DatasetKey, pending: &mut VecDeque<PendingEvent>) {
-    for PendingEvent { event, reply } in pending.drain(..) {
-        debug!(%dataset, ?event, "dropped an event: the dataset has no ledger");
-        if let Some(reply) = reply {
+    for pending in pending.drain(..) {
+        debug!(%dataset, ?pending, "dropped an event: the dataset has no ledger");
+        if let PendingEvent::ConsumeAll { reply, .. } = pending {
             let _ = reply.send(Err(ConsumeError::Closed));
         }
     }

@@ -243,7 +243,7 @@ fn check_bound(registry: &Arc<Registry>, pod: &Arc<ManagedPod>, was_bound: bool)
             warn!(claim = %claim.id, "a pod got a node before its claim was consumed; it is consumed now");
             let registry = Arc::clone(registry);
             tokio::spawn(async move {
-                if let Err(error) = registry.consume(&claim.dataset, &claim.id).await {
+                if let Err(error) = registry.consume_all(&claim.dataset, vec![claim.id.clone()]).await {
                     warn!(claim = %claim.id, %error, "a claim could not be consumed");
                 }
             });

@@ -44,8 +44,8 @@ async fn what_is_being_spent_for_a_pod_that_goes_without_a_node_returns() {
         assert_eq!(phase(&id), Some(ClaimPhase::Granted));
         // On one thread, nobody works on a message before this task waits.
         let (reply, spent) = oneshot::channel();
-        let claim = id.clone();
-        registry.send(&key(), Message::Consume { claim, reply });
+        let claims = vec![id.clone()];
+        registry.send(&key(), Message::ConsumeAll { claims, reply });
         pods.deleted(pod, true);
         assert_eq!(phase(&id), Some(ClaimPhase::Granted));
         assert_eq!(spent.await.unwrap(), Ok(()));

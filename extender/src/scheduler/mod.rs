@@ -5,7 +5,7 @@ mod grant;
 pub mod protocol;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -16,7 +16,10 @@ use kube::{
     Api, Error,
     api::{ObjectMeta, PostParams},
 };
-use privatekube_api::{BudgetSource, ClaimPhase, GrantAnnotations, PodKey, SubjectKind, excerpt, node_of};
+use privatekube_api::{
+    BudgetSource, ClaimPhase, DatasetKey, GrantAnnotations, PodKey, SubjectKind, excerpt, node_of,
+};
+use privatekube_policy::ClaimId;
 use privatekube_view::{ClaimView, Verdict};
 use protocol::{
     ExtenderArgs, ExtenderBindingArgs, ExtenderBindingResult, ExtenderFilterResult, ExtenderPreemptionArgs,
@@ -259,10 +262,8 @@ async fn bind_pod(registry: &Registry, args: &ExtenderBindingArgs) -> Outcome {
         }
         return Outcome::Failed(why);
     }
-    for claim in &claims {
-        if let Err(error) = consume(registry, claim).await {
-            return Outcome::Failed(error);
-        }
+    if let Err(error) = consume_all(registry, &claims).await {
+        return Outcome::Failed(error);
     }
     // Something may have been released until the claims were consumed, and nothing can be any more.
     let claims = match verdict() {
@@ -317,15 +318,21 @@ fn binding(args: &ExtenderBindingArgs, annotations: GrantAnnotations) -> Binding
     }
 }
 
-/// Consumes a claim, unless it is consumed already.
-async fn consume(registry: &Registry, claim: &ClaimView) -> Result<(), String> {
-    if claim.phase == ClaimPhase::Consumed {
-        return Ok(());
+/// Consumes a pod's claims that aren't consumed yet: those of each dataset together or not at all. Datasets have ledgers of their
+/// own, so claims on several are consumed one dataset after the other.
+async fn consume_all(registry: &Registry, claims: &[Arc<ClaimView>]) -> Result<(), String> {
+    let mut granted: BTreeMap<&DatasetKey, BTreeSet<ClaimId>> = BTreeMap::new();
+    for claim in claims.iter().filter(|claim| claim.phase != ClaimPhase::Consumed) {
+        granted
+            .entry(&claim.dataset)
+            .or_default()
+            .insert(claim.id.clone());
     }
-    registry
-        .consume(&claim.dataset, &claim.id)
-        .await
-        .map_err(|error| error.to_string())
+    for (dataset, claims) in granted {
+        let consumed = registry.consume_all(dataset, claims.into_iter().collect()).await;
+        consumed.map_err(|error| error.to_string())?;
+    }
+    Ok(())
 }
 
 /// Finds out how a Binding ended that the API server did not confirm.

@@ -204,7 +204,9 @@ impl Intake {
             Message::Withdrawn(claim) => self.withdraw(claim, engine, out),
             Message::Ran(claim) => self.ran(claim, engine, out),
             Message::NeverRan(claim) => never_ran(claim, engine, out),
-            Message::Consume { claim, reply } => out.events.push(PendingEvent::consume(claim, reply)),
+            Message::ConsumeAll { claims, reply } => {
+                out.events.push(PendingEvent::ConsumeAll { claims, reply });
+            }
             Message::UseRequested { claim, usage } => self.request_use(claim, usage, engine, out),
             // It says something about the ledger, not about the dataset's objects.
             Message::StatusNames(_) => {}

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{World, claim, claim_with};
 use crate::{
-    bookkeeper::{Message, RequestedUse},
+    bookkeeper::{ConsumeError, Message, RequestedUse},
     testing::{BLOCKS, DATASET, DATASETS, ENTRIES, block, claim_object, dataset, epsilon},
 };
 
@@ -228,16 +228,57 @@ async fn a_claim_that_is_spent_while_its_pod_goes_is_given_back() {
     world.take([Message::BlockApplied(block), asks]).await;
     assert_eq!(world.phase(&id), Some(Phase::Granted));
     let (reply, spent) = tokio::sync::oneshot::channel();
-    let claim = id.clone();
+    let claims = vec![id.clone()];
     world
         .take([
-            Message::Consume { claim, reply },
+            Message::ConsumeAll { claims, reply },
             Message::Withdrawn(id.clone()),
             Message::NeverRan(id.clone()),
         ])
         .await;
     assert_eq!(spent.await.unwrap(), Ok(()));
     assert_eq!(world.phase(&id), Some(Phase::Released));
+}
+
+#[tokio::test]
+async fn a_pod_with_several_claims_spends_none_of_them_if_one_is_not_granted_any_more() {
+    let mut world = World::new();
+    let block = block("a", "a", Some("10"));
+    world.server.put(BLOCKS, &*block);
+    let (first, requested_first) = claim("c", &epsilon("1"));
+    let (second, requested_second) = claim("e", &epsilon("2"));
+    world
+        .take([Message::BlockApplied(block), requested_first, requested_second])
+        .await;
+    let claims = vec![first.clone(), second.clone()];
+    let (reply, together) = tokio::sync::oneshot::channel();
+    let consume = Message::ConsumeAll {
+        claims: claims.clone(),
+        reply,
+    };
+    // The second is deleted while the pod is being bound.
+    world.take([Message::Withdrawn(second.clone()), consume]).await;
+    let Err(ConsumeError::Refused(why)) = together.await.unwrap() else {
+        panic!("a released claim was consumed");
+    };
+    assert!(why.contains("Released"), "{why}");
+    assert_eq!(world.phase(&first), Some(Phase::Granted));
+
+    let (third, requested_third) = claim("f", &epsilon("2"));
+    let (reply, together) = tokio::sync::oneshot::channel();
+    let claims = vec![first.clone(), third.clone()];
+    world
+        .take([requested_third, Message::ConsumeAll { claims, reply }])
+        .await;
+    // What pods wait for is written before new claims are added.
+    assert!(together.await.unwrap().is_err());
+    let (reply, together) = tokio::sync::oneshot::channel();
+    let claims = vec![first.clone(), third.clone()];
+    world.take([Message::ConsumeAll { claims, reply }]).await;
+    assert_eq!(together.await.unwrap(), Ok(()));
+    for claim in [first, third] {
+        assert_eq!(world.phase(&claim), Some(Phase::Consumed));
+    }
 }
 
 #[tokio::test]
