@@ -146,6 +146,39 @@ async fn the_claim_object_of_a_pod_is_created_once_and_owned_by_the_pod() {
     );
 }
 
+/// As with a quota on claim objects.
+#[tokio::test(start_paused = true)]
+async fn a_pod_whose_claim_object_is_refused_has_one_event_that_says_so() {
+    let server = FakeApiServer::default();
+    let (handles, queue) = handles(&server);
+    handles
+        .pods
+        .apply(&serde_json::from_value(pod_object("train")).unwrap());
+    let pod = managed_pod("train");
+    let id = publish(&handles, pod.own().unwrap().0.clone(), ClaimPhase::Waiting);
+    let creations = RequestFilter::writes().resource(CLAIMS).method("POST");
+    server.inject(&creations, 3, Fault::Refuse(403));
+    let written = server.until(|server| {
+        let object = server.get(CLAIMS, "train-train");
+        object.is_some_and(|object| object["status"]["message"] == json!("because"))
+    });
+    write(&handles, vec![StatusKey::Claim(id.clone())], written).await;
+    assert_eq!(server.count(&creations), 4);
+    assert_eq!(handles.events.claim_object(&id), Some(ClaimObject::Exists));
+    let run = Events::run(server.client(), queue, handles.metrics.clone());
+    tokio::select! {
+        () = run => panic!("the writer ended"),
+        () = server.until(|server| !server.all("events").is_empty()) => {}
+    }
+    let events = server.all("events");
+    let [event] = events.as_slice() else {
+        panic!("{events:?}");
+    };
+    assert_eq!(event["regarding"]["name"], json!("train"));
+    let note = event["note"].as_str().unwrap();
+    assert!(note.contains("train-train") && note.contains("quota"), "{note}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_status_of_a_pods_claim_is_not_written_to_a_users_object_of_its_name() {
     let server = FakeApiServer::default();

@@ -55,6 +55,8 @@ pub enum ClaimObject {
     Creating,
     /// It exists.
     Exists,
+    /// The API server refused to create it, for instance because of a quota, and the pod has an Event that says so.
+    Refused,
 }
 
 /// Queues Events to be written.
@@ -62,7 +64,7 @@ pub enum ClaimObject {
 pub struct Events {
     sender: Sender<QueuedEvent>,
     metrics: Metrics,
-    /// The claims of pods whose objects exist or are being created.
+    /// The claims of pods whose objects exist or are to be created.
     claim_objects: Arc<Mutex<HashMap<ClaimId, ClaimObject>>>,
 }
 
@@ -146,6 +148,12 @@ impl Events {
     /// The claim object of a pod exists.
     pub fn claim_object_created(&self, id: &ClaimId) {
         self.claim_objects.lock().insert(id.clone(), ClaimObject::Exists);
+    }
+
+    /// The API server refused to create the claim object of a pod. Returns whether that is news.
+    pub fn claim_object_refused(&self, id: &ClaimId) -> bool {
+        let before = self.claim_objects.lock().insert(id.clone(), ClaimObject::Refused);
+        before != Some(ClaimObject::Refused)
     }
 
     /// The claim object of a pod, or the pod, was deleted.

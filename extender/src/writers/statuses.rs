@@ -7,11 +7,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{
     Api, Client,
     api::{Patch, PatchParams, PostParams},
-    core::NamespaceResourceScope,
+    core::{NamespaceResourceScope, Status},
 };
 use privatekube_api::{
     ClaimPhase, ClaimPod, DatasetKey, ManagedPod, PodKey, PrivacyBudgetClaim, PrivateDataBlock,
-    PrivateDataset, Subject, SubjectKind, claim_spec,
+    PrivateDataset, Subject, SubjectKind, claim_spec, excerpt,
 };
 use privatekube_policy::ClaimId;
 use privatekube_view::View;
@@ -32,6 +32,8 @@ const REST: Duration = Duration::from_millis(400);
 /// How long a block's status isn't written again: it changes with every claim on the block.
 const BLOCK_REST: Duration = Duration::from_secs(2);
 
+/// How many bytes of the API server's reason for a refusal an Event quotes.
+const MOST_REFUSAL: usize = 400;
 /// How long a status waits that is soon to change again.
 const SOON: Duration = Duration::from_secs(1);
 
@@ -137,10 +139,19 @@ impl Writer {
                     Ok(_) => return Outcome::Done,
                     Err(error) => return failed("claim object", id.as_str(), &error),
                 },
-                // Its namespace is being deleted, and the pod with it; or the API server has only just started and hasn't
-                // read any roles yet. It is tried again for as long as the pod exists.
+                // It is tried again for as long as the pod exists.
                 Err(kube::Error::Api(status)) if matches!(status.code, 403 | 404) => {
                     debug!(claim = %id, %status, "a pod's claim object is not created yet");
+                    if is_refused(&status) && self.events.claim_object_refused(id) {
+                        let note = format!(
+                            "the claim object {name}, which would show the state of this pod's budget, can't be created: {}. \
+                             The pod waits or runs as if it existed, its Events say why; raise the quota or change what \
+                             refuses the object",
+                            excerpt(&status.message, MOST_REFUSAL)
+                        );
+                        self.events
+                            .about_claim(subject, "BudgetClaimNotShown", true, &note);
+                    }
                     return Outcome::Failed;
                 }
                 Err(error) => return failed("claim object", id.as_str(), &error),
@@ -223,6 +234,15 @@ impl Writer {
             Err(error) => failed(what, name, &error),
         }
     }
+}
+
+/// Whether a quota or another admission check refused the object, and not a namespace that is being deleted, and the pod with it,
+/// or an API server that has only just started and hasn't read any roles yet.
+fn is_refused(status: &Status) -> bool {
+    let message = &status.message;
+    status.code == 403
+        && !message.contains("is being terminated")
+        && !message.contains("cannot create resource")
 }
 
 fn failed(what: &str, name: &str, error: &kube::Error) -> Outcome {
