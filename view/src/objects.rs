@@ -26,7 +26,34 @@ pub struct BlockObject {
 #[derive(Clone, Debug, Default)]
 pub struct DatasetObjects {
     dataset: Option<Arc<PrivateDataset>>,
+    stated: Stated,
     blocks: BTreeMap<String, BlockObject>,
+}
+
+/// What a PrivateDataset states, parsed once. Admission refuses objects in which one of these is invalid; should one exist, it
+/// counts as not stated.
+#[derive(Clone, Debug, Default)]
+struct Stated {
+    recovery: Option<Recovery>,
+    guarantee: Option<(Epsilon, Delta)>,
+    dimensions: DeclaredDimensions,
+    timeout: Option<Span>,
+    claimants: Arc<Claimants>,
+    weights: Weights,
+}
+
+impl Stated {
+    fn by(object: &PrivateDataset) -> Self {
+        let spec = &object.spec;
+        Self {
+            recovery: spec.recovery().ok().flatten(),
+            guarantee: spec.guarantee().ok().flatten(),
+            dimensions: spec.declared_dimensions().unwrap_or_default(),
+            timeout: spec.timeout().ok().flatten(),
+            claimants: Arc::new(spec.claimants().unwrap_or_default()),
+            weights: spec.weights().unwrap_or_default(),
+        }
+    }
 }
 
 impl DatasetObjects {
@@ -44,6 +71,7 @@ impl DatasetObjects {
 
     /// Sets the PrivateDataset, whichever was there.
     pub fn set_dataset(&mut self, object: Option<Arc<PrivateDataset>>) {
+        self.stated = object.as_deref().map(Stated::by).unwrap_or_default();
         self.dataset = object;
     }
 
@@ -54,14 +82,16 @@ impl DatasetObjects {
         if known.is_some_and(|known| known.generation >= object.metadata.generation) {
             return false;
         }
-        self.dataset = Some(object);
+        self.set_dataset(Some(object));
         true
     }
 
     /// Removes the PrivateDataset, unless another one was created under its name since.
     pub fn remove_dataset(&mut self, deleted: &PrivateDataset) {
-        let is_other = |known: &Arc<PrivateDataset>| known.metadata.uid != deleted.metadata.uid;
-        self.dataset = self.dataset.take().filter(is_other);
+        let known = self.dataset.as_ref().map(|known| &known.metadata.uid);
+        if known == Some(&deleted.metadata.uid) {
+            self.set_dataset(None);
+        }
     }
 
     /// A block by name.
@@ -181,43 +211,37 @@ impl DatasetObjects {
 
     /// How the dataset goes on after its ledger lost entries, if its object states it.
     #[must_use]
-    pub fn recovery(&self) -> Option<Recovery> {
-        self.dataset.as_ref()?.spec.recovery().ok().flatten()
+    pub const fn recovery(&self) -> Option<&Recovery> {
+        self.stated.recovery.as_ref()
     }
-
-    // Admission refuses objects in which one of the following is invalid. Should one exist, it counts as not stated.
 
     /// The budget of blocks that state none.
     #[must_use]
-    pub fn default_guarantee(&self) -> Option<(Epsilon, Delta)> {
-        self.dataset.as_ref()?.spec.guarantee().ok().flatten()
+    pub const fn default_guarantee(&self) -> Option<(Epsilon, Delta)> {
+        self.stated.guarantee
     }
 
     /// The dimensions that each block has.
     #[must_use]
-    pub fn declared_dimensions(&self) -> DeclaredDimensions {
-        let declared = self.dataset.as_ref();
-        let declared = declared.map(|object| object.spec.declared_dimensions());
-        declared.and_then(Result::ok).unwrap_or_default()
+    pub const fn declared_dimensions(&self) -> &DeclaredDimensions {
+        &self.stated.dimensions
     }
 
     /// The timeout of claims that state none.
     #[must_use]
-    pub fn default_timeout(&self) -> Option<Span> {
-        self.dataset.as_ref()?.spec.timeout().ok().flatten()
+    pub const fn default_timeout(&self) -> Option<Span> {
+        self.stated.timeout
     }
 
     /// Which namespaces may claim.
     #[must_use]
-    pub fn claimants(&self) -> Claimants {
-        let claimants = self.dataset.as_ref().map(|object| object.spec.claimants());
-        claimants.and_then(Result::ok).unwrap_or_default()
+    pub const fn claimants(&self) -> &Arc<Claimants> {
+        &self.stated.claimants
     }
 
     /// The weights of the namespaces that claim.
     #[must_use]
-    pub fn weights(&self) -> Weights {
-        let weights = self.dataset.as_ref().map(|object| object.spec.weights());
-        weights.and_then(Result::ok).unwrap_or_default()
+    pub const fn weights(&self) -> &Weights {
+        &self.stated.weights
     }
 }

@@ -323,7 +323,7 @@ impl Publisher {
         let count = |phase| self.counts.get(&phase).copied().unwrap_or_default();
         let view = DatasetView {
             composition: rules.map(|rules| rules.composition.clone()),
-            claimants: state.map(|_| objects.claimants()),
+            claimants: state.map(|_| Arc::clone(objects.claimants())),
             refused_pods: objects.refused_pods(),
             status: status::dataset_status(
                 objects,

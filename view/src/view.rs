@@ -22,7 +22,7 @@ pub struct DatasetView {
     /// How its budgets add up; `None` while it has no ledger.
     pub composition: Option<Composition>,
     /// Which namespaces may claim, as its object said when the view was last published; `None` while there is no ledger.
-    pub claimants: Option<Claimants>,
+    pub claimants: Option<Arc<Claimants>>,
     /// What becomes of pods whose own claims are denied or expire.
     pub refused_pods: RefusedPods,
     /// Its object's status.

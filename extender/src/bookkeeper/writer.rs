@@ -364,7 +364,7 @@ impl LedgerWriter {
         while !draft.is_full() {
             match pending.pop_front() {
                 None => break,
-                Some(PendingEvent::ConsumeAll { claims, reply }) => match consume_all(&mut draft, claims) {
+                Some(PendingEvent::ConsumeAll { claims, reply }) => match consume_all(&mut draft, &claims) {
                     Consumption::Done => replies.push(reply),
                     Consumption::Refused(why) => {
                         // Whoever waited may have given up.
@@ -417,8 +417,8 @@ enum Consumption {
 
 /// Consumes all of `claims`, or, if one of them is not granted, none. The clock ends only claims that wait, so what was granted
 /// in one entry still is in the next.
-fn consume_all(draft: &mut EntryDraft<'_, KubernetesStore>, claims: Vec<ClaimId>) -> Consumption {
-    for claim in &claims {
+fn consume_all(draft: &mut EntryDraft<'_, KubernetesStore>, claims: &[ClaimId]) -> Consumption {
+    for claim in claims {
         match draft.engine().claim(claim).map(|claim| claim.phase) {
             Some(Phase::Granted | Phase::Consumed) => {}
             Some(phase) => return Consumption::Refused(format!("claim {claim} is {phase:?}, not Granted")),

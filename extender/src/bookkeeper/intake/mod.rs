@@ -134,7 +134,7 @@ impl Intake {
         Some(Event::WriteOff {
             after,
             unknown_blocks: blocks.filter(|block| engine.block(block).is_none()).collect(),
-            reason: recovery.reason,
+            reason: recovery.reason.clone(),
         })
     }
 
@@ -151,9 +151,9 @@ impl Intake {
     /// Changes the dataset's object. If it declares other dimensions then, all blocks are looked at again: which can be used,
     /// and which are the newest.
     fn change_dataset<T>(&mut self, change: impl FnOnce(&mut DatasetObjects) -> T) -> T {
-        let before = self.objects.declared_dimensions();
+        let before = self.objects.declared_dimensions().clone();
         let changed = change(&mut self.objects);
-        if self.objects.declared_dimensions() != before {
+        if *self.objects.declared_dimensions() != before {
             self.objects.clear_problems();
             let blocks = self.objects.blocks().map(|(name, _)| name.clone());
             self.changed_blocks.extend(blocks);
