@@ -202,14 +202,19 @@ impl Bookkeeper {
             self.publisher.forget_dataset();
         }
         self.objects_changed();
-        if requested && !deleted && named.is_none() && taken.events.iter().any(PendingEvent::is_awaited) {
-            // Pods wait to be bound, which doesn't depend on what is read for new claims.
-            self.publish(std::mem::take(&mut taken.notices))?;
-            self.commit(std::mem::take(&mut taken.events)).await?;
-        }
         if requested {
+            // Pods wait to be bound, which doesn't depend on what is read for new claims, so both are done together.
+            let pods_wait = taken.events.iter().any(PendingEvent::is_awaited);
+            let first = if pods_wait && !deleted && named.is_none() {
+                self.publish(std::mem::take(&mut taken.notices))?;
+                std::mem::take(&mut taken.events)
+            } else {
+                Vec::new()
+            };
             let known = self.handles.known_blocks.in_namespace(&self.dataset.namespace);
-            let current = self.reader.read_if_not(known).await;
+            let reader = self.reader.clone();
+            let read = async { Ok(reader.read_if_not(known).await) };
+            let ((), current) = tokio::try_join!(Box::pin(self.commit_if_any(first)), read)?;
             self.intake.catch_up(current, self.writer.engine()?, &mut taken);
             self.objects_changed();
         }
@@ -269,6 +274,14 @@ impl Bookkeeper {
             // The receiver is dropped if the sender of the message no longer waits.
             let _ = reply.send(());
         }
+    }
+
+    /// Writes events, if there are any. See [`Self::commit`].
+    async fn commit_if_any(&mut self, events: Vec<PendingEvent>) -> Result<(), WriterError> {
+        if events.is_empty() {
+            return Ok(());
+        }
+        self.commit(events).await
     }
 
     /// Writes events, in as many entries as it takes, and publishes each entry once it is durable.

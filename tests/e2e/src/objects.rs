@@ -185,7 +185,7 @@ impl PodBuilder {
         } else {
             format!("privatekube.dev/{name}")
         };
-        if name == "privatekube.dev/dataset" {
+        if name == "privatekube.dev/dataset" && !self.annotations.contains_key("privatekube.dev/max-blocks") {
             let blocks = self.annotations.entry("privatekube.dev/blocks");
             blocks.or_insert_with(|| json!("all"));
         }

@@ -5,6 +5,7 @@ use clap::Args;
 use kube::Api;
 use kube::api::{ApiResource, DynamicObject};
 use privatekube_e2e::{block, claim, create_with_retries, dataset};
+use serde_json::json;
 
 use crate::arrivals::Arrivals;
 use crate::bench::Bench;
@@ -77,7 +78,9 @@ impl Comparison for ClaimsOn {
         let window = bench.begin().await?;
         let claims = (0..count)
             .map(|number| {
+                // Earlier versions, which a comparison may have as a side, don't know `which: all`.
                 claim(DATASET, &claim_name(number))
+                    .with("blocks", json!({"max": self.blocks}))
                     .epsilon(EPSILON, DELTA)
                     .within(&namespace)
             })

@@ -145,7 +145,9 @@ fn new_pod(kind: Kind, number: usize, namespace: &str) -> Value {
         Kind::Mixed => number % 2 == 1,
     };
     let pod = if requests {
-        pod.requests(DATASET, "0.001", "1e-12")
+        // Earlier versions, which a comparison may have as a side, don't know `blocks: all`.
+        pod.annotation("max-blocks", "1")
+            .requests(DATASET, "0.001", "1e-12")
     } else {
         pod
     };
