@@ -6,7 +6,7 @@ use std::{
     process::ExitCode,
 };
 
-use privatekube_policy::{Budget, Composition, Conversion, Delta, Mechanism, Order, Orders};
+use privatekube_policy::{Composition, Conversion, Delta, Epsilon, Mechanism, Order, Orders, Proven};
 
 const HELP: &str = "\
 What a mechanism costs: its Renyi curve as the ledger charges it (rounded up), and the epsilon that it proves.
@@ -19,9 +19,10 @@ usage: curve MECHANISM [--orders ORDERS] [--delta DELTA]
                    [default: 1.5,1.75,2,2.5,3,4,5,6,8,16,32,64]
   --delta DELTA    the delta that the epsilon is for, above 0 and at most 1 [default: 1e-9]
 
-It prints one line of JSON: the orders in ascending order, the epsilon charged at each, and what these prove for delta by
-the basic conversion (with which blocks are made) and by the improved one (for reporting). A cost beyond 64 bits is
-9223372.036854775807; where no order costs less, the epsilons are null.
+It prints one line of JSON: the orders in ascending order; the epsilon charged at each, which is null beyond 64 bits; what
+these prove for delta by the basic conversion (with which blocks are made) and by the improved one (for reporting); and
+the order that proves each. Where no order proves an epsilon, both are null. If it is the first or the last of all
+orders, an order beyond may prove less.
 It exits with 0, with 2 if the arguments are wrong, with 1 if standard output can't be written, and with 141 if its
 reader has closed it.
 
@@ -146,13 +147,24 @@ fn answer(question: &Question) -> Result<String, String> {
         .demand(&composition)
         .map_err(|problem| format!("mechanism: {problem}"))?;
     let amounts = curve.units().iter().enumerate();
-    let amounts = amounts.map(|(at, units)| composition.display_units(at, i128::from(*units)));
+    // A cost that saturates is more than any number that could be printed.
+    let amounts = amounts.map(|(at, units)| match *units {
+        i64::MAX => "null".to_owned(),
+        units => composition.display_units(at, i128::from(units)),
+    });
+    let basic = Conversion::Basic.epsilon(orders, &curve, *delta);
+    let improved = Conversion::Improved.epsilon(orders, &curve, *delta);
+    let epsilon = |proven: Option<Proven<Epsilon>>| or_null(proven.map(|proven| proven.value));
+    let order = |proven: Option<Proven<Epsilon>>| or_null(proven.map(|proven| proven.order));
     Ok(format!(
-        "{{\"orders\":[{}],\"curve\":[{}],\"epsilon\":{{\"basic\":{},\"improved\":{}}}}}\n",
+        "{{\"orders\":[{}],\"curve\":[{}],\"epsilon\":{{\"basic\":{},\"improved\":{}}},\
+         \"order\":{{\"basic\":{},\"improved\":{}}}}}\n",
         list(orders.iter().map(|order| order.to_string())),
         list(amounts),
-        epsilon(Conversion::Basic, orders, &curve, *delta),
-        epsilon(Conversion::Improved, orders, &curve, *delta),
+        epsilon(basic),
+        epsilon(improved),
+        order(basic),
+        order(improved),
     ))
 }
 
@@ -160,10 +172,9 @@ fn list(numbers: impl Iterator<Item = String>) -> String {
     numbers.collect::<Vec<_>>().join(",")
 }
 
-/// The epsilon that a conversion proves as a JSON number; `null` if no order proves any.
-fn epsilon(conversion: Conversion, orders: &Orders, curve: &Budget, delta: Delta) -> String {
-    let proven = conversion.epsilon(orders, curve, delta);
-    proven.map_or_else(|| "null".to_owned(), |proven| proven.value.to_string())
+/// An exact decimal as a JSON number, or `null`.
+fn or_null(number: Option<impl ToString>) -> String {
+    number.map_or_else(|| "null".to_owned(), |number| number.to_string())
 }
 
 #[cfg(test)]
@@ -209,7 +220,8 @@ mod tests {
             line.as_deref(),
             Ok(
                 "{\"orders\":[1.5,2,4,8],\"curve\":[0.110040256499,0.147798497288,0.304700744556,0.655423882391],\
-                 \"epsilon\":{\"basic\":3.615890430527,\"improved\":3.185295960519}}\n"
+                 \"epsilon\":{\"basic\":3.615890430527,\"improved\":3.185295960519},\
+                 \"order\":{\"basic\":8,\"improved\":8}}\n"
             )
         );
         let value: serde_json::Value = serde_json::from_str(&line.unwrap()).unwrap();
@@ -224,8 +236,22 @@ mod tests {
             Ok(line.clone())
         );
         assert!(line.starts_with("{\"orders\":[1.5,1.75,2,2.5,3,4,5,6,8,16,32,64],"));
-        let line = run(&["gaussian(sigma=1e-300)"]).unwrap();
-        assert!(line.ends_with("\"epsilon\":{\"basic\":null,\"improved\":null}}\n"));
+    }
+
+    #[test]
+    fn an_order_that_saturates_is_null_and_proves_nothing() {
+        assert_eq!(
+            run(&["gaussian(sigma=1e-300)", "--orders", "2,64"]).as_deref(),
+            Ok(
+                "{\"orders\":[2,64],\"curve\":[null,null],\"epsilon\":{\"basic\":null,\"improved\":null},\
+                \"order\":{\"basic\":null,\"improved\":null}}\n"
+            )
+        );
+        // 3e6 fits into 64 bits, and 32 times that does not. (Each of the Gaussians is rounded up.)
+        let line = run(&["3000000*gaussian(sigma=1)", "--orders", "2,64"]).unwrap();
+        let value: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(value["curve"], serde_json::json!([3000000.000003, null]));
+        assert_eq!(value["order"], serde_json::json!({"basic": 2, "improved": 2}));
     }
 
     #[test]
