@@ -86,6 +86,34 @@ fn tasks_may_come_in_any_order_and_keep_their_place() {
     assert_eq!(line["refused"], json!([1]));
 }
 
+/// The page's examples replay with the answers that they state, and its tables have all keys.
+#[test]
+fn the_documented_format_is_the_one_that_is_read() {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/traces.md");
+    let page = fs::read_to_string(page).unwrap();
+    let examples: Vec<&str> = page.split("```json\n").skip(1).collect();
+    assert_eq!(examples.len(), 2);
+    for example in examples {
+        let trace: Value = serde_json::from_str(example.split("```").next().unwrap()).unwrap();
+        let has_answers = trace["tasks"][0].get(4).is_some();
+        let (_folder, path) = write(|all| *all = trace);
+        let (succeeded, out, err) = replay(&[path]);
+        assert!(succeeded || !has_answers, "{err}");
+        assert!(out.contains("\"waiting\":[]"), "{out}{err}");
+    }
+    // The message for an unknown key lists the known ones.
+    let (_folder, path) = write(|trace| trace["unknown"] = json!(1));
+    let (_, _, err) = replay(&[path]);
+    let known: Vec<&str> = err.split('`').skip(3).step_by(2).collect();
+    assert_eq!(known.len(), 20, "{err}");
+    for key in known {
+        assert!(
+            page.contains(&format!("| `{key}`")) || page.contains(&format!("`, `{key}` |")),
+            "{key}"
+        );
+    }
+}
+
 type Change = fn(&mut Value);
 
 /// Replays traces with one change each, and looks for words in the error messages.
@@ -102,7 +130,23 @@ fn all_are_refused(wrong: &[(Change, &[&str])]) {
 
 #[test]
 fn errors_are_named_with_their_place_and_what_is_accepted() {
-    let wrong: [(Change, &[&str]); 18] = [
+    let wrong: [(Change, &[&str]); 22] = [
+        (
+            |t| t["time_out"] = json!(5),
+            &["unknown field `time_out`", "expected one of", "`timeout`"],
+        ),
+        (
+            |t| t["task_columns"] = json!(["arrival", "demand"]),
+            &["task_columns: [\"arrival\", \"demand\"]: accepted is [\"arrival\", \"first_block\""],
+        ),
+        (
+            |t| t["block"]["alpha"] = json!(5),
+            &["block", "unknown field `alpha`", "`epsilon`, `delta`, `curve`"],
+        ),
+        (
+            |t| t["tasks"][1] = json!({"arrival": 1, "blocks": [0], "demand": 0.5, "wieght": 2}),
+            &["tasks[1]", "unknown field `wieght`", "`weight`"],
+        ),
         (|t| t["policy"] = json!("lottery"), &["policy", "lottery", "dpf"]),
         (|t| t["n"] = json!(null), &["policy", "dpf-n", "needs n"]),
         (|t| t["n"] = json!("2"), &["n:", "line 1 column", "u32"]),
@@ -144,7 +188,7 @@ fn errors_are_named_with_their_place_and_what_is_accepted() {
             &["tasks[1]: invalid length 6, expected a task: [arrival, first block, last block, demand"],
         ),
         (
-            |t| t["granted"] = t.as_object_mut().unwrap().remove("end").unwrap(),
+            |t| drop(t.as_object_mut().unwrap().remove("end")),
             &["trace.json: missing field `end` at line 1 column"],
         ),
         (

@@ -8,6 +8,7 @@
 mod compared_run;
 mod error;
 mod numbers;
+mod table;
 mod text;
 
 use serde::Serialize;

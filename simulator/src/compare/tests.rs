@@ -117,6 +117,53 @@ fn a_page_has_totals_classes_and_the_first_tasks() {
     }
 }
 
+/// Under the papers' rules a share is often in the thousands, and a trace may be of years.
+#[test]
+fn wide_values_stay_apart() {
+    let (_directory, path) = trace(|_| ());
+    let mut comparison = compare(path.to_str().unwrap(), "fcfs").unwrap();
+    let wide = TaskPair {
+        task: 12_345_678_901,
+        arrival: 1_234_567_890.123_456,
+        blocks: 123_456_789,
+        dominant_share: 123_456.75,
+        class: "elephants".to_owned(),
+        granted_at: 3_234_567_890.5,
+        other: End::Waiting,
+    };
+    comparison.only_a = vec![wide.clone(), wide];
+    comparison.tasks = 12_345_678_901;
+    let page = comparison.page(2).to_string();
+    let table = |first: &str| {
+        let lines = page.lines().skip_while(|line| !line.starts_with(first)).skip(1);
+        let lines = lines.take_while(|line| !line.is_empty());
+        lines.map(cells).collect::<Vec<_>>()
+    };
+    for row in table("Granted by A only") {
+        assert_eq!(row.len(), 7, "{row:?} of\n{page}");
+    }
+    assert_eq!(
+        table("Granted by A only")[1],
+        [
+            "12345678901",
+            "1234567890.123456",
+            "123456789",
+            "123456.750000",
+            "3234567890.500000",
+            "waiting",
+            "elephants"
+        ]
+    );
+    let granted = page.lines().find(|line| line.starts_with("granted")).unwrap();
+    assert_eq!(cells(granted)[1], "12345678901");
+}
+
+/// A line's cells, between which there are two blanks or more.
+fn cells(line: &str) -> Vec<String> {
+    let cells = line.split("  ").map(str::trim).filter(|cell| !cell.is_empty());
+    cells.map(str::to_owned).collect()
+}
+
 #[test]
 fn runs_that_cannot_be_compared_are_refused_with_the_reason() {
     let (_directory, path) = trace(|_| ());

@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use super::{Comparison, End, Spread, TaskPair};
+use super::{
+    Comparison, End, Spread, TaskPair,
+    table::{Column, Table},
+};
 
 /// A comparison as a page of text.
 #[derive(Clone, Copy, Debug)]
@@ -37,36 +40,43 @@ impl fmt::Display for Page<'_> {
             ..
         } = self.comparison;
         writeln!(f, "A: {}\nB: {}\n{tasks} tasks, {blocks} blocks\n", a.run, b.run)?;
-        writeln!(
-            f,
-            "{:LABEL$}{:>10}{:>12}{:>12}{:>12}",
-            "", "tasks", "A", "B", "B - A"
-        )?;
-        let row = |f: &mut fmt::Formatter<'_>, label: &str, tasks: usize, a: usize, b: usize| {
+        let mut totals = Table::new(
+            [
+                Column::Label(LABEL),
+                Column::Right(10),
+                Column::Right(12),
+                Column::Right(12),
+                Column::Right(12),
+            ],
+            ["", "tasks", "A", "B", "B - A"],
+        );
+        let mut row = |label: &str, tasks: usize, a: usize, b: usize| {
             let change = if a == b {
                 "0".to_owned()
             } else {
                 // A `usize` has at most 64 bits: an `i128` holds any difference.
                 format!("{:+}", b as i128 - a as i128)
             };
-            writeln!(f, "{label:LABEL$}{tasks:>10}{a:>12}{b:>12}{change:>12}")
+            totals.row([
+                label.to_owned(),
+                tasks.to_string(),
+                a.to_string(),
+                b.to_string(),
+                change,
+            ]);
         };
-        row(f, "granted", *tasks, a.granted, b.granted)?;
+        row("granted", *tasks, a.granted, b.granted);
         let classes: Vec<_> = classes.iter().filter(|class| class.tasks > 0).collect();
         if classes.len() > 1 {
             for class in classes {
-                row(
-                    f,
-                    &format!("  {}", class.class),
-                    class.tasks,
-                    class.granted_a,
-                    class.granted_b,
-                )?;
+                let label = format!("  {}", class.class);
+                row(&label, class.tasks, class.granted_a, class.granted_b);
             }
         }
-        row(f, "refused", *tasks, a.refused, b.refused)?;
-        row(f, "waiting at the end", *tasks, a.waiting, b.waiting)?;
-        self.delays(f)?;
+        row("refused", *tasks, a.refused, b.refused);
+        row("waiting at the end", *tasks, a.waiting, b.waiting);
+        self.delays(&mut totals);
+        write!(f, "{totals}")?;
         self.ends(f)?;
         self.changes(f)?;
         self.shares(f)?;
@@ -76,7 +86,7 @@ impl fmt::Display for Page<'_> {
 }
 
 impl Page<'_> {
-    fn delays(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn delays(&self, totals: &mut Table<5>) {
         let (a, b) = (self.comparison.a.delay_seconds, self.comparison.b.delay_seconds);
         let rows = [
             (
@@ -91,24 +101,26 @@ impl Page<'_> {
         ];
         for (label, a, b) in rows {
             let change = a.zip(b).map(|(a, b)| b - a);
-            writeln!(
-                f,
-                "{label:LABEL$}{:>10}{:>12}{:>12}{:>12}",
-                "",
+            totals.row([
+                label.to_owned(),
+                String::new(),
                 shown(a),
                 shown(b),
-                change.map_or_else(|| "-".to_owned(), signed)
-            )?;
+                change.map_or_else(|| "-".to_owned(), signed),
+            ]);
         }
-        Ok(())
     }
 
     fn ends(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
-            f,
-            "\n{:LABEL$}{:>10}{:>12}{:>12}",
-            "How tasks end", "B grants", "refuses", "lets wait"
-        )?;
+        let mut table = Table::new(
+            [
+                Column::Label(LABEL),
+                Column::Right(10),
+                Column::Right(12),
+                Column::Right(12),
+            ],
+            ["How tasks end", "B grants", "refuses", "lets wait"],
+        );
         for (label, a) in [
             ("A grants", End::Granted),
             ("A refuses", End::Refused),
@@ -117,12 +129,12 @@ impl Page<'_> {
             let count = |b| {
                 let pairs = &self.comparison.ends;
                 let pair = pairs.iter().find(|pair| (pair.a, pair.b) == (a, b));
-                pair.map_or(0, |pair| pair.tasks)
+                pair.map_or(0, |pair| pair.tasks).to_string()
             };
             let [granted, refused, waiting] = End::ALL.map(count);
-            writeln!(f, "{label:LABEL$}{granted:>10}{refused:>12}{waiting:>12}")?;
+            table.row([label.to_owned(), granted, refused, waiting]);
         }
-        Ok(())
+        write!(f, "\n{table}")
     }
 
     fn changes(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -146,11 +158,24 @@ impl Page<'_> {
 
     fn shares(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shares = &self.comparison.dominant_shares;
-        writeln!(
-            f,
-            "\n{:LABEL$}{:>10}{:>12}{:>12}{:>12}{:>12}",
-            "Dominant shares", "tasks", "smallest", "median", "average", "largest"
-        )?;
+        let mut table = Table::new(
+            [
+                Column::Label(LABEL),
+                Column::Right(10),
+                Column::Right(12),
+                Column::Right(12),
+                Column::Right(12),
+                Column::Right(12),
+            ],
+            [
+                "Dominant shares",
+                "tasks",
+                "smallest",
+                "median",
+                "average",
+                "largest",
+            ],
+        );
         for (label, spread) in [
             ("granted by both", shares.both),
             ("granted by A only", shares.only_a),
@@ -158,19 +183,17 @@ impl Page<'_> {
             ("granted by neither", shares.neither),
         ] {
             let count = spread.map_or(0, |spread| spread.count);
-            let rows: [fn(Spread) -> f64; 4] = [
-                |spread| spread.min,
-                |spread| spread.p50,
-                |spread| spread.average,
-                |spread| spread.max,
-            ];
-            write!(f, "{label:LABEL$}{count:>10}")?;
-            for get in rows {
-                write!(f, "{:>12}", share(spread.map(get)))?;
-            }
-            writeln!(f)?;
+            let value = |get: fn(Spread) -> f64| share(spread.map(get));
+            table.row([
+                label.to_owned(),
+                count.to_string(),
+                value(|spread| spread.min),
+                value(|spread| spread.p50),
+                value(|spread| spread.average),
+                value(|spread| spread.max),
+            ]);
         }
-        Ok(())
+        write!(f, "\n{table}")
     }
 
     fn tasks(&self, f: &mut fmt::Formatter<'_>, who: &str, other: &str, tasks: &[TaskPair]) -> fmt::Result {
@@ -179,35 +202,44 @@ impl Page<'_> {
         }
         let all = tasks.len();
         let shown = all.min(self.most);
-        writeln!(f, "\nGranted by {who} only, {shown} of {all}")?;
-        writeln!(
-            f,
-            "{:>10}{:>14}{:>8}{:>10}{:>14}  {:<10}class",
-            "task",
-            "arrival (s)",
-            "blocks",
-            "share",
-            "granted (s)",
-            format!("in {other}")
-        )?;
+        let in_other = format!("in {other}");
+        let mut table = Table::new(
+            [
+                Column::Right(10),
+                Column::Right(14),
+                Column::Right(8),
+                Column::Right(10),
+                Column::Right(14),
+                Column::Left(8),
+                Column::Left(0),
+            ],
+            [
+                "task",
+                "arrival (s)",
+                "blocks",
+                "share",
+                "granted (s)",
+                &in_other,
+                "class",
+            ],
+        );
         for task in tasks.iter().take(shown) {
             let end = match task.other {
                 End::Granted => "granted",
                 End::Refused => "refused",
                 End::Waiting => "waiting",
             };
-            writeln!(
-                f,
-                "{:>10}{:>14.6}{:>8}{:>10}{:>14.6}  {end:<10}{}",
-                task.task,
-                task.arrival,
-                task.blocks,
+            table.row([
+                task.task.to_string(),
+                format!("{:.6}", task.arrival),
+                task.blocks.to_string(),
                 share(Some(task.dominant_share)),
-                task.granted_at,
-                task.class
-            )?;
+                format!("{:.6}", task.granted_at),
+                end.to_owned(),
+                task.class.clone(),
+            ]);
         }
-        Ok(())
+        write!(f, "\nGranted by {who} only, {shown} of {all}\n{table}")
     }
 }
 

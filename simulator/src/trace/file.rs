@@ -88,7 +88,11 @@ impl<'de> Visitor<'de> for TraceObjectVisitor {
     }
 }
 
+/// The columns of a task that is an array, by the names that files give them.
+pub(super) const TASK_COLUMNS: [&str; 5] = ["arrival", "first_block", "last_block", "epsilon", "granted_at"];
+
 #[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct File {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) source: Option<String>,

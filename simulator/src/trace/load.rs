@@ -7,7 +7,7 @@ use serde_json::Number;
 
 use super::{
     Trace, TraceError,
-    file::{Blocks, CompositionField, DemandField, File, Row, TraceObject},
+    file::{Blocks, CompositionField, DemandField, File, Row, TASK_COLUMNS, TraceObject},
 };
 use crate::{BlockArrival, PolicySettings, Task, Workload, experiment::reference_orders, span, time};
 
@@ -32,6 +32,10 @@ fn load(file: &File) -> Result<Trace, TraceError> {
     let settings = settings(file)?;
     let dataset_rules = settings.dataset_rules(composition.clone())?;
     let end = at("end", file.end)?;
+    if !(file.task_columns.is_empty() || file.task_columns == TASK_COLUMNS) {
+        let what = format!("{:?}: accepted is {TASK_COLUMNS:?}", file.task_columns);
+        return Err(TraceError::value("task_columns", what));
+    }
     let blocks = blocks(file, &composition)?;
     let mut numbered = tasks(file, &composition, &blocks)?;
     // A stable sort: tasks that arrive at the same time keep the file's order.

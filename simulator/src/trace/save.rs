@@ -10,7 +10,7 @@ use serde_json::Number;
 
 use super::{
     TraceError,
-    file::{Block, Blocks, CompositionField, DemandField, File, Row},
+    file::{Block, Blocks, CompositionField, DemandField, File, Row, TASK_COLUMNS},
 };
 use crate::{Decision, PolicySettings, Workload, seconds};
 
@@ -146,9 +146,7 @@ fn file(
             .map(|timeout| seconds(privatekube_policy::Time::from_micros(timeout.micros()))),
         end: seconds(workload.end),
         classes: workload.classes.clone(),
-        task_columns: ["arrival", "first_block", "last_block", "epsilon", "granted_at"]
-            .map(str::to_owned)
-            .to_vec(),
+        task_columns: TASK_COLUMNS.map(str::to_owned).to_vec(),
         tasks,
     })
 }
