@@ -1,9 +1,10 @@
 //! The command-line arguments that describe one run.
 
 use clap::{Args, ValueEnum};
+use privatekube_policy::Revision;
 use privatekube_simulator::{
     PolicyChoice,
-    experiment::{CompositionKind, Experiment, Parameters, VisitOrder},
+    experiment::{CompositionKind, Experiment, Parameters, VisitOrder, revision},
 };
 
 /// The parameters of one run, as arguments.
@@ -63,6 +64,10 @@ pub(crate) struct ParameterArguments {
     /// found and a bound.
     #[arg(long, value_name = "NODES", allow_negative_numbers = true)]
     pub(crate) nodes: Option<u32>,
+    /// The revision of the engine's rules: 1, that of the papers and of release 0.1.0; 2; or 3, that of a new dataset,
+    /// in which a claim's share under Renyi composition is that at the order where it is smallest. Default: 1.
+    #[arg(long, value_name = "REVISION", value_parser = revision)]
+    pub(crate) revision: Option<Revision>,
 }
 
 /// The composition: how budgets add up.
@@ -106,6 +111,7 @@ impl ParameterArguments {
             tasks: self.tasks,
             blocks: self.blocks,
             nodes: self.nodes,
+            revision: self.revision,
             ..Parameters::of(self.experiment)
         }
     }

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use privatekube_policy::Time;
+use privatekube_policy::{ShareRule, Time};
 use serde::Deserialize;
 
 use super::CompareError;
@@ -25,6 +25,8 @@ pub struct ComparedRun {
     /// For each task of the workload, the number to print for it.
     pub(super) numbers: Vec<usize>,
     pub(super) outcome: Outcome,
+    /// How a task's share of a block follows from its demand.
+    pub(super) share_rule: ShareRule,
     origin: Origin,
 }
 
@@ -142,6 +144,7 @@ impl ComparedRun {
             numbers: (0..prepared.workload.tasks.len()).collect(),
             workload: prepared.workload,
             outcome,
+            share_rule: prepared.dataset_rules.share_rule(),
             origin: Origin::Experiment(Box::new(parameters.clone())),
         })
     }
@@ -166,6 +169,7 @@ impl ComparedRun {
             workload,
             numbers,
             outcome,
+            share_rule: dataset_rules.share_rule(),
             origin: Origin::Trace(settings),
         })
     }
@@ -225,6 +229,7 @@ impl ComparedRun {
                 wall: Duration::ZERO,
             },
             workload: trace.workload,
+            share_rule: trace.dataset_rules.share_rule(),
             numbers: trace.places,
             origin: Origin::Trace(trace.settings),
         })
@@ -259,6 +264,7 @@ impl ComparedRun {
                     lifetime: given.lifetime,
                     recompute_after: given.recompute_after,
                     fairness: given.fairness,
+                    revision: given.revision,
                     ..none
                 };
                 if only_settings != given {
@@ -273,7 +279,7 @@ impl ComparedRun {
                     tick: settings.tick,
                     recompute_after: given.recompute_after.unwrap_or(settings.recompute_after),
                     fairness: given.fairness.unwrap_or(settings.fairness),
-                    revision: settings.revision,
+                    revision: given.revision.unwrap_or(settings.revision),
                 };
                 Self::of_trace(text, self.workload.clone(), self.numbers.clone(), settings)
             }

@@ -109,8 +109,7 @@ pub struct DelayChange {
     pub seconds: Option<Spread>,
 }
 
-/// Dominant shares of tasks: the largest part of a block's capacity that a task demands, over its blocks and
-/// over the coordinates with capacity.
+/// Dominant shares of tasks: the largest share that a task demands of any of its blocks, by the rules of run A.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct DominantShares {
     /// Tasks that both runs grant.
@@ -226,26 +225,24 @@ fn pairs<'a>(a: &'a ComparedRun, b: &'a ComparedRun) -> impl Iterator<Item = Pai
     tasks.zip(decisions).map(|((task, number), (of_a, of_b))| Pair {
         number: *number,
         task,
-        share: dominant_share(&a.workload, task),
+        share: dominant_share(a, task),
         a: *of_a,
         b: *of_b,
     })
 }
 
-/// A task's dominant share, rounded for display. (The policies compare exact fractions.)
-fn dominant_share(workload: &Workload, task: &Task) -> f64 {
+/// A task's dominant share by the rule of run A, rounded for display. (The policies compare exact fractions.)
+fn dominant_share(a: &ComparedRun, task: &Task) -> f64 {
     #[expect(
         clippy::cast_precision_loss,
         reason = "the share is displayed with a few digits"
     )]
-    let part = |(demand, capacity): (&i64, &i64)| *demand as f64 / *capacity as f64;
-    let blocks = task
-        .blocks
-        .iter()
-        .filter_map(|block| workload.blocks.get(*block as usize));
-    let shares = blocks.flat_map(|block| {
-        let amounts = task.demand.units().iter().zip(block.capacity.units());
-        amounts.filter(|(_, capacity)| **capacity > 0).map(part)
+    let part = |(demand, capacity): (i64, i64)| demand as f64 / capacity as f64;
+    let blocks = task.blocks.iter();
+    let blocks = blocks.filter_map(|block| a.workload.blocks.get(*block as usize));
+    let shares = blocks.filter_map(|block| {
+        let capacity = block.capacity.units().iter().copied();
+        a.share_rule.share(task.demand.units(), capacity).map(part)
     });
     shares.fold(0.0, f64::max)
 }

@@ -49,15 +49,19 @@ impl<const COLUMNS: usize> fmt::Display for Table<COLUMNS> {
         for row in &self.rows {
             let mut line = String::new();
             for ((column, longest), cell) in self.columns.iter().zip(widths).zip(row) {
-                line += &match column {
-                    Column::Label(least) => format!("{cell:width$}", width = longest.max(*least)),
-                    Column::Left(least) => {
-                        format!("{:GAP$}{cell:width$}", "", width = longest.max(*least))
-                    }
-                    Column::Right(least) => {
-                        format!("{cell:>width$}", width = (longest + GAP).max(*least))
-                    }
+                let (gap, width) = match column {
+                    Column::Label(least) => (0, longest.max(*least)),
+                    Column::Left(least) => (GAP, longest.max(*least)),
+                    Column::Right(least) => (0, (longest + GAP).max(*least)),
                 };
+                let blanks = width.saturating_sub(cell.chars().count());
+                let (before, after) = match column {
+                    Column::Label(_) | Column::Left(_) => (gap, blanks),
+                    Column::Right(_) => (blanks, 0),
+                };
+                line.extend(std::iter::repeat_n(' ', before));
+                line.push_str(cell);
+                line.extend(std::iter::repeat_n(' ', after));
             }
             writeln!(f, "{}", line.trim_end())?;
         }

@@ -1,5 +1,7 @@
 //! The OSDI'21 micro-benchmarks.
 
+use privatekube_policy::Revision;
+
 use super::{
     CompositionKind, Experiment, ExperimentError, Parameters, Prepared, VisitOrder, reference_composition,
 };
@@ -71,15 +73,16 @@ fn order(
     requested: Option<VisitOrder>,
     policy: PolicyChoice,
     kind: CompositionKind,
+    revision: Option<Revision>,
 ) -> Result<Option<VisitOrder>, ExperimentError> {
     let is_dpf = policy.kind == PolicyKind::Dpf;
-    match (requested, is_dpf, kind) {
-        (None, true, CompositionKind::Basic) => Ok(Some(VisitOrder::Published)),
-        (None, true, CompositionKind::Renyi) => Ok(Some(VisitOrder::Share)),
+    // The released simulator has the rules of the first revision.
+    let is_released = kind == CompositionKind::Basic && revision.unwrap_or_default() == Revision::First;
+    match (requested, is_dpf, is_released) {
+        (None, true, true) => Ok(Some(VisitOrder::Published)),
+        (None, true, false) => Ok(Some(VisitOrder::Share)),
         (None | Some(VisitOrder::Share), false, _) => Ok(None),
-        (Some(VisitOrder::Published), true, CompositionKind::Basic) | (Some(VisitOrder::Share), true, _) => {
-            Ok(requested)
-        }
+        (Some(VisitOrder::Published), true, true) | (Some(VisitOrder::Share), true, _) => Ok(requested),
         (Some(VisitOrder::Published), ..) => Err(ExperimentError::NotPublished),
     }
 }
@@ -96,7 +99,7 @@ pub(super) fn prepare(parameters: &Parameters) -> Result<Prepared, ExperimentErr
         policy: Some(policy),
         mice: Some(parameters.mice.unwrap_or(DEFAULT_MICE)),
         composition: Some(kind),
-        order: order(parameters.order, policy, kind)?,
+        order: order(parameters.order, policy, kind, parameters.revision)?,
         ..parameters.clone()
     }
     .with_unlocking(policy, scale.n, scale.interval)
@@ -191,7 +194,7 @@ pub(super) fn grid(experiment: Experiment) -> Vec<Parameters> {
                     policy: Some(policy),
                     mice: Some(f64::from(mice)),
                     composition: Some(composition),
-                    order: order(None, policy, composition).ok().flatten(),
+                    order: order(None, policy, composition, None).ok().flatten(),
                     ..Parameters::of(experiment)
                 }
             };

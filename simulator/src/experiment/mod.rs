@@ -16,7 +16,7 @@ mod report;
 
 use std::{fmt, str::FromStr};
 
-use privatekube_policy::{Composition, Order, Orders};
+use privatekube_policy::{Composition, Order, Orders, Revision};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -24,7 +24,7 @@ use crate::{
     PolicyKind, PolicySettingsError, RunError, Submissions, TooLong, WorkloadError, optimum::OptimumError,
 };
 pub use name::NameError;
-pub use parameters::Parameters;
+pub use parameters::{NoRevision, Parameters, revision};
 pub use prepared::{OptimumSearch, Prepared};
 pub use report::Report;
 
@@ -151,7 +151,7 @@ pub enum ExperimentError {
     /// The released simulator's order is requested where it is not known.
     #[error(
         "order is published, but that is known of policies dpf-n and dpf-t under basic composition in micro-single and \
-         micro-multi only: leave order out"
+         micro-multi with revision 1 only: leave order out"
     )]
     NotPublished,
     /// A limit of nodes is given, but nothing is searched.
@@ -201,11 +201,12 @@ impl Parameters {
     pub fn prepare(&self) -> Result<Prepared, ExperimentError> {
         self.refuse_optimum()?;
         self.refuse_published()?;
+        let own = self.with_named_revision();
         match self.experiment {
-            Experiment::MicroSingle | Experiment::MicroMulti => micro::prepare(self),
-            Experiment::Macro => macro_benchmark::prepare(self),
-            Experiment::Alibaba => alibaba::prepare(self),
-            Experiment::DpackOrders | Experiment::DpackBlocks => packing::prepare(self),
+            Experiment::MicroSingle | Experiment::MicroMulti => micro::prepare(&own),
+            Experiment::Macro => macro_benchmark::prepare(&own),
+            Experiment::Alibaba => alibaba::prepare(&own),
+            Experiment::DpackOrders | Experiment::DpackBlocks => packing::prepare(&own),
         }
     }
 
@@ -213,7 +214,15 @@ impl Parameters {
     pub fn prepare_with(&self, submissions: &Submissions) -> Result<Prepared, ExperimentError> {
         self.refuse_optimum()?;
         self.refuse_published()?;
-        alibaba::prepare_with(self, submissions)
+        alibaba::prepare_with(&self.with_named_revision(), submissions)
+    }
+
+    /// Leaves the first revision out, so that a run has one name.
+    fn with_named_revision(&self) -> Self {
+        Self {
+            revision: self.revision.filter(|revision| *revision != Revision::First),
+            ..self.clone()
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
-use super::{CompositionKind, Experiment, NoExperiment, Parameters, VisitOrder};
+use super::{CompositionKind, Experiment, NoExperiment, Parameters, VisitOrder, revision};
 use crate::PolicyError;
 
 const EXPERIMENT: &str = "experiment";
@@ -32,7 +32,7 @@ pub enum NameError {
     /// A part has an unknown key.
     #[error(
         "{key}={value}: {key} is no parameter: accepted are n, lifetime, recompute-after, fairness, spread, least, mice, \
-         tasks, blocks, nodes, seed"
+         tasks, blocks, nodes, revision, seed"
     )]
     Key {
         /// The key.
@@ -74,6 +74,7 @@ impl Parameters {
             tasks,
             blocks,
             nodes,
+            revision,
         } = self;
         let composition = composition.map(|kind| match kind {
             CompositionKind::Basic => "basic",
@@ -98,6 +99,10 @@ impl Parameters {
             ("tasks", text(tasks.as_ref())),
             ("blocks", text(blocks.as_ref())),
             ("nodes", text(nodes.as_ref())),
+            (
+                "revision",
+                revision.map(|revision| u32::from(revision).to_string()),
+            ),
             ("seed", text(Some(seed))),
         ];
         let given = values.into_iter();
@@ -139,6 +144,13 @@ impl Parameters {
                 "tasks" => self.tasks = Some(whole(key, value)?),
                 "blocks" => self.blocks = Some(whole(key, value)?),
                 "nodes" => self.nodes = Some(whole(key, value)?),
+                "revision" => {
+                    self.revision = Some(revision(value).map_err(|_| NameError::Value {
+                        key: key.to_owned(),
+                        value: value.to_owned(),
+                        accepted: "1, 2 or 3",
+                    })?);
+                }
                 "seed" => self.seed = whole(key, value)?,
                 _ => {
                     return Err(NameError::Key {
@@ -227,6 +239,8 @@ mod tests {
         {
             assert_eq!(run.name().parse(), Ok(run));
         }
+        let run: Parameters = "macro/revision=3".parse().unwrap();
+        assert_eq!(run.name(), "macro/revision=3/seed=3345");
         let run: Parameters = "macro".parse().unwrap();
         assert_eq!(run, Parameters::of(Experiment::Macro));
         let other = run.with("fcfs/seed=1").unwrap();
@@ -242,6 +256,7 @@ mod tests {
             ),
             ("macro/fcsf", "\"fcsf\" is no policy: accepted are fcfs"),
             ("macro/cats=3", "cats=3: cats is no parameter: accepted are n,"),
+            ("macro/revision=4", "revision=4: accepted is 1, 2 or 3"),
             ("macro/n=many", "n=many: accepted is a whole number"),
             ("macro/mice=", "mice=: accepted is a number"),
         ] {

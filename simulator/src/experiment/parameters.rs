@@ -1,8 +1,9 @@
 //! The parameters of a run, and helpers by which experiments fill in their defaults.
 
-use std::fmt;
+use std::{fmt, str::FromStr};
 
 use privatekube_policy::Revision;
+use thiserror::Error;
 
 use super::{CompositionKind, Experiment, ExperimentError, REFERENCE_SEED, VisitOrder};
 use crate::{PolicyChoice, PolicyKind, PolicySettings, Unlock};
@@ -41,6 +42,23 @@ pub struct Parameters {
     pub blocks: Option<u32>,
     /// Optimum: number of nodes after which the search stops.
     pub nodes: Option<u32>,
+    /// The revision of the engine's rules. The default is the first, that of the papers, which complete parameters
+    /// leave out.
+    pub revision: Option<Revision>,
+}
+
+/// The error for a text that is not the number of a revision.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error(
+    "{0:?} is no revision of the rules: accepted are 1 (that of the papers), 2, and 3 (that of a new dataset)"
+)]
+pub struct NoRevision(String);
+
+/// Parses the number of a revision.
+pub fn revision(text: &str) -> Result<Revision, NoRevision> {
+    let number = u32::from_str(text).ok();
+    let revision = number.and_then(|number| Revision::try_from(number).ok());
+    revision.ok_or_else(|| NoRevision(text.to_owned()))
 }
 
 impl Parameters {
@@ -63,6 +81,23 @@ impl Parameters {
             tasks: None,
             blocks: None,
             nodes: None,
+            revision: None,
+        }
+    }
+
+    /// Returns the same run with `revision`. The released simulator's order is known of the first only; with another,
+    /// DPF visits waiting tasks by share.
+    #[must_use]
+    pub fn at_revision(self, revision: Revision) -> Self {
+        let is_first = revision == Revision::First;
+        let order = match self.order {
+            Some(VisitOrder::Published) if !is_first => Some(VisitOrder::Share),
+            order => order,
+        };
+        Self {
+            revision: (!is_first).then_some(revision),
+            order,
+            ..self
         }
     }
 
@@ -138,7 +173,7 @@ impl PolicySettings {
             recompute_after: parameters.recompute_after.unwrap_or(1),
             fairness: parameters.fairness.unwrap_or(0),
             // The papers' results are those of the released rules.
-            revision: Revision::First,
+            revision: parameters.revision.unwrap_or_default(),
         }
     }
 }

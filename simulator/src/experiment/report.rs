@@ -1,5 +1,6 @@
 //! A run as the line of JSON that `experiment` prints.
 
+use privatekube_policy::Revision;
 use serde::Serialize;
 
 use super::{CompositionKind, Experiment, ExperimentError, Parameters, Prepared, VisitOrder};
@@ -32,6 +33,8 @@ pub struct Report {
     least: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     nodes: Option<u32>,
+    /// The revision of the engine's rules.
+    revision: Revision,
     seed: u64,
     blocks: usize,
     tasks: usize,
@@ -101,6 +104,7 @@ impl Prepared {
             spread: parameters.spread,
             least: parameters.least,
             nodes: parameters.nodes,
+            revision: parameters.revision.unwrap_or_default(),
             seed: parameters.seed,
             blocks: self.workload.blocks.len(),
             tasks: summary.tasks,

@@ -37,12 +37,18 @@ impl<'a> Runs<'a> {
         by_run
     }
 
-    /// Returns all runs of an experiment.
+    /// Returns the runs of an experiment at one revision of the rules: the first of those that it was run at, which is
+    /// that of the papers if there is a choice.
     pub(super) fn of(&self, experiment: Experiment) -> impl Iterator<Item = &'a RunRow> {
-        self.rows
-            .iter()
-            .copied()
-            .filter(move |run| run.experiment == experiment)
+        let first = self.of_all_revisions(experiment).map(revision).min();
+        self.of_all_revisions(experiment)
+            .filter(move |run| Some(revision(run)) == first)
+    }
+
+    /// Returns the runs of an experiment at all revisions of the rules.
+    pub(super) fn of_all_revisions(&self, experiment: Experiment) -> impl Iterator<Item = &'a RunRow> {
+        let rows = self.rows.iter().copied();
+        rows.filter(move |run| run.experiment == experiment)
     }
 
     /// Returns the number of runs.
@@ -66,6 +72,11 @@ impl<'a> Runs<'a> {
     pub(super) fn delays(&self, run: &RunRow) -> &[&'a DelayRow] {
         self.delays.get(run.run.as_str()).map_or(&[], Vec::as_slice)
     }
+}
+
+/// Returns the revision of a run's rules. Tables without that column are of runs at the first.
+pub(super) fn revision(run: &RunRow) -> u32 {
+    run.revision.unwrap_or(1)
 }
 
 /// The key that groups runs into lines: the policy and its numbers, without N and T.

@@ -25,7 +25,7 @@ pub(super) fn read<R: Row>(path: &Path) -> Result<Vec<R>, ResultsError> {
         .map_err(|error| refused(path, &error, None))?;
     if let Some(missing) = R::COLUMNS
         .iter()
-        .find(|column| !names.iter().any(|name| name == column.name))
+        .find(|column| !column.is_later && !names.iter().any(|name| name == column.name))
     {
         return Err(ResultsError::Csv {
             path: path.to_owned(),

@@ -56,6 +56,9 @@ pub struct RunRow {
     pub spread: Option<f64>,
     /// A task's demand at its best order, as a part of a block.
     pub least: Option<f64>,
+    /// The revision of the engine's rules, by its number. Tables of versions without this choice lack the column; their
+    /// runs have the first.
+    pub revision: Option<u32>,
     /// Seed of the random numbers.
     pub seed: u64,
     /// Number of blocks.

@@ -18,6 +18,8 @@ pub(super) struct Column {
     pub(super) kind: Kind,
     /// Whether a value may be missing.
     pub(super) is_optional: bool,
+    /// Whether tables of earlier versions lack the column; then all its values are missing.
+    pub(super) is_later: bool,
 }
 
 /// A row of a table.
@@ -33,6 +35,7 @@ const fn column(name: &'static str, kind: Kind) -> Column {
         name,
         kind,
         is_optional: false,
+        is_later: false,
     }
 }
 
@@ -41,6 +44,14 @@ const fn optional(name: &'static str, kind: Kind) -> Column {
         name,
         kind,
         is_optional: true,
+        is_later: false,
+    }
+}
+
+const fn later(name: &'static str, kind: Kind) -> Column {
+    Column {
+        is_later: true,
+        ..optional(name, kind)
     }
 }
 
@@ -59,6 +70,7 @@ impl Row for RunRow {
         optional("fairness", Kind::Whole),
         optional("spread", Kind::Number),
         optional("least", Kind::Number),
+        later("revision", Kind::Whole),
         column("seed", Kind::Whole),
         column("blocks", Kind::Whole),
         column("tasks", Kind::Whole),

@@ -59,6 +59,7 @@ impl RunResult {
             fairness: parameters.fairness,
             spread: parameters.spread,
             least: parameters.least,
+            revision: Some(parameters.revision.unwrap_or_default().into()),
             seed: parameters.seed,
             blocks: count(workload.blocks.len()),
             tasks: count(summary.tasks),

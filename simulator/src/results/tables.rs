@@ -80,13 +80,13 @@ fn is_same(one: &RunResult, other: &RunResult) -> bool {
     one.row == row && one.classes == other.classes && one.delays == other.delays
 }
 
-/// Orders runs by experiment, composition, seed, mice, spread, demand, policy, and the policy's numbers.
+/// Orders runs by experiment, composition, revision, seed, mice, spread, demand, policy, and the policy's numbers.
 fn compare(one: &RunRow, other: &RunRow) -> Ordering {
     // A missing number comes first.
     let number = |value: Option<f64>| value.unwrap_or(f64::NEG_INFINITY);
     let whole = |row: &RunRow| (row.n, row.recompute_after, row.fairness);
-    (one.experiment, one.composition, one.seed)
-        .cmp(&(other.experiment, other.composition, other.seed))
+    (one.experiment, one.composition, one.revision, one.seed)
+        .cmp(&(other.experiment, other.composition, other.revision, other.seed))
         .then_with(|| number(one.mice).total_cmp(&number(other.mice)))
         .then_with(|| number(one.spread).total_cmp(&number(other.spread)))
         .then_with(|| number(one.least).total_cmp(&number(other.least)))

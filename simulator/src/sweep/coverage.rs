@@ -30,7 +30,13 @@ impl Coverage {
         let mut known = BTreeSet::new();
         for (path, manifest) in manifests(directory)? {
             // All shards of a sweep share one grid.
-            let plan = Plan::new(&manifest.experiments, &manifest.seeds, &manifest.only, None);
+            let plan = Plan::new(
+                &manifest.experiments,
+                &manifest.seeds,
+                &manifest.revisions,
+                &manifest.only,
+                None,
+            );
             let plan = plan.map_err(|error| SweepError::Manifest {
                 path,
                 what: error.to_string(),
@@ -76,7 +82,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let only = ["mice=75", "composition=basic", "policy=dpf-n"].map(|only| only.parse().unwrap());
         let plan =
-            |shard: &str| Plan::new(&[Experiment::MicroSingle], &[], &only, shard.parse().ok()).unwrap();
+            |shard: &str| Plan::new(&[Experiment::MicroSingle], &[], &[], &only, shard.parse().ok()).unwrap();
         let make = |plan: &Plan| {
             let sweep = Sweep::open(plan, directory.path(), false).unwrap();
             sweep.run(NonZeroUsize::MIN, |_| ()).unwrap();

@@ -2,6 +2,7 @@
 
 use std::{fs, io::Write as _, path::Path};
 
+use privatekube_policy::Revision;
 use serde::{Deserialize, Serialize};
 
 use super::{RunFilter, Shard, SweepError};
@@ -18,6 +19,9 @@ pub struct Manifest {
     pub experiments: Vec<Experiment>,
     /// The seeds; each grid is made once with each.
     pub seeds: Vec<u64>,
+    /// The revisions of the engine's rules; each grid is made once with each.
+    #[serde(default = "first_revision")]
+    pub revisions: Vec<Revision>,
     /// The filters on the grids.
     pub only: Vec<RunFilter>,
     /// The shard; `None` for the whole.
@@ -26,6 +30,11 @@ pub struct Manifest {
     pub grid_runs: usize,
     /// Number of runs of this shard.
     pub runs: usize,
+}
+
+/// Manifests of versions without this choice leave it out.
+fn first_revision() -> Vec<Revision> {
+    vec![Revision::First]
 }
 
 impl Manifest {

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, fmt::Write as _};
 
+use privatekube_policy::Revision;
 use thiserror::Error;
 
 use super::{Manifest, RunFilter, Shard, run_filter::is_same};
@@ -45,11 +46,12 @@ pub enum PlanError {
 }
 
 impl Plan {
-    /// Plans the grids of `experiments`, once for each of `seeds` (the released simulator's if empty). Keeps
-    /// the runs that match all of `only`, and of these the `shard`, if one is given.
+    /// Plans the grids of `experiments`, once for each of `seeds` (the released simulator's if empty) with each of
+    /// `revisions` of the engine's rules (the first, that of the papers, if empty). Keeps the runs that match all of `only`, and of these the `shard`, if one is given.
     pub fn new(
         experiments: &[Experiment],
         seeds: &[u64],
+        revisions: &[Revision],
         only: &[RunFilter],
         shard: Option<Shard>,
     ) -> Result<Self, PlanError> {
@@ -60,9 +62,20 @@ impl Plan {
         } else {
             seeds
         });
+        let mut revisions = distinct(if revisions.is_empty() {
+            &[Revision::First]
+        } else {
+            revisions
+        });
+        revisions.sort();
+        let revisions = &revisions;
         let grids = experiments.iter().flat_map(|experiment| {
             let experiment = *experiment;
-            seeds.iter().flat_map(move |seed| experiment.grid(*seed))
+            let with_seeds = seeds.iter().flat_map(move |seed| experiment.grid(*seed));
+            with_seeds.flat_map(move |run| {
+                let at = move |revision: &Revision| run.clone().at_revision(*revision);
+                revisions.iter().map(at)
+            })
         });
         let grid: Vec<Parameters> = grids.collect();
         for condition in only {
@@ -93,6 +106,11 @@ impl Plan {
         for seed in &seeds {
             let _ = write!(command, " --seed {seed}");
         }
+        if revisions.as_slice() != [Revision::First] {
+            for revision in revisions {
+                let _ = write!(command, " --revision {}", u32::from(*revision));
+            }
+        }
         if let Some(shard) = shard {
             let _ = write!(command, " --shard {shard}");
         }
@@ -102,6 +120,7 @@ impl Plan {
                 command,
                 experiments,
                 seeds,
+                revisions: revisions.clone(),
                 only: only.to_vec(),
                 shard,
                 grid_runs,
@@ -178,12 +197,14 @@ fn check(only: &RunFilter, grid: &[Parameters]) -> Result<(), PlanError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::experiment::VisitOrder;
 
     fn plan(only: &[&str], shard: Option<&str>) -> Result<Plan, PlanError> {
         let only: Vec<RunFilter> = only.iter().map(|only| only.parse().unwrap()).collect();
         let shard = shard.map(|shard| shard.parse().unwrap());
         Plan::new(
             &[Experiment::MicroMulti, Experiment::MicroSingle],
+            &[],
             &[],
             &only,
             shard,
@@ -212,6 +233,29 @@ mod tests {
             "privatekube-simulator sweep micro-single micro-multi --only mice=75,100 --only composition=basic \
              --only policy=dpf-n,fcfs --seed 3345"
         );
+    }
+
+    #[test]
+    fn a_grid_is_made_with_each_revision_of_the_rules() {
+        let revisions = [Revision::Third, Revision::First, Revision::Third];
+        let only = ["mice=75".parse().unwrap(), "policy=dpf-n".parse().unwrap()];
+        let plan = Plan::new(&[Experiment::MicroSingle], &[], &revisions, &only, None).unwrap();
+        assert_eq!(plan.runs().len(), 2 * (11 + 11));
+        assert!(
+            plan.manifest()
+                .command
+                .ends_with(" --seed 3345 --revision 1 --revision 3")
+        );
+        let orders = |revision| {
+            let runs = plan.runs().iter().filter(move |run| run.revision == revision);
+            runs.map(|run| run.order).collect::<BTreeSet<_>>()
+        };
+        // The released simulator's order of visits is known of its own rules only.
+        assert_eq!(orders(None).len(), 2);
+        assert_eq!(orders(Some(Revision::Third)), [Some(VisitOrder::Share)].into());
+        let only = ["revision=3".parse().unwrap()];
+        let plan = Plan::new(&[Experiment::Macro], &[], &revisions, &only, None).unwrap();
+        assert_eq!(plan.runs().len(), 16);
     }
 
     #[test]

@@ -9,8 +9,9 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use clap::Args;
+use privatekube_policy::Revision;
 use privatekube_simulator::{
-    experiment::Experiment,
+    experiment::{Experiment, revision},
     sweep::{End, Plan, RunFilter, Shard, Sweep as Sweeping},
 };
 
@@ -54,6 +55,10 @@ pub(crate) struct Sweep {
     /// paper's.
     #[arg(long, value_name = "SEED")]
     seed: Vec<u64>,
+    /// The revision of the engine's rules: 1, that of the papers, 2, or 3, that of a new dataset. If given several
+    /// times, the grid is made once with each. Default: 1.
+    #[arg(long, value_name = "REVISION", value_parser = revision)]
+    revision: Vec<Revision>,
 }
 
 /// An experiment, or all of them.
@@ -83,7 +88,7 @@ impl Sweep {
             Name::All => Experiment::ALL.to_vec(),
         });
         let experiments: Vec<Experiment> = experiments.collect();
-        let plan = Plan::new(&experiments, &self.seed, &self.only, self.shard)?;
+        let plan = Plan::new(&experiments, &self.seed, &self.revision, &self.only, self.shard)?;
         let sweep = Sweeping::open(&plan, &self.out, self.resume)?;
         let interrupt = sweep.interrupt();
         ctrlc::set_handler(move || interrupt.send()).context("no handler for Ctrl-C can be set")?;

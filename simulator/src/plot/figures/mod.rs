@@ -9,6 +9,7 @@ mod macro_benchmark;
 mod mice;
 mod packing;
 mod series;
+mod shares;
 
 use super::{
     figure::Figure,
@@ -94,12 +95,13 @@ type FigureResult = Result<Figure, MissingFigure>;
 #[must_use]
 pub fn sections(runs: &Runs<'_>, published: &[PublishedValue]) -> Vec<Section> {
     let sections = Experiment::ALL.map(|experiment| {
-        let figures: Vec<FigureResult> = match experiment {
+        let mut figures: Vec<FigureResult> = match experiment {
             Experiment::MicroSingle | Experiment::MicroMulti => micro(experiment, runs, published),
             Experiment::Macro => macro_benchmark::figures(runs, published),
             Experiment::Alibaba => packing::by_load(runs),
             Experiment::DpackOrders | Experiment::DpackBlocks => packing::by_spread(experiment, runs),
         };
+        figures.extend(shares::figure(experiment, runs));
         let (mut drawn, mut missing) = (Vec::new(), Vec::new());
         for figure in figures {
             match figure {

@@ -27,6 +27,7 @@ fn row(parameters: &Parameters, tasks: u64, granted: u64) -> RunRow {
         fairness: parameters.fairness,
         spread: parameters.spread,
         least: parameters.least,
+        revision: parameters.revision.map(u32::from),
         seed: parameters.seed,
         blocks: u64::from(parameters.blocks.unwrap_or(1)),
         tasks,

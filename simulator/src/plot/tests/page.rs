@@ -58,6 +58,7 @@ fn text_from_the_input_is_escaped() {
 #[test]
 fn the_page_says_what_made_it_what_is_missing_and_how_ours_differ() {
     let manifest = Manifest {
+        revisions: vec![privatekube_policy::Revision::First],
         version: "0.1.0".to_owned(),
         command: "privatekube-simulator sweep micro-single --seed 3345".to_owned(),
         experiments: Vec::new(),
