@@ -15,6 +15,7 @@ mod composition;
 mod decimal;
 mod engine;
 mod event;
+pub mod fairness;
 mod mechanism;
 mod rules;
 mod time;
