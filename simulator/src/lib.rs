@@ -11,6 +11,7 @@
 
 pub mod compare;
 pub mod experiment;
+mod fairness;
 mod instant;
 pub mod optimum;
 mod outcome;
@@ -24,6 +25,7 @@ pub mod sweep;
 pub mod trace;
 mod workload;
 
+pub use fairness::Fairness;
 pub use instant::{TooLong, seconds, span, time};
 pub use outcome::{ClassCount, Decision, Delays, Outcome, Summary};
 pub use policy_settings::{

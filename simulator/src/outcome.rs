@@ -5,7 +5,7 @@ use std::time::Duration;
 use privatekube_policy::Time;
 use serde::Serialize;
 
-use crate::{Workload, seconds};
+use crate::{Fairness, Workload, seconds};
 
 /// How one task ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +26,8 @@ pub struct Outcome {
     /// An upper bound on the sum of the granted tasks' weights under any policy; only a search for the
     /// optimum computes it.
     pub bound: Option<u64>,
+    /// The measures of fairness; none unless the engine made the run.
+    pub fairness: Option<Fairness>,
     /// Wall-clock time that the run took on this machine.
     pub wall: Duration,
 }

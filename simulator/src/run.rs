@@ -8,7 +8,10 @@ use privatekube_policy::{
 };
 use thiserror::Error;
 
-use crate::{Decision, Outcome, Workload};
+use crate::{
+    Decision, Outcome, Workload,
+    fairness::{Decided, Measures},
+};
 
 /// The reason why a workload can't be run.
 #[derive(Debug, Error)]
@@ -54,12 +57,14 @@ pub enum RunError {
 pub fn run(workload: &Workload, dataset_rules: &DatasetRules) -> Result<Outcome, RunError> {
     let started = Instant::now();
     let consumes_grants = dataset_rules.policy != Policy::RoundRobin;
+    let rules = DatasetRules {
+        composition: workload.composition.clone(),
+        ..dataset_rules.clone()
+    };
     let mut run = Run {
         consumes_grants,
-        engine: Engine::new(DatasetRules {
-            composition: workload.composition.clone(),
-            ..dataset_rules.clone()
-        })?,
+        measures: Measures::new(workload, rules.clone()),
+        engine: Engine::new(rules)?,
         names: Vec::with_capacity(workload.blocks.len()),
         decisions: vec![Decision::Waiting; workload.tasks.len()],
     };
@@ -82,19 +87,21 @@ pub fn run(workload: &Workload, dataset_rules: &DatasetRules) -> Result<Outcome,
     Ok(Outcome {
         decisions: run.decisions,
         bound: None,
+        fairness: Some(run.measures.finish()),
         wall: started.elapsed(),
     })
 }
 
-struct Run {
+struct Run<'a> {
     engine: Engine,
+    measures: Measures<'a>,
     /// Whether a granted budget is consumed at once.
     consumes_grants: bool,
     names: Vec<BlockId>,
     decisions: Vec<Decision>,
 }
 
-impl Run {
+impl Run<'_> {
     fn add_block(&mut self, at: Time, capacity: privatekube_policy::Budget) -> Result<(), RunError> {
         self.advance(at)?;
         let number = self.names.len();
@@ -105,11 +112,13 @@ impl Run {
         };
         self.names.push(block);
         let records = self.engine.apply(&event);
-        self.note(records.map_err(|refusal| RunError::Block { number, refusal })?)
+        self.note(records.map_err(|refusal| RunError::Block { number, refusal })?)?;
+        Ok(())
     }
 
     fn arrive(&mut self, number: usize, task: &crate::Task, workload: &Workload) -> Result<(), RunError> {
         self.advance(task.at)?;
+        self.measures.arrives(number);
         let names = task.blocks.iter().map(|block| {
             let name = self.names.get(*block as usize).cloned();
             name.ok_or(RunError::NoBlock {
@@ -129,23 +138,36 @@ impl Run {
             weight: task.weight,
         });
         let records = self.engine.apply(&event);
-        self.note(records.map_err(|refusal| RunError::Task { number, refusal })?)
+        let decided = self.note(records.map_err(|refusal| RunError::Task { number, refusal })?)?;
+        self.measures.arrived(number, &decided, &self.engine, &self.names);
+        Ok(())
+    }
+
+    /// Advances the engine's time to `until`. On the way, the measures look at the unused budget.
+    fn advance(&mut self, until: Time) -> Result<(), RunError> {
+        while self.measures.next_look() < until {
+            self.advance_to(self.measures.next_look())?;
+            self.measures.look(&self.engine, &self.names);
+        }
+        self.advance_to(until)
     }
 
     /// Advances the engine's time to `until`. Budget granted by one step is consumed before the next step.
-    fn advance(&mut self, until: Time) -> Result<(), RunError> {
+    fn advance_to(&mut self, until: Time) -> Result<(), RunError> {
         while let Some(step) = self.engine.next_step().filter(|step| *step < until) {
             let records = self.engine.advance(step);
             self.note(records)?;
         }
         let records = self.engine.advance(until);
-        self.note(records)
+        self.note(records)?;
+        Ok(())
     }
 
-    /// Notes the decisions in `records`, and consumes the granted budgets.
-    fn note(&mut self, records: Vec<Record>) -> Result<(), RunError> {
+    /// Notes the decisions in `records`, and consumes the granted budgets. Returns the decisions, without those that
+    /// followed from the consumption.
+    fn note(&mut self, records: Vec<Record>) -> Result<Decided, RunError> {
         let mut granted = Vec::new();
-        self.note_decisions(records, &mut granted);
+        let decided = self.note_decisions(records, &mut granted);
         while let Some((number, claim)) = granted.pop() {
             let event = Event::Consume {
                 claim,
@@ -155,12 +177,14 @@ impl Run {
             let records = records.map_err(|refusal| RunError::Task { number, refusal })?;
             self.note_decisions(records, &mut granted);
         }
-        Ok(())
+        Ok(decided)
     }
 
-    fn note_decisions(&mut self, records: Vec<Record>, granted: &mut Vec<(usize, ClaimId)>) {
+    fn note_decisions(&mut self, records: Vec<Record>, granted: &mut Vec<(usize, ClaimId)>) -> Decided {
+        let mut decided = Decided::default();
         for record in records {
             let (claim, decision) = match record {
+                Record::Waits { claim } => (claim, Decision::Waiting),
                 Record::Granted { claim, at } => (claim, Decision::Granted(at)),
                 Record::Denied { claim, at, .. } | Record::Expired { claim, at } => {
                     (claim, Decision::Refused(at))
@@ -172,10 +196,17 @@ impl Run {
             let noted = number.and_then(|number: usize| Some((number, self.decisions.get_mut(number)?)));
             if let Some((number, noted)) = noted {
                 *noted = decision;
+                match decision {
+                    Decision::Granted(_) => decided.granted.push(number),
+                    Decision::Refused(_) => decided.refused.push(number),
+                    Decision::Waiting => decided.waits.push(number),
+                }
                 if self.consumes_grants && matches!(decision, Decision::Granted(_)) {
                     granted.push((number, claim));
                 }
             }
         }
+        self.measures.decided(&decided);
+        decided
     }
 }

@@ -161,3 +161,49 @@ fn help_has_an_example() {
         "{out}"
     );
 }
+
+/// With N = 100, mice demand exactly a fair share: DPF grants each at once that is among the first, and other policies
+/// don't.
+#[test]
+fn a_run_is_measured_for_fairness() {
+    let measures = |policy: &str| -> Value {
+        let (succeeded, out, err) =
+            experiment(&["micro-multi", "--policy", policy, "--n", "100", "--revision", "3"]);
+        assert!(succeeded, "{err}");
+        let line: Value = serde_json::from_str(&out).unwrap();
+        assert_eq!(line["revision"], 3);
+        line["measures"].clone()
+    };
+    let dpf = measures("dpf-n");
+    assert_eq!((&dpf["fair_not_at_once"], &dpf["envied"]), (&json!(0), &json!(0)));
+    let fair = |measures: &Value| {
+        measures["fair_at_once"].as_u64().unwrap() + measures["fair_not_at_once"].as_u64().unwrap()
+    };
+    let fcfs = measures("fcfs-wait-n");
+    assert!(
+        fair(&dpf) > 2000 && fcfs["fair_not_at_once"].as_u64().unwrap() > 100,
+        "{dpf} {fcfs}"
+    );
+    assert!(fcfs["envied"].as_u64().unwrap() > 50, "{fcfs}");
+    assert!(dpf["unused_blocks"].as_f64().unwrap() > 0.0);
+    assert!((0.3..1.0).contains(&dpf["jain"].as_f64().unwrap()));
+}
+
+#[test]
+fn the_released_order_of_visits_goes_with_the_released_rules() {
+    let arguments = ["micro-single", "--order", "published", "--revision"];
+    let (succeeded, out, _) = experiment(&[&arguments[..], &["1"]].concat());
+    assert!(succeeded);
+    let released: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(
+        (&released["revision"], &released["order"]),
+        (&json!(1), &json!("published"))
+    );
+    let (succeeded, _, err) = experiment(&[&arguments[..], &["3"]].concat());
+    assert!(!succeeded && err.contains("revision 1 only"), "{err}");
+    let (succeeded, _, err) = experiment(&["micro-single", "--revision", "4"]);
+    assert!(
+        !succeeded && err.contains("\"4\" is no revision of the rules"),
+        "{err}"
+    );
+}

@@ -226,6 +226,7 @@ impl ComparedRun {
             outcome: Outcome {
                 decisions: decisions.collect(),
                 bound: None,
+                fairness: None,
                 wall: Duration::ZERO,
             },
             workload: trace.workload,

@@ -62,6 +62,7 @@ impl Prepared {
                 Ok(Outcome {
                     decisions: decisions.collect::<Result<_, TooLong>>()?,
                     bound: None,
+                    fairness: None,
                     wall: started.elapsed(),
                 })
             }
@@ -87,6 +88,7 @@ impl Prepared {
         Ok(Outcome {
             decisions: decisions.collect(),
             bound: Some(solved.bound),
+            fairness: None,
             wall: started.elapsed(),
         })
     }

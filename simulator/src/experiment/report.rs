@@ -4,7 +4,7 @@ use privatekube_policy::Revision;
 use serde::Serialize;
 
 use super::{CompositionKind, Experiment, ExperimentError, Parameters, Prepared, VisitOrder};
-use crate::{ClassCount, Delays, run};
+use crate::{ClassCount, Delays, Fairness, Outcome, run};
 
 /// A run's parameters and results.
 #[derive(Clone, Debug, Serialize)]
@@ -47,6 +47,9 @@ pub struct Report {
     waiting: usize,
     /// Delays of the granted tasks; `None` if there are none.
     delay_seconds: Option<Delays>,
+    /// The measures of fairness; those of the engine's run, if the total is that of the released simulator's order.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    measures: Option<Fairness>,
     wall_seconds: f64,
 }
 
@@ -70,14 +73,9 @@ impl Parameters {
 }
 
 impl Prepared {
-    /// Returns the number of tasks that the engine grants, if [`run`](Self::run) uses the released
-    /// simulator's order; otherwise `None`.
-    pub fn granted_by_engine(&self) -> Result<Option<usize>, ExperimentError> {
-        let by_engine = || {
-            Ok(run(&self.workload, &self.dataset_rules)?
-                .summary(&self.workload)
-                .granted)
-        };
+    /// Makes the engine's run, if [`run`](Self::run) uses the released simulator's order; otherwise `None`.
+    pub fn run_by_engine(&self) -> Result<Option<Outcome>, ExperimentError> {
+        let by_engine = || Ok(run(&self.workload, &self.dataset_rules)?);
         self.published.as_ref().map(|_| by_engine()).transpose()
     }
 
@@ -85,7 +83,7 @@ impl Prepared {
     pub fn report(self, data: Option<String>) -> Result<Report, ExperimentError> {
         let outcome = self.run()?;
         let summary = outcome.summary(&self.workload);
-        let by_engine = self.granted_by_engine()?;
+        let by_engine = self.run_by_engine()?;
         let parameters = self.parameters;
         Ok(Report {
             experiment: parameters.experiment,
@@ -110,13 +108,16 @@ impl Prepared {
             tasks: summary.tasks,
             granted: Granted {
                 total: summary.granted,
-                by_engine,
+                by_engine: by_engine
+                    .as_ref()
+                    .map(|outcome| outcome.summary(&self.workload).granted),
                 classes: summary.classes,
             },
             bound: outcome.bound,
             refused: summary.refused,
             waiting: summary.waiting,
             delay_seconds: summary.delay,
+            measures: by_engine.as_ref().unwrap_or(&outcome).fairness,
             wall_seconds: outcome.wall.as_secs_f64(),
         })
     }

@@ -88,6 +88,23 @@ pub struct RunRow {
     pub delay_p999: Option<f64>,
     /// The longest.
     pub delay_max: Option<f64>,
+    /// Jain's index of the classes' dominant shares. This and the other measures of fairness are those of the engine's
+    /// run, if `granted` is that of the released simulator's order, and tables of earlier versions lack them.
+    pub jain: Option<f64>,
+    /// Jain's index of dominant shares divided by weights.
+    pub weighted_jain: Option<f64>,
+    /// How far dominant shares are from being proportional to weights.
+    pub weight_disagreement: Option<f64>,
+    /// Number of tasks that demand at most a fair share and were granted when they arrived; with unlocking by arrivals.
+    pub fair_at_once: Option<u64>,
+    /// Number of those that were not.
+    pub fair_not_at_once: Option<u64>,
+    /// Number of grants that a waiting task envied.
+    pub envied: Option<u64>,
+    /// Number of grants of which that is not known.
+    pub envied_unknown: Option<u64>,
+    /// Unlocked budget that no waiting task had use for, in blocks, as an average over the run.
+    pub unused_blocks: Option<f64>,
     /// Wall-clock time of the run in seconds. This is the only column that differs between machines.
     pub wall: f64,
 }

@@ -85,6 +85,14 @@ impl Row for RunRow {
         optional("delay_p99", Kind::Number),
         optional("delay_p999", Kind::Number),
         optional("delay_max", Kind::Number),
+        later("jain", Kind::Number),
+        later("weighted_jain", Kind::Number),
+        later("weight_disagreement", Kind::Number),
+        later("fair_at_once", Kind::Whole),
+        later("fair_not_at_once", Kind::Whole),
+        later("envied", Kind::Whole),
+        later("envied_unknown", Kind::Whole),
+        later("unused_blocks", Kind::Number),
         column("wall", Kind::Number),
     ];
 }

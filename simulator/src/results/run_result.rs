@@ -30,16 +30,17 @@ impl Parameters {
     pub fn result(&self) -> Result<RunResult, ExperimentError> {
         let prepared = self.prepare()?;
         let outcome = prepared.run()?;
-        let by_engine = prepared.granted_by_engine()?;
-        Ok(RunResult::of(&prepared, &outcome, by_engine))
+        let by_engine = prepared.run_by_engine()?;
+        Ok(RunResult::of(&prepared, &outcome, by_engine.as_ref()))
     }
 }
 
 impl RunResult {
-    fn of(prepared: &Prepared, outcome: &Outcome, by_engine: Option<usize>) -> Self {
+    fn of(prepared: &Prepared, outcome: &Outcome, by_engine: Option<&Outcome>) -> Self {
         let (parameters, workload) = (&prepared.parameters, &prepared.workload);
         let summary = outcome.summary(workload);
         let delay = summary.delay;
+        let fairness = by_engine.unwrap_or(outcome).fairness;
         let row = RunRow {
             run: parameters.name(),
             experiment: parameters.experiment,
@@ -64,7 +65,7 @@ impl RunResult {
             blocks: count(workload.blocks.len()),
             tasks: count(summary.tasks),
             granted: count(summary.granted),
-            granted_by_engine: by_engine.map(count),
+            granted_by_engine: by_engine.map(|outcome| count(outcome.summary(workload).granted)),
             bound: outcome.bound,
             refused: count(summary.refused),
             waiting: count(summary.waiting),
@@ -74,6 +75,14 @@ impl RunResult {
             delay_p99: delay.map(|delay| delay.p99),
             delay_p999: delay.map(|delay| delay.p999),
             delay_max: delay.map(|delay| delay.max),
+            jain: fairness.and_then(|fairness| fairness.jain),
+            weighted_jain: fairness.and_then(|fairness| fairness.weighted_jain),
+            weight_disagreement: fairness.and_then(|fairness| fairness.weight_disagreement),
+            fair_at_once: fairness.and_then(|fairness| fairness.fair_at_once),
+            fair_not_at_once: fairness.and_then(|fairness| fairness.fair_not_at_once),
+            envied: fairness.map(|fairness| fairness.envied),
+            envied_unknown: fairness.map(|fairness| fairness.envied_unknown),
+            unused_blocks: fairness.map(|fairness| fairness.unused_blocks),
             wall: outcome.wall.as_secs_f64(),
         };
         let classes = summary.classes.into_iter();

@@ -42,6 +42,14 @@ fn row(parameters: &Parameters, tasks: u64, granted: u64) -> RunRow {
         delay_p99: Some(4.0),
         delay_p999: Some(5.0),
         delay_max: Some(5.0),
+        jain: None,
+        weighted_jain: None,
+        weight_disagreement: None,
+        fair_at_once: None,
+        fair_not_at_once: None,
+        envied: None,
+        envied_unknown: None,
+        unused_blocks: None,
         wall: 0.1,
     }
 }
