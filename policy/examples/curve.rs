@@ -250,7 +250,7 @@ mod tests {
         // 3e6 fits into 64 bits, and 32 times that does not. (Each of the Gaussians is rounded up.)
         let line = run(&["3000000*gaussian(sigma=1)", "--orders", "2,64"]).unwrap();
         let value: serde_json::Value = serde_json::from_str(&line).unwrap();
-        assert_eq!(value["curve"], serde_json::json!([3000000.000003, null]));
+        assert_eq!(value["curve"], serde_json::json!([3_000_000.000_003, null]));
         assert_eq!(value["order"], serde_json::json!({"basic": 2, "improved": 2}));
     }
 
