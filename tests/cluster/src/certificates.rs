@@ -1,5 +1,5 @@
-//! The control plane's own certificates: an authority, one serving certificate for 127.0.0.1, and the key
-//! pair that signs service account tokens. The extender makes its own.
+//! The control plane's own certificates: an authority, one serving certificate for 127.0.0.1, the one that identifies
+//! the API server to the fake kubelet, and the key pair that signs service account tokens. The extender makes its own.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -22,8 +22,9 @@ impl Certificates {
     /// Uses the certificates in `dir`, and creates them first if there are none.
     pub(crate) fn ensure(dir: &Path) -> Result<Self> {
         let certificates = Self { dir: dir.to_owned() };
-        // The last file that `make` writes, so the others exist too.
-        if !certificates.service_account_key().exists() {
+        // The last file that `make` writes, so the others exist too; one of a cluster of an older version lacks the other.
+        let exist = certificates.service_account_key().exists() && certificates.kubelet_client_key().exists();
+        if !exist {
             certificates
                 .make()
                 .context("can't make the control plane's certificates")?;
@@ -49,8 +50,21 @@ impl Certificates {
         let key = KeyPair::generate()?;
         let certificate = params.signed_by(&key, &authority)?;
 
+        let mut params = CertificateParams::new(Vec::new())?;
+        params
+            .distinguished_name
+            .push(DnType::CommonName, "kube-apiserver-kubelet-client");
+        params.use_authority_key_identifier_extension = true;
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        let client_key = KeyPair::generate()?;
+        let client = params.signed_by(&client_key, &authority)?;
+
         let service_accounts = KeyPair::generate()?;
         write_private(&self.authority(), &authority.as_ref().pem())?;
+        write_private(&self.authority_key(), &authority.key().serialize_pem())?;
+        write_private(&self.kubelet_client_certificate(), &client.pem())?;
+        write_private(&self.kubelet_client_key(), &client_key.serialize_pem())?;
         write_private(&self.serving_certificate(), &certificate.pem())?;
         write_private(&self.serving_key(), &key.serialize_pem())?;
         write_private(
@@ -66,8 +80,21 @@ impl Certificates {
         fs::read_to_string(&path).with_context(|| format!("can't read {}", path.display()))
     }
 
-    fn authority(&self) -> PathBuf {
+    pub(crate) fn authority(&self) -> PathBuf {
         self.dir.join("ca.crt")
+    }
+
+    pub(crate) fn authority_key(&self) -> PathBuf {
+        self.dir.join("ca.key")
+    }
+
+    /// The API server's certificate as a client of the fake kubelet.
+    pub(crate) fn kubelet_client_certificate(&self) -> PathBuf {
+        self.dir.join("kubelet-client.crt")
+    }
+
+    pub(crate) fn kubelet_client_key(&self) -> PathBuf {
+        self.dir.join("kubelet-client.key")
     }
 
     pub(crate) fn serving_certificate(&self) -> PathBuf {

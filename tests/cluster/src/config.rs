@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// The options of a cluster. `Config::default()` is a temporary cluster of three nodes without PrivateKube.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,6 +14,9 @@ pub struct Config {
     pub extender: bool,
     /// As `extender`, and also applies PrivateKube's manifests and runs an extender as a part of the cluster.
     pub with_privatekube: bool,
+    /// How long after its start a pod succeeds whose restart policy and annotations say nothing else; `None`: it runs
+    /// until it is deleted.
+    pub pods_end_after: Option<Duration>,
     /// Lets etcd wait for the disk on each write, as it does in a real cluster.
     pub durable: bool,
     /// The directory of the control plane's programs; `None`: from the environment, else `.local/bin` of the
@@ -32,6 +36,7 @@ impl Default for Config {
             nodes: 3,
             extender: false,
             with_privatekube: false,
+            pods_end_after: None,
             durable: false,
             bin_dir: None,
             dir: None,
@@ -56,6 +61,9 @@ impl Config {
                 .filter(|(_, on)| *on)
                 .map(|(name, _)| name.into()),
         );
+        if let Some(after) = self.pods_end_after {
+            arguments.extend(["--pods-end-after".into(), format!("{after:?}").into()]);
+        }
         let paths = [
             ("--bin-dir", &self.bin_dir),
             ("--extender-bin", &self.extender_bin),

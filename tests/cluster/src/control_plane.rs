@@ -9,6 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
+use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
 use kube::api::{Patch, PatchParams};
@@ -22,6 +23,7 @@ use crate::certificates::Certificates;
 use crate::config::Config;
 use crate::description::Description;
 use crate::kubectl::Kubectl;
+use crate::kubelet::{KubeletOptions, KubeletServer};
 use crate::layout::Layout;
 use crate::logs::PartFailure;
 use crate::part::Part;
@@ -103,9 +105,23 @@ impl ControlPlane {
 
     /// Creates what a cluster has from its beginning: nodes, a kubelet, and the users' rights.
     async fn create_initial_objects(&self, client: &Client) -> Result<()> {
-        nodes::register(client, &self.node_names).await?;
-        let names = self.node_names.iter().cloned().collect();
-        let kubelet = tokio::spawn(kubelet::run(client.clone(), names, self.layout.pods()));
+        let server = KubeletServer::bind(&self.certificates).await?;
+        nodes::register(client, &self.node_names, server.address()?).await?;
+        let options = KubeletOptions {
+            nodes: self.node_names.iter().cloned().collect(),
+            folder: self.layout.pods(),
+            pods_end_after: self
+                .config
+                .pods_end_after
+                .map(SignedDuration::try_from)
+                .transpose()
+                .context("pods_end_after is too long")?,
+        };
+        let kubelet = kubelet::run(client.clone(), options, server);
+        let heartbeats = nodes::keep_alive(client.clone(), self.node_names.clone());
+        let kubelet = tokio::spawn(async move {
+            tokio::join!(kubelet, heartbeats);
+        });
         *self.kubelet.lock().unwrap_or_else(PoisonError::into_inner) = Some(kubelet);
         bind(client, User::Tenant, "edit").await?;
         bind(client, User::SecondScheduler, "system:kube-scheduler").await?;

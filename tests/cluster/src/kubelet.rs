@@ -1,10 +1,14 @@
 //! The fake kubelet: pods bound to the fake nodes run at once, end as their annotations say, and are removed
 //! when they are deleted.
 //!
-//! No container runs. One watch of all pods drives everything; a pod's delayed end is a timer. A pod that asks for it by an
-//! annotation has its program run as a process of this machine ([`program`]), and ends as that ends.
+//! No container runs. One watch of all pods drives everything; a pod's delayed end is a timer. A pod that asks for it by
+//! an annotation has its program run as a process of this machine ([`program`]), and ends as that ends. Containers have
+//! logs ([`server`]): what the program wrote, or what becomes of the pod ([`plan`]).
 
+mod output;
+mod plan;
 mod program;
+mod server;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
@@ -25,17 +29,13 @@ use tokio::task::JoinHandle;
 
 use crate::pod_status::{self, Outcome};
 
-/// The pod annotation that says how the pod ends: `succeed` or `fail`. Without it, the pod runs until it is
-/// deleted.
-pub const OUTCOME_ANNOTATION: &str = "fake-kubelet.privatekube.dev/outcome";
-/// The pod annotation that says after which time the pod ends, such as `2s` or `300ms`; without it, at once.
-pub const AFTER_ANNOTATION: &str = "fake-kubelet.privatekube.dev/after";
-
-/// The pod annotation that lets the command of the pod's first container run, if it is `true`: with the pod's real
-/// environment and downward API files, and without a container. The pod ends as the program ends; what the program wrote is
-/// the message of its termination. Not with the restart policy `Always`.
-pub const RUN_ANNOTATION: &str = "fake-kubelet.privatekube.dev/run";
+pub use plan::{AFTER_ANNOTATION, OUTCOME_ANNOTATION, RUN_ANNOTATION};
 pub use program::ROOT_VARIABLE;
+pub(crate) use server::KubeletServer;
+
+use output::Outputs;
+use plan::Plan;
+use server::Answers;
 
 /// The most requests at the same time.
 const CONCURRENCY: usize = 32;
@@ -46,16 +46,6 @@ const LAST_RETRY: Duration = Duration::from_secs(1);
 /// The most retries after a conflict. A request for a pod that was created again under its name conflicts for
 /// ever.
 const CONFLICTS: usize = 5;
-
-/// What the kubelet does about a pod.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Plan {
-    Run,
-    RunThen(Outcome, SignedDuration),
-    /// Run the pod's program.
-    Execute,
-    Delete,
-}
 
 struct Task {
     plan: Plan,
@@ -69,11 +59,31 @@ impl Drop for Task {
     }
 }
 
-/// Plays the kubelet of all `nodes`; never returns. Programs have their files below `folder`.
-pub(crate) async fn run(client: Client, nodes: BTreeSet<String>, folder: PathBuf) {
+/// What the kubelet of a cluster is told.
+pub(crate) struct KubeletOptions {
+    pub(crate) nodes: BTreeSet<String>,
+    /// Where programs have their files.
+    pub(crate) folder: PathBuf,
+    /// How long after its start a pod succeeds that says nothing else; `None`: it runs until it is deleted.
+    pub(crate) pods_end_after: Option<SignedDuration>,
+}
+
+/// Plays the kubelet of all nodes; never returns.
+pub(crate) async fn run(client: Client, options: KubeletOptions, server: KubeletServer) {
+    let outputs = Outputs::default();
+    let answers = Answers {
+        client: client.clone(),
+        outputs: outputs.clone(),
+        end_after: options.pods_end_after,
+    };
+    tokio::join!(server.serve(answers), follow(client, options, outputs));
+}
+
+async fn follow(client: Client, options: KubeletOptions, outputs: Outputs) {
     let mut kubelet = Kubelet {
-        pods: Pods::new(client.clone(), folder),
-        nodes,
+        pods: Pods::new(client.clone(), options.folder, outputs),
+        nodes: options.nodes,
+        end_after: options.pods_end_after,
         tasks: HashMap::new(),
         listed: HashSet::new(),
     };
@@ -92,6 +102,7 @@ pub(crate) async fn run(client: Client, nodes: BTreeSet<String>, folder: PathBuf
 struct Kubelet {
     pods: Pods,
     nodes: BTreeSet<String>,
+    end_after: Option<SignedDuration>,
     /// By UID.
     tasks: HashMap<String, Task>,
     /// The UIDs of a list that has begun and not ended.
@@ -109,16 +120,20 @@ impl Kubelet {
             Event::InitDone => {
                 let listed = std::mem::take(&mut self.listed);
                 self.tasks.retain(|uid, _| listed.contains(uid));
+                self.pods.outputs.retain(|uid| listed.contains(uid));
             }
             Event::Apply(pod) => self.apply(pod),
             Event::Delete(pod) => {
-                pod.uid().and_then(|uid| self.tasks.remove(&uid));
+                if let Some(uid) = pod.uid() {
+                    self.tasks.remove(&uid);
+                    self.pods.outputs.forget(&uid);
+                }
             }
         }
     }
 
     fn apply(&mut self, pod: Pod) {
-        let (Some(uid), Some(plan)) = (pod.uid(), plan(&pod, &self.nodes)) else {
+        let (Some(uid), Some(plan)) = (pod.uid(), plan::plan(&pod, &self.nodes, self.end_after)) else {
             return;
         };
         if self.tasks.get(&uid).is_some_and(|task| task.plan == plan) {
@@ -128,51 +143,6 @@ impl Kubelet {
         let handle = tokio::spawn(async move { pods.carry_out(&pod, plan).await });
         self.tasks.insert(uid, Task { plan, handle });
     }
-}
-
-/// What to do about a pod; `None`: nothing for now.
-fn plan(pod: &Pod, nodes: &BTreeSet<String>) -> Option<Plan> {
-    let spec = pod.spec.as_ref()?;
-    if !nodes.contains(spec.node_name.as_ref()?) {
-        return None;
-    }
-    if pod.metadata.deletion_timestamp.is_some() {
-        return Some(Plan::Delete);
-    }
-    match phase(pod) {
-        "Succeeded" | "Failed" => return None,
-        _ => {}
-    }
-    if spec.restart_policy.as_deref().unwrap_or("Always") == "Always" {
-        return Some(Plan::Run);
-    }
-    if pod.annotations().get(RUN_ANNOTATION).map(String::as_str) == Some("true") {
-        return Some(Plan::Execute);
-    }
-    let outcome = match pod.annotations().get(OUTCOME_ANNOTATION).map(String::as_str) {
-        Some("succeed") => Outcome::Succeed,
-        Some("fail") => Outcome::Fail,
-        Some(other) => {
-            tracing::warn!(
-                "pod {}: {OUTCOME_ANNOTATION} is {other:?}, not succeed or fail",
-                pod.name_any()
-            );
-            return Some(Plan::Run);
-        }
-        None => return Some(Plan::Run),
-    };
-    let after = match pod.annotations().get(AFTER_ANNOTATION).map(|text| text.parse()) {
-        None => SignedDuration::ZERO,
-        Some(Ok(after)) => after,
-        Some(Err(error)) => {
-            tracing::warn!(
-                "pod {}: {AFTER_ANNOTATION} is no duration: {error}",
-                pod.name_any()
-            );
-            return Some(Plan::Run);
-        }
-    };
-    Some(Plan::RunThen(outcome, after))
 }
 
 fn phase(pod: &Pod) -> &str {
@@ -190,15 +160,17 @@ struct Pods {
     addresses: Arc<AtomicU32>,
     /// Where programs have their files.
     folder: Arc<PathBuf>,
+    outputs: Outputs,
 }
 
 impl Pods {
-    fn new(client: Client, folder: PathBuf) -> Self {
+    fn new(client: Client, folder: PathBuf, outputs: Outputs) -> Self {
         Self {
             client,
             permits: Arc::new(Semaphore::new(CONCURRENCY)),
             addresses: Arc::new(AtomicU32::new(1)),
             folder: Arc::new(folder),
+            outputs,
         }
     }
 
@@ -223,7 +195,7 @@ impl Pods {
             }
         }
         let start = start.unwrap_or_else(Timestamp::now);
-        let (outcome, output) = match plan {
+        let (outcome, message) = match plan {
             Plan::Run | Plan::Delete => return,
             Plan::RunThen(outcome, after) => {
                 let rest = after - Timestamp::now().duration_since(start);
@@ -231,16 +203,17 @@ impl Pods {
                 (outcome, None)
             }
             Plan::Execute => {
-                let ended = program::run(pod, &self.folder).await;
+                let output = self.outputs.begin(&pod.uid().unwrap_or_default());
+                let ended = program::run(pod, &self.folder, &output).await;
                 let outcome = if ended.succeeded {
                     Outcome::Succeed
                 } else {
                     Outcome::Fail
                 };
-                (outcome, Some(ended.output))
+                (outcome, Some(ended.message))
             }
         };
-        let status = pod_status::ended(pod, start, outcome, output.as_deref());
+        let status = pod_status::ended(pod, start, outcome, message.as_deref());
         self.patch_status(pod, &status).await;
     }
 

@@ -42,19 +42,11 @@ pub(crate) const PROGRAMS: [&str; 5] = [
 /// use, and new nodes would wait for a node controller to remove their taint.
 const DISABLED_ADMISSION: &str = "ServiceAccount,TaintNodesByCondition";
 
-/// The controllers that tests and examples need: those of workloads and what these depend on, of aggregated
-/// roles, and of the type checks of admission policies.
-const CONTROLLERS: [&str; 9] = [
-    "clusterrole-aggregation-controller",
-    "cronjob-controller",
-    "deployment-controller",
-    "garbage-collector-controller",
-    "job-controller",
-    "namespace-controller",
-    "replicaset-controller",
-    "serviceaccount-controller",
-    "validatingadmissionpolicy-status-controller",
-];
+/// All controllers that work without a cloud's own: kube-controller-manager has no others.
+const CONTROLLERS: &str = "*";
+/// How long a node may be silent before its pods are evicted. Much longer than usual: a machine that is busy with
+/// builds may stop the whole cluster for a while.
+const NODE_GRACE: &str = "5m";
 
 impl Part {
     /// All parts.
@@ -158,6 +150,16 @@ pub(crate) fn api_server(layout: &Layout, ports: &Ports, certificates: &Certific
             certificates.service_account_key(),
         )
         .set("token-auth-file", layout.tokens())
+        .set("client-ca-file", certificates.authority())
+        .set("kubelet-certificate-authority", certificates.authority())
+        .set(
+            "kubelet-client-certificate",
+            certificates.kubelet_client_certificate(),
+        )
+        .set("kubelet-client-key", certificates.kubelet_client_key())
+        .set("kubelet-preferred-address-types", "InternalIP")
+        // Webhooks are called at the endpoints of their Service: nothing here routes a Service's address.
+        .set("enable-aggregator-routing", "true")
         .set("disable-admission-plugins", DISABLED_ADMISSION)
         .set("endpoint-reconciler-type", "none")
         .set("profiling", "false")
@@ -171,9 +173,13 @@ pub(crate) fn controller_manager(layout: &Layout, certificates: &Certificates) -
             "service-account-private-key-file",
             certificates.service_account_key(),
         )
+        .set("root-ca-file", certificates.authority())
+        .set("cluster-signing-cert-file", certificates.authority())
+        .set("cluster-signing-key-file", certificates.authority_key())
         .set("leader-elect", "false")
         .set("secure-port", "0")
-        .set("controllers", CONTROLLERS.join(","))
+        .set("controllers", CONTROLLERS)
+        .set("node-monitor-grace-period", NODE_GRACE)
         .0
 }
 

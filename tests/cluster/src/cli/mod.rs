@@ -8,9 +8,11 @@ mod up;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::{Args, Parser, Subcommand};
+use jiff::SignedDuration;
 
 use crate::config::Config;
 use crate::owner::{self, Lifetime, OwnerOptions};
@@ -85,6 +87,10 @@ struct ClusterArguments {
     /// Apply PrivateKube's manifests, start its extender and let the scheduler call it
     #[arg(long)]
     with_privatekube: bool,
+    /// How long after its start a pod succeeds, such as 10s, unless its annotations or its restart policy Always say
+    /// something else [default: it runs until it is deleted]
+    #[arg(long, value_parser = duration)]
+    pods_end_after: Option<Duration>,
     /// Let etcd wait for the disk on each write
     #[arg(long)]
     durable: bool,
@@ -99,12 +105,21 @@ struct ClusterArguments {
     manifests: Option<PathBuf>,
 }
 
+/// A duration as users write it.
+fn duration(text: &str) -> Result<Duration, String> {
+    text.parse::<SignedDuration>()
+        .ok()
+        .and_then(|duration| Duration::try_from(duration).ok())
+        .ok_or_else(|| "not a duration such as 10s, 300ms or 1h".to_owned())
+}
+
 impl ClusterArguments {
     fn config(self) -> Config {
         Config {
             nodes: self.nodes,
             extender: self.extender,
             with_privatekube: self.with_privatekube,
+            pods_end_after: self.pods_end_after,
             durable: self.durable,
             bin_dir: self.bin_dir,
             dir: None,

@@ -3,41 +3,70 @@
 //! variable [`ROOT_VARIABLE`].
 
 use std::fs;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Component, Path, PathBuf};
+use std::process::{ChildStderr, ChildStdout, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use k8s_openapi::api::core::v1::{Container, EnvVar, Pod, Volume};
 use kube::ResourceExt as _;
+use rustix::process::{Pid, Signal, kill_process_group};
 
-use crate::{process, supervisor::THIS_PROGRAM, tie};
+use super::output::Output;
+use crate::process::{self, Process};
+use crate::supervisor::THIS_PROGRAM;
+use crate::tie;
 
 /// The environment variable of the folder in which a program finds its volumes: a file that a container has as `/a/b` is
 /// `$FAKE_KUBELET_ROOT/a/b`.
 pub const ROOT_VARIABLE: &str = "FAKE_KUBELET_ROOT";
 
-/// The most bytes of a program's output that are reported, as with a kubelet.
-const MOST_OUTPUT: usize = 4096;
+/// The most bytes of a program's output in the message of its termination, as with a kubelet.
+const MOST_MESSAGE: usize = 4096;
+/// The time for what a program wrote to arrive after its end. A process that it left behind may keep its pipes open.
+const LAST_OUTPUT: Duration = Duration::from_secs(5);
 
 /// What a program wrote at last, and whether it ended well.
 #[derive(Debug)]
 pub(super) struct Ended {
     pub(super) succeeded: bool,
-    pub(super) output: String,
+    pub(super) message: String,
 }
 
-/// Runs the program of a pod's first container to its end, in a folder below `pods` that is removed afterwards.
-pub(super) async fn run(pod: &Pod, pods: &Path) -> Ended {
+/// Runs the program of a pod's first container to its end, in a folder below `pods` that is removed afterwards. What it
+/// writes goes into `output`. When this is dropped before, the program is killed.
+pub(super) async fn run(pod: &Pod, pods: &Path, output: &Arc<Output>) -> Ended {
     let root = pods.join(pod.uid().unwrap_or_default());
-    let ended = try_run(pod, &root).await;
+    let ended = try_run(pod, &root, output).await;
     // An error means that it doesn't exist.
     let _ = fs::remove_dir_all(&root);
-    ended.unwrap_or_else(|error| Ended {
-        succeeded: false,
-        output: format!("{error:#}"),
-    })
+    let ended = ended.unwrap_or_else(|error| {
+        output.read(format!("{error:#}\n").as_bytes());
+        false
+    });
+    output.complete();
+    Ended {
+        succeeded: ended,
+        message: String::from_utf8_lossy(&output.tail(MOST_MESSAGE)).into_owned(),
+    }
 }
 
-async fn try_run(pod: &Pod, root: &Path) -> Result<Ended> {
+/// A program and all that it started, which are killed when this is dropped.
+struct Group(u32);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(group) = i32::try_from(self.0).ok().and_then(Pid::from_raw) {
+            // An error means that nothing of it is left.
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+    }
+}
+
+/// Returns whether the program succeeded.
+async fn try_run(pod: &Pod, root: &Path, output: &Arc<Output>) -> Result<bool> {
     let spec = pod.spec.as_ref().context("the pod has no spec")?;
     let container = spec.containers.first().context("the pod has no container")?;
     fs::create_dir_all(root).with_context(|| format!("can't create {}", root.display()))?;
@@ -58,18 +87,34 @@ async fn try_run(pod: &Pod, root: &Path) -> Result<Ended> {
     }
     command.env(ROOT_VARIABLE, root);
     command
-        .stdin(std::process::Stdio::null())
-        .stdout(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::piped());
-    let output = process::output(command).await?;
-    let text = [output.stdout, output.stderr].concat();
-    let tail = text
-        .get(text.len().saturating_sub(MOST_OUTPUT)..)
-        .unwrap_or_default();
-    Ok(Ended {
-        succeeded: output.status.success(),
-        output: String::from_utf8_lossy(tail).into_owned(),
-    })
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0);
+    let mut child = process::spawn(command)?;
+    let group = Group(child.id());
+    let (out, err) = (child.stdout.take(), child.stderr.take());
+    let process = Process::adopt(child);
+    let readers = [out.map(Pipe::Out), err.map(Pipe::Err)].into_iter().flatten();
+    let readers = readers.map(|pipe| {
+        let output = Arc::clone(output);
+        tokio::task::spawn_blocking(move || match pipe {
+            Pipe::Out(pipe) => output.read(pipe),
+            Pipe::Err(pipe) => output.read(pipe),
+        })
+    });
+    let written = futures::future::join_all(readers.collect::<Vec<_>>());
+    let status = process.ended().await;
+    // What the program left behind ends with it, as in a container.
+    drop(group);
+    // Without an answer in time, the output ends here.
+    let _ = tokio::time::timeout(LAST_OUTPUT, written).await;
+    Ok(status.is_some_and(|status| status.success()))
+}
+
+enum Pipe {
+    Out(ChildStdout),
+    Err(ChildStderr),
 }
 
 fn value(pod: &Pod, variable: &EnvVar) -> Result<String> {
