@@ -41,13 +41,14 @@ demo: build controlplane ## See PrivateKube at work: a cluster for a minute, whi
 
 .PHONY: up
 up: build controlplane ## Start a cluster with PrivateKube that stays until make down
-	@$(CLUSTER) up --with-privatekube --kubeconfig-out $(KUBECONFIG_FILE) >/dev/null
+	@$(CLUSTER) up --with-privatekube --pods-end-after 10s --kubeconfig-out $(KUBECONFIG_FILE) >/dev/null
 	@echo "PrivateKube is up. In a shell:"
 	@echo "  export KUBECONFIG=$(KUBECONFIG_FILE)"
-	@echo "  export PATH=$(CURDIR)/.local/bin:\$$PATH"
+	@echo "  export PATH=$(CURDIR)/.local/bin:$(CURDIR)/target/debug:\$$PATH"
 	@echo "Then, for example:"
 	@echo "  kubectl apply -f examples/quickstart"
 	@echo "  kubectl get pb,pbc,pods -n data"
+	@echo "  privatekube-cluster restart extender"
 
 .PHONY: down
 down: ## End the cluster of make up, and forget what it stored

@@ -32,7 +32,7 @@ use crate::protocol::Request;
 use crate::scheduler_config::SchedulerConfig;
 use crate::supervisor::{Supervisor, THIS_PROGRAM};
 use crate::users::{self, User};
-use crate::{binaries, extender, http_client, kubelet, nodes, part};
+use crate::{binaries, extender, http_client, kubelet, nodes, part, service};
 
 /// A cluster's control plane and its fake nodes.
 pub(crate) struct ControlPlane {
@@ -54,7 +54,7 @@ impl ControlPlane {
     pub(crate) fn prepare(
         config: &Config,
         layout: &Layout,
-        failures: mpsc::UnboundedSender<PartFailure>,
+        failures: mpsc::UnboundedSender<(Part, PartFailure)>,
     ) -> Result<Self> {
         let bin_dir = binaries::bin_dir(config.bin_dir.as_deref())?;
         binaries::check(&bin_dir)?;
@@ -159,6 +159,7 @@ impl ControlPlane {
         };
         self.kubectl().install(&manifests).await?;
         tracing::info!("{} is applied", manifests.display());
+        service::create(&self.admin().await?, self.ports.extender).await?;
         self.start_part(Part::Extender).await
     }
 
@@ -189,11 +190,7 @@ impl ControlPlane {
             Part::KubeScheduler => return self.start_scheduler(self.config.calls_extender()).await,
             Part::SecondScheduler => bail!("a second scheduler is started by its name"),
             Part::Extender => {
-                let ports = self.ports.extender;
-                self.spawn(
-                    part,
-                    extender::serve_arguments(&self.layout, ports, ports.webhook),
-                )?;
+                self.spawn_extender()?;
                 self.supervisor
                     .within_ready_timeout(part, extender::until_ready(self.ports.extender))
                     .await?;
@@ -201,6 +198,12 @@ impl ControlPlane {
         }
         tracing::info!("{part} is ready");
         Ok(())
+    }
+
+    /// Starts the extender without waiting until it is ready. The API server finds it by its Service.
+    pub(crate) fn spawn_extender(&self) -> Result<()> {
+        let arguments = extender::serve_arguments(&self.layout, self.ports.extender, None);
+        self.spawn(Part::Extender, arguments)
     }
 
     /// Starts the default scheduler, with or without the extender.

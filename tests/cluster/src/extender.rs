@@ -23,12 +23,12 @@ const READY_TIMEOUT: Duration = Duration::from_secs(60);
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 const KILL_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The arguments that start an extender for the cluster in `layout`. The API server calls the webhooks at the
-/// port `webhooks`.
-pub(crate) fn serve_arguments(layout: &Layout, ports: ExtenderPorts, webhooks: u16) -> Vec<OsString> {
+/// The arguments that start an extender for the cluster in `layout`. The API server calls the webhooks at the port
+/// `webhooks`; if there is none, by their Service.
+pub(crate) fn serve_arguments(layout: &Layout, ports: ExtenderPorts, webhooks: Option<u16>) -> Vec<OsString> {
     let kubeconfig = layout.kubeconfig(User::Extender).into_os_string();
     let address = |port: u16| OsString::from(format!("127.0.0.1:{port}"));
-    vec![
+    let mut arguments = vec![
         "serve".into(),
         "--kubeconfig".into(),
         kubeconfig,
@@ -38,11 +38,13 @@ pub(crate) fn serve_arguments(layout: &Layout, ports: ExtenderPorts, webhooks: u
         address(ports.scheduler),
         "--webhook-address".into(),
         address(ports.webhook),
-        "--webhook-url".into(),
-        format!("https://127.0.0.1:{webhooks}").into(),
         "--health-address".into(),
         address(ports.health),
-    ]
+    ];
+    if let Some(port) = webhooks {
+        arguments.extend(["--webhook-url".into(), format!("https://127.0.0.1:{port}").into()]);
+    }
+    arguments
 }
 
 /// Lets the extender create its certificates, unless they exist.
@@ -82,8 +84,8 @@ pub struct ExtenderOptions {
     pub arguments: Vec<OsString>,
     /// Environment variables.
     pub environment: Vec<(OsString, OsString)>,
-    /// Leaves out the webhooks' URL, so that the API server finds them by their Service, as where the
-    /// extender runs inside the cluster. No Service works here, so the webhooks are never reached.
+    /// Leaves out the webhooks' URL, so that the API server finds them by their Service, as where the extender runs
+    /// inside the cluster. Only a cluster that was started with [`Config::with_privatekube`](crate::Config) has one.
     pub by_service: bool,
 }
 
@@ -106,12 +108,8 @@ impl Extender {
     ) -> Result<Self> {
         let log = layout.log(Part::Extender);
         let out = Layout::open_log(&log)?;
-        let mut arguments = serve_arguments(layout, ports, webhooks);
-        if options.by_service
-            && let Some(at) = arguments.iter().position(|argument| argument == "--webhook-url")
-        {
-            arguments.drain(at..at + 2);
-        }
+        let webhooks = (!options.by_service).then_some(webhooks);
+        let arguments = serve_arguments(layout, ports, webhooks);
         let mut command: Command = tie::tied(tool, program);
         command
             .args(arguments)

@@ -95,7 +95,7 @@ impl Kubectl {
                 Err(error) => tracing::debug!("applying {} again: {error:#}", manifests.display()),
             }
             attempt += 1;
-            // An extender outside the cluster replaces a webhook's Service by its URL, and no webhook may
+            // An extender that a test starts replaces a webhook's Service by its URL, and no webhook may
             // have both.
             self.run([
                 "delete",

@@ -73,6 +73,11 @@ impl Layout {
         self.dir.join("cluster.json")
     }
 
+    /// The socket at which the owner takes requests of other commands.
+    pub(crate) fn control_socket(&self) -> PathBuf {
+        self.dir.join("control.sock")
+    }
+
     pub(crate) fn serve_log(&self) -> PathBuf {
         self.dir.join("serve.log")
     }

@@ -20,6 +20,7 @@ pub mod cli;
 mod cluster;
 mod config;
 mod control_plane;
+mod control_socket;
 mod description;
 mod extender;
 mod http_client;
@@ -36,9 +37,10 @@ mod pod_status;
 mod ports;
 mod process;
 mod protocol;
+mod restart;
 mod scheduler_config;
+mod service;
 mod supervisor;
-
 mod tie;
 mod users;
 

@@ -11,14 +11,16 @@ use std::thread;
 
 use anyhow::{Context as _, Result};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::config::Config;
 use crate::control_plane::ControlPlane;
+use crate::control_socket::{self, Asked};
 use crate::layout::Layout;
 use crate::logs::PartFailure;
 use crate::part::Part;
 use crate::protocol::{Message, Request};
+use crate::restart::Restart;
 use crate::users;
 
 /// The options of `serve`.
@@ -79,7 +81,7 @@ async fn lock_and_run(options: &OwnerOptions) -> Result<()> {
     if may_remove && (result.is_ok() || !has_logs) {
         layout.remove()?;
     } else {
-        for path in [layout.pid(), layout.description()] {
+        for path in [layout.pid(), layout.description(), layout.control_socket()] {
             // An error means that the file doesn't exist.
             let _ = fs::remove_file(path);
         }
@@ -117,12 +119,12 @@ async fn run_until_ended(
     options: &OwnerOptions,
     layout: &Layout,
     inputs: &mut Inputs,
-    failed: &mut mpsc::UnboundedReceiver<PartFailure>,
+    failed: &mut mpsc::UnboundedReceiver<(Part, PartFailure)>,
 ) -> EndReason {
     let shutdown = inputs.shutdown.clone();
     let description = tokio::select! {
         biased;
-        Some(failure) = failed.recv() => return EndReason::Failed(failure.into()),
+        Some((_, failure)) = failed.recv() => return EndReason::Failed(failure.into()),
         () = shutdown.requested() => return EndReason::Requested,
         started = control_plane.start() => match started {
             Ok(description) => description,
@@ -134,30 +136,65 @@ async fn run_until_ended(
     {
         return EndReason::Failed(error);
     }
+    if let Err(error) = control_socket::listen(layout, inputs.send_request.clone()) {
+        return EndReason::Failed(error);
+    }
     tracing::info!("ready: {}", description.api_server);
     inputs.is_ready.store(true, Ordering::SeqCst);
     send(&Message::Ready(Box::new(description)));
+    let mut restart = Restart::new(options.lifetime != Lifetime::UntilStdinCloses);
     loop {
-        let request = tokio::select! {
+        let asked = tokio::select! {
             biased;
-            Some(failure) = failed.recv() => return EndReason::Failed(failure.into()),
+            Some((part, failure)) = failed.recv() => {
+                if restart.plan(part) {
+                    tracing::warn!("{failure:#}");
+                    continue;
+                }
+                return EndReason::Failed(failure.into());
+            }
             () = shutdown.requested() => return EndReason::Requested,
-            Some(request) = inputs.requests.recv() => request,
+            Some(asked) = inputs.requests.recv() => asked,
+            () = restart.due() => {
+                restart.begin();
+                if let Err(error) = control_plane.spawn_extender() {
+                    return EndReason::Failed(error);
+                }
+                continue;
+            }
         };
-        let answer = tokio::select! {
-            biased;
-            Some(failure) = failed.recv() => return EndReason::Failed(failure.into()),
-            () = shutdown.requested() => return EndReason::Requested,
-            answer = answer(control_plane, &request) => answer,
+        let request = serde_json::from_str(&asked.request).context("the line is not a request");
+        let is_of_extender = request.as_ref().is_ok_and(Request::is_of_extender);
+        if is_of_extender {
+            restart.cancel();
+        }
+        let answering = answer(control_plane, request);
+        tokio::pin!(answering);
+        let answer = loop {
+            tokio::select! {
+                biased;
+                Some((part, failure)) = failed.recv() => {
+                    if !restart.plan(part) {
+                        return EndReason::Failed(failure.into());
+                    }
+                    tracing::warn!("{failure:#}");
+                    if is_of_extender {
+                        break Message::Refused(failure.to_string());
+                    }
+                }
+                () = shutdown.requested() => return EndReason::Requested,
+                answer = &mut answering => break answer,
+            }
         };
-        send(&answer);
+        // The command that asked may have ended.
+        let _ = asked.answer.send(answer);
     }
 }
 
-async fn answer(control_plane: &ControlPlane, request: &str) -> Message {
-    let handled = match serde_json::from_str::<Request>(request) {
+async fn answer(control_plane: &ControlPlane, request: Result<Request>) -> Message {
+    let handled = match request {
         Ok(request) => control_plane.handle(request).await,
-        Err(error) => Err(error).context("the line is not a request"),
+        Err(error) => Err(error),
     };
     match handled {
         Ok(()) => Message::Done,
@@ -180,7 +217,8 @@ fn send(message: &Message) {
 
 /// What the owner reacts to: requests, signals, and the end of the standard input.
 struct Inputs {
-    requests: mpsc::UnboundedReceiver<String>,
+    requests: mpsc::UnboundedReceiver<Asked>,
+    send_request: mpsc::UnboundedSender<Asked>,
     shutdown: Shutdown,
     /// Set when the cluster is ready.
     is_ready: Arc<AtomicBool>,
@@ -210,12 +248,19 @@ impl Inputs {
         if lifetime != Lifetime::UntilSignalled {
             let is_ready = Arc::clone(&is_ready);
             // A blocked read can't be cancelled, so it gets a thread that the process needn't wait for.
+            let send_request = send_request.clone();
             thread::spawn(move || {
                 for line in io::stdin().lock().lines() {
-                    let Ok(line) = line else { break };
-                    if send_request.send(line).is_err() {
+                    let Ok(request) = line else { break };
+                    let (answer, answered) = oneshot::channel();
+                    if send_request.send(Asked { request, answer }).is_err() {
                         break;
                     }
+                    // Without an answer, the cluster ends.
+                    let Ok(answer) = answered.blocking_recv() else {
+                        break;
+                    };
+                    send(&answer);
                 }
                 if lifetime == Lifetime::UntilStdinCloses || !is_ready.load(Ordering::SeqCst) {
                     request_shutdown.send_replace(true);
@@ -224,6 +269,7 @@ impl Inputs {
         }
         Ok(Self {
             requests,
+            send_request,
             is_ready,
             shutdown: Shutdown(shutdown),
         })

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::Path;
 
+use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use crate::certificates::Certificates;
@@ -12,7 +13,7 @@ use crate::ports::Ports;
 use crate::users::User;
 
 /// A process of a cluster, in the order of their start; they end in the opposite order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Part {
     /// etcd, which stores all objects.
@@ -24,6 +25,7 @@ pub enum Part {
     /// The default scheduler.
     KubeScheduler,
     /// A second scheduler with another name, which never calls the extender.
+    #[value(skip)]
     SecondScheduler,
     /// PrivateKube's extender, when the cluster owns it and not a test.
     Extender,

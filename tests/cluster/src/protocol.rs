@@ -28,6 +28,16 @@ pub(crate) enum Request {
     },
 }
 
+impl Request {
+    /// Whether it decides if the extender runs.
+    pub(crate) fn is_of_extender(&self) -> bool {
+        matches!(
+            self,
+            Self::Stop(Part::Extender) | Self::Kill(Part::Extender) | Self::Start(Part::Extender)
+        )
+    }
+}
+
 /// A message of the owner. The first one is `Ready` or `Failed`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

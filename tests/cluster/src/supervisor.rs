@@ -33,7 +33,7 @@ const END_TIMEOUT: Duration = Duration::from_secs(3);
 pub(crate) struct Supervisor {
     layout: Layout,
     parts: Mutex<BTreeMap<Part, Running>>,
-    failures: mpsc::UnboundedSender<PartFailure>,
+    failures: mpsc::UnboundedSender<(Part, PartFailure)>,
 }
 
 /// A part's process.
@@ -45,7 +45,7 @@ struct Running {
 
 impl Supervisor {
     /// A supervisor without processes. `failures` receives each part that ends unexpectedly.
-    pub(crate) fn new(layout: &Layout, failures: mpsc::UnboundedSender<PartFailure>) -> Self {
+    pub(crate) fn new(layout: &Layout, failures: mpsc::UnboundedSender<(Part, PartFailure)>) -> Self {
         Self {
             layout: layout.clone(),
             parts: Mutex::default(),
@@ -56,7 +56,10 @@ impl Supervisor {
     /// Starts a part's program, with its output written to the part's log. Returns an error if the part is running.
     pub(crate) fn start(&self, part: Part, program: &Path, arguments: Vec<OsString>) -> Result<()> {
         let mut parts = self.parts();
-        if parts.contains_key(&part) {
+        if parts
+            .get(&part)
+            .is_some_and(|running| !running.process.has_ended())
+        {
             bail!("{part} is running already");
         }
         let log = self.layout.log(part);
@@ -77,10 +80,8 @@ impl Supervisor {
             async move {
                 let status = extender::shown(process.ended().await);
                 if !may_end.load(Ordering::SeqCst) {
-                    let _ = failures.send(PartFailure::new(
-                        format!("{part} ended unexpectedly ({status})"),
-                        &log,
-                    ));
+                    let failure = PartFailure::new(format!("{part} ended unexpectedly ({status})"), &log);
+                    let _ = failures.send((part, failure));
                 }
             }
         });

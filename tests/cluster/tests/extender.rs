@@ -133,6 +133,10 @@ async fn with_privatekube_the_manifests_are_applied_and_the_extender_runs() {
     fs::write(manifests.join("kustomization.yaml"), "resources: [all.yaml]\n").unwrap();
     // A custom resource and its definition, which must be established before the resource can be applied.
     let all = r"
+apiVersion: v1
+kind: Namespace
+metadata: {name: privatekube-system}
+---
 apiVersion: apiextensions.k8s.io/v1
 kind: CustomResourceDefinition
 metadata: {name: things.example.com}

@@ -2,6 +2,7 @@
 
 mod build;
 mod down;
+mod parts;
 mod run;
 mod up;
 
@@ -40,6 +41,21 @@ enum Command {
         forget everything it stored"
     )]
     Down(down::Down),
+    /// Stop a part of the cluster that `up` started; the cluster goes on without it
+    #[command(
+        after_help = "Example:\n  privatekube-cluster stop extender\n  kubectl apply -f \
+        examples/quickstart/03-runs-at-once.yaml   # is refused\n  privatekube-cluster start extender"
+    )]
+    Stop(parts::Stop),
+    /// Start a stopped part again, and wait until it is ready
+    #[command(after_help = "Example:\n  privatekube-cluster start extender")]
+    Start(parts::PartArguments),
+    /// Stop a part and start it again
+    #[command(
+        after_help = "Example:\n  privatekube-cluster restart extender          # as an upgrade does\n  \
+        privatekube-cluster restart extender --kill   # as a crash does"
+    )]
+    Restart(parts::Stop),
     /// Run a command against a cluster that lives as long as the command
     #[command(
         after_help = "Example:\n  privatekube-cluster run --nodes 2 -- kubectl get nodes\n\nThe command gets \
@@ -166,6 +182,9 @@ fn dispatch(command: Command) -> Result<ExitCode> {
     match command {
         Command::Up(up) => up.execute().map(|()| ExitCode::SUCCESS),
         Command::Down(down) => down.execute().map(|()| ExitCode::SUCCESS),
+        Command::Stop(stop) => stop.stop().map(|()| ExitCode::SUCCESS),
+        Command::Start(start) => start.start().map(|()| ExitCode::SUCCESS),
+        Command::Restart(restart) => restart.restart().map(|()| ExitCode::SUCCESS),
         Command::Run(run) => runtime()?.block_on(run.execute()),
         Command::Build(build) => build.execute().map(|()| ExitCode::SUCCESS),
         Command::Serve(arguments) => {

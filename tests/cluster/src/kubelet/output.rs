@@ -209,7 +209,7 @@ mod tests {
     #[test]
     fn a_line_without_end_is_kept_in_pieces() {
         let output = Output::default();
-        output.read([b'x'; 100_000].as_slice());
+        output.read(vec![b'x'; 100_000].as_slice());
         let (lines, ..) = output.lines_from(0);
         let longest = lines.iter().map(|line| line.bytes.len()).max();
         assert!(lines.len() > 1 && longest < Some(MOST_OF_LINE + 8192));

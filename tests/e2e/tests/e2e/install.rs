@@ -2,6 +2,7 @@
 //! answers only known clients.
 
 mod kubectl_output;
+mod make_up;
 mod ports;
 mod reapply;
 mod rights;
