@@ -1,4 +1,5 @@
 //! Parts of a cluster that `up` started are stopped and started by commands, and the cluster goes on.
+#![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
 mod common;
 

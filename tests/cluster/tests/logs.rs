@@ -1,5 +1,7 @@
 //! What `kubectl logs` shows of pods on the fake nodes.
 
+#![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+
 mod common;
 
 use std::time::Duration;
