@@ -161,8 +161,8 @@ mod tests {
         };
         for (pod, says) in [
             (
-                pod("Never", OUTCOME_ANNOTATION, "succed"),
-                "is \"succed\", not succeed, fail or run",
+                pod("Never", OUTCOME_ANNOTATION, "succeeds"),
+                "is \"succeeds\", not succeed, fail or run",
             ),
             (
                 pod("Never", RUN_ANNOTATION, "yes"),
