@@ -3,6 +3,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
 use axum::Router;
@@ -31,6 +32,8 @@ use super::output::{Line, Outputs};
 use super::plan::{has_ended, in_words};
 use crate::certificates::Certificates;
 
+/// The pause after a connection couldn't be accepted.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// The lines that are on their way to a client that reads slowly.
 const LINES_UNDER_WAY: usize = 64;
 
@@ -75,7 +78,7 @@ impl KubeletServer {
         loop {
             let Ok((stream, _)) = self.listener.accept().await else {
                 // No file descriptor is left; a connection that ends gives one back.
-                tokio::task::yield_now().await;
+                tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             };
             let (acceptor, router) = (self.acceptor.clone(), router.clone());

@@ -27,6 +27,7 @@ async fn pods_consume_their_budget_when_they_are_bound_and_not_before() -> Resul
         a_pod_can_name_a_claim_that_does_not_exist_yet(&env),
         a_pod_with_claims_on_two_datasets_waits_for_both(&env),
         a_pod_without_a_grant_says_why(&env),
+        a_pod_behind_another_gate_holds_its_budget(&env),
         a_pod_can_read_its_grant(&env),
     )?;
     ensure!(env.scheduled_after_flush().await? < 1.0);
@@ -48,6 +49,34 @@ async fn wait_until_not_scheduled(
 ) -> Result<Pod> {
     let holds = |pod: Option<&Pod>| pod.and_then(|pod| condition(pod, "PodScheduled")) == Some(reason);
     env.wait(namespace, name, reason, holds).await?.context("no pod")
+}
+
+/// docs/annotations.md says so: budget is allocated while somebody else's gate keeps a pod, and consumed when it has a
+/// node, or returned.
+async fn a_pod_behind_another_gate_holds_its_budget(env: &TestEnvironment) -> Result<()> {
+    let namespace = "other-gates";
+    prepare(env, namespace).await?;
+    let gates = json!([{"name": "example.com/later"}]);
+    for (name, epsilon) in [("runs", "4"), ("deleted", "3")] {
+        let gated = pod(name)
+            .requests("taxi", epsilon, DELTA)
+            .with("schedulingGates", gates.clone());
+        env.create(gated.within(namespace)).await?;
+    }
+    env.wait_for_block_budget(namespace, "b", ("3", "7", "0")).await?;
+    for name in ["runs", "deleted"] {
+        let only_the_others = |pod: Option<&Pod>| {
+            let gates = pod.and_then(|pod| pod.spec.as_ref()?.scheduling_gates.as_ref());
+            gates.is_some_and(|gates| gates.len() == 1 && gates.iter().all(|gate| gate.name != GATE))
+        };
+        env.wait(namespace, name, "only the other gate is left", only_the_others)
+            .await?;
+    }
+    env.delete::<Pod>(namespace, "deleted").await?;
+    env.change::<Pod>(namespace, "runs", json!({"spec": {"schedulingGates": null}}))
+        .await?;
+    env.wait_for_pod_phase(namespace, "runs", "Running").await?;
+    env.wait_for_block_budget(namespace, "b", ("6", "0", "4")).await
 }
 
 /// Deletes a granted pod that fits on no node, a waiting pod, and a running pod.
