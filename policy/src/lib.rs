@@ -28,6 +28,6 @@ pub use engine::{
     BlockState, ClaimState, Engine, Explanation, Lack, Outlook, Phase, Refusal, Standing, Unlocks,
 };
 pub use event::{Amount, Arrival, BlockId, ClaimId, Demand, Denial, Event, Record, Weight};
-pub use mechanism::{Mechanism, MechanismError};
+pub use mechanism::{Mechanism, MechanismError, ParameterFault};
 pub use rules::{DatasetRules, DatasetRulesError, Policy, Revision, ShareRule, UnknownRevision, Unlocking};
 pub use time::{Span, SpanError, Time};

@@ -1,5 +1,7 @@
 //! The errors of parsing a mechanism and of charging it.
 
+use std::fmt::Display;
+
 use thiserror::Error;
 
 use crate::{DecimalError, Delta, Epsilon};
@@ -34,40 +36,24 @@ pub enum MechanismError {
         found: String,
     },
     /// An unknown name.
-    #[error("{name:?} is not a known mechanism: use {known}")]
+    #[error("{name:?} is not a known mechanism: {}", meant_or_known(*.hint, known))]
     UnknownMechanism {
         /// What was written.
         name: String,
+        /// What was most likely meant.
+        hint: Option<&'static str>,
         /// The known ones, with their parameters.
         known: &'static str,
     },
-    /// A parameter that the mechanism does not have.
-    #[error("{mechanism} has no parameter {parameter:?}: write {accepted}")]
-    UnknownParameter {
+    /// Parameters with wrong names, or without any, or that are missing.
+    #[error("{mechanism} {}: write {accepted}", listed(faults, ", "))]
+    Parameters {
         /// The mechanism.
         mechanism: &'static str,
-        /// What was written.
-        parameter: String,
+        /// What is wrong: at least one.
+        faults: Vec<ParameterFault>,
         /// How the mechanism is written.
         accepted: &'static str,
-    },
-    /// A parameter that is missing.
-    #[error("{mechanism} needs {parameter}: write {accepted}")]
-    MissingParameter {
-        /// The mechanism.
-        mechanism: &'static str,
-        /// What is missing.
-        parameter: &'static str,
-        /// How the mechanism is written.
-        accepted: &'static str,
-    },
-    /// A parameter that is given twice.
-    #[error("{parameter} of {mechanism} is given twice")]
-    ParameterTwice {
-        /// The mechanism.
-        mechanism: &'static str,
-        /// What is given twice.
-        parameter: &'static str,
     },
     /// Both a rate of sampling and a batch size.
     #[error(
@@ -85,7 +71,7 @@ pub enum MechanismError {
         /// What was written.
         text: String,
         /// What it may be.
-        accepted: &'static str,
+        accepted: String,
     },
     /// An epsilon or delta that cannot be parsed.
     #[error("{parameter}: {problem}")]
@@ -110,4 +96,53 @@ pub enum MechanismError {
         /// The mechanism.
         mechanism: &'static str,
     },
+    /// Several of these.
+    #[error("{}", listed(.0, "; "))]
+    Several(Vec<Self>),
+}
+
+/// What is wrong with the name of a parameter.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum ParameterFault {
+    /// The mechanism has no parameter of this name.
+    #[error("has no parameter {name:?}{}", meant(*.hint, ""))]
+    Unknown {
+        /// What was written.
+        name: String,
+        /// What was most likely meant.
+        hint: Option<&'static str>,
+    },
+    /// A value has no name.
+    #[error("takes {text:?} only with a name{}", meant(*.hint, &format!("={text}")))]
+    Unnamed {
+        /// The value.
+        text: String,
+        /// The parameter that was most likely meant.
+        hint: Option<&'static str>,
+    },
+    /// A parameter is missing.
+    #[error("needs {0}")]
+    Missing(&'static str),
+    /// A parameter is given twice.
+    #[error("has {0} twice")]
+    Twice(&'static str),
+}
+
+/// The most faults that a message names: the others are counted.
+const MOST_LISTED: usize = 8;
+
+fn listed(faults: &[impl Display], separator: &str) -> String {
+    let mut texts: Vec<String> = faults.iter().take(MOST_LISTED).map(ToString::to_string).collect();
+    if let Some(more) = faults.len().checked_sub(MOST_LISTED).filter(|more| *more > 0) {
+        texts.push(format!("and {more} more"));
+    }
+    texts.join(separator)
+}
+
+fn meant(hint: Option<&str>, value: &str) -> String {
+    hint.map_or_else(String::new, |hint| format!(" (did you mean {hint}{value}?)"))
+}
+
+fn meant_or_known(hint: Option<&str>, known: &str) -> String {
+    hint.map_or_else(|| format!("use {known}"), |hint| format!("did you mean {hint}?"))
 }

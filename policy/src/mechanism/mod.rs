@@ -11,7 +11,7 @@ mod sampling;
 
 use std::fmt;
 
-pub use error::MechanismError;
+pub use error::{MechanismError, ParameterFault};
 
 use crate::{Budget, Composition, Delta, Epsilon};
 use kind::Kind;

@@ -33,6 +33,10 @@ fn mechanisms_are_written_as_they_are_read() {
             "randomized-response(neighbours=replace-special,noise-probability=1,categories=2)",
             "randomized-response(noise-probability=1,categories=2,neighbours=replace-special)",
         ),
+        (
+            "1e1*tree-aggregation(noise-multiplier=1e0,steps=1e6)",
+            "10*tree-aggregation(noise-multiplier=1,steps=1000000)",
+        ),
         ("exponential(epsilon=1.0)", "exponential(epsilon=1)"),
         ("2*pure(epsilon=1e-12)", "2*pure(epsilon=0.000000000001)"),
         ("zcdp(rho=.050)", "zcdp(rho=0.05)"),
@@ -58,12 +62,20 @@ fn what_is_not_a_mechanism_says_what_is_accepted() {
     for (text, message) in [
         ("", format!("expected a mechanism at \"\": {like}")),
         (
+            "sparse-vector(epsilon=1)",
+            format!("\"sparse-vector\" is not a known mechanism: use {known}"),
+        ),
+        (
             "gauss(sigma=1)",
-            format!("\"gauss\" is not a known mechanism: use {known}"),
+            "\"gauss\" is not a known mechanism: did you mean gaussian?".to_owned(),
         ),
         (
             "Gaussian(sigma=1)",
-            format!("\"Gaussian\" is not a known mechanism: use {known}"),
+            "\"Gaussian\" is not a known mechanism: did you mean gaussian?".to_owned(),
+        ),
+        (
+            "dp_sgd(noise-multiplier=1,sample-rate=1,steps=1)",
+            "\"dp_sgd\" is not a known mechanism: did you mean dp-sgd?".to_owned(),
         ),
         ("gaussian", format!("expected ( at \"\": {like}")),
         ("gaussian(sigma=1", format!("expected , or ) at \"\": {like}")),
@@ -81,11 +93,11 @@ fn what_is_not_a_mechanism_says_what_is_accepted() {
         ),
         (
             "-1*laplace(scale=1)",
-            "\"-1\" is not a known mechanism: use ".to_owned() + known,
+            format!("expected a mechanism at \"-1*laplace(scale=1)\": {like}"),
         ),
         (
             "0*laplace(scale=1)",
-            "a multiple is \"0\": it must be a whole number from 1 to 18446744073709551615".to_owned(),
+            "a multiple is \"0\": it must be a whole number from 1 to 18446744073709551615, like 10000 or 1e6".to_owned(),
         ),
     ] {
         is_refused(text, &message);
@@ -102,15 +114,32 @@ fn wrong_parameters_say_what_is_accepted() {
         ),
         (
             "gaussian(scale=1)",
-            "gaussian has no parameter \"scale\": write gaussian(sigma=2.1)".to_owned(),
+            "gaussian has no parameter \"scale\", needs sigma: write gaussian(sigma=2.1)".to_owned(),
+        ),
+        (
+            "gaussian(Sigma=1)",
+            "gaussian has no parameter \"Sigma\" (did you mean sigma?): write gaussian(sigma=2.1)".to_owned(),
         ),
         (
             "gaussian(sigma=1,sigma=2)",
-            "sigma of gaussian is given twice".to_owned(),
+            "gaussian has sigma twice: write gaussian(sigma=2.1)".to_owned(),
         ),
         (
-            "gaussian(1)",
-            format!("expected = after the name of a parameter at \")\": {like}"),
+            "gaussian(30)",
+            "gaussian takes \"30\" only with a name (did you mean sigma=30?): write gaussian(sigma=2.1)"
+                .to_owned(),
+        ),
+        (
+            "gaussian(sigma=1,2)",
+            "gaussian takes \"2\" only with a name: write gaussian(sigma=2.1)".to_owned(),
+        ),
+        (
+            "gaussian(=1)",
+            format!("expected the name of a parameter at \"=1)\": {like}"),
+        ),
+        (
+            "gaussian(sigma=1,)",
+            format!("expected the name of a parameter at \")\": {like}"),
         ),
     ] {
         is_refused(text, &message);
@@ -134,15 +163,22 @@ fn wrong_values_say_what_is_accepted() {
         ),
         (
             "dp-sgd(noise-multiplier=1,sample-rate=1,steps=1.5)",
-            "steps is \"1.5\": it must be a whole number from 1 to 18446744073709551615".to_owned(),
+            "steps is \"1.5\": it must be a whole number from 1 to 18446744073709551615, like 10000 or 1e6"
+                .to_owned(),
         ),
         (
             "dp-sgd(noise-multiplier=1,sample-rate=1)",
             "dp-sgd needs steps: write dp-sgd(noise-multiplier=1.1,sample-rate=0.01,steps=10000)".to_owned(),
         ),
         (
+            "dp-sgd(noise-multiplier=1,steps=1)",
+            "dp-sgd needs sample-rate or batch-size: write \
+             dp-sgd(noise-multiplier=1.1,sample-rate=0.01,steps=10000)"
+                .to_owned(),
+        ),
+        (
             "randomized-response(probability=0.5,categories=2)",
-            "randomized-response has no parameter \"probability\": write \
+            "randomized-response has no parameter \"probability\", needs noise-probability: write \
              randomized-response(noise-probability=0.3,categories=10)"
                 .to_owned(),
         ),
@@ -177,6 +213,37 @@ fn wrong_values_say_what_is_accepted() {
     ] {
         is_refused(text, &message);
     }
+}
+
+#[test]
+fn one_fault_never_hides_another() {
+    for (text, message) in [
+        (
+            "Gaussian(sigma=0) + dp_sgd(1.1,sample_rate=2,steps=1e6)",
+            "\"Gaussian\" is not a known mechanism: did you mean gaussian?; \
+             sigma is \"0\": it must be a finite number above 0, like 2.1 or 1e3; \
+             \"dp_sgd\" is not a known mechanism: did you mean dp-sgd?; \
+             dp-sgd takes \"1.1\" only with a name (did you mean noise-multiplier=1.1?), \
+             has no parameter \"sample_rate\" (did you mean sample-rate?): write \
+             dp-sgd(noise-multiplier=1.1,sample-rate=0.01,steps=10000); \
+             sample-rate is \"2\": it must be a number above 0 and at most 1, like 0.01",
+        ),
+        (
+            "0*laplace(scale=-1) laplace",
+            "a multiple is \"0\": it must be a whole number from 1 to 18446744073709551615, like 10000 or 1e6; \
+             scale is \"-1\": it must be a finite number above 0, like 2.1 or 1e3; \
+             expected + or the end at \"laplace\": write a mechanism like gaussian(sigma=2.1) or 3*laplace(scale=10)",
+        ),
+    ] {
+        is_refused(text, message);
+    }
+    let unknown = "sparse(epsilon=1) + ".repeat(19) + "laplace(scale=0)";
+    let Err(MechanismError::Several(faults)) = unknown.parse::<Mechanism>() else {
+        panic!("{unknown}")
+    };
+    assert_eq!(faults.len(), 20);
+    let message = MechanismError::Several(faults).to_string();
+    assert!(message.ends_with("; and 12 more"), "{message}");
 }
 
 #[test]
