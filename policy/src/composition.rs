@@ -2,7 +2,21 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Budget, CompositionError, Delta, Epsilon, Order, Orders, adaptive_delta, budget::saturate};
+use crate::{
+    Budget, CompositionError, Delta, Epsilon, Order, Orders, Rounding, adaptive_delta,
+    budget::saturate,
+    short::{apart, short},
+};
+
+/// How many units an epsilon of 1 has.
+const UNITS: i64 = 10_i64.pow(Epsilon::DECIMALS);
+
+/// Whether units of a demand, or a sum of demands, are only known to be more than 64 bits count: the true cost may be far
+/// above them. No budget that is stated comes near.
+#[must_use]
+pub const fn is_beyond_count(units: i128) -> bool {
+    units >= i64::MAX as i128
+}
 
 /// How budgets add up, which also says what the coordinates of a [`Budget`] are.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -39,12 +53,39 @@ impl Composition {
         }
     }
 
-    /// An amount at a coordinate as a decimal, for messages.
+    /// An amount at a coordinate as a decimal with all its digits.
     #[must_use]
     pub fn display_units(&self, coordinate: usize, units: i128) -> String {
         match (self, coordinate) {
             (Self::Basic, 1) => Delta::from_units(units).to_string(),
             _ => Epsilon::from_units(units).to_string(),
+        }
+    }
+
+    /// An amount at a coordinate with 4 significant digits, for messages and tables.
+    #[must_use]
+    pub fn display_short(&self, coordinate: usize, units: i128, rounding: Rounding) -> String {
+        if is_beyond_count(units) {
+            return format!("over {}", i64::MAX / UNITS);
+        }
+        short(units, self.decimals(coordinate), rounding)
+    }
+
+    /// What there is at a coordinate and what is asked of it, for messages that say that it isn't enough: with 4 significant
+    /// digits, and more if it takes them to tell the two apart.
+    #[must_use]
+    pub fn display_apart(&self, coordinate: usize, there: i128, asked: i128) -> (String, String) {
+        if is_beyond_count(asked) {
+            let there = self.display_short(coordinate, there, Rounding::Down);
+            return (there, self.display_short(coordinate, asked, Rounding::Nearest));
+        }
+        apart(there, asked, self.decimals(coordinate))
+    }
+
+    const fn decimals(&self, coordinate: usize) -> u32 {
+        match (self, coordinate) {
+            (Self::Basic, 1) => Delta::DECIMALS,
+            _ => Epsilon::DECIMALS,
         }
     }
 

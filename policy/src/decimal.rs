@@ -6,6 +6,8 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::short::{Rounding, short};
+
 /// Why a text is not an amount. Its message says what is accepted.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum DecimalError {
@@ -149,6 +151,12 @@ macro_rules! amount {
             #[must_use]
             pub const fn units(self) -> i128 {
                 self.0
+            }
+
+            /// The amount with 4 significant digits, for people: `0.5`, `4.627`, `1e-9`.
+            #[must_use]
+            pub fn short(self, rounding: Rounding) -> String {
+                short(self.0, $decimals, rounding)
             }
         }
 

@@ -18,11 +18,12 @@ mod event;
 pub mod fairness;
 mod mechanism;
 mod rules;
+mod short;
 mod time;
 
 pub use accounting::{Conversion, Proven, adaptive_delta};
 pub use budget::{Budget, CompositionError, Order, Orders};
-pub use composition::Composition;
+pub use composition::{Composition, is_beyond_count};
 pub use decimal::{DecimalError, Delta, Epsilon};
 pub use engine::{
     BlockState, ClaimState, Engine, Explanation, Lack, Outlook, Phase, Refusal, Standing, Unlocks,
@@ -30,4 +31,5 @@ pub use engine::{
 pub use event::{Amount, Arrival, BlockId, ClaimId, Demand, Denial, Event, Record, Weight};
 pub use mechanism::{Mechanism, MechanismError, ParameterFault};
 pub use rules::{DatasetRules, DatasetRulesError, Policy, Revision, ShareRule, UnknownRevision, Unlocking};
+pub use short::Rounding;
 pub use time::{Span, SpanError, Time};
