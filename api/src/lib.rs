@@ -70,7 +70,7 @@ pub use decimal::{Decimal, Duration};
 pub use declared_dimensions::{DeclaredDimensions, DimensionSpec, DimensionType};
 pub use dimension::{Dimension, Dimensions};
 pub use error::{FieldError, FieldErrors};
-pub use excerpt::excerpt;
+pub use excerpt::{MOST_LISTED_CHARACTERS, beginning, excerpt};
 pub use grant::{
     BlockBudget, BlocksFrom, ClaimToGrant, GRANT_VERSION, Grant, GrantAnnotations, GrantTooLarge,
     GrantedBlock, GrantedBudget, GrantedClaim, MOST_VARIABLE_BYTES, RequestedBudget, grant_schema,
@@ -78,7 +78,7 @@ pub use grant::{
 };
 pub use ledger_entry::{PrivacyLedgerEntry, PrivacyLedgerEntrySpec, entry_name};
 pub use managed_pod::{BudgetSource, ManagedPod, PodKey, node_of};
-pub use match_index::{LeftOut, MatchIndex};
+pub use match_index::{LeftOut, MOST_NAMED, MatchIndex};
 pub use matching::{Candidate, are_enough, block_count, left_out_blocks, match_blocks, per_block_demands};
 pub use names::{
     ANNOTATION_BLOCKS, ANNOTATION_CLAIM, ANNOTATION_DATASET, ANNOTATION_DELTA, ANNOTATION_EPSILON,
@@ -96,5 +96,5 @@ pub use recovery::{Recovery, RecoverySpec};
 pub use request::{AmountRequest, BudgetRequest, ClaimRequest, DemandRequest, RequestError};
 pub use selector::{Selector, SelectorError, check_selector};
 pub use subject::{Subject, SubjectKind};
-pub use timestamps::{meta_time, parse_rfc3339, rfc3339};
+pub use timestamps::{differ_by_countdown_only, meta_time, moment, parse_rfc3339, rfc3339, when};
 pub use weights::{NamespaceWeight, Weights};

@@ -74,11 +74,14 @@ struct Selection<K> {
 pub struct LeftOut {
     /// How many they are, at least 1.
     pub count: usize,
-    /// The first of their names.
-    pub first: BlockId,
-    /// Why that one is left out.
+    /// The first of their names, at most [`MOST_NAMED`].
+    pub names: Vec<BlockId>,
+    /// Why the first one is left out.
     pub problem: String,
 }
+
+/// How many of the blocks that a request leaves out are named.
+pub const MOST_NAMED: usize = 8;
 
 /// What a selector says of a block.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -304,44 +307,49 @@ impl<K: Clone + Ord + Hash> MatchIndex<K> {
     /// are none, or if the result of the request's selector isn't kept. Evaluates one block at most.
     #[must_use]
     pub fn left_out(&self, request: &ClaimRequest) -> Option<LeftOut> {
-        let (count, first) = match &request.demand {
+        const NO_RECORDS: &str = "it doesn't state how many records it has (spec.records), which a mechanism with a batch-size needs";
+        const NO_BLOCK: &str = "perBlock names it, and the dataset has no such block that can be used";
+        let of = |names: &mut dyn Iterator<Item = BlockId>| {
+            let named: Vec<BlockId> = names.take(MOST_NAMED).collect();
+            (named.len() + names.count(), named)
+        };
+        let (count, names) = match &request.demand {
             DemandRequest::Selected { selector, budget, .. } => {
                 let selects = Selects::of(selector.as_ref(), budget);
-                let left_out = &self.selections.get(&selects)?.left_out;
-                (left_out.len(), left_out.first()?.clone())
+                of(&mut self.selections.get(&selects)?.left_out.iter().cloned())
             }
-            DemandRequest::PerBlock(_) if !request.needs_records() => return None,
             DemandRequest::PerBlock(budgets) => {
+                let needs_records = request.needs_records();
                 let names = budgets.keys().map(|name| BlockId::from(name.as_str()));
-                let lacks_records = |name: &BlockId| {
+                of(&mut names.filter(|name| {
                     let block = self.blocks.get(name);
-                    block.is_some_and(|block| block.records.is_none())
-                };
-                let mut left_out = names.filter(lacks_records);
-                let first = left_out.next()?;
-                (1 + left_out.count(), first)
+                    block.is_none_or(|block| needs_records && block.records.is_none())
+                }))
             }
         };
-        let answer = match &request.demand {
-            DemandRequest::Selected {
-                selector: Some(selector),
-                ..
-            } => selector.matches(&self.blocks.get(&first)?.dimensions),
-            _ => Ok(true),
-        };
-        let problem = match answer {
-            Err(problem) => problem.to_string(),
-            Ok(_) => "it doesn't state how many records it has (spec.records), which a mechanism with a batch-size needs"
-                .to_owned(),
+        let problem = match (&request.demand, self.blocks.get(names.first()?)) {
+            (_, None) => NO_BLOCK.to_owned(),
+            (
+                DemandRequest::Selected {
+                    selector: Some(selector),
+                    ..
+                },
+                Some(block),
+            ) => match selector.matches(&block.dimensions) {
+                Err(problem) => problem.to_string(),
+                Ok(_) => NO_RECORDS.to_owned(),
+            },
+            _ => NO_RECORDS.to_owned(),
         };
         Some(LeftOut {
             count,
-            first,
+            names,
             problem,
         })
     }
 
-    /// The requests that leave out the block of this name.
+    /// The requests whose [`left_out`](Self::left_out) may be another one when the block of this name is added or removed:
+    /// those that leave it out, and those that name it.
     #[must_use]
     pub fn leaving_out(&self, name: &str) -> Vec<K> {
         let name = BlockId::from(name);
@@ -349,22 +357,7 @@ impl<K: Clone + Ord + Hash> MatchIndex<K> {
         let selecting = selections
             .filter(|selection| selection.left_out.contains(&name))
             .flat_map(|selection| selection.requests.values().flatten());
-        let lacks_records = self
-            .blocks
-            .get(&name)
-            .is_some_and(|block| block.records.is_none());
-        let needs_records = |key: &&K| {
-            let request = self.requests.get(*key);
-            matches!(
-                request,
-                Some(Waiting::Names {
-                    needs_records: true,
-                    ..
-                })
-            )
-        };
-        let naming = self.named.get(&name).filter(|_| lacks_records);
-        let naming = naming.into_iter().flatten().filter(needs_records);
+        let naming = self.named.get(&name).into_iter().flatten();
         selecting.chain(naming).cloned().collect()
     }
 

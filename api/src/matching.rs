@@ -3,7 +3,10 @@
 //! A pure function of the request and of the blocks that exist. Whoever calls it decides when: the extender matches a
 //! claim when it arrives and, while too few blocks match, again when blocks are added or deleted.
 
-use std::{cmp::Reverse, collections::BTreeMap};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1;
 use privatekube_policy::{BlockId, Composition, Demand};
@@ -91,27 +94,32 @@ fn select<'a>(
 }
 
 /// The blocks that a request leaves out although it may be meant for them, in the order of their names: those that its
-/// selector has no answer for, because a dimension has another type than it expects, and, if it needs records, those that
-/// state none.
+/// selector has no answer for, because a dimension has another type than it expects, those that it names and that don't
+/// exist, and, if it needs records, those that state none.
 pub fn left_out_blocks<'a>(
     request: &ClaimRequest,
     blocks: impl IntoIterator<Item = Candidate<'a>>,
 ) -> Vec<BlockId> {
     let needs_records = request.needs_records();
-    let is_left_out = |block: &Candidate<'a>| {
-        let lacks_records = needs_records && block.records.is_none();
-        match &request.demand {
-            DemandRequest::PerBlock(budgets) => lacks_records && budgets.contains_key(block.name),
-            DemandRequest::Selected { selector, .. } => {
+    let lacks_records = |block: &Candidate<'a>| needs_records && block.records.is_none();
+    match &request.demand {
+        DemandRequest::PerBlock(budgets) => {
+            let usable = blocks.into_iter().filter(|block| !lacks_records(block));
+            let usable: BTreeSet<&str> = usable.map(|block| block.name).collect();
+            let left_out = budgets.keys().filter(|name| !usable.contains(name.as_str()));
+            left_out.map(|name| BlockId::from(name.as_str())).collect()
+        }
+        DemandRequest::Selected { selector, .. } => {
+            let is_left_out = |block: &Candidate<'a>| {
                 let answer = selector
                     .as_ref()
                     .map_or(Ok(true), |selector| selector.matches(block.dimensions));
-                answer.map_or(true, |selects| selects && lacks_records)
-            }
+                answer.map_or(true, |selects| selects && lacks_records(block))
+            };
+            let left_out = blocks.into_iter().filter(is_left_out);
+            left_out.map(|block| BlockId::from(block.name)).collect()
         }
-    };
-    let left_out = blocks.into_iter().filter(is_left_out);
-    left_out.map(|block| BlockId::from(block.name)).collect()
+    }
 }
 
 /// Budgets by block name as demands, on those blocks that are known; equal budgets become one demand. The budgets of the

@@ -271,11 +271,11 @@ proptest! {
             for (key, request) in &requests {
                 prop_assert_eq!(index.demands(request, &Composition::Basic).unwrap(), matches(request, &blocks));
                 let left_out = left_out_blocks(request, blocks.iter().map(|(name, known)| known.candidate(name)));
-                let found = index.left_out(request).map(|found| (found.count, found.first));
-                prop_assert_eq!(found, left_out.first().map(|first| (left_out.len(), first.clone())));
-                for name in blocks.keys() {
-                    let leaves_out = left_out.iter().any(|block| block.as_str() == name);
-                    prop_assert_eq!(index.leaving_out(name).contains(key), leaves_out);
+                let found = index.left_out(request).map(|found| (found.count, found.names));
+                let named = left_out.iter().take(8).cloned().collect();
+                prop_assert_eq!(found, (!left_out.is_empty()).then_some((left_out.len(), named)));
+                for block in &left_out {
+                    prop_assert!(index.leaving_out(block.as_str()).contains(key));
                 }
             }
             prop_assert_eq!(index.evaluations(), before);

@@ -1,10 +1,10 @@
 //! Explanations: one sentence for users on why a claim is in its phase. It says what the claim lacks on which block and
 //! what would change that, or why the claim was decided so.
 
-use privatekube_api::{ClaimReason, LeftOut, rfc3339};
+use privatekube_api::{ClaimReason, LeftOut, moment, when};
 use privatekube_policy::{
-    BlockId, ClaimState, Composition, DatasetRules, Denial, Explanation, Lack, Phase, Policy, Span, Time,
-    Unlocks,
+    BlockId, ClaimState, Composition, DatasetRules, Denial, Explanation, Lack, Phase, Policy, Rounding, Span,
+    Time, Unlocks,
 };
 
 /// Why a claim is in its phase.
@@ -53,8 +53,13 @@ pub(crate) fn undecided() -> PhaseReason {
 }
 
 /// Explains a waiting claim. `ahead` is the number of waiting claims that the policy tries before it; `None` if the
-/// policy has no order, or the number was not counted.
-pub(crate) fn waits(explanation: &Explanation, ahead: Option<usize>, rules: &DatasetRules) -> PhaseReason {
+/// policy has no order, or the number was not counted. Moments are counted down from `now`.
+pub(crate) fn waits(
+    explanation: &Explanation,
+    ahead: Option<usize>,
+    rules: &DatasetRules,
+    now: Time,
+) -> PhaseReason {
     let composition = &rules.composition;
     let mut why = if let Some((found, needed)) = explanation.unmatched {
         PhaseReason {
@@ -70,9 +75,9 @@ pub(crate) fn waits(explanation: &Explanation, ahead: Option<usize>, rules: &Dat
             others => format!("; {others} more of its blocks lack budget"),
         };
         let (reason, message) = match rules.policy {
-            Policy::RoundRobin => (ClaimReason::Gathering, gathers(lack, composition)),
+            Policy::RoundRobin => (ClaimReason::Gathering, gathers(lack, composition, now)),
             Policy::Dpf | Policy::Fcfs { .. } | Policy::Dpack { .. } | Policy::Blend { .. } => {
-                (ClaimReason::TooLittleUnlocked, lacks(lack, composition))
+                (ClaimReason::TooLittleUnlocked, lacks(lack, composition, now))
             }
         };
         PhaseReason {
@@ -88,7 +93,7 @@ pub(crate) fn waits(explanation: &Explanation, ahead: Option<usize>, rules: &Dat
         Some(1) => why.message.push_str("; one waiting claim goes before it"),
         Some(ahead) => why.message = format!("{}; {ahead} waiting claims go before it", why.message),
     }
-    expiring(why, explanation)
+    expiring(why, explanation, now)
 }
 
 /// The message that a claim with `blocks` matching blocks takes `bytes` in a ledger entry, of which at most `most` are
@@ -106,13 +111,18 @@ pub fn too_large_for_an_entry(blocks: usize, bytes: usize, most: usize) -> Strin
 pub fn blocks_left_out(left_out: &LeftOut) -> String {
     let LeftOut {
         count,
-        first,
+        names,
         problem,
     } = left_out;
-    match count.saturating_sub(1) {
-        0 => format!("block {first} is left out: {problem}"),
-        1 => format!("block {first} and one more are left out: {problem}"),
-        more => format!("block {first} and {more} more are left out: {problem}"),
+    let mut listed: Vec<String> = names.iter().map(ToString::to_string).collect();
+    match count.saturating_sub(names.len()) {
+        0 => {}
+        1 => listed.push("one more".to_owned()),
+        more => listed.push(format!("{more} more")),
+    }
+    match (listed.pop(), listed.is_empty()) {
+        (Some(last), false) => format!("blocks {} and {last} are left out: {problem}", listed.join(", ")),
+        (last, _) => format!("block {} is left out: {problem}", last.unwrap_or_default()),
     }
 }
 
@@ -129,47 +139,43 @@ pub fn too_large_for_a_status(blocks: usize, bytes: usize, most: usize) -> Strin
 
 /// Explains a waiting claim whose matching blocks take too many bytes of a ledger entry or a status. `problem` is the message
 /// of [`too_large_for_an_entry`] or [`too_large_for_a_status`].
-pub(crate) fn oversized(problem: &str, explanation: &Explanation) -> PhaseReason {
+pub(crate) fn oversized(problem: &str, explanation: &Explanation, now: Time) -> PhaseReason {
     let why = PhaseReason {
         reason: ClaimReason::TooManyBlocks,
         message: format!("{problem}; it is matched again when a block is added or deleted"),
     };
-    expiring(why, explanation)
+    expiring(why, explanation, now)
 }
 
 /// Adds the time at which a waiting claim expires, if it has a timeout.
-fn expiring(mut why: PhaseReason, explanation: &Explanation) -> PhaseReason {
+fn expiring(mut why: PhaseReason, explanation: &Explanation, now: Time) -> PhaseReason {
     if let Some(expires) = explanation.expires {
-        why.message = format!("{}; it expires at {}", why.message, rfc3339(expires));
+        why.message = format!("{}; it expires {}", why.message, when(expires, now));
     }
     why
 }
 
 /// Says what a block lacks for a claim, under a policy that allocates the whole demand at once.
-fn lacks(lack: &Lack, composition: &Composition) -> String {
-    let amount = |units: i128| composition.display_units(lack.coordinate, units);
-    let what = composition.coordinate_name(lack.coordinate);
+fn lacks(lack: &Lack, composition: &Composition, now: Time) -> String {
+    let [available, asked, missing] = amounts_of(lack, composition);
     let remedy = match lack.unlocks {
         Unlocks::Arrivals(1) => "the next claim that arrives for the block unlocks that".to_owned(),
         Unlocks::Arrivals(arrivals) => {
             format!("{arrivals} more claims that arrive for the block unlock that")
         }
-        Unlocks::At(time) => format!("that is unlocked at {}", rfc3339(time)),
+        Unlocks::At(time) => format!("that is unlocked {}", when(time, now)),
         Unlocks::OnlyReturned => "only budget that other claims release can fill that".to_owned(),
     };
     format!(
-        "block {} has {} of the {} {what} asked: {} is missing, {remedy}",
+        "block {} has {available} of the {asked} {} asked: {missing} is missing, {remedy}",
         lack.block,
-        amount(lack.available),
-        amount(i128::from(lack.asked)),
-        amount(lack.missing),
+        composition.coordinate_name(lack.coordinate),
     )
 }
 
 /// Says what a claim still lacks on a block under RoundRobin, which divides unlocked budget among the waiting claims.
-fn gathers(lack: &Lack, composition: &Composition) -> String {
-    let amount = |units: i128| composition.display_units(lack.coordinate, units);
-    let what = composition.coordinate_name(lack.coordinate);
+fn gathers(lack: &Lack, composition: &Composition, now: Time) -> String {
+    let [gathered, asked, missing] = amounts_of(lack, composition);
     let divided = "divided among all that wait for the block";
     let remedy = match lack.unlocks {
         Unlocks::Arrivals(1) => {
@@ -178,19 +184,25 @@ fn gathers(lack: &Lack, composition: &Composition) -> String {
         Unlocks::Arrivals(arrivals) => {
             format!("{arrivals} more claims that arrive for the block unlock that, to be {divided}")
         }
-        Unlocks::At(time) => format!("that is unlocked by {}, to be {divided}", rfc3339(time)),
+        Unlocks::At(time) => format!("that is unlocked {}, to be {divided}", when(time, now)),
         Unlocks::OnlyReturned => {
             "which is more than is left to be divided: only budget that other claims release can fill that"
                 .to_owned()
         }
     };
     format!(
-        "it has gathered {} of the {} {what} that it asks of block {}: {} is missing, {remedy}",
-        amount(lack.available),
-        amount(i128::from(lack.asked)),
+        "it has gathered {gathered} of the {asked} {} that it asks of block {}: {missing} is missing, {remedy}",
+        composition.coordinate_name(lack.coordinate),
         lack.block,
-        amount(lack.missing),
     )
+}
+
+/// What is available, asked and missing.
+fn amounts_of(lack: &Lack, composition: &Composition) -> [String; 3] {
+    let at = lack.coordinate;
+    let (available, asked) = composition.display_apart(at, lack.available, i128::from(lack.asked));
+    let missing = composition.display_short(at, lack.missing, Rounding::Up);
+    [available, asked, missing]
 }
 
 /// Explains a claim that was denied because this block's budget was written off.
@@ -210,15 +222,13 @@ pub(crate) fn denied(denial: &Denial, composition: &Composition) -> PhaseReason 
             asked,
             left,
         } => {
-            let coordinate = *coordinate as usize;
-            let amount = |units: i64| composition.display_units(coordinate, i128::from(units));
+            let at = *coordinate as usize;
+            let (left, asked) = composition.display_apart(at, i128::from((*left).max(0)), i128::from(*asked));
+            let what = composition.coordinate_name(at);
             PhaseReason {
                 reason: ClaimReason::TooLarge,
                 message: format!(
-                    "block {block} can never give the {} {} asked: {} is all that is not spent",
-                    amount(*asked),
-                    composition.coordinate_name(coordinate),
-                    amount((*left).max(0)),
+                    "block {block} can never give the {asked} {what} asked: {left} is all that is not spent"
                 ),
             }
         }
@@ -232,16 +242,15 @@ pub(crate) fn denied(denial: &Denial, composition: &Composition) -> PhaseReason 
             asked,
             unlocked,
         } => {
-            let coordinate = *coordinate as usize;
-            let amount = |units: i64| composition.display_units(coordinate, i128::from(units));
+            let at = *coordinate as usize;
+            let unlocked = i128::from((*unlocked).max(0));
+            let (unlocked, asked) = composition.display_apart(at, unlocked, i128::from(*asked));
+            let what = composition.coordinate_name(at);
             PhaseReason {
                 reason: ClaimReason::DoesNotFit,
                 message: format!(
-                    "block {block} had {} of the {} {} asked, and under the dataset's policy (FCFS, refusing) nothing \
-                     waits: ask again when more is available",
-                    amount((*unlocked).max(0)),
-                    amount(*asked),
-                    composition.coordinate_name(coordinate),
+                    "block {block} had {unlocked} of the {asked} {what} asked, and under the dataset's policy (FCFS, \
+                     refusing) nothing waits: ask again when more is available"
                 ),
             }
         }
@@ -264,7 +273,7 @@ pub(crate) fn expired(timeout: Option<Span>, at: Time) -> PhaseReason {
         reason: ClaimReason::TimedOut,
         message: format!(
             "it was not granted within its timeout{timeout}, which was over at {}",
-            rfc3339(at)
+            moment(at)
         ),
     }
 }
@@ -276,6 +285,8 @@ mod tests {
     use super::*;
 
     const UNIT: i64 = 1_000_000_000_000;
+    /// 2026-11-30T10:00:00Z
+    const NOW: Time = Time::from_micros(1_796_032_800_000_000);
 
     fn rules(policy: Policy) -> DatasetRules {
         DatasetRules {
@@ -316,7 +327,7 @@ mod tests {
                 recompute_after: 1,
             },
         ] {
-            let why = waits(&next, None, &rules(policy));
+            let why = waits(&next, None, &rules(policy), NOW);
             assert_eq!(why.reason, ClaimReason::TooLittleUnlocked);
             assert_eq!(
                 why.message,
@@ -330,9 +341,48 @@ mod tests {
             ..next
         };
         assert_eq!(
-            waits(&unmatched, None, &rules(Policy::Dpf)).reason,
+            waits(&unmatched, None, &rules(Policy::Dpf), NOW).reason,
             ClaimReason::TooFewBlocks
         );
+    }
+
+    #[test]
+    fn amounts_have_four_digits_and_those_that_decide() {
+        let said = |asked: i64, available: i64| {
+            let mut explanation = explanation(Unlocks::At(NOW.after(Span::from_secs(7200))));
+            explanation.lacks[0].asked = asked;
+            explanation.lacks[0].available = available.into();
+            explanation.lacks[0].missing = i128::from(asked - available);
+            explanation.expires = Some(NOW.after(Span::from_secs(90)));
+            waits(&explanation, None, &rules(Policy::Dpf), NOW).message
+        };
+        assert_eq!(
+            said(UNIT / 3, UNIT / 7),
+            "block b2 has 0.1428 of the 0.3333 epsilon asked: 0.1905 is missing, that is unlocked in 2 h \
+             (2026-11-30T12:00:00Z); it expires in 90 s (2026-11-30T10:01:30Z)"
+        );
+        let message = said(UNIT, UNIT - 1);
+        let exact = "block b2 has 0.999999999999 of the 1 epsilon asked: 1e-12 is missing";
+        assert!(message.starts_with(exact), "{message}");
+        // More than can be counted.
+        let message = said(i64::MAX, 0);
+        let beyond = "block b2 has 0 of the over 9223372 epsilon asked: over 9223372 is missing";
+        assert!(message.starts_with(beyond), "{message}");
+    }
+
+    #[test]
+    fn blocks_that_are_left_out_are_named() {
+        let said = |count, names: &[&str]| {
+            blocks_left_out(&LeftOut {
+                count,
+                names: names.iter().map(|name| BlockId::from(*name)).collect(),
+                problem: "no".to_owned(),
+            })
+        };
+        assert_eq!(said(1, &["a"]), "block a is left out: no");
+        assert_eq!(said(2, &["a", "b"]), "blocks a and b are left out: no");
+        assert_eq!(said(3, &["a", "b"]), "blocks a, b and one more are left out: no");
+        assert_eq!(said(9, &["a", "b"]), "blocks a, b and 7 more are left out: no");
     }
 
     #[test]
@@ -342,6 +392,7 @@ mod tests {
                 &explanation(Unlocks::OnlyReturned),
                 Some(ahead),
                 &rules(Policy::Dpack { recompute_after: 1 }),
+                NOW,
             );
             why.message.split_once("; ").unwrap().1.to_owned()
         };
@@ -353,7 +404,7 @@ mod tests {
     #[test]
     fn under_round_robin_a_claim_says_what_it_has_gathered_and_that_it_shares() {
         let said = |unlocks| {
-            let why = waits(&explanation(unlocks), None, &rules(Policy::RoundRobin));
+            let why = waits(&explanation(unlocks), None, &rules(Policy::RoundRobin), NOW);
             assert_eq!(why.reason, ClaimReason::Gathering);
             let gathered = "it has gathered 1 of the 1.5 epsilon that it asks of block b2: 0.5 is missing, ";
             why.message.strip_prefix(gathered).unwrap().to_owned()
@@ -367,8 +418,8 @@ mod tests {
             "2 more claims that arrive for the block unlock that, to be divided among all that wait for the block"
         );
         assert_eq!(
-            said(Unlocks::At(Time::from_micros(0))),
-            "that is unlocked by 1970-01-01T00:00:00.000000Z, to be divided among all that wait for the block"
+            said(Unlocks::At(NOW.after(Span::from_secs(360)))),
+            "that is unlocked in 6 min (2026-11-30T10:06:00Z), to be divided among all that wait for the block"
         );
         assert_eq!(
             said(Unlocks::OnlyReturned),

@@ -9,7 +9,9 @@ use std::{
     sync::Arc,
 };
 
-use privatekube_api::{ClaimPhase, ClaimReason, DatasetKey, Subject, are_enough, meta_time};
+use privatekube_api::{
+    ClaimPhase, ClaimReason, DatasetKey, Subject, are_enough, differ_by_countdown_only, meta_time,
+};
 use privatekube_policy::{
     BlockId, ClaimId, ClaimState, Denial, Engine, Phase, Policy, Record, Span, Time, Unlocking,
 };
@@ -156,6 +158,8 @@ pub struct Publisher {
     oversized: HashMap<ClaimId, String>,
     /// What claims say of blocks that they leave out because their selectors have no answer for them.
     left_out: HashMap<ClaimId, String>,
+    /// The latest time that it was given, from which messages count down.
+    now: Time,
 }
 
 impl Publisher {
@@ -175,6 +179,7 @@ impl Publisher {
             due: 0.0,
             oversized: HashMap::new(),
             left_out: HashMap::new(),
+            now: Time::default(),
         }
     }
 
@@ -195,6 +200,7 @@ impl Publisher {
         exists: impl Fn(&ClaimId) -> bool,
     ) -> Option<Change> {
         self.view.set_stopped(&self.dataset, None);
+        self.now = self.now.max(now);
         let engine = state.engine;
         self.counts.clear();
         self.waiting.clear();
@@ -267,6 +273,7 @@ impl Publisher {
             sequence: Some(state.sequence),
             at: Some(time),
         };
+        self.now = self.now.max(time);
         for id in touched.settled(state.engine) {
             self.oversized.remove(id);
         }
@@ -452,6 +459,7 @@ impl Publisher {
         objects: &DatasetObjects,
         now: Time,
     ) -> Vec<Change> {
+        self.now = self.now.max(now);
         let after = self.refreshed.take();
         let after = after.map_or(Bound::Unbounded, Bound::Excluded);
         let waiting = self.waiting.range((after, Bound::Unbounded));
@@ -605,7 +613,7 @@ impl Publisher {
     fn refresh(&self, engine: &Engine, id: &ClaimId) -> Option<Change> {
         let published = self.view.claim(id)?;
         let why = self.why_it_waits(engine, id)?;
-        if published.reason == why.reason && *published.message == *why.message {
+        if published.reason == why.reason && differ_by_countdown_only(&published.message, &why.message) {
             return None;
         }
         let mut view = (*published).clone();
@@ -647,13 +655,13 @@ impl Publisher {
     fn why_it_waits(&self, engine: &Engine, id: &ClaimId) -> Option<PhaseReason> {
         let explanation = engine.explain(id)?;
         if let Some(problem) = self.oversized.get(id) {
-            let why = explain::oversized(problem, &explanation);
+            let why = explain::oversized(problem, &explanation, self.now);
             return Some(self.leaving_out(id, why));
         }
         let few = self.waiting.len() <= most_counted(engine.rules().policy);
         let standing = few.then(|| engine.standing(id)).flatten();
         let ahead = standing.and_then(|standing| standing.ahead);
-        let why = explain::waits(&explanation, ahead, engine.rules());
+        let why = explain::waits(&explanation, ahead, engine.rules(), self.now);
         Some(self.leaving_out(id, why))
     }
 

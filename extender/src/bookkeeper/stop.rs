@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use privatekube_api::{DatasetKey, rfc3339};
+use privatekube_api::{DatasetKey, moment};
 use privatekube_ledger::{ClockError, CommitError, OpenError, StoreError};
 use tokio::time::Instant;
 
@@ -80,7 +80,7 @@ impl StopCause {
                 WriterError::Clock(_, ClockError::LedgerAhead { .. }, last) => format!(
                     "wait until then, set the API server's clock right, or go on with the ledger's time by the field recovery: \
                      {{acceptTime: {:?}, reason: ...}} of the PrivateDataset",
-                    rfc3339(*last)
+                    moment(*last)
                 ),
                 _ => "set the clocks of the extender's node and of the API server's right".to_owned(),
             },

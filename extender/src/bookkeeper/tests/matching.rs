@@ -203,7 +203,7 @@ async fn a_claim_says_which_blocks_it_leaves_out_because_of_their_types() {
     world.add(block_of("quoted-too", &json!({"day": "3"}))).await;
     let message = world.said(&waits).2;
     assert!(
-        message.contains("; block quoted and one more are left out: "),
+        message.contains("; blocks quoted and quoted-too are left out: "),
         "{message}"
     );
     for name in ["quoted", "quoted-too"] {

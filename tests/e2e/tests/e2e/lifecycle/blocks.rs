@@ -256,7 +256,7 @@ async fn a_lifetime_unlocks_budget_step_by_step(env: &TestEnvironment) -> Result
     let (_, small, reason) = try_join!(
         env.wait(namespace, "watched", "unlocked in part", between),
         env.wait_for_claim_phase(namespace, "small", ClaimPhase::Granted),
-        env.wait_for_event_containing(namespace, "PrivacyBudgetClaim", "large", "that is unlocked at 20"),
+        env.wait_for_event_containing(namespace, "PrivacyBudgetClaim", "large", "that is unlocked in "),
     )?;
     ensure!(reason == "BudgetWaiting", "{reason}");
     ensure!(blocks_of(&small) == ["asked"], "{small:?}");
