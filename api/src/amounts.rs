@@ -2,7 +2,7 @@
 
 use kube::KubeSchema;
 use privatekube_policy::{Delta, Epsilon, Order};
-use schemars::{JsonSchema, Schema, SchemaGenerator};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -147,6 +147,11 @@ pub struct RenyiAmount {
     /// The Renyi order (alpha).
     pub order: String,
     /// Epsilon at that order. Negative if grants that fit at another order have taken more than there was at
-    /// this one.
-    pub epsilon: String,
+    /// this one. null if it is more than 64 bits count (over 9223372), or depends on such an epsilon: the true one is unknown.
+    #[schemars(schema_with = "decimal_or_null")]
+    pub epsilon: Option<String>,
+}
+
+fn decimal_or_null(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": ["string", "null"]})
 }

@@ -31,40 +31,52 @@ const MOST_RECORDS: u64 = 1_000_000_000_000_000;
     doc = "A portion of a private dataset and the privacy budget that it may ever spend. Consumed budget never returns, \
            not even when the block is deleted and created again.",
     printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status",
+        description = "Whether it is in its dataset's ledger, so that claims can be granted on it."
+    ),
+    printcolumn(
         name = "Dataset",
         type_ = "string",
         json_path = ".spec.dataset",
         description = "Its dataset."
     ),
     printcolumn(
+        name = "Guarantee",
+        type_ = "string",
+        json_path = ".status.table.guarantee",
+        description = "The (epsilon, delta) that its budget was stated as: its own, or its dataset's."
+    ),
+    printcolumn(
         name = "Total",
         type_ = "string",
-        json_path = ".status.total.epsilon",
+        json_path = ".status.table.total",
         description = "Epsilon that it may ever spend."
     ),
     printcolumn(
         name = "Available",
         type_ = "string",
-        json_path = ".status.available.epsilon",
+        json_path = ".status.table.available",
         description = "Epsilon that can be granted now."
     ),
     printcolumn(
         name = "Allocated",
         type_ = "string",
-        json_path = ".status.allocated.epsilon",
+        json_path = ".status.table.allocated",
         description = "Epsilon that is granted, and neither consumed nor released yet."
     ),
     printcolumn(
         name = "Consumed",
         type_ = "string",
-        json_path = ".status.consumed.epsilon",
+        json_path = ".status.table.consumed",
         description = "Epsilon that is consumed for ever."
     ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(
         name = "Locked",
         type_ = "string",
-        json_path = ".status.locked.epsilon",
+        json_path = ".status.table.locked",
         priority = "1",
         description = "Epsilon that is not available yet."
     ),
@@ -78,7 +90,7 @@ const MOST_RECORDS: u64 = 1_000_000_000_000_000;
     printcolumn(
         name = "DataSource",
         type_ = "string",
-        json_path = ".spec.dataSource",
+        json_path = ".status.table.dataSource",
         priority = "1",
         description = "Where the data is."
     ),
@@ -88,6 +100,13 @@ const MOST_RECORDS: u64 = 1_000_000_000_000_000;
         json_path = ".status.ledgerSequence",
         priority = "1",
         description = "The number of the ledger entry that the amounts are of."
+    ),
+    printcolumn(
+        name = "Message",
+        type_ = "string",
+        json_path = ".status.summary",
+        priority = "1",
+        description = "Why it can't be used, or what is suspicious about it. kubectl describe has all of a long one."
     )
 )]
 #[serde(rename_all = "camelCase")]
@@ -158,6 +177,10 @@ pub struct PrivateDataBlockStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Amounts")]
     pub consumed: Option<Amounts>,
+    /// What kubectl get prints, with 4 significant digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "BlockTable")]
+    pub table: Option<BlockTable>,
     /// How many claims have arrived for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "u64")]
@@ -171,10 +194,51 @@ pub struct PrivateDataBlockStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "u64")]
     pub written_off_after: Option<u64>,
-    /// Ready: the block is in its dataset's ledger and claims can be granted on it.
+    /// The beginning of what is wrong or suspicious, or of the message of the condition Ready, for lists: at most 160 characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
+    pub summary: Option<String>,
+    /// Ready: the block is in its dataset's ledger and claims can be granted on it. DataSourceShared: another block of the dataset
+    /// has the same dataSource. AboveGuarantee: its budget is above the guarantee that its dataset states for blocks.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "crate::schema::conditions")]
     pub conditions: Vec<Condition>,
+}
+
+/// What `kubectl get` prints of a block: epsilons with 4 significant digits, with Renyi composition at the order that the status
+/// names. What may be spent is rounded down, and what was is rounded up.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BlockTable {
+    /// The (epsilon, delta) that its budget was stated as: its own, or its dataset's when it was added. curve: it was stated as
+    /// a Renyi curve. unknown: its dataset states another one by now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
+    pub guarantee: Option<String>,
+    /// Epsilon that it may ever spend.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
+    pub total: Option<String>,
+    /// Epsilon that is not available yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
+    pub locked: Option<String>,
+    /// Epsilon that can be granted now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
+    pub available: Option<String>,
+    /// Epsilon that is granted, and neither consumed nor released yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
+    pub allocated: Option<String>,
+    /// Epsilon that is consumed for ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
+    pub consumed: Option<String>,
+    /// The beginning of its data source: at most 160 characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
+    pub data_source: Option<String>,
 }
 
 impl PrivateDataBlockSpec {

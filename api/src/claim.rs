@@ -66,9 +66,9 @@ use crate::{BudgetAmount, ClaimPhase, Duration};
     printcolumn(
         name = "Message",
         type_ = "string",
-        json_path = ".status.message",
+        json_path = ".status.summary",
         priority = "1",
-        description = "Why, and what would change it."
+        description = "Why, and what would change it. kubectl describe has all of a long one."
     )
 )]
 #[serde(rename_all = "camelCase")]
@@ -280,6 +280,10 @@ pub mod conditions {
     pub const RELEASED: &str = "Released";
     /// Of datasets and blocks: they are in the ledger and in use.
     pub const READY: &str = "Ready";
+    /// Of blocks: another block of the dataset has the same data source.
+    pub const DATA_SOURCE_SHARED: &str = "DataSourceShared";
+    /// Of blocks: the budget is above the guarantee that the dataset states for blocks.
+    pub const ABOVE_GUARANTEE: &str = "AboveGuarantee";
 }
 
 /// A claim's state after a ledger entry. Derived from the dataset's ledger, and a moment behind it.
@@ -298,6 +302,10 @@ pub struct PrivacyBudgetClaimStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String")]
     pub message: Option<String>,
+    /// The beginning of the message, for lists: at most 160 characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
+    pub summary: Option<String>,
     /// Its blocks: at most 768 KiB. If they take more with their data sources, all data sources are left out (each block's
     /// PrivateDataBlock has its own); if the names alone take more, only the first blocks are listed, and all are in the
     /// ledger entry in which it was matched. blockCount counts all.

@@ -43,8 +43,11 @@ pub fn crd_files() -> Result<Vec<(String, String)>, serde_saphyr::ser::Error> {
 
 /// Removes what the derive writes and an API server refuses or warns about.
 fn polish(schema: &mut JSONSchemaProps) {
-    // A nullable field that is null counts as given in CEL's `has`, and no rule here expects one.
-    schema.nullable = None;
+    // A nullable field that is null counts as given in CEL's `has`, and no rule here expects one. Strings are left alone: one is
+    // nullable only if its type says so, as an epsilon that can't be counted.
+    if schema.type_.as_deref() != Some("string") {
+        schema.nullable = None;
+    }
     // Formats of Rust, which the API server warns about.
     if schema
         .format

@@ -52,6 +52,10 @@ use crate::{
     printcolumn(
         name = "Ledger", type_ = "integer", json_path = ".status.ledgerSequence", priority = "1",
         description = "The number of the ledger entry that the counts are of."
+    ),
+    printcolumn(
+        name = "Message", type_ = "string", json_path = ".status.summary", priority = "1",
+        description = "Whether the rules in spec are in use, and if not, why. kubectl describe has all of a long one."
     )
 )]
 #[serde(rename_all = "camelCase")]
@@ -257,6 +261,10 @@ pub struct PrivateDatasetStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "crate::schema::conditions")]
     pub conditions: Vec<Condition>,
+    /// The beginning of the condition's message, for lists: at most 160 characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
+    pub summary: Option<String>,
     /// The number of the ledger entry that the counts are of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "u64")]

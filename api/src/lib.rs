@@ -50,7 +50,7 @@ mod timestamps;
 mod weights;
 
 pub use amounts::{Amounts, BudgetAmount, CurvePoint, Guarantee, RenyiAmount};
-pub use block::{PrivateDataBlock, PrivateDataBlockSpec, PrivateDataBlockStatus};
+pub use block::{BlockTable, PrivateDataBlock, PrivateDataBlockSpec, PrivateDataBlockStatus};
 pub use claim::{
     BlockCount, BudgetSpec, ClaimBlock, ClaimPod, PrivacyBudgetClaim, PrivacyBudgetClaimSpec,
     PrivacyBudgetClaimStatus, Settlement, Which, conditions,

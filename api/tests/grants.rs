@@ -28,7 +28,7 @@ fn block(name: &str) -> GrantedBlock {
 fn claim(blocks: usize) -> GrantedClaim {
     let point = |order: usize| RenyiAmount {
         order: order.to_string(),
-        epsilon: "0.059676098984".to_owned(),
+        epsilon: Some("0.059676098984".to_owned()),
     };
     GrantedClaim {
         claim: "data/train-ed64100f".to_owned(),
@@ -85,7 +85,7 @@ fn a_grant_is_read_as_it_is_written() {
                     budget: GrantedBudget::Curve {
                         renyi: vec![RenyiAmount {
                             order: "2".to_owned(),
-                            epsilon: "0.5".to_owned(),
+                            epsilon: Some("0.5".to_owned()),
                         }],
                     },
                     blocks: vec![block("b2")],
@@ -209,7 +209,7 @@ fn whatever_a_pod_may_have_and_request_its_annotations_stay_within_the_limit() {
                 });
                 let point = RenyiAmount {
                     order: "123.456789".to_owned(),
-                    epsilon: "1234567.123456789012".to_owned(),
+                    epsilon: Some("1234567.123456789012".to_owned()),
                 };
                 longest.budgets[0].budget = GrantedBudget::Curve {
                     renyi: vec![point; 32],

@@ -4,7 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1;
 use privatekube_api::{Dimensions, PrivateDataBlockStatus};
 use privatekube_policy::{BlockState, Composition};
 
-use crate::status;
+use crate::{block_warnings::StatedBudget, data_sources::SourceId, status};
 
 /// A block as it is committed.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,6 +20,16 @@ pub struct BlockView {
     pub(crate) written_off_after: Option<u64>,
     /// Why it can't be used, if it can't.
     pub(crate) problem: Option<String>,
+    /// What its budget is stated as.
+    pub(crate) stated: Option<StatedBudget>,
+    /// Which data it is.
+    pub(crate) source: Option<SourceId>,
+    /// The beginning of its data source, for lists.
+    pub(crate) listed_source: Option<Box<str>>,
+    /// Another block with its data source.
+    pub(crate) shares_with: Option<Box<str>>,
+    /// That its budget is above its dataset's guarantee, if it is.
+    pub(crate) above_guarantee: Option<Box<str>>,
     /// When its object was created.
     pub(crate) since: v1::Time,
     /// The generation of its object.
@@ -40,6 +50,12 @@ impl BlockView {
         Some(left.collect())
     }
 
+    /// Which data it is; `None` if it doesn't say.
+    #[must_use]
+    pub const fn source(&self) -> Option<SourceId> {
+        self.source
+    }
+
     /// Its object's status.
     #[must_use]
     pub fn status(&self) -> PrivateDataBlockStatus {
@@ -56,6 +72,11 @@ impl BlockView {
             written_off,
             written_off_after,
             problem,
+            stated,
+            source,
+            listed_source,
+            shares_with,
+            above_guarantee,
             since,
             generation,
             sequence: _,
@@ -63,6 +84,8 @@ impl BlockView {
         (dimensions, composition, committed) == (&other.dimensions, &other.composition, &other.committed)
             && (written_off, written_off_after) == (&other.written_off, &other.written_off_after)
             && (problem, since, generation) == (&other.problem, &other.since, &other.generation)
+            && (stated, source, listed_source) == (&other.stated, &other.source, &other.listed_source)
+            && (shares_with, above_guarantee) == (&other.shares_with, &other.above_guarantee)
     }
 
     /// Whether an object's status says what the view does, whichever entry it is true of.

@@ -12,8 +12,10 @@
 #![forbid(unsafe_code)]
 
 mod block;
+mod block_warnings;
 mod claim;
 mod claim_counts;
+mod data_sources;
 mod explain;
 mod objects;
 mod publisher;
@@ -23,8 +25,10 @@ mod verdict;
 mod view;
 
 pub use block::BlockView;
+pub use block_warnings::{above_guarantee, shared_data_source};
 pub use claim::ClaimView;
 pub use claim_counts::ClaimCount;
+pub use data_sources::SourceId;
 pub use explain::{PhaseReason, blocks_left_out, too_large_for_a_status, too_large_for_an_entry};
 pub use objects::{BlockObject, DatasetObjects};
 pub use publisher::{Change, CommittedState, PhaseChange, Publisher, Touched};

@@ -11,6 +11,8 @@ use privatekube_api::{
 };
 use privatekube_policy::{DatasetRules, Delta, Epsilon, Span};
 
+use crate::data_sources::DataSources;
+
 /// A block's object.
 #[derive(Clone, Debug)]
 pub struct BlockObject {
@@ -28,6 +30,7 @@ pub struct DatasetObjects {
     dataset: Option<Arc<PrivateDataset>>,
     stated: Stated,
     blocks: BTreeMap<String, BlockObject>,
+    sources: DataSources,
 }
 
 /// What a PrivateDataset states, parsed once. Admission refuses objects in which one of these is invalid; should one exist, it
@@ -105,6 +108,12 @@ impl DatasetObjects {
         self.blocks.iter()
     }
 
+    /// Another block that has the data source of the block of this name.
+    #[must_use]
+    pub fn with_same_source(&self, name: &str) -> Option<&str> {
+        self.sources.other(&self.blocks.get(name)?.object.spec, name)
+    }
+
     /// How many blocks there are.
     #[must_use]
     pub fn block_count(&self) -> usize {
@@ -151,6 +160,10 @@ impl DatasetObjects {
             object: Arc::new(object),
             problem: None,
         };
+        if let Some(before) = self.blocks.get(&name) {
+            self.sources.remove(&before.object.spec, &name);
+        }
+        self.sources.add(&block.object.spec, &name);
         self.blocks.insert(name, block);
         true
     }
@@ -162,7 +175,11 @@ impl DatasetObjects {
         if known != Some(&deleted.metadata.uid) {
             return false;
         }
-        self.blocks.remove(name).is_some()
+        let removed = self.blocks.remove(name);
+        if let Some(block) = &removed {
+            self.sources.remove(&block.object.spec, name);
+        }
+        removed.is_some()
     }
 
     /// The blocks that are known and not among `current`.

@@ -300,7 +300,7 @@ impl Publisher {
         now: Time,
     ) -> Option<Change> {
         let object = objects.block(block.as_str())?;
-        let view = status::block_view(state, block, object, &meta_time(now));
+        let view = status::block_view(state, block, object, objects, &meta_time(now));
         let key = self.block_key(block.as_str());
         if self
             .view

@@ -1,11 +1,15 @@
 //! A block's status: how much of its budget is locked, available, allocated and consumed.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1;
-use privatekube_api::{PrivateDataBlockStatus, conditions};
-use privatekube_policy::{BlockId, BlockState, Composition};
+use privatekube_api::{BlockTable, PrivateDataBlockStatus, beginning, conditions};
+use privatekube_policy::{BlockId, BlockState, Composition, Rounding, is_beyond_count};
 
 use super::{amounts::amounts, condition};
-use crate::{BlockView, CommittedState, objects::BlockObject};
+use crate::{
+    BlockView, CommittedState, DatasetObjects, SourceId,
+    block_warnings::{StatedBudget, above_guarantee, guarantee, shared_data_source},
+    objects::BlockObject,
+};
 
 /// What a block says whose budget was written off.
 pub(crate) const WRITTEN_OFF: &str = "entries of the ledger were lost, so that all of its budget counts as consumed but for \
@@ -16,9 +20,13 @@ pub(crate) fn block_view(
     state: CommittedState<'_>,
     block: &BlockId,
     object: &BlockObject,
+    objects: &DatasetObjects,
     now: &v1::Time,
 ) -> BlockView {
     let metadata = &object.object.metadata;
+    let spec = &object.object.spec;
+    let of_dataset = objects.default_guarantee();
+    let above_guarantee = above_guarantee(spec, &state.engine.rules().composition, of_dataset);
     let since = metadata.creation_timestamp.clone();
     let committed = state.engine.block(block);
     let written_off =
@@ -30,6 +38,15 @@ pub(crate) fn block_view(
         written_off,
         written_off_after: state.engine.last_write_off().filter(|_| written_off),
         problem: object.problem.clone(),
+        stated: StatedBudget::of(spec, of_dataset),
+        source: SourceId::of(spec),
+        listed_source: spec
+            .data_source
+            .as_deref()
+            .map(beginning)
+            .map(String::into_boxed_str),
+        shares_with: objects.with_same_source(block.as_str()).map(Box::from),
+        above_guarantee: above_guarantee.map(String::into_boxed_str),
         since: since.unwrap_or_else(|| now.clone()),
         generation: metadata.generation,
         sequence: state.sequence,
@@ -42,6 +59,12 @@ pub(crate) fn block_status(block: &BlockView) -> PrivateDataBlockStatus {
         .committed
         .as_ref()
         .map(|committed| budget_status(committed, &block.composition));
+    let budget = budget.unwrap_or_default();
+    let table = BlockTable {
+        guarantee: stated_guarantee(block),
+        data_source: block.listed_source.as_deref().map(str::to_owned),
+        ..budget.table.unwrap_or_default()
+    };
     let (reason, message) = match &block.problem {
         _ if block.written_off => ("WrittenOff", WRITTEN_OFF),
         None => ("InLedger", "its budget is in the ledger"),
@@ -55,35 +78,77 @@ pub(crate) fn block_status(block: &BlockView) -> PrivateDataBlockStatus {
         block.since.clone(),
     );
     ready.observed_generation = block.generation;
+    let mut all = vec![ready];
+    let shared = block.shares_with.as_deref().map(shared_data_source);
+    let above = block.above_guarantee.as_deref().map(str::to_owned);
+    for (type_, reason, message) in [
+        (conditions::DATA_SOURCE_SHARED, "SameDataSource", shared),
+        (conditions::ABOVE_GUARANTEE, "BudgetAboveGuarantee", above),
+    ] {
+        all.extend(message.map(|message| {
+            let mut warning = condition(type_, true, reason, &message, block.since.clone());
+            warning.observed_generation = block.generation;
+            warning
+        }));
+    }
+    // What is wrong comes before what is right.
+    let is_usable = block.problem.is_none() && !block.written_off;
+    let told = all.get(1).filter(|_| is_usable).or(all.first());
     PrivateDataBlockStatus {
+        summary: told.map(|told| beginning(&told.message)),
+        table: Some(table),
         ledger_sequence: Some(block.sequence),
         written_off_after: block.written_off_after,
-        conditions: vec![ready],
-        ..budget.unwrap_or_default()
+        conditions: all,
+        ..budget
     }
+}
+
+/// The guarantee that a block's budget in the ledger was made of, for people. The dataset may have another one by now.
+fn stated_guarantee(block: &BlockView) -> Option<String> {
+    let committed = block.committed.as_ref()?;
+    Some(match block.stated {
+        Some(StatedBudget::Curve) => "curve".to_owned(),
+        Some(StatedBudget::Guarantee(epsilon, delta))
+            if block.composition.capacity(epsilon, delta).as_ref() == Ok(&committed.capacity) =>
+        {
+            guarantee(epsilon, delta)
+        }
+        _ => "unknown".to_owned(),
+    })
 }
 
 /// A block's budget as its status shows it. For Renyi composition the one epsilon shown is that at the order at which the
 /// most Gaussian mechanisms of one size fit, which stays the same for as long as anything is left there; after that, the one
 /// at the order with the largest part left.
 fn budget_status(block: &BlockState, composition: &Composition) -> PrivateDataBlockStatus {
-    let at = shown_coordinate(block, composition);
-    let shown = |units: &dyn Fn(usize) -> i128| Some(amounts(composition, at, units));
+    let shown_at = shown_coordinate(block, composition);
     let of = |list: &[i128], at: usize| list.get(at).copied().unwrap_or(0);
+    let capacity = |at: usize| block.capacity.units().get(at).copied().map_or(0, i128::from);
+    let known = |units: i128| (!is_beyond_count(units)).then_some(units);
+    let is_known = |at: usize| known(of(&block.allocated, at)).and(known(of(&block.consumed, at)));
+    let shown = |units: &dyn Fn(usize) -> Option<i128>| Some(amounts(composition, shown_at, units));
+    let short = |units: i128, rounding| Some(composition.display_short(shown_at, units, rounding));
     PrivateDataBlockStatus {
         order: match composition {
             Composition::Basic => None,
-            Composition::Renyi(orders) => orders.iter().nth(at).map(|order| order.to_string()),
+            Composition::Renyi(orders) => orders.iter().nth(shown_at).map(|order| order.to_string()),
         },
-        total: shown(&|at| block.capacity.units().get(at).copied().map_or(0, i128::from)),
-        locked: shown(&|at| of(&block.locked, at)),
-        available: shown(&|at| of(&block.available, at)),
-        allocated: shown(&|at| of(&block.allocated, at)),
-        consumed: shown(&|at| of(&block.consumed, at)),
+        total: shown(&|at| Some(capacity(at))),
+        locked: shown(&|at| Some(of(&block.locked, at))),
+        available: shown(&|at| is_known(at).map(|_| of(&block.available, at))),
+        allocated: shown(&|at| known(of(&block.allocated, at))),
+        consumed: shown(&|at| known(of(&block.consumed, at))),
         arrivals: Some(block.arrivals),
-        ledger_sequence: None,
-        written_off_after: None,
-        conditions: Vec::new(),
+        table: Some(BlockTable {
+            total: short(capacity(shown_at), Rounding::Down),
+            locked: short(of(&block.locked, shown_at), Rounding::Down),
+            available: short(of(&block.available, shown_at), Rounding::Down),
+            allocated: short(of(&block.allocated, shown_at), Rounding::Up),
+            consumed: short(of(&block.consumed, shown_at), Rounding::Up),
+            ..BlockTable::default()
+        }),
+        ..PrivateDataBlockStatus::default()
     }
 }
 
@@ -122,14 +187,12 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn the_order_shown_stays_the_same_until_nothing_is_left_there() {
-        let composition = Composition::Renyi(Orders::default());
-        let capacity = composition
-            .capacity("10".parse().unwrap(), "1e-7".parse().unwrap())
-            .unwrap();
+    /// A block that guarantees (10, 1e-7), all of it locked.
+    fn locked(composition: &Composition) -> BlockState {
+        let (epsilon, delta) = ("10".parse().unwrap(), "1e-7".parse().unwrap());
+        let capacity = composition.capacity(epsilon, delta).unwrap();
         let units: Vec<i128> = capacity.units().iter().map(|units| i128::from(*units)).collect();
-        let mut block = BlockState {
+        BlockState {
             locked: units.clone(),
             available: vec![0; units.len()],
             allocated: vec![0; units.len()],
@@ -138,7 +201,55 @@ mod tests {
             retired: false,
             written_off: false,
             capacity,
+        }
+    }
+
+    #[test]
+    fn tables_have_four_digits_and_amounts_have_all() {
+        let composition = Composition::Renyi(Orders::default());
+        let mut block = locked(&composition);
+        (block.locked[6], block.allocated[6]) = (4_970_400_000_001, 1_000_050_000_000);
+        let status = budget_status(&block, &composition);
+        let table = status.table.unwrap();
+        assert_eq!(status.total.unwrap().epsilon, "5.97047608726");
+        assert_eq!(table.total.unwrap(), "5.97");
+        assert_eq!(table.locked.unwrap(), "4.97");
+        assert_eq!(table.allocated.unwrap(), "1.001");
+        assert_eq!(table.consumed.unwrap(), "0");
+    }
+
+    #[test]
+    fn what_can_not_be_counted_is_null() {
+        let composition = Composition::Renyi(Orders::default());
+        let mut block = locked(&composition);
+        // A granted claim that costs more at order 64 than 64 bits count.
+        block.allocated[11] = i64::MAX.into();
+        block.available[11] = -i128::from(i64::MAX);
+        let status = budget_status(&block, &composition);
+        let at = |amounts: &Option<privatekube_api::Amounts>, at: usize| {
+            amounts.as_ref().unwrap().renyi.as_ref().unwrap()[at]
+                .epsilon
+                .clone()
         };
+        assert_eq!(
+            (at(&status.allocated, 11), at(&status.available, 11)),
+            (None, None)
+        );
+        assert_eq!(at(&status.allocated, 10).as_deref(), Some("0"));
+        assert_eq!(at(&status.consumed, 11).as_deref(), Some("0"));
+        assert!(at(&status.total, 11).unwrap().starts_with("9.74"));
+        (block.consumed[11], block.allocated[11]) = (block.allocated[11], 0);
+        let status = budget_status(&block, &composition);
+        assert_eq!(
+            (at(&status.consumed, 11), at(&status.available, 11)),
+            (None, None)
+        );
+    }
+
+    #[test]
+    fn the_order_shown_stays_the_same_until_nothing_is_left_there() {
+        let composition = Composition::Renyi(Orders::default());
+        let mut block = locked(&composition);
         let shown = |block: &BlockState| budget_status(block, &composition).order.unwrap();
         assert_eq!(shown(&block), "5");
         block.locked[6] = 1;

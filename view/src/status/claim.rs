@@ -5,9 +5,9 @@ use std::{collections::HashMap, sync::Arc};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{self, Condition};
 use privatekube_api::{
     BlockBudget, ClaimBlock, ClaimPhase, ClaimToGrant, DatasetKey, Dimensions, GrantedBlock, GrantedClaim,
-    PrivacyBudgetClaimStatus, Subject, are_all_listed, conditions, listed_blocks, meta_time,
+    PrivacyBudgetClaimStatus, Subject, are_all_listed, beginning, conditions, listed_blocks, meta_time,
 };
-use privatekube_policy::{BlockId, Budget, ClaimState, Engine, Phase, Time};
+use privatekube_policy::{BlockId, Budget, ClaimState, Engine, Phase, Time, is_beyond_count};
 
 use super::{amounts::granted_budget, condition};
 use crate::{
@@ -83,6 +83,7 @@ pub(crate) fn claim_status(claim: &ClaimView) -> PrivacyBudgetClaimStatus {
         phase: Some(claim.phase),
         reason: Some(claim.reason.to_string()),
         message: Some(claim.message.to_string()),
+        summary: Some(beginning(&claim.message)),
         conditions: claim_conditions(claim),
         ..PrivacyBudgetClaimStatus::default()
     };
@@ -170,6 +171,15 @@ fn kept<'a>(known: &'a InLedger, released: &[i64]) -> Vec<Kept<'a>> {
         if units.iter().all(|units| *units <= 0) {
             continue;
         }
+        // Where more is demanded than can be counted, what is left can't be counted either.
+        let counted = demanded.iter().zip(units).map(|(demanded, units)| {
+            if is_beyond_count(i128::from(*demanded)) {
+                *demanded
+            } else {
+                units
+            }
+        });
+        let units: Vec<i64> = counted.collect();
         let next = groups.len();
         match groups.get_mut(*by_units.entry(units.clone()).or_insert(next)) {
             Some((blocks, _)) => blocks.push(block),

@@ -1,7 +1,9 @@
 //! A dataset's status: how many blocks and claims it has, and whether its ledger has its object's rules.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1;
-use privatekube_api::{ClaimPhase, FieldError, PolicyName, PrivateDataset, PrivateDatasetStatus, conditions};
+use privatekube_api::{
+    ClaimPhase, FieldError, PolicyName, PrivateDataset, PrivateDatasetStatus, beginning, conditions,
+};
 use privatekube_policy::DatasetRules;
 
 use super::condition;
@@ -21,12 +23,14 @@ pub(crate) fn dataset_status(
     let object = objects.dataset();
     let granted = [ClaimPhase::Granted, ClaimPhase::Consumed, ClaimPhase::Released];
     let since = object.and_then(|object| object.metadata.creation_timestamp.clone());
+    let message = ready.message();
     PrivateDatasetStatus {
+        summary: Some(beginning(&message)),
         conditions: vec![condition(
             conditions::READY,
             ready.is_true(),
             ready.reason(),
-            &ready.message(),
+            &message,
             since.unwrap_or(now),
         )],
         ledger_sequence: sequence,

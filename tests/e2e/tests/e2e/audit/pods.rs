@@ -126,7 +126,12 @@ pub(super) fn audit_pod(
         let units = match budget {
             GrantedBudget::Guarantee { epsilon, delta } => vec![epsilon_units(epsilon), delta_units(delta)],
             GrantedBudget::Curve { renyi } => {
-                renyi.iter().map(|point| epsilon_units(&point.epsilon)).collect()
+                // What can't be counted is the largest number in the ledger.
+                let units = |epsilon: Option<&str>| epsilon.map_or(i64::MAX.into(), epsilon_units);
+                renyi
+                    .iter()
+                    .map(|point| units(point.epsilon.as_deref()))
+                    .collect()
             }
         };
         (block.name.clone(), block.data_source.clone(), units)
