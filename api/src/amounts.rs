@@ -6,7 +6,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{Decimal, FieldError};
+use crate::{Decimal, FieldError, FieldErrors, request::keep};
 
 /// An (epsilon, delta) guarantee of differential privacy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -20,11 +20,11 @@ pub struct Guarantee {
 
 impl Guarantee {
     /// Parses the guarantee to exact amounts. `field` is its path, for errors.
-    pub fn parse(&self, field: &str) -> Result<(Epsilon, Delta), FieldError> {
-        Ok((
-            self.epsilon.epsilon(&format!("{field}.epsilon"))?,
-            self.delta.delta(&format!("{field}.delta"))?,
-        ))
+    pub fn parse(&self, field: &str) -> Result<(Epsilon, Delta), FieldErrors> {
+        let mut errors = Vec::new();
+        let epsilon = keep(self.epsilon.epsilon(&format!("{field}.epsilon")), &mut errors);
+        let delta = keep(self.delta.delta(&format!("{field}.delta")), &mut errors);
+        FieldErrors::unless_empty(errors, epsilon.zip(delta))
     }
 }
 
@@ -39,36 +39,46 @@ pub struct CurvePoint {
 }
 
 /// Parses a curve to exact amounts: at least one order, each once. `field` is its path, for errors.
-pub(crate) fn parse_curve(curve: &[CurvePoint], field: &str) -> Result<Vec<(Order, Epsilon)>, FieldError> {
+pub(crate) fn parse_curve(curve: &[CurvePoint], field: &str) -> Result<Vec<(Order, Epsilon)>, FieldErrors> {
     if curve.is_empty() {
         return Err(FieldError::new(
             field,
             "is empty: write an epsilon at each Renyi order, like [{order: 4, epsilon: \"4.6273\"}]",
-        ));
+        )
+        .into());
     }
+    let mut errors = Vec::new();
     let mut parsed: Vec<(Order, Epsilon)> = Vec::with_capacity(curve.len());
     for (at, point) in curve.iter().enumerate() {
-        let order = point.order.order(&format!("{field}[{at}].order"))?;
-        let epsilon = point.epsilon.epsilon(&format!("{field}[{at}].epsilon"))?;
+        let order = keep(point.order.order(&format!("{field}[{at}].order")), &mut errors);
+        let epsilon = keep(
+            point.epsilon.epsilon(&format!("{field}[{at}].epsilon")),
+            &mut errors,
+        );
+        let (Some(order), Some(epsilon)) = (order, epsilon) else {
+            continue;
+        };
         if parsed.iter().any(|(earlier, _)| *earlier == order) {
-            return Err(FieldError::new(
+            errors.push(FieldError::new(
                 format!("{field}[{at}].order"),
                 format_args!("{order} is given twice: write each order once"),
             ));
         }
         parsed.push((order, epsilon));
     }
-    Ok(parsed)
+    FieldErrors::unless_empty(errors, Some(parsed))
 }
 
 const EXACTLY_ONE: &str = "give exactly one of: epsilon and delta, renyi";
+const NO_DELTA: &str = "is missing: epsilon goes with a delta, like \"1e-9\" (it may be 0)";
+const NO_EPSILON: &str = "is missing: delta goes with an epsilon, like \"0.5\"";
 
 /// An amount of budget on one block, as a user writes it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[x_kube(
     validation = Rule::new("(has(self.epsilon) || has(self.delta)) != has(self.renyi)").message(EXACTLY_ONE),
-    validation = Rule::new("has(self.epsilon) == has(self.delta)").message(
-        "epsilon and delta go together (delta may be 0)"),
+    validation = Rule::new("!has(self.epsilon) || has(self.delta)").message(NO_DELTA).field_path(".delta"),
+    validation = Rule::new("!has(self.delta) || has(self.epsilon)").message(NO_EPSILON).field_path(".epsilon"),
 )]
 pub struct BudgetAmount {
     /// Epsilon, above 0, an integer or a decimal in quotes with at most 12 decimals. Goes with delta.
@@ -88,14 +98,20 @@ pub struct BudgetAmount {
     pub renyi: Option<Vec<CurvePoint>>,
 }
 
+/// The error of the one of epsilon and delta that is missing, below `field`.
+pub(crate) fn half_guarantee(field: &str, missing: &str) -> FieldError {
+    let problem = if missing == "delta" { NO_DELTA } else { NO_EPSILON };
+    FieldError::new(format!("{field}.{missing}"), problem)
+}
+
 /// Which fields of a [`BudgetAmount`] are given.
 pub(crate) enum GivenAmount<'a> {
     /// Epsilon and delta.
     Guarantee(&'a Decimal, &'a Decimal),
     /// A Renyi curve.
     Curve(&'a [CurvePoint]),
-    /// Epsilon or delta, without the other.
-    HalfGuarantee,
+    /// Epsilon or delta without the other, whose name this is.
+    HalfGuarantee(&'static str),
     /// A curve beside epsilon or delta.
     Both,
     /// No field.
@@ -108,7 +124,8 @@ impl BudgetAmount {
         match (&self.epsilon, &self.delta, &self.renyi) {
             (Some(epsilon), Some(delta), None) => GivenAmount::Guarantee(epsilon, delta),
             (None, None, Some(curve)) => GivenAmount::Curve(curve),
-            (Some(_), None, None) | (None, Some(_), None) => GivenAmount::HalfGuarantee,
+            (Some(_), None, None) => GivenAmount::HalfGuarantee("delta"),
+            (None, Some(_), None) => GivenAmount::HalfGuarantee("epsilon"),
             (Some(_), _, Some(_)) | (_, Some(_), Some(_)) => GivenAmount::Both,
             (None, None, None) => GivenAmount::Nothing,
         }

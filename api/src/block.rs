@@ -8,9 +8,10 @@ use privatekube_policy::{Budget, Composition, Delta, Epsilon};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Amounts, BudgetAmount, Dimension, Dimensions, FieldError,
-    amounts::{GivenAmount, parse_curve},
+    Amounts, BudgetAmount, Dimension, Dimensions, FieldError, FieldErrors, Guarantee,
+    amounts::{GivenAmount, half_guarantee, parse_curve},
     names::is_label_name,
+    request::keep,
 };
 
 /// The most records that a block may have: more than any, and as a JSON number exact for every reader.
@@ -247,10 +248,10 @@ impl PrivateDataBlockSpec {
         &self,
         composition: &Composition,
         default: Option<(Epsilon, Delta)>,
-    ) -> Result<Budget, FieldError> {
-        const FIELD: &str = "spec.initialBudget";
+    ) -> Result<Budget, FieldErrors> {
+        let mut errors = Vec::new();
         if !is_label_name(&self.dataset) {
-            return Err(FieldError::new(
+            errors.push(FieldError::new(
                 "spec.dataset",
                 format_args!(
                     "{:?} is not the name of a dataset: write at most 63 lower-case letters, digits and '-', like taxi",
@@ -262,13 +263,29 @@ impl PrivateDataBlockSpec {
             .records
             .filter(|records| !(1..=MOST_RECORDS).contains(records))
         {
-            return Err(FieldError::new(
+            errors.push(FieldError::new(
                 "spec.records",
                 format_args!(
                     "{records} is out of range: write an integer between 1 and {MOST_RECORDS}, or leave it out"
                 ),
             ));
         }
+        // What is missing of a dataset with a wrong name can't be told.
+        let depends_on_dataset = self.initial_budget.is_none() && default.is_none();
+        let capacity = if errors.is_empty() || !depends_on_dataset {
+            keep(self.budget(composition, default), &mut errors)
+        } else {
+            None
+        };
+        FieldErrors::unless_empty(errors, capacity)
+    }
+
+    fn budget(
+        &self,
+        composition: &Composition,
+        default: Option<(Epsilon, Delta)>,
+    ) -> Result<Budget, FieldErrors> {
+        const FIELD: &str = "spec.initialBudget";
         let capacity = match (self.initial_budget.as_ref().map(BudgetAmount::given), default) {
             (None, Some((epsilon, delta))) => composition.capacity(epsilon, delta),
             (None, None) => {
@@ -278,26 +295,22 @@ impl PrivateDataBlockSpec {
                         "is missing, and dataset {:?} states no guarantee: give epsilon and delta, or renyi",
                         self.dataset
                     ),
-                ));
+                )
+                .into());
             }
-            (Some(GivenAmount::Guarantee(epsilon, delta)), _) => composition.capacity(
-                epsilon.epsilon("spec.initialBudget.epsilon")?,
-                delta.delta("spec.initialBudget.delta")?,
-            ),
+            (Some(GivenAmount::Guarantee(epsilon, delta)), _) => {
+                let (epsilon, delta) = (epsilon.clone(), delta.clone());
+                let (epsilon, delta) = Guarantee { epsilon, delta }.parse(FIELD)?;
+                composition.capacity(epsilon, delta)
+            }
             (Some(GivenAmount::Curve(curve)), _) => {
                 composition.capacity_curve(&parse_curve(curve, "spec.initialBudget.renyi")?)
             }
-            (Some(GivenAmount::HalfGuarantee), _) => {
-                return Err(FieldError::new(
-                    FIELD,
-                    "epsilon and delta go together (with Basic composition delta may be 0)",
-                ));
+            (Some(GivenAmount::HalfGuarantee(missing)), _) => {
+                return Err(half_guarantee(FIELD, missing).into());
             }
             (Some(GivenAmount::Both | GivenAmount::Nothing), _) => {
-                return Err(FieldError::new(
-                    FIELD,
-                    "give exactly one of: epsilon and delta, renyi",
-                ));
+                return Err(FieldError::new(FIELD, "give exactly one of: epsilon and delta, renyi").into());
             }
         };
         let capacity = capacity.map_err(|problem| FieldError::new(FIELD, problem))?;
@@ -308,7 +321,7 @@ impl PrivateDataBlockSpec {
                     "allows nothing at any Renyi order: epsilon must be above ln(1/delta) / (order - 1) at one at least"
                 }
             };
-            return Err(FieldError::new(FIELD, problem));
+            return Err(FieldError::new(FIELD, problem).into());
         }
         Ok(capacity)
     }

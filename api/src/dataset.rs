@@ -9,8 +9,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    BlendSpec, ClaimantsSpec, Decimal, DimensionSpec, DpackSpec, Duration, FcfsSpec, FieldError, Guarantee,
-    NamespaceWeight, PolicyName, Recovery, RecoverySpec,
+    BlendSpec, ClaimantsSpec, Decimal, DimensionSpec, DpackSpec, Duration, FcfsSpec, FieldError, FieldErrors,
+    Guarantee, NamespaceWeight, PolicyName, Recovery, RecoverySpec, request::keep,
 };
 
 /// The rules of one dataset: how its blocks' budget unlocks, how budgets add up, and in which order claims
@@ -293,16 +293,27 @@ const DEFAULT_STEPS: u64 = 1000;
 const DEFAULT_TICK: Span = Span::from_secs(1);
 
 impl PrivateDatasetSpec {
-    /// Checks the whole spec and returns the dataset's rules.
-    pub fn check(&self) -> Result<DatasetRules, FieldError> {
-        let rules = self.rules()?;
-        self.guarantee()?;
-        self.timeout()?;
-        self.weights()?;
-        self.claimants()?;
-        self.recovery()?;
-        self.declared_dimensions()?;
-        Ok(rules)
+    /// Checks the whole spec and returns the dataset's rules, or all that is wrong with it.
+    pub fn check(&self) -> Result<DatasetRules, FieldErrors> {
+        let mut errors = Vec::new();
+        let policy = keep(self.policy(), &mut errors);
+        let unlocking = keep(self.unlocking.parse(), &mut errors);
+        let composition = keep(self.composition(), &mut errors);
+        let rules = if policy.is_some() && unlocking.is_some() && composition.is_some() {
+            keep(self.rules(), &mut errors)
+        } else {
+            None
+        };
+        let guarantee = keep(self.guarantee(), &mut errors).flatten();
+        if let (Some(composition), Some((epsilon, delta))) = (composition, guarantee) {
+            keep(allows_something(&composition, epsilon, delta), &mut errors);
+        }
+        keep(self.timeout(), &mut errors);
+        keep(self.weights(), &mut errors);
+        keep(self.claimants(), &mut errors);
+        keep(self.recovery(), &mut errors);
+        keep(self.declared_dimensions(), &mut errors);
+        FieldErrors::unless_empty(errors, rules)
     }
 
     /// Returns the rules, with which the dataset's engine is created.
@@ -320,7 +331,7 @@ impl PrivateDatasetSpec {
     }
 
     /// Returns the total of each block that states no initial budget.
-    pub fn guarantee(&self) -> Result<Option<(Epsilon, Delta)>, FieldError> {
+    pub fn guarantee(&self) -> Result<Option<(Epsilon, Delta)>, FieldErrors> {
         self.guarantee
             .as_ref()
             .map(|guarantee| guarantee.parse("spec.guarantee"))
@@ -360,6 +371,18 @@ impl PrivateDatasetSpec {
             }
         }
     }
+}
+
+/// Checks that blocks with this guarantee have any budget.
+fn allows_something(composition: &Composition, epsilon: Epsilon, delta: Delta) -> Result<(), FieldError> {
+    let refusal = match composition.capacity(epsilon, delta) {
+        Ok(capacity) if capacity.is_zero() => {
+            "allows nothing at any coordinate: epsilon must be larger".to_owned()
+        }
+        Ok(_) => return Ok(()),
+        Err(problem) => problem.to_string(),
+    };
+    Err(FieldError::new("spec.guarantee", refusal))
 }
 
 /// Turns an error of the rules into one of the field that causes it.

@@ -7,7 +7,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Dimension, Dimensions, FieldError, PrivateDatasetSpec};
+use crate::{Dimension, Dimensions, FieldError, FieldErrors, PrivateDatasetSpec};
 
 /// The most dimensions that a dataset may declare: as many as a block may have.
 const MOST_DIMENSIONS: usize = 32;
@@ -60,7 +60,8 @@ impl DeclaredDimensions {
     }
 
     /// Checks that a block has all of these dimensions, each with its type. It may have others.
-    pub fn check(&self, dimensions: &Dimensions) -> Result<(), FieldError> {
+    pub fn check(&self, dimensions: &Dimensions) -> Result<(), FieldErrors> {
+        let mut errors = Vec::new();
         for (name, type_) in &self.types {
             let problem = match (type_, dimensions.get(name)) {
                 (DimensionType::Integer, Some(Dimension::Number(_)))
@@ -76,9 +77,9 @@ impl DeclaredDimensions {
                      reads 01234 without quotes as the number 668)"
                 ),
             };
-            return Err(FieldError::new(format!("spec.dimensions.{name}"), problem));
+            errors.push(FieldError::new(format!("spec.dimensions.{name}"), problem));
         }
-        Ok(())
+        FieldErrors::unless_empty(errors, Some(()))
     }
 }
 
@@ -144,14 +145,14 @@ mod tests {
 
     use super::*;
 
-    fn declared(spec: &serde_json::Value) -> Result<DeclaredDimensions, FieldError> {
+    fn declared(spec: &serde_json::Value) -> Result<DeclaredDimensions, FieldErrors> {
         let mut all = json!({"unlocking": {"immediate": true}});
         all.as_object_mut()
             .unwrap()
             .extend(spec.as_object().unwrap().clone());
         let spec: PrivateDatasetSpec = serde_json::from_value(all).unwrap();
         spec.check()?;
-        spec.declared_dimensions()
+        Ok(spec.declared_dimensions()?)
     }
 
     #[test]
@@ -196,7 +197,7 @@ mod tests {
             (json!({"timeDimension": "day"}), "spec.timeDimension"),
             (json!({"dimensions": vec![day.clone(); 33]}), "spec.dimensions"),
         ] {
-            assert_eq!(declared(&spec).unwrap_err().field, field);
+            assert_eq!(declared(&spec).unwrap_err().iter().next().unwrap().field, field);
         }
         assert_eq!(declared(&json!({})), Ok(DeclaredDimensions::default()));
     }

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use crate::{
     ANNOTATION_BLOCKS, ANNOTATION_CLAIM, ANNOTATION_DATASET, ANNOTATION_DELTA, ANNOTATION_EPSILON,
-    ANNOTATION_GRANT, ANNOTATION_MAX_BLOCKS, ANNOTATION_MECHANISM, ANNOTATION_MIN_BLOCKS, ANNOTATION_PREFIX,
-    ANNOTATION_PRIORITY, ANNOTATION_RESTARTS, ANNOTATION_TIMEOUT, BlockCount, BudgetAmount, BudgetRequest,
-    BudgetSpec, ClaimRequest, DatasetKey, Decimal, DemandRequest, Duration, FieldError, FieldErrors,
-    LABEL_MANAGED, NameError, PrivacyBudgetClaimSpec, Selector, Which,
+    ANNOTATION_GRANT, ANNOTATION_GRANT_VARIABLE, ANNOTATION_MAX_BLOCKS, ANNOTATION_MECHANISM,
+    ANNOTATION_MIN_BLOCKS, ANNOTATION_PREFIX, ANNOTATION_PRIORITY, ANNOTATION_RESTARTS, ANNOTATION_TIMEOUT,
+    BlockCount, BudgetAmount, BudgetRequest, BudgetSpec, ClaimRequest, DatasetKey, Decimal, DemandRequest,
+    Duration, FieldError, FieldErrors, LABEL_MANAGED, NameError, PrivacyBudgetClaimSpec, Selector, Which,
     decimal::{check_length, parse_span},
     excerpt,
     names::is_object_name,
@@ -38,6 +38,8 @@ const KNOWN: [&str; 11] = [
     ANNOTATION_CLAIM,
     ANNOTATION_RESTARTS,
 ];
+/// The annotations that the system writes when the budget is granted.
+const WRITTEN_BY_SYSTEM: [&str; 2] = [ANNOTATION_GRANT, ANNOTATION_GRANT_VARIABLE];
 /// The only value of [`ANNOTATION_RESTARTS`].
 const FREE: &str = "free";
 /// The value of [`ANNOTATION_BLOCKS`] that stands for every block of the dataset.
@@ -228,15 +230,10 @@ pub fn claim_spec(annotations: &BTreeMap<String, String>) -> Option<PrivacyBudge
 /// Returns an error for each annotation of ours that a user may not write.
 fn unknown(annotations: &BTreeMap<String, String>) -> Vec<FieldError> {
     let ours = annotations.keys().filter(|key| is_like_ours(key));
-    ours.filter(|key| !KNOWN.contains(&key.as_str()))
+    let unknown = ours
+        .filter(|key| !KNOWN.contains(&key.as_str()) && !WRITTEN_BY_SYSTEM.contains(&key.as_str()))
         .take(MOST_UNKNOWN)
         .map(|key| {
-            if key == ANNOTATION_GRANT {
-                return FieldError::new(
-                    key,
-                    "is written by the system when the budget is granted: leave it out",
-                );
-            }
             let hint = match nearest(key) {
                 Some(near) => format!("did you mean {near}? "),
                 None => String::new(),
@@ -245,8 +242,27 @@ fn unknown(annotations: &BTreeMap<String, String>) -> Vec<FieldError> {
                 key,
                 format_args!("is not known: {hint}known are {}", KNOWN.join(", ")),
             )
-        })
-        .collect()
+        });
+    copied(annotations).into_iter().chain(unknown).collect()
+}
+
+/// Returns an error if a pod has what the system writes on a pod whose budget is granted: it is a copy of such a pod.
+fn copied(annotations: &BTreeMap<String, String>) -> Option<FieldError> {
+    let has = |key: &&&str| annotations.contains_key(**key);
+    let mut written = WRITTEN_BY_SYSTEM.iter().filter(has);
+    let first = written.next()?;
+    let (too, them) = match written.next() {
+        Some(other) => (format!(", as {other}"), "both"),
+        None => (String::new(), "it"),
+    };
+    Some(FieldError::new(
+        *first,
+        format_args!(
+            "is written by the system when the budget is granted{too}: leave {them} out, as a copy of a pod requests budget \
+             of its own (from an exported pod, apply only what you wrote; instead of kubectl debug --copy-to, debug the pod \
+             itself)"
+        ),
+    ))
 }
 
 /// The known annotation that `key` is most likely a slip of, if any.

@@ -10,7 +10,7 @@ use thiserror::Error;
 use crate::{
     BlockCount, BudgetAmount, BudgetSpec, CurvePoint, DatasetKey, Decimal, FieldError, FieldErrors,
     PrivacyBudgetClaim, Selector, Settlement, Which,
-    amounts::{GivenAmount, parse_curve},
+    amounts::{GivenAmount, half_guarantee, parse_curve},
     names::is_object_name,
 };
 
@@ -124,13 +124,14 @@ impl BudgetRequest {
             .map_err(|problem: MechanismError| FieldError::new(field, problem))
     }
 
-    fn curve(field: &str, curve: &[CurvePoint]) -> Result<Self, FieldError> {
+    fn curve(field: &str, curve: &[CurvePoint]) -> Result<Self, FieldErrors> {
         let curve = parse_curve(curve, field)?;
         if curve.iter().all(|(_, epsilon)| *epsilon == Epsilon::ZERO) {
             return Err(FieldError::new(
                 field,
                 "asks for nothing: epsilon must be above 0 at one order at least",
-            ));
+            )
+            .into());
         }
         Ok(Self::Curve(curve))
     }
@@ -378,10 +379,8 @@ fn amount_request(
 ) -> Result<BudgetRequest, FieldErrors> {
     match given {
         GivenAmount::Guarantee(epsilon, delta) => guarantee_at(field, epsilon, delta),
-        GivenAmount::Curve(curve) => Ok(BudgetRequest::curve(&format!("{field}.renyi"), curve)?),
-        GivenAmount::HalfGuarantee => {
-            Err(FieldError::new(field, "epsilon and delta go together (delta may be 0)").into())
-        }
+        GivenAmount::Curve(curve) => BudgetRequest::curve(&format!("{field}.renyi"), curve),
+        GivenAmount::HalfGuarantee(missing) => Err(half_guarantee(field, missing).into()),
         GivenAmount::Both | GivenAmount::Nothing => Err(FieldError::new(field, exactly_one).into()),
     }
 }

@@ -204,7 +204,10 @@ fn wrong_annotations_are_refused_with_what_is_accepted() {
         (&[("weather", "1")], unknown("privatekube.dev/weather: is not known: ")),
         (
             &[("grant", "{}")],
-            "privatekube.dev/grant: is written by the system when the budget is granted: leave it out".to_owned(),
+            "privatekube.dev/grant: is written by the system when the budget is granted: leave it out, as a copy of a pod \
+             requests budget of its own (from an exported pod, apply only what you wrote; instead of kubectl debug \
+             --copy-to, debug the pod itself)"
+                .to_owned(),
         ),
         (
             &[("dataset", "")],

@@ -204,6 +204,29 @@ fn wrong_datasets_are_refused_with_what_is_accepted() {
             "{spec}"
         );
     }
+    let several = dataset(&json!({
+        "unlocking": {"arrivals": 0}, "orders": [1], "timeout": "0s", "guarantee": {"epsilon": "x", "delta": 2},
+        "claimants": {"from": "All", "maxPriority": 9999},
+    }));
+    let refusal = several.spec.check().unwrap_err();
+    let fields: Vec<&str> = refusal.iter().map(|error| error.field.as_str()).collect();
+    assert_eq!(
+        fields,
+        [
+            "spec.unlocking.arrivals",
+            "spec.orders[0]",
+            "spec.guarantee.epsilon",
+            "spec.guarantee.delta",
+            "spec.timeout",
+            "spec.claimants.maxPriority",
+        ]
+    );
+    let nothing =
+        dataset(&json!({"unlocking": {"arrivals": 1}, "guarantee": {"epsilon": "0.1", "delta": "1e-7"}}));
+    assert_eq!(
+        nothing.spec.check().unwrap_err().to_string(),
+        "spec.guarantee: allows nothing at any coordinate: epsilon must be larger"
+    );
     let guarantee =
         dataset(&json!({"unlocking": {"arrivals": 1}, "guarantee": {"epsilon": "x", "delta": 0}}));
     assert_eq!(
@@ -250,8 +273,6 @@ fn a_blocks_capacity_is_its_own_or_its_datasets() {
 #[test]
 fn wrong_blocks_are_refused_with_what_is_accepted() {
     let budget = |budget: Value| json!({"dataset": "taxi", "initialBudget": budget});
-    let together =
-        "spec.initialBudget: epsilon and delta go together (with Basic composition delta may be 0)";
     for (spec, message) in [
         (
             json!({"dataset": "taxi"}),
@@ -262,8 +283,25 @@ fn wrong_blocks_are_refused_with_what_is_accepted() {
             "spec.dataset: \"data/taxi\" is not the name of a dataset: write at most 63 lower-case letters, digits and \
              '-', like taxi",
         ),
-        (budget(json!({"epsilon": 1})), together),
-        (budget(json!({"delta": 1})), together),
+        (
+            budget(json!({"epsilon": 1})),
+            "spec.initialBudget.delta: is missing: epsilon goes with a delta, like \"1e-9\" (it may be 0)",
+        ),
+        (
+            budget(json!({"delta": 1})),
+            "spec.initialBudget.epsilon: is missing: delta goes with an epsilon, like \"0.5\"",
+        ),
+        (
+            budget(json!({"epsilon": "x", "delta": 2})),
+            "spec.initialBudget.epsilon: \"x\" is not a number: write a decimal like 0.5 or 1e-9; \
+             spec.initialBudget.delta: \"2\" is too large: at most 1",
+        ),
+        (
+            budget(json!({"renyi": [{"order": 1, "epsilon": "x"}, {"order": 4, "epsilon": -1}]})),
+            "spec.initialBudget.renyi[0].order: \"1\" is not a Renyi order: write a number above 1 and below 1000000000 \
+             with at most 6 decimals, like 1.5 or 64; spec.initialBudget.renyi[0].epsilon: \"x\" is not a number: write a \
+             decimal like 0.5 or 1e-9; spec.initialBudget.renyi[1].epsilon: \"-1\" is negative: it must be zero or more",
+        ),
         (
             budget(json!({})),
             "spec.initialBudget: give exactly one of: epsilon and delta, renyi",
@@ -379,7 +417,7 @@ fn wrong_claims_are_refused_with_what_is_accepted() {
     let one_budget =
         "spec: give exactly one of budget (the same on each block) and perBlock (for each block by name)";
     let one_of = "spec.budget: give exactly one of: epsilon and delta, mechanism, renyi";
-    let together = "spec.budget: epsilon and delta go together (delta may be 0)";
+    let together = "spec.budget.delta: is missing: epsilon goes with a delta, like \"1e-9\" (it may be 0)";
     let names_its_blocks = "spec.perBlock: perBlock names its blocks: leave out selector and blocks";
     let good = json!({"epsilon": 1, "delta": 0});
     for (change, message) in [
@@ -412,7 +450,10 @@ fn wrong_claims_are_refused_with_what_is_accepted() {
             one_of,
         ),
         (json!({"budget": {"epsilon": 1}}), together),
-        (json!({"budget": {"delta": 1}}), together),
+        (
+            json!({"budget": {"delta": 1}}),
+            "spec.budget.epsilon: is missing: delta goes with an epsilon, like \"0.5\"",
+        ),
         (
             json!({"budget": {"mechanism": "laplace(scale=0)"}}),
             "spec.budget.mechanism: scale is \"0\": it must be a finite number above 0, like 2.1 or 1e3",
@@ -496,7 +537,8 @@ fn a_request_is_charged_by_its_datasets_composition() {
     let curve = json!({"renyi": [{"order": 2, "epsilon": "0.5"}]});
     assert_eq!(
         demand(curve.clone(), &renyi()).unwrap_err(),
-        "the Renyi curve has no epsilon at order 1.5; it needs one at each of 1.5, 1.75, 2, 2.5, 3, 4, 5, 6, 8, 16, 32, 64"
+        "the Renyi curve has no epsilon at orders 1.5, 1.75, 2.5, 3, 4, 5, 6, 8, 16, 32, 64; it needs one at each \
+         of 1.5, 1.75, 2, 2.5, 3, 4, 5, 6, 8, 16, 32, 64"
     );
     let two = Composition::Renyi(Orders::new(vec!["2".parse().unwrap()]).unwrap());
     assert_eq!(demand(curve, &two), Ok(vec![500_000_000_000]));

@@ -36,19 +36,14 @@ pub enum CompositionError {
     /// The same order twice.
     #[error("the Renyi order {0} is given twice")]
     OrderTwice(Order),
-    /// A curve names an order that the dataset does not account for.
-    #[error("the Renyi order {order} is not one of the dataset's orders: {orders}")]
-    UnknownOrder {
-        /// The order named.
-        order: Order,
-        /// The orders of the dataset.
-        orders: Orders,
-    },
-    /// A demand leaves out an order, so it can't be charged there.
-    #[error("the Renyi curve has no epsilon at order {order}; it needs one at each of {orders}")]
-    MissingOrder {
-        /// The first order left out.
-        order: Order,
+    /// A curve names orders that the dataset does not account for, or a demand leaves out orders, so that it can't be charged
+    /// there.
+    #[error("{}", wrong_orders(unknown, missing, orders))]
+    WrongOrders {
+        /// The orders named that aren't the dataset's.
+        unknown: Vec<Order>,
+        /// The dataset's orders that a demand leaves out.
+        missing: Vec<Order>,
         /// The orders of the dataset.
         orders: Orders,
     },
@@ -61,6 +56,34 @@ pub enum CompositionError {
     /// A negative amount.
     #[error("{0} is negative: an amount must be zero or more")]
     Negative(i64),
+}
+
+fn wrong_orders(unknown: &[Order], missing: &[Order], orders: &Orders) -> String {
+    let listed = |some: &[Order]| {
+        let texts: Vec<String> = some.iter().map(ToString::to_string).collect();
+        texts.join(", ")
+    };
+    let foreign = match unknown {
+        [] => None,
+        [_] => Some(format!(
+            "the Renyi order {} is not one of the dataset's orders",
+            listed(unknown)
+        )),
+        _ => Some(format!(
+            "the Renyi orders {} are not among the dataset's orders",
+            listed(unknown)
+        )),
+    };
+    let plural = if missing.len() > 1 { "s" } else { "" };
+    let lacks = format!(
+        "the Renyi curve has no epsilon at order{plural} {}; it needs one at each of {orders}",
+        listed(missing)
+    );
+    match (foreign, missing) {
+        (Some(foreign), []) => format!("{foreign}: {orders}"),
+        (Some(foreign), _) => format!("{foreign}, and {lacks}"),
+        (None, _) => lacks,
+    }
 }
 
 impl Order {

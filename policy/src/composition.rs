@@ -109,46 +109,43 @@ impl Composition {
 
     /// The capacity of a block with an explicit curve. An order that the curve leaves out gets 0.
     pub fn capacity_curve(&self, curve: &[(Order, Epsilon)]) -> Result<Budget, CompositionError> {
-        self.curve(curve, |_, _| Ok(0))
+        self.curve(curve, false)
     }
 
     /// A demand with an explicit curve, which must have an epsilon at every order.
     pub fn demand_curve(&self, curve: &[(Order, Epsilon)]) -> Result<Budget, CompositionError> {
-        self.curve(curve, |order, orders| {
-            Err(CompositionError::MissingOrder {
-                order,
-                orders: orders.clone(),
-            })
-        })
+        self.curve(curve, true)
     }
 
-    fn curve(
-        &self,
-        curve: &[(Order, Epsilon)],
-        missing: impl Fn(Order, &Orders) -> Result<i64, CompositionError>,
-    ) -> Result<Budget, CompositionError> {
+    /// A curve of which the orders that it leaves out get 0, unless it needs all.
+    fn curve(&self, curve: &[(Order, Epsilon)], needs_all: bool) -> Result<Budget, CompositionError> {
         let Self::Renyi(orders) = self else {
             return Err(CompositionError::CurveOnBasic);
         };
         for (at, (order, _)) in curve.iter().enumerate() {
-            if orders.iter().all(|known| known != *order) {
-                return Err(CompositionError::UnknownOrder {
-                    order: *order,
-                    orders: orders.clone(),
-                });
-            }
             if curve[..at].iter().any(|(earlier, _)| earlier == order) {
                 return Err(CompositionError::OrderTwice(*order));
             }
         }
+        let given = |order: Order| curve.iter().find(|(given, _)| *given == order);
+        let unknown = curve.iter().map(|(order, _)| *order);
+        let unknown: Vec<Order> = unknown
+            .filter(|order| orders.iter().all(|known| known != *order))
+            .collect();
+        let missing = orders.iter().filter(|order| needs_all && given(*order).is_none());
+        let missing: Vec<Order> = missing.collect();
+        if !unknown.is_empty() || !missing.is_empty() {
+            return Err(CompositionError::WrongOrders {
+                unknown,
+                missing,
+                orders: orders.clone(),
+            });
+        }
         let units = orders.iter().map(|order| {
-            let given = curve.iter().find(|(given, _)| *given == order);
-            given.map_or_else(
-                || missing(order, orders),
-                |(_, epsilon)| Ok(saturate(epsilon.units())),
-            )
+            let epsilon = given(order).map_or(Epsilon::ZERO, |(_, epsilon)| *epsilon);
+            saturate(epsilon.units())
         });
-        Budget::new(units.collect::<Result<_, _>>()?)
+        Budget::new(units.collect())
     }
 }
 
@@ -249,11 +246,11 @@ mod tests {
         );
         assert!(matches!(
             composition.demand_curve(&[(order("4"), half)]),
-            Err(CompositionError::MissingOrder { .. })
+            Err(CompositionError::WrongOrders { .. })
         ));
         assert!(matches!(
             composition.capacity_curve(&[(order("3"), half)]),
-            Err(CompositionError::UnknownOrder { .. })
+            Err(CompositionError::WrongOrders { .. })
         ));
         assert_eq!(
             Composition::Basic.demand_curve(&[(order("4"), half)]),

@@ -12,7 +12,7 @@ use privatekube_api::{Claimants, DatasetKey, PrivateDatasetStatus, RefusedPods};
 use privatekube_policy::{ClaimId, Composition};
 
 use crate::{
-    BlockView, ClaimView,
+    BlockView, ClaimView, SourceId,
     claim_counts::{ClaimCount, ClaimCounts},
 };
 
@@ -158,6 +158,21 @@ impl View {
             .filter(|((of, _), _)| of == dataset)
             .map(|(_, block)| Arc::clone(block))
             .collect()
+    }
+
+    /// The name of a block of a dataset with this data source, other than `except`. Costs a look at every block.
+    #[must_use]
+    pub fn name_of_source(
+        &self,
+        dataset: &DatasetKey,
+        source: SourceId,
+        except: Option<&str>,
+    ) -> Option<String> {
+        let blocks = self.blocks.pin();
+        let names = blocks.iter().filter_map(|((of, name), block)| {
+            (of == dataset && block.source() == Some(source) && Some(name.as_str()) != except).then_some(name)
+        });
+        names.min().cloned()
     }
 
     /// Sets a block; says whether that changes anything.

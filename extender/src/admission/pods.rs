@@ -142,39 +142,67 @@ pub(super) async fn review(admission: &Admission, request: &AdmissionRequest) ->
     }
 }
 
-/// Checks a new pod, or the template of pods, in `namespace`. Returns what it requests and the patch that makes it managed; none if it requests nothing.
+/// Checks a new pod, or the template of pods, in `namespace`. Returns what it requests and the patch that makes it managed; none if
+/// it requests nothing. The error is all that is wrong.
 pub(super) async fn check(
     admission: &Admission,
     pod: &PodObject,
     namespace: &str,
 ) -> Result<Option<(PodRequest, Patch)>, String> {
     let registry = &admission.registry;
+    let mut faults = Vec::new();
     let labels = pod.metadata.labels.iter().flat_map(Keys::iter);
-    check_labels(labels).map_err(|errors| errors.to_string())?;
+    faults.extend(check_labels(labels).err().map(|errors| errors.to_string()));
     let empty = BTreeMap::new();
     let annotations = pod.metadata.annotations.as_ref().unwrap_or(&empty);
-    let Some(requested) = new_pod_request(annotations, namespace).map_err(|errors| errors.to_string())?
-    else {
-        return Ok(None);
+    let requested = match new_pod_request(annotations, namespace) {
+        Ok(Some(requested)) => Some(requested),
+        Ok(None) if faults.is_empty() => return Ok(None),
+        Ok(None) => return Err(faults.join("; ")),
+        Err(errors) => {
+            faults.push(errors.to_string());
+            None
+        }
     };
     // Claim objects that the pod names need not exist yet: it waits for them, as a pod waits for a volume claim.
-    if let PodRequest::Inline(own) = &requested {
-        check_claimant(registry, own, namespace, "annotation privatekube.dev/").await?;
-        check_request(registry, own, "annotation privatekube.dev").await?;
+    if let Some(PodRequest::Inline(own)) = &requested {
+        // Whom the dataset isn't open to is told nothing else about it.
+        match check_claimant(registry, own, namespace, "annotation privatekube.dev/").await {
+            Ok(()) => faults.extend(
+                check_request(registry, own, "annotation privatekube.dev")
+                    .await
+                    .err(),
+            ),
+            Err(why) => faults.push(why),
+        }
     }
     let claims = match &requested {
-        PodRequest::Claims(names) => names.len(),
-        PodRequest::Inline(_) => 1,
+        Some(PodRequest::Claims(names)) => names.len(),
+        Some(PodRequest::Inline(_)) | None => 1,
     };
-    check_annotations(annotations, claims)?;
-    let patch = managed(pod, &admission.schedulers)?;
+    faults.extend(check_annotations(annotations, claims).err());
+    let patch = match managed(pod, &admission.schedulers) {
+        Ok(patch) => Some(patch),
+        Err(why) => {
+            faults.extend(why);
+            None
+        }
+    };
     if let Some(field) = pod.spec.as_ref().and_then(restarts::restarting_field) {
         if !are_restarts_free(annotations) {
-            return Err(restarts::not_stated(&field));
+            faults.push(restarts::not_stated(&field));
+        } else if let (Some(requested), true) = (&requested, faults.is_empty()) {
+            faults.extend(
+                restarts::check_datasets(registry, requested, namespace, &field)
+                    .await
+                    .err(),
+            );
         }
-        restarts::check_datasets(registry, &requested, namespace, &field).await?;
     }
-    Ok(Some((requested, patch)))
+    match (requested, patch) {
+        (Some(requested), Some(patch)) if faults.is_empty() => Ok(Some((requested, patch))),
+        _ => Err(faults.join("; ")),
+    }
 }
 
 /// Whether a pod has our gate: the API server sends a pod again if another webhook has changed it since.
@@ -203,13 +231,14 @@ fn check_annotations(annotations: &BTreeMap<String, String>, claims: usize) -> R
 
 /// The patch that makes a pod managed: it adds the gate, the resource, the label, and the environment variable and the
 /// volume of the grant.
-fn managed(pod: &PodObject, schedulers: &[String]) -> Result<Patch, String> {
+fn managed(pod: &PodObject, schedulers: &[String]) -> Result<Patch, Vec<String>> {
     let Some(spec) = &pod.spec else {
-        return Err("the pod has no spec".to_owned());
+        return Err(vec!["the pod has no spec".to_owned()]);
     };
+    let mut faults = Vec::new();
     if let Some(node) = spec.node_name.as_deref().filter(|node| !node.is_empty()) {
         let node = excerpt(node, MOST_NAME);
-        return Err(format!(
+        faults.push(format!(
             "spec.nodeName is {node:?}: a pod that asks for privacy budget is placed by the scheduler, so leave it \
              out (nodeSelector or affinity can choose nodes)"
         ));
@@ -221,21 +250,24 @@ fn managed(pod: &PodObject, schedulers: &[String]) -> Result<Patch, String> {
         .unwrap_or(DEFAULT_SCHEDULER);
     if !schedulers.iter().any(|known| known == scheduler) {
         let scheduler = excerpt(scheduler, MOST_NAME);
-        return Err(format!(
+        faults.push(format!(
             "spec.schedulerName is {scheduler:?}, which does not ask for privacy budget: write one of {}",
             schedulers.join(", ")
         ));
     }
     let [containers, init_containers] =
         [&spec.containers, &spec.init_containers].map(|list| list.as_deref().unwrap_or_default());
-    if containers.is_empty() {
-        return Err("the pod has no container".to_owned());
-    }
     if containers.len() + init_containers.len() > MOST_CONTAINERS {
-        return Err(format!(
+        faults.push(format!(
             "the pod has {} containers: a pod that asks for privacy budget has at most {MOST_CONTAINERS}",
             containers.len() + init_containers.len()
         ));
+    }
+    if containers.is_empty() {
+        faults.push("the pod has no container".to_owned());
+    }
+    if !faults.is_empty() {
+        return Err(faults);
     }
     let mut patch = Changes::default();
     let gates = spec.scheduling_gates.as_deref();
@@ -392,7 +424,7 @@ mod tests {
     }
 
     /// The pod as it is after the patch.
-    fn managed(pod: &Value, schedulers: &[String]) -> Result<Value, String> {
+    fn managed(pod: &Value, schedulers: &[String]) -> Result<Value, Vec<String>> {
         let patch = super::managed(&serde_json::from_value(pod.clone()).unwrap(), schedulers)?;
         let mut pod = pod.clone();
         json_patch::patch(&mut pod, &patch).unwrap();
@@ -544,7 +576,7 @@ mod tests {
     fn a_pod_with_more_containers_than_the_patch_may_name_is_refused() {
         let containers = vec![json!({"name": "a"}); MOST_CONTAINERS + 1];
         let refused = managed(&pod(&json!({"containers": containers})), &schedulers());
-        assert!(refused.unwrap_err().contains("at most 1000"));
+        assert!(refused.unwrap_err().concat().contains("at most 1000"));
     }
 
     #[test]
@@ -553,11 +585,16 @@ mod tests {
             &pod(&json!({"containers": [{"name": "a"}], "nodeName": "n"})),
             &schedulers(),
         );
-        assert!(placed.unwrap_err().contains("spec.nodeName is \"n\""));
+        assert!(placed.unwrap_err().concat().contains("spec.nodeName is \"n\""));
         let other = managed(
             &pod(&json!({"containers": [{"name": "a"}], "schedulerName": "other"})),
             &schedulers(),
         );
-        assert!(other.unwrap_err().contains("write one of default-scheduler"));
+        assert!(
+            other
+                .unwrap_err()
+                .concat()
+                .contains("write one of default-scheduler")
+        );
     }
 }

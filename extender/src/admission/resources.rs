@@ -19,18 +19,9 @@ pub(super) async fn dataset(_: &Admission, request: &AdmissionRequest) -> Answer
         Ok(dataset) => dataset,
         Err(answer) => return answer,
     };
-    let spec = &dataset.spec;
-    let checked = spec.check();
-    match checked.and_then(|rules| Ok((rules, spec.guarantee()?))) {
-        Err(error) => Answer::Deny(error.to_string()),
-        Ok((_, None)) => Answer::Allow,
-        Ok((rules, Some((epsilon, delta)))) => match rules.composition.capacity(epsilon, delta) {
-            Ok(capacity) if capacity.is_zero() => Answer::Deny(
-                "spec.guarantee: allows nothing at any coordinate: epsilon must be larger".to_owned(),
-            ),
-            Ok(_) => Answer::Allow,
-            Err(error) => Answer::Deny(format!("spec.guarantee: {error}")),
-        },
+    match dataset.spec.check() {
+        Err(errors) => Answer::Deny(errors.to_string()),
+        Ok(_) => Answer::Allow,
     }
 }
 
@@ -61,13 +52,26 @@ pub(super) async fn block(admission: &Admission, request: &AdmissionRequest) -> 
         .as_ref()
         .and_then(|object| object.spec.declared_dimensions().ok())
         .unwrap_or_default();
-    if let Err(error) = declared.check(&block.spec.dimensions) {
-        return Answer::Deny(error.to_string());
+    let dimensions = declared.check(&block.spec.dimensions).err();
+    let budget = block.spec.capacity(&facts.composition, guarantee).err();
+    let faults: Vec<String> = [dimensions, budget]
+        .into_iter()
+        .flatten()
+        .map(|errors| errors.to_string())
+        .collect();
+    if !faults.is_empty() {
+        return Answer::Deny(faults.join("; "));
     }
-    match block.spec.capacity(&facts.composition, guarantee) {
-        Ok(_) => Answer::Allow,
-        Err(error) => Answer::Deny(error.to_string()),
-    }
+    let name = block.metadata.name.as_deref();
+    let warnings = warnings::of_block(
+        &admission.registry,
+        &key,
+        name,
+        &block.spec,
+        &facts.composition,
+        guarantee,
+    );
+    Answer::Allow.with_warnings(warnings)
 }
 
 /// Reviews a claim object: its request, and how much of it is to be consumed and released.
@@ -81,21 +85,24 @@ pub(super) async fn claim(admission: &Admission, request: &AdmissionRequest) -> 
         return Answer::Allow;
     }
     claim.metadata.namespace.clone_from(&request.namespace);
-    if let Some(why) = foreign_to_pod(&claim, request.old_object.is_some()) {
-        return Answer::Deny(why);
-    }
+    let mut faults: Vec<String> = foreign_to_pod(&claim, request.old_object.is_some())
+        .into_iter()
+        .collect();
     let amounts = [claim.consume().map(|_| ()), claim.release().map(|_| ())];
-    if let Some(errors) = amounts.into_iter().find_map(Result::err) {
-        return Answer::Deny(errors.to_string());
-    }
+    let wrong = amounts.into_iter().filter_map(Result::err);
+    faults.extend(wrong.map(|errors| errors.to_string()));
     let requested = if request.old_object.is_none() {
         claim.new_request()
     } else {
         claim.request()
     };
     let requested = match requested {
-        Ok(requested) => requested,
-        Err(errors) => return Answer::Deny(errors.to_string()),
+        Ok(requested) if faults.is_empty() => requested,
+        Ok(_) => return Answer::Deny(faults.join("; ")),
+        Err(errors) => {
+            faults.push(errors.to_string());
+            return Answer::Deny(faults.join("; "));
+        }
     };
     let namespace = request.namespace.as_deref().unwrap_or_default();
     // This check comes first, so that no other message tells about a dataset that isn't open to the namespace. A claim
@@ -236,11 +243,12 @@ fn reduced_use(
 fn foreign_to_pod(claim: &PrivacyBudgetClaim, exists: bool) -> Option<String> {
     let pod = claim.spec.pod.as_ref()?;
     if !exists {
-        return Some(
-            "spec.pod: is written by the system when it makes the claim of a pod: leave it out, and give your claim a name \
-             of its own"
-                .to_owned(),
-        );
+        let pod = excerpt(&pod.name, 253);
+        return Some(format!(
+            "spec.pod: is written by the system when it makes the claim of a pod: leave this object out, since pod {pod} gets \
+             its claim by itself; or, for a claim of your own, leave out spec.pod, metadata.ownerReferences and status, and \
+             give it a name of its own"
+        ));
     }
     claim.spec.consume.as_ref().map(|_| {
         format!(
@@ -385,13 +393,13 @@ pub(super) async fn check_request(
         }
         facts.composition
     };
+    let mut faults = Vec::new();
     match &requested.demand {
         DemandRequest::PerBlock(budgets) => {
+            let field = field("perBlock");
             for (block, budget) in budgets {
-                let field = field("perBlock");
-                budget
-                    .demand(&composition)
-                    .map_err(|error| format!("{field}[{block}]: {error}"))?;
+                let refused = budget.demand(&composition).err();
+                faults.extend(refused.map(|error| format!("{field}[{block}]: {error}")));
             }
         }
         DemandRequest::Selected { selector, budget, .. } => {
@@ -400,9 +408,8 @@ pub(super) async fn check_request(
                 BudgetRequest::Guarantee { .. } if place != "spec" => "epsilon",
                 _ => "budget",
             };
-            budget
-                .demand(&composition)
-                .map_err(|error| format!("{}: {error}", field(name)))?;
+            let refused = budget.demand(&composition).err();
+            faults.extend(refused.map(|error| format!("{}: {error}", field(name))));
             if let Some(selector) = selector
                 .as_ref()
                 .filter(|selector| !selector.attributes().is_empty())
@@ -415,11 +422,15 @@ pub(super) async fn check_request(
                     let current: Vec<Dimensions> =
                         list.items.iter().map(|block| block.spec.dimensions()).collect();
                     let name = field(if place == "spec" { "selector" } else { "blocks" });
-                    check_selector(selector, current.iter())
-                        .map_err(|error| format!("{name}: {}", error.problem))?;
+                    let refused = check_selector(selector, current.iter()).err();
+                    faults.extend(refused.map(|error| format!("{name}: {}", error.problem)));
                 }
             }
         }
     }
-    Ok(())
+    if faults.is_empty() {
+        Ok(())
+    } else {
+        Err(faults.join("; "))
+    }
 }

@@ -5,11 +5,11 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use kube::{Api, api::ListParams};
 use privatekube_api::{
-    Candidate, ClaimPhase, ClaimRequest, DatasetKey, Dimensions, PodRequest, PrivacyBudgetClaim,
-    PrivateDataBlock, block_count, excerpt, match_blocks,
+    Candidate, ClaimPhase, ClaimRequest, DatasetKey, DemandRequest, Dimensions, MOST_NAMED, PodRequest,
+    PrivacyBudgetClaim, PrivateDataBlock, PrivateDataBlockSpec, block_count, excerpt, match_blocks,
 };
-use privatekube_policy::{Composition, Demand};
-use privatekube_view::BlockView;
+use privatekube_policy::{Composition, Delta, Demand, Epsilon};
+use privatekube_view::{BlockView, SourceId, above_guarantee, shared_data_source};
 
 use super::resources::dataset_facts;
 use crate::{json_body::work, registry::Registry};
@@ -70,6 +70,27 @@ async fn of_named_claims(registry: &Registry, names: &[String], namespace: &str)
     warnings
 }
 
+/// Warns of a block whose data another block has, and of one whose budget is above the guarantee that its dataset states for
+/// blocks. `name` is `None` of a block whose name is generated later.
+pub(super) fn of_block(
+    registry: &Registry,
+    key: &DatasetKey,
+    name: Option<&str>,
+    block: &PrivateDataBlockSpec,
+    composition: &Composition,
+    of_dataset: Option<(Epsilon, Delta)>,
+) -> Vec<String> {
+    // The view may be behind: the block's conditions say the same a moment later.
+    let source = SourceId::of(block);
+    let other = source.and_then(|source| {
+        let view = &registry.handles().view;
+        view.name_of_source(key, source, name)
+    });
+    let shared = other.map(|other| shared_data_source(&excerpt(&other, MOST_NAME)));
+    let above = above_guarantee(block, composition, of_dataset);
+    shared.into_iter().chain(above).collect()
+}
+
 /// Warns of a claim that too few blocks match, or that is larger than what one of its blocks can ever grant.
 pub(super) async fn of_claim(registry: &Registry, request: &ClaimRequest) -> Vec<String> {
     blocks_of(registry, request).await.unwrap_or_default()
@@ -121,7 +142,7 @@ async fn blocks_of(registry: &Registry, request: &ClaimRequest) -> Option<Vec<St
             .enumerate()
             .map(|(at, block)| (name_of(block), at))
             .collect();
-        let few = too_few(&request, &demands, &key);
+        let few = too_few(&request, &demands, &key, |name| places.contains_key(name));
         let left = |name: &str| {
             let at = *places.get(name)?;
             let seen = views.get(at)?.as_ref().and_then(|view| view.unconsumed());
@@ -146,10 +167,34 @@ fn name_of(block: &PrivateDataBlock) -> &str {
     block.metadata.name.as_deref().unwrap_or_default()
 }
 
-fn too_few(request: &ClaimRequest, demands: &[Demand], key: &DatasetKey) -> Option<String> {
+fn too_few(
+    request: &ClaimRequest,
+    demands: &[Demand],
+    key: &DatasetKey,
+    exists: impl Fn(&str) -> bool,
+) -> Option<String> {
     let (found, needed) = (block_count(demands), request.min_blocks());
     if usize::try_from(needed).is_ok_and(|needed| found >= needed) {
         return None;
+    }
+    if let DemandRequest::PerBlock(budgets) = &request.demand {
+        let missing: Vec<&str> = budgets
+            .keys()
+            .map(String::as_str)
+            .filter(|name| !exists(name))
+            .collect();
+        let named = missing.iter().take(MOST_NAMED).copied();
+        let named: Vec<&str> = named.collect();
+        let more = match missing.len() - named.len() {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        if !named.is_empty() {
+            return Some(format!(
+                "dataset {key} has no block {}{more}, which perBlock names: it waits until there is",
+                excerpt(&named.join(", "), 2 * MOST_NAME)
+            ));
+        }
     }
     Some(format!(
         "{found} of the {needed} blocks that it needs at least match in dataset {key}: it waits until there are more"
@@ -183,11 +228,11 @@ fn too_large(
                 Composition::Renyi(_) => None,
             };
             worst.map(|(at, demanded, left)| {
+                let (left, demanded) = composition.display_apart(*at, (*left).max(0), *demanded);
                 format!(
-                    "it can never be granted: it demands {} of block {}, of which {} is left that isn't consumed ({})",
-                    composition.display_units(*at, *demanded),
+                    "it can never be granted: it demands {demanded} of block {}, of which {left} is left that isn't consumed \
+                     ({})",
                     excerpt(block.as_str(), MOST_NAME),
-                    composition.display_units(*at, (*left).max(0)),
                     composition.coordinate_name(*at),
                 )
             })

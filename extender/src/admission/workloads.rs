@@ -128,14 +128,12 @@ pub(super) async fn review(admission: &Admission, request: &AdmissionRequest) ->
     {
         return Answer::Allow;
     }
-    if let Some(why) = found.useless_keys() {
-        return Answer::Deny(why);
-    }
+    let mut faults: Vec<String> = found.useless_keys().into_iter().collect();
     let namespace = request.namespace.as_deref().unwrap_or_default();
     let mut told = Vec::new();
     for Template { path, pod, .. } in &found.templates {
         match pods::check(admission, pod, namespace).await {
-            Err(why) => return Answer::Deny(format!("{path}: {why}")),
+            Err(why) => faults.push(format!("{path}: {why}")),
             Ok(None) => {}
             Ok(Some((requested, _))) => {
                 let warnings =
@@ -144,7 +142,11 @@ pub(super) async fn review(admission: &Admission, request: &AdmissionRequest) ->
             }
         }
     }
-    Answer::Allow.with_warnings(told)
+    if faults.is_empty() {
+        Answer::Allow.with_warnings(told)
+    } else {
+        Answer::Deny(faults.join("; "))
+    }
 }
 
 /// What an object has of ours, and where.

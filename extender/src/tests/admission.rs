@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::{Router, http::StatusCode};
+use privatekube_api::DatasetKey;
 use privatekube_fake_api_server::{FakeApiServer, Fault, RequestFilter};
 use serde_json::{Value, json};
 
@@ -22,6 +23,11 @@ fn webhooks() -> (FakeApiServer, Router) {
 
 /// The same with limits on the claims of a namespace.
 fn webhooks_with(limits: ClaimLimits) -> (FakeApiServer, Router) {
+    let (server, _, router) = webhooks_and_registry(limits);
+    (server, router)
+}
+
+fn webhooks_and_registry(limits: ClaimLimits) -> (FakeApiServer, Arc<Registry>, Router) {
     let server = FakeApiServer::default();
     server.put(DATASETS, &*dataset("d", 1, &json!({})));
     let mut block = serde_json::to_value(&*block("a", "a", Some("10"))).unwrap();
@@ -29,13 +35,13 @@ fn webhooks_with(limits: ClaimLimits) -> (FakeApiServer, Router) {
     server.put(BLOCKS, &block);
     let registry = Arc::new(Registry::new(handles(&server).0));
     let admission = Admission {
-        registry,
+        registry: Arc::clone(&registry),
         schedulers: vec!["default-scheduler".to_owned()].into(),
         user: EXTENDER.into(),
         limiter: Arc::new(ClaimLimiter::new(limits)),
         templates: Arc::new(PodTemplates::new(&[])),
     };
-    (server, router(admission))
+    (server, registry, router(admission))
 }
 
 /// The review of an object that is created by `user`, or updated from `old`.
@@ -444,7 +450,10 @@ async fn what_would_wait_in_vain_is_warned_of() {
             json!({"budget": epsilon("1"), "blocks": {"min": 2, "which": "all"}}),
             none,
         ),
-        (json!({"perBlock": {"a": epsilon("1"), "z": epsilon("1")}}), none),
+        (
+            json!({"perBlock": {"a": epsilon("1"), "y": epsilon("1"), "z": epsilon("1")}}),
+            "dataset data/taxi has no block y, z, which perBlock names",
+        ),
     ] {
         let told = warnings("claims", &claim(&spec), true).await.to_string();
         assert!(told.contains(words), "{told}");
@@ -460,6 +469,76 @@ async fn what_would_wait_in_vain_is_warned_of() {
     }
     server.put("privacybudgetclaims", &claim(&json!({"budget": epsilon("1")})));
     assert_eq!(warnings("pods", &naming, false).await, Value::Null);
+}
+
+#[tokio::test]
+async fn a_suspicious_block_is_created_with_a_warning() {
+    let (server, registry, webhooks) = webhooks_and_registry(ClaimLimits::default());
+    server.put(
+        DATASETS,
+        &*dataset("d", 1, &json!({"guarantee": {"epsilon": 10, "delta": "0"}})),
+    );
+    let warnings = async |name: &str, epsilon: &str, source: Option<&str>| {
+        let mut object = serde_json::to_value(&*block(name, name, Some(epsilon))).unwrap();
+        object["spec"]["dataSource"] = json!(source);
+        let answer = status_of_creation(&webhooks, "blocks", &object, false).await;
+        assert_eq!(answer["allowed"], json!(true), "{answer}");
+        answer["warnings"].to_string()
+    };
+    assert_eq!(warnings("b", "10", None).await, "null");
+    let told = warnings("b", "10.5", None).await;
+    assert!(
+        told.contains("its budget of (10.5, 0) is above (10, 0), the guarantee that its dataset states"),
+        "{told}"
+    );
+    // A block is in the view, and so known.
+    let mut seen = privatekube_api::PrivateDataBlock::clone(&block("a", "a", Some("10")));
+    seen.spec.data_source = Some("s3://a".to_owned());
+    let mut objects = privatekube_view::DatasetObjects::default();
+    objects.add_block(Arc::new(seen));
+    let key = DatasetKey {
+        namespace: NAMESPACE.to_owned(),
+        name: "taxi".to_owned(),
+    };
+    let publisher = privatekube_view::Publisher::new(key, Arc::clone(&registry.handles().view));
+    let engine = privatekube_policy::Engine::new(dataset("d", 1, &json!({})).spec.rules().unwrap()).unwrap();
+    let state = privatekube_view::CommittedState {
+        engine: &engine,
+        sequence: 0,
+    };
+    let change = publisher.publish_block(state, &objects, &"a".into(), privatekube_policy::Time::default());
+    assert!(change.is_some());
+    let told = warnings("b", "10", Some("s3://a")).await;
+    assert!(told.contains("block a has the same dataSource"), "{told}");
+    assert_eq!(warnings("b", "10", Some("s3://b")).await, "null");
+    // The block itself, applied again.
+    assert_eq!(warnings("a", "10", Some("s3://a")).await, "null");
+}
+
+#[tokio::test]
+async fn one_fault_of_a_pod_never_hides_another() {
+    let (_server, webhooks) = webhooks();
+    let mut pod = pod_object("copy");
+    let annotations = &mut pod["metadata"]["annotations"];
+    annotations["privatekube.dev/grant"] = json!("{}");
+    annotations["privatekube.dev/grant-variable"] = json!("{}");
+    annotations["privatekube.dev/epsilon"] = json!("much");
+    pod["metadata"]["labels"] = json!({"privatekube.dev/epsilon": "1"});
+    pod["spec"]["nodeName"] = json!("n1");
+    pod["spec"]["schedulerName"] = json!("other");
+    pod["spec"]["restartPolicy"] = json!("Always");
+    let denied = create(&webhooks, "pods", &pod).await.unwrap_err();
+    for words in [
+        "metadata.labels[privatekube.dev/epsilon]: is a label",
+        "privatekube.dev/grant: is written by the system when the budget is granted, as privatekube.dev/grant-variable: \
+         leave both out",
+        "privatekube.dev/epsilon: \"much\" is not a number",
+        "spec.nodeName is \"n1\"",
+        "spec.schedulerName is \"other\"",
+        "spec.restartPolicy is \"Always\"",
+    ] {
+        assert!(denied.contains(words), "{words}: {denied}");
+    }
 }
 
 #[tokio::test]
@@ -671,7 +750,11 @@ async fn only_the_extender_creates_the_claim_object_of_a_pod() {
     object["metadata"]["name"] = json!("train-uid");
     object["spec"]["pod"] = json!({"name": "train", "uid": "uid"});
     let denied = create(&webhooks, "claims", &object).await.unwrap_err();
-    assert!(denied.contains("spec.pod: is written by the system"), "{denied}");
+    assert!(
+        denied.contains("spec.pod: is written by the system")
+            && denied.contains("pod train gets its claim by itself"),
+        "{denied}"
+    );
     assert!(
         answer(&webhooks, "claims", review(&object, None, EXTENDER))
             .await

@@ -399,7 +399,7 @@ async fn a_namespace_that_a_dataset_is_not_open_to_gets_nothing_and_learns_nothi
             fields.remove("conditions").unwrap();
             assert_eq!(
                 status,
-                json!({"phase": "Denied", "reason": "NotAllowed", "message": message})
+                json!({"phase": "Denied", "reason": "NotAllowed", "message": message, "summary": message})
             );
         }
         // The dataset's own claims get the whole block.

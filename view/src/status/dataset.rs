@@ -2,7 +2,7 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1;
 use privatekube_api::{
-    ClaimPhase, FieldError, PolicyName, PrivateDataset, PrivateDatasetStatus, beginning, conditions,
+    ClaimPhase, FieldErrors, PolicyName, PrivateDataset, PrivateDatasetStatus, beginning, conditions,
 };
 use privatekube_policy::DatasetRules;
 
@@ -48,9 +48,9 @@ pub(crate) enum Readiness {
     /// The ledger began with other rules, this policy among them, and keeps them.
     RulesDiffer(PolicyName),
     /// No ledger can begin with the object's rules.
-    NeverBegun(FieldError),
+    NeverBegun(FieldErrors),
     /// A field that can't be used, and isn't. The ledger goes on.
-    Invalid(FieldError),
+    Invalid(FieldErrors),
     /// The ledger can't be read or written, and why.
     Stopped(String),
 }
@@ -61,9 +61,11 @@ impl Readiness {
         let Some(spec) = object.map(|object| &object.spec) else {
             return Self::InLedger;
         };
+        // All that is wrong, whatever is wrong with the rules.
+        let all = |first| spec.check().err().unwrap_or_else(|| FieldErrors::from(first));
         match (spec.rules(), committed) {
-            (Err(problem), None) => Self::NeverBegun(problem),
-            (Err(problem), Some(_)) => Self::Invalid(problem),
+            (Err(problem), None) => Self::NeverBegun(all(problem)),
+            (Err(problem), Some(_)) => Self::Invalid(all(problem)),
             (Ok(stated), Some(committed)) if !stated.agrees_with(committed) => {
                 Self::RulesDiffer(committed.policy.into())
             }

@@ -186,6 +186,81 @@ async fn a_block_without_a_declared_dimension_is_unusable_until_the_dataset_decl
 }
 
 #[tokio::test]
+async fn a_claim_names_the_blocks_of_per_block_that_do_not_exist() {
+    let mut world = World::new();
+    world.add(day(1)).await;
+    let per_block: Value = [1, 2, 3]
+        .map(|day| (format!("day-{day:0>4}"), epsilon("1")))
+        .into_iter()
+        .collect::<serde_json::Map<_, _>>()
+        .into();
+    let (waits, requested) = claim_with("waits", &json!({"perBlock": per_block}));
+    world.take([requested]).await;
+    let message = world.said(&waits).2;
+    assert!(
+        message.starts_with(
+            "1 of the 3 blocks that it needs at least match; it is matched again when a block is added"
+        ) && message.contains(
+            "; blocks day-0002 and day-0003 are left out: perBlock names it, and the dataset has no"
+        ),
+        "{message}"
+    );
+    world.add(day(2)).await;
+    let message = world.said(&waits).2;
+    assert!(message.contains("; block day-0003 is left out: "), "{message}");
+    world.add(day(3)).await;
+    let (phase, _, message) = world.said(&waits);
+    assert_eq!(phase, privatekube_api::ClaimPhase::Granted);
+    assert!(!message.contains("left out"), "{message}");
+}
+
+#[tokio::test]
+async fn a_suspicious_block_is_used_and_says_so_in_its_conditions() {
+    let mut world = World::new();
+    world
+        .set(2, &json!({"guarantee": {"epsilon": 10, "delta": "0"}}))
+        .await;
+    let status = |world: &World, name: &str| {
+        let view = &world.books.handles.view;
+        view.block(&(key(), name.to_owned())).unwrap().status()
+    };
+    let conditions = |world: &World, name: &str| -> Vec<(String, String)> {
+        let status = status(world, name);
+        let all = status.conditions.into_iter();
+        all.map(|condition| (condition.type_, condition.status)).collect()
+    };
+    let is_true = |type_: &str| (type_.to_owned(), "True".to_owned());
+    for (name, budget) in [("first", "10"), ("second", "10.00001")] {
+        let mut object = (*block(name, name, Some(budget))).clone();
+        object.spec.data_source = Some("s3://lake/taxi".to_owned());
+        world.add(Arc::new(object)).await;
+    }
+    assert_eq!(
+        conditions(&world, "second"),
+        ["Ready", "DataSourceShared", "AboveGuarantee"].map(is_true)
+    );
+    let second = status(&world, "second");
+    let table = second.table.unwrap();
+    assert_eq!(table.guarantee.as_deref(), Some("(10.01, 0)"));
+    assert_eq!(table.total.as_deref(), Some("10"));
+    assert_eq!(table.data_source.as_deref(), Some("s3://lake/taxi"));
+    assert_eq!(second.total.unwrap().epsilon, "10.00001");
+    assert!(
+        second
+            .summary
+            .unwrap()
+            .starts_with("block first has the same dataSource: ")
+    );
+    // It says so the next time that anything happens to it.
+    let (_, requested) = claim("all", &epsilon("1"));
+    world.take([requested]).await;
+    assert_eq!(
+        conditions(&world, "first"),
+        ["Ready", "DataSourceShared"].map(is_true)
+    );
+}
+
+#[tokio::test]
 async fn a_claim_says_which_blocks_it_leaves_out_because_of_their_types() {
     let mut world = World::new();
     world.add(day(1)).await;

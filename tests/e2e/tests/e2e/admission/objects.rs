@@ -28,7 +28,7 @@ fn invalid_claims() -> Invalid {
         (all(budget(json!({"epsilon": "0.5", "delta": 1e-9}))), &["spec.budget.delta"]),
         (all(budget(json!({}))), &[ONE_OF_THREE]),
         (all(budget(json!({"epsilon": "1", "delta": "0", "mechanism": "laplace(scale=1)"}))), &[ONE_OF_THREE]),
-        (all(budget(json!({"epsilon": "1"}))), &["epsilon and delta go together"]),
+        (all(budget(json!({"epsilon": "1"}))), &["spec.budget.delta", "is missing: epsilon goes with a delta"]),
         (all(budget(json!({"epsilon": -1, "delta": 0}))), &["spec.budget.epsilon", "zero or more"]),
         (all(budget(json!({"epsilon": "-1", "delta": 0}))), &["spec.budget.epsilon", "zero or more"]),
         (all(budget(json!({"epsilon": "inf", "delta": 0}))), &["spec.budget.epsilon"]),
@@ -95,7 +95,7 @@ fn invalid_claims() -> Invalid {
         (all(good().with("priority", json!(1001))), &["spec.priority", "1000"]),
         (all(good().with("consume", json!({}))), &["give exactly one of: all, perBlock"]),
         (all(good().with("consume", json!({"all": false}))), &["spec.consume.all", "only true is accepted"]),
-        (all(good().with("release", json!({"perBlock": {"b": {"epsilon": "1"}}}))), &["go together"]),
+        (all(good().with("release", json!({"perBlock": {"b": {"epsilon": "1"}}}))), &["spec.release.perBlock", ".delta", "is missing: epsilon goes with a delta"]),
         (
             all(good().with("release", json!({"perBlock": {"b": {"epsilon": "x", "delta": 0}}}))),
             &["spec.release.perBlock", "write an integer, or a decimal in quotes"],
@@ -116,7 +116,7 @@ fn invalid_blocks() -> Invalid {
     vec![
         (of(json!({"epsilon": 0.5, "delta": 0})), &["spec.initialBudget.epsilon"]),
         (of(json!({})), &[ONE_OF_TWO]),
-        (of(json!({"epsilon": 1})), &["epsilon and delta go together"]),
+        (of(json!({"epsilon": 1})), &["spec.initialBudget.delta", "is missing: epsilon goes with a delta"]),
         (of(json!({"epsilon": 1, "delta": 0, "renyi": [{"order": 2, "epsilon": 1}]})), &[ONE_OF_TWO]),
         (of(json!({"epsilon": "-1", "delta": 0})), &["spec.initialBudget.epsilon", "zero or more"]),
         (of(json!({"epsilon": 0, "delta": 0})), &["spec.initialBudget: allows nothing: epsilon must be above 0"]),
