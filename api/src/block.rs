@@ -207,7 +207,7 @@ pub struct PrivateDataBlockStatus {
 }
 
 /// What `kubectl get` prints of a block: epsilons with 4 significant digits, with Renyi composition at the order that the status
-/// names. What may be spent is rounded down, and what was is rounded up.
+/// names, each rounded to the nearest.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct BlockTable {

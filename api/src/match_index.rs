@@ -308,7 +308,7 @@ impl<K: Clone + Ord + Hash> MatchIndex<K> {
     #[must_use]
     pub fn left_out(&self, request: &ClaimRequest) -> Option<LeftOut> {
         const NO_RECORDS: &str = "it doesn't state how many records it has (spec.records), which a mechanism with a batch-size needs";
-        const NO_BLOCK: &str = "perBlock names it, and the dataset has no such block that can be used";
+        const NO_BLOCK: &str = "the dataset has no such block that can be used";
         let of = |names: &mut dyn Iterator<Item = BlockId>| {
             let named: Vec<BlockId> = names.take(MOST_NAMED).collect();
             (named.len() + names.count(), named)

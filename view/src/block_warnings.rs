@@ -28,9 +28,21 @@ impl StatedBudget {
     }
 }
 
-/// A guarantee for people: `(10, 1e-7)`. It is rounded up, so that it never promises more privacy than there is.
+/// A guarantee for people: `(10, 1e-7)`.
 pub(crate) fn guarantee(epsilon: Epsilon, delta: Delta) -> String {
-    format!("({}, {})", epsilon.short(Rounding::Up), delta.short(Rounding::Up))
+    let (epsilon, delta) = (epsilon.short(Rounding::Nearest), delta.short(Rounding::Nearest));
+    format!("({epsilon}, {delta})")
+}
+
+/// Two guarantees, with as many digits as it takes to tell them apart.
+fn both((epsilon, delta): (Epsilon, Delta), (other, other_delta): (Epsilon, Delta)) -> [String; 2] {
+    let composition = Composition::Basic;
+    let (allowed, own) = composition.display_apart(0, epsilon.units(), other.units());
+    let (allowed_delta, own_delta) = composition.display_apart(1, delta.units(), other_delta.units());
+    [
+        format!("({own}, {own_delta})"),
+        format!("({allowed}, {allowed_delta})"),
+    ]
 }
 
 /// The warning that `other` has the same data source as a block.
@@ -53,11 +65,10 @@ pub fn above_guarantee(
     let (epsilon, delta) = of_dataset?;
     block.initial_budget.as_ref()?;
     let says = "the guarantee that its dataset states for blocks";
-    let allowed = guarantee(epsilon, delta);
     match StatedBudget::of(block, None)? {
         StatedBudget::Guarantee(own_epsilon, own_delta) => {
             let is_above = own_epsilon > epsilon || own_delta > delta;
-            let own = guarantee(own_epsilon, own_delta);
+            let [own, allowed] = both((epsilon, delta), (own_epsilon, own_delta));
             is_above.then(|| format!("its budget of {own} is above {allowed}, {says}"))
         }
         StatedBudget::Curve => {
@@ -66,6 +77,7 @@ pub fn above_guarantee(
             let above = own.units().iter().zip(allows.units());
             let at = above.into_iter().position(|(own, allowed)| own > allowed)?;
             let what = composition.coordinate_name(at);
+            let allowed = guarantee(epsilon, delta);
             Some(format!(
                 "its budget is above {allowed}, {says}: it has more {what} than that allows"
             ))
@@ -100,7 +112,7 @@ mod tests {
             }
             assert_eq!(
                 warning(&json!({"epsilon": "10.00001", "delta": "1e-9"}), composition).unwrap(),
-                "its budget of (10.01, 1e-9) is above (10, 1e-7), the guarantee that its dataset states for blocks"
+                "its budget of (10.00001, 1e-9) is above (10, 1e-7), the guarantee that its dataset states for blocks"
             );
             assert!(warning(&json!({"epsilon": 10, "delta": "1.1e-7"}), composition).is_some());
         }

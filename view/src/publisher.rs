@@ -283,6 +283,10 @@ impl Publisher {
         }
         for block in &touched.blocks {
             changes.extend(self.publish_block(state, objects, block, time));
+            // One whose data the block has, too, says so as well.
+            let other = objects.with_same_source(block.as_str()).map(BlockId::from);
+            let other = other.filter(|other| !touched.blocks.contains(other));
+            changes.extend(other.and_then(|other| self.publish_block(state, objects, &other, time)));
         }
         self.published = state.engine.claims().len();
         changes.extend(self.publish_dataset(Some(state), objects, time));

@@ -40,7 +40,13 @@ pub(super) async fn block(admission: &Admission, request: &AdmissionRequest) -> 
     let facts = match dataset_facts(&admission.registry, &key).await {
         Ok(Some(facts)) => facts,
         // It may come before its dataset. The bookkeeper checks it by the dataset's rules then.
-        Ok(None) => return Answer::Allow,
+        Ok(None) => {
+            let (name, namespace) = (&key.name, &key.namespace);
+            let waits = format!(
+                "there is no PrivateDataset {name} in namespace {namespace}: the block has no budget until there is"
+            );
+            return Answer::Allow.with_warnings(vec![waits]);
+        }
         Err(error) => return Answer::Deny(error),
     };
     let guarantee = facts

@@ -128,7 +128,7 @@ fn budget_status(block: &BlockState, composition: &Composition) -> PrivateDataBl
     let known = |units: i128| (!is_beyond_count(units)).then_some(units);
     let is_known = |at: usize| known(of(&block.allocated, at)).and(known(of(&block.consumed, at)));
     let shown = |units: &dyn Fn(usize) -> Option<i128>| Some(amounts(composition, shown_at, units));
-    let short = |units: i128, rounding| Some(composition.display_short(shown_at, units, rounding));
+    let short = |units: i128| Some(composition.display_short(shown_at, units, Rounding::Nearest));
     PrivateDataBlockStatus {
         order: match composition {
             Composition::Basic => None,
@@ -141,11 +141,11 @@ fn budget_status(block: &BlockState, composition: &Composition) -> PrivateDataBl
         consumed: shown(&|at| known(of(&block.consumed, at))),
         arrivals: Some(block.arrivals),
         table: Some(BlockTable {
-            total: short(capacity(shown_at), Rounding::Down),
-            locked: short(of(&block.locked, shown_at), Rounding::Down),
-            available: short(of(&block.available, shown_at), Rounding::Down),
-            allocated: short(of(&block.allocated, shown_at), Rounding::Up),
-            consumed: short(of(&block.consumed, shown_at), Rounding::Up),
+            total: short(capacity(shown_at)),
+            locked: short(of(&block.locked, shown_at)),
+            available: short(of(&block.available, shown_at)),
+            allocated: short(of(&block.allocated, shown_at)),
+            consumed: short(of(&block.consumed, shown_at)),
             ..BlockTable::default()
         }),
         ..PrivateDataBlockStatus::default()
@@ -214,7 +214,7 @@ mod tests {
         assert_eq!(status.total.unwrap().epsilon, "5.97047608726");
         assert_eq!(table.total.unwrap(), "5.97");
         assert_eq!(table.locked.unwrap(), "4.97");
-        assert_eq!(table.allocated.unwrap(), "1.001");
+        assert_eq!(table.allocated.unwrap(), "1");
         assert_eq!(table.consumed.unwrap(), "0");
     }
 

@@ -7,7 +7,9 @@ use privatekube_api::{
     BlockBudget, ClaimBlock, ClaimPhase, ClaimToGrant, DatasetKey, Dimensions, GrantedBlock, GrantedClaim,
     PrivacyBudgetClaimStatus, Subject, are_all_listed, beginning, conditions, listed_blocks, meta_time,
 };
-use privatekube_policy::{BlockId, Budget, ClaimState, Engine, Phase, Time, is_beyond_count};
+use privatekube_policy::{
+    BlockId, Budget, ClaimState, Delta, Engine, Phase, Rounding, Time, is_beyond_count,
+};
 
 use super::{amounts::granted_budget, condition};
 use crate::{
@@ -99,7 +101,7 @@ pub(crate) fn claim_status(claim: &ClaimView) -> PrivacyBudgetClaimStatus {
     PrivacyBudgetClaimStatus {
         block_count: Some(blocks.len() as u64),
         blocks: listed_blocks(blocks),
-        dominant_share: known.dominant_share.map(|share| format!("{share:.4}")),
+        dominant_share: known.dominant_share.map(shown_share),
         weight: Some(known.weight),
         sequence: known.sequence,
         arrived_at: Some(meta_time(known.arrived)),
@@ -281,6 +283,12 @@ fn claim_conditions(claim: &ClaimView) -> Vec<Condition> {
     let true_now = ends.into_iter().filter(|(_, is)| *is);
     all.extend(true_now.map(|(type_, _)| condition(type_, true, changed.clone())));
     all
+}
+
+/// A share with 4 significant digits.
+#[expect(clippy::cast_possible_truncation, reason = "a share beyond 128 bits is none")]
+fn shown_share(share: f64) -> String {
+    Delta::from_units((share * 1e18) as i128).short(Rounding::Nearest)
 }
 
 /// The claim's dominant share, for people. The engine compares exact fractions.
