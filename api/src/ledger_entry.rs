@@ -32,18 +32,19 @@ use serde_json::Value;
         description = "Its number."
     ),
     printcolumn(
-        name = "Time",
-        type_ = "string",
-        json_path = ".spec.time",
-        description = "When it was written."
-    ),
-    printcolumn(
         name = "Writer",
         type_ = "string",
         json_path = ".spec.writer",
         description = "Who wrote it."
     ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(
+        name = "Time",
+        type_ = "string",
+        json_path = ".spec.time",
+        priority = "1",
+        description = "When it was written, to the microsecond."
+    ),
     printcolumn(
         name = "Hash",
         type_ = "string",

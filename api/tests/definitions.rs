@@ -54,6 +54,47 @@ fn the_schema_of_the_grant_in_the_docs_is_that_of_the_type_and_says_what_each_fi
 }
 
 #[test]
+fn each_column_shows_a_field_and_says_what_it_is() {
+    for crd in crds() {
+        let version = &crd.spec.versions[0];
+        let schema = version
+            .schema
+            .as_ref()
+            .unwrap()
+            .open_api_v3_schema
+            .as_ref()
+            .unwrap();
+        for column in version.additional_printer_columns.iter().flatten() {
+            let path = column.json_path.as_str();
+            assert!(
+                column.description.is_some() || column.name == "Age",
+                "{} has no description",
+                column.name
+            );
+            // A condition is chosen by its type, and an object's metadata is the same for all kinds.
+            if path.starts_with(".metadata.") || path.starts_with(".status.conditions[?(@.type==") {
+                continue;
+            }
+            let mut at = schema;
+            for field in path.trim_start_matches('.').split('.') {
+                let properties = at.properties.as_ref().unwrap();
+                at = properties
+                    .get(field)
+                    .unwrap_or_else(|| panic!("{}: {path}", crd.spec.names.kind));
+            }
+            // A status has more than 160 characters only outside of columns.
+            assert_ne!(at.description.as_deref(), None, "{path}");
+            assert!(
+                ["message", "dataSource"]
+                    .iter()
+                    .all(|long| path != format!(".status.{long}") && path != format!(".spec.{long}")),
+                "{path} may be longer than a column"
+            );
+        }
+    }
+}
+
+#[test]
 fn every_field_says_what_it_is() {
     fn check(schema: &JSONSchemaProps, path: &str) {
         for (name, property) in schema.properties.iter().flatten() {

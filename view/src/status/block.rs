@@ -112,7 +112,8 @@ fn stated_guarantee(block: &BlockView) -> Option<String> {
         Some(StatedBudget::Guarantee(epsilon, delta))
             if block.composition.capacity(epsilon, delta).as_ref() == Ok(&committed.capacity) =>
         {
-            guarantee(epsilon, delta)
+            // Without a space, for programs that split rows into words.
+            guarantee(epsilon, delta).replace(' ', "")
         }
         _ => "unknown".to_owned(),
     })

@@ -239,7 +239,7 @@ async fn a_suspicious_block_is_used_and_says_so_in_its_conditions() {
     );
     let second = status(&world, "second");
     let table = second.table.unwrap();
-    assert_eq!(table.guarantee.as_deref(), Some("(10, 0)"));
+    assert_eq!(table.guarantee.as_deref(), Some("(10,0)"));
     assert_eq!(table.total.as_deref(), Some("10"));
     assert_eq!(table.data_source.as_deref(), Some("s3://lake/taxi"));
     assert_eq!(second.total.unwrap().epsilon, "10.00001");

@@ -79,26 +79,26 @@ async fn kubectl_get_prints_the_documented_columns_and_accepts_short_names() -> 
         (
             "pds",
             "NAME POLICY COMPOSITION READY BLOCKS WAITING GRANTED AGE",
-            "LEDGER",
+            "LEDGER MESSAGE",
             "taxi DPF Basic True 1 0 1 ",
         ),
         (
             "pb",
-            "NAME DATASET TOTAL AVAILABLE ALLOCATED CONSUMED AGE",
-            "LOCKED ORDER DATASOURCE LEDGER",
-            "b1 taxi 10 7.5 2.5 0 ",
+            "NAME READY DATASET GUARANTEE TOTAL AVAILABLE ALLOCATED CONSUMED AGE",
+            "LOCKED ORDER DATASOURCE LEDGER MESSAGE",
+            "b1 True taxi (10,1e-6) 10 7.5 2.5 0 ",
         ),
         (
             "pbc",
             "NAME DATASET STATUS BLOCKS SHARE REASON AGE",
             "WEIGHT MESSAGE",
-            "count taxi Granted 1 0.2500 Granted ",
+            "count taxi Granted 1 0.25 Granted ",
         ),
         (
             "ple",
-            "NAME DATASET SEQUENCE TIME WRITER AGE",
-            "HASH",
-            "taxi-0000000001 taxi 1 20",
+            "NAME DATASET SEQUENCE WRITER AGE",
+            "TIME HASH",
+            "taxi-0000000001 taxi 1 extender/",
         ),
     ];
     for (kind, header, wide, row) in rows {

@@ -49,7 +49,7 @@ pub(super) async fn claims_gather_equal_parts_until_the_block_is_divided(
         .wait_for_pod_claim_phase(namespace, "last", ClaimPhase::Waiting)
         .await?;
     let last = last.metadata.name.unwrap_or_default();
-    let gathered = "it has gathered 0.333333333333 of the 0.7 epsilon that it asks of block b: 0.366666666667 is missing, \
+    let gathered = "it has gathered 0.3333 of the 0.7 epsilon that it asks of block b: 0.3667 is missing, \
                     which is more than is left to be divided: only budget that other claims release can fill that";
     wait_for_claim(env, namespace, &last, GATHERING, gathered).await?;
 
