@@ -101,11 +101,15 @@ fn units_of(composition: &Composition, amounts: &Amounts, order: Option<&str>) -
                 .iter()
                 .map(|point| point.order.clone())
                 .eq(orders.iter().map(|order| order.to_string()))
-                && curve
-                    .iter()
-                    .any(|point| Some(point.order.as_str()) == order && point.epsilon == amounts.epsilon) =>
+                && curve.iter().any(|point| {
+                    Some(point.order.as_str()) == order && point.epsilon.as_ref() == Some(&amounts.epsilon)
+                }) =>
         {
-            curve.iter().map(|point| epsilon_units(&point.epsilon)).collect()
+            // No demand of these scenarios is beyond what can be counted.
+            curve
+                .iter()
+                .map(|point| point.epsilon.as_deref().map_or(i128::MAX, epsilon_units))
+                .collect()
         }
         _ => Vec::new(),
     }
