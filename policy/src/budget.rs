@@ -81,7 +81,10 @@ fn wrong_orders(unknown: &[Order], missing: &[Order], orders: &Orders) -> String
     );
     match (foreign, missing) {
         (Some(foreign), []) => format!("{foreign}: {orders}"),
-        (Some(foreign), _) => format!("{foreign}, and {lacks}"),
+        (Some(foreign), _) => format!(
+            "{foreign}: {orders}; and the curve has no epsilon at order{plural} {}",
+            listed(missing)
+        ),
         (None, _) => lacks,
     }
 }
