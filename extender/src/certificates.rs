@@ -5,17 +5,24 @@
 //! All are valid until 2050, because kube-scheduler and the API server read the authority's certificate once, at their
 //! start.
 
-use std::{fs, io::Write, os::unix::fs::OpenOptionsExt, path::Path, sync::Arc};
+use std::{
+    fs,
+    io::Write,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose,
 };
 use rustls::{
     RootCertStore, ServerConfig,
+    client::{WebPkiServerVerifier, danger::ServerCertVerifier},
     crypto::ring,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject},
     server::WebPkiClientVerifier,
 };
 
@@ -30,46 +37,146 @@ const SERVER_KEY: &str = "server.key";
 const SCHEDULER_CERTIFICATE: &str = "scheduler.crt";
 const SCHEDULER_KEY: &str = "scheduler.key";
 
-/// Writes a new authority, and the server's and scheduler's certificates that it signs, into `dir`: `ca`, `server` and
-/// `scheduler`, each `.crt` and `.key`.
-///
-/// `hosts` are further names and addresses by which the extender is reached.
-pub fn generate(dir: &Path, hosts: &[String]) -> Result<()> {
-    fs::create_dir_all(dir).with_context(|| format!("make {}", dir.display()))?;
-    let ca_key = KeyPair::generate()?;
-    let mut ca = params("PrivateKube", &[])?;
-    ca.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-    ca.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    let ca_certificate = ca.self_signed(&ca_key)?;
-    write(dir, CA_CERTIFICATE, &ca_certificate.pem(), 0o644)?;
-    write(dir, CA_KEY, &ca_key.serialize_pem(), 0o600)?;
-    let issuer = Issuer::new(ca, ca_key);
+/// What is generated, and where.
+#[derive(Clone, Debug)]
+pub struct CertificateRequest {
+    /// The directory of the certificates and their keys: what machines need.
+    pub out: PathBuf,
+    /// The directory of the authority's key, which no machine needs. It isn't `out`, whose files go into a Secret.
+    pub authority: PathBuf,
+    /// Further names and addresses by which the extender is reached.
+    pub hosts: Vec<String>,
+    /// Whether an authority that exists is replaced by another one.
+    pub replace_authority: bool,
+}
 
-    let service = ["privatekube-extender.privatekube-system", SERVICE_NAME].map(str::to_owned);
-    let names: Vec<String> = service.iter().chain(hosts).cloned().collect();
-    let server = (
-        ExtendedKeyUsagePurpose::ServerAuth,
-        SERVER_CERTIFICATE,
-        SERVER_KEY,
-    );
-    let scheduler = (
-        ExtendedKeyUsagePurpose::ClientAuth,
-        SCHEDULER_CERTIFICATE,
-        SCHEDULER_KEY,
-    );
-    for (common_name, names, (usage, certificate_file, key_file)) in [
-        ("privatekube-extender", names.as_slice(), server),
-        ("kube-scheduler", &[], scheduler),
-    ] {
-        let key = KeyPair::generate()?;
-        let mut leaf = params(common_name, names)?;
-        leaf.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        leaf.extended_key_usages = vec![usage];
-        let certificate = leaf.signed_by(&key, &issuer)?;
-        write(dir, certificate_file, &certificate.pem(), 0o644)?;
-        write(dir, key_file, &key.serialize_pem(), 0o600)?;
+/// What became of the authority.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuthorityChange {
+    /// There was none.
+    Made,
+    /// It signed the new certificates.
+    Kept,
+    /// Another one took its place, as was requested. What trusts the old one doesn't trust the new certificates.
+    Replaced,
+}
+
+impl CertificateRequest {
+    /// A request for certificates in `out`, with the authority's key in a directory inside, which nothing that reads the
+    /// files of `out` sees.
+    #[must_use]
+    pub fn new(out: PathBuf) -> Self {
+        Self {
+            authority: out.join("authority"),
+            out,
+            hosts: Vec::new(),
+            replace_authority: false,
+        }
     }
-    Ok(())
+
+    /// Writes the server's and the scheduler's certificates, which replace those that exist. They are signed by the
+    /// authority that exists; a new one is made only if there is none, or if that is requested.
+    pub fn generate(&self) -> Result<AuthorityChange> {
+        let (certificate, key) = (self.out.join(CA_CERTIFICATE), self.authority.join(CA_KEY));
+        if self.out == self.authority {
+            bail!(
+                "the authority's key needs a directory of its own: give --authority another one than --out"
+            );
+        }
+        let (has_certificate, has_key) = (exists(&certificate)?, exists(&key)?);
+        if has_certificate && !has_key && !self.replace_authority {
+            bail!(
+                "{} is an authority whose key isn't at {}: move it there (earlier versions wrote {}), or give its directory by \
+                 --authority; or make another authority by --replace-authority, which the scheduler and the extender have to \
+                 get together",
+                certificate.display(),
+                key.display(),
+                self.out.join(CA_KEY).display()
+            );
+        }
+        fs::create_dir_all(&self.out).with_context(|| format!("make {}", self.out.display()))?;
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&self.authority)
+            .with_context(|| format!("make {}", self.authority.display()))?;
+        let keeps = has_key && !self.replace_authority;
+        let ca_key = if keeps {
+            let text = fs::read_to_string(&key).with_context(|| format!("read {}", key.display()))?;
+            KeyPair::from_pem(&text).with_context(|| format!("{} is no key", key.display()))?
+        } else {
+            KeyPair::generate()?
+        };
+        let mut ca = params("PrivateKube", &[])?;
+        ca.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        ca.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        if !keeps {
+            write(&self.authority, CA_KEY, &ca_key.serialize_pem(), 0o600)?;
+        }
+        // A key without its certificate was left by an interruption, or is all that was kept.
+        if !keeps || !has_certificate {
+            let text = ca.self_signed(&ca_key)?.pem();
+            write(&self.out, CA_CERTIFICATE, &text, 0o644)?;
+        }
+        self.sign(&Issuer::new(ca, ca_key))?;
+        Ok(match (has_certificate || has_key, keeps) {
+            (_, true) => AuthorityChange::Kept,
+            (true, false) => AuthorityChange::Replaced,
+            (false, false) => AuthorityChange::Made,
+        })
+    }
+
+    fn sign(&self, issuer: &Issuer<'_, KeyPair>) -> Result<()> {
+        let service = ["privatekube-extender.privatekube-system", SERVICE_NAME].map(str::to_owned);
+        let names: Vec<String> = service.iter().chain(&self.hosts).cloned().collect();
+        let server = (
+            ExtendedKeyUsagePurpose::ServerAuth,
+            SERVER_CERTIFICATE,
+            SERVER_KEY,
+        );
+        let scheduler = (
+            ExtendedKeyUsagePurpose::ClientAuth,
+            SCHEDULER_CERTIFICATE,
+            SCHEDULER_KEY,
+        );
+        for (common_name, names, (usage, certificate_file, key_file)) in [
+            ("privatekube-extender", names.as_slice(), server),
+            ("kube-scheduler", &[], scheduler),
+        ] {
+            let key = KeyPair::generate()?;
+            let mut leaf = params(common_name, names)?;
+            leaf.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+            leaf.extended_key_usages = vec![usage];
+            let certificate = leaf.signed_by(&key, issuer)?;
+            if certificate_file == SERVER_CERTIFICATE {
+                self.check_signed(certificate.der())?;
+            }
+            write(&self.out, certificate_file, &certificate.pem(), 0o644)?;
+            write(&self.out, key_file, &key.serialize_pem(), 0o600)?;
+        }
+        Ok(())
+    }
+
+    /// Checks that the authority's certificate, which may have been there before, belongs to its key.
+    fn check_signed(&self, server: &CertificateDer<'_>) -> Result<()> {
+        let roots = Arc::new(authorities(&self.out)?);
+        let provider = Arc::new(ring::default_provider());
+        let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider).build()?;
+        let name = ServerName::try_from(SERVICE_NAME)?;
+        let signed = verifier.verify_server_cert(server, &[], &name, &[], UnixTime::now());
+        signed.map(drop).with_context(|| {
+            format!(
+                "{} doesn't belong to the key {}: nothing was signed",
+                self.out.join(CA_CERTIFICATE).display(),
+                self.authority.join(CA_KEY).display()
+            )
+        })
+    }
+}
+
+fn exists(path: &Path) -> Result<bool> {
+    path.try_exists()
+        .with_context(|| format!("look for {}", path.display()))
 }
 
 fn params(common_name: &str, names: &[String]) -> Result<CertificateParams> {
@@ -112,12 +219,7 @@ pub fn server_config(dir: &Path, clients: Clients) -> Result<Arc<ServerConfig>> 
     let builder = match clients {
         Clients::Anyone => builder.with_no_client_auth(),
         Clients::Authenticated => {
-            let mut roots = RootCertStore::empty();
-            for certificate in certificates(&dir.join(CA_CERTIFICATE))? {
-                roots
-                    .add(certificate)
-                    .with_context(|| format!("{CA_CERTIFICATE} is not an authority"))?;
-            }
+            let roots = authorities(dir)?;
             builder.with_client_cert_verifier(
                 WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build()?,
             )
@@ -136,6 +238,17 @@ pub fn server_config(dir: &Path, clients: Clients) -> Result<Arc<ServerConfig>> 
         Clients::Anyone => vec![b"http/1.1".to_vec()],
     };
     Ok(Arc::new(config))
+}
+
+/// The authorities in `dir`.
+fn authorities(dir: &Path) -> Result<RootCertStore> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(&dir.join(CA_CERTIFICATE))? {
+        roots
+            .add(certificate)
+            .with_context(|| format!("{CA_CERTIFICATE} is not an authority"))?;
+    }
+    Ok(roots)
 }
 
 /// The authority's certificate as PEM text, for the API server's webhook configuration.
@@ -159,10 +272,21 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
 mod tests {
     use super::*;
 
+    fn request(dir: &Path) -> CertificateRequest {
+        CertificateRequest {
+            hosts: vec!["127.0.0.1".to_owned(), "localhost".to_owned()],
+            ..CertificateRequest::new(dir.to_owned())
+        }
+    }
+
+    fn read(path: &Path) -> String {
+        fs::read_to_string(path).unwrap()
+    }
+
     #[test]
     fn generated_files_configure_both_servers() {
         let dir = tempfile::tempdir().unwrap();
-        generate(dir.path(), &["127.0.0.1".to_owned(), "localhost".to_owned()]).unwrap();
+        assert_eq!(request(dir.path()).generate().unwrap(), AuthorityChange::Made);
         for clients in [Clients::Anyone, Clients::Authenticated] {
             server_config(dir.path(), clients).unwrap();
         }
@@ -172,6 +296,94 @@ mod tests {
             fs::metadata(dir.path().join(name)).unwrap().permissions().mode() & 0o777
         };
         assert_eq!((mode("server.key"), mode("ca.crt")), (0o600, 0o644));
+        assert_eq!((mode("authority"), mode("authority/ca.key")), (0o700, 0o600));
+    }
+
+    #[test]
+    fn the_files_that_go_into_a_cluster_have_no_key_of_the_authority() {
+        let dir = tempfile::tempdir().unwrap();
+        request(dir.path()).generate().unwrap();
+        let files = fs::read_dir(dir.path()).unwrap().map(Result::unwrap);
+        // kubectl reads the files of a directory, and no directory inside.
+        let files = files.filter(|file| file.file_type().unwrap().is_file());
+        let mut names: Vec<String> = files
+            .map(|file| file.file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        assert_eq!(
+            names,
+            [
+                "ca.crt",
+                "scheduler.crt",
+                "scheduler.key",
+                "server.crt",
+                "server.key"
+            ]
+        );
+        let same = CertificateRequest {
+            authority: dir.path().to_owned(),
+            ..request(dir.path())
+        };
+        assert!(same.generate().is_err());
+    }
+
+    #[test]
+    fn certificates_are_renewed_by_the_authority_that_exists() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path();
+        request(path).generate().unwrap();
+        let (ca, server) = (read(&path.join("ca.crt")), read(&path.join("server.crt")));
+        assert_eq!(request(path).generate().unwrap(), AuthorityChange::Kept);
+        assert_eq!(read(&path.join("ca.crt")), ca);
+        assert_ne!(read(&path.join("server.crt")), server);
+        server_config(path, Clients::Authenticated).unwrap();
+        let replaced = CertificateRequest {
+            replace_authority: true,
+            ..request(path)
+        };
+        assert_eq!(replaced.generate().unwrap(), AuthorityChange::Replaced);
+        assert_ne!(read(&path.join("ca.crt")), ca);
+    }
+
+    #[test]
+    fn an_authority_without_its_key_is_not_replaced_by_itself() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path();
+        request(path).generate().unwrap();
+        // Somebody keeps the key elsewhere, as they should.
+        let elsewhere = path.join("safe");
+        fs::rename(path.join("authority"), &elsewhere).unwrap();
+        let (ca, server) = (read(&path.join("ca.crt")), read(&path.join("server.crt")));
+        let error = request(path).generate().unwrap_err().to_string();
+        assert!(
+            error.contains("--authority") && error.contains("authority/ca.key"),
+            "{error}"
+        );
+        assert_eq!(
+            (read(&path.join("ca.crt")), read(&path.join("server.crt"))),
+            (ca.clone(), server)
+        );
+        let found = CertificateRequest {
+            authority: elsewhere,
+            ..request(path)
+        };
+        assert_eq!(found.generate().unwrap(), AuthorityChange::Kept);
+        assert_eq!(read(&path.join("ca.crt")), ca);
+    }
+
+    #[test]
+    fn a_key_of_another_authority_signs_nothing() {
+        let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        request(dir.path()).generate().unwrap();
+        request(other.path()).generate().unwrap();
+        let server = read(&dir.path().join("server.crt"));
+        let mixed = CertificateRequest {
+            authority: other.path().join("authority"),
+            ..request(dir.path())
+        };
+        let error = mixed.generate().unwrap_err().to_string();
+        assert!(error.contains("doesn't belong to the key"), "{error}");
+        assert_eq!(read(&dir.path().join("server.crt")), server);
     }
 
     #[test]

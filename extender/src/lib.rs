@@ -36,6 +36,6 @@ mod webhook_configuration;
 mod writers;
 
 pub use admission::{ClaimLimits, PodTemplate};
-pub use certificates::generate as generate_certificates;
+pub use certificates::{AuthorityChange, CertificateRequest};
 pub use listeners::Addresses;
 pub use service::{Options, serve};

@@ -1,11 +1,13 @@
-//! The program `privatekube-extender`: reads the command line, and serves or generates certificates.
+//! The program `privatekube-extender`: reads the command line, and serves, or makes certificates.
 #![forbid(unsafe_code)]
 
 use std::{io::IsTerminal, net::SocketAddr, path::PathBuf, process::ExitCode};
 
 use anyhow::{Result, bail};
 use clap::{Parser, Subcommand, ValueEnum};
-use privatekube_extender::{Addresses, ClaimLimits, Options, PodTemplate, generate_certificates, serve};
+use privatekube_extender::{
+    Addresses, AuthorityChange, CertificateRequest, ClaimLimits, Options, PodTemplate, serve,
+};
 use privatekube_policy::{Composition, DatasetRules, Orders, Policy, Revision, Span, Unlocking};
 use tracing_subscriber::EnvFilter;
 
@@ -27,21 +29,56 @@ enum Command {
         after_help = "Example:\n  privatekube-extender serve --kubeconfig ~/.kube/config --tls-dir tls \\\n    --scheduler-address 127.0.0.1:9444 --webhook-address 127.0.0.1:9443 --webhook-url https://127.0.0.1:9443"
     )]
     Serve(Box<Serve>),
-    /// Makes a certificate authority, the extender's certificate and the scheduler's client certificate.
+    /// Makes the extender's certificate and the scheduler's client certificate, and a certificate authority if there is none.
     #[command(
-        after_help = "Example:\n  privatekube-extender certificates --out tls --host extender.example.org --host 127.0.0.1\n  kubectl -n privatekube-system create secret generic privatekube-tls --from-file=tls"
+        after_help = "The extender gets ca.crt, server.crt and server.key, the scheduler ca.crt, scheduler.crt and scheduler.key.\n\
+The authority's key, authority/ca.key, goes nowhere: keep it to yourself, and give its directory by --authority\n\
+to make certificates again.\n\n\
+Example:\n  privatekube-extender certificates --out tls --host extender.example.org --host 127.0.0.1\n  \
+kubectl create secret generic privatekube-tls -n privatekube-system \\\n    \
+--from-file=tls/ca.crt --from-file=tls/server.crt --from-file=tls/server.key"
     )]
     Certificates(Certificates),
 }
 
 #[derive(Debug, Parser)]
 struct Certificates {
-    /// The directory to write to: ca, server and scheduler, each .crt and .key. Existing files are replaced.
+    /// The directory to write to: ca.crt, and server and scheduler, each .crt and .key. The last four are replaced if they
+    /// exist; ca.crt isn't.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
+    /// The directory of the authority's key, ca.key, which is made only if there is no authority. Default: authority in OUT.
+    #[arg(long, value_name = "DIR")]
+    authority: Option<PathBuf>,
+    /// Makes another authority in place of the one that exists. The extender and the scheduler have to get its certificates
+    /// together: each refuses what the other authority signed.
+    #[arg(long)]
+    replace_authority: bool,
     /// A further name or address by which the extender is reached; may be given several times.
     #[arg(long, value_name = "HOST")]
     host: Vec<String>,
+}
+
+impl Certificates {
+    fn run(self) -> Result<()> {
+        let mut request = CertificateRequest::new(self.out);
+        request.hosts = self.host;
+        request.replace_authority = self.replace_authority;
+        if let Some(authority) = self.authority {
+            request.authority = authority;
+        }
+        let change = match request.generate()? {
+            AuthorityChange::Made => "a new authority, with its key",
+            AuthorityChange::Kept => "the authority that was there, with its key",
+            AuthorityChange::Replaced => "another authority in place of the one that was there, with its key",
+        };
+        tracing::info!(
+            "certificates are in {}, signed by {change} in {}: keep that key to yourself, it goes into no cluster",
+            request.out.display(),
+            request.authority.display()
+        );
+        Ok(())
+    }
 }
 
 #[derive(Debug, Parser)]
@@ -194,11 +231,7 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli) -> Result<()> {
     match cli.command {
-        Command::Certificates(certificates) => {
-            generate_certificates(&certificates.out, &certificates.host)?;
-            tracing::info!("certificates are in {}", certificates.out.display());
-            Ok(())
-        }
+        Command::Certificates(certificates) => certificates.run(),
         Command::Serve(options) => {
             let options = Options::from(*options);
             if let Some(defaults) = &options.defaults {

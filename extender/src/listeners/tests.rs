@@ -233,7 +233,9 @@ async fn scheduler(dir: &Path, at: SocketAddr) -> TlsStream<TcpStream> {
 #[tokio::test]
 async fn the_scheduler_keeps_and_gets_its_place_among_clients_without_a_certificate() {
     let dir = tempfile::tempdir().unwrap();
-    certificates::generate(dir.path(), &["127.0.0.1".to_owned()]).unwrap();
+    let mut request = certificates::CertificateRequest::new(dir.path().to_owned());
+    request.hosts = vec!["127.0.0.1".to_owned()];
+    request.generate().unwrap();
     let mut listeners = Listeners::new(patient());
     let serving = listeners.serve_tls("test", ANY_PORT, dir.path(), Clients::Authenticated, router());
     let at = serving.await.unwrap();
