@@ -36,7 +36,7 @@ use self::{
     stop::Stop,
     writer::{LedgerWriter, PendingEvent},
 };
-use crate::{clock, handles::Handles};
+use crate::{clock, handles::Handles, writers::StatusKey};
 
 pub use self::{
     message::{ClaimInput, ConsumeError, Message, RequestedUse},
@@ -619,6 +619,11 @@ impl Bookkeeper {
         // Also if nothing was published, since an empty ledger was closed again.
         self.handles.view.set_stopped(&self.dataset, None);
         self.effects.resumed(self.intake.objects());
+        // Entries that were put back may say something else of blocks than the statuses that were written before.
+        for (name, _) in self.intake.objects().blocks() {
+            let key = StatusKey::Block(self.dataset.clone(), name.clone());
+            self.handles.statuses.write(key);
+        }
         info!(dataset = %self.dataset, "the dataset is not stopped any more");
         let mut taken = IntakeOutput::default();
         if self.handles.view.is_complete() {

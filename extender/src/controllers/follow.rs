@@ -1,7 +1,7 @@
 //! Follows the objects of one kind by a watch, and reports each that exists, changes or is deleted, also while the
 //! watch was interrupted.
 
-use std::{collections::HashMap, fmt::Debug};
+use std::{collections::HashMap, fmt::Debug, time::Duration};
 
 use futures::StreamExt;
 use kube::{
@@ -10,10 +10,13 @@ use kube::{
 };
 use privatekube_api::DatasetKey;
 use serde::{Serialize, de::DeserializeOwned};
-use tokio::sync::{mpsc::UnboundedReceiver, watch};
+use tokio::{
+    sync::{mpsc::UnboundedReceiver, watch},
+    time::{Instant, sleep_until},
+};
 use tracing::warn;
 
-use super::requeue::RequestAgain;
+use super::{requeue::RequestAgain, store_revision::StoreRevision};
 
 /// What a controller does with the objects of one kind.
 pub(super) trait Follower<K> {
@@ -53,19 +56,23 @@ impl WhenListed {
     }
 }
 
-/// The number of failures in a row after which a watch isn't resumed: all objects are listed again. After etcd was
-/// restored from a backup, the API server refuses to resume from a resource version that etcd doesn't have, however
-/// often it is tried.
-const FAILURES_UNTIL_LIST: u32 = 3;
+/// The first pause between two lists, doubled each time up to the longest, if watches fail as soon as they began.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// Follows all objects of a kind, in all namespaces, that have the labels. Listed objects are handed to `follower` in
 /// the order of their creation, to the second, which is all that the API server stores. For each dataset received from
 /// `again`, [`Follower::request_again`] is called with every object.
+///
+/// A watch that was interrupted isn't resumed: all objects are listed again. Etcd may have been restored from a backup
+/// meanwhile, and then the API server refuses to resume from a resource version that etcd doesn't have, or accepts it and
+/// delivers nothing. `store` notices that, too, for a watch that wasn't interrupted.
 pub(super) async fn follow<K, F>(
     client: Client,
     labels: &str,
     listed: Listed,
     mut again: UnboundedReceiver<RequestAgain>,
+    store: &StoreRevision,
     mut follower: F,
 ) where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Serialize + Debug + Send + 'static,
@@ -78,7 +85,11 @@ pub(super) async fn follow<K, F>(
             .boxed()
     };
     let mut stream = watch();
-    let mut failures = 0;
+    // Whether the stream has listed all objects, so that it would resume after an error. Until then it begins its list again,
+    // after a while.
+    let mut resumes = false;
+    let mut relisting = Relisting::default();
+    let mut went_back = store.went_back();
     let mut known: HashMap<Key, Kept> = HashMap::new();
     let mut listing: Vec<K> = Vec::new();
     loop {
@@ -93,22 +104,31 @@ pub(super) async fn follow<K, F>(
                 let _ = done.send(());
                 continue;
             }
-            event = stream.next() => event,
+            // The sender is dropped when the process ends.
+            Ok(()) = went_back.changed() => {
+                (stream, resumes) = (watch(), false);
+                continue;
+            }
+            () = relisting.due() => {
+                relisting.at = None;
+                stream = watch();
+                continue;
+            }
+            event = stream.next(), if relisting.at.is_none() => event,
         };
         let Some(event) = event else {
             return;
         };
         match event {
             Err(error) => {
-                warn!(kind = %K::kind(&()), %error, "a watch was interrupted; it is resumed");
-                failures += 1;
-                if failures == FAILURES_UNTIL_LIST {
-                    failures = 0;
-                    stream = watch();
+                warn!(kind = %K::kind(&()), %error, "a watch was interrupted; all objects are listed again");
+                if std::mem::take(&mut resumes) {
+                    relisting.after_error();
                 }
             }
             Ok(watcher::Event::Apply(object)) => {
-                failures = 0;
+                relisting.pause = Duration::ZERO;
+                store.saw(&object);
                 let object = trimmed::<K, F>(object);
                 let before = known.insert(key(&object), Kept::new::<K, F>(object.clone()));
                 if let Some(before) = before
@@ -120,11 +140,15 @@ pub(super) async fn follow<K, F>(
                 follower.applied(object);
             }
             Ok(watcher::Event::Delete(object)) => {
+                store.saw(&object);
                 known.remove(&key(&object));
                 follower.deleted(trimmed::<K, F>(object), true);
             }
             Ok(watcher::Event::Init) => listing.clear(),
-            Ok(watcher::Event::InitApply(object)) => listing.push(trimmed::<K, F>(object)),
+            Ok(watcher::Event::InitApply(object)) => {
+                store.saw(&object);
+                listing.push(trimmed::<K, F>(object));
+            }
             Ok(watcher::Event::InitDone) => {
                 let mut before = std::mem::take(&mut known);
                 // The API server lists objects by name.
@@ -142,9 +166,45 @@ pub(super) async fn follow<K, F>(
                 for object in before.into_values().filter_map(|gone| gone.object()) {
                     follower.deleted(object, false);
                 }
-                failures = 0;
+                resumes = true;
+                relisting.listed = Instant::now();
                 listed.0.send_replace(true);
             }
+        }
+    }
+}
+
+/// When all objects are listed again after an error: at once, but after a while if watches keep failing.
+struct Relisting {
+    at: Option<Instant>,
+    pause: Duration,
+    /// When they were listed last.
+    listed: Instant,
+}
+
+impl Default for Relisting {
+    fn default() -> Self {
+        Self {
+            at: None,
+            pause: Duration::ZERO,
+            listed: Instant::now(),
+        }
+    }
+}
+
+impl Relisting {
+    fn after_error(&mut self) {
+        if self.listed.elapsed() > LONGEST_PAUSE {
+            self.pause = Duration::ZERO;
+        }
+        self.at = Some(Instant::now() + self.pause);
+        self.pause = (self.pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
+    }
+
+    async fn due(&self) {
+        match self.at {
+            Some(at) => sleep_until(at).await,
+            None => std::future::pending().await,
         }
     }
 }

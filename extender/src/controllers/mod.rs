@@ -6,6 +6,7 @@ mod datasets;
 mod follow;
 mod pods;
 mod requeue;
+mod store_revision;
 #[cfg(test)]
 mod tests;
 
@@ -17,6 +18,7 @@ use tokio::sync::{
     oneshot,
 };
 
+use self::store_revision::StoreRevision;
 use crate::registry::Registry;
 
 /// Follows all objects for ever. `listed` is notified when everything that exists was sent to the bookkeepers.
@@ -35,6 +37,7 @@ pub async fn run(
     let (pods_again, pods_to_request) = unbounded_channel();
     // A bookkeeper reads its dataset and blocks by itself when a claim is requested.
     let never = || unbounded_channel().1;
+    let store = StoreRevision::new();
     let all_listed = async {
         blocks_listed.wait().await;
         datasets_listed.wait().await;
@@ -49,6 +52,7 @@ pub async fn run(
             "",
             datasets,
             never(),
+            &store,
             datasets::Datasets::new(Arc::clone(&registry))
         ),
         follow::follow(
@@ -56,6 +60,7 @@ pub async fn run(
             "",
             blocks,
             never(),
+            &store,
             blocks::Blocks::new(Arc::clone(&registry))
         ),
         async {
@@ -69,6 +74,7 @@ pub async fn run(
                     &managed,
                     pods,
                     pods_to_request,
+                    &store,
                     pods::ManagedPods::new(Arc::clone(&registry))
                 ),
                 follow::follow(
@@ -76,11 +82,13 @@ pub async fn run(
                     "",
                     claims,
                     claims_to_request,
+                    &store,
                     claims::Claims::new(Arc::clone(&registry))
                 ),
             )
         },
         all_listed,
+        store.follow(client.clone()),
         requeue::requeue(client.clone(), to_requeue, [claims_again, pods_again]),
     );
 }

@@ -1,6 +1,8 @@
 //! Datasets whose ledgers can't be read or written: they are stopped, say why, and go on when that is mended; all others
 //! go on meanwhile.
 
+use std::time::Duration;
+
 use privatekube_fake_api_server::{FakeApiServer, Fault, RequestFilter};
 use serde_json::{Value, json};
 
@@ -347,6 +349,40 @@ async fn a_dataset_that_cannot_be_written_is_tried_less_and_less_often() {
         tokio::time::sleep(std::time::Duration::from_secs(3600)).await;
         let tried = server.count(&entry_writes("data"));
         assert!((10..60).contains(&tried), "{tried}");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_created_after_the_store_went_back_is_seen() {
+    let server = server();
+    with_other_dataset(&server);
+    with_extender(&server, async |_| {
+        request(&server, "other", "before", "1");
+        until_granted(&server, "other/before").await;
+        // Whatever was written for that.
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        let copy = server.copy();
+        // The store is not that far again while this test runs.
+        for number in 0..1000 {
+            let other = json!({"metadata": {"namespace": "data", "name": format!("other-{number}")}});
+            server.put("configmaps", &other);
+        }
+        request(&server, "data", "lost", "2");
+        until_granted(&server, "data/lost").await;
+        server.put_back(copy);
+        // Its ledger had gone on.
+        until_stopped(&server, "entries of namespace data").await;
+        // The other one's had not.
+        request(&server, "other", "after", "3");
+        until_granted(&server, "other/after").await;
+        request(&server, "data", "waits", "9");
+        server
+            .until(|server| {
+                let status = &server.get(CLAIMS, "data/waits").unwrap()["status"];
+                status["reason"] == json!("DatasetStopped")
+            })
+            .await;
     })
     .await;
 }

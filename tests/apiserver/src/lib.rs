@@ -69,4 +69,4 @@ mod writes;
 
 pub use faults::{Fault, Hold};
 pub use request::{LoggedRequest, RequestFilter};
-pub use server::FakeApiServer;
+pub use server::{FakeApiServer, StoreCopy};

@@ -48,6 +48,10 @@ pub(crate) struct State {
     pub(crate) watches_ended: usize,
 }
 
+/// What a server stored at some time. See [`FakeApiServer::copy`].
+#[derive(Clone, Debug)]
+pub struct StoreCopy(Store);
+
 impl Default for FakeApiServer {
     fn default() -> Self {
         Self(Arc::new(Shared {
@@ -167,6 +171,22 @@ impl FakeApiServer {
     /// resource version: a client must list anew.
     pub fn expire_watches(&self) {
         self.with(|state| state.store.forget_history());
+    }
+
+    /// A copy of all that is stored now.
+    #[must_use]
+    pub fn copy(&self) -> StoreCopy {
+        StoreCopy(self.read(|state| state.store.clone()))
+    }
+
+    /// Puts back what was stored when `copy` was made, as a restart of an API server whose etcd was restored from a
+    /// backup: all watches end, resource versions go back, and a watch from a later one than there is delivers nothing
+    /// until it is reached again.
+    pub fn put_back(&self, copy: StoreCopy) {
+        self.with(|state| {
+            state.store = copy.0;
+            state.watches_ended += 1;
+        });
     }
 
     /// Waits until the condition holds; it is tried after each request and each change. It may only read the

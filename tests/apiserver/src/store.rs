@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// All objects, with one resource version that counts every change.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Store {
     objects: BTreeMap<Key, Value>,
     version: u64,
@@ -19,7 +19,7 @@ pub(crate) struct Store {
     oldest: u64,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Change {
     version: u64,
     key: Key,

@@ -135,6 +135,9 @@ impl Watch {
                     lines += &self.bookmark(store.version(), &json!({INITIAL_EVENTS_END: "true"}));
                 }
             }
+            // The store went back. As a real API server, this one waits until it has come that far again, and delivers
+            // nothing of what happens until then.
+            Position::After(version) if version > store.version() => return Step::Wait,
             Position::After(version) if store.is_expired(version) => {
                 self.position = Position::End;
                 let gone = Refusal::new(410, format!("too old resource version: {version}"));
