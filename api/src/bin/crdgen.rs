@@ -6,7 +6,7 @@ use std::{error::Error, fs, path::PathBuf, process::ExitCode};
 use privatekube_api::{crd_files, grant_schema};
 
 /// The folder of the definitions.
-const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../manifests/base/crds");
+const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../manifests/crds");
 /// The file of the grant's schema.
 const GRANT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/grant.schema.json");
 

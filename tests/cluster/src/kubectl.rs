@@ -75,8 +75,17 @@ impl Kubectl {
             .env("KUBECACHEDIR", &self.cache);
     }
 
-    /// Applies a kustomization and waits until the API server serves its custom resources.
+    /// Applies a kustomization and waits until the API server serves its custom resources. Their definitions may lie
+    /// beside it, in the folder `crds`: then these are applied first.
     pub(crate) async fn install(&self, manifests: &Path) -> Result<()> {
+        let definitions = manifests.join("../crds");
+        if definitions.is_dir() {
+            self.apply(&definitions).await?;
+        }
+        self.apply(manifests).await
+    }
+
+    async fn apply(&self, manifests: &Path) -> Result<()> {
         let mut attempt = 1;
         loop {
             let applied = self
