@@ -1,5 +1,7 @@
-//! The program `privatekube-extender`: reads the command line, and serves, or makes certificates.
+//! The program `privatekube-extender`: reads the command line, and serves, makes certificates, exports or restores.
 #![forbid(unsafe_code)]
+
+mod backup_commands;
 
 use std::{io::IsTerminal, net::SocketAddr, path::PathBuf, process::ExitCode};
 
@@ -39,6 +41,12 @@ kubectl create secret generic privatekube-tls -n privatekube-system \\\n    \
 --from-file=tls/ca.crt --from-file=tls/server.crt --from-file=tls/server.key"
     )]
     Certificates(Certificates),
+    /// Writes ledgers, datasets and blocks to one file, which the command restore puts back.
+    #[command(after_help = backup_commands::EXPORT_HELP)]
+    Export(backup_commands::Export),
+    /// Puts ledgers, datasets and blocks of an export into a cluster.
+    #[command(after_help = backup_commands::RESTORE_HELP)]
+    Restore(backup_commands::Restore),
 }
 
 #[derive(Debug, Parser)]
@@ -208,7 +216,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let format = match &cli.command {
         Command::Serve(serve) => serve.log_format,
-        Command::Certificates(_) => LogFormat::Text,
+        Command::Certificates(_) | Command::Export(_) | Command::Restore(_) => LogFormat::Text,
     };
     let filter =
         EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,kube_client=error"));
@@ -232,6 +240,8 @@ fn main() -> ExitCode {
 fn run(cli: Cli) -> Result<()> {
     match cli.command {
         Command::Certificates(certificates) => certificates.run(),
+        Command::Export(export) => tokio::runtime::Runtime::new()?.block_on(export.run()),
+        Command::Restore(restore) => tokio::runtime::Runtime::new()?.block_on(restore.run()),
         Command::Serve(options) => {
             let options = Options::from(*options);
             if let Some(defaults) = &options.defaults {

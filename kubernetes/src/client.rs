@@ -39,20 +39,32 @@ pub enum ConnectError {
 /// A client of the API server that `kubeconfig` names; without one, of `$KUBECONFIG`, `~/.kube/config` or the cluster that
 /// this process runs in.
 pub async fn connect(kubeconfig: Option<&Path>) -> Result<Client, ConnectError> {
-    let config = match kubeconfig {
-        Some(path) => {
-            let unusable = |error| ConnectError::Kubeconfig {
-                path: path.display().to_string(),
-                error: Box::new(error),
-            };
-            let kubeconfig = Kubeconfig::read_from(path).map_err(unusable)?;
-            Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
-                .await
-                .map_err(unusable)?
-        }
-        None => Config::infer().await.map_err(Box::new)?,
-    };
+    let config = configuration(kubeconfig).await?;
     Ok(with_time_limits(config).map_err(Box::new)?)
+}
+
+/// As [`connect`], but every request is made in the name of another user, with that user's rights. The API server lets those
+/// do that who may `impersonate` the user, as administrators may.
+pub async fn connect_as(kubeconfig: Option<&Path>, user: &str) -> Result<Client, ConnectError> {
+    let mut config = configuration(kubeconfig).await?;
+    config.auth_info.impersonate = Some(user.to_owned());
+    config.auth_info.impersonate_groups = None;
+    Ok(with_time_limits(config).map_err(Box::new)?)
+}
+
+async fn configuration(kubeconfig: Option<&Path>) -> Result<Config, ConnectError> {
+    let Some(path) = kubeconfig else {
+        return Ok(Config::infer().await.map_err(Box::new)?);
+    };
+    let unusable = |error| ConnectError::Kubeconfig {
+        path: path.display().to_string(),
+        error: Box::new(error),
+    };
+    let kubeconfig = Kubeconfig::read_from(path).map_err(unusable)?;
+    let options = KubeConfigOptions::default();
+    Config::from_custom_kubeconfig(kubeconfig, &options)
+        .await
+        .map_err(unusable)
 }
 
 /// A client that gives up a request whose answer doesn't begin within 30 s or pauses for more than 300 s.

@@ -10,7 +10,7 @@ mod reader;
 mod server_clock;
 mod store;
 
-pub use client::{ConnectError, connect, with_time_limits};
+pub use client::{ConnectError, connect, connect_as, with_time_limits};
 pub use reader::{CurrentObjects, DatasetReader, datasets_with_ledger};
 pub use server_clock::ServerClock;
 pub use store::KubernetesStore;

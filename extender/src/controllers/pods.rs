@@ -101,6 +101,7 @@ impl Follower<Pod> for ManagedPods {
         };
         if pod.is_bound() {
             check_bound(&self.registry, &pod, true);
+            announce_if_unknown(&self.registry, &pod);
         } else if !pod.is_ending {
             self.request(&pod);
             handles.gates.check(pod.key.clone());
@@ -268,12 +269,37 @@ fn delete(registry: &Registry, pod: &Arc<ManagedPod>) {
     });
 }
 
+/// Announces on a pod that runs with a grant that no ledger knows it, and returns whether that is so: the ledger was lost, or
+/// PrivateKube was removed with its ledgers and installed again. The claim objects that a pod names may be deleted while it
+/// runs, so only a pod with a demand of its own tells.
+fn announce_if_unknown(registry: &Registry, pod: &ManagedPod) -> bool {
+    let handles = registry.handles();
+    let Some((_, dataset)) = pod.own().filter(|_| pod.has_grant && !pod.is_ending) else {
+        return false;
+    };
+    let verdict = Verdict::of(&pod.source, &pod.key.namespace, &handles.view);
+    if !matches!(verdict, Verdict::Unknown { .. }) {
+        return false;
+    }
+    let note = format!(
+        "the pod runs with privacy budget that it was granted before, and the ledger of {dataset} knows nothing of it, so that \
+         what it uses isn't counted: put the ledger back (privatekube-extender restore), or delete the pod and don't use these \
+         blocks again (docs/operations.md)"
+    );
+    handles.events.about_pod(pod, "BudgetUnknown", true, &note);
+    true
+}
+
 /// Checks every pod once more, when the view has become complete.
 pub(super) fn check_all(registry: &Arc<Registry>) {
     let handles = registry.handles();
+    let mut unknown = Vec::new();
     for pod in handles.pods.all() {
         if pod.is_bound() {
             check_bound(registry, &pod, false);
+            if announce_if_unknown(registry, &pod) {
+                unknown.push(pod.key.to_string());
+            }
         } else {
             handles.gates.check(pod.key.clone());
         }
@@ -283,5 +309,12 @@ pub(super) fn check_all(registry: &Arc<Registry>) {
                 handles.statuses.write(StatusKey::Claim(id));
             }
         }
+    }
+    if let Some(first) = unknown.first() {
+        warn!(
+            count = unknown.len(),
+            first,
+            "pods run with privacy budget that no ledger knows: it was granted before the ledgers were lost or removed"
+        );
     }
 }

@@ -65,6 +65,44 @@ async fn what_is_being_spent_for_a_pod_that_goes_without_a_node_returns() {
     .await;
 }
 
+#[tokio::test]
+async fn a_pod_that_runs_and_that_no_ledger_knows_is_announced() {
+    let server = FakeApiServer::default();
+    server.put(BLOCKS, &*block("a", "a", Some("10")));
+    let (handles, mut queue) = handles(&server);
+    let registry = Arc::new(Registry::new(handles));
+    with_bookkeepers(&registry, async {
+        let mut pods = ManagedPods::new(Arc::clone(&registry));
+        let pod = |name: &str, bound: bool| -> Pod {
+            let mut pod = pod_object(name);
+            if bound {
+                pod["metadata"]["annotations"]["privatekube.dev/grant"] = json!("{}");
+                pod["spec"]["nodeName"] = json!("n1");
+            }
+            serde_json::from_value(pod).unwrap()
+        };
+        // The ledger grants one, which is bound then. The other one is from before.
+        pods.applied(pod("known", false));
+        registry.flush().await;
+        for name in ["known", "unknown"] {
+            pods.applied(pod(name, true));
+        }
+        registry.handles().view.set_complete();
+        super::check_all_pods(&registry);
+        let mut told = Vec::new();
+        while let Ok(event) = queue.try_recv() {
+            told.push(format!("{event:?}"));
+        }
+        told.retain(|event| event.contains("BudgetUnknown"));
+        assert_eq!(told.len(), 1, "{told:#?}");
+        assert!(
+            told[0].contains("\"unknown\"") && told[0].contains("privatekube-extender restore"),
+            "{told:#?}"
+        );
+    })
+    .await;
+}
+
 /// How many messages wait for bookkeepers, none of which runs.
 fn queued(registry: &Registry) -> i64 {
     let length = &registry.handles().metrics.queue_length;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use kube::Client;
 
 use crate::config::Config;
@@ -25,7 +25,7 @@ use crate::ports::ExtenderPorts;
 use crate::process::{self, Process};
 use crate::protocol::Request;
 use crate::users::User;
-use crate::{binaries, http_client};
+use crate::{binaries, http_client, tie};
 
 /// With this environment variable set, clusters' directories are kept.
 const KEEP_VARIABLE: &str = "PRIVATEKUBE_KEEP_CLUSTER";
@@ -128,6 +128,29 @@ impl Cluster {
         I::Item: AsRef<OsStr>,
     {
         self.kubectl_program().run(arguments).await
+    }
+
+    /// Runs the extender's program with the administrator's rights, for another command than `serve`, and returns its
+    /// output. The error holds what it printed to standard error.
+    pub async fn extender_command<I>(&self, arguments: I) -> Result<String>
+    where
+        I: IntoIterator,
+        I::Item: AsRef<OsStr>,
+    {
+        let program = binaries::extender(self.config.extender_bin.as_deref())?;
+        let mut command = tie::tied(&self.tool, &program);
+        self.environment(&mut command);
+        command
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let output = process::output(command).await?;
+        if !output.status.success() {
+            let complaint = String::from_utf8_lossy(&output.stderr);
+            bail!("{}: {}: {}", program.display(), output.status, complaint.trim());
+        }
+        String::from_utf8(output.stdout).context("the extender's output is not UTF-8")
     }
 
     /// Applies a kustomization and waits until the API server serves its custom resources.

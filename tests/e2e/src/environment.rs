@@ -44,6 +44,22 @@ impl TestEnvironment {
         Self::start_with(Config::default()).await
     }
 
+    /// Starts a cluster without PrivateKube, whose scheduler would call an extender.
+    pub async fn start_bare() -> Result<Self> {
+        let cluster = Cluster::start(Config {
+            extender: true,
+            ..Config::default()
+        })
+        .await?;
+        let client = cluster.client().await?;
+        Ok(Self {
+            cluster,
+            extender: None,
+            client,
+            _watchdog: Watchdog::start(),
+        })
+    }
+
     /// As [`Self::start`], with a cluster as `config` describes it.
     pub async fn start_with(config: Config) -> Result<Self> {
         let cluster = Cluster::start(Config {

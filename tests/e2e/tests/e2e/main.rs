@@ -15,5 +15,6 @@ mod outage;
 mod paper;
 mod policies;
 mod renyi;
+mod restore;
 mod stream;
 mod workload;

@@ -1,0 +1,291 @@
+//! Writes the ledgers of datasets and their objects to a file.
+
+use std::{
+    collections::BTreeSet,
+    fs::{self, File, OpenOptions},
+    io::{BufWriter, Seek, SeekFrom, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+};
+
+use kube::{
+    Api, Client, Resource,
+    api::ListParams,
+    core::{NamespaceResourceScope, ObjectMeta},
+};
+use privatekube_api::{DatasetKey, PrivateDataBlock, PrivateDataset, rfc3339};
+use privatekube_kubernetes::{KubernetesStore, datasets_with_ledger};
+use privatekube_ledger::{Replay, Store};
+use privatekube_policy::Time;
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{
+    BackupError,
+    error::requesting,
+    file::{DatasetEnd, End, Header, Key, Line, VERSION},
+    objects::{DatasetObject, name, portable},
+};
+
+/// How many objects are read in one request.
+const PAGE: u32 = 500;
+
+/// What was exported.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ExportReport {
+    /// The file.
+    pub file: PathBuf,
+    /// The datasets in it.
+    pub datasets: Vec<DatasetExport>,
+    /// What isn't in it, because its ledger can't be read or verified, and why.
+    pub left_out: Vec<String>,
+}
+
+/// What was exported of a dataset.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DatasetExport {
+    /// `namespace/name`.
+    pub dataset: String,
+    /// How many entries its ledger has, which is the number of the last one.
+    pub entries: u64,
+    /// The hash of the last entry.
+    pub hash: String,
+    /// The time of the last entry, in RFC 3339; none of an empty ledger.
+    pub last: Option<String>,
+    /// How many blocks it has.
+    pub blocks: u64,
+}
+
+/// Writes `datasets`, or all if none are named, to a new file. Each ledger is read page by page and verified; one that can't
+/// be is left out, and the report says so. `now` is the time that the file states.
+pub async fn export(
+    client: &Client,
+    datasets: &[DatasetKey],
+    path: &Path,
+    now: Time,
+) -> Result<ExportReport, BackupError> {
+    if path.exists() {
+        return Err(BackupError::Exists(path.to_owned()));
+    }
+    let datasets = find(client, datasets).await?;
+    // The file gets its name when it is complete.
+    let mut partial = path.as_os_str().to_owned();
+    partial.push(".partial");
+    let mut out = Lines::create(Path::new(&partial))?;
+    out.write(&Line::Export(Header {
+        version: VERSION,
+        time: rfc3339(now),
+    }))?;
+    let mut report = ExportReport {
+        file: path.to_owned(),
+        datasets: Vec::new(),
+        left_out: Vec::new(),
+    };
+    for dataset in datasets {
+        let begin = out.position()?;
+        match write_dataset(client, &dataset, &mut out).await {
+            Ok(exported) => report.datasets.push(exported),
+            Err(error @ (BackupError::Verify(..) | BackupError::Store(..))) => {
+                out.go_back(begin)?;
+                report.left_out.push(error.to_string());
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    out.write(&Line::End(End {
+        datasets: report.datasets.len() as u64,
+    }))?;
+    out.finish(path)?;
+    Ok(report)
+}
+
+/// The named datasets, or all that have a ledger or an object.
+async fn find(client: &Client, named: &[DatasetKey]) -> Result<BTreeSet<DatasetKey>, BackupError> {
+    let with_ledger = datasets_with_ledger(client).await;
+    let with_ledger = with_ledger.map_err(requesting("list the entries of all ledgers"))?;
+    let mut found: BTreeSet<DatasetKey> = with_ledger.into_iter().collect();
+    let api: Api<PrivateDataset> = Api::all(client.clone());
+    each(&api, &ListParams::default(), |object: PrivateDataset| {
+        let ObjectMeta { namespace, name, .. } = object.metadata;
+        found.extend(
+            namespace
+                .zip(name)
+                .map(|(namespace, name)| DatasetKey { namespace, name }),
+        );
+        Ok(())
+    })
+    .await?;
+    if named.is_empty() {
+        return Ok(found);
+    }
+    if let Some(unknown) = named.iter().find(|dataset| !found.contains(dataset)) {
+        let why = "it has neither a ledger nor a PrivateDataset".to_owned();
+        return Err(BackupError::UnknownDataset(unknown.clone(), why));
+    }
+    Ok(named.iter().cloned().collect())
+}
+
+/// Writes a dataset. Its ledger is verified meanwhile.
+async fn write_dataset(
+    client: &Client,
+    dataset: &DatasetKey,
+    out: &mut Lines,
+) -> Result<DatasetExport, BackupError> {
+    out.write(&Line::Dataset(Key {
+        namespace: dataset.namespace.clone(),
+        name: dataset.name.clone(),
+    }))?;
+    let store = KubernetesStore::new(client.clone(), dataset.clone());
+    let mut replay = Replay::new();
+    loop {
+        let entries = store.read_after(replay.head().sequence).await;
+        let entries = entries.map_err(|error| BackupError::Store(dataset.clone(), error))?;
+        if entries.is_empty() {
+            break;
+        }
+        for entry in entries {
+            let verified = replay.push(&entry);
+            verified.map_err(|error| BackupError::Verify(dataset.clone(), Box::new(error)))?;
+            out.write(&Line::Entry(Box::new(entry)))?;
+        }
+    }
+    let checked = replay.check();
+    checked.map_err(|error| BackupError::Verify(dataset.clone(), Box::new(error)))?;
+    let head = replay.head();
+    let mut objects = 0;
+    let api: Api<PrivateDataset> = Api::namespaced(client.clone(), &dataset.namespace);
+    let object = api.get_opt(&dataset.name).await;
+    if let Some(mut object) = object.map_err(requesting(format!("read the PrivateDataset {dataset}")))? {
+        object.status = None;
+        object.metadata = portable(object.metadata);
+        out.write(&Line::Object(DatasetObject::PrivateDataset(Box::new(object))))?;
+        objects += 1;
+    }
+    let blocks = blocks(client, dataset).await?;
+    let block_count = blocks.len() as u64;
+    for block in blocks {
+        out.write(&Line::Object(DatasetObject::PrivateDataBlock(Box::new(block))))?;
+        objects += 1;
+    }
+    out.write(&Line::DatasetEnd(DatasetEnd {
+        entries: head.sequence,
+        objects,
+        hash: head.hash,
+    }))?;
+    Ok(DatasetExport {
+        dataset: dataset.to_string(),
+        entries: head.sequence,
+        hash: head.hash.to_string(),
+        last: (head.sequence > 0).then(|| rfc3339(head.time)),
+        blocks: block_count,
+    })
+}
+
+/// The blocks of a dataset in the order in which they were created: among blocks of the same time, that decides which are
+/// the newest.
+async fn blocks(client: &Client, dataset: &DatasetKey) -> Result<Vec<PrivateDataBlock>, BackupError> {
+    let api: Api<PrivateDataBlock> = Api::namespaced(client.clone(), &dataset.namespace);
+    let params = ListParams::default().fields(&format!("spec.dataset={}", dataset.name));
+    let mut blocks = Vec::new();
+    each(&api, &params, |mut block: PrivateDataBlock| {
+        block.status = None;
+        let created = block.metadata.creation_timestamp.take();
+        block.metadata = portable(block.metadata);
+        blocks.push((created.map(|time| time.0), block));
+        Ok(())
+    })
+    .await?;
+    blocks.sort_by(|(time, block), (other_time, other)| {
+        time.cmp(other_time).then_with(|| name(block).cmp(name(other)))
+    });
+    Ok(blocks.into_iter().map(|(_, block)| block).collect())
+}
+
+/// Reads all objects of a kind, page by page.
+pub(crate) async fn each<K>(
+    api: &Api<K>,
+    params: &ListParams,
+    mut take: impl FnMut(K) -> Result<(), BackupError>,
+) -> Result<(), BackupError>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + DeserializeOwned
+        + std::fmt::Debug,
+{
+    let mut params = params.clone().limit(PAGE);
+    loop {
+        let page = api.list(&params).await;
+        let page = page.map_err(requesting(format!("list {}", K::plural(&()))))?;
+        for object in page.items {
+            take(object)?;
+        }
+        match page.metadata.continue_ {
+            Some(token) if !token.is_empty() => params = params.continue_token(&token),
+            _ => return Ok(()),
+        }
+    }
+}
+
+/// Writes lines to a new file.
+struct Lines {
+    path: PathBuf,
+    out: BufWriter<File>,
+}
+
+impl Lines {
+    fn create(path: &Path) -> Result<Self, BackupError> {
+        // Only its owner reads it: it names people's pods and data.
+        let file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(path);
+        let file = file.map_err(|error| BackupError::Io {
+            path: path.to_owned(),
+            error,
+        })?;
+        Ok(Self {
+            path: path.to_owned(),
+            out: BufWriter::new(file),
+        })
+    }
+
+    fn write(&mut self, line: &Line) -> Result<(), BackupError> {
+        serde_json::to_writer(&mut self.out, line)
+            .map_err(std::io::Error::from)
+            .and_then(|()| self.out.write_all(b"\n"))
+            .map_err(|error| self.error(error))
+    }
+
+    fn position(&mut self) -> Result<u64, BackupError> {
+        let position = self.out.stream_position();
+        position.map_err(|error| self.error(error))
+    }
+
+    /// Removes what was written after `position`.
+    fn go_back(&mut self, position: u64) -> Result<(), BackupError> {
+        let back = self.out.seek(SeekFrom::Start(position));
+        let back = back.and_then(|_| self.out.get_ref().set_len(position));
+        back.map_err(|error| self.error(error))
+    }
+
+    /// Makes the file durable, and gives it its name.
+    fn finish(mut self, path: &Path) -> Result<(), BackupError> {
+        let finished = self.out.flush().and_then(|()| self.out.get_ref().sync_all());
+        // A hard link, other than a renaming, replaces no file that was made meanwhile.
+        let finished = finished
+            .and_then(|()| fs::hard_link(&self.path, path))
+            .and_then(|()| fs::remove_file(&self.path));
+        finished.map_err(|error| self.error(error))
+    }
+
+    fn error(&self, error: std::io::Error) -> BackupError {
+        BackupError::Io {
+            path: self.path.clone(),
+            error,
+        }
+    }
+}

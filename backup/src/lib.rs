@@ -1,0 +1,26 @@
+//! A backup that can be put back: [`export`] writes the ledgers of datasets, and the objects that they are about, to one
+//! file; [`restore`] puts them into a cluster.
+//!
+//! What is exported of a dataset is its ledger, its PrivateDataset and its PrivateDataBlocks. Claims are not: each claim is
+//! in the ledger, and an object that is made again is another claim, which would be charged again.
+//!
+//! A file is read and verified as a whole before anything is written: its form, the chain of hashes, and that exactly the
+//! written decisions follow from the events. Entries are written from the last to the first, so that a ledger can be opened
+//! only once it is complete: an extender that runs meanwhile, or an interruption, never goes on with a part of a ledger.
+//!
+//! Begin reading at [`restore`], then [`ExportFile`] (the form of the file).
+#![forbid(unsafe_code)]
+
+mod error;
+mod export;
+mod file;
+mod objects;
+mod plan;
+mod restore;
+mod settle;
+
+pub use error::{BackupError, FileError};
+pub use export::{DatasetExport, ExportReport, export};
+pub use file::{DatasetPart, ExportFile};
+pub use plan::Completeness;
+pub use restore::{Clients, DatasetRestore, RestoreOptions, RestoreReport, restore};

@@ -1,0 +1,301 @@
+//! Puts the datasets of an export into a cluster.
+
+use std::path::Path;
+
+use kube::{
+    Api, Client,
+    api::{Patch, PatchParams, PostParams},
+};
+use privatekube_api::{DatasetKey, PrivateDataBlock, PrivateDataset};
+use privatekube_kubernetes::KubernetesStore;
+use privatekube_ledger::{CreateError, Entry, Replay, Store};
+use serde::Serialize;
+use serde_json::json;
+
+use crate::{
+    BackupError, Completeness, ExportFile,
+    error::requesting,
+    objects::name,
+    plan::{DatasetChange, Plan, plan},
+};
+
+/// How often a request is repeated whose outcome is unknown.
+const MOST_ATTEMPTS: u32 = 8;
+/// How many settled claims a report names.
+const MOST_NAMED: usize = 20;
+
+/// By which rights the cluster is read and written.
+#[derive(Clone)]
+pub struct Clients {
+    /// Reads everything, and creates datasets and blocks.
+    pub objects: Client,
+    /// Creates ledger entries. Where PrivateKube's admission policies are installed, only its service account may.
+    pub entries: Client,
+}
+
+impl std::fmt::Debug for Clients {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Clients")
+    }
+}
+
+/// What is restored, and how.
+#[derive(Clone, Debug)]
+pub struct RestoreOptions {
+    /// Whether the export has all that was decided.
+    pub completeness: Completeness,
+    /// The datasets; all of the export if none is named.
+    pub datasets: Vec<DatasetKey>,
+    /// Datasets and blocks that exist stay as they are, also where they differ from the export.
+    pub keep_existing: bool,
+    /// Nothing is written.
+    pub dry_run: bool,
+}
+
+/// What was restored, or would be.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RestoreReport {
+    /// When the export was made, by the clock of whoever made it.
+    pub exported: String,
+    /// Whether nothing was written.
+    pub dry_run: bool,
+    /// Each dataset.
+    pub datasets: Vec<DatasetRestore>,
+}
+
+/// What was restored of a dataset, or would be.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DatasetRestore {
+    /// `namespace/name`.
+    pub dataset: String,
+    /// Entries of the export that were created.
+    pub entries_created: u64,
+    /// Entries of the export that the cluster had.
+    pub entries_present: u64,
+    /// Entries that the cluster had after those.
+    pub entries_later: u64,
+    /// Entries that were added to consume what claims were granted whose pods or objects are gone.
+    pub entries_settling: u64,
+    /// How many such claims there are.
+    pub settled: u64,
+    /// The first of them.
+    pub settled_claims: Vec<String>,
+    /// What happened to the PrivateDataset: created, changed (its field recovery) or kept.
+    pub private_dataset: &'static str,
+    /// Blocks that were created.
+    pub blocks_created: u64,
+    /// Blocks that the cluster had.
+    pub blocks_present: u64,
+    /// Whether all budget that isn't allocated is written off.
+    pub written_off: bool,
+}
+
+/// Restores an export. Nothing is written if anything in the cluster contradicts it; what is there already is left as it is,
+/// so that an interrupted restore is repeated with the same options.
+pub async fn restore(
+    clients: &Clients,
+    path: &Path,
+    options: &RestoreOptions,
+) -> Result<RestoreReport, BackupError> {
+    let mut file = ExportFile::open(path)?;
+    let mut parts = file.datasets().to_vec();
+    for named in &options.datasets {
+        if !parts.iter().any(|part| part.dataset == *named) {
+            let why = "the export doesn't have it".to_owned();
+            return Err(BackupError::UnknownDataset(named.clone(), why));
+        }
+    }
+    parts.retain(|part| options.datasets.is_empty() || options.datasets.contains(&part.dataset));
+    let (mut plans, mut problems) = (Vec::new(), Vec::new());
+    for part in &parts {
+        let client = &clients.objects;
+        let keep = options.keep_existing;
+        match plan(client, &mut file, part, &options.completeness, keep).await? {
+            Ok(plan) => plans.push(plan),
+            Err(found) => problems.extend(found),
+        }
+    }
+    if !problems.is_empty() {
+        return Err(BackupError::Conflicts(problems));
+    }
+    let mut report = RestoreReport {
+        exported: file.time().to_owned(),
+        dry_run: options.dry_run,
+        datasets: Vec::new(),
+    };
+    for plan in plans {
+        let restored = summary(&plan, &options.completeness);
+        if !options.dry_run {
+            carry_out(clients, &mut file, plan).await?;
+        }
+        report.datasets.push(restored);
+    }
+    Ok(report)
+}
+
+fn summary(plan: &Plan, completeness: &Completeness) -> DatasetRestore {
+    let settled = plan.settled.iter().take(MOST_NAMED);
+    DatasetRestore {
+        dataset: plan.part.dataset.to_string(),
+        entries_created: plan.missing.len() as u64,
+        entries_present: plan.present,
+        entries_later: plan.later,
+        entries_settling: plan.settling.len() as u64,
+        settled: plan.settled.len() as u64,
+        settled_claims: settled.map(ToString::to_string).collect(),
+        private_dataset: match plan.dataset {
+            DatasetChange::None => "kept",
+            DatasetChange::Create(_) => "created",
+            DatasetChange::Recover(_) => "changed",
+        },
+        blocks_created: plan.blocks.len() as u64,
+        blocks_present: plan.kept_blocks,
+        written_off: matches!(completeness, Completeness::WriteOff(_)),
+    }
+}
+
+/// Writes what is missing, the last entry first: as long as one before it is missing, no extender can open the ledger. The
+/// objects are written before the entry that completes it, so that an extender that opens it finds the blocks, and what is
+/// written off.
+async fn carry_out(clients: &Clients, file: &mut ExportFile, plan: Plan) -> Result<(), BackupError> {
+    let Plan {
+        part,
+        namespace_uid,
+        mut missing,
+        settling,
+        dataset,
+        blocks,
+        ..
+    } = plan;
+    let key = part.dataset.clone();
+    let mut store = KubernetesStore::new(clients.entries.clone(), key.clone());
+    store.set_namespace_uid(Some(namespace_uid));
+    for entry in settling.iter().rev() {
+        create(&store, &key, entry).await?;
+    }
+    let keeps_closed = part.entry_count() > 1 || !settling.is_empty();
+    let completing = (!missing.is_empty()).then(|| missing.remove(0));
+    for sequence in missing.into_iter().rev() {
+        create(&store, &key, &file.entry(&part, sequence)?).await?;
+    }
+    let completing = match completing {
+        Some(sequence) => Some(file.entry(&part, sequence)?),
+        None => None,
+    };
+    // The only entry of a ledger comes before the objects: an extender that finds the objects and no entry begins another
+    // ledger.
+    if let Some(entry) = completing.as_ref().filter(|_| !keeps_closed) {
+        create(&store, &key, entry).await?;
+    }
+    write_objects(&clients.objects, &key, dataset, blocks).await?;
+    if let Some(entry) = completing.as_ref().filter(|_| keeps_closed) {
+        create(&store, &key, entry).await?;
+    }
+    verify(&clients.objects, file, &part.dataset).await
+}
+
+/// Creates an entry, unless the cluster has the same one.
+async fn create(store: &KubernetesStore, dataset: &DatasetKey, entry: &Entry) -> Result<(), BackupError> {
+    let sequence = entry.sequence;
+    let mut attempt = 0;
+    loop {
+        let unknown = match store.create(entry).await {
+            Ok(()) => return Ok(()),
+            Err(CreateError::Refused(why)) => {
+                return Err(BackupError::Changed(format!(
+                    "{dataset}: the API server refuses entry {sequence}: {why}"
+                )));
+            }
+            Err(CreateError::Exists) => "it exists, and can't be read".to_owned(),
+            Err(CreateError::Unknown(why)) => why,
+        };
+        match store.read(sequence).await {
+            Ok(Some(found)) if found == *entry => return Ok(()),
+            Ok(Some(found)) => {
+                return Err(BackupError::Changed(format!(
+                    "{dataset}: {} wrote another entry {sequence} meanwhile: stop the extender, and see what it granted \
+                     since",
+                    found.writer
+                )));
+            }
+            Ok(None) | Err(_) => {}
+        }
+        attempt += 1;
+        if attempt == MOST_ATTEMPTS {
+            return Err(BackupError::Changed(format!(
+                "{dataset}: whether entry {sequence} was written is unknown ({unknown}): restore again with the same options"
+            )));
+        }
+        store.pause(attempt).await;
+    }
+}
+
+async fn write_objects(
+    client: &Client,
+    key: &DatasetKey,
+    dataset: DatasetChange,
+    blocks: Vec<PrivateDataBlock>,
+) -> Result<(), BackupError> {
+    let api: Api<PrivateDataset> = Api::namespaced(client.clone(), &key.namespace);
+    let params = PostParams::default();
+    match dataset {
+        DatasetChange::None => {}
+        DatasetChange::Create(object) => {
+            let created = api.create(&params, &object).await;
+            created.map_err(requesting(format!("create the PrivateDataset {key}")))?;
+        }
+        DatasetChange::Recover(recovery) => {
+            // What accepted a time before doesn't count any more.
+            let patch = json!({"spec": {"recovery": {
+                "writeOffAfter": recovery.write_off_after, "acceptTime": null, "reason": recovery.reason,
+            }}});
+            let patched = api
+                .patch(&key.name, &PatchParams::default(), &Patch::Merge(&patch))
+                .await;
+            patched.map_err(requesting(format!("write recovery to the PrivateDataset {key}")))?;
+        }
+    }
+    let api: Api<PrivateDataBlock> = Api::namespaced(client.clone(), &key.namespace);
+    for block in blocks {
+        let created = api.create(&params, &block).await;
+        created.map_err(requesting(format!("create block {} of {key}", name(&block))))?;
+    }
+    Ok(())
+}
+
+/// Reads the ledger back from the cluster: it is whole, and begins with the file's entries.
+async fn verify(client: &Client, file: &ExportFile, dataset: &DatasetKey) -> Result<(), BackupError> {
+    let part = file.datasets().iter().find(|part| part.dataset == *dataset);
+    let store = KubernetesStore::new(client.clone(), dataset.clone());
+    let mut replay = Replay::new();
+    loop {
+        let entries = store.read_after(replay.head().sequence).await;
+        let entries = entries.map_err(|error| BackupError::Store(dataset.clone(), error))?;
+        if entries.is_empty() {
+            break;
+        }
+        for entry in entries {
+            let verified = replay.push(&entry);
+            verified.map_err(|error| BackupError::Verify(dataset.clone(), Box::new(error)))?;
+            let head = replay.head();
+            let exported = part.and_then(|part| part.hash(head.sequence));
+            if exported.is_some_and(|exported| exported != head.hash) {
+                return Err(BackupError::Changed(format!(
+                    "{dataset}: entry {} in the cluster isn't that of the export",
+                    head.sequence
+                )));
+            }
+        }
+    }
+    let checked = replay.check();
+    checked.map_err(|error| BackupError::Verify(dataset.clone(), Box::new(error)))?;
+    if part.is_some_and(|part| replay.head().sequence < part.entry_count()) {
+        return Err(BackupError::Changed(format!(
+            "{dataset}: the ledger in the cluster ends at entry {}: restore again with the same options",
+            replay.head().sequence
+        )));
+    }
+    Ok(())
+}
