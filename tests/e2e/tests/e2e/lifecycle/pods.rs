@@ -58,10 +58,10 @@ async fn a_pod_behind_another_gate_holds_its_budget(env: &TestEnvironment) -> Re
     prepare(env, namespace).await?;
     let gates = json!([{"name": "example.com/later"}]);
     for (name, epsilon) in [("runs", "4"), ("deleted", "3")] {
-        let gated = pod(name)
+        let behind_it = pod(name)
             .requests("taxi", epsilon, DELTA)
             .with("schedulingGates", gates.clone());
-        env.create(gated.within(namespace)).await?;
+        env.create(behind_it.within(namespace)).await?;
     }
     env.wait_for_block_budget(namespace, "b", ("3", "7", "0")).await?;
     for name in ["runs", "deleted"] {
