@@ -94,6 +94,7 @@ pub use pod::{
 pub use policy::{BlendSpec, DpackSpec, FcfsSpec, PolicyName};
 pub use recovery::{Recovery, RecoverySpec};
 pub use request::{AmountRequest, BudgetRequest, ClaimRequest, DemandRequest, RequestError};
+pub use schema::field_names;
 pub use selector::{Selector, SelectorError, check_selector};
 pub use subject::{Subject, SubjectKind};
 pub use timestamps::{differ_by_countdown_only, meta_time, moment, parse_rfc3339, rfc3339, when};

@@ -1,6 +1,18 @@
 //! Parts of schemas that several kinds share and that a derive can't express.
 
-use schemars::{Schema, SchemaGenerator, json_schema};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema, schema_for};
+
+/// The names of the fields that a type can have, as JSON has them.
+#[must_use]
+pub fn field_names<T: JsonSchema>() -> Vec<String> {
+    let schema = schema_for!(T);
+    let properties = schema
+        .get("properties")
+        .and_then(|properties| properties.as_object());
+    properties
+        .map(|properties| properties.keys().cloned().collect())
+        .unwrap_or_default()
+}
 
 /// The standard conditions, one of each type.
 pub(crate) fn conditions(_: &mut SchemaGenerator) -> Schema {

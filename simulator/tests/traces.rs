@@ -144,8 +144,8 @@ fn errors_are_named_with_their_place_and_what_is_accepted() {
             &["block", "unknown field `alpha`", "`epsilon`, `delta`, `curve`"],
         ),
         (
-            |t| t["tasks"][1] = json!({"arrival": 1, "blocks": [0], "demand": 0.5, "wieght": 2}),
-            &["tasks[1]", "unknown field `wieght`", "`weight`"],
+            |t| t["tasks"][1] = json!({"arrival": 1, "blocks": [0], "demand": 0.5, "importance": 2}),
+            &["tasks[1]", "unknown field `importance`", "`weight`"],
         ),
         (|t| t["policy"] = json!("lottery"), &["policy", "lottery", "dpf"]),
         (|t| t["n"] = json!(null), &["policy", "dpf-n", "needs n"]),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use privatekube_api::{ClaimPhase, ClaimReason, Subject};
+use privatekube_api::{ClaimPhase, ClaimReason, PrivacyBudgetClaimStatus, Subject};
 use privatekube_fake_api_server::{FakeApiServer, Fault, RequestFilter};
 use privatekube_policy::{Arrival, BlockId, ClaimId, Composition, Demand, Engine, Event, Time, Weight};
 use privatekube_view::{CommittedState, DatasetObjects, PhaseReason, Publisher};
@@ -119,6 +119,36 @@ async fn the_status_of_a_claim_is_not_written_to_another_object_of_its_name() {
     write(&handles, vec![StatusKey::Claim(id)], tried).await;
     assert!(server.get(CLAIMS, "c").unwrap()["status"].is_null());
     assert_eq!(server.count(&status_writes()), 1);
+}
+
+/// A dataset's namespace may be made again, whose ledger has fewer entries: a status that still named an entry of the ledger
+/// before would stop the dataset.
+#[tokio::test(start_paused = true)]
+async fn a_status_loses_the_fields_that_the_claim_has_no_more() {
+    let server = FakeApiServer::default();
+    let handles = handles(&server).0;
+    let mut object = claim_object("c", &json!({"budget": epsilon("1")}));
+    object.status = Some(PrivacyBudgetClaimStatus {
+        sequence: Some(6),
+        block_count: Some(1),
+        dominant_share: Some("0.1".to_owned()),
+        ..PrivacyBudgetClaimStatus::default()
+    });
+    server.put(CLAIMS, &object);
+    let id = publish(
+        &handles,
+        Subject::of_object(&object).unwrap(),
+        ClaimPhase::Waiting,
+    );
+    let written = server.until(|server| {
+        let object = server.get(CLAIMS, "c");
+        object.is_some_and(|object| object["status"]["message"] == json!("because"))
+    });
+    write(&handles, vec![StatusKey::Claim(id)], written).await;
+    let status = server.get(CLAIMS, "c").unwrap()["status"].clone();
+    for field in ["sequence", "blockCount", "dominantShare"] {
+        assert_eq!(status.get(field), None, "{status}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

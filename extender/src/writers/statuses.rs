@@ -10,13 +10,14 @@ use kube::{
     core::{NamespaceResourceScope, Status},
 };
 use privatekube_api::{
-    ClaimPhase, ClaimPod, DatasetKey, ManagedPod, PodKey, PrivacyBudgetClaim, PrivateDataBlock,
-    PrivateDataset, Subject, SubjectKind, claim_spec, excerpt,
+    ClaimPhase, ClaimPod, DatasetKey, ManagedPod, PodKey, PrivacyBudgetClaim, PrivacyBudgetClaimStatus,
+    PrivateDataBlock, PrivateDataBlockStatus, PrivateDataset, PrivateDatasetStatus, Subject, SubjectKind,
+    claim_spec, excerpt, field_names,
 };
 use privatekube_policy::ClaimId;
 use privatekube_view::View;
 use serde::{Serialize, de::DeserializeOwned};
-use serde_json::json;
+use serde_json::{Value, json};
 use tracing::{debug, warn};
 
 use super::{
@@ -86,6 +87,7 @@ impl Statuses {
         let depth = metrics.queue_length.with_label_values(&["statuses"]);
         let writer = Arc::new(Writer {
             client,
+            fields: StatusFields::new(),
             pods,
             view,
             metrics,
@@ -107,6 +109,7 @@ impl Statuses {
 
 struct Writer {
     client: Client,
+    fields: StatusFields,
     pods: Arc<Pods>,
     view: Arc<View>,
     metrics: Metrics,
@@ -163,8 +166,8 @@ impl Writer {
         } else {
             Duration::ZERO
         };
-        self.patch(&api, &name, uid, &claim.status(), "claim status", rest)
-            .await
+        let status = whole(&claim.status(), &self.fields.claim);
+        self.patch(&api, &name, uid, status, "claim status", rest).await
     }
 
     /// The claim object that shows a pod's own claim, owned by the pod; `None` if the pod is gone.
@@ -191,7 +194,8 @@ impl Writer {
             return Outcome::Done;
         };
         let api: Api<PrivateDataBlock> = Api::namespaced(self.client.clone(), &dataset.namespace);
-        self.patch(&api, name, None, &block.status(), "block status", BLOCK_REST)
+        let status = whole(&block.status(), &self.fields.block);
+        self.patch(&api, name, None, status, "block status", BLOCK_REST)
             .await
     }
 
@@ -200,24 +204,27 @@ impl Writer {
             return Outcome::Done;
         };
         let api: Api<PrivateDataset> = Api::namespaced(self.client.clone(), &key.namespace);
-        self.patch(&api, &key.name, None, &dataset.status, "dataset status", REST)
+        let status = whole(&dataset.status, &self.fields.dataset);
+        self.patch(&api, &key.name, None, status, "dataset status", REST)
             .await
     }
 
-    async fn patch<K, S>(
+    async fn patch<K>(
         &self,
         api: &Api<K>,
         name: &str,
         uid: Option<&str>,
-        status: &S,
+        status: serde_json::Result<Value>,
         what: &'static str,
         rest: Duration,
     ) -> Outcome
     where
         K: kube::Resource<Scope = NamespaceResourceScope> + Clone + DeserializeOwned + std::fmt::Debug,
-        S: Serialize + Sync,
     {
-        let mut patch = json!({"status": status});
+        let mut patch = match status {
+            Ok(status) => json!({"status": status}),
+            Err(error) => return failed(what, name, &kube::Error::SerdeError(error)),
+        };
         if let Some(uid) = uid {
             // The API server refuses the write if another object was created under this name.
             patch["metadata"] = json!({"uid": uid});
@@ -234,6 +241,34 @@ impl Writer {
             Err(error) => failed(what, name, &error),
         }
     }
+}
+
+/// The fields that the status of each kind can have.
+struct StatusFields {
+    claim: Vec<String>,
+    block: Vec<String>,
+    dataset: Vec<String>,
+}
+
+impl StatusFields {
+    fn new() -> Self {
+        Self {
+            claim: field_names::<PrivacyBudgetClaimStatus>(),
+            block: field_names::<PrivateDataBlockStatus>(),
+            dataset: field_names::<PrivateDatasetStatus>(),
+        }
+    }
+}
+
+/// A status as a merge patch that replaces the one before: a field that it doesn't have is null, which removes the field.
+fn whole(status: &impl Serialize, fields: &[String]) -> serde_json::Result<Value> {
+    let mut status = serde_json::to_value(status)?;
+    if let Some(status) = status.as_object_mut() {
+        for field in fields {
+            status.entry(field.as_str()).or_insert(Value::Null);
+        }
+    }
+    Ok(status)
 }
 
 /// Whether a quota or another admission check refused the object, and not a namespace that is being deleted, and the pod with it,
