@@ -11,6 +11,6 @@ mod server_clock;
 mod store;
 
 pub use client::{ConnectError, connect, connect_as, with_time_limits};
-pub use reader::{CurrentObjects, DatasetReader, datasets_with_ledger};
+pub use reader::{CurrentObjects, DatasetReader, NamespaceIdentity, datasets_with_ledger};
 pub use server_clock::ServerClock;
 pub use store::KubernetesStore;

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::{api::core::v1::Namespace, apimachinery::pkg::apis::meta};
 use kube::{Api, Client, api::ListParams};
 use privatekube_api::{DatasetKey, LABEL_DATASET, PrivacyLedgerEntry, PrivateDataBlock, PrivateDataset};
 use tracing::warn;
@@ -24,6 +24,15 @@ pub struct CurrentObjects {
     pub dataset: Option<Arc<PrivateDataset>>,
     /// Every block, in the order of names; `None` if the namespace has as many as the caller knows.
     pub blocks: Option<Vec<Arc<PrivateDataBlock>>>,
+}
+
+/// A namespace that exists. One that is deleted and created again is another one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NamespaceIdentity {
+    /// Its UID.
+    pub uid: String,
+    /// When it was created.
+    pub created: Option<meta::v1::Time>,
 }
 
 /// Reads the objects of one dataset. Each method repeats its request until the API server answers: nothing can be decided
@@ -95,15 +104,20 @@ impl DatasetReader {
         blocks.items.into_iter().map(Arc::new).collect()
     }
 
-    /// The UID of the dataset's namespace; `None` if the namespace is being deleted or is gone, and the ledger with it.
-    pub async fn namespace_uid(&self) -> Option<String> {
+    /// The dataset's namespace; `None` if it is being deleted or is gone, and the ledger with it.
+    pub async fn namespace(&self) -> Option<NamespaceIdentity> {
         let api: Api<Namespace> = Api::all(self.client.clone());
         let namespace = self
             .until_answered("the namespace", || api.get_opt(&self.dataset.namespace))
             .await;
-        namespace
-            .filter(|namespace| namespace.metadata.deletion_timestamp.is_none())
-            .and_then(|namespace| namespace.metadata.uid)
+        let metadata = namespace?.metadata;
+        if metadata.deletion_timestamp.is_some() {
+            return None;
+        }
+        Some(NamespaceIdentity {
+            uid: metadata.uid?,
+            created: metadata.creation_timestamp,
+        })
     }
 
     /// The labels of those of these namespaces that exist.

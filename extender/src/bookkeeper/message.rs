@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use privatekube_api::{AmountRequest, ClaimRequest, PrivateDataBlock, PrivateDataset, Subject};
 use privatekube_policy::ClaimId;
 use thiserror::Error;
@@ -42,7 +43,12 @@ pub enum Message {
         usage: RequestedUse,
     },
     /// The status of a claim's object names this ledger entry, which the ledger doesn't seem to have.
-    StatusNames(u64),
+    StatusNames {
+        /// The entry's number.
+        sequence: u64,
+        /// When the claim arrived, as its status says.
+        arrived: Option<Time>,
+    },
     /// Every object that exists was sent: an object that the ledger knows and that wasn't sent was deleted.
     AllListed,
     /// Answers when everything that was sent before is done.

@@ -18,8 +18,9 @@ mod writer;
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
+use k8s_openapi::apimachinery::pkg::apis::meta;
 use privatekube_api::{DatasetKey, PrivateDataBlock, PrivateDataset, Subject, SubjectKind};
-use privatekube_kubernetes::{DatasetReader, KubernetesStore};
+use privatekube_kubernetes::{DatasetReader, KubernetesStore, NamespaceIdentity};
 use privatekube_policy::{
     BlockId, ClaimId, Composition, DatasetRules, Engine, Event, Policy, Revision, Time, Unlocking,
 };
@@ -71,8 +72,8 @@ pub struct Bookkeeper {
     ended_stop: Option<Stop>,
     /// Senders of [`Message::Flush`], which get their answers once there is no backlog.
     flushing: Vec<oneshot::Sender<()>>,
-    /// The UID that the namespace had when the ledger was opened: another UID now means that the ledger was deleted.
-    namespace: Option<String>,
+    /// The namespace as it was when the ledger was opened: another one now means that the ledger was deleted.
+    namespace: Option<NamespaceIdentity>,
 }
 
 impl Bookkeeper {
@@ -187,7 +188,9 @@ impl Bookkeeper {
             self.intake.add_all_blocks(self.reader.blocks().await);
         }
         let named = batch.iter().filter_map(|message| match message {
-            Message::StatusNames(sequence) => Some(*sequence),
+            Message::StatusNames { sequence, arrived } => {
+                (!self.is_older_than_namespace(arrived.as_ref())).then_some(*sequence)
+            }
             _ => None,
         });
         let named = named.max();
@@ -348,8 +351,9 @@ impl Bookkeeper {
     /// Opens the ledger and publishes its state. A ledger without entries stays closed if the dataset has no objects,
     /// or has rules that can't be used: its first entry would fix the default rules for ever.
     async fn open(&mut self) -> Result<(), WriterError> {
-        self.namespace = self.reader.namespace_uid().await.or(self.namespace.take());
-        self.writer.set_namespace(self.namespace.clone());
+        self.namespace = self.reader.namespace().await.or(self.namespace.take());
+        let uid = self.namespace.as_ref().map(|namespace| namespace.uid.clone());
+        self.writer.set_namespace(uid);
         self.intake.set_dataset(self.reader.dataset().await);
         let (rules, problem) = match self.intake.rules() {
             Ok(rules) => (rules, None),
@@ -580,9 +584,21 @@ impl Bookkeeper {
 
     /// Whether the dataset's namespace is being deleted, is gone, or was created again since the ledger was opened.
     async fn namespace_is_gone(&self) -> bool {
-        let namespace = self.reader.namespace_uid().await;
-        let is_other = |opened_in: &String| Some(opened_in) != namespace.as_ref();
+        let namespace = self.reader.namespace().await;
+        let is_other = |opened_in: &NamespaceIdentity| Some(opened_in) != namespace.as_ref();
         namespace.is_none() || self.namespace.as_ref().is_some_and(is_other)
+    }
+
+    /// Whether a claim that arrived then did so before the dataset's namespace was created: in another ledger, that of a namespace
+    /// which had the same name. Claims in other namespaces outlive it.
+    fn is_older_than_namespace(&self, arrived: Option<&meta::v1::Time>) -> bool {
+        let created = self
+            .namespace
+            .as_ref()
+            .and_then(|namespace| namespace.created.as_ref());
+        arrived
+            .zip(created)
+            .is_some_and(|(arrived, created)| arrived.0 < created.0)
     }
 
     /// Removes everything that was published from the ledger, which was deleted.

@@ -120,6 +120,7 @@ impl Follower<PrivacyBudgetClaim> for Claims {
         object.status = object.status.take().map(|status| PrivacyBudgetClaimStatus {
             phase: status.phase,
             sequence: status.sequence,
+            arrived_at: status.arrived_at,
             ..PrivacyBudgetClaimStatus::default()
         });
     }
@@ -162,7 +163,15 @@ impl Follower<PrivacyBudgetClaim> for Claims {
         if let (Some(named), Some(committed)) = (named, committed)
             && named > committed
         {
-            self.registry.send(&dataset, Message::StatusNames(named));
+            let arrived = object
+                .status
+                .as_ref()
+                .and_then(|status| status.arrived_at.clone());
+            let message = Message::StatusNames {
+                sequence: named,
+                arrived,
+            };
+            self.registry.send(&dataset, message);
         }
         let published = handles.view.claim(&id);
         // What was denied stays denied, although its dataset may be open to it by now.

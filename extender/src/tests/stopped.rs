@@ -234,6 +234,41 @@ async fn a_start_whose_ledger_ends_before_what_a_claim_names_stops_the_dataset()
     .await;
 }
 
+/// A claim in another namespace outlives the ledger, and names entries that the ledger of the new namespace hasn't.
+#[tokio::test(start_paused = true)]
+async fn a_claim_of_a_ledger_that_went_with_its_namespace_does_not_stop_the_new_one() {
+    let server = server();
+    server.put("namespaces", &json!({"metadata": {"name": "other"}}));
+    let open = json!({"claimants": {"from": "All"}});
+    server.put(DATASETS, &*dataset("d", 1, &open));
+    with_extender(&server, async |_| {
+        let mut outliving = claim_object(
+            "outlives",
+            &json!({"dataset": "data/taxi", "budget": epsilon("9")}),
+        );
+        outliving.metadata.namespace = Some("other".to_owned());
+        server.put(CLAIMS, &outliving);
+        until_granted(&server, "other/outlives").await;
+    })
+    .await;
+    // While no extender runs, the namespace is deleted, and created again an hour later.
+    for entry in server.all(ENTRIES) {
+        server.delete(ENTRIES, entry["metadata"]["name"].as_str().unwrap());
+    }
+    let created = "2126-01-01T00:00:00Z";
+    let again = json!({"metadata": {"name": "data", "uid": "two", "creationTimestamp": created}});
+    server.delete("namespaces", "data");
+    server.put("namespaces", &again);
+    server.put(DATASETS, &*dataset("d2", 1, &open));
+    server.put(BLOCKS, &*block("a", "a2", Some("10")));
+    with_extender(&server, async |_| {
+        request(&server, "data", "new", "1");
+        until_granted(&server, "data/new").await;
+        assert_ne!(ready(&server).0, "Stopped");
+    })
+    .await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_start_with_a_changed_entry_stops_its_dataset_and_no_other() {
     let server = server();

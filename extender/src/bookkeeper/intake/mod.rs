@@ -209,7 +209,7 @@ impl Intake {
             }
             Message::UseRequested { claim, usage } => self.request_use(claim, usage, engine, out),
             // It says something about the ledger, not about the dataset's objects.
-            Message::StatusNames(_) => {}
+            Message::StatusNames { .. } => {}
             Message::AllListed => self.end_deleted(engine, exists, out),
             Message::Flush(reply) => out.flushed.push(reply),
         }
