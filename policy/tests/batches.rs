@@ -106,6 +106,8 @@ proptest! {
             for name in engine.claims().filter(|name| engine.explain(name).is_some()) {
                 let ahead = engine.standing(name).and_then(|standing| standing.ahead);
                 prop_assert_eq!(ahead, Some(oracle.ahead(name)));
+                let queue = engine.queue().unwrap();
+                prop_assert_eq!(queue[oracle.ahead(name)], name);
             }
         }
     }

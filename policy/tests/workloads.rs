@@ -289,7 +289,9 @@ fn check_claims(engine: &Engine, oracle: &Oracle) {
             );
             if let Some(ahead) = standing.ahead {
                 assert_eq!(ahead, oracle.ahead(name));
+                assert_eq!(engine.queue().unwrap()[ahead], name);
             }
+            assert_eq!(engine.queue().is_some(), has_order);
         }
     }
 }

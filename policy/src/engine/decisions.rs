@@ -143,6 +143,19 @@ impl<'a> PolicyContext<'a> {
     pub(super) fn count_ahead(self, claim: u32, compare: impl Fn(&Class) -> Ordering) -> usize {
         self.state.count_ahead(claim, compare)
     }
+
+    /// Every waiting claim that has its blocks, sorted by `key` of its class, then by arrival.
+    pub(super) fn in_order<K: Ord>(self, key: impl Fn(&'a Class) -> K) -> Vec<u32> {
+        let mut classes: Vec<(K, &Class)> = self.classes().map(|(_, class)| (key(class), class)).collect();
+        classes.sort_by(|one, other| one.0.cmp(&other.0));
+        let mut claims = Vec::new();
+        for equal in classes.chunk_by(|one, other| one.0 == other.0) {
+            let mut group: Vec<u32> = equal.iter().flat_map(|(_, class)| class.claims()).collect();
+            group.sort_unstable();
+            claims.append(&mut group);
+        }
+        claims
+    }
 }
 
 impl<'a> Decisions<'a> {

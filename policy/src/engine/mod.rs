@@ -33,6 +33,7 @@ pub use view::{BlockState, ClaimState, Explanation, Lack, Outlook, Phase, Standi
 
 use crate::{Arrival, BlockId, ClaimId, DatasetRules, DatasetRulesError, Event, Record, Time};
 use claims::Totals;
+use decisions::PolicyContext;
 use policies::PolicyHooks;
 use state::State;
 
@@ -277,6 +278,15 @@ impl Engine {
     pub fn standing(&self, claim: &ClaimId) -> Option<Standing> {
         let number = self.state.claims.number(claim)?;
         (self.state.claims.get(number).phase == Phase::Waiting).then(|| self.standing_of(number))
+    }
+
+    /// The waiting claims that have their blocks, in the order in which the policy tries them; none if it has no
+    /// order. Costs a sort of all classes of equal waiting claims.
+    #[must_use]
+    pub fn queue(&self) -> Option<Vec<&ClaimId>> {
+        let numbers = self.policy.queue(PolicyContext::new(&self.state))?.into_iter();
+        let names = numbers.map(|number| &self.state.claims.get(number).name);
+        Some(names.collect())
     }
 
     /// What the engine would decide if `event` were applied now. Applies it to a copy of the engine, which

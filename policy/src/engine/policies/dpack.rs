@@ -42,14 +42,24 @@ impl PolicyHooks for Dpack {
     }
 
     fn ahead(&self, context: PolicyContext<'_>, claim: u32, class: u32) -> Option<usize> {
-        let numbers: Vec<u32> = context.classes().map(|(number, _)| number).collect();
-        let lists = PackingList::of(context, &numbers).into_iter();
-        let best = lists.map(|(block, list)| (block, list.best_order(context, block)));
-        let best = best.collect();
+        let best = best_orders(context);
         let standing = |class: &Class| (Reverse(class.priority()), efficiency(context, class, &best));
         let mine = standing(context.class(class)?);
         Some(context.count_ahead(claim, |other| standing(other).cmp(&mine)))
     }
+
+    fn queue(&self, context: PolicyContext<'_>) -> Option<Vec<u32>> {
+        let best = best_orders(context);
+        Some(context.in_order(|class| (Reverse(class.priority()), efficiency(context, class, &best))))
+    }
+}
+
+/// The best order of each block that a claim waits for.
+fn best_orders(context: PolicyContext<'_>) -> HashMap<u32, Option<usize>> {
+    let numbers: Vec<u32> = context.classes().map(|(number, _)| number).collect();
+    let lists = PackingList::of(context, &numbers).into_iter();
+    let best = lists.map(|(block, list)| (block, list.best_order(context, block)));
+    best.collect()
 }
 
 /// A claim's cost, and the weight that divides it. The least goes first.

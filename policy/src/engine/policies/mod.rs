@@ -81,6 +81,11 @@ pub(super) trait PolicyHooks: Debug + Send + Sync {
         Some(context.count_ahead(claim, |other| other.rank.cmp(rank)))
     }
 
+    /// The waiting claims that have their blocks, in the order in which they are tried; none if the policy has no order.
+    fn queue(&self, context: PolicyContext<'_>) -> Option<Vec<u32>> {
+        Some(context.in_order(|class| &class.rank))
+    }
+
     /// When the clock next matters at a block. Called after each event for the blocks that have changed.
     fn next_wake(&mut self, _context: PolicyContext<'_>, _block: u32) -> NextWake {
         NextWake::FirstFit

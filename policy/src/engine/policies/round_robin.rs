@@ -353,6 +353,10 @@ impl PolicyHooks for RoundRobin {
         None
     }
 
+    fn queue(&self, _context: PolicyContext<'_>) -> Option<Vec<u32>> {
+        None
+    }
+
     /// At each tick while a claim lacks something.
     fn next_wake(&mut self, _context: PolicyContext<'_>, block: u32) -> NextWake {
         let mut coordinates = 0..self.pools[block as usize].len();
