@@ -41,8 +41,9 @@ demo: build controlplane ## See PrivateKube at work: a cluster for a minute, whi
 
 .PHONY: up
 up: build controlplane ## Start a cluster with PrivateKube that stays until make down
-	@$(CLUSTER) up --with-privatekube --pods-end-after 10s --kubeconfig-out $(KUBECONFIG_FILE) >/dev/null
-	@echo "PrivateKube is up. In a shell:"
+	@page=$$($(CLUSTER) up --with-privatekube --pods-end-after 10s --kubeconfig-out $(KUBECONFIG_FILE) | awk '/^  status page/ {print $$3}'); \
+	echo "PrivateKube is up. See what it decides, and why, in a browser: $$page"
+	@echo "In a shell:"
 	@echo "  export KUBECONFIG=$(KUBECONFIG_FILE)"
 	@echo "  export PATH=$(CURDIR)/.local/bin:$(CURDIR)/target/debug:\$$PATH"
 	@echo "Then, for example:"
@@ -67,6 +68,11 @@ controlplane: ## Build a real Kubernetes control plane from source into .local/b
 .PHONY: test
 test: build controlplane ## Run every test, those in a real cluster included
 	cargo test --workspace --locked
+
+.PHONY: browser-test
+browser-test: build controlplane ## Drive the status page in a headless Chromium: PICTURES=docs/images takes its pictures
+	npm ci --prefix tests/browser --ignore-scripts --no-audit --no-fund --loglevel=error
+	@PICTURES=$(if $(PICTURES),$(abspath $(PICTURES))) $(CLUSTER) run --with-privatekube -- node tests/browser/test.js
 
 .PHONY: evaluation
 evaluation: ## Make all runs of the papers' experiments, and their tables and figures in docs/evaluation

@@ -13,6 +13,7 @@ use crate::{
     known_blocks::KnownBlocks,
     metrics::Metrics,
     pods::Pods,
+    status_page::Decisions,
     writers::{Events, Gates, Statuses},
 };
 
@@ -29,6 +30,8 @@ pub struct Handles {
     pub pods: Arc<Pods>,
     /// How many blocks the bookkeepers know.
     pub known_blocks: Arc<KnownBlocks>,
+    /// The recent decisions, if a status page shows them.
+    pub decisions: Arc<Decisions>,
     /// The runtime that bookkeepers run on: it has threads of its own, since matching and deciding take longer than answering
     /// requests.
     pub bookkeepers: runtime::Handle,

@@ -28,6 +28,7 @@ mod pods;
 mod registry;
 mod scheduler;
 mod service;
+mod status_page;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -39,3 +40,4 @@ pub use admission::{ClaimLimits, PodTemplate};
 pub use certificates::{AuthorityChange, CertificateRequest};
 pub use listeners::Addresses;
 pub use service::{Options, serve};
+pub use status_page::parse_address as parse_status_address;

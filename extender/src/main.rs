@@ -8,7 +8,8 @@ use std::{io::IsTerminal, net::SocketAddr, path::PathBuf, process::ExitCode};
 use anyhow::{Result, bail};
 use clap::{Parser, Subcommand, ValueEnum};
 use privatekube_extender::{
-    Addresses, AuthorityChange, CertificateRequest, ClaimLimits, Options, PodTemplate, serve,
+    Addresses, AuthorityChange, CertificateRequest, ClaimLimits, Options, PodTemplate, parse_status_address,
+    serve,
 };
 use privatekube_policy::{Composition, DatasetRules, Orders, Policy, Revision, Span, Unlocking};
 use tracing_subscriber::EnvFilter;
@@ -106,6 +107,10 @@ struct Serve {
     /// Where health and metrics are served, without TLS.
     #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:8080")]
     health_address: SocketAddr,
+    /// Where the status page is served, without TLS; it isn't by default. It shows the claims of all namespaces, so this has to
+    /// be a loopback address, like 127.0.0.1:8090, which is read by kubectl port-forward.
+    #[arg(long, value_name = "ADDRESS", value_parser = parse_status_address)]
+    status_address: Option<SocketAddr>,
     /// Where the API server reaches the webhooks, in place of the Service; for an extender outside of the cluster.
     #[arg(long, value_name = "URL")]
     webhook_url: Option<String>,
@@ -183,6 +188,7 @@ fn unlocking(text: &str) -> Result<Unlocking> {
 impl From<Serve> for Options {
     fn from(serve: Serve) -> Self {
         Self {
+            status_address: serve.status_address,
             kubeconfig: serve.kubeconfig,
             tls_dir: serve.tls_dir,
             addresses: Addresses {

@@ -14,7 +14,7 @@ use tokio::{
 use tracing::error;
 
 use crate::{
-    bookkeeper::{Bookkeeper, ConsumeError, Message, WriterError},
+    bookkeeper::{Bookkeeper, ConsumeError, Message, Question, WriterError},
     handles::Handles,
 };
 
@@ -173,6 +173,16 @@ impl Registry {
         // This can't fail: the receiver is kept with the new bookkeeper.
         let _ = sender.send(message);
         senders.insert(dataset.clone(), sender);
+    }
+
+    /// Asks a dataset's bookkeeper, if the dataset has one. Without one, the question is dropped.
+    pub fn ask(&self, dataset: &DatasetKey, question: Question) {
+        if let Some(sender) = self.senders.lock().get(dataset) {
+            self.handles.metrics.queue_entered("intake", 1);
+            if sender.send(Message::Asked(question)).is_err() {
+                self.handles.metrics.queue_left("intake", 1);
+            }
+        }
     }
 
     /// Sends a message to every bookkeeper.

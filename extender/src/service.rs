@@ -1,6 +1,6 @@
 //! The extender as one process: puts all parts together, runs them, and ends in good order. Nothing is decided here.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
 use anyhow::{Context, Result, anyhow};
 use privatekube_api::DatasetKey;
@@ -28,13 +28,17 @@ use crate::{
     metrics::Metrics,
     pods::Pods,
     registry::Registry,
-    scheduler, webhook_configuration,
+    scheduler,
+    status_page::{self, Decisions, FairnessOverTime},
+    webhook_configuration,
     writers::{Events, Gates, Statuses},
 };
 
 /// The extender's configuration.
 #[derive(Clone, Debug)]
 pub struct Options {
+    /// Where the status page is served, a loopback address; `None` if it isn't.
+    pub status_address: Option<SocketAddr>,
     /// A kubeconfig; `None` for the one of the environment, or of the cluster that this runs in.
     pub kubeconfig: Option<PathBuf>,
     /// The directory with the certificates.
@@ -75,6 +79,10 @@ pub async fn serve(options: Options, bookkeepers: runtime::Handle) -> Result<()>
         server_clock: Arc::clone(&server_clock),
         pods: Arc::clone(&pods),
         known_blocks: Arc::default(),
+        decisions: Arc::new(match options.status_address {
+            Some(_) => Decisions::kept(),
+            None => Decisions::default(),
+        }),
         bookkeepers,
         statuses,
         gates,
@@ -86,7 +94,8 @@ pub async fn serve(options: Options, bookkeepers: runtime::Handle) -> Result<()>
         most_blocks_measured: options.most_blocks_measured,
     }));
     let (configured, is_configured) = watch::channel(false);
-    let mut listeners = listen(&options, &registry, is_configured).await?;
+    let fairness = Arc::new(FairnessOverTime::default());
+    let mut listeners = listen(&options, &registry, &fairness, is_configured).await?;
     let authority = certificates::authority(&options.tls_dir)?;
 
     // None of these ends but with the process.
@@ -110,6 +119,11 @@ pub async fn serve(options: Options, bookkeepers: runtime::Handle) -> Result<()>
             ),
             Events::run(client.clone(), event_queue, metrics.clone()),
             server_clock.follow(client.clone()),
+            async {
+                if options.status_address.is_some() {
+                    fairness.keep(Arc::clone(&view)).await;
+                }
+            },
             webhook_configuration::keep(client.clone(), authority, options.webhook_url.clone(), configured),
         )
     };
@@ -119,6 +133,7 @@ pub async fn serve(options: Options, bookkeepers: runtime::Handle) -> Result<()>
         ended = listeners.ended() => ended.and(Err(anyhow!("a server ended"))),
         signal = end_signal() => signal,
     };
+    registry.handles().decisions.end();
     info!("ending: requests that have begun are finished");
     listeners.end().await;
     ended
@@ -128,6 +143,7 @@ pub async fn serve(options: Options, bookkeepers: runtime::Handle) -> Result<()>
 async fn listen(
     options: &Options,
     registry: &Arc<Registry>,
+    fairness: &Arc<FairnessOverTime>,
     webhooks_configured: watch::Receiver<bool>,
 ) -> Result<Listeners> {
     let handles = registry.handles();
@@ -141,6 +157,13 @@ async fn listen(
     listeners
         .serve_apart("health and metrics", addresses.health, health)
         .await?;
+    if let Some(at) = options.status_address {
+        let page = status_page::router(Arc::clone(registry), Arc::clone(fairness));
+        let limits = status_page::limits();
+        listeners
+            .serve_apart_within(limits, "the status page", at, page)
+            .await?;
+    }
     let scheduler = scheduler::router(Arc::clone(registry));
     let at = addresses.scheduler;
     listeners

@@ -31,6 +31,7 @@ pub fn handles(server: &FakeApiServer) -> (Handles, mpsc::Receiver<QueuedEvent>)
         server_clock: Arc::default(),
         pods: Arc::default(),
         known_blocks: Arc::default(),
+        decisions: Arc::new(crate::status_page::Decisions::kept()),
         bookkeepers: tokio::runtime::Handle::current(),
         statuses: Statuses::new().0,
         gates: Gates::new().0,

@@ -38,6 +38,37 @@ pub struct BlockView {
     pub(crate) sequence: u64,
 }
 
+/// The four states of a budget as parts of the capacity, from 0 to 1.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct BudgetParts {
+    /// Not unlocked yet.
+    pub locked: f64,
+    /// Unlocked and not taken; 0 where more was taken than is unlocked, as may be at a Renyi order.
+    pub available: f64,
+    /// Granted, neither consumed nor released.
+    pub allocated: f64,
+    /// Consumed.
+    pub consumed: f64,
+}
+
+impl BudgetParts {
+    /// The parts at a coordinate; all 0 if it has no capacity.
+    #[expect(clippy::cast_precision_loss, reason = "drawn and rounded for people")]
+    pub(crate) fn of(block: &BlockState, coordinate: usize) -> Self {
+        let capacity = block.capacity.units().get(coordinate).copied().unwrap_or(0);
+        let part = |units: &[i128]| match units.get(coordinate) {
+            Some(units) if capacity > 0 => (*units as f64 / capacity as f64).clamp(0.0, 1.0),
+            _ => 0.0,
+        };
+        Self {
+            locked: part(&block.locked),
+            available: part(&block.available),
+            allocated: part(&block.allocated),
+            consumed: part(&block.consumed),
+        }
+    }
+}
+
 impl BlockView {
     /// How much of its budget isn't consumed, at each coordinate; `None` if it isn't in the ledger.
     #[must_use]
@@ -54,6 +85,26 @@ impl BlockView {
     #[must_use]
     pub const fn source(&self) -> Option<SourceId> {
         self.source
+    }
+
+    /// Its budget's states as parts of its capacity, for people, at the coordinate that its status shows; `None` if it isn't
+    /// in the ledger.
+    #[must_use]
+    pub fn parts(&self) -> Option<BudgetParts> {
+        let committed = self.committed.as_ref()?;
+        Some(BudgetParts::of(
+            committed,
+            status::shown_coordinate(committed, &self.composition),
+        ))
+    }
+
+    /// Why it can't be used, if it can't.
+    #[must_use]
+    pub fn problem(&self) -> Option<&str> {
+        if self.written_off {
+            return Some(status::WRITTEN_OFF);
+        }
+        self.problem.as_deref()
     }
 
     /// Its object's status.

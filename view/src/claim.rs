@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1;
-use privatekube_api::{ClaimPhase, ClaimReason, ClaimToGrant, DatasetKey, PrivacyBudgetClaimStatus, Subject};
+use privatekube_api::{
+    ClaimPhase, ClaimReason, ClaimToGrant, DatasetKey, GrantedBudget, PrivacyBudgetClaimStatus, Subject,
+};
 use privatekube_policy::{BlockId, Budget, ClaimId, Composition, Time};
 
 use crate::{objects::DatasetObjects, shared::Shared, status};
@@ -87,6 +89,54 @@ impl ClaimView {
     #[must_use]
     pub fn message(&self) -> &str {
         &self.message
+    }
+
+    /// Why it is in its phase, as one word of a closed set.
+    #[must_use]
+    pub const fn reason(&self) -> ClaimReason {
+        self.reason
+    }
+
+    /// The largest share of any of its blocks that it demands, for people, before its weight divides it; `None` while it is
+    /// not in the ledger or has no blocks.
+    #[must_use]
+    pub const fn dominant_share(&self) -> Option<f64> {
+        match &self.known {
+            Known::InLedger(claim) => claim.dominant_share,
+            Known::NotInLedger(_) => None,
+        }
+    }
+
+    /// When it arrived in the ledger.
+    #[must_use]
+    pub const fn arrived(&self) -> Option<Time> {
+        match &self.known {
+            Known::InLedger(claim) => Some(claim.arrived),
+            Known::NotInLedger(_) => None,
+        }
+    }
+
+    /// When it reached its phase, as far as that is known: after a restart the time of a use isn't.
+    #[must_use]
+    pub const fn changed(&self) -> Option<Time> {
+        match &self.known {
+            Known::InLedger(claim) => claim.changed,
+            Known::NotInLedger(_) => None,
+        }
+    }
+
+    /// What it demands: budgets, each with the names of the blocks on which it is demanded.
+    pub fn demands(&self) -> impl Iterator<Item = (GrantedBudget, Vec<&str>)> {
+        let known = match &self.known {
+            Known::InLedger(claim) => Some(claim),
+            Known::NotInLedger(_) => None,
+        };
+        known.into_iter().flat_map(|claim| {
+            claim.demands.iter().map(|(blocks, budget)| {
+                let names = blocks.iter().map(|block| block.name.as_str()).collect();
+                (status::granted_budget(budget.units(), &claim.composition), names)
+            })
+        })
     }
 
     /// When it was granted or denied, expired or was withdrawn in the ledger.

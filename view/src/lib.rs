@@ -23,8 +23,9 @@ mod shared;
 mod status;
 mod verdict;
 mod view;
+mod what_if;
 
-pub use block::BlockView;
+pub use block::{BlockView, BudgetParts};
 pub use block_warnings::{above_guarantee, shared_data_source};
 pub use claim::ClaimView;
 pub use claim_counts::ClaimCount;
@@ -35,3 +36,4 @@ pub use publisher::{Change, CommittedState, PhaseChange, Publisher, Touched};
 pub use status::condition;
 pub use verdict::Verdict;
 pub use view::{BlockKey, DatasetView, NotForPods, View};
+pub use what_if::{BlockAfter, Outcome, Trial, TrialError, WhatIf};

@@ -175,6 +175,15 @@ impl View {
         names.min().cloned()
     }
 
+    /// Every block of a dataset with its name, in no order.
+    #[must_use]
+    pub fn named_blocks_of(&self, dataset: &DatasetKey) -> Vec<(String, Arc<BlockView>)> {
+        let blocks = self.blocks.pin();
+        let all = blocks.iter().filter(|((of, _), _)| of == dataset);
+        all.map(|((_, name), block)| (name.clone(), Arc::clone(block)))
+            .collect()
+    }
+
     /// Sets a block; says whether that changes anything.
     pub fn put_block(&self, key: BlockKey, block: BlockView) -> bool {
         let blocks = self.blocks.pin();
@@ -183,6 +192,23 @@ impl View {
             blocks.insert(key, Arc::new(block));
         }
         changed
+    }
+
+    /// Every dataset that has a ledger, or says why it has none, in no order.
+    #[must_use]
+    pub fn datasets(&self) -> Vec<(DatasetKey, Arc<DatasetView>)> {
+        let datasets = self.datasets.pin();
+        let all = datasets.iter();
+        all.map(|(key, dataset)| (key.clone(), Arc::clone(dataset)))
+            .collect()
+    }
+
+    /// Every claim that `wanted` accepts, of all datasets, in no order. Looks at all claims.
+    #[must_use]
+    pub fn claims(&self, wanted: impl Fn(&ClaimView) -> bool) -> Vec<Arc<ClaimView>> {
+        let claims = self.claims.pin();
+        let all = claims.values();
+        all.filter(|claim| wanted(claim)).cloned().collect()
     }
 
     /// Removes everything of a dataset: its claims, its blocks and itself.

@@ -8,6 +8,8 @@ use privatekube_policy::ClaimId;
 use thiserror::Error;
 use tokio::sync::oneshot;
 
+use super::Question;
+
 /// Something that happened to a dataset.
 #[derive(Debug)]
 pub enum Message {
@@ -51,6 +53,8 @@ pub enum Message {
     },
     /// Every object that exists was sent: an object that the ledger knows and that wasn't sent was deleted.
     AllListed,
+    /// Somebody wants to know something that only the engine knows. Changes nothing.
+    Asked(Question),
     /// Answers when everything that was sent before is done.
     Flush(oneshot::Sender<()>),
 }

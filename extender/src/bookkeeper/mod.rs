@@ -11,6 +11,7 @@
 mod effects;
 mod intake;
 mod message;
+mod question;
 mod stop;
 #[cfg(test)]
 pub mod tests;
@@ -41,6 +42,7 @@ use crate::{clock, handles::Handles, writers::StatusKey};
 
 pub use self::{
     message::{ClaimInput, ConsumeError, Message, RequestedUse},
+    question::Question,
     writer::WriterError,
 };
 
@@ -309,6 +311,9 @@ impl Bookkeeper {
                 let changes = self
                     .publisher
                     .publish_entry(state, objects, committed.time, &touched);
+                self.handles
+                    .decisions
+                    .record(&self.dataset, committed.time, &changes);
                 self.effects.apply(changes, objects);
                 self.effects.measure_phases(&self.publisher);
             }

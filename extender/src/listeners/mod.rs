@@ -125,10 +125,21 @@ impl Listeners {
         at: SocketAddr,
         router: Router,
     ) -> Result<SocketAddr> {
+        self.serve_apart_within(self.limits, what, at, router).await
+    }
+
+    /// As [`Self::serve_apart`], with other limits.
+    pub async fn serve_apart_within(
+        &mut self,
+        limits: Limits,
+        what: &'static str,
+        at: SocketAddr,
+        router: Router,
+    ) -> Result<SocketAddr> {
         let (listener, at) = listen(what, at).await?;
         let listener = listener.into_std()?;
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
-        let (limits, ending) = (self.limits, self.ending.subscribe());
+        let ending = self.ending.subscribe();
         let (ended, has_ended) = oneshot::channel();
         let serving = move || {
             let served = runtime.block_on(async {
@@ -140,7 +151,7 @@ impl Listeners {
             let _ = ended.send(served);
         };
         thread::Builder::new()
-            .name("health".to_owned())
+            .name(what.to_owned())
             .spawn(serving)
             .with_context(|| format!("start a thread that serves {what}"))?;
         info!(what, address = %at, "serves");

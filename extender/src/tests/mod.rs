@@ -5,7 +5,7 @@ mod health;
 mod recovery;
 mod scheduler;
 mod stopped;
-mod whole;
+pub(crate) mod whole;
 mod writers;
 
 use axum::{

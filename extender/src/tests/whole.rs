@@ -29,6 +29,14 @@ pub(super) async fn with_extender<F: Future<Output = ()>>(
     server: &FakeApiServer,
     test: impl FnOnce(Router) -> F,
 ) {
+    with_registry(server, |registry| test(scheduler::router(registry))).await;
+}
+
+/// Runs an extender on a server while `test` runs, which gets the bookkeepers.
+pub(crate) async fn with_registry<F: Future<Output = ()>>(
+    server: &FakeApiServer,
+    test: impl FnOnce(Arc<Registry>) -> F,
+) {
     let (mut handles, _) = handles(server);
     let (statuses, status_queue) = Statuses::new();
     let (gates, gate_queue) = Gates::new();
@@ -57,12 +65,12 @@ pub(super) async fn with_extender<F: Future<Output = ()>>(
         ) => panic!("statuses ended"),
         () = Gates::run(client.clone(), pods, view, metrics.clone(), events, gate_queue) => panic!("gates ended"),
         () = Events::run(client, event_queue, metrics) => panic!("Events ended"),
-        () = test(scheduler::router(Arc::clone(&registry))) => {}
+        () = test(Arc::clone(&registry)) => {}
     }
 }
 
 /// A server with a dataset and a block of epsilon 10.
-pub(super) fn server() -> FakeApiServer {
+pub(crate) fn server() -> FakeApiServer {
     let server = FakeApiServer::default();
     server.put("namespaces", &json!({"metadata": {"name": NAMESPACE}}));
     server.put(DATASETS, &*dataset("d", 1, &json!({})));
@@ -70,7 +78,7 @@ pub(super) fn server() -> FakeApiServer {
     server
 }
 
-pub(super) fn phase(server: &FakeApiServer, claim: &str) -> Value {
+pub(crate) fn phase(server: &FakeApiServer, claim: &str) -> Value {
     let claim = server.get(CLAIMS, claim);
     claim.map_or(Value::Null, |claim| claim["status"]["phase"].clone())
 }

@@ -46,6 +46,12 @@ impl Description {
         Layout::at(&self.dir).kubeconfig(user)
     }
 
+    /// The address of the extender's status page, if the extender runs.
+    #[must_use]
+    pub fn status_page(&self) -> String {
+        format!("http://127.0.0.1:{}/", self.extender_ports.status)
+    }
+
     /// The path of a part's log.
     #[must_use]
     pub fn log(&self, part: Part) -> PathBuf {

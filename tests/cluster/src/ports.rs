@@ -33,6 +33,9 @@ pub struct ExtenderPorts {
     pub webhook: u16,
     /// For health and metrics, plain HTTP.
     pub health: u16,
+    /// For the status page, plain HTTP.
+    #[serde(default)]
+    pub status: u16,
 }
 
 impl Ports {
@@ -61,14 +64,15 @@ impl ExtenderPorts {
             scheduler: taken.next()?,
             webhook: taken.next()?,
             health: taken.next()?,
+            status: taken.next()?,
         })
     }
 }
 
 /// The first port of the first range.
 const FIRST: u16 = 10_000;
-/// The number of ports in a range; a cluster needs eight.
-const PORTS: u16 = 8;
+/// The number of ports in a range; a cluster needs nine.
+const PORTS: u16 = 9;
 /// The number of ranges. The last ends below 32,768, where the kernel's ephemeral ports begin.
 const RANGES: u16 = 2_500;
 

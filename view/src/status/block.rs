@@ -122,7 +122,7 @@ fn stated_guarantee(block: &BlockView) -> Option<String> {
 /// A block's budget as its status shows it. For Renyi composition the one epsilon shown is that at the order at which the
 /// most Gaussian mechanisms of one size fit, which stays the same for as long as anything is left there; after that, the one
 /// at the order with the largest part left.
-fn budget_status(block: &BlockState, composition: &Composition) -> PrivateDataBlockStatus {
+pub(crate) fn budget_status(block: &BlockState, composition: &Composition) -> PrivateDataBlockStatus {
     let shown_at = shown_coordinate(block, composition);
     let of = |list: &[i128], at: usize| list.get(at).copied().unwrap_or(0);
     let capacity = |at: usize| block.capacity.units().get(at).copied().map_or(0, i128::from);
@@ -157,7 +157,7 @@ fn budget_status(block: &BlockState, composition: &Composition) -> PrivateDataBl
     clippy::cast_precision_loss,
     reason = "chooses which order is shown, nothing else"
 )]
-fn shown_coordinate(block: &BlockState, composition: &Composition) -> usize {
+pub(crate) fn shown_coordinate(block: &BlockState, composition: &Composition) -> usize {
     let Composition::Renyi(orders) = composition else {
         return 0;
     };

@@ -211,6 +211,7 @@ impl Intake {
             // It says something about the ledger, not about the dataset's objects.
             Message::StatusNames { .. } => {}
             Message::AllListed => self.end_deleted(engine, exists, out),
+            Message::Asked(question) => question.answer(engine, &self.objects),
             Message::Flush(reply) => out.flushed.push(reply),
         }
     }

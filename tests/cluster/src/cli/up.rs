@@ -111,6 +111,7 @@ fn wait_for_other(layout: &Layout) -> Result<Description> {
 fn explain(description: &Description) {
     println!("  API server   {}", description.api_server);
     println!("  nodes        {}", description.nodes.len());
+    println!("  status page  {} (with an extender)", description.status_page());
     println!("  logs         {}", description.dir.display());
     println!(
         "Use it:\n  export KUBECONFIG={}",
