@@ -14,8 +14,8 @@ use crate::{
     status::{budget_status, shown_coordinate},
 };
 
-/// The most claims that ever arrived on a dataset whose engine is copied: a copy takes time and memory for each of them.
-const MOST_COPIED: usize = 200_000;
+/// The most claims that ever arrived on a dataset whose engine is copied: a copy of so many takes the bookkeeper some 50 ms.
+const MOST_COPIED: usize = 100_000;
 /// The most blocks of a demand whose budgets an answer lists.
 const MOST_LISTED: usize = 50;
 
