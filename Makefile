@@ -139,11 +139,13 @@ $(TOOLS_READY): .ci/tools.txt
 drift: ## Check that what is generated or locked is up to date
 	cargo metadata --locked --format-version 1 >/dev/null
 	cargo run --quiet --locked -p privatekube-api --bin crdgen -- --check
+	cargo run --quiet --locked -p privatekube-extender --example metrics_page -- --check
 	cd tests/controlplane && go mod tidy -diff && go mod verify
 
 .PHONY: generate
-generate: ## Write what is generated: the custom resource definitions
+generate: ## Write what is generated: the custom resource definitions, and the page of the metrics
 	cargo run --quiet --locked -p privatekube-api --bin crdgen
+	cargo run --quiet --locked -p privatekube-extender --example metrics_page
 
 .PHONY: ci
 ci: ## Everything that must pass before a change goes in

@@ -17,6 +17,15 @@ use crate::{
     writers::{Events, Gates, Statuses},
 };
 
+/// Which blocks have metrics of their own.
+#[derive(Clone, Copy, Debug)]
+pub struct MeasuredBlocks {
+    /// How many of a dataset at most; the others are summed.
+    pub most_blocks: usize,
+    /// Whether each has its epsilon at every Renyi order, too.
+    pub orders: bool,
+}
+
 /// Handles to what all parts share. Cheap to clone.
 #[derive(Clone)]
 pub struct Handles {
@@ -49,8 +58,8 @@ pub struct Handles {
     pub defaults: Option<DatasetRules>,
     /// This process's name in ledger entries.
     pub writer: String,
-    /// How many blocks of a dataset have metrics of their own at most.
-    pub most_blocks_measured: usize,
+    /// What has metrics of its own.
+    pub measured: MeasuredBlocks,
 }
 
 impl Handles {

@@ -38,6 +38,8 @@ mod writers;
 
 pub use admission::{ClaimLimits, PodTemplate};
 pub use certificates::{AuthorityChange, CertificateRequest};
+pub use handles::MeasuredBlocks;
 pub use listeners::Addresses;
+pub use metrics::page as metrics_page;
 pub use service::{Options, serve};
 pub use status_page::parse_address as parse_status_address;

@@ -8,8 +8,8 @@ use std::{io::IsTerminal, net::SocketAddr, path::PathBuf, process::ExitCode};
 use anyhow::{Result, bail};
 use clap::{Parser, Subcommand, ValueEnum};
 use privatekube_extender::{
-    Addresses, AuthorityChange, CertificateRequest, ClaimLimits, Options, PodTemplate, parse_status_address,
-    serve,
+    Addresses, AuthorityChange, CertificateRequest, ClaimLimits, MeasuredBlocks, Options, PodTemplate,
+    parse_status_address, serve,
 };
 use privatekube_policy::{Composition, DatasetRules, Orders, Policy, Revision, Span, Unlocking};
 use tracing_subscriber::EnvFilter;
@@ -134,9 +134,12 @@ struct Serve {
     /// How datasets without a PrivateDataset unlock budget: arrivals=N, lifetime=SPAN or immediate. With --default-rules.
     #[arg(long, value_name = "HOW", default_value = "arrivals=100", value_parser = unlocking)]
     default_unlocking: Unlocking,
-    /// The most blocks of a dataset that have metrics of their own.
+    /// The most blocks of a dataset that have metrics of their own; the others are summed in one.
     #[arg(long, value_name = "COUNT", default_value_t = 1000)]
     metrics_most_blocks: usize,
+    /// Gives these blocks metrics of their epsilon at each Renyi order, which are some 15 times as many.
+    #[arg(long)]
+    metrics_orders: bool,
     /// The most claims of a namespace on a dataset, those of pods included, that wait; more are refused until some are decided.
     #[arg(long, value_name = "COUNT", default_value_t = ClaimLimits::default().waiting, value_parser = clap::value_parser!(u32).range(1..))]
     namespace_most_waiting: u32,
@@ -208,7 +211,10 @@ impl From<Serve> for Options {
                 },
                 revision: Revision::CURRENT,
             }),
-            most_blocks_measured: serve.metrics_most_blocks,
+            measured: MeasuredBlocks {
+                most_blocks: serve.metrics_most_blocks,
+                orders: serve.metrics_orders,
+            },
             claim_limits: ClaimLimits {
                 waiting: serve.namespace_most_waiting,
                 arrivals: serve.namespace_most_arrivals,

@@ -156,7 +156,7 @@ impl Registry {
     /// Sends a message to a dataset's bookkeeper. Starts a bookkeeper if the dataset has none, or if the last one ended
     /// because the ledger was deleted.
     pub fn send(&self, dataset: &DatasetKey, mut message: Message) {
-        self.handles.metrics.queue_entered("intake", 1);
+        self.handles.metrics.writers.queue_entered("intake", 1);
         let mut senders = self.senders.lock();
         if let Some(sender) = senders.get(dataset) {
             match sender.send(message) {
@@ -178,9 +178,9 @@ impl Registry {
     /// Asks a dataset's bookkeeper, if the dataset has one. Without one, the question is dropped.
     pub fn ask(&self, dataset: &DatasetKey, question: Question) {
         if let Some(sender) = self.senders.lock().get(dataset) {
-            self.handles.metrics.queue_entered("intake", 1);
+            self.handles.metrics.writers.queue_entered("intake", 1);
             if sender.send(Message::Asked(question)).is_err() {
-                self.handles.metrics.queue_left("intake", 1);
+                self.handles.metrics.writers.queue_left("intake", 1);
             }
         }
     }
@@ -188,7 +188,7 @@ impl Registry {
     /// Sends a message to every bookkeeper.
     pub fn send_all(&self, message: impl Fn() -> Message) {
         for sender in self.senders.lock().values() {
-            self.handles.metrics.queue_entered("intake", 1);
+            self.handles.metrics.writers.queue_entered("intake", 1);
             let _ = sender.send(message());
         }
     }
@@ -198,7 +198,7 @@ impl Registry {
         let mut waiting = Vec::new();
         for sender in self.senders.lock().values() {
             let (reply, done) = oneshot::channel();
-            self.handles.metrics.queue_entered("intake", 1);
+            self.handles.metrics.writers.queue_entered("intake", 1);
             let _ = sender.send(Message::Flush(reply));
             waiting.push(done);
         }

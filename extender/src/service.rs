@@ -22,7 +22,7 @@ use crate::{
     bookkeeper::Message,
     certificates::{self, Clients},
     clock, controllers,
-    handles::Handles,
+    handles::{Handles, MeasuredBlocks},
     health,
     listeners::{Addresses, Limits, Listeners},
     metrics::Metrics,
@@ -53,8 +53,8 @@ pub struct Options {
     pub user: String,
     /// The rules of datasets without a PrivateDataset; `None` if a ledger begins only with one.
     pub defaults: Option<DatasetRules>,
-    /// How many blocks of a dataset have metrics of their own at most.
-    pub most_blocks_measured: usize,
+    /// Which blocks have metrics of their own.
+    pub measured: MeasuredBlocks,
     /// How many claims a namespace may make on a dataset.
     pub claim_limits: ClaimLimits,
     /// Where workloads carry pod templates, besides Kubernetes' own kinds.
@@ -91,7 +91,7 @@ pub async fn serve(options: Options, bookkeepers: runtime::Handle) -> Result<()>
         metrics: metrics.clone(),
         defaults: options.defaults.clone(),
         writer: writer_name(),
-        most_blocks_measured: options.most_blocks_measured,
+        measured: options.measured,
     }));
     let (configured, is_configured) = watch::channel(false);
     let fairness = Arc::new(FairnessOverTime::default());

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use crate::{
-    handles::Handles,
+    handles::{Handles, MeasuredBlocks},
     metrics::Metrics,
     writers::{Events, Gates, QueuedEvent, Statuses},
 };
@@ -45,7 +45,10 @@ pub fn handles(server: &FakeApiServer) -> (Handles, mpsc::Receiver<QueuedEvent>)
             revision: Revision::CURRENT,
         }),
         writer: "test".into(),
-        most_blocks_measured: 10,
+        measured: MeasuredBlocks {
+            most_blocks: 10,
+            orders: false,
+        },
     };
     (handles, queue)
 }

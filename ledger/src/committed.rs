@@ -20,6 +20,7 @@ pub struct Committed {
     /// That entry's time.
     pub time: Time,
     decisions: Decisions,
+    bytes: usize,
 }
 
 /// The records of an entry, and which event each follows from.
@@ -59,13 +60,14 @@ impl Decisions {
 }
 
 impl Committed {
-    pub(crate) const fn new(head: Head, decisions: Decisions) -> Self {
+    pub(crate) const fn new(head: Head, decisions: Decisions, bytes: usize) -> Self {
         let Head { sequence, hash, time } = head;
         Self {
             sequence,
             hash,
             time,
             decisions,
+            bytes,
         }
     }
 
@@ -85,6 +87,13 @@ impl Committed {
     #[must_use]
     pub fn records(&self) -> &[Record] {
         &self.decisions.records
+    }
+
+    /// The size of the entry that was written, as JSON, in bytes, to within some dozens; 0 if there was nothing to write,
+    /// or if the entry was read.
+    #[must_use]
+    pub const fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// How many events the entry has; 0 if there was nothing to write.
@@ -107,7 +116,7 @@ mod tests {
             decisions.push(vec![]),
             decisions.push(vec![record("d")]),
         ];
-        let committed = Committed::new(Head::ORIGIN, decisions);
+        let committed = Committed::new(Head::ORIGIN, decisions, 0);
         assert_eq!(committed.records_of_clock(), [record("a")]);
         assert_eq!(committed.records_of(events[0]), [record("b"), record("c")]);
         assert_eq!(committed.records_of(events[1]), []);

@@ -217,7 +217,7 @@ impl<'a, S: Store> EntryDraft<'a, S> {
             record_bytes,
         } = self;
         if is_empty {
-            return Ok(Committed::new(ledger.head, decisions));
+            return Ok(Committed::new(ledger.head, decisions, 0));
         }
         let sequence = ledger.head.sequence + 1;
         let unwritable = |error| CommitError::Encoding { sequence, error };
@@ -237,35 +237,41 @@ impl<'a, S: Store> EntryDraft<'a, S> {
         let used = size(&entry).map_err(unwritable)? + MOST_OMITTED_BYTES + event_bytes;
         let room = MOST_ENTRY_BYTES.saturating_sub(used);
         entry.events = events;
-        let left_out = omit(&mut entry, &mut decisions.records, room).map_err(unwritable)?;
+        let (left_out, record_bytes) = omit(&mut entry, &mut decisions.records, room).map_err(unwritable)?;
         let hash = entry.hash().map_err(unwritable)?;
         create(&ledger.store, &entry, hash).await?;
         ledger.head = Head { sequence, hash, time };
         ledger.is_ahead = false;
         decisions.records = entry.records;
         decisions.records.extend(left_out);
-        Ok(Committed::new(ledger.head, decisions))
+        let bytes = used - MOST_OMITTED_BYTES + record_bytes;
+        Ok(Committed::new(ledger.head, decisions, bytes))
     }
 }
 
 /// The largest size of an [`Omitted`], in bytes: its keys, a count of 20 digits and a hash of 64.
 const MOST_OMITTED_BYTES: usize = 128;
 
-/// Moves `records` into `entry` up to `room` bytes, and returns the records that don't fit.
-fn omit(entry: &mut Entry, records: &mut Vec<Record>, room: usize) -> Result<Vec<Record>, EncodingError> {
+/// Moves `records` into `entry` up to `room` bytes. Returns the records that don't fit, and the size of those that do.
+fn omit(
+    entry: &mut Entry,
+    records: &mut Vec<Record>,
+    room: usize,
+) -> Result<(Vec<Record>, usize), EncodingError> {
     let mut used = 0;
     let mut fitting = 0;
     for record in &*records {
-        used += size(record)? + 1;
-        if used > room {
+        let more = size(record)? + 1;
+        if used + more > room {
             break;
         }
+        used += more;
         fitting += 1;
     }
     let left_out = records.split_off(fitting);
     entry.records = std::mem::take(records);
     entry.omitted = Omitted::of(&left_out)?;
-    Ok(left_out)
+    Ok((left_out, used))
 }
 
 /// Creates `entry` in the store. Repeats until it is known whether the entry was written.

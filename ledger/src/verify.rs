@@ -216,7 +216,7 @@ impl Replay {
             hash,
             time: entry.time,
         };
-        Ok(Committed::new(self.head, decisions))
+        Ok(Committed::new(self.head, decisions, 0))
     }
 
     /// Checks the amounts of every block, not only of those that the last entries name.

@@ -4,6 +4,7 @@
 mod bindings;
 mod keys;
 mod limits;
+mod metrics;
 mod pods;
 mod resources;
 mod restarts;
@@ -33,6 +34,7 @@ use self::{
 };
 pub use self::{
     limits::{ClaimLimiter, ClaimLimits},
+    metrics::AdmissionMetrics,
     workloads::{PodTemplate, PodTemplates},
 };
 use crate::{
@@ -90,15 +92,6 @@ impl Answer {
 
 /// The webhooks below `/webhook`.
 pub fn router(admission: Admission) -> Router {
-    // Each series exists from the start, so that its first rise is seen.
-    for limit in LimitReached::LABELS {
-        admission
-            .registry
-            .handles()
-            .metrics
-            .claims_limited
-            .with_label_values(&[limit]);
-    }
     Router::new()
         .route("/webhook/pods", post(pods))
         .route("/webhook/bindings", post(bindings))
@@ -161,6 +154,7 @@ macro_rules! webhook {
             State(admission): State<Admission>,
             JsonBody(review): JsonBody<Review>,
         ) -> Json<AdmissionReview<DynamicObject>> {
+            let began = Instant::now();
             let request = match review.map(|review| review.request) {
                 Ok(Some(request)) => request,
                 Ok(None) => {
@@ -172,7 +166,13 @@ macro_rules! webhook {
                 Ok(()) => $review(&admission, &request).await,
                 Err(why) => Answer::Deny(why),
             };
-            Json(answered(&admission, stringify!($name), &request, answer))
+            Json(answered(
+                &admission,
+                stringify!($name),
+                &request,
+                answer,
+                began,
+            ))
         }
     };
 }
@@ -232,11 +232,7 @@ impl Admission {
             .limiter
             .admit(dataset, namespace, count, attempt, Instant::now());
         if let Err(reached) = &admitted {
-            let limit = handles
-                .metrics
-                .claims_limited
-                .with_label_values(&[reached.as_str()]);
-            limit.inc();
+            handles.metrics.admission.limited(reached);
         }
         admitted
     }
@@ -298,6 +294,7 @@ fn answered(
     webhook: &str,
     request: &AdmissionRequest,
     answer: Answer,
+    began: Instant,
 ) -> AdmissionReview<DynamicObject> {
     let namespace = excerpt(request.namespace.as_deref().unwrap_or_default(), MOST_NAME);
     let name = excerpt(&request.name, MOST_NAME);
@@ -349,8 +346,7 @@ fn answered(
         .registry
         .handles()
         .metrics
-        .admission_requests
-        .with_label_values(&[webhook, label])
-        .inc();
+        .admission
+        .count(webhook, label, began.elapsed());
     response.into_review()
 }

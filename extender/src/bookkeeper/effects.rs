@@ -1,38 +1,34 @@
 //! Effects: carries out what the publisher says changed. Statuses are written, gates removed, Events announced, metrics set.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::time::Duration;
 
 use kube::Resource;
 use privatekube_api::{ClaimPhase, DatasetKey, PodKey, Subject, SubjectKind};
-use privatekube_ledger::Committed;
 use privatekube_policy::ClaimId;
-use privatekube_view::{Change, DatasetObjects, PhaseChange, Publisher};
+use privatekube_view::{Change, DatasetObjects, PhaseChange};
 use tracing::{info, warn};
 
-use super::stop::{Stop, StopCause};
+use super::{metrics::DatasetMeter, stop::Stop};
 use crate::{handles::Handles, writers::StatusKey};
 
 /// How long the Event of a pod's grant waits for its claim to be consumed.
 const SOON: Duration = Duration::from_secs(2);
-
-/// The states of a block's budget: the label of its metrics.
-const STATES: [&str; 4] = ["locked", "available", "allocated", "consumed"];
 
 /// The effects of one dataset's changes.
 #[derive(Debug)]
 pub(super) struct Effects {
     handles: Handles,
     dataset: DatasetKey,
-    /// The blocks that have metrics of their own.
-    measured: BTreeSet<String>,
+    /// Measures the dataset.
+    pub(super) meter: DatasetMeter,
 }
 
 impl Effects {
-    pub(super) const fn new(handles: Handles, dataset: DatasetKey) -> Self {
+    pub(super) fn new(handles: Handles, dataset: DatasetKey) -> Self {
         Self {
+            meter: DatasetMeter::new(handles.clone(), dataset.clone()),
             handles,
             dataset,
-            measured: BTreeSet::new(),
         }
     }
 
@@ -57,13 +53,11 @@ impl Effects {
                 }
                 Change::Claim(id) => self.handles.statuses.write(StatusKey::Claim(id)),
                 Change::Block(name) => {
-                    self.measure_block(&name);
+                    self.meter.block(&name);
                     let key = StatusKey::Block(self.dataset.clone(), name);
                     self.handles.statuses.write(key);
                 }
                 Change::Dataset => {
-                    let blocks = self.handles.metrics.blocks.with_label_values(&self.labels());
-                    blocks.set(gauge(objects.block_count() as u64));
                     if objects.dataset().is_some() {
                         self.handles
                             .statuses
@@ -72,40 +66,12 @@ impl Effects {
                 }
             }
         }
-    }
-
-    /// Measures every block, after all of them were published.
-    pub(super) fn measure_blocks(&mut self, objects: &DatasetObjects) {
-        for (name, _) in objects.blocks() {
-            self.measure_block(name);
-        }
-    }
-
-    /// Measures how many claims are in each phase.
-    pub(super) fn measure_phases(&self, publisher: &Publisher) {
-        let [namespace, dataset] = self.labels();
-        for (phase, count) in publisher.counts() {
-            let labels = [namespace, dataset, phase.as_str()];
-            let claims = &self.handles.metrics.claims;
-            claims.with_label_values(&labels).set(gauge(*count));
-        }
-    }
-
-    /// Measures an entry that took so long to be committed.
-    pub(super) fn measure_entry(&self, committed: &Committed, took: Duration) {
-        let (metrics, labels) = (&self.handles.metrics, self.labels());
-        metrics.entries.with_label_values(&labels).inc();
-        let events = metrics.events.with_label_values(&labels);
-        events.inc_by(committed.events() as u64);
-        let seconds = metrics.commit_seconds.with_label_values(&labels);
-        seconds.observe(took.as_secs_f64());
-        let sequence = metrics.sequence.with_label_values(&labels);
-        sequence.set(gauge(committed.sequence));
+        self.meter.publish(objects);
     }
 
     /// Announces that the dataset is stopped.
     pub(super) fn stopped(&self, stop: &Stop, objects: &DatasetObjects) {
-        self.measure_stopped(Some(stop.cause));
+        self.meter.stopped(stop.cause);
         self.announce_dataset(objects, "DatasetStopped", true, &stop.message);
     }
 
@@ -129,31 +95,10 @@ impl Effects {
         self.announce_dataset(objects, "BudgetWrittenOff", true, &note);
     }
 
-    /// Measures for which cause the dataset is stopped, if it is.
-    pub(super) fn measure_stopped(&self, stopped_by: Option<StopCause>) {
-        let [namespace, dataset] = self.labels();
-        for cause in StopCause::ALL {
-            let stopped = &self.handles.metrics.stopped;
-            let labels = [namespace, dataset, cause.as_str()];
-            stopped
-                .with_label_values(&labels)
-                .set(i64::from(stopped_by == Some(cause)));
-        }
-    }
-
     fn announce_dataset(&self, objects: &DatasetObjects, reason: &'static str, warning: bool, note: &str) {
         if let Some(object) = objects.dataset() {
             let about = object.object_ref(&());
             self.handles.events.about_object(about, reason, warning, note);
-        }
-    }
-
-    fn unmeasure_stopped(&self) {
-        let [namespace, dataset] = self.labels();
-        for cause in StopCause::ALL {
-            // What was never stopped has none.
-            let stopped = &self.handles.metrics.stopped;
-            let _ = stopped.remove_label_values(&[namespace, dataset, cause.as_str()]);
         }
     }
 
@@ -168,69 +113,18 @@ impl Effects {
         }
     }
 
-    /// Removes the metrics of a block whose object was deleted.
-    pub(super) fn unmeasure_block(&mut self, block: &str) {
-        if self.measured.remove(block) {
-            for state in STATES {
-                // A block that never was in the ledger has none.
-                let measured = &self.handles.metrics.block_epsilon;
-                let _ = measured.remove_label_values(&self.block_labels(block, state));
-            }
-        }
-    }
-
-    /// Removes all metrics of the dataset: it has no ledger any more.
-    pub(super) fn unmeasure_all(&mut self) {
-        for block in self.measured.clone() {
-            self.unmeasure_block(&block);
-        }
-        self.unmeasure_stopped();
-        let (metrics, [namespace, dataset]) = (&self.handles.metrics, self.labels());
-        // What was never measured isn't there.
-        for gauge in [&metrics.blocks, &metrics.sequence] {
-            let _ = gauge.remove_label_values(&[namespace, dataset]);
-        }
-        for counter in [&metrics.entries, &metrics.events] {
-            let _ = counter.remove_label_values(&[namespace, dataset]);
-        }
-        for histogram in [
-            &metrics.wait_seconds,
-            &metrics.commit_seconds,
-            &metrics.gate_seconds,
-        ] {
-            let _ = histogram.remove_label_values(&[namespace, dataset]);
-        }
-        for phase in ClaimPhase::ALL {
-            let labels = [namespace, dataset, phase.as_str()];
-            let _ = metrics.claims.remove_label_values(&labels);
-            let _ = metrics.decisions.remove_label_values(&labels);
-        }
-    }
-
     fn phase_reached(&self, change: PhaseChange) {
         let PhaseChange {
             id,
             subject,
             phase,
             why,
-            waited,
+            waited: _,
         } = &change;
         let claim = format!("{}/{}", subject.namespace, subject.claim_name());
         info!(dataset = %self.dataset, claim, %id, %phase, message = why.message, "a claim reached a phase");
-        let [namespace, dataset] = self.labels();
-        let metrics = &self.handles.metrics;
-        metrics
-            .decisions
-            .with_label_values(&[namespace, dataset, phase.as_str()])
-            .inc();
+        self.meter.phase_reached(&change);
         let pods = self.pods_of(subject);
-        if *phase == ClaimPhase::Granted
-            && let Some(waited) = waited
-        {
-            let seconds = metrics.wait_seconds.with_label_values(&[namespace, dataset]);
-            #[expect(clippy::cast_precision_loss, reason = "a histogram needs no more")]
-            seconds.observe(waited.micros() as f64 / 1e6);
-        }
         if matches!(
             phase,
             ClaimPhase::Granted | ClaimPhase::Denied | ClaimPhase::Expired
@@ -252,36 +146,18 @@ impl Effects {
 
     /// Announces the grant of a pod's own claim in a moment, unless the claim reaches another phase before.
     fn announce_later(&self, change: PhaseChange) {
-        let effects = Self::new(self.handles.clone(), self.dataset.clone());
+        let handles = self.handles.clone();
         self.handles.bookkeepers.spawn(async move {
             tokio::time::sleep(SOON).await;
-            let claim = effects.handles.view.claim(&change.id);
+            let claim = handles.view.claim(&change.id);
             if claim.is_some_and(|claim| claim.phase == change.phase) {
-                effects.announce(&change, &[]);
+                announce(&handles, &change, &[]);
             }
         });
     }
 
-    /// Announces a claim's phase by Events on its object and on its pods.
     fn announce(&self, change: &PhaseChange, pods: &[PodKey]) {
-        let PhaseChange {
-            subject, phase, why, ..
-        } = change;
-        let (events, reason, warning) = (&self.handles.events, phase.event_reason(), phase.is_warning());
-        let note = format!(
-            "privacy budget claim {}/{} {}: {}",
-            subject.namespace,
-            subject.claim_name(),
-            phase.lower_case(),
-            why.message
-        );
-        events.about_claim(subject, reason, warning, &note);
-        // A pod's own claim has announced it to its pod.
-        if subject.kind == SubjectKind::Claim {
-            for pod in pods.iter().filter_map(|key| self.handles.pods.get(key)) {
-                events.about_pod(&pod, reason, warning, &note);
-            }
-        }
+        announce(&self.handles, change, pods);
     }
 
     /// The pods that a claim is for.
@@ -294,46 +170,26 @@ impl Effects {
             SubjectKind::Claim => self.handles.pods.naming(&subject.namespace, &subject.name),
         }
     }
-
-    fn measure_block(&mut self, block: &str) {
-        let Some(view) = self.handles.view.block(&(self.dataset.clone(), block.to_owned())) else {
-            return;
-        };
-        if !self.measured.contains(block) {
-            if self.measured.len() >= self.handles.most_blocks_measured {
-                return;
-            }
-            self.measured.insert(block.to_owned());
-        }
-        let status = view.status();
-        let amounts = [
-            &status.locked,
-            &status.available,
-            &status.allocated,
-            &status.consumed,
-        ];
-        for (state, amounts) in STATES.into_iter().zip(amounts) {
-            if let Some(epsilon) = amounts.as_ref().and_then(|amounts| amounts.epsilon.parse().ok()) {
-                let measured = &self.handles.metrics.block_epsilon;
-                measured
-                    .with_label_values(&self.block_labels(block, state))
-                    .set(epsilon);
-            }
-        }
-    }
-
-    /// The labels of the dataset's metrics.
-    fn labels(&self) -> [&str; 2] {
-        [&self.dataset.namespace, &self.dataset.name]
-    }
-
-    fn block_labels<'a>(&'a self, block: &'a str, state: &'a str) -> [&'a str; 4] {
-        let [namespace, dataset] = self.labels();
-        [namespace, dataset, block, state]
-    }
 }
 
-/// A count as a gauge has it. No process counts beyond 2^63.
-fn gauge(count: u64) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
+/// Announces a claim's phase by Events on its object and on its pods.
+fn announce(handles: &Handles, change: &PhaseChange, pods: &[PodKey]) {
+    let PhaseChange {
+        subject, phase, why, ..
+    } = change;
+    let (events, reason, warning) = (&handles.events, phase.event_reason(), phase.is_warning());
+    let note = format!(
+        "privacy budget claim {}/{} {}: {}",
+        subject.namespace,
+        subject.claim_name(),
+        phase.lower_case(),
+        why.message
+    );
+    events.about_claim(subject, reason, warning, &note);
+    // A pod's own claim has announced it to its pod.
+    if subject.kind == SubjectKind::Claim {
+        for pod in pods.iter().filter_map(|key| handles.pods.get(key)) {
+            events.about_pod(&pod, reason, warning, &note);
+        }
+    }
 }

@@ -11,6 +11,7 @@
 mod effects;
 mod intake;
 mod message;
+mod metrics;
 mod question;
 mod stop;
 #[cfg(test)]
@@ -35,6 +36,7 @@ use tracing::{error, info, warn};
 use self::{
     effects::Effects,
     intake::{Intake, IntakeOutput, Notice},
+    metrics::ReadBack,
     stop::Stop,
     writer::{LedgerWriter, PendingEvent},
 };
@@ -42,6 +44,7 @@ use crate::{clock, handles::Handles, writers::StatusKey};
 
 pub use self::{
     message::{ClaimInput, ConsumeError, Message, RequestedUse},
+    metrics::LedgerMetrics,
     question::Question,
     writer::WriterError,
 };
@@ -146,19 +149,19 @@ impl Bookkeeper {
                     if taken == 0 {
                         return Ok(self.dataset);
                     }
-                    self.handles.metrics.queue_left("intake", taken);
+                    self.handles.metrics.writers.queue_left("intake", taken);
                     self.handle(std::mem::take(&mut batch)).await
                 }
                 () = std::future::ready(()), if has_backlog => self.handle(Vec::new()).await,
                 () = wait_until(next_step) => self.handle(Vec::new()).await,
                 () = wait_until_instant(retry_at) => self.resume().await,
-                _ = check.tick() => self.writer.check_last_entry().await,
+                _ = check.tick() => self.check_last_entry().await,
                 _ = refresh.tick() => self.refresh_waiting(),
             };
             if let Err(error) = handled
                 && !self.stop_or_end(error).await?
             {
-                self.handles.metrics.queue_left("intake", messages.len());
+                self.handles.metrics.writers.queue_left("intake", messages.len());
                 return Ok(self.dataset);
             }
         }
@@ -236,7 +239,7 @@ impl Bookkeeper {
         if deleted || (was_empty && !self.intake.objects().is_empty()) {
             // The namespace may have been deleted and created again. The engine then still has decisions of the deleted
             // entries, and nothing that follows from them may be written.
-            self.writer.check_last_entry().await?;
+            self.check_last_entry().await?;
         }
         if let Some(named) = named {
             self.writer.check_named(named)?;
@@ -258,6 +261,20 @@ impl Bookkeeper {
             self.answer_flushes();
         }
         Ok(())
+    }
+
+    /// Reads the last entry back. See [`LedgerWriter::check_last_entry`].
+    async fn check_last_entry(&self) -> Result<(), WriterError> {
+        let checked = self.writer.check_last_entry().await;
+        let outcome = match &checked {
+            Ok(outcome) => *outcome,
+            Err(WriterError::Lost(..)) => Some(ReadBack::Lost),
+            Err(_) => Some(ReadBack::Replaced),
+        };
+        if let Some(outcome) = outcome {
+            self.effects.meter.read_back(outcome);
+        }
+        checked.map(drop)
     }
 
     /// Tells others what the objects say: how many blocks are known, and how far the ledger may be dated ahead.
@@ -299,7 +316,9 @@ impl Bookkeeper {
             let mut next = IntakeOutput::default();
             if let (Some(committed), Some(state)) = (&written.committed, self.writer.state()?) {
                 self.ended_stop = None;
-                self.effects.measure_entry(committed, written.took);
+                self.effects
+                    .meter
+                    .committed(state.engine, committed, written.took);
                 let touched = Touched::by(committed.records(), &written.matched, state.engine);
                 self.intake.after_entry(
                     touched.claims.iter(),
@@ -315,7 +334,7 @@ impl Bookkeeper {
                     .decisions
                     .record(&self.dataset, committed.time, &changes);
                 self.effects.apply(changes, objects);
-                self.effects.measure_phases(&self.publisher);
+                self.effects.meter.phases(&self.publisher);
             }
             for refused in &written.refused {
                 warn!(dataset = %self.dataset, event = ?refused.event, error = %refused.error, "an event is refused");
@@ -394,7 +413,7 @@ impl Bookkeeper {
             // The watches reported objects that have been deleted since.
             self.writer.close();
             self.publisher.forget_dataset();
-            self.effects.unmeasure_all();
+            self.effects.meter.forget_all();
             return Ok(());
         }
         if let Some(engine) = self.writer.engine()?
@@ -416,10 +435,12 @@ impl Bookkeeper {
             let is_listed = self.handles.view.is_complete();
             let may_exist = |claim: &ClaimId| !is_listed || exists(&self.handles, claim);
             let change = self.publisher.publish_all(state, objects, now, may_exist);
-            self.effects.measure_stopped(None);
-            self.effects.measure_blocks(objects);
+            self.effects
+                .meter
+                .opened(state, self.writer.last_time(), began.elapsed());
+            self.effects.meter.all_blocks(objects);
             self.effects.apply(change, objects);
-            self.effects.measure_phases(&self.publisher);
+            self.effects.meter.phases(&self.publisher);
         }
         self.write_off_lost(sequence).await
     }
@@ -506,7 +527,7 @@ impl Bookkeeper {
                 }
                 Notice::BlockDeleted(name) => {
                     self.publisher.forget_block(&name);
-                    self.effects.unmeasure_block(&name);
+                    self.effects.meter.forget_block(&name);
                     None
                 }
                 Notice::DatasetApplied => match &self.stop {
@@ -570,6 +591,7 @@ impl Bookkeeper {
             return Ok(false);
         }
         let error = if error.is_fenced() {
+            self.effects.meter.conflict();
             // The other entry is a writer's only if the ledger can be verified with it. If it can't, somebody else
             // created or changed the entry, and that stops only this dataset.
             self.writer.close();
@@ -609,7 +631,7 @@ impl Bookkeeper {
     /// Removes everything that was published from the ledger, which was deleted.
     fn forget_all(&mut self) {
         self.publisher.forget_all();
-        self.effects.unmeasure_all();
+        self.effects.meter.forget_all();
         self.handles.known_blocks.set(&self.dataset, 0);
     }
 

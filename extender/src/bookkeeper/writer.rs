@@ -20,7 +20,10 @@ use privatekube_view::CommittedState;
 use thiserror::Error;
 use tracing::{debug, warn};
 
-use super::message::{ConsumeError, ConsumeReply};
+use super::{
+    message::{ConsumeError, ConsumeReply},
+    metrics::ReadBack,
+};
 
 /// By how much an entry may be dated ahead of the API server's clock. One entry dated years ahead would unlock all that the
 /// clock unlocks, and stop all timeouts until then.
@@ -304,6 +307,13 @@ impl LedgerWriter {
         Ok(Some(CommittedState { engine, sequence }))
     }
 
+    /// The last entry's time; the start of time if there is none.
+    pub(super) fn last_time(&self) -> Time {
+        self.ledger
+            .as_ref()
+            .map_or_else(Time::default, |ledger| ledger.head().time)
+    }
+
     /// The engine; `None` while there is no ledger.
     pub(super) fn engine(&self) -> Result<Option<&Engine>, WriterError> {
         Ok(self.state()?.map(|state| state.engine))
@@ -317,17 +327,18 @@ impl LedgerWriter {
 
     /// Checks that the last entry still exists and is the one that was written. Its absence may be the only sign that a ledger
     /// was deleted, or that the cluster's store was restored from an older backup.
-    pub(super) async fn check_last_entry(&self) -> Result<(), WriterError> {
+    /// Returns `None` if there is none.
+    pub(super) async fn check_last_entry(&self) -> Result<Option<ReadBack>, WriterError> {
         let head = self.ledger.as_ref().map(Ledger::head);
         let Some(head) = head.filter(|head| head.sequence > 0) else {
-            return Ok(());
+            return Ok(None);
         };
         match self.read_hash(head.sequence).await {
-            Ok(hash) if hash == head.hash => Ok(()),
+            Ok(hash) if hash == head.hash => Ok(Some(ReadBack::Same)),
             Ok(_) => Err(WriterError::Replaced(self.dataset.clone(), head.sequence)),
             Err(WriterError::Unreadable(_, _, error @ StoreError::Unreachable(_))) => {
                 warn!(dataset = %self.dataset, %error, "whether the ledger still exists is unknown");
-                Ok(())
+                Ok(Some(ReadBack::Unknown))
             }
             Err(error) => Err(error),
         }

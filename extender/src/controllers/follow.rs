@@ -17,6 +17,7 @@ use tokio::{
 use tracing::warn;
 
 use super::{requeue::RequestAgain, store_revision::StoreRevision};
+use crate::metrics::Metrics;
 
 /// What a controller does with the objects of one kind.
 pub(super) trait Follower<K> {
@@ -68,7 +69,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// meanwhile, and then the API server refuses to resume from a resource version that etcd doesn't have, or accepts it and
 /// delivers nothing. `store` notices that, too, for a watch that wasn't interrupted.
 pub(super) async fn follow<K, F>(
-    client: Client,
+    (client, metrics): (Client, Metrics),
     labels: &str,
     listed: Listed,
     mut again: UnboundedReceiver<RequestAgain>,
@@ -119,6 +120,10 @@ pub(super) async fn follow<K, F>(
         let Some(event) = event else {
             return;
         };
+        match &event {
+            Err(_) => metrics.watches.interrupted(&K::kind(&())),
+            Ok(_) => metrics.watches.delivered(&K::kind(&())),
+        }
         match event {
             Err(error) => {
                 warn!(kind = %K::kind(&()), %error, "a watch was interrupted; all objects are listed again");

@@ -4,6 +4,7 @@ mod blocks;
 mod claims;
 mod datasets;
 mod follow;
+mod metrics;
 mod pods;
 mod requeue;
 mod store_revision;
@@ -18,8 +19,9 @@ use tokio::sync::{
     oneshot,
 };
 
+pub use self::metrics::WatchMetrics;
 use self::store_revision::StoreRevision;
-use crate::registry::Registry;
+use crate::{handles::Handles, registry::Registry};
 
 /// Follows all objects for ever. `listed` is notified when everything that exists was sent to the bookkeepers.
 /// All claims on datasets of `to_requeue` are requested again.
@@ -28,7 +30,8 @@ pub async fn run(
     listed: oneshot::Sender<()>,
     to_requeue: UnboundedReceiver<DatasetKey>,
 ) {
-    let client = registry.handles().client.clone();
+    let Handles { client, metrics, .. } = registry.handles();
+    let api = || (client.clone(), metrics.clone());
     let (blocks, blocks_listed) = follow::listed();
     let (datasets, datasets_listed) = follow::listed();
     let (claims, claims_listed) = follow::listed();
@@ -48,7 +51,7 @@ pub async fn run(
     };
     tokio::join!(
         follow::follow(
-            client.clone(),
+            api(),
             "",
             datasets,
             never(),
@@ -56,7 +59,7 @@ pub async fn run(
             datasets::Datasets::new(Arc::clone(&registry))
         ),
         follow::follow(
-            client.clone(),
+            api(),
             "",
             blocks,
             never(),
@@ -70,7 +73,7 @@ pub async fn run(
             let managed = format!("{LABEL_MANAGED}=true");
             tokio::join!(
                 follow::follow(
-                    client.clone(),
+                    api(),
                     &managed,
                     pods,
                     pods_to_request,
@@ -78,7 +81,7 @@ pub async fn run(
                     pods::ManagedPods::new(Arc::clone(&registry))
                 ),
                 follow::follow(
-                    client.clone(),
+                    api(),
                     "",
                     claims,
                     claims_to_request,

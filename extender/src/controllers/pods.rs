@@ -76,6 +76,10 @@ impl Follower<Pod> for ManagedPods {
         if pod.is_bound() {
             let was_bound = before.is_some_and(|before| before.is_bound());
             check_bound(&self.registry, &pod, was_bound);
+            if !was_bound {
+                // It ends what is kept of the pod, and measures how long the pod had no node.
+                handles.gates.check(pod.key.clone());
+            }
             return;
         }
         if pod.is_ending {
@@ -231,7 +235,7 @@ fn check_bound(registry: &Arc<Registry>, pod: &Arc<ManagedPod>, was_bound: bool)
         verdict => {
             if !was_bound {
                 error!(pod = %pod.key, %verdict, "a pod got a node without privacy budget");
-                handles.metrics.bypassed.inc();
+                handles.metrics.watches.bypassed.inc();
                 let note = format!("the pod got a node without privacy budget and is deleted: {verdict}");
                 handles.events.about_pod(pod, "BudgetBypassed", true, &note);
             }

@@ -14,10 +14,10 @@ use tokio::sync::{oneshot, watch};
 use super::{claims::Claims, follow::Follower, pods::ManagedPods};
 use crate::{
     bookkeeper::Message,
+    metrics::Metrics,
     registry::Registry,
     testing::{
-        BLOCKS, CLAIMS, DATASET, NAMESPACE, block, claim_object, epsilon, handles, key, managed_pod,
-        pod_object,
+        BLOCKS, CLAIMS, NAMESPACE, block, claim_object, epsilon, handles, key, managed_pod, pod_object,
     },
 };
 
@@ -50,11 +50,10 @@ async fn what_is_being_spent_for_a_pod_that_goes_without_a_node_returns() {
         assert_eq!(phase(&id), Some(ClaimPhase::Granted));
         assert_eq!(spent.await.unwrap(), Ok(()));
         // The API server is asked whether the pod is gone; that takes some turns, of which each makes a flush.
-        let claims = &registry.handles().metrics.claims;
-        let released = [NAMESPACE, DATASET, ClaimPhase::Released.as_str()];
+        let ledgers = &registry.handles().metrics.ledgers;
         for _ in 0..1000 {
             registry.flush().await;
-            if claims.with_label_values(&released).get() == 1 {
+            if ledgers.claims_in(&key(), ClaimPhase::Released) == 1 {
                 // Nothing that has ended is kept for a pod that is gone.
                 assert_eq!(phase(&id), None);
                 return;
@@ -105,8 +104,7 @@ async fn a_pod_that_runs_and_that_no_ledger_knows_is_announced() {
 
 /// How many messages wait for bookkeepers, none of which runs.
 fn queued(registry: &Registry) -> i64 {
-    let length = &registry.handles().metrics.queue_length;
-    length.with_label_values(&["intake"]).get()
+    registry.handles().metrics.writers.queue("intake").get()
 }
 
 fn with_generation(generation: i64) -> PrivacyBudgetClaim {
@@ -213,7 +211,14 @@ async fn a_watch_that_keeps_failing_lists_everything_anew() {
     let (listed, _) = super::follow::listed();
     let (_requeue, to_request) = tokio::sync::mpsc::unbounded_channel();
     let store = super::store_revision::StoreRevision::new();
-    let follow = super::follow::follow(server.client(), "", listed, to_request, &store, Counter(count));
+    let follow = super::follow::follow(
+        (server.client(), Metrics::new().unwrap()),
+        "",
+        listed,
+        to_request,
+        &store,
+        Counter(count),
+    );
     let reads = RequestFilter::any().method("GET").resource(CLAIMS);
     let test = async {
         seen.wait_for(|count| *count == 1).await.unwrap();

@@ -2,6 +2,7 @@
 //! the Binding then.
 
 mod grant;
+mod metrics;
 pub mod protocol;
 
 use std::{
@@ -28,6 +29,7 @@ use protocol::{
 use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
+pub use self::metrics::SchedulerMetrics;
 use crate::{
     bookkeeper::Message,
     json_body::{JsonBody, MOST_MESSAGE},
@@ -73,7 +75,8 @@ async fn filter(
     registry
         .handles()
         .metrics
-        .count_scheduler_request("filter", outcome, began.elapsed());
+        .scheduler
+        .count("filter", outcome, began.elapsed());
     Json(result)
 }
 
@@ -145,7 +148,8 @@ async fn preempt(
     registry
         .handles()
         .metrics
-        .count_scheduler_request("preempt", outcome, began.elapsed());
+        .scheduler
+        .count("preempt", outcome, began.elapsed());
     Json(ExtenderPreemptionResult {
         node_name_to_meta_victims: Some(candidates),
     })
@@ -186,7 +190,8 @@ async fn bind(
     registry
         .handles()
         .metrics
-        .count_scheduler_request("bind", outcome.label(), began.elapsed());
+        .scheduler
+        .count("bind", outcome.label(), began.elapsed());
     let error = match outcome {
         Outcome::Bound => String::new(),
         Outcome::Refused(why) | Outcome::Gone(why) | Outcome::Failed(why) => {
@@ -278,7 +283,7 @@ async fn bind_pod(registry: &Registry, args: &ExtenderBindingArgs) -> Outcome {
     let answer: Result<serde_json::Value, Error> = api
         .create_subresource("binding", &args.pod_name, &PostParams::default(), &binding)
         .await;
-    handles.metrics.count_write("binding", &answer);
+    handles.metrics.writers.count_write("binding", &answer);
     let Err(error) = answer else {
         return Outcome::Bound;
     };

@@ -41,7 +41,7 @@ async fn the_extender_is_ready_once_the_view_is_complete_and_the_webhooks_are_co
 #[tokio::test]
 async fn metrics_are_served_in_the_text_format() {
     let metrics = Metrics::new().unwrap();
-    metrics.queue_entered("intake", 2);
+    metrics.writers.queue_entered("intake", 2);
     let router = health::router(Arc::default(), watch::channel(true).1, metrics);
     let (status, text) = get(&router, "/metrics").await;
     assert_eq!(status, StatusCode::OK);
@@ -56,7 +56,7 @@ async fn the_text_of_the_metrics_is_written_once_a_second_at_most() {
     let metrics = Metrics::new().unwrap();
     let router = health::router(Arc::default(), watch::channel(true).1, metrics.clone());
     let first = get(&router, "/metrics").await;
-    metrics.queue_entered("intake", 2);
+    metrics.writers.queue_entered("intake", 2);
     assert_eq!(get(&router, "/metrics").await, first);
     tokio::time::advance(std::time::Duration::from_secs(1)).await;
     let (_, text) = get(&router, "/metrics").await;

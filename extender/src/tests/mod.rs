@@ -2,6 +2,7 @@
 
 mod admission;
 mod health;
+mod metrics;
 mod recovery;
 mod scheduler;
 mod stopped;

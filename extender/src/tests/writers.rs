@@ -293,5 +293,5 @@ async fn an_event_is_written_about_the_claim_and_its_pod() {
         (&pod["reason"], &pod["type"]),
         (&json!("BudgetDenied"), &json!("Warning"))
     );
-    assert_eq!(metrics.queue_length.with_label_values(&["events"]).get(), 0);
+    assert_eq!(metrics.writers.queue("events").get(), 0);
 }

@@ -84,10 +84,10 @@ impl Events {
 
     fn send(&self, event: QueuedEvent) {
         match self.sender.try_send(event) {
-            Ok(()) => self.metrics.queue_entered("events", 1),
+            Ok(()) => self.metrics.writers.queue_entered("events", 1),
             Err(error) => {
                 debug!(%error, "an Event is dropped");
-                self.metrics.writes.with_label_values(&["event", "dropped"]).inc();
+                self.metrics.writers.event_dropped();
             }
         }
     }
@@ -169,12 +169,12 @@ impl Events {
             Some((queued, queue))
         });
         let write = async |queued: QueuedEvent| {
-            metrics.queue_left("events", 1);
+            metrics.writers.queue_left("events", 1);
             let event = queued.object(number.fetch_add(1, Ordering::Relaxed));
             let namespace = event.metadata.namespace.as_deref().unwrap_or("default");
             let api: Api<Event> = Api::namespaced(client.clone(), namespace);
             let answer = api.create(&PostParams::default(), &event).await;
-            metrics.count_write("event", &answer);
+            metrics.writers.count_write("event", &answer);
             if let Err(error) = answer {
                 warn!(%error, reason = queued.reason, "an Event could not be written");
             }

@@ -2,7 +2,10 @@
 //! gate somebody removed before is changed instead, which makes the scheduler try it again. A pod whose own claim can't be
 //! granted any more is deleted, if its dataset says so.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use json_patch::{Patch as JsonPatch, PatchOperation, RemoveOperation, TestOperation, jsonptr::PointerBuf};
 use k8s_openapi::api::core::v1::Pod;
@@ -11,7 +14,9 @@ use kube::{
     api::{DeleteParams, Patch, PatchParams, Preconditions},
 };
 use papaya::HashMap;
-use privatekube_api::{ANNOTATION_WOKEN, ClaimPhase, GATE, ManagedPod, PodKey, RefusedPods, rfc3339};
+use privatekube_api::{
+    ANNOTATION_WOKEN, ClaimPhase, DatasetKey, GATE, ManagedPod, PodKey, RefusedPods, rfc3339,
+};
 use privatekube_view::{ClaimView, Verdict, View};
 use serde_json::json;
 use tracing::{debug, info, warn};
@@ -51,7 +56,7 @@ impl Gates {
         events: Events,
         queue: Receiver<PodKey>,
     ) {
-        let depth = metrics.queue_length.with_label_values(&["gates"]);
+        let depth = metrics.writers.queue("gates");
         let remover = Arc::new(GateRemover {
             client,
             pods,
@@ -68,21 +73,38 @@ impl Gates {
     }
 }
 
+/// A pod whose gate was removed.
+#[derive(Debug)]
+struct Opened {
+    uid: String,
+    at: Instant,
+    /// That of its first claim.
+    dataset: Option<Arc<DatasetKey>>,
+}
+
 struct GateRemover {
     client: Client,
     pods: Arc<Pods>,
     view: Arc<View>,
     metrics: Metrics,
     events: Events,
-    /// The UIDs of pods whose gate was removed here, or that were woken up.
-    opened: HashMap<PodKey, String>,
+    /// The pods whose gate was removed here, or that were woken up.
+    opened: HashMap<PodKey, Opened>,
 }
 
 impl GateRemover {
     async fn check(&self, key: &PodKey) -> Outcome {
         let pod = self.pods.get(key);
         let Some(pod) = pod.filter(|pod| !pod.is_bound() && !pod.is_ending) else {
-            self.opened.pin().remove(key);
+            let opened = self.opened.pin();
+            let removed = opened.remove(key);
+            let pod = self.pods.get(key).filter(|pod| pod.is_bound());
+            if let Some((opened, pod)) = removed.zip(pod)
+                && let Some(dataset) = &opened.dataset
+                && opened.uid == pod.uid
+            {
+                self.metrics.writers.bound(dataset, opened.at.elapsed());
+            }
             return Outcome::Done;
         };
         let claims = match Verdict::of(&pod.source, &key.namespace, &self.view) {
@@ -94,7 +116,12 @@ impl GateRemover {
             _ => return Outcome::Done,
         };
         // The watch may not have told of that yet, and no gate is ever added to a pod.
-        if self.opened.pin().get(key) == Some(&pod.uid) {
+        if self
+            .opened
+            .pin()
+            .get(key)
+            .is_some_and(|opened| opened.uid == pod.uid)
+        {
             return Outcome::Done;
         }
         let (patch, what) = match gate_removal(&pod) {
@@ -106,14 +133,20 @@ impl GateRemover {
         let answer = api
             .patch_metadata(&key.name, &PatchParams::default(), &patch)
             .await;
-        self.metrics.count_write(what, &answer);
+        self.metrics.writers.count_write(what, &answer);
         match answer {
             Ok(_) => {
-                self.opened.pin().insert(key.clone(), pod.uid.clone());
                 info!(pod = %key, what, "a pod may be scheduled now");
-                if let Some(claim) = claims.first() {
+                let claim = claims.first();
+                if let Some(claim) = claim {
                     self.measure(claim);
                 }
+                let opened = Opened {
+                    uid: pod.uid.clone(),
+                    at: Instant::now(),
+                    dataset: claim.map(|claim| Arc::clone(&claim.dataset)),
+                };
+                self.opened.pin().insert(key.clone(), opened);
                 Outcome::Done
             }
             // The pod was deleted, or created again under its name, or its gates were changed. The watch reports it, and the
@@ -177,9 +210,7 @@ impl GateRemover {
             return;
         };
         let took = Duration::from_micros(clock::now().micros().saturating_sub(granted.micros()));
-        let labels = [claim.dataset.namespace.as_str(), claim.dataset.name.as_str()];
-        let seconds = self.metrics.gate_seconds.with_label_values(&labels);
-        seconds.observe(took.as_secs_f64());
+        self.metrics.writers.gate_removed(&claim.dataset, took);
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod events;
 mod gates;
+mod metrics;
 mod statuses;
 mod work_queue;
 
@@ -10,4 +11,5 @@ mod work_queue;
 pub use events::QueuedEvent;
 pub use events::{ClaimObject, Events};
 pub use gates::Gates;
+pub use metrics::WriterMetrics;
 pub use statuses::{StatusKey, Statuses};

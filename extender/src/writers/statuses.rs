@@ -84,7 +84,7 @@ impl Statuses {
         events: Events,
         queue: Receiver<StatusKey>,
     ) {
-        let depth = metrics.queue_length.with_label_values(&["statuses"]);
+        let depth = metrics.writers.queue("statuses");
         let writer = Arc::new(Writer {
             client,
             fields: StatusFields::new(),
@@ -132,7 +132,7 @@ impl Writer {
             };
             self.events.creating_claim_object(id);
             let answer = api.create(&PostParams::default(), &object).await;
-            self.metrics.count_write("claim", &answer);
+            self.metrics.writers.count_write("claim", &answer);
             match answer {
                 Ok(_) => self.events.claim_object_created(id),
                 Err(kube::Error::Api(status)) if status.code == 409 => match api.get_opt(&name).await {
@@ -232,7 +232,7 @@ impl Writer {
         let answer = api
             .patch_status(name, &PatchParams::default(), &Patch::Merge(patch))
             .await;
-        self.metrics.count_write(what, &answer);
+        self.metrics.writers.count_write(what, &answer);
         match answer {
             Ok(_) if rest.is_zero() => Outcome::Done,
             Ok(_) => Outcome::DoneUntil(rest),

@@ -239,9 +239,8 @@ async fn a_dataset_that_goes_with_its_namespace_leaves_no_series() {
         .await;
     let metrics = world.books.handles.metrics.clone();
     metrics
-        .gate_seconds
-        .with_label_values(&[NAMESPACE, DATASET])
-        .observe(1.0);
+        .writers
+        .gate_removed(&world.books.dataset, std::time::Duration::from_secs(1));
     let series = || {
         let text = metrics.text().unwrap();
         let label = format!("dataset=\"{DATASET}\"");
