@@ -83,6 +83,13 @@ impl Committed {
         &self.decisions.records[self.decisions.range(event)]
     }
 
+    /// The records that followed from the entry's time alone, and then those of each event, with its index.
+    pub fn by_event(&self) -> impl Iterator<Item = (Option<EventIndex>, &[Record])> + Clone {
+        let events = (0..self.decisions.ends.len()).map(EventIndex);
+        let events = events.map(|event| (Some(event), self.records_of(event)));
+        std::iter::once((None, self.records_of_clock())).chain(events)
+    }
+
     /// All records in order, including those that the entry [omits](crate::Omitted).
     #[must_use]
     pub fn records(&self) -> &[Record] {
@@ -122,6 +129,10 @@ mod tests {
         assert_eq!(committed.records_of(events[1]), []);
         assert_eq!(committed.records_of(events[2]), [record("d")]);
         assert_eq!(committed.records_of(EventIndex(3)), []);
+        let by_event: Vec<(Option<EventIndex>, &[Record])> = committed.by_event().collect();
+        assert_eq!(by_event.len(), 4);
+        assert_eq!(by_event[0], (None, committed.records_of_clock()));
+        assert_eq!(by_event[3], (Some(events[2]), committed.records_of(events[2])));
         assert_eq!(committed.records().len(), 4);
         assert_eq!(committed.events(), 3);
     }

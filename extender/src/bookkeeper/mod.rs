@@ -316,9 +316,7 @@ impl Bookkeeper {
             let mut next = IntakeOutput::default();
             if let (Some(committed), Some(state)) = (&written.committed, self.writer.state()?) {
                 self.ended_stop = None;
-                self.effects
-                    .meter
-                    .committed(state.engine, committed, written.took);
+                self.effects.meter.committed(state.engine, committed, &written);
                 let touched = Touched::by(committed.records(), &written.matched, state.engine);
                 self.intake.after_entry(
                     touched.claims.iter(),
@@ -576,6 +574,7 @@ impl Bookkeeper {
                 ANNOUNCE_AGAIN_EVERY,
             ));
             self.effects.apply(changes, objects);
+            self.effects.meter.tick(state.engine);
         }
         Ok(())
     }

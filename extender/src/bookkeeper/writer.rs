@@ -12,8 +12,8 @@ use std::{
 use privatekube_api::DatasetKey;
 use privatekube_kubernetes::{KubernetesStore, ServerClock};
 use privatekube_ledger::{
-    ApplyError, ClockError, ClockLimit, CommitError, Committed, DraftError, EntryDraft, Hash, Ledger,
-    OpenError, Poisoned, Store, StoreError,
+    ApplyError, ClockError, ClockLimit, CommitError, Committed, DraftError, EntryDraft, EventIndex, Hash,
+    Ledger, OpenError, Poisoned, Store, StoreError,
 };
 use privatekube_policy::{Amount, BlockId, ClaimId, DatasetRules, Engine, Event, Phase, Span, Time};
 use privatekube_view::CommittedState;
@@ -88,6 +88,8 @@ pub(super) struct Written {
     pub(super) committed: Option<Committed>,
     /// The claims that were matched with their blocks in it.
     pub(super) matched: Vec<ClaimId>,
+    /// The events that let a claim arrive or matched it, ascending, and the claims.
+    pub(super) of_claims: Vec<(EventIndex, ClaimId)>,
     /// Events that are not in it.
     pub(super) refused: Vec<Refused>,
     /// How long it took.
@@ -371,7 +373,8 @@ impl LedgerWriter {
             DraftError::Poisoned(error) => WriterError::Poisoned(self.dataset.clone(), error),
             DraftError::Clock(error) => WriterError::Clock(self.dataset.clone(), error, head.time),
         })?;
-        let (mut replies, mut refused, mut matched) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut replies, mut refused) = (Vec::new(), Vec::new());
+        let (mut matched, mut of_claims) = (Vec::new(), Vec::new());
         while !draft.is_full() {
             match pending.pop_front() {
                 None => break,
@@ -387,11 +390,14 @@ impl LedgerWriter {
                     }
                 },
                 Some(PendingEvent::Event(event)) => match draft.apply(event.clone()) {
-                    Ok(_) => {
-                        if let Event::Match { claim, .. } = event {
+                    Ok(index) => match event {
+                        Event::Match { claim, .. } => {
+                            of_claims.push((index, claim.clone()));
                             matched.push(claim);
                         }
-                    }
+                        Event::Arrive(arrival) => of_claims.push((index, arrival.claim)),
+                        _ => {}
+                    },
                     Err(ApplyError::Full) => {
                         pending.push_front(event.into());
                         break;
@@ -409,6 +415,7 @@ impl LedgerWriter {
         Ok(Some(Written {
             committed: (!is_empty).then_some(committed),
             matched,
+            of_claims,
             refused,
             took: began.elapsed(),
             replies,

@@ -15,8 +15,11 @@ use crate::{
     testing::{BLOCKS, CLAIMS, block, claim_object, epsilon, pod_object},
 };
 
-/// Metrics of webhooks, which aren't called here, and of Renyi orders, which aren't asked for.
-const NOT_SERVED: [&str; 3] = [
+/// Metrics of webhooks, which aren't called here, of Renyi orders, which aren't asked for, and of unlocking by arrivals; and nobody waits at the
+/// end.
+const NOT_SERVED: [&str; 5] = [
+    "privatekube_oldest_waiting_claim_timestamp_seconds",
+    "privatekube_fair_claims_total",
     "privatekube_admission_requests_total",
     "privatekube_admission_request_duration_seconds",
     "privatekube_block_order_epsilon",
@@ -44,11 +47,12 @@ async fn what_is_served_is_what_is_declared() {
         let bound = "privatekube_gate_to_bound_duration_seconds_count{dataset=\"taxi\",namespace=\"data\"} 1";
         // What the pod consumed leaves too little for the other claim.
         let denied = "privatekube_claims{dataset=\"taxi\",namespace=\"data\",phase=\"Denied\"} 1";
+        let shared = "privatekube_jain_index{dataset=\"taxi\",namespace=\"data\",weighted=\"true\"} 1";
         // What is measured changes last, and wakes nobody.
         let measured = async {
             loop {
                 let text = metrics.text().unwrap();
-                if text.contains(bound) && text.contains(denied) {
+                if text.contains(bound) && text.contains(denied) && text.contains(shared) {
                     return;
                 }
                 tokio::task::yield_now().await;

@@ -31,7 +31,7 @@ mod walk;
 pub use refusal::Refusal;
 pub use view::{BlockState, ClaimState, Explanation, Lack, Outlook, Phase, Standing, Unlocks};
 
-use crate::{Arrival, BlockId, ClaimId, DatasetRules, DatasetRulesError, Event, Record, Time};
+use crate::{Arrival, BlockId, Budget, ClaimId, DatasetRules, DatasetRulesError, Event, Record, Time};
 use claims::Totals;
 use decisions::PolicyContext;
 use policies::PolicyHooks;
@@ -206,6 +206,13 @@ impl Engine {
     pub fn block(&self, block: &BlockId) -> Option<BlockState> {
         let number = self.state.blocks.number(block)?;
         Some(self.state.blocks.get(number).state(self.state.now))
+    }
+
+    /// A block's capacity; none for a block that was never added. Costs less than [`block`](Self::block).
+    #[must_use]
+    pub fn capacity(&self, block: &BlockId) -> Option<&Budget> {
+        let number = self.state.blocks.number(block)?;
+        Some(&self.state.blocks.get(number).capacity)
     }
 
     /// Every block, in the order in which they were added.

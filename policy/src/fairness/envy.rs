@@ -22,11 +22,40 @@ struct Alike<B> {
     priority: i32,
 }
 
-/// A claim's dominant share, and its amounts at each usable coordinate of each block, in the order of the blocks.
+/// A claim's dominant share, and its amounts at each usable coordinate of each block, in the order of the blocks. Blocks
+/// next to each other of which it demands the same are one run with their number, since most claims demand the same of all
+/// of their blocks, which may be thousands.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct DemandKey {
     share: Share,
-    amounts: Arc<[i64]>,
+    runs: Arc<[(usize, Vec<i64>)]>,
+}
+
+impl DemandKey {
+    /// Whether a demand on the same blocks has enough in what another one is: at each coordinate of each block.
+    fn has_enough_in(&self, other: &Self) -> bool {
+        let (mut mine, mut theirs) = (self.runs.iter(), other.runs.iter());
+        let (mut run, mut their_run) = (mine.next(), theirs.next());
+        let (mut used, mut their_used) = (0, 0);
+        while let (Some((blocks, amounts)), Some((their_blocks, their_amounts))) = (run, their_run) {
+            if amounts
+                .iter()
+                .zip(their_amounts)
+                .any(|(mine, theirs)| mine > theirs)
+            {
+                return false;
+            }
+            let both = (blocks - used).min(their_blocks - their_used);
+            (used, their_used) = (used + both, their_used + both);
+            if used == *blocks {
+                (run, used) = (mine.next(), 0);
+            }
+            if their_used == *their_blocks {
+                (their_run, their_used) = (theirs.next(), 0);
+            }
+        }
+        true
+    }
 }
 
 impl<B: Ord + Clone> WaitingClaim<B> {
@@ -42,14 +71,18 @@ impl<B: Ord + Clone> WaitingClaim<B> {
         let mut demands: Vec<&(B, &[i64], &[i64])> = demands.iter().collect();
         demands.sort_by(|(one, ..), (other, ..)| one.cmp(other));
         let mut share = Share::ZERO;
-        let mut usable = Vec::new();
+        let mut runs: Vec<(usize, Vec<i64>)> = Vec::new();
         for (_, amounts, capacity) in &demands {
             share = share.max(Share::of(rule, amounts, capacity)?);
             let coordinates = amounts
                 .iter()
                 .zip(*capacity)
                 .filter(|(_, capacity)| **capacity > 0);
-            usable.extend(coordinates.map(|(amount, _)| *amount));
+            let usable: Vec<i64> = coordinates.map(|(amount, _)| *amount).collect();
+            match runs.last_mut() {
+                Some((blocks, amounts)) if *amounts == usable => *blocks += 1,
+                _ => runs.push((1, usable)),
+            }
         }
         Some(Self {
             alike: Alike {
@@ -59,7 +92,7 @@ impl<B: Ord + Clone> WaitingClaim<B> {
             },
             demand: DemandKey {
                 share,
-                amounts: usable.into(),
+                runs: runs.into(),
             },
         })
     }
@@ -139,10 +172,7 @@ impl<B: Ord + Clone> Envy<B> {
         let mut smaller = alike
             .keys()
             .take_while(|demand| demand.share < claim.demand.share);
-        let is_enough_for = |demand: &DemandKey| {
-            let mut amounts = demand.amounts.iter().zip(&*claim.demand.amounts);
-            amounts.all(|(mine, theirs)| mine <= theirs)
-        };
+        let is_enough_for = |demand: &DemandKey| demand.has_enough_in(&claim.demand);
         if smaller.by_ref().take(Self::MOST_LOOKED_AT).any(is_enough_for) {
             return Some(true);
         }

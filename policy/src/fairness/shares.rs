@@ -70,7 +70,8 @@ pub struct GroupShare {
     pub weight: Weight,
 }
 
-/// The dominant share of each group of claims. A group is in it from its first arrival on.
+/// The dominant share of each group of claims. A group is in it from its first arrival on, a block from its first grant
+/// to its retirement.
 ///
 /// A grant or release costs as much as the claim has blocks, times coordinates; a release of the block at which a group
 /// has its dominant share costs a look at all blocks of the group. The memory follows the pairs of groups and blocks.
@@ -86,6 +87,14 @@ struct Group<B> {
     blocks: HashMap<B, Granted>,
     /// The largest share of any block, and a block where it is.
     largest: Option<(B, Share)>,
+}
+
+impl<B: Clone> Group<B> {
+    fn find_largest(&mut self, rule: ShareRule) {
+        let blocks = self.blocks.iter();
+        let shares = blocks.map(|(at, granted)| (at.clone(), granted.share(rule)));
+        self.largest = shares.max_by_key(|(_, share)| *share);
+    }
 }
 
 /// What a group was granted of a block.
@@ -169,11 +178,19 @@ impl<G: Ord + Clone, B: Eq + Hash + Clone> GroupShares<G, B> {
             group.blocks.remove(block);
         }
         if group.largest.as_ref().is_some_and(|(at, _)| at == block) {
-            let shares = group
-                .blocks
-                .iter()
-                .map(|(at, granted)| (at.clone(), granted.share(self.rule)));
-            group.largest = shares.max_by_key(|(_, share)| *share);
+            group.find_largest(self.rule);
+        }
+    }
+
+    /// A block was retired: nobody has a share of it any more. Costs a look at each group, and at all blocks of those that
+    /// had their dominant share there.
+    pub fn retired(&mut self, block: &B) {
+        for group in self.groups.values_mut() {
+            if group.blocks.remove(block).is_some()
+                && group.largest.as_ref().is_some_and(|(at, _)| at == block)
+            {
+                group.find_largest(self.rule);
+            }
         }
     }
 

@@ -41,17 +41,49 @@ pub fn unused_part(available: &[i128], capacity: &[i64], composition: &Compositi
 /// to any claim that waits. (One that has enough here may lack budget at another of its blocks.)
 ///
 /// A wait or end costs a search in a tree for each block of the claim. A look at a block costs a look at the demands
-/// that wait for it, until one is found that has enough, at most at [`MOST_LOOKED_AT`](Self::MOST_LOOKED_AT). The memory
-/// follows the claims that wait, and their blocks.
+/// that wait for it, until one is found that has enough. The memory follows the different demands that wait, of which at
+/// most [`MOST_LOOKED_AT`](Self::MOST_LOOKED_AT) are told apart for a block, and their blocks.
 #[derive(Clone, Debug)]
 pub struct UnusedBudget<B> {
     composition: Composition,
+    waiting: HashMap<B, Demands>,
+}
+
+/// What waits for one block.
+#[derive(Clone, Debug, Default)]
+struct Demands {
     /// How many claims wait with each demand.
-    waiting: HashMap<B, BTreeMap<Arc<[i64]>, u64>>,
+    counts: BTreeMap<Arc<[i64]>, u64>,
+    /// How many claims wait with demands that have no place there.
+    uncounted: u64,
+}
+
+impl Demands {
+    fn add(&mut self, amounts: &Arc<[i64]>, most: usize) {
+        if let Some(count) = self.counts.get_mut(amounts) {
+            *count += 1;
+        } else if self.counts.len() < most {
+            self.counts.insert(Arc::clone(amounts), 1);
+        } else {
+            self.uncounted += 1;
+        }
+    }
+
+    /// A demand that had no place when it came may have one now, so that which claims are counted is not exact; how many
+    /// there are in all is.
+    fn subtract(&mut self, amounts: &Arc<[i64]>) {
+        match self.counts.get_mut(amounts) {
+            Some(1) => {
+                self.counts.remove(amounts);
+            }
+            Some(count) => *count -= 1,
+            None => self.uncounted = self.uncounted.saturating_sub(1),
+        }
+    }
 }
 
 impl<B: Eq + Hash + Clone> UnusedBudget<B> {
-    /// The most different demands that are looked at for a block.
+    /// The most different demands that are told apart for a block.
     pub const MOST_LOOKED_AT: usize = 1000;
 
     /// Without claims.
@@ -66,7 +98,7 @@ impl<B: Eq + Hash + Clone> UnusedBudget<B> {
     /// A claim waits for `amounts` of a block.
     pub fn waits(&mut self, block: &B, amounts: &Arc<[i64]>) {
         let demands = self.waiting.entry(block.clone()).or_default();
-        *demands.entry(Arc::clone(amounts)).or_default() += 1;
+        demands.add(amounts, Self::MOST_LOOKED_AT);
     }
 
     /// A claim waits no longer for `amounts` of a block.
@@ -74,13 +106,8 @@ impl<B: Eq + Hash + Clone> UnusedBudget<B> {
         let Some(demands) = self.waiting.get_mut(block) else {
             return;
         };
-        if let Some(count) = demands.get_mut(amounts) {
-            *count -= 1;
-            if *count == 0 {
-                demands.remove(amounts);
-            }
-        }
-        if demands.is_empty() {
+        demands.subtract(amounts);
+        if demands.counts.is_empty() && demands.uncounted == 0 {
             self.waiting.remove(block);
         }
     }
@@ -91,8 +118,8 @@ impl<B: Eq + Hash + Clone> UnusedBudget<B> {
     #[must_use]
     pub fn of_block(&self, block: &B, available: &[i128], capacity: &[i64]) -> f64 {
         let is_of_use = self.waiting.get(block).is_some_and(|demands| {
-            let mut looked_at = demands.keys().take(Self::MOST_LOOKED_AT);
-            demands.len() > Self::MOST_LOOKED_AT
+            let mut looked_at = demands.counts.keys();
+            demands.uncounted > 0
                 || looked_at.any(|amounts| can_use(amounts, available, capacity, &self.composition))
         });
         if is_of_use {

@@ -2,10 +2,13 @@
 
 use privatekube_api::{ClaimPhase, ClaimReason, DatasetKey};
 use privatekube_policy::Span;
-use privatekube_view::Publisher;
-use prometheus::{HistogramVec, IntCounterVec, IntGaugeVec};
+use privatekube_view::{Claimant, Publisher};
+use prometheus::{GaugeVec, HistogramVec, IntCounterVec, IntGaugeVec};
 
-use super::series::{forget, labels};
+use super::{
+    budget::OTHER,
+    series::{forget, labels},
+};
 use crate::metrics::{DATASET, Declarations, Label};
 
 /// Claims may wait for days until budget unlocks.
@@ -20,6 +23,34 @@ pub(super) struct ClaimMetrics {
     arrivals: IntCounterVec,
     decisions: IntCounterVec,
     wait_seconds: HistogramVec,
+    waiting: IntGaugeVec,
+    oldest: GaugeVec,
+}
+
+/// The label of the namespace of claims.
+pub(super) const CLAIMANT: Label = (
+    "claimant",
+    "the namespace of claims or pods, or _other for those beyond the bound",
+);
+
+/// How many namespaces of a dataset have series of their own. The others are one.
+const MOST_CLAIMANTS: usize = 100;
+
+/// The first namespaces, as many as have series of their own, and the sum of the others, if there are any.
+pub(super) fn bounded<'a>(claimants: impl Iterator<Item = (&'a str, Claimant)>) -> Vec<(&'a str, Claimant)> {
+    let mut all: Vec<(&str, Claimant)> = Vec::new();
+    for (name, claimant) in claimants {
+        if all.len() < MOST_CLAIMANTS {
+            all.push((name, claimant));
+        } else if let Some((_, other)) = all.get_mut(MOST_CLAIMANTS) {
+            other.dominant_share += claimant.dominant_share;
+            other.waiting += claimant.waiting;
+            other.oldest = [other.oldest, claimant.oldest].into_iter().flatten().min();
+        } else {
+            all.push((OTHER, claimant));
+        }
+    }
+    all
 }
 
 impl ClaimMetrics {
@@ -56,6 +87,16 @@ impl ClaimMetrics {
                 "How long granted claims waited, from arrival to grant.",
                 &DATASET,
                 &WAIT_SECONDS,
+            )?,
+            waiting: declare.gauge(
+                "waiting_claims",
+                "Claims that wait, by their namespace.",
+                &[namespace, dataset, CLAIMANT],
+            )?,
+            oldest: declare.float_gauge(
+                "oldest_waiting_claim_timestamp_seconds",
+                "When the claim arrived that waits for longest, in seconds since 1970; absent if none waits.",
+                &[namespace, dataset, CLAIMANT],
             )?,
         })
     }
@@ -97,12 +138,37 @@ impl ClaimMetrics {
         }
     }
 
+    /// Measures who waits. The namespaces beyond the bound are one.
+    pub(super) fn claimants<'a>(
+        &self,
+        of: &DatasetKey,
+        claimants: impl Iterator<Item = (&'a str, Claimant)>,
+    ) {
+        let [namespace, dataset] = labels(of);
+        for (name, claimant) in bounded(claimants) {
+            let labels = [namespace, dataset, name];
+            let waiting = i64::try_from(claimant.waiting).unwrap_or(i64::MAX);
+            self.waiting.with_label_values(&labels).set(waiting);
+            if let Some(oldest) = claimant.oldest {
+                #[expect(clippy::cast_precision_loss, reason = "a microsecond more or less")]
+                self.oldest
+                    .with_label_values(&labels)
+                    .set(oldest.micros() as f64 / 1e6);
+            } else {
+                // It may never have been there.
+                let _ = self.oldest.remove_label_values(&labels);
+            }
+        }
+    }
+
     /// Removes the series of a dataset.
     pub(super) fn forget(&self, dataset: &DatasetKey) {
         forget(&self.claims, dataset);
         forget(&self.arrivals, dataset);
         forget(&self.decisions, dataset);
         forget(&self.wait_seconds, dataset);
+        forget(&self.waiting, dataset);
+        forget(&self.oldest, dataset);
     }
 
     /// How many claims are in a phase.

@@ -3,23 +3,25 @@
 
 mod budget;
 mod claims;
+mod fairness;
 mod ledger;
 mod series;
 
 use std::{sync::Arc, time::Duration};
 
 use privatekube_api::DatasetKey;
-use privatekube_ledger::Committed;
-use privatekube_policy::{Engine, Time};
-use privatekube_view::{BlockView, CommittedState, DatasetObjects, PhaseChange, Publisher};
+use privatekube_ledger::{Committed, EventIndex};
+use privatekube_policy::{ClaimId, Engine, Time, Unlocking};
+use privatekube_view::{BlockView, CommittedState, DatasetObjects, Fairness, PhaseChange, Publisher, Step};
 
 pub(super) use self::ledger::ReadBack;
 use self::{
     budget::{BudgetMetrics, Budgets},
     claims::ClaimMetrics,
+    fairness::FairnessMetrics,
     ledger::EntryMetrics,
 };
-use super::stop::StopCause;
+use super::{stop::StopCause, writer::Written};
 use crate::{handles::Handles, metrics::Declarations};
 
 /// The metrics of all datasets.
@@ -27,6 +29,7 @@ use crate::{handles::Handles, metrics::Declarations};
 pub struct LedgerMetrics {
     budget: BudgetMetrics,
     claims: ClaimMetrics,
+    fairness: FairnessMetrics,
     entries: EntryMetrics,
 }
 
@@ -36,6 +39,7 @@ impl LedgerMetrics {
         Ok(Self {
             budget: BudgetMetrics::declare(declare)?,
             claims: ClaimMetrics::declare(declare)?,
+            fairness: FairnessMetrics::declare(declare)?,
             entries: EntryMetrics::declare(declare)?,
         })
     }
@@ -55,6 +59,10 @@ pub(super) struct DatasetMeter {
     budgets: Budgets,
     /// How many claims the engine knew when it was looked at last.
     arrived: usize,
+    /// `None` while the ledger was never open.
+    fairness: Option<Fairness>,
+    /// Whether the measures of fairness may have changed since their series were set.
+    is_stale: bool,
 }
 
 impl DatasetMeter {
@@ -66,6 +74,8 @@ impl DatasetMeter {
             handles,
             dataset,
             arrived: 0,
+            fairness: None,
+            is_stale: false,
         }
     }
 
@@ -83,16 +93,43 @@ impl DatasetMeter {
         let entries = &self.metrics().entries;
         entries.opened(&self.dataset, state.engine.rules(), state.sequence, time, took);
         entries.stopped(&self.dataset, None);
+        let fairness = Fairness::after_replay(state.engine);
+        self.metrics().fairness.begin(&self.dataset, &fairness);
+        self.fairness = Some(fairness);
+        self.is_stale = true;
+        self.tick(state.engine);
     }
 
-    /// Measures an entry that took so long to be committed.
-    pub(super) fn committed(&mut self, engine: &Engine, committed: &Committed, took: Duration) {
+    /// Measures an entry that was committed.
+    pub(super) fn committed(&mut self, engine: &Engine, committed: &Committed, written: &Written) {
+        if let Some(fairness) = &mut self.fairness {
+            let before = FairnessMetrics::counted(fairness);
+            fairness.follow(engine, steps(committed, &written.of_claims));
+            let metrics = &self.handles.metrics.ledgers.fairness;
+            metrics.count(&self.dataset, before, fairness);
+            self.is_stale = true;
+        }
         let metrics = self.metrics();
-        metrics.entries.committed(&self.dataset, committed, took);
+        metrics.entries.committed(&self.dataset, committed, written.took);
         let known = engine.claims().len();
         let new = known.saturating_sub(self.arrived);
         metrics.claims.arrived(&self.dataset, new);
         self.arrived = known;
+    }
+
+    /// Sets the series of what is measured from time to time: waiting claims and fairness. Costs a look at every namespace
+    /// and block, unless nothing has changed.
+    pub(super) fn tick(&mut self, engine: &Engine) {
+        let unlocks = matches!(engine.rules().unlocking, Unlocking::Lifetime { .. });
+        let Some(fairness) = self.fairness.as_mut().filter(|_| self.is_stale || unlocks) else {
+            return;
+        };
+        fairness.look(engine);
+        self.is_stale = fairness.is_behind();
+        let metrics = &self.handles.metrics.ledgers;
+        metrics.fairness.set(&self.dataset, &fairness.measured());
+        metrics.claims.claimants(&self.dataset, fairness.claimants());
+        metrics.fairness.shares(&self.dataset, fairness.claimants());
     }
 
     /// Counts an entry that somebody else had created.
@@ -154,7 +191,21 @@ impl DatasetMeter {
         let metrics = self.metrics();
         metrics.claims.forget(&self.dataset);
         metrics.entries.forget(&self.dataset);
+        metrics.fairness.forget(&self.dataset);
         self.handles.metrics.writers.forget(&self.dataset);
         self.arrived = 0;
+        self.fairness = None;
     }
+}
+
+/// The steps of an entry, beside the claims that events let arrive or matched.
+fn steps<'a>(
+    committed: &'a Committed,
+    of_claims: &'a [(EventIndex, ClaimId)],
+) -> impl Iterator<Item = Step<'a>> + Clone {
+    committed.by_event().map(move |(event, records)| {
+        let at = event.and_then(|event| of_claims.binary_search_by_key(&event, |(at, _)| *at).ok());
+        let claim = at.and_then(|at| of_claims.get(at)).map(|(_, claim)| claim);
+        Step { claim, records }
+    })
 }

@@ -332,3 +332,88 @@ async fn a_ledger_that_is_dated_ahead_goes_on_when_its_time_is_accepted() {
     world.take([requested]).await;
     assert_eq!(world.phase(&id), Some(Phase::Granted));
 }
+
+#[tokio::test]
+async fn blocks_beyond_the_bound_are_summed_and_take_places_that_become_free() {
+    let mut world = World::new();
+    // Ten have series of their own.
+    let blocks: [_; 12] = std::array::from_fn(|number| {
+        let name = format!("b{number:02}");
+        block(&name, &name, Some("10"))
+    });
+    for block in &blocks {
+        world.server.put(BLOCKS, &**block);
+    }
+    world.take(blocks.clone().map(Message::BlockApplied)).await;
+    world.take([claim("c", &epsilon("4")).1]).await;
+    let of_block = |world: &World, block: &str, state: &str| {
+        let text = world.books.handles.metrics.text().unwrap();
+        let labels = format!(
+            "{{block=\"{block}\",dataset=\"{DATASET}\",namespace=\"{NAMESPACE}\",state=\"{state}\"}} "
+        );
+        let line = text.lines().find_map(|line| {
+            line.strip_prefix("privatekube_block_epsilon")?
+                .strip_prefix(&*labels)
+        });
+        line.map(str::to_owned)
+    };
+    let has = |text: &str| Some(text.to_owned());
+    assert_eq!(of_block(&world, "b09", "allocated"), has("4"));
+    assert_eq!(of_block(&world, "b10", "allocated"), None);
+    assert_eq!(of_block(&world, "_other", "allocated"), has("8"));
+    assert_eq!(of_block(&world, "_other", "total"), has("20"));
+    let text = world.books.handles.metrics.text().unwrap();
+    for line in [
+        "privatekube_blocks_beyond_bound{dataset=\"taxi\",namespace=\"data\"} 2",
+        "privatekube_dataset_epsilon{dataset=\"taxi\",namespace=\"data\",state=\"allocated\"} 48",
+    ] {
+        assert!(text.contains(line), "{line} is not in {text}");
+    }
+    for gone in 0..2 {
+        world.server.delete(BLOCKS, &format!("b{gone:02}"));
+        let message = Message::BlockDeleted(Arc::clone(&blocks[gone]));
+        world.take([message]).await;
+    }
+    assert_eq!(of_block(&world, "b11", "allocated"), has("4"));
+    assert_eq!(of_block(&world, "_other", "total"), None);
+    assert_eq!(of_block(&world, "b00", "total"), None);
+}
+
+#[tokio::test]
+async fn gauges_say_the_same_after_the_ledger_is_read_again() {
+    let mut world = World::new();
+    let block = block("a", "a", Some("10"));
+    world.server.put(BLOCKS, &*block);
+    world.take([Message::BlockApplied(block)]).await;
+    world
+        .take([claim("c", &epsilon("4")).1, claim("d", &epsilon("9")).1])
+        .await;
+    let gauges = |world: &mut World| {
+        world.books.refresh_waiting().unwrap();
+        let text = world.books.handles.metrics.text().unwrap();
+        let is_gauge = |line: &&str| {
+            line.starts_with("privatekube_")
+                && !["_total", "_bucket", "_sum", "_count", "_open_duration"]
+                    .iter()
+                    .any(|part| line.contains(part))
+        };
+        text.lines()
+            .filter(is_gauge)
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    let before = gauges(&mut world);
+    for line in [
+        "privatekube_waiting_claims{claimant=\"data\",dataset=\"taxi\",namespace=\"data\"} 1",
+        "privatekube_dominant_share{claimant=\"data\",dataset=\"taxi\",namespace=\"data\"} 0.4",
+        "privatekube_unused_available_epsilon_ratio{dataset=\"taxi\",namespace=\"data\"} 0.6",
+    ] {
+        assert!(
+            before.iter().any(|there| there == line),
+            "{line} is not in {before:#?}"
+        );
+    }
+    world.books.writer.close();
+    world.books.open().await.unwrap();
+    assert_eq!(gauges(&mut world), before);
+}
