@@ -14,6 +14,7 @@
 )]
 
 mod admission;
+mod api_requests;
 mod bookkeeper;
 mod certificates;
 mod clock;

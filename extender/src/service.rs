@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
 use anyhow::{Context, Result, anyhow};
 use privatekube_api::DatasetKey;
-use privatekube_kubernetes::{ServerClock, connect, datasets_with_ledger};
+use privatekube_kubernetes::{ServerClock, connect_observed, datasets_with_ledger};
 use privatekube_policy::DatasetRules;
 use privatekube_view::View;
 use tokio::{
@@ -64,8 +64,8 @@ pub struct Options {
 /// Runs the extender until it gets SIGTERM or SIGINT, or until something fails that concerns everything. Bookkeepers run on
 /// the runtime of `bookkeepers`.
 pub async fn serve(options: Options, bookkeepers: runtime::Handle) -> Result<()> {
-    let client = connect(options.kubeconfig.as_deref()).await?;
     let metrics = Metrics::new()?;
+    let client = connect_observed(options.kubeconfig.as_deref(), metrics.api.observer()).await?;
     let view = Arc::new(View::default());
     let pods = Arc::new(Pods::default());
     let server_clock = Arc::new(ServerClock::default());

@@ -11,6 +11,8 @@ use kube::{
 use thiserror::Error;
 use tower::timeout::TimeoutLayer;
 
+use crate::RequestObserver;
+
 /// How long an answer may take to begin; that of a watch begins at once. The API server itself gives up after 60 s, and
 /// the webhooks' and scheduler's callers long before.
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
@@ -39,8 +41,16 @@ pub enum ConnectError {
 /// A client of the API server that `kubeconfig` names; without one, of `$KUBECONFIG`, `~/.kube/config` or the cluster that
 /// this process runs in.
 pub async fn connect(kubeconfig: Option<&Path>) -> Result<Client, ConnectError> {
+    connect_observed(kubeconfig, RequestObserver::new(|_| {})).await
+}
+
+/// As [`connect`], with a client whose requests `observer` is told of.
+pub async fn connect_observed(
+    kubeconfig: Option<&Path>,
+    observer: RequestObserver,
+) -> Result<Client, ConnectError> {
     let config = configuration(kubeconfig).await?;
-    Ok(with_time_limits(config).map_err(Box::new)?)
+    Ok(client(config, &observer).map_err(Box::new)?)
 }
 
 /// As [`connect`], but every request is made in the name of another user, with that user's rights. The API server lets those
@@ -68,12 +78,17 @@ async fn configuration(kubeconfig: Option<&Path>) -> Result<Config, ConnectError
 }
 
 /// A client that gives up a request whose answer doesn't begin within 30 s or pauses for more than 300 s.
-pub fn with_time_limits(mut config: Config) -> Result<Client, kube::Error> {
+pub fn with_time_limits(config: Config) -> Result<Client, kube::Error> {
+    client(config, &RequestObserver::new(|_| {}))
+}
+
+fn client(mut config: Config, observer: &RequestObserver) -> Result<Client, kube::Error> {
     config.read_timeout = Some(PAUSE_LIMIT);
     // The time that a connection was idle between two requests doesn't count.
     config.reset_reader_on_write = true;
     Ok(ClientBuilder::try_from(config)?
         .with_layer(&TimeoutLayer::new(ANSWER_LIMIT))
+        .with_layer(observer)
         .build())
 }
 

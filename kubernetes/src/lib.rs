@@ -6,11 +6,13 @@
 #![forbid(unsafe_code)]
 
 mod client;
+mod observe;
 mod reader;
 mod server_clock;
 mod store;
 
-pub use client::{ConnectError, connect, connect_as, with_time_limits};
+pub use client::{ConnectError, connect, connect_as, connect_observed, with_time_limits};
+pub use observe::{ObservedRequest, RequestObserver};
 pub use reader::{CurrentObjects, DatasetReader, NamespaceIdentity, datasets_with_ledger};
 pub use server_clock::ServerClock;
 pub use store::KubernetesStore;

@@ -16,8 +16,8 @@ pub use self::{
     page::page,
 };
 use crate::{
-    admission::AdmissionMetrics, bookkeeper::LedgerMetrics, controllers::WatchMetrics,
-    scheduler::SchedulerMetrics, writers::WriterMetrics,
+    admission::AdmissionMetrics, api_requests::ApiMetrics, bookkeeper::LedgerMetrics,
+    controllers::WatchMetrics, scheduler::SchedulerMetrics, writers::WriterMetrics,
 };
 
 /// Every metric, by the room that measures it. Cheap to clone.
@@ -39,6 +39,8 @@ pub struct Rooms {
     pub writers: WriterMetrics,
     /// The watches of the controllers.
     pub watches: WatchMetrics,
+    /// The extender's own requests to the API server.
+    pub api: ApiMetrics,
     /// 1 once everything that is committed has been read.
     pub ready: IntGauge,
 }
@@ -52,6 +54,7 @@ impl Metrics {
         let admission = AdmissionMetrics::declare(&mut declare)?;
         let writers = WriterMetrics::declare(&mut declare)?;
         let watches = WatchMetrics::declare(&mut declare)?;
+        let api = ApiMetrics::declare(&mut declare)?;
         declare.room("The process");
         let ready = declare.single_gauge(
             "ready",
@@ -73,6 +76,7 @@ impl Metrics {
             admission,
             writers,
             watches,
+            api,
             ready,
         })))
     }
