@@ -267,7 +267,7 @@ impl Fairness {
             .records
             .iter()
             .any(|record| matches!(record, Record::Denied { claim, .. } if claim == id));
-        is_matched(claim) && !(denied && !self.denied_arrivals_unlock)
+        is_matched(claim) && (!denied || self.denied_arrivals_unlock)
     }
 
     fn fair_claim(&mut self, engine: &Engine, places: &mut Places, claim: &ClaimState<'_>, granted: bool) {
@@ -351,8 +351,6 @@ impl Fairness {
                     self.shares.retired(block);
                 }
                 Record::Unlocked { blocks } => blocks.iter().for_each(|block| self.look_at(block)),
-                // It was noted when it arrived.
-                Record::Waits { .. } => {}
                 Record::Granted { claim: id, .. } => {
                     let Some(claim) = engine.claim(id) else { continue };
                     let group = self.group(id);
@@ -373,7 +371,8 @@ impl Fairness {
                         self.add_releases(id, &claim, *entirely);
                     }
                 }
-                Record::Consumed { .. } => {}
+                // That a claim waits was noted when it arrived.
+                Record::Waits { .. } | Record::Consumed { .. } => {}
             }
         }
         let granted: Vec<(&WaitingClaim<BlockId>, bool)> =
