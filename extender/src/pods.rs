@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::Pod;
 use papaya::HashMap as ConcurrentMap;
 use parking_lot::Mutex;
 use privatekube_api::{ManagedPod, PodKey};
+use privatekube_view::PhaseReason;
 
 /// The managed pods, each read once for every change. Reading one takes no lock.
 #[derive(Debug, Default)]
@@ -16,6 +17,8 @@ pub struct Pods {
     by_key: ConcurrentMap<PodKey, Arc<ManagedPod>>,
     /// The names of pods by the claim object, as (namespace, name), that they name in their annotation.
     naming: Mutex<HashMap<(String, String), BTreeSet<String>>>,
+    /// Why the own claims of pods were denied, as the statuses of their claim objects say, by the UIDs of the pods.
+    denied: ConcurrentMap<String, PhaseReason>,
 }
 
 impl Pods {
@@ -49,6 +52,21 @@ impl Pods {
             });
             pods.remove(key);
         }
+    }
+
+    /// Why a pod's own claim was denied, if its claim object's status says so.
+    pub fn denied(&self, uid: &str) -> Option<PhaseReason> {
+        self.denied.pin().get(uid).cloned()
+    }
+
+    /// Sets why a pod's own claim was denied.
+    pub fn set_denied(&self, uid: &str, why: PhaseReason) {
+        self.denied.pin().insert(uid.to_owned(), why);
+    }
+
+    /// Forgets why a pod's own claim was denied: its claim object was deleted.
+    pub fn forget_denied(&self, uid: &str) {
+        self.denied.pin().remove(uid);
     }
 
     /// Every pod.

@@ -248,7 +248,7 @@ async fn run(unstarted: Unstarted) -> Ended {
     let dataset = bookkeeper.dataset().clone();
     let running = async {
         if failures == 0 {
-            bookkeeper.run(&mut receiver).await
+            Box::pin(bookkeeper.run(&mut receiver)).await
         } else {
             Box::pin(bookkeeper.run_after_failure(&mut receiver, failures)).await
         }
@@ -282,6 +282,7 @@ mod tests {
             subject: Subject::of_object(&object).unwrap(),
             request: Arc::new(object.request().unwrap()),
             was_granted: false,
+            was_denied: None,
         };
         sender.send(Message::Requested(input)).unwrap();
         let ended = run(Unstarted {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use privatekube_api::{AmountRequest, ClaimRequest, PrivateDataBlock, PrivateDataset, Subject};
 use privatekube_policy::ClaimId;
+use privatekube_view::PhaseReason;
 use thiserror::Error;
 use tokio::sync::oneshot;
 
@@ -82,6 +83,9 @@ pub struct ClaimInput {
     pub request: Arc<ClaimRequest>,
     /// Whether the object's status says that the claim was granted. While the ledger can't be read, the status stays.
     pub was_granted: bool,
+    /// Why the object's status says that the claim was denied, if it does. What was denied stays denied, also if no ledger knows
+    /// it: claims that a dataset isn't open to are in none, and ledgers go with their namespaces.
+    pub was_denied: Option<PhaseReason>,
 }
 
 /// An amount of a claim that its object wants consumed or released, in all so far.

@@ -125,7 +125,7 @@ impl Bookkeeper {
             return Ok(self.dataset);
         }
         self.stop(Stop::after_failures(&self.dataset, failures))?;
-        self.run(messages).await
+        Box::pin(self.run(messages)).await
     }
 
     /// Handles messages until all their senders are dropped, or the ledger is deleted with its namespace; then returns

@@ -4,10 +4,10 @@
 use std::{collections::HashMap, sync::Arc};
 
 use privatekube_api::{
-    ClaimPhase, DatasetKey, PrivacyBudgetClaim, PrivacyBudgetClaimStatus, Subject, SubjectKind,
+    ClaimPhase, ClaimReason, DatasetKey, PrivacyBudgetClaim, PrivacyBudgetClaimStatus, Subject, SubjectKind,
 };
 use privatekube_policy::ClaimId;
-use privatekube_view::NotForPods;
+use privatekube_view::{NotForPods, PhaseReason};
 use tracing::warn;
 
 use super::{follow::Follower, pods::announce_not_for_pods};
@@ -61,6 +61,7 @@ impl Claims {
                         subject,
                         request,
                         was_granted,
+                        was_denied: denied(object),
                     }),
                 );
             }
@@ -99,6 +100,22 @@ impl Claims {
     }
 }
 
+/// Why a claim was denied, as the status of its object says, which only the extender writes.
+fn denied(object: &PrivacyBudgetClaim) -> Option<PhaseReason> {
+    let status = object.status.as_ref()?;
+    if status.phase != Some(ClaimPhase::Denied) {
+        return None;
+    }
+    let reason = status.reason.as_deref()?;
+    let reason = ClaimReason::ALL
+        .into_iter()
+        .find(|known| known.as_str() == reason)?;
+    Some(PhaseReason {
+        reason,
+        message: status.message.clone().unwrap_or_default(),
+    })
+}
+
 /// Why no pod may use the claim that a user's object requests.
 fn not_for_pods(object: &PrivacyBudgetClaim) -> Option<NotForPods> {
     if object.metadata.deletion_timestamp.is_some() {
@@ -119,6 +136,11 @@ impl Follower<PrivacyBudgetClaim> for Claims {
         object.metadata.annotations = None;
         object.status = object.status.take().map(|status| PrivacyBudgetClaimStatus {
             phase: status.phase,
+            // The rest of a denial is told again if no ledger knows it.
+            reason: status.reason.filter(|_| status.phase == Some(ClaimPhase::Denied)),
+            message: status
+                .message
+                .filter(|_| status.phase == Some(ClaimPhase::Denied)),
             sequence: status.sequence,
             arrived_at: status.arrived_at,
             ..PrivacyBudgetClaimStatus::default()
@@ -137,7 +159,12 @@ impl Follower<PrivacyBudgetClaim> for Claims {
         // The writer has just created the object, and writes its status next.
         let just_created = handles.events.claim_object(&id).is_some() && object.status.is_none();
         match kind {
-            SubjectKind::Pod => handles.events.claim_object_created(&id),
+            SubjectKind::Pod => {
+                handles.events.claim_object_created(&id);
+                if let Some(why) = denied(&object) {
+                    handles.pods.set_denied(&subject.uid, why);
+                }
+            }
             SubjectKind::Claim => {
                 let (namespace, name) = (&subject.namespace, &subject.name);
                 handles.view.set_named(namespace, name, Some(id.clone()));
@@ -222,6 +249,7 @@ impl Follower<PrivacyBudgetClaim> for Claims {
             }
             // It is made again for as long as its pod exists.
             SubjectKind::Pod => {
+                handles.pods.forget_denied(&subject.uid);
                 handles.events.claim_object_deleted(&id);
                 handles.statuses.write(StatusKey::Claim(id));
             }

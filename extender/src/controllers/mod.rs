@@ -72,14 +72,19 @@ pub async fn run(
             blocks_listed.wait().await;
             let managed = format!("{LABEL_MANAGED}=true");
             tokio::join!(
-                follow::follow(
-                    api(),
-                    &managed,
-                    pods,
-                    pods_to_request,
-                    &store,
-                    pods::ManagedPods::new(Arc::clone(&registry))
-                ),
+                async {
+                    // The statuses of their claim objects say which pods were denied.
+                    claims_listed.wait().await;
+                    follow::follow(
+                        api(),
+                        &managed,
+                        pods,
+                        pods_to_request,
+                        &store,
+                        pods::ManagedPods::new(Arc::clone(&registry)),
+                    )
+                    .await;
+                },
                 follow::follow(
                     api(),
                     "",

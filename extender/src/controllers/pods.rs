@@ -39,6 +39,7 @@ impl ManagedPods {
                     subject,
                     request,
                     was_granted: false,
+                    was_denied: self.registry.handles().pods.denied(&pod.uid),
                 }),
             );
         }

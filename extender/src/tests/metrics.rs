@@ -32,7 +32,6 @@ async fn what_is_served_is_what_is_declared() {
     let server = server();
     server.put(BLOCKS, &*block("b", "b", Some("10")));
     server.put("pods", &pod_object("train"));
-    server.put(CLAIMS, &claim_object("large", &json!({"budget": epsilon("9.5")})));
     with_registry(&server, async |registry| {
         let metrics = registry.handles().metrics.clone();
         let scheduler = scheduler::router(Arc::clone(&registry));
@@ -40,8 +39,12 @@ async fn what_is_served_is_what_is_declared() {
             .until(|server| {
                 let pod = server.get("pods", "train").unwrap();
                 let gates = pod["spec"]["schedulingGates"].as_array();
-                gates.is_none_or(Vec::is_empty) && phase(server, "large") == json!("Waiting")
+                gates.is_none_or(Vec::is_empty)
             })
+            .await;
+        server.put(CLAIMS, &claim_object("large", &json!({"budget": epsilon("9.5")})));
+        server
+            .until(|server| phase(server, "large") == json!("Waiting"))
             .await;
         let args = json!({"PodName": "train", "PodNamespace": "data", "PodUID": "train", "Node": "n1"});
         let (_, answer) = post(&scheduler, "/scheduler/bind", args.to_string()).await;

@@ -421,3 +421,44 @@ async fn what_is_created_after_the_store_went_back_is_seen() {
     })
     .await;
 }
+
+/// No ledger knows of claims that their dataset isn't open to, so a start reads from their statuses that they were denied.
+#[tokio::test(start_paused = true)]
+async fn what_was_denied_outside_the_ledger_stays_denied_after_a_start() {
+    let server = server();
+    server.put("namespaces", &json!({"metadata": {"name": "other"}}));
+    let mut foreign = serde_json::to_value(claim_object(
+        "foreign",
+        &json!({"dataset": "data/taxi", "budget": epsilon("1")}),
+    ))
+    .unwrap();
+    foreign["metadata"]["namespace"] = json!("other");
+    server.put(CLAIMS, &foreign);
+    let mut pod = pod_object("train");
+    pod["metadata"]["annotations"]["privatekube.dev/priority"] = json!("7");
+    server.put("pods", &pod);
+    let denied = |server: &FakeApiServer| {
+        ["other/foreign", "data/train-train"].map(|claim| {
+            let claim = server.get(CLAIMS, claim);
+            claim.map(|claim| claim["status"]["reason"].clone())
+        })
+    };
+    let expected = [Some(json!("NotAllowed")), Some(json!("PriorityTooHigh"))];
+    with_extender(&server, async |_| {
+        server.until(|server| denied(server) == expected).await;
+    })
+    .await;
+    // The dataset is opened while no extender runs, and one of the claims states what is to be consumed.
+    let open = json!({"claimants": {"from": "All", "maxPriority": 9}});
+    server.put(DATASETS, &*dataset("d", 2, &open));
+    let mut foreign = server.get(CLAIMS, "other/foreign").unwrap();
+    foreign["spec"]["consume"] = json!({"all": true});
+    foreign["metadata"]["generation"] = json!(2);
+    server.put(CLAIMS, &foreign);
+    with_extender(&server, async |_| {
+        request(&server, "data", "later", "10");
+        until_granted(&server, "data/later").await;
+        assert_eq!(denied(&server), expected);
+    })
+    .await;
+}

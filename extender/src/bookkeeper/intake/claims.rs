@@ -135,6 +135,12 @@ impl Intake {
         let mut refused = Vec::new();
         for input in unchecked {
             let ClaimInput { subject, request, .. } = input;
+            if let Some(why) = &input.was_denied {
+                refused.push(subject.id());
+                out.notices
+                    .push(Notice::OutsideLedger(subject.clone(), why.clone()));
+                continue;
+            }
             let labels = if claimants.depend_on_labels(&subject.namespace) {
                 labels.get(&subject.namespace)
             } else {

@@ -99,6 +99,7 @@ mod tests {
             subject: Subject::of_object(&object).unwrap(),
             request: Arc::new(object.request().unwrap()),
             was_granted: false,
+            was_denied: None,
         }
     }
 

@@ -96,6 +96,7 @@ fn claim_with(name: &str, spec: &Value) -> (ClaimId, Message) {
             subject,
             request,
             was_granted: false,
+            was_denied: None,
         }),
     )
 }
@@ -370,10 +371,11 @@ async fn blocks_beyond_the_bound_are_summed_and_take_places_that_become_free() {
     ] {
         assert!(text.contains(line), "{line} is not in {text}");
     }
-    for gone in 0..2 {
-        world.server.delete(BLOCKS, &format!("b{gone:02}"));
-        let message = Message::BlockDeleted(Arc::clone(&blocks[gone]));
-        world.take([message]).await;
+    for gone in blocks.iter().take(2) {
+        world
+            .server
+            .delete(BLOCKS, gone.metadata.name.as_deref().unwrap());
+        world.take([Message::BlockDeleted(Arc::clone(gone))]).await;
     }
     assert_eq!(of_block(&world, "b11", "allocated"), has("4"));
     assert_eq!(of_block(&world, "_other", "total"), None);

@@ -32,7 +32,7 @@ fn arrival(number: u64, composition: &Composition) -> Event {
         uid: number.to_string(),
     };
     // Most are small; each tenth demands nearly a whole block, and no two the same.
-    let units = if number % 10 == 0 {
+    let units = if number.is_multiple_of(10) {
         900_000_000_000
     } else {
         1_000_000
