@@ -64,6 +64,20 @@ pub(crate) struct End {
     pub(crate) datasets: u64,
 }
 
+impl std::fmt::Display for DatasetEnd {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            entries,
+            objects,
+            hash,
+        } = self;
+        write!(
+            f,
+            "{entries} ledger entries, {objects} objects and the last entry's hash {hash}"
+        )
+    }
+}
+
 /// An export that was read once and verified. Keeps where its lines are, and not the lines.
 #[derive(Debug)]
 pub struct ExportFile {
@@ -196,7 +210,7 @@ impl ExportFile {
                         hash: replay.head().hash,
                     };
                     if says != has {
-                        let (says, has) = (format!("{says:?}"), format!("{has:?}"));
+                        let (says, has) = (says.to_string(), has.to_string());
                         return Err(self.error(place, FileError::Sum { says, has }));
                     }
                     self.datasets.extend(open.take().map(|(part, _)| part));

@@ -69,6 +69,12 @@ impl Effects {
         self.meter.publish(objects);
     }
 
+    /// Has a block's status written, also if the block hasn't changed.
+    pub(super) fn write_block(&self, name: String) {
+        let key = StatusKey::Block(self.dataset.clone(), name);
+        self.handles.statuses.write(key);
+    }
+
     /// Announces that the dataset is stopped.
     pub(super) fn stopped(&self, stop: &Stop, objects: &DatasetObjects) {
         self.meter.stopped(stop.cause);

@@ -520,6 +520,10 @@ impl Bookkeeper {
                     let text = left_out.as_ref().map(blocks_left_out);
                     self.publisher.publish_left_out(state.engine, &claim, text)
                 }),
+                Notice::BlockBlank(name) => {
+                    self.effects.write_block(name);
+                    None
+                }
                 Notice::BlockChecked(block) => {
                     state.and_then(|state| self.publisher.publish_block(state, objects, &block, now))
                 }

@@ -462,3 +462,27 @@ async fn what_was_denied_outside_the_ledger_stays_denied_after_a_start() {
     })
     .await;
 }
+
+/// A restore writes the only entry of a ledger before the objects.
+#[tokio::test(start_paused = true)]
+async fn a_block_that_the_ledger_knows_gets_a_status_when_its_object_is_made_again() {
+    let server = server();
+    with_extender(&server, async |_| {
+        server.until(|server| server.all(ENTRIES).len() == 1).await;
+    })
+    .await;
+    let entry = server.all(ENTRIES).remove(0);
+    server.delete(ENTRIES, entry["metadata"]["name"].as_str().unwrap());
+    server.delete(DATASETS, "taxi");
+    server.delete(BLOCKS, "a");
+    with_extender(&server, async |_| {
+        server.put(ENTRIES, &entry);
+        server.put(BLOCKS, &*block("a", "a2", Some("10")));
+        server.put(DATASETS, &*dataset("d2", 1, &json!({})));
+        server
+            .until(|server| server.get(BLOCKS, "a").unwrap()["status"].is_object())
+            .await;
+        assert_eq!(server.all(ENTRIES).len(), 1);
+    })
+    .await;
+}

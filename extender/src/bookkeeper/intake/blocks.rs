@@ -16,7 +16,11 @@ impl Intake {
     /// Remembers a block's object.
     pub(super) fn add_block(&mut self, object: Arc<PrivateDataBlock>) {
         let name = object.metadata.name.clone().unwrap_or_default();
+        let is_blank = object.status.is_none();
         if self.objects.add_block(object) {
+            if is_blank {
+                self.blank_blocks.insert(name.clone());
+            }
             self.changed_blocks.insert(name);
         }
     }
@@ -40,6 +44,7 @@ impl Intake {
         }
         let name = deleted.metadata.name.clone().unwrap_or_default();
         self.unmatched.remove_block(&name);
+        self.blank_blocks.remove(&name);
         let block = BlockId::from(name.as_str());
         out.notices.push(Notice::BlockDeleted(name));
         if engine.is_some_and(|engine| engine.block(&block).is_some_and(|state| !state.retired)) {
@@ -64,9 +69,13 @@ impl Intake {
             match self.block_event(&name, &retiring, engine) {
                 Ok(event) => {
                     if event.is_none() {
-                        out.notices
-                            .push(Notice::BlockChecked(BlockId::from(name.as_str())));
+                        let block = BlockId::from(name.as_str());
+                        out.notices.push(Notice::BlockChecked(block));
+                        if self.blank_blocks.contains(&name) {
+                            out.notices.push(Notice::BlockBlank(name.clone()));
+                        }
                     }
+                    self.blank_blocks.remove(&name);
                     out.events.extend(event.map(Into::into));
                     if let Some(candidate) = self.objects.candidate(&name) {
                         self.unmatched.add_block(candidate);
