@@ -175,9 +175,11 @@ try {
   await part("fairness has a line for each namespace", async () => {
     await page.goto(`${origin}/datasets/data/taxi/fairness`);
     // Shares are sampled from time to time, and nothing is decided meanwhile that would renew the page.
-    const hasThree = async () => (await (await fetch(location.href)).text()).split("<polyline").length === 4;
-    await page.waitForFunction(hasThree, null, { timeout: 90_000, polling: 500 });
-    await page.reload();
+    const end = Date.now() + 90_000;
+    while ((await page.locator("polyline").count()) !== 3 && Date.now() < end) {
+      await page.waitForTimeout(500);
+      await page.reload();
+    }
     assert.equal(await page.locator("polyline").count(), 3);
     await check(page);
   });
