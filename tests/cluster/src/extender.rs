@@ -40,8 +40,6 @@ pub(crate) fn serve_arguments(layout: &Layout, ports: ExtenderPorts, webhooks: O
         address(ports.webhook),
         "--health-address".into(),
         address(ports.health),
-        "--status-address".into(),
-        address(ports.status),
     ];
     if let Some(port) = webhooks {
         arguments.extend(["--webhook-url".into(), format!("https://127.0.0.1:{port}").into()]);
