@@ -14,8 +14,7 @@ use kube::{
     core::{NamespaceResourceScope, ObjectMeta},
 };
 use privatekube_api::{DatasetKey, PrivateDataBlock, PrivateDataset, rfc3339};
-use privatekube_kubernetes::{KubernetesStore, datasets_with_ledger};
-use privatekube_ledger::{Replay, Store};
+use privatekube_kubernetes::datasets_with_ledger;
 use privatekube_policy::Time;
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -23,6 +22,7 @@ use crate::{
     BackupError,
     error::requesting,
     file::{DatasetEnd, End, Header, Key, Line, VERSION},
+    ledger::read_verified,
     objects::{DatasetObject, name, portable},
 };
 
@@ -136,23 +136,10 @@ async fn write_dataset(
         namespace: dataset.namespace.clone(),
         name: dataset.name.clone(),
     }))?;
-    let store = KubernetesStore::new(client.clone(), dataset.clone());
-    let mut replay = Replay::new();
-    loop {
-        let entries = store.read_after(replay.head().sequence).await;
-        let entries = entries.map_err(|error| BackupError::Store(dataset.clone(), error))?;
-        if entries.is_empty() {
-            break;
-        }
-        for entry in entries {
-            let verified = replay.push(&entry);
-            verified.map_err(|error| BackupError::Verify(dataset.clone(), Box::new(error)))?;
-            out.write(&Line::Entry(Box::new(entry)))?;
-        }
-    }
-    let checked = replay.check();
-    checked.map_err(|error| BackupError::Verify(dataset.clone(), Box::new(error)))?;
-    let head = replay.head();
+    let head = read_verified(client, dataset, |entry, _| {
+        out.write(&Line::Entry(Box::new(entry)))
+    })
+    .await?;
     let mut objects = 0;
     let api: Api<PrivateDataset> = Api::namespaced(client.clone(), &dataset.namespace);
     let object = api.get_opt(&dataset.name).await;

@@ -14,6 +14,7 @@
 mod error;
 mod export;
 mod file;
+mod ledger;
 mod objects;
 mod plan;
 mod restore;

@@ -8,13 +8,14 @@ use kube::{
 };
 use privatekube_api::{DatasetKey, PrivateDataBlock, PrivateDataset};
 use privatekube_kubernetes::KubernetesStore;
-use privatekube_ledger::{CreateError, Entry, Replay, Store};
+use privatekube_ledger::{CreateError, Entry, Store};
 use serde::Serialize;
 use serde_json::json;
 
 use crate::{
     BackupError, Completeness, ExportFile,
     error::requesting,
+    ledger::read_verified,
     objects::name,
     plan::{DatasetChange, Plan, plan},
 };
@@ -268,33 +269,21 @@ async fn write_objects(
 /// Reads the ledger back from the cluster: it is whole, and begins with the file's entries.
 async fn verify(client: &Client, file: &ExportFile, dataset: &DatasetKey) -> Result<(), BackupError> {
     let part = file.datasets().iter().find(|part| part.dataset == *dataset);
-    let store = KubernetesStore::new(client.clone(), dataset.clone());
-    let mut replay = Replay::new();
-    loop {
-        let entries = store.read_after(replay.head().sequence).await;
-        let entries = entries.map_err(|error| BackupError::Store(dataset.clone(), error))?;
-        if entries.is_empty() {
-            break;
+    let head = read_verified(client, dataset, |_, head| {
+        let exported = part.and_then(|part| part.hash(head.sequence));
+        if exported.is_some_and(|exported| exported != head.hash) {
+            return Err(BackupError::Changed(format!(
+                "{dataset}: entry {} in the cluster isn't that of the export",
+                head.sequence
+            )));
         }
-        for entry in entries {
-            let verified = replay.push(&entry);
-            verified.map_err(|error| BackupError::Verify(dataset.clone(), Box::new(error)))?;
-            let head = replay.head();
-            let exported = part.and_then(|part| part.hash(head.sequence));
-            if exported.is_some_and(|exported| exported != head.hash) {
-                return Err(BackupError::Changed(format!(
-                    "{dataset}: entry {} in the cluster isn't that of the export",
-                    head.sequence
-                )));
-            }
-        }
-    }
-    let checked = replay.check();
-    checked.map_err(|error| BackupError::Verify(dataset.clone(), Box::new(error)))?;
-    if part.is_some_and(|part| replay.head().sequence < part.entry_count()) {
+        Ok(())
+    })
+    .await?;
+    if part.is_some_and(|part| head.sequence < part.entry_count()) {
         return Err(BackupError::Changed(format!(
             "{dataset}: the ledger in the cluster ends at entry {}: restore again with the same options",
-            replay.head().sequence
+            head.sequence
         )));
     }
     Ok(())
