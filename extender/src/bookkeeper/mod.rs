@@ -520,7 +520,7 @@ impl Bookkeeper {
                     let text = left_out.as_ref().map(blocks_left_out);
                     self.publisher.publish_left_out(state.engine, &claim, text)
                 }),
-                Notice::BlockBlank(name) => {
+                Notice::BlockWithoutStatus(name) => {
                     self.effects.write_block(name);
                     None
                 }

@@ -16,10 +16,10 @@ impl Intake {
     /// Remembers a block's object.
     pub(super) fn add_block(&mut self, object: Arc<PrivateDataBlock>) {
         let name = object.metadata.name.clone().unwrap_or_default();
-        let is_blank = object.status.is_none();
+        let lacks_status = object.status.is_none();
         if self.objects.add_block(object) {
-            if is_blank {
-                self.blank_blocks.insert(name.clone());
+            if lacks_status {
+                self.without_status.insert(name.clone());
             }
             self.changed_blocks.insert(name);
         }
@@ -44,7 +44,7 @@ impl Intake {
         }
         let name = deleted.metadata.name.clone().unwrap_or_default();
         self.unmatched.remove_block(&name);
-        self.blank_blocks.remove(&name);
+        self.without_status.remove(&name);
         let block = BlockId::from(name.as_str());
         out.notices.push(Notice::BlockDeleted(name));
         if engine.is_some_and(|engine| engine.block(&block).is_some_and(|state| !state.retired)) {
@@ -71,11 +71,11 @@ impl Intake {
                     if event.is_none() {
                         let block = BlockId::from(name.as_str());
                         out.notices.push(Notice::BlockChecked(block));
-                        if self.blank_blocks.contains(&name) {
-                            out.notices.push(Notice::BlockBlank(name.clone()));
+                        if self.without_status.contains(&name) {
+                            out.notices.push(Notice::BlockWithoutStatus(name.clone()));
                         }
                     }
-                    self.blank_blocks.remove(&name);
+                    self.without_status.remove(&name);
                     out.events.extend(event.map(Into::into));
                     if let Some(candidate) = self.objects.candidate(&name) {
                         self.unmatched.add_block(candidate);

@@ -44,7 +44,7 @@ pub(super) struct Intake {
     /// The names of blocks that may have to be added to the ledger, and that claims may match now.
     changed_blocks: BTreeSet<String>,
     /// Those of them whose objects have no status yet.
-    blank_blocks: BTreeSet<String>,
+    without_status: BTreeSet<String>,
     /// Requests that are not in the ledger yet, in the order in which they arrived.
     arriving: Queue,
     /// Claims of `arriving` that were requested while there was no ledger, and that haven't been checked against the
@@ -89,7 +89,7 @@ pub(super) enum Notice {
     /// It was looked at whether a block can be used; if it can't, its object's problem says why.
     BlockChecked(BlockId),
     /// A block's object has no status, although the ledger has the block: the object was created again.
-    BlockBlank(String),
+    BlockWithoutStatus(String),
     /// A block's object was deleted.
     BlockDeleted(String),
     /// The dataset's object was changed.
@@ -104,7 +104,7 @@ impl Intake {
             defaults,
             objects: DatasetObjects::default(),
             changed_blocks: BTreeSet::new(),
-            blank_blocks: BTreeSet::new(),
+            without_status: BTreeSet::new(),
             arriving: Queue::default(),
             unchecked: BTreeSet::new(),
             held_by: None,
