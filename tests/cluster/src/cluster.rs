@@ -153,7 +153,8 @@ impl Cluster {
         String::from_utf8(output.stdout).context("the extender's output is not UTF-8")
     }
 
-    /// Applies a kustomization and waits until the API server serves its custom resources.
+    /// Applies a kustomization, and waits until the API server serves its custom resources and enforces its
+    /// admission policies.
     pub async fn install(&self, manifests: &Path) -> Result<()> {
         self.kubectl_program().install(manifests).await
     }

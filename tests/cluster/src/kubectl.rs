@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::http_client;
 use crate::layout::Layout;
+use crate::policies;
 use crate::process;
 use crate::tie;
 use crate::users::User;
@@ -75,14 +77,15 @@ impl Kubectl {
             .env("KUBECACHEDIR", &self.cache);
     }
 
-    /// Applies a kustomization and waits until the API server serves its custom resources. Their definitions may lie
-    /// beside it, in the folder `crds`: then these are applied first.
+    /// Applies a kustomization, and waits until the API server serves its custom resources and enforces its admission
+    /// policies. The resources' definitions may lie beside it, in the folder `crds`: then these are applied first.
     pub(crate) async fn install(&self, manifests: &Path) -> Result<()> {
         let definitions = manifests.join("../crds");
         if definitions.is_dir() {
             self.apply(&definitions).await?;
         }
-        self.apply(manifests).await
+        self.apply(manifests).await?;
+        policies::until_enforced(&http_client::client(&self.kubeconfig, None).await?).await
     }
 
     async fn apply(&self, manifests: &Path) -> Result<()> {

@@ -34,6 +34,7 @@ mod owner;
 mod owner_client;
 mod part;
 mod pod_status;
+mod policies;
 mod ports;
 mod process;
 mod protocol;
