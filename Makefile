@@ -17,6 +17,10 @@ KUBECONFIG_FILE := $(CURDIR)/.local/kubeconfig
 # Programs that are neither ours nor the toolchain's, in the versions of .ci/tools.txt.
 TOOLS := .local/tools
 TOOLS_READY := $(TOOLS)/ready
+# Python with the libraries of the dashboards, in the versions of dashboards/requirements.txt.
+DASHBOARDS := .local/dashboards
+DASHBOARDS_READY := $(DASHBOARDS)/ready
+DASHBOARDS_PYTHON := $(DASHBOARDS)/bin/python -B
 
 # A fuzz target is a libFuzzer program, built as cargo-fuzz builds it but for the address sanitizer, which needs a
 # nightly compiler and finds nothing in code without `unsafe`. --target keeps the flags from build scripts.
@@ -83,7 +87,10 @@ evaluation: ## Make all runs of the papers' experiments, and their tables and fi
 	@rm docs/evaluation/journal.jsonl
 
 .PHONY: lint
-lint: ## Check formatting, lints and the documentation of the code
+lint: $(TOOLS_READY) $(DASHBOARDS_READY) ## Check formatting, lints and the documentation of the code
+	$(TOOLS)/bin/ruff format --no-cache --check dashboards
+	$(TOOLS)/bin/ruff check --no-cache dashboards
+	$(TOOLS)/bin/ty check --quiet --error-on-warning --python $(DASHBOARDS) dashboards
 	cargo fmt --all -- --check
 	cargo fmt --manifest-path policy/fuzz/Cargo.toml -- --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
@@ -135,17 +142,26 @@ $(TOOLS_READY): .ci/tools.txt
 	$(TOOLS)/bin/pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r .ci/tools.txt
 	@touch $@
 
+$(DASHBOARDS_READY): dashboards/requirements.txt
+	@rm -rf $(DASHBOARDS)
+	python3 -m venv $(DASHBOARDS)
+	$(DASHBOARDS)/bin/pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: \
+		-r dashboards/requirements.txt
+	@touch $@
+
 .PHONY: drift
-drift: ## Check that what is generated or locked is up to date
+drift: $(DASHBOARDS_READY) ## Check that what is generated or locked is up to date
+	$(DASHBOARDS_PYTHON) dashboards/test_dashboards.py
 	cargo metadata --locked --format-version 1 >/dev/null
 	cargo run --quiet --locked -p privatekube-api --bin crdgen -- --check
 	cargo run --quiet --locked -p privatekube-extender --example metrics_page -- --check
 	cd tests/controlplane && go mod tidy -diff && go mod verify
 
 .PHONY: generate
-generate: ## Write what is generated: the custom resource definitions, and the page of the metrics
+generate: $(DASHBOARDS_READY) ## Write what is generated: resource definitions, the page of the metrics, dashboards
 	cargo run --quiet --locked -p privatekube-api --bin crdgen
 	cargo run --quiet --locked -p privatekube-extender --example metrics_page
+	$(DASHBOARDS_PYTHON) dashboards/generate.py
 
 .PHONY: ci
 ci: ## Everything that must pass before a change goes in
