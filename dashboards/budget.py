@@ -117,6 +117,7 @@ def _overview() -> Section:
                 "percentunit",
                 f"max(privatekube_dataset_consumed_ratio{{{DATASETS}}})",
                 steps=NEARLY_SPENT,
+                runbook="budget-nearly-spent",
             ),
             stat_panel(
                 "First exhausted in",
@@ -126,6 +127,7 @@ def _overview() -> Section:
                 f"min(privatekube:dataset_exhaustion_seconds{{{DATASETS}}})",
                 steps=SOON_EXHAUSTED,
                 none="not in sight",
+                runbook="budget-spent-too-soon",
             ),
             stat_panel(
                 "Blocks nearly spent",
@@ -149,6 +151,7 @@ def _overview() -> Section:
                 "short",
                 or_zero(f"sum({of_datasets('privatekube_dataset_stopped')})"),
                 steps=ANY_IS_BAD,
+                runbook="dataset-stopped",
             ),
             stat_panel(
                 "Blocks",
@@ -232,6 +235,7 @@ def _datasets() -> Section:
                 steps=NEARLY_SPENT,
                 largest=1,
                 height=11,
+                runbook="budget-nearly-spent",
             ),
             lines(
                 "Burn rate",
@@ -240,6 +244,7 @@ def _datasets() -> Section:
                 EPSILON,
                 Query(f"{of_datasets('privatekube:dataset_burn_epsilon:rate6h')} * {PER_DAY}", DATASET_LEGEND),
                 empty=True,
+                runbook="budget-spent-too-soon",
             ),
             lines(
                 "Time until exhaustion",
@@ -250,6 +255,7 @@ def _datasets() -> Section:
                 steps=SOON_EXHAUSTED,
                 logarithmic=True,
                 empty=True,
+                runbook="budget-spent-too-soon",
             ),
         ],
     )

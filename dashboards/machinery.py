@@ -53,6 +53,7 @@ def _overview() -> Section:
                 "short",
                 or_zero("sum(privatekube_ready)"),
                 steps=[(None, "red"), (1, "green")],
+                runbook="extender-not-ready",
             ),
             stat_panel(
                 "Version",
@@ -76,6 +77,7 @@ def _overview() -> Section:
                 "short",
                 or_zero("sum(privatekube_pods_bypassed_total)"),
                 steps=ANY_IS_BAD,
+                runbook="pods-bypassed",
             ),
             stat_panel(
                 "Stopped datasets",
@@ -84,6 +86,7 @@ def _overview() -> Section:
                 "short",
                 or_zero(f"sum({of_datasets('privatekube_dataset_stopped')})"),
                 steps=ANY_IS_BAD,
+                runbook="dataset-stopped",
             ),
             stat_panel(
                 "Ledger entries lost or changed",
@@ -92,6 +95,7 @@ def _overview() -> Section:
                 "short",
                 or_zero(f'sum(privatekube_ledger_read_backs_total{{{DATASETS},outcome=~"lost|replaced"}})'),
                 steps=ANY_IS_BAD,
+                runbook="ledger-entry-lost",
             ),
             stat_panel(
                 "Ledger conflicts",
@@ -100,6 +104,7 @@ def _overview() -> Section:
                 "short",
                 or_zero(f"sum(privatekube_ledger_conflicts_total{{{DATASETS}}})"),
                 steps=ANY_IS_A_WARNING,
+                runbook="ledger-conflict",
             ),
             stat_panel(
                 "First certificate expires in",
@@ -108,6 +113,7 @@ def _overview() -> Section:
                 "dtdurations",
                 "min(privatekube_certificate_expiry_timestamp_seconds) - time()",
                 steps=EXPIRY,
+                runbook="certificate-ends",
             ),
         ],
     )
@@ -129,6 +135,7 @@ def _scheduler() -> Section:
                 ),
                 stacked=True,
                 empty=True,
+                runbook="scheduler-requests-fail",
             ),
             lines(
                 "Latency of scheduler requests",
@@ -173,6 +180,7 @@ def _admission() -> Section:
                 ),
                 stacked=True,
                 empty=True,
+                runbook="webhook-fails",
             ),
             lines(
                 "Latency of reviews",
@@ -188,6 +196,7 @@ def _admission() -> Section:
 
 def _ledgers() -> Section:
     stopped = of_datasets("privatekube_dataset_stopped", by=f"{DATASET}, cause")
+    was_stopped = f"max_over_time(privatekube_dataset_stopped{{{DATASETS}}}[$__range])"
     outcomes = rate_of_datasets("privatekube_ledger_read_backs_total", by="outcome")
     return Section(
         "Ledgers",
@@ -196,11 +205,12 @@ def _ledgers() -> Section:
                 "Stopped datasets by cause",
                 "When which dataset was stopped, and why. `kubectl describe pds` says what to do; "
                 "docs/operations.md has each cause.",
-                f"{stopped} == 1",
+                f"{stopped} and max by ({DATASET}, cause) ({was_stopped}) == 1",
                 f"{DATASET_LEGEND}: {{{{cause}}}}",
-                {"1": ("stopped", "red")},
+                {"0": ("runs again", "green"), "1": ("stopped", "red")},
                 width=24,
                 empty=True,
+                runbook="dataset-stopped",
             ),
             lines(
                 "Entries",
@@ -209,6 +219,7 @@ def _ledgers() -> Section:
                 "wps",
                 Query(rate_of_datasets("privatekube_ledger_entries_total", by=DATASET), DATASET_LEGEND),
                 empty=True,
+                runbook="ledgers-not-advancing",
             ),
             lines(
                 "Events in an entry",
@@ -231,6 +242,7 @@ def _ledgers() -> Section:
                 Query(quantile(0.99, "privatekube_ledger_commit_duration_seconds"), "99 %"),
                 width=8,
                 empty=True,
+                runbook="ledger-slow",
             ),
             lines(
                 "Size of entries",
@@ -258,6 +270,7 @@ def _ledgers() -> Section:
                 Query(outcomes, "{{outcome}}"),
                 colors={"same": "green", "unknown": "orange", "lost": "red", "replaced": "dark-red"},
                 stacked=True,
+                runbook="ledger-entry-lost",
             ),
             lines(
                 "Conflicts",
@@ -265,6 +278,7 @@ def _ledgers() -> Section:
                 "short",
                 Query(_increase(f"privatekube_ledger_conflicts_total{{{DATASETS}}}", DATASET), DATASET_LEGEND),
                 bars=True,
+                runbook="ledger-conflict",
             ),
             table_panel(
                 "Ledgers",
@@ -297,6 +311,7 @@ def _queues() -> Section:
                 "writes to the API server. A queue that keeps growing is behind: see the writes and their answers.",
                 "short",
                 Query("max by (queue) (privatekube_queue_length)", "{{queue}}"),
+                runbook="queue-long",
             ),
             lines(
                 "Dropped Events",
@@ -305,6 +320,7 @@ def _queues() -> Section:
                 "short",
                 Query("sum(increase(privatekube_events_dropped_total[$__rate_interval]))", "dropped"),
                 bars=True,
+                runbook="events-dropped",
             ),
             lines(
                 "Writes by answer",
@@ -316,6 +332,7 @@ def _queues() -> Section:
                 ),
                 stacked=True,
                 empty=True,
+                runbook="writes-fail",
             ),
             lines(
                 "Since the watches' last events",
@@ -333,6 +350,7 @@ def _queues() -> Section:
                 Query(_increase("privatekube_watch_restarts_total", "resource"), "{{resource}}"),
                 bars=True,
                 empty=True,
+                runbook="watch-restarts",
             ),
             lines(
                 "Bypassed pods",
@@ -341,6 +359,7 @@ def _queues() -> Section:
                 Query("sum(increase(privatekube_pods_bypassed_total[$__rate_interval]))", "bypassed"),
                 bars=True,
                 colors={"bypassed": "red"},
+                runbook="pods-bypassed",
             ),
         ],
     )
@@ -361,6 +380,7 @@ def _api_server() -> Section:
                     "{{verb}}: {{answer}}",
                 ),
                 stacked=True,
+                runbook="api-requests-fail",
             ),
             lines(
                 "Latency of the API server",
@@ -383,6 +403,7 @@ def _api_server() -> Section:
                 ascending=True,
                 width=24,
                 height=6,
+                runbook="certificate-ends",
             ),
         ],
     )

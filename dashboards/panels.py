@@ -108,6 +108,7 @@ def stat_panel(
     width: int = 3,
     none: str = "",
     names: str = "",
+    runbook: str = "",
 ) -> stat.Panel:
     """One number now. `none` is shown if there is none, and `names` is a label that is shown in place of the number."""
     reduce = common.ReduceDataOptions().calcs(["lastNotNull"])
@@ -115,6 +116,7 @@ def stat_panel(
         stat.Panel()
         .title(title)
         .description(_describe(description, empty=bool(none)))
+        .links(_runbook(runbook))
         .datasource(_DATASOURCE)
         .height(4)
         .span(width)
@@ -146,6 +148,7 @@ def lines(
     largest: float | None = None,
     logarithmic: bool = False,
     colors: dict[str, str] | None = None,
+    runbook: str = "",
 ) -> timeseries.Panel:
     """Series over time. With `steps`, thresholds are drawn as lines."""
     logarithm = common.ScaleDistributionConfig().type(common_models.ScaleDistribution.LOG).log(10)
@@ -153,6 +156,7 @@ def lines(
         timeseries.Panel()
         .title(title)
         .description(_describe(description, empty=empty))
+        .links(_runbook(runbook))
         .datasource(_DATASOURCE)
         .height(height)
         .span(width)
@@ -288,6 +292,7 @@ def table_panel(
     width: int = 24,
     height: int = 10,
     empty: bool = False,
+    runbook: str = "",
 ) -> table.Panel:
     """A row for each set of labels now. The first expression's value is column A, the second one's B, and so on."""
     # Grafana calls the value of a single query Value.
@@ -305,6 +310,7 @@ def table_panel(
         table.Panel()
         .title(title)
         .description(_describe(description, empty=empty))
+        .links(_runbook(runbook))
         .datasource(_DATASOURCE)
         .height(height)
         .span(width)
@@ -366,6 +372,7 @@ def states(
     width: int = 12,
     height: int = 4,
     empty: bool = False,
+    runbook: str = "",
 ) -> statetimeline.Panel:
     """When which state was. `words` has the word and the color for each value."""
     results = {
@@ -376,6 +383,7 @@ def states(
         statetimeline.Panel()
         .title(title)
         .description(_describe(description, empty=empty))
+        .links(_runbook(runbook))
         .datasource(_DATASOURCE)
         .height(height)
         .span(width)
@@ -574,6 +582,11 @@ class _Link(dashboard.DashboardLink):
         link = super().build()
         vars(link)["placement"] = None
         return link
+
+
+def _runbook(name: str) -> list[Builder[models.DashboardLink]]:
+    """The link of a panel to what to do when it shows trouble, if there is a runbook."""
+    return [_to_page("Runbook", f"blob/main/docs/runbooks/{name}.md")] if name else []
 
 
 def _to_dashboards() -> dashboard.DashboardLink:

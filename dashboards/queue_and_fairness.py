@@ -53,6 +53,7 @@ def _overview() -> Section:
                 f"max({OLDEST})",
                 steps=LONG_WAITS,
                 none="none waits",
+                runbook="claims-stuck",
             ),
             stat_panel(
                 "Arrived",
@@ -80,6 +81,7 @@ def _overview() -> Section:
                 "short",
                 or_zero("sum(increase(privatekube_claims_limited_total[$__range]))"),
                 steps=ANY_IS_A_WARNING,
+                runbook="claims-limited",
             ),
             stat_panel(
                 "Fair claims not granted at once",
@@ -88,6 +90,7 @@ def _overview() -> Section:
                 "short",
                 _in_range("privatekube_fair_claims_total", 'granted="not_at_once"'),
                 steps=ANY_IS_A_WARNING,
+                runbook="sharing-incentive-violated",
             ),
             stat_panel(
                 "Envied grants",
@@ -97,6 +100,7 @@ def _overview() -> Section:
                 "short",
                 _in_range("privatekube_envied_grants_total"),
                 steps=ANY_IS_A_WARNING,
+                runbook="grant-envied",
             ),
         ],
     )
@@ -115,6 +119,7 @@ def _queue() -> Section:
                 Query(WAITING, CLAIMANT_LEGEND),
                 stacked=True,
                 empty=True,
+                runbook="backlog-grows",
             ),
             lines(
                 "Longest wait by claimant",
@@ -124,6 +129,7 @@ def _queue() -> Section:
                 Query(OLDEST, CLAIMANT_LEGEND),
                 steps=LONG_WAITS,
                 empty=True,
+                runbook="claims-stuck",
             ),
             table_panel(
                 "Claimants",
@@ -189,6 +195,7 @@ def _decisions() -> Section:
                 stacked=True,
                 bars=True,
                 empty=True,
+                runbook="claims-limited",
             ),
         ],
     )
@@ -294,6 +301,7 @@ def _fairness() -> Section:
                 stacked=True,
                 colors={"at_once": "#2f9e78", "not_at_once": "#d9912b"},
                 empty=True,
+                runbook="sharing-incentive-violated",
             ),
             lines(
                 "Envied grants",
@@ -302,6 +310,7 @@ def _fairness() -> Section:
                 "cpm",
                 Query(_a_minute("privatekube_envied_grants_total", by=DATASET), DATASET_LEGEND),
                 bars=True,
+                runbook="grant-envied",
             ),
         ],
     )
