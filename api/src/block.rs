@@ -4,16 +4,19 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
-use privatekube_policy::{Budget, Composition, Delta, Epsilon};
+use privatekube_policy::{Budget, Composition, Delta, Epsilon, Time};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Amounts, BudgetAmount, Dimension, Dimensions, FieldError, FieldErrors, Guarantee,
+    Amounts, BudgetAmount, BudgetSpec, Dimension, Dimensions, FieldError, FieldErrors, Guarantee,
     amounts::{GivenAmount, half_guarantee, parse_curve},
     names::is_label_name,
-    request::keep,
+    parse_rfc3339,
+    request::{budget_request, keep},
 };
 
+/// The most characters of a reason.
+const MOST_REASON: usize = 500;
 /// The most records that a block may have: more than any, and as a JSON number exact for every reader.
 const MOST_RECORDS: u64 = 1_000_000_000_000_000;
 
@@ -145,6 +148,28 @@ pub struct PrivateDataBlockSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "BudgetAmount")]
     pub initial_budget: Option<BudgetAmount>,
+    /// What was spent of the budget before the block came to this ledger, which is taken off it: by counting the users that it
+    /// is made of, or in another system. Example: {budget: {mechanism: "17*laplace(scale=100)"}, reason: the count of users}.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "SpentBefore")]
+    pub spent: Option<SpentBefore>,
+    /// When it is retired, by the ledger's clock: from then on nothing more is granted on it, and claims that wait for it are
+    /// denied. What is granted stays, and so does what the ledger knows of it. If absent: when its object is deleted. Example:
+    /// "2027-02-28T00:00:00Z".
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String", length(max = 40))]
+    pub retires: Option<String>,
+}
+
+/// What was spent of a block's budget before it came to its ledger.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+pub struct SpentBefore {
+    /// How much. Exactly one of: epsilon and delta, mechanism, renyi. Epsilon and delta stand for the Gaussian mechanism with
+    /// Renyi composition, as in a claim.
+    pub budget: BudgetSpec,
+    /// By what, for those who audit: 1 to 500 characters. Example: the count of users.
+    #[schemars(length(min = 1, max = MOST_REASON))]
+    pub reason: String,
 }
 
 /// A block's budget after a ledger entry. Derived from the dataset's ledger, and a moment behind it.
@@ -270,6 +295,7 @@ impl PrivateDataBlockSpec {
                 ),
             ));
         }
+        keep(self.retires(), &mut errors);
         // What is missing of a dataset with a wrong name can't be told.
         let depends_on_dataset = self.initial_budget.is_none() && default.is_none();
         let capacity = if errors.is_empty() || !depends_on_dataset {
@@ -313,7 +339,14 @@ impl PrivateDataBlockSpec {
                 return Err(FieldError::new(FIELD, "give exactly one of: epsilon and delta, renyi").into());
             }
         };
-        let capacity = capacity.map_err(|problem| FieldError::new(FIELD, problem))?;
+        let mut capacity = capacity.map_err(|problem| FieldError::new(FIELD, problem))?;
+        if let Some(spent) = self.spent(composition)? {
+            capacity = capacity.without(&spent);
+            if capacity.is_zero() {
+                let problem = "is all of the budget, or more: nothing could be granted on the block";
+                return Err(FieldError::new("spec.spent.budget", problem).into());
+            }
+        }
         if capacity.is_zero() {
             let problem = match composition {
                 Composition::Basic => "allows nothing: epsilon must be above 0",
@@ -324,6 +357,41 @@ impl PrivateDataBlockSpec {
             return Err(FieldError::new(FIELD, problem).into());
         }
         Ok(capacity)
+    }
+
+    /// Returns what was spent of the budget before the block came, rounded up.
+    pub fn spent(&self, composition: &Composition) -> Result<Option<Budget>, FieldErrors> {
+        const FIELD: &str = "spec.spent";
+        let Some(spent) = &self.spent else {
+            return Ok(None);
+        };
+        let characters = spent.reason.chars().count();
+        if spent.reason.trim().is_empty() || characters > MOST_REASON {
+            let problem = format!("has {characters} characters: write 1 to {MOST_REASON} that say by what");
+            return Err(FieldError::new(format!("{FIELD}.reason"), problem).into());
+        }
+        let budget = budget_request(&format!("{FIELD}.budget"), &spent.budget)?;
+        if budget.needs_records() {
+            let problem =
+                "depends on how many records are drawn from: write a sample-rate in place of the batch-size";
+            return Err(FieldError::new(format!("{FIELD}.budget.mechanism"), problem).into());
+        }
+        let demand = budget.demand(composition);
+        let demand = demand.map_err(|problem| FieldError::new(format!("{FIELD}.budget"), problem))?;
+        Ok(Some(demand))
+    }
+
+    /// Returns when the block is retired; none if only when its object is deleted.
+    pub fn retires(&self) -> Result<Option<Time>, FieldError> {
+        let parse = |text: &String| {
+            parse_rfc3339(text).ok_or_else(|| {
+                FieldError::new(
+                    "spec.retires",
+                    format_args!("{text:?} is not a time: write one like 2027-02-28T00:00:00Z"),
+                )
+            })
+        };
+        self.retires.as_ref().map(parse).transpose()
     }
 
     /// Returns the dimensions that selectors read.

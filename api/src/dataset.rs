@@ -9,8 +9,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    BlendSpec, ClaimantsSpec, Decimal, DimensionSpec, DpackSpec, Duration, FcfsSpec, FieldError, FieldErrors,
-    Guarantee, NamespaceWeight, PolicyName, Recovery, RecoverySpec, request::keep,
+    BlendSpec, BlocksSpec, ClaimantsSpec, Decimal, DimensionSpec, DpackSpec, Duration, FcfsSpec, FieldError,
+    FieldErrors, Guarantee, NamespaceWeight, PolicyName, Recovery, RecoverySpec, request::keep,
 };
 
 /// The rules of one dataset: how its blocks' budget unlocks, how budgets add up, and in which order claims
@@ -47,6 +47,10 @@ use crate::{
     printcolumn(
         name = "Granted", type_ = "integer", json_path = ".status.granted",
         description = "Claims that were ever granted."
+    ),
+    printcolumn(
+        name = "LastBlock", type_ = "string", json_path = ".status.lastBlock.name",
+        description = "The last block that came by itself."
     ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(
@@ -86,6 +90,8 @@ use crate::{
         .message(Message::Expression(
         "'weights count with policy DPF, DPack and Blend, and policy is ' + self.policy + ': leave them out'".into()))
         .field_path(".weights"),
+    validation = Rule::new("!has(oldSelf.privacyUnit) || (has(self.privacyUnit) && self.privacyUnit == oldSelf.privacyUnit)")
+        .message("privacyUnit never changes once it is stated: claims were granted with it").field_path(".privacyUnit"),
     validation = Rule::new("self.unlocking == oldSelf.unlocking").message(
         "unlocking never changes: make another dataset").field_path(".unlocking"),
     validation = Rule::new("self.composition == oldSelf.composition").message(
@@ -190,6 +196,28 @@ pub struct PrivateDatasetSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "RecoverySpec")]
     pub recovery: Option<RecoverySpec>,
+    /// How blocks come by themselves: one for each hour, day or week, or for each bucket of users. May change: the change counts
+    /// for periods that begin after that of the last block, so that no portion of the data gets a second budget. Example: {daily: {from: "2026-11-01"}}.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "BlocksSpec")]
+    pub blocks: Option<BlocksSpec>,
+    /// What differs between two sets of data that a claim's budget makes hard to tell apart. Event: one record. User: all that one
+    /// user ever gives. UserTime: all that one user gives in the period of one block. It is stated in grants, and whoever computes
+    /// has to bound what one such unit adds accordingly. Once stated, it never changes. Example: User.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "PrivacyUnit")]
+    pub privacy_unit: Option<PrivacyUnit>,
+}
+
+/// What differs between two sets of data that are hard to tell apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum PrivacyUnit {
+    /// One record.
+    Event,
+    /// All records of one user.
+    User,
+    /// All records of one user in one period.
+    UserTime,
 }
 
 /// What becomes of a pod whose own claim is denied or expires.
@@ -285,6 +313,25 @@ pub struct PrivateDatasetStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "u64")]
     pub written_off_after: Option<u64>,
+    /// The last block that came by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "LastBlock")]
+    pub last_block: Option<LastBlock>,
+}
+
+/// The last block that came by itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+pub struct LastBlock {
+    /// Its name.
+    pub name: String,
+    /// The end of its period: the next block is of a period that begins then or later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
+    pub end: Option<String>,
+    /// How many users have blocks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "u64")]
+    pub users: Option<u64>,
 }
 
 /// How many steps a lifetime has if no tick is given.
@@ -313,6 +360,7 @@ impl PrivateDatasetSpec {
         keep(self.claimants(), &mut errors);
         keep(self.recovery(), &mut errors);
         keep(self.declared_dimensions(), &mut errors);
+        keep(self.block_schedule(), &mut errors);
         FieldErrors::unless_empty(errors, rules)
     }
 

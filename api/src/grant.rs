@@ -13,7 +13,7 @@ use thiserror::Error;
 
 use crate::{
     ANNOTATION_GRANT, ANNOTATION_GRANT_VARIABLE, BudgetRequest, Dimensions, GRANT_FILE, GROUP,
-    PrivacyBudgetClaimSpec, RenyiAmount, VERSION,
+    PrivacyBudgetClaimSpec, PrivacyUnit, RenyiAmount, VERSION,
 };
 
 /// The version of the format. A change that a program could misunderstand gets another number.
@@ -65,6 +65,11 @@ pub struct GrantedClaim {
     pub claim: String,
     /// The dataset, `namespace/name`.
     pub dataset: String,
+    /// What differs between two sets of data that the budget makes hard to tell apart, as the dataset states it: the pod has to
+    /// bound what one such unit adds. Absent if the dataset states none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "PrivacyUnit")]
+    pub privacy_unit: Option<PrivacyUnit>,
     /// The budget as it was requested on each block. Absent if it was requested as a Renyi curve or for each block by name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "RequestedBudget")]
@@ -314,6 +319,7 @@ impl GrantedClaim {
         Some(Self {
             claim: self.claim.clone(),
             dataset: self.dataset.clone(),
+            privacy_unit: self.privacy_unit,
             requested: self.requested.clone(),
             block_count: self.block_count,
             budgets: vec![BlockBudget {

@@ -20,6 +20,7 @@
 
 mod amounts;
 mod block;
+mod block_schedule;
 mod claim;
 mod claim_blocks;
 mod claim_phase;
@@ -50,7 +51,8 @@ mod timestamps;
 mod weights;
 
 pub use amounts::{Amounts, BudgetAmount, CurvePoint, Guarantee, RenyiAmount};
-pub use block::{BlockTable, PrivateDataBlock, PrivateDataBlockSpec, PrivateDataBlockStatus};
+pub use block::{BlockTable, PrivateDataBlock, PrivateDataBlockSpec, PrivateDataBlockStatus, SpentBefore};
+pub use block_schedule::{BlockSchedule, BlocksSpec, DueBlock, Made, PeriodicBlocks, UserBlocks};
 pub use claim::{
     BlockCount, BudgetSpec, ClaimBlock, ClaimPod, PrivacyBudgetClaim, PrivacyBudgetClaimSpec,
     PrivacyBudgetClaimStatus, Settlement, Which, conditions,
@@ -63,8 +65,8 @@ pub use claimants::{
 };
 pub use crd::{crd_files, crds};
 pub use dataset::{
-    CompositionName, PrivateDataset, PrivateDatasetSpec, PrivateDatasetStatus, RefusedPods, Restarts,
-    UnlockingSpec,
+    CompositionName, LastBlock, PrivacyUnit, PrivateDataset, PrivateDatasetSpec, PrivateDatasetStatus,
+    RefusedPods, Restarts, UnlockingSpec,
 };
 pub use decimal::{Decimal, Duration};
 pub use declared_dimensions::{DeclaredDimensions, DimensionSpec, DimensionType};

@@ -355,7 +355,7 @@ pub(crate) fn check_bounds(
     }
 }
 
-fn budget_request(field: &str, budget: &BudgetSpec) -> Result<BudgetRequest, FieldErrors> {
+pub(crate) fn budget_request(field: &str, budget: &BudgetSpec) -> Result<BudgetRequest, FieldErrors> {
     const EXACTLY_ONE: &str = "give exactly one of: epsilon and delta, mechanism, renyi";
     match (&budget.mechanism, budget.amount.given()) {
         (Some(mechanism), GivenAmount::Nothing) => Ok(BudgetRequest::mechanism(

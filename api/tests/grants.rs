@@ -33,6 +33,7 @@ fn claim(blocks: usize) -> GrantedClaim {
     GrantedClaim {
         claim: "data/train-ed64100f".to_owned(),
         dataset: "data/taxi".to_owned(),
+        privacy_unit: Some(privatekube_api::PrivacyUnit::UserTime),
         requested: Some(RequestedBudget::Mechanism {
             mechanism: "gaussian(sigma=20)".to_owned(),
         }),
@@ -71,6 +72,7 @@ fn a_grant_is_read_as_it_is_written() {
         claims: vec![GrantedClaim {
             claim: "data/train".to_owned(),
             dataset: "data/taxi".to_owned(),
+            privacy_unit: Some(privatekube_api::PrivacyUnit::UserTime),
             requested: RequestedBudget::of(&guarantee),
             block_count: 2,
             budgets: vec![
@@ -103,6 +105,7 @@ fn a_grant_is_read_as_it_is_written() {
         json!({"version": 1, "claims": [{
             "claim": "data/train",
             "dataset": "data/taxi",
+            "privacyUnit": "UserTime",
             "requested": {"epsilon": "0.5", "delta": "0.000000001"},
             "blockCount": 2,
             "budgets": [

@@ -234,6 +234,17 @@ impl Budget {
         &self.0
     }
 
+    /// What is left of it without `spent`: 0 where that is more. Both have the same coordinates.
+    #[must_use]
+    pub fn without(&self, spent: &Self) -> Self {
+        let left = self
+            .0
+            .iter()
+            .zip(spent.0.iter())
+            .map(|(units, spent)| units.saturating_sub(*spent));
+        Self::from_computed(left)
+    }
+
     /// Whether the amount is 0 at every coordinate.
     #[must_use]
     pub fn is_zero(&self) -> bool {

@@ -2,7 +2,7 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1;
 use privatekube_api::{Dimensions, PrivateDataBlockStatus};
-use privatekube_policy::{BlockState, Composition};
+use privatekube_policy::{BlockState, Budget, Composition, Delta, Epsilon};
 
 use crate::{block_warnings::StatedBudget, data_sources::SourceId, status};
 
@@ -22,6 +22,8 @@ pub struct BlockView {
     pub(crate) problem: Option<String>,
     /// What its budget is stated as.
     pub(crate) stated: Option<StatedBudget>,
+    /// What was spent of that before the block came to its ledger.
+    pub(crate) spent: Option<Budget>,
     /// Which data it is.
     pub(crate) source: Option<SourceId>,
     /// The beginning of its data source, for lists.
@@ -70,6 +72,15 @@ impl BudgetParts {
 }
 
 impl BlockView {
+    /// The capacity of a block that states this guarantee; none if the composition has none.
+    pub(crate) fn capacity_of(&self, epsilon: Epsilon, delta: Delta) -> Option<Budget> {
+        let capacity = self.composition.capacity(epsilon, delta).ok()?;
+        Some(match &self.spent {
+            Some(spent) => capacity.without(spent),
+            None => capacity,
+        })
+    }
+
     /// How much of its budget isn't consumed, at each coordinate; `None` if it isn't in the ledger.
     #[must_use]
     pub fn unconsumed(&self) -> Option<Vec<i128>> {
@@ -124,6 +135,7 @@ impl BlockView {
             written_off_after,
             problem,
             stated,
+            spent,
             source,
             listed_source,
             shares_with,
@@ -135,7 +147,8 @@ impl BlockView {
         (dimensions, composition, committed) == (&other.dimensions, &other.composition, &other.committed)
             && (written_off, written_off_after) == (&other.written_off, &other.written_off_after)
             && (problem, since, generation) == (&other.problem, &other.since, &other.generation)
-            && (stated, source, listed_source) == (&other.stated, &other.source, &other.listed_source)
+            && (stated, spent, source) == (&other.stated, &other.spent, &other.source)
+            && *listed_source == other.listed_source
             && (shares_with, above_guarantee) == (&other.shares_with, &other.above_guarantee)
     }
 

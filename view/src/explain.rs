@@ -234,7 +234,7 @@ pub(crate) fn denied(denial: &Denial, composition: &Composition) -> PhaseReason 
         }
         Denial::BlockRetired { block } => PhaseReason {
             reason: ClaimReason::BlockGone,
-            message: format!("block {block} was deleted"),
+            message: format!("block {block} is retired: it was deleted, or its time is over"),
         },
         Denial::DoesNotFit {
             block,

@@ -6,10 +6,10 @@ use std::{
 };
 
 use privatekube_api::{
-    Candidate, Claimants, DeclaredDimensions, Dimensions, FieldError, PrivateDataBlock, PrivateDataset,
-    Recovery, RefusedPods, Weights,
+    Candidate, Claimants, DeclaredDimensions, Dimensions, FieldError, PrivacyUnit, PrivateDataBlock,
+    PrivateDataset, Recovery, RefusedPods, Weights,
 };
-use privatekube_policy::{DatasetRules, Delta, Epsilon, Span};
+use privatekube_policy::{DatasetRules, Delta, Epsilon, Span, Time};
 
 use crate::data_sources::DataSources;
 
@@ -20,7 +20,9 @@ pub struct BlockObject {
     pub object: Arc<PrivateDataBlock>,
     /// What selectors read of it.
     pub dimensions: Dimensions,
-    /// Why the block can't be in the ledger, if it can't.
+    /// When it is retired, if its object states that.
+    pub retires: Option<Time>,
+    /// Why the block can't be used, if it can't.
     pub problem: Option<String>,
 }
 
@@ -30,6 +32,8 @@ pub struct DatasetObjects {
     dataset: Option<Arc<PrivateDataset>>,
     stated: Stated,
     blocks: BTreeMap<String, BlockObject>,
+    /// The blocks that are still to be retired, by time.
+    to_retire: BTreeSet<(Time, String)>,
     sources: DataSources,
 }
 
@@ -157,12 +161,19 @@ impl DatasetObjects {
         object.metadata.annotations = None;
         let block = BlockObject {
             dimensions,
+            // Admission refuses what is no time; should such an object exist, it states none.
+            retires: object.spec.retires().ok().flatten(),
             object: Arc::new(object),
             problem: None,
         };
         if let Some(before) = self.blocks.get(&name) {
             self.sources.remove(&before.object.spec, &name);
+            if let Some(retires) = before.retires {
+                self.to_retire.remove(&(retires, name.clone()));
+            }
         }
+        self.to_retire
+            .extend(block.retires.map(|retires| (retires, name.clone())));
         self.sources.add(&block.object.spec, &name);
         self.blocks.insert(name, block);
         true
@@ -178,6 +189,9 @@ impl DatasetObjects {
         let removed = self.blocks.remove(name);
         if let Some(block) = &removed {
             self.sources.remove(&block.object.spec, name);
+            if let Some(retires) = block.retires {
+                self.to_retire.remove(&(retires, name.to_owned()));
+            }
         }
         removed.is_some()
     }
@@ -191,6 +205,21 @@ impl DatasetObjects {
             .filter(|block| !names.contains(&block.metadata.name))
             .map(Arc::clone)
             .collect()
+    }
+
+    /// When the next block is retired; none if no block is.
+    #[must_use]
+    pub fn next_retirement(&self) -> Option<Time> {
+        self.to_retire.first().map(|(time, _)| *time)
+    }
+
+    /// The names of the blocks whose time to retire has come by `now`, each once.
+    pub fn take_retired(&mut self, now: Time) -> Vec<String> {
+        let mut names = Vec::new();
+        while self.next_retirement().is_some_and(|time| time <= now) {
+            names.extend(self.to_retire.pop_first().map(|(_, name)| name));
+        }
+        names
     }
 
     /// Remembers why a block can't be used.
@@ -224,6 +253,12 @@ impl DatasetObjects {
     pub fn refused_pods(&self) -> RefusedPods {
         let stated = self.dataset.as_ref().map(|object| object.spec.refused_pods);
         stated.unwrap_or_default()
+    }
+
+    /// What differs between two sets of data that budget makes hard to tell apart, if it is stated.
+    #[must_use]
+    pub fn privacy_unit(&self) -> Option<PrivacyUnit> {
+        self.dataset.as_ref().and_then(|object| object.spec.privacy_unit)
     }
 
     /// How the dataset goes on after its ledger lost entries, if its object states it.

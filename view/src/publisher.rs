@@ -336,6 +336,7 @@ impl Publisher {
             composition: rules.map(|rules| rules.composition.clone()),
             claimants: state.map(|_| Arc::clone(objects.claimants())),
             refused_pods: objects.refused_pods(),
+            privacy_unit: objects.privacy_unit(),
             status: status::dataset_status(
                 objects,
                 &ready,
@@ -363,6 +364,7 @@ impl Publisher {
             composition: before.as_ref().and_then(|before| before.composition.clone()),
             claimants: None,
             refused_pods: objects.refused_pods(),
+            privacy_unit: objects.privacy_unit(),
             status: status::dataset_status(
                 objects,
                 &ready,

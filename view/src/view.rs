@@ -8,7 +8,7 @@ use std::sync::{
 };
 
 use papaya::HashMap;
-use privatekube_api::{Claimants, DatasetKey, PrivateDatasetStatus, RefusedPods};
+use privatekube_api::{Claimants, DatasetKey, PrivacyUnit, PrivateDatasetStatus, RefusedPods};
 use privatekube_policy::{ClaimId, Composition};
 
 use crate::{
@@ -25,6 +25,8 @@ pub struct DatasetView {
     pub claimants: Option<Arc<Claimants>>,
     /// What becomes of pods whose own claims are denied or expire.
     pub refused_pods: RefusedPods,
+    /// What differs between two sets of data that budget makes hard to tell apart, if its object states it.
+    pub privacy_unit: Option<PrivacyUnit>,
     /// Its object's status.
     pub status: PrivateDatasetStatus,
 }

@@ -5,24 +5,64 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, api::ListParams};
 use privatekube_api::{
-    AmountRequest, BudgetRequest, ClaimRefusal, ClaimRequest, DatasetKey, DemandRequest, Dimensions,
+    AmountRequest, BudgetRequest, ClaimRefusal, ClaimRequest, DatasetKey, DemandRequest, Dimensions, Made,
     PrivacyBudgetClaim, PrivateDataBlock, PrivateDataset, check_selector, excerpt, is_label_name,
 };
 use privatekube_policy::Composition;
 
 use super::{Admission, AdmissionRequest, Answer, Attempt, warnings};
-use crate::registry::Registry;
+use crate::{clock, registry::Registry};
 
 /// Reviews a dataset: its rules, and that its guarantee allows some budget.
-pub(super) async fn dataset(_: &Admission, request: &AdmissionRequest) -> Answer {
+pub(super) async fn dataset(admission: &Admission, request: &AdmissionRequest) -> Answer {
     let dataset: PrivateDataset = match request.object().await {
         Ok(dataset) => dataset,
         Err(answer) => return answer,
     };
     match dataset.spec.check() {
         Err(errors) => Answer::Deny(errors.to_string()),
-        Ok(_) => Answer::Allow,
+        Ok(rules) => match unusable_schedule(admission, &dataset, &rules.composition) {
+            Some(why) => Answer::Deny(why),
+            None => Answer::Allow,
+        },
     }
+}
+
+/// Returns an error message if the blocks that come by themselves could not be used, or would be too many at once.
+fn unusable_schedule(
+    admission: &Admission,
+    dataset: &PrivateDataset,
+    composition: &Composition,
+) -> Option<String> {
+    let spec = &dataset.spec;
+    let schedule = spec.block_schedule().ok().flatten()?;
+    // It is empty while the API server is still to generate it.
+    let name = dataset
+        .metadata
+        .name
+        .as_deref()
+        .filter(|name| !name.is_empty())
+        .unwrap_or("dataset");
+    let status = dataset.status.as_ref();
+    let made = Made::of(status.and_then(|status| status.last_block.as_ref()));
+    let handles = admission.registry.handles();
+    let now = handles.server_clock.now().unwrap_or_else(clock::now);
+    if let Err(errors) = schedule.check(name, made, now) {
+        return Some(errors.to_string());
+    }
+    let block = schedule.first_block(name)?;
+    let budget = block.spec.capacity(composition, spec.guarantee().ok().flatten());
+    let declared = spec.declared_dimensions().ok()?;
+    let dimensions = declared.check(&block.spec.dimensions);
+    let faults = [budget.err(), dimensions.err()].into_iter().flatten();
+    let faults: Vec<String> = faults.map(|errors| errors.to_string()).collect();
+    let block = block.metadata.name.unwrap_or_default();
+    (!faults.is_empty()).then(|| {
+        format!(
+            "spec.blocks: block {block} could not be used: {}",
+            faults.join("; ")
+        )
+    })
 }
 
 /// Reviews a block: that its capacity can be stated in its dataset's composition, and that it has the dimensions that its

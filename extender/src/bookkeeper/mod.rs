@@ -142,6 +142,11 @@ impl Bookkeeper {
         check.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let next_step = self.writer.engine()?.and_then(Engine::next_step);
+            let next_retirement = self
+                .intake
+                .objects()
+                .next_retirement()
+                .filter(|_| self.writer.is_open());
             let retry_at = self.stop.as_ref().map(|stop| stop.retry_at);
             let has_backlog = self.has_backlog();
             let handled = tokio::select! {
@@ -154,6 +159,7 @@ impl Bookkeeper {
                 }
                 () = std::future::ready(()), if has_backlog => self.handle(Vec::new()).await,
                 () = wait_until(next_step) => self.handle(Vec::new()).await,
+                () = wait_until(next_retirement) => self.handle(Vec::new()).await,
                 () = wait_until_instant(retry_at) => self.resume().await,
                 _ = check.tick() => self.check_last_entry().await,
                 _ = refresh.tick() => self.refresh_waiting(),
@@ -252,7 +258,8 @@ impl Bookkeeper {
         let accepted = self.intake.deny_refused(&labels, has_ledger, &mut taken);
         self.intake.publish_held(has_ledger, &mut taken);
         if let Some(engine) = self.writer.engine()? {
-            self.intake.add_blocks_and_claims(engine, accepted, &mut taken);
+            self.intake
+                .add_blocks_and_claims(engine, accepted, clock::now(), &mut taken);
         }
         self.publish(taken.notices)?;
         self.commit(taken.events).await?;

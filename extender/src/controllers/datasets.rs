@@ -4,16 +4,20 @@ use std::sync::Arc;
 
 use privatekube_api::{DatasetKey, PrivateDataset};
 
-use super::follow::Follower;
+use super::{follow::Follower, scheduled_blocks::ScheduledBlocks};
 use crate::{bookkeeper::Message, registry::Registry, writers::StatusKey};
 
 pub(super) struct Datasets {
     registry: Arc<Registry>,
+    scheduled_blocks: Arc<ScheduledBlocks>,
 }
 
 impl Datasets {
-    pub(super) const fn new(registry: Arc<Registry>) -> Self {
-        Self { registry }
+    pub(super) const fn new(registry: Arc<Registry>, scheduled_blocks: Arc<ScheduledBlocks>) -> Self {
+        Self {
+            registry,
+            scheduled_blocks,
+        }
     }
 }
 
@@ -26,7 +30,12 @@ impl Follower<PrivateDataset> for Datasets {
         object.status = None;
     }
 
-    fn applied(&mut self, object: PrivateDataset) {
+    fn applied(&mut self, mut object: PrivateDataset) {
+        self.scheduled_blocks.applied(&object);
+        if let Some(status) = &mut object.status {
+            // It is no part of the view.
+            status.last_block = None;
+        }
         let (Some(namespace), Some(name)) = (object.metadata.namespace.clone(), object.metadata.name.clone())
         else {
             return;
@@ -46,6 +55,7 @@ impl Follower<PrivateDataset> for Datasets {
     }
 
     fn deleted(&mut self, last: PrivateDataset, _: bool) {
+        self.scheduled_blocks.deleted(&last);
         // Its blocks, its claims and its ledger stay, unless its namespace is deleted, too.
         if let (Some(namespace), Some(name)) = (last.metadata.namespace.clone(), last.metadata.name.clone()) {
             self.registry.send(

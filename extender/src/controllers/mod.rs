@@ -7,6 +7,7 @@ mod follow;
 mod metrics;
 mod pods;
 mod requeue;
+mod scheduled_blocks;
 mod store_revision;
 #[cfg(test)]
 mod tests;
@@ -20,7 +21,7 @@ use tokio::sync::{
 };
 
 pub use self::metrics::WatchMetrics;
-use self::store_revision::StoreRevision;
+use self::{scheduled_blocks::ScheduledBlocks, store_revision::StoreRevision};
 use crate::{handles::Handles, registry::Registry};
 
 /// Follows all objects for ever. `listed` is notified when everything that exists was sent to the bookkeepers.
@@ -41,6 +42,7 @@ pub async fn run(
     // A bookkeeper reads its dataset and blocks by itself when a claim is requested.
     let never = || unbounded_channel().1;
     let store = StoreRevision::new();
+    let scheduled_blocks = Arc::new(ScheduledBlocks::default());
     let all_listed = async {
         blocks_listed.wait().await;
         datasets_listed.wait().await;
@@ -56,7 +58,7 @@ pub async fn run(
             datasets,
             never(),
             &store,
-            datasets::Datasets::new(Arc::clone(&registry))
+            datasets::Datasets::new(Arc::clone(&registry), Arc::clone(&scheduled_blocks))
         ),
         follow::follow(
             api(),
@@ -97,6 +99,7 @@ pub async fn run(
         },
         all_listed,
         store.follow(client.clone()),
+        scheduled_blocks.keep(registry.handles()),
         requeue::requeue(client.clone(), to_requeue, [claims_again, pods_again]),
     );
 }

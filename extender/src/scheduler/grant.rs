@@ -9,7 +9,7 @@ use privatekube_api::{
     own_annotation_bytes,
 };
 use privatekube_policy::ClaimId;
-use privatekube_view::ClaimView;
+use privatekube_view::{ClaimView, View};
 
 /// What claims requested, as far as that is to be told.
 pub(super) type RequestedBudgets = BTreeMap<ClaimId, RequestedBudget>;
@@ -50,10 +50,14 @@ pub(super) fn annotations(
     pod: &Pod,
     claims: &[Arc<ClaimView>],
     requested: &RequestedBudgets,
+    view: &View,
 ) -> Result<GrantAnnotations, GrantTooLarge> {
     let grants = claims.iter().filter_map(|claim| {
         let mut grant = claim.grant()?;
         grant.claim.requested = requested.get(&claim.id).cloned();
+        grant.claim.privacy_unit = view
+            .dataset(&claim.dataset)
+            .and_then(|dataset| dataset.privacy_unit);
         Some(grant)
     });
     let own = own_annotation_bytes(pod.metadata.annotations.iter().flatten());

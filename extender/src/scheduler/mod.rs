@@ -257,7 +257,7 @@ async fn bind_pod(registry: &Registry, args: &ExtenderBindingArgs) -> Outcome {
         Err(why) => return Outcome::Failed(why),
     };
     // Before anything is consumed: a pod that can't be told what it has is never charged.
-    let annotations = match grant::annotations(&pod, &claims, &requested) {
+    let annotations = match grant::annotations(&pod, &claims, &requested, &handles.view) {
         Ok(annotations) => annotations,
         Err(why) => return Outcome::Refused(why.to_string()),
     };
@@ -275,7 +275,7 @@ async fn bind_pod(registry: &Registry, args: &ExtenderBindingArgs) -> Outcome {
         Verdict::Granted(claims) => claims,
         verdict => return Outcome::Refused(verdict.to_string()),
     };
-    let annotations = match grant::annotations(&pod, &claims, &requested) {
+    let annotations = match grant::annotations(&pod, &claims, &requested, &handles.view) {
         Ok(annotations) => annotations,
         Err(why) => return Outcome::Refused(why.to_string()),
     };

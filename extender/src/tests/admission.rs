@@ -564,6 +564,39 @@ async fn a_dataset_whose_rules_cannot_be_used_is_denied() {
 }
 
 #[tokio::test]
+async fn a_dataset_whose_blocks_could_not_come_by_themselves_is_denied() {
+    let (_server, webhooks) = webhooks();
+    let object = |spec: &Value| serde_json::to_value(&*dataset("d", 1, spec)).unwrap();
+    let guarantee = json!({"epsilon": 10, "delta": 0});
+    let declared = json!([{"name": "day", "type": "Integer"}]);
+    let daily = |periods: Value| json!({"daily": periods});
+    for (spec, words) in [
+        (
+            json!({"guarantee": guarantee, "blocks": daily(json!({"from": "today"}))}),
+            "spec.blocks.daily.from: \"today\" is not a day",
+        ),
+        (
+            json!({"guarantee": guarantee, "blocks": daily(json!({"from": "1980-01-01"}))}),
+            "spec.blocks.daily.from: lets ",
+        ),
+        (
+            json!({"blocks": daily(json!({"from": "2026-11-01"}))}),
+            "block taxi-2026-11-01 could not be used: spec.initialBudget: is missing",
+        ),
+        (
+            json!({"guarantee": guarantee, "dimensions": declared, "blocks": daily(json!({"from": "2026-11-01"}))}),
+            "block taxi-2026-11-01 could not be used: spec.dimensions.day: is missing",
+        ),
+    ] {
+        let denied = create(&webhooks, "datasets", &object(&spec)).await.unwrap_err();
+        assert!(denied.contains(words), "{denied}");
+    }
+    let dimensions = json!({"from": "2026-11-01", "dimensions": {"day": "{epoch-day}"}});
+    let right = json!({"guarantee": guarantee, "dimensions": declared, "blocks": daily(dimensions)});
+    assert_eq!(create(&webhooks, "datasets", &object(&right)).await.err(), None);
+}
+
+#[tokio::test]
 async fn a_block_without_a_budget_is_denied_unless_its_dataset_states_one() {
     let (server, webhooks) = webhooks();
     let object = serde_json::to_value(&*block("b", "b", None)).unwrap();
@@ -572,6 +605,44 @@ async fn a_block_without_a_budget_is_denied_unless_its_dataset_states_one() {
     let guarantee = json!({"guarantee": {"epsilon": 10, "delta": 0}});
     server.put(DATASETS, &*dataset("d", 2, &guarantee));
     assert!(create(&webhooks, "blocks", &object).await.is_ok());
+}
+
+#[tokio::test]
+async fn what_was_spent_of_a_block_before_is_checked() {
+    let (server, webhooks) = webhooks();
+    server.put(DATASETS, &*dataset("d", 2, &json!({})));
+    let mut object = serde_json::to_value(&*block("b", "b", Some("10"))).unwrap();
+    for (spent, words) in [
+        (
+            json!({"budget": {"epsilon": 10, "delta": 0}, "reason": "a count"}),
+            "spec.spent.budget: is all of the budget",
+        ),
+        (
+            json!({"budget": {"mechanism": "17*laplace(scale=0)"}, "reason": "a count"}),
+            "spec.spent.budget.mechanism",
+        ),
+        (
+            json!({"budget": {"mechanism": "laplace(scale=10)"}, "reason": " "}),
+            "spec.spent.reason: has 1 characters",
+        ),
+        (
+            json!({"budget": {"mechanism": "dp-sgd(noise-multiplier=1,batch-size=10,steps=10)"}, "reason": "x"}),
+            "spec.spent.budget.mechanism: depends on how many records",
+        ),
+    ] {
+        object["spec"]["spent"] = spent;
+        let denied = create(&webhooks, "blocks", &object).await.unwrap_err();
+        assert!(denied.contains(words), "{denied}");
+    }
+    object["spec"]["spent"] =
+        json!({"budget": {"mechanism": "17*laplace(scale=100)"}, "reason": "the count of users"});
+    assert_eq!(create(&webhooks, "blocks", &object).await.err(), None);
+    object["spec"]["retires"] = json!("soon");
+    let denied = create(&webhooks, "blocks", &object).await.unwrap_err();
+    assert!(
+        denied.contains("spec.retires: \"soon\" is not a time"),
+        "{denied}"
+    );
 }
 
 #[tokio::test]

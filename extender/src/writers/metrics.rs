@@ -46,7 +46,7 @@ impl WriterMetrics {
                 &[
                     (
                         "what",
-                        "claim, claim status, block status, dataset status, gate, wake-up, event, binding",
+                        "claim, block, claim status, block status, dataset status, gate, wake-up, event, binding",
                     ),
                     ("answer", "ok, gone (404), conflict (409), error"),
                 ],

@@ -33,6 +33,8 @@ const REST: Duration = Duration::from_millis(400);
 /// How long a block's status isn't written again: it changes with every claim on the block.
 const BLOCK_REST: Duration = Duration::from_secs(2);
 
+/// The field of a dataset's status that isn't copied from the view.
+const LAST_BLOCK: &str = "lastBlock";
 /// How many bytes of the API server's reason for a refusal an Event quotes.
 const MOST_REFUSAL: usize = 400;
 /// How long a status waits that is soon to change again.
@@ -252,10 +254,13 @@ struct StatusFields {
 
 impl StatusFields {
     fn new() -> Self {
+        let mut dataset = field_names::<PrivateDatasetStatus>();
+        // Whoever creates blocks writes it.
+        dataset.retain(|field| field != LAST_BLOCK);
         Self {
             claim: field_names::<PrivacyBudgetClaimStatus>(),
             block: field_names::<PrivateDataBlockStatus>(),
-            dataset: field_names::<PrivateDatasetStatus>(),
+            dataset,
         }
     }
 }

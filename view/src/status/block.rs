@@ -39,6 +39,7 @@ pub(crate) fn block_view(
         written_off_after: state.engine.last_write_off().filter(|_| written_off),
         problem: object.problem.clone(),
         stated: StatedBudget::of(spec, of_dataset),
+        spent: spec.spent(&state.engine.rules().composition).ok().flatten(),
         source: SourceId::of(spec),
         listed_source: spec
             .data_source
@@ -68,6 +69,9 @@ pub(crate) fn block_status(block: &BlockView) -> PrivateDataBlockStatus {
     let (reason, message) = match &block.problem {
         _ if block.written_off => ("WrittenOff", WRITTEN_OFF),
         None => ("InLedger", "its budget is in the ledger"),
+        Some(problem) if block.committed.as_ref().is_some_and(|block| block.retired) => {
+            ("Retired", problem.as_str())
+        }
         Some(problem) => ("Unusable", problem.as_str()),
     };
     let mut ready = condition(
@@ -110,7 +114,7 @@ fn stated_guarantee(block: &BlockView) -> Option<String> {
     Some(match block.stated {
         Some(StatedBudget::Curve) => "curve".to_owned(),
         Some(StatedBudget::Guarantee(epsilon, delta))
-            if block.composition.capacity(epsilon, delta).as_ref() == Ok(&committed.capacity) =>
+            if block.capacity_of(epsilon, delta).as_ref() == Some(&committed.capacity) =>
         {
             // Without a space, for programs that split rows into words.
             guarantee(epsilon, delta).replace(' ', "")

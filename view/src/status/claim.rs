@@ -111,7 +111,7 @@ pub(crate) fn claim_status(claim: &ClaimView) -> PrivacyBudgetClaimStatus {
 }
 
 /// What a claim's pods are given: what it demanded of each block, less what was released. A block of which it has nothing
-/// left is left out. The request isn't in the ledger, so it is not in the grant.
+/// left is left out. The request and the dataset's privacy unit aren't in the ledger, so they are not in the grant.
 pub(crate) fn claim_grant(claim: &ClaimView) -> Option<ClaimToGrant> {
     let (ClaimPhase::Granted | ClaimPhase::Consumed, Known::InLedger(known)) = (claim.phase, &claim.known)
     else {
@@ -136,6 +136,7 @@ pub(crate) fn claim_grant(claim: &ClaimView) -> Option<ClaimToGrant> {
     let claim = GrantedClaim {
         claim: format!("{}/{}", subject.namespace, subject.claim_name()),
         dataset: claim.dataset.to_string(),
+        privacy_unit: None,
         requested: None,
         block_count: block_count as u64,
         budgets,

@@ -38,6 +38,8 @@ pub(crate) fn dataset_status(
         waiting: Some(count(ClaimPhase::Waiting)),
         granted: Some(granted.map(count).iter().sum()),
         written_off_after,
+        // Whoever creates blocks writes it.
+        last_block: None,
     }
 }
 

@@ -2,9 +2,9 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use privatekube_api::PrivateDataBlock;
-use privatekube_policy::{BlockId, Engine, Event};
-use tracing::warn;
+use privatekube_api::{PrivateDataBlock, moment};
+use privatekube_policy::{BlockId, Engine, Event, Time};
+use tracing::{info, warn};
 
 use super::{Intake, IntakeOutput, Notice};
 
@@ -55,7 +55,8 @@ impl Intake {
     /// Adds an event for each block of `changed_blocks` that isn't in the ledger, or won't be after the events in `out`, and
     /// lets claims match it. A block that can't be used gets a problem that says why. Stops after many evaluations; the rest
     /// of the blocks stay in `changed_blocks`.
-    pub(super) fn add_new_blocks(&mut self, engine: &Engine, out: &mut IntakeOutput) {
+    /// A block whose time to retire has come by `now` is retired instead.
+    pub(super) fn add_new_blocks(&mut self, engine: &Engine, now: Time, out: &mut IntakeOutput) {
         let most = self.unmatched.evaluations() + MOST_EVALUATIONS;
         // Blocks that were deleted and created again before either came to the ledger.
         let retiring: BTreeSet<BlockId> = out
@@ -66,6 +67,16 @@ impl Intake {
         while self.unmatched.evaluations() < most
             && let Some(name) = self.changed_blocks.pop_first()
         {
+            if let Some(retired) = self
+                .objects
+                .block(&name)
+                .and_then(|block| block.retires)
+                .filter(|at| *at <= now)
+            {
+                let is_retiring = retiring.contains(&BlockId::from(name.as_str()));
+                self.retire_block(&name, retired, is_retiring, engine, out);
+                continue;
+            }
             match self.block_event(&name, &retiring, engine) {
                 Ok(event) => {
                     if event.is_none() {
@@ -86,10 +97,35 @@ impl Intake {
         }
     }
 
+    /// Retires a block whose time has come, which stays known.
+    fn retire_block(
+        &mut self,
+        name: &str,
+        at: Time,
+        is_retiring: bool,
+        engine: &Engine,
+        out: &mut IntakeOutput,
+    ) {
+        let block = BlockId::from(name);
+        if !is_retiring && engine.block(&block).is_some_and(|state| !state.retired) {
+            info!(%block, "a block's time is over: it is retired");
+            out.events.push(Event::RetireBlock { block }.into());
+        }
+        let problem = format!(
+            "it was retired at {}, as its spec states: nothing more is granted on it, and what was granted stays",
+            moment(at)
+        );
+        out.notices.push(self.set_unusable(name, problem));
+    }
+
     /// Keeps why a block can't be used. Claims are not matched with it.
     pub(super) fn block_unusable(&mut self, name: &str, problem: String) -> Notice {
+        warn!(block = name, problem, "a block can't be used");
+        self.set_unusable(name, problem)
+    }
+
+    fn set_unusable(&mut self, name: &str, problem: String) -> Notice {
         let block = BlockId::from(name);
-        warn!(%block, problem, "a block can't be used");
         self.objects.set_problem(name, problem);
         self.unmatched.remove_block(name);
         Notice::BlockChecked(block)

@@ -21,7 +21,7 @@ use privatekube_api::{
 };
 use privatekube_kubernetes::CurrentObjects;
 use privatekube_ledger::ApplyError;
-use privatekube_policy::{BlockId, ClaimId, DatasetRules, Demand, Engine, Event};
+use privatekube_policy::{BlockId, ClaimId, DatasetRules, Demand, Engine, Event, Time};
 use privatekube_view::{DatasetObjects, PhaseReason, too_large_for_a_status, too_large_for_an_entry};
 use tokio::sync::oneshot;
 
@@ -264,9 +264,18 @@ impl Intake {
     /// Adds events for new blocks, for waiting claims that match enough blocks now, and for arriving claims, in this
     /// order. Events that `out` has already stay before them. Only the first `accepted` queued requests arrive. Adds only
     /// a part of them if there are many, and leaves a [backlog](Self::has_backlog).
-    pub(super) fn add_blocks_and_claims(&mut self, engine: &Engine, accepted: usize, out: &mut IntakeOutput) {
+    pub(super) fn add_blocks_and_claims(
+        &mut self,
+        engine: &Engine,
+        accepted: usize,
+        now: Time,
+        out: &mut IntakeOutput,
+    ) {
+        // The ledger's clock never goes back: a block that was retired stays so.
+        let now = now.max(engine.now());
+        self.changed_blocks.extend(self.objects.take_retired(now));
         let composition = engine.rules().composition.clone();
-        self.add_new_blocks(engine, out);
+        self.add_new_blocks(engine, now, out);
         self.unmatched.take_matches(&composition, out);
         // A claim arrives once every block that existed before it can match it.
         if self.changed_blocks.is_empty() {

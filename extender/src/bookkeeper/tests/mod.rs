@@ -2,6 +2,7 @@
 
 mod claims;
 mod matching;
+mod retirement;
 mod scrape;
 
 use std::sync::Arc;

@@ -5,6 +5,7 @@
 mod blocks;
 mod claims;
 mod pods;
+mod scheduled_blocks;
 
 use anyhow::{Context, Result, ensure};
 use privatekube_e2e::{TestEnvironment, VerifiedLedger, block, dataset};

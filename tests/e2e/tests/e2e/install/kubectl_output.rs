@@ -78,7 +78,7 @@ async fn kubectl_get_prints_the_documented_columns_and_accepts_short_names() -> 
     let rows = [
         (
             "pds",
-            "NAME POLICY COMPOSITION READY BLOCKS WAITING GRANTED AGE",
+            "NAME POLICY COMPOSITION READY BLOCKS WAITING GRANTED LASTBLOCK AGE",
             "LEDGER MESSAGE",
             "taxi DPF Basic True 1 0 1 ",
         ),

@@ -94,7 +94,10 @@ async fn the_extender_has_exactly_the_rights_it_needs() -> Result<()> {
         (&["create"], "/pods/binding[]"),
         (&["create"], "events.k8s.io/events[]"),
         (&["get", "list", "watch"], "privatekube.dev/privatedatasets[]"),
-        (&["get", "list", "watch"], "privatekube.dev/privatedatablocks[]"),
+        (
+            &["get", "list", "watch", "create"],
+            "privatekube.dev/privatedatablocks[]",
+        ),
         (
             &["get", "list", "watch", "create"],
             "privatekube.dev/privacybudgetclaims[]",

@@ -143,7 +143,7 @@ async fn a_block_created_again_has_the_budget_it_had_left(env: &TestEnvironment)
         .await?;
     let status = denied.status.context("no status")?;
     ensure!(status.reason.as_deref() == Some("BlockGone"), "{status:?}");
-    env.wait_for_event_containing(namespace, "PrivacyBudgetClaim", "waiter", "block b was deleted")
+    env.wait_for_event_containing(namespace, "PrivacyBudgetClaim", "waiter", "block b is retired")
         .await?;
     // A claim that arrives now waits for a block.
     let late = claim("taxi", "hopes").epsilon("6", DELTA);

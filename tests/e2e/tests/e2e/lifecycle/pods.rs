@@ -349,6 +349,7 @@ async fn a_pod_can_read_its_grant(env: &TestEnvironment) -> Result<()> {
         claims: vec![GrantedClaim {
             claim: format!("{namespace}/{}", pod_claim_name(&reader)),
             dataset: format!("{namespace}/taxi"),
+            privacy_unit: None,
             requested: Some(RequestedBudget::Guarantee {
                 epsilon: epsilon.clone(),
                 delta: DELTA.to_owned(),
