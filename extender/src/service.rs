@@ -97,6 +97,7 @@ pub async fn serve(options: Options, bookkeepers: runtime::Handle) -> Result<()>
     let fairness = Arc::new(FairnessOverTime::default());
     let mut listeners = listen(&options, &registry, &fairness, is_configured).await?;
     let authority = certificates::authority(&options.tls_dir)?;
+    metrics.certificates.measure(&options.tls_dir);
 
     // None of these ends but with the process.
     let writers = async {

@@ -17,7 +17,8 @@ pub use self::{
 };
 use crate::{
     admission::AdmissionMetrics, api_requests::ApiMetrics, bookkeeper::LedgerMetrics,
-    controllers::WatchMetrics, scheduler::SchedulerMetrics, writers::WriterMetrics,
+    certificates::CertificateMetrics, controllers::WatchMetrics, scheduler::SchedulerMetrics,
+    writers::WriterMetrics,
 };
 
 /// Every metric, by the room that measures it. Cheap to clone.
@@ -41,6 +42,8 @@ pub struct Rooms {
     pub watches: WatchMetrics,
     /// The extender's own requests to the API server.
     pub api: ApiMetrics,
+    /// The certificates of the extender's servers.
+    pub certificates: CertificateMetrics,
     /// 1 once everything that is committed has been read.
     pub ready: IntGauge,
 }
@@ -55,6 +58,7 @@ impl Metrics {
         let writers = WriterMetrics::declare(&mut declare)?;
         let watches = WatchMetrics::declare(&mut declare)?;
         let api = ApiMetrics::declare(&mut declare)?;
+        let certificates = CertificateMetrics::declare(&mut declare)?;
         declare.room("The process");
         let ready = declare.single_gauge(
             "ready",
@@ -77,6 +81,7 @@ impl Metrics {
             writers,
             watches,
             api,
+            certificates,
             ready,
         })))
     }

@@ -15,9 +15,9 @@ use crate::{
     testing::{BLOCKS, CLAIMS, block, claim_object, epsilon, pod_object},
 };
 
-/// Metrics of the client, which is another one here, of webhooks, which aren't called here, of Renyi orders, which aren't asked for, and of unlocking by arrivals; and nobody waits at the
-/// end.
-const NOT_SERVED: [&str; 7] = [
+/// Metrics of the client, which is another one here, of webhooks, which aren't called here, of certificates, which nobody has
+/// here, of Renyi orders, which aren't asked for, and of unlocking by arrivals; and nobody waits at the end.
+const NOT_SERVED: [&str; 8] = [
     "privatekube_api_requests_total",
     "privatekube_api_request_duration_seconds",
     "privatekube_oldest_waiting_claim_timestamp_seconds",
@@ -25,6 +25,7 @@ const NOT_SERVED: [&str; 7] = [
     "privatekube_admission_requests_total",
     "privatekube_admission_request_duration_seconds",
     "privatekube_block_order_epsilon",
+    "privatekube_certificate_expiry_timestamp_seconds",
 ];
 
 #[tokio::test]

@@ -5,6 +5,8 @@
 //! All are valid until 2050, because kube-scheduler and the API server read the authority's certificate once, at their
 //! start.
 
+mod expiry;
+
 use std::{
     fs,
     io::Write,
@@ -25,6 +27,8 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject},
     server::WebPkiClientVerifier,
 };
+
+pub use self::expiry::CertificateMetrics;
 
 /// The host name that the scheduler and the API server expect in the extender's certificate, whatever its address.
 pub const SERVICE_NAME: &str = "privatekube-extender.privatekube-system.svc";
