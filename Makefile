@@ -69,8 +69,13 @@ controlplane: ## Build a real Kubernetes control plane from source into .local/b
 	cargo build --locked -p privatekube-cluster
 	@$(CLUSTER) build
 
+.PHONY: prometheus
+prometheus: ## Build Prometheus and promtool from source into .local/bin
+	cargo build --locked -p privatekube-cluster
+	@$(CLUSTER) build prometheus
+
 .PHONY: test
-test: build controlplane ## Run every test, those in a real cluster included
+test: build controlplane prometheus ## Run every test, those in a real cluster included
 	cargo test --workspace --locked
 
 .PHONY: browser-test
@@ -155,7 +160,7 @@ drift: $(DASHBOARDS_READY) ## Check that what is generated or locked is up to da
 	cargo metadata --locked --format-version 1 >/dev/null
 	cargo run --quiet --locked -p privatekube-api --bin crdgen -- --check
 	cargo run --quiet --locked -p privatekube-extender --example metrics_page -- --check
-	cd tests/controlplane && go mod tidy -diff && go mod verify
+	@for module in controlplane prometheus; do (cd tests/$$module && go mod tidy -diff && go mod verify) || exit; done
 
 .PHONY: generate
 generate: $(DASHBOARDS_READY) ## Write what is generated: resource definitions, the page of the metrics, dashboards

@@ -69,6 +69,11 @@ impl ExtenderPorts {
     }
 }
 
+/// Chooses one port that is free at this moment.
+pub(crate) fn choose_one() -> Result<u16> {
+    Range::lock()?.next()
+}
+
 /// The first port of the first range.
 const FIRST: u16 = 10_000;
 /// The number of ports in a range; a cluster needs nine.

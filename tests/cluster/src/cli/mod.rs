@@ -70,9 +70,9 @@ enum Command {
         {\"start-scheduler\":{\"extender\":false}} and {\"start-second-scheduler\":{\"name\":\"other\"}}."
     )]
     Serve(ServeArguments),
-    /// Build the control plane from source with Go
+    /// Build the control plane, or Prometheus, from source with Go
     #[command(
-        after_help = "Example:\n  privatekube-cluster build\n\nThe first build takes minutes and tells what it \
+        after_help = "Example:\n  privatekube-cluster build\n  privatekube-cluster build prometheus\n\nThe first build takes minutes and tells what it \
         compiles; when the programs are those of the module's versions already, nothing is done."
     )]
     Build(build::Build),
