@@ -74,6 +74,10 @@ prometheus: ## Build Prometheus and promtool from source into .local/bin
 	cargo build --locked -p privatekube-cluster
 	@$(CLUSTER) build prometheus
 
+.PHONY: monitoring
+monitoring: build controlplane prometheus ## Test the rules, alerts, runbooks and dashboards with a real Prometheus
+	cargo test --locked -p privatekube-e2e --test e2e -- monitoring
+
 .PHONY: test
 test: build controlplane prometheus ## Run every test, those in a real cluster included
 	cargo test --workspace --locked
@@ -160,13 +164,15 @@ drift: $(DASHBOARDS_READY) ## Check that what is generated or locked is up to da
 	cargo metadata --locked --format-version 1 >/dev/null
 	cargo run --quiet --locked -p privatekube-api --bin crdgen -- --check
 	cargo run --quiet --locked -p privatekube-extender --example metrics_page -- --check
+	monitoring/rules/wrap | diff monitoring/rules/prometheusrule.yaml -
 	@for module in controlplane prometheus; do (cd tests/$$module && go mod tidy -diff && go mod verify) || exit; done
 
 .PHONY: generate
-generate: $(DASHBOARDS_READY) ## Write what is generated: resource definitions, the page of the metrics, dashboards
+generate: $(DASHBOARDS_READY) ## Write what is generated: resource definitions, the page of the metrics, rules, dashboards
 	cargo run --quiet --locked -p privatekube-api --bin crdgen
 	cargo run --quiet --locked -p privatekube-extender --example metrics_page
 	$(DASHBOARDS_PYTHON) dashboards/generate.py
+	monitoring/rules/wrap > monitoring/rules/prometheusrule.yaml
 
 .PHONY: ci
 ci: ## Everything that must pass before a change goes in

@@ -19,14 +19,15 @@ where
     F: Future<Output = Result<Observed<T>>>,
 {
     let end = Instant::now() + TIMEOUT;
+    let mut missing = "no attempt had an answer".to_owned();
     loop {
-        let missing = match timeout_at(end, attempt()).await {
-            Ok(answer) => match answer? {
+        // An attempt that the end interrupts says less than the one before.
+        if let Ok(answer) = timeout_at(end, attempt()).await {
+            missing = match answer? {
                 Ok(answer) => return Ok(answer),
                 Err(missing) => missing,
-            },
-            Err(_) => "the last attempt had no answer".to_owned(),
-        };
+            };
+        }
         ensure!(Instant::now() < end, "{what}: not within {TIMEOUT:?}: {missing}");
         sleep(PAUSE).await;
     }

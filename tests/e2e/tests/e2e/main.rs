@@ -10,6 +10,7 @@ mod crash;
 mod grants;
 mod install;
 mod lifecycle;
+mod monitoring;
 mod namespaces;
 mod outage;
 mod paper;
