@@ -45,8 +45,10 @@ demo: build controlplane ## See PrivateKube at work: a cluster for a minute, whi
 
 .PHONY: up
 up: build controlplane ## Start a cluster with PrivateKube that stays until make down
-	@page=$$($(CLUSTER) up --with-privatekube --pods-end-after 10s --kubeconfig-out $(KUBECONFIG_FILE) | awk '/^  status page/ {print $$3}'); \
-	echo "PrivateKube is up. See what it decides, and why, in a browser: $$page"
+	@addresses=$$($(CLUSTER) up --with-privatekube --pods-end-after 10s --kubeconfig-out $(KUBECONFIG_FILE) \
+		| awk '/^  status page/ {page = $$3} /^  metrics/ {metrics = $$2} END {print page, metrics}'); \
+	echo "PrivateKube is up. See what it decides, and why, in a browser: $${addresses% *}"; \
+	echo "Its metrics, for Prometheus (docs/monitoring.md): $${addresses#* }"
 	@echo "In a shell:"
 	@echo "  export KUBECONFIG=$(KUBECONFIG_FILE)"
 	@echo "  export PATH=$(CURDIR)/.local/bin:$(CURDIR)/target/debug:\$$PATH"

@@ -52,6 +52,12 @@ impl Description {
         format!("http://127.0.0.1:{}/", self.extender_ports.status)
     }
 
+    /// The address of the extender's metrics, if the extender runs.
+    #[must_use]
+    pub fn metrics(&self) -> String {
+        format!("http://127.0.0.1:{}/metrics", self.extender_ports.health)
+    }
+
     /// The path of a part's log.
     #[must_use]
     pub fn log(&self, part: Part) -> PathBuf {

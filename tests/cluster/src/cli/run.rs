@@ -16,6 +16,8 @@ use crate::tie;
 
 /// The variable in which the command finds the address of the extender's status page.
 const STATUS_PAGE_VARIABLE: &str = "PRIVATEKUBE_STATUS_PAGE";
+/// The variable in which the command finds the address of the extender's metrics.
+const METRICS_VARIABLE: &str = "PRIVATEKUBE_METRICS";
 
 #[derive(Debug, Args)]
 pub(super) struct Run {
@@ -31,7 +33,7 @@ impl Run {
         let tool = std::env::current_exe().context("this program's own path is unknown")?;
         let mut interrupts = signal(SignalKind::interrupt()).context("can't listen to signals")?;
         let mut terminations = signal(SignalKind::terminate()).context("can't listen to signals")?;
-        let has_page = self.cluster.with_privatekube;
+        let has_extender = self.cluster.with_privatekube;
         eprintln!("starting a cluster of {} nodes", self.cluster.nodes);
         let cluster = tokio::select! {
             cluster = Cluster::start_with(self.cluster.config(), &tool) => cluster?,
@@ -42,16 +44,17 @@ impl Run {
             "the cluster is ready after {:.1} s",
             cluster.description().seconds_to_ready
         );
-        let status_page = has_page.then(|| cluster.description().status_page());
         let Some((program, arguments)) = self.command.split_first() else {
             return Ok(ExitCode::SUCCESS);
         };
         let mut command = tie::tied(&tool, Path::new(program));
         command.args(arguments);
         cluster.environment(&mut command);
-        if let Some(page) = status_page {
+        if has_extender {
+            let page = cluster.description().status_page();
             eprintln!("the status page is at {page}");
             command.env(STATUS_PAGE_VARIABLE, page);
+            command.env(METRICS_VARIABLE, cluster.description().metrics());
         }
         let process = Process::start(command).context("can't start the command")?;
         let status = loop {

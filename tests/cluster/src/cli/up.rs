@@ -112,6 +112,7 @@ fn explain(description: &Description) {
     println!("  API server   {}", description.api_server);
     println!("  nodes        {}", description.nodes.len());
     println!("  status page  {} (with an extender)", description.status_page());
+    println!("  metrics      {} (with an extender)", description.metrics());
     println!("  logs         {}", description.dir.display());
     println!(
         "Use it:\n  export KUBECONFIG={}",
