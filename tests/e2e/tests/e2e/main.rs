@@ -7,6 +7,7 @@ mod admission;
 mod audit;
 mod bypass;
 mod crash;
+mod examples;
 mod grants;
 mod install;
 mod lifecycle;
