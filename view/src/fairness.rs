@@ -2,7 +2,8 @@
 //! engine's state after a replay. `docs/fairness.md` defines the measures; namespaces are their groups.
 //!
 //! An entry costs as much as the claims that it is about: their blocks, times coordinates. The memory follows the claims that
-//! wait, the blocks that aren't retired, and at most [`MOST_GROUPS`] namespaces.
+//! wait, the blocks that aren't retired, and at most [`MOST_GROUPS`] namespaces. After a replay, claims are looked at in
+//! pieces, so that entries need not wait for the measures.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -11,7 +12,8 @@ use std::{
 
 use privatekube_api::{Subject, are_enough};
 use privatekube_policy::{
-    BlockId, Budget, ClaimId, ClaimState, Demand, Engine, Phase, Record, Revision, Time, Unlocking, Weight,
+    BlockId, Budget, ClaimId, ClaimOutline, ClaimState, Demand, Engine, Phase, Record, Revision, Time,
+    Unlocking, Weight,
     fairness::{
         Envy, GroupShare, GroupShares, SharingIncentive, UnusedBudget, WaitingClaim, disagreement, jain,
     },
@@ -84,6 +86,9 @@ pub struct Fairness {
     unused_parts: HashMap<BlockId, f64>,
     /// The blocks that may have changed since.
     to_look_at: BTreeSet<BlockId>,
+    /// The first claim that was not looked at since the replay; `None` once all were. What happens to a later one counts
+    /// when it is looked at.
+    unseen_from: Option<usize>,
 }
 
 /// A claim that waits.
@@ -105,11 +110,12 @@ impl Waiting {
 }
 
 impl Fairness {
-    /// The measures after a replay. Costs a look at every claim that ever arrived. What is counted begins at 0.
+    /// The measures after a replay, which costs a look at every block: [`catch_up`](Self::catch_up) has to look at every claim
+    /// that has arrived. What is counted begins at 0.
     #[must_use]
     pub fn after_replay(engine: &Engine) -> Self {
         let rules = engine.rules();
-        let mut fairness = Self {
+        Self {
             arrivals: match rules.unlocking {
                 Unlocking::Arrivals(arrivals) => Some(arrivals),
                 Unlocking::Lifetime { .. } | Unlocking::Immediate => None,
@@ -125,28 +131,56 @@ impl Fairness {
             queues: HashMap::new(),
             lists: Shared::default(),
             released: HashMap::new(),
-            unused_parts: HashMap::new(),
-            to_look_at: BTreeSet::new(),
-        };
-        for block in engine.blocks() {
-            if engine.block(block).is_some_and(|block| !block.retired) {
-                fairness.unused_parts.insert(block.clone(), 0.0);
-                fairness.to_look_at.insert(block.clone());
-            }
+            unused_parts: engine.live_blocks().map(|block| (block.clone(), 0.0)).collect(),
+            to_look_at: engine.live_blocks().cloned().collect(),
+            unseen_from: (engine.claims().len() > 0).then_some(0),
         }
-        for id in engine.claims() {
-            let Some(claim) = engine.claim(id) else { continue };
-            let group = fairness.arrived(id, &claim);
-            match claim.phase {
-                Phase::Waiting => fairness.waits(engine, id, &claim, group),
-                Phase::Granted | Phase::Consumed => {
-                    fairness.add_grant(engine, group, &claim);
-                    fairness.add_releases(id, &claim, false);
+    }
+
+    /// Whether claims are left that [`catch_up`](Self::catch_up) has to look at: until then, the measures say less than is
+    /// true, and grants to claims that were not looked at count as envied by nobody.
+    #[must_use]
+    pub const fn is_catching_up(&self) -> bool {
+        self.unseen_from.is_some()
+    }
+
+    /// Looks at some of the claims that were not looked at since the replay, in the order of arrival: at so many that they and
+    /// their blocks are `most` in number, or at one that has more blocks.
+    pub fn catch_up(&mut self, engine: &Engine, most: usize) {
+        let Some(first) = self.unseen_from else { return };
+        let mut looked_at = 0_usize;
+        for outline in engine.claims_from(first) {
+            looked_at = looked_at.saturating_add(1 + outline.demands().len());
+            if looked_at > most && outline.number > first {
+                self.unseen_from = Some(outline.number);
+                return;
+            }
+            self.look_at_claim(engine, &outline);
+        }
+        self.unseen_from = None;
+    }
+
+    fn look_at_claim(&mut self, engine: &Engine, outline: &ClaimOutline<'_>) {
+        let id = outline.claim;
+        let group = self.arrived(id, outline.weight);
+        match outline.phase {
+            Phase::Waiting => {
+                if let Some(claim) = engine.claim(id) {
+                    self.waits(engine, id, &claim, group);
                 }
-                Phase::Released | Phase::Denied | Phase::Expired | Phase::Withdrawn => {}
             }
+            Phase::Granted | Phase::Consumed => {
+                for (block, amounts) in outline.demands() {
+                    self.add_to_share(engine, group, block, amounts);
+                }
+                if outline.has_released
+                    && let Some(claim) = engine.claim(id)
+                {
+                    self.add_releases(id, &claim, false);
+                }
+            }
+            Phase::Released | Phase::Denied | Phase::Expired | Phase::Withdrawn => {}
         }
-        fairness
     }
 
     /// Follows an entry: what its time decided, and then each of its events. `engine` has applied the whole entry.
@@ -155,17 +189,19 @@ impl Fairness {
         for step in steps {
             let arrived = step.claim.and_then(|id| Some((id, engine.claim(id)?)));
             if let Some((id, claim)) = &arrived {
-                // One that waits already is matched.
-                let group = match self.waiting.get(*id) {
+                let group = self.is_seen(claim).then(|| match self.waiting.get(*id) {
+                    // One that waits already is matched.
                     Some(waiting) => waiting.group,
-                    None => self.arrived(id, claim),
-                };
+                    None => self.arrived(id, claim.arrival.weight),
+                });
                 // Of one that is matched later in this entry, the engine knows the blocks already.
                 if places.joins_now(id) && self.joined(step, claim) {
                     self.fair_claim(engine, &mut places, claim, is_granted(step, id));
                 }
                 // It may have ended in a later event of this entry, and waits until then.
-                if !step.records.iter().any(|record| ends(record, id)) {
+                if let Some(group) = group
+                    && !step.records.iter().any(|record| ends(record, id))
+                {
                     self.waits(engine, id, claim, group);
                 }
             }
@@ -254,10 +290,16 @@ impl Fairness {
         number
     }
 
-    fn arrived(&mut self, id: &ClaimId, claim: &ClaimState<'_>) -> usize {
+    fn arrived(&mut self, id: &ClaimId, weight: Weight) -> usize {
         let group = self.group(id);
-        self.shares.arrived(&group, claim.arrival.weight);
+        self.shares.arrived(&group, weight);
         group
+    }
+
+    /// Whether a claim was looked at, or has arrived since all were. What happens to another one is seen by
+    /// [`catch_up`](Self::catch_up).
+    fn is_seen(&self, claim: &ClaimState<'_>) -> bool {
+        self.unseen_from.is_none_or(|first| claim.number < first)
     }
 
     /// Whether the claim of a step has joined the queues of its blocks in it, so that it counts as an arrival there.
@@ -352,9 +394,14 @@ impl Fairness {
                 }
                 Record::Unlocked { blocks } => blocks.iter().for_each(|block| self.look_at(block)),
                 Record::Granted { claim: id, .. } => {
-                    let Some(claim) = engine.claim(id) else { continue };
+                    let claim = engine.claim(id).filter(|claim| self.is_seen(claim));
+                    let Some(claim) = claim else { continue };
                     let group = self.group(id);
-                    self.add_grant(engine, group, &claim);
+                    for (blocks, budget) in parts(&claim.arrival.demands) {
+                        for block in blocks {
+                            self.add_to_share(engine, group, block, budget.units());
+                        }
+                    }
                     let waited = self.ends(engine, id, false).is_some();
                     let arrival = &claim.arrival;
                     let comparable =
@@ -367,7 +414,7 @@ impl Fairness {
                     self.ends(engine, claim, true);
                 }
                 Record::Released { claim: id, entirely } => {
-                    if let Some(claim) = engine.claim(id) {
+                    if let Some(claim) = engine.claim(id).filter(|claim| self.is_seen(claim)) {
                         self.add_releases(id, &claim, *entirely);
                     }
                 }
@@ -380,17 +427,15 @@ impl Fairness {
         self.envy.granted(&granted);
     }
 
-    fn add_grant(&mut self, engine: &Engine, group: usize, claim: &ClaimState<'_>) {
-        for demand in &claim.arrival.demands {
-            for block in &demand.blocks {
-                let is_live = self.unused_parts.contains_key(block);
-                if let Some(capacity) = engine.capacity(block).filter(|_| is_live) {
-                    let amounts = demand.budget.units();
-                    self.shares.granted(&group, block, amounts, capacity.units());
-                }
-                self.look_at(block);
-            }
+    /// A claim of a group was granted `amounts` of a block.
+    fn add_to_share(&mut self, engine: &Engine, group: usize, block: &BlockId, amounts: &[i64]) {
+        if !self.unused_parts.contains_key(block) {
+            return;
         }
+        if let Some(capacity) = engine.capacity(block) {
+            self.shares.granted(&group, block, amounts, capacity.units());
+        }
+        self.look_at(block);
     }
 
     /// Subtracts what a claim has released since it was looked at last.

@@ -103,8 +103,18 @@ fn all(fairness: &Fairness) -> Vec<(&str, Claimant)> {
     fairness.claimants().collect()
 }
 
-/// Runs entries; returns the measures that followed whole entries, those that followed each event, and those after a replay.
-fn run(rules: DatasetRules, entries: &[Vec<Word>]) -> [Fairness; 3] {
+/// The measures after a replay, once every claim was looked at, in pieces of `most`.
+fn replayed(engine: &Engine, most: usize) -> Fairness {
+    let mut fairness = Fairness::after_replay(engine);
+    while fairness.is_catching_up() {
+        fairness.catch_up(engine, most);
+    }
+    fairness
+}
+
+/// Runs entries; returns the measures that followed whole entries, those that followed each event, those after a replay, and
+/// those after a replay of the first `opened_after` entries, which looked at the claims in pieces between the other entries.
+fn run(rules: DatasetRules, entries: &[Vec<Word>], opened_after: usize) -> [Fairness; 4] {
     let mut engine = Engine::new(rules).unwrap();
     for block in BLOCKS {
         let (block, capacity) = (block.into(), Budget::new(CAPACITY.to_vec()).unwrap());
@@ -112,7 +122,11 @@ fn run(rules: DatasetRules, entries: &[Vec<Word>]) -> [Fairness; 3] {
     }
     let [mut by_entry, mut by_event] = [(); 2].map(|()| Fairness::after_replay(&engine));
     let mut arrived = 0;
-    for (time, words) in (1..).zip(entries) {
+    let mut catching_up = None;
+    for ((time, words), entry) in (1..).zip(entries).zip(0..) {
+        if entry == opened_after {
+            catching_up = Some(Fairness::after_replay(&engine));
+        }
         let records = engine.advance(Time::from_micros(time));
         let clock = Step {
             claim: None,
@@ -136,9 +150,18 @@ fn run(rules: DatasetRules, entries: &[Vec<Word>]) -> [Fairness; 3] {
             claim: of_claim(event),
             records,
         });
-        by_entry.follow(&engine, std::iter::once(clock).chain(steps));
+        let steps = std::iter::once(clock).chain(steps);
+        if let Some(fairness) = &mut catching_up {
+            fairness.follow(&engine, steps.clone());
+            fairness.catch_up(&engine, 3);
+        }
+        by_entry.follow(&engine, steps);
     }
-    let mut all = [by_entry, by_event, Fairness::after_replay(&engine)];
+    let mut catching_up = catching_up.unwrap_or_else(|| Fairness::after_replay(&engine));
+    while catching_up.is_catching_up() {
+        catching_up.catch_up(&engine, 3);
+    }
+    let mut all = [by_entry, by_event, replayed(&engine, usize::MAX), catching_up];
     for fairness in &mut all {
         fairness.look(&engine);
     }
@@ -154,6 +177,7 @@ proptest! {
         renyi in any::<bool>(),
         by_arrivals in any::<bool>(),
         entries in vec(vec((0_u8..16, 0_usize..20, vec((0_usize..3, [0_i64..6, 1..8]), 1..3)), 1..5), 1..12),
+        opened_after in 0_usize..12,
     ) {
         // Round robin divides amounts, which Renyi curves can't be.
         let renyi = renyi && policy != Policy::RoundRobin;
@@ -164,11 +188,13 @@ proptest! {
             composition: if renyi { Composition::Renyi(Orders::new(orders.to_vec()).unwrap()) } else { Composition::Basic },
             revision: Revision::CURRENT,
         };
-        let [by_entry, by_event, replayed] = run(rules, &entries);
+        let [by_entry, by_event, replayed, caught_up] = run(rules, &entries, opened_after);
         prop_assert_eq!(all(&by_entry), all(&by_event));
         prop_assert_eq!(all(&by_entry), all(&replayed));
         prop_assert_eq!(by_entry.measured(), by_event.measured());
         prop_assert_eq!(by_entry.measured(), replayed.measured());
+        prop_assert_eq!(all(&by_entry), all(&caught_up));
+        prop_assert_eq!(by_entry.measured(), caught_up.measured());
         prop_assert_eq!(by_entry.fair_claims(), by_event.fair_claims());
         prop_assert_eq!(by_entry.envied(), by_event.envied());
         if policy == Policy::Dpf && !renyi {
@@ -192,7 +218,7 @@ fn who_waits_and_what_each_namespace_has() {
         vec![word([1, 1])],
         vec![word([9, 1])],
     ];
-    let [fairness, _, replayed] = run(rules, &entries);
+    let [fairness, _, replayed, _] = run(rules, &entries, 0);
     let claimant = |dominant_share, waiting, oldest: Option<u64>| Claimant {
         dominant_share,
         waiting,
@@ -209,4 +235,36 @@ fn who_waits_and_what_each_namespace_has() {
     assert_eq!((fair.at_once, fair.not_at_once), (3, 0));
     // Block a has 5 of 10 and 10 of 20 left, of no use to whoever waits for 9; b and c are locked.
     assert_eq!(fairness.measured().unused, Some(0.5 / 3.0));
+}
+
+/// Claims that demand nearly nothing of one block are two for each look: the claim, and its block.
+#[test]
+fn a_replay_is_looked_at_in_pieces() {
+    let mut engine = Engine::new(DatasetRules {
+        policy: Policy::Dpf,
+        unlocking: Unlocking::Arrivals(1_000_000),
+        composition: Composition::Basic,
+        revision: Revision::CURRENT,
+    })
+    .unwrap();
+    for block in BLOCKS {
+        let (block, capacity) = (block.into(), Budget::new(CAPACITY.to_vec()).unwrap());
+        engine.apply(&Event::AddBlock { block, capacity }).unwrap();
+    }
+    let mut arrived = 0;
+    for _ in 0..100 {
+        let word = (2, 0, vec![(0, [1, 1])]);
+        engine.apply(&event(&word, &mut arrived)).unwrap();
+    }
+    let waiting =
+        |fairness: &Fairness| -> usize { all(fairness).iter().map(|(_, claimant)| claimant.waiting).sum() };
+    let mut fairness = Fairness::after_replay(&engine);
+    let mut seen = vec![waiting(&fairness)];
+    while fairness.is_catching_up() {
+        fairness.catch_up(&engine, 50);
+        seen.push(waiting(&fairness));
+    }
+    assert_eq!(seen, [0, 25, 50, 75, 100]);
+    // A claim with more blocks than a piece has is looked at all the same.
+    assert_eq!(waiting(&replayed(&engine, 0)), 100);
 }

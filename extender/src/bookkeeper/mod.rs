@@ -149,6 +149,7 @@ impl Bookkeeper {
                 .filter(|_| self.writer.is_open());
             let retry_at = self.stop.as_ref().map(|stop| stop.retry_at);
             let has_backlog = self.has_backlog();
+            let catches_up = self.writer.is_open() && self.effects.meter.is_catching_up();
             let handled = tokio::select! {
                 taken = messages.recv_many(&mut batch, MOST_MESSAGES) => {
                     if taken == 0 {
@@ -163,6 +164,8 @@ impl Bookkeeper {
                 () = wait_until_instant(retry_at) => self.resume().await,
                 _ = check.tick() => self.check_last_entry().await,
                 _ = refresh.tick() => self.refresh_waiting(),
+                // Others may run between two pieces, and messages take turns with them.
+                () = tokio::task::yield_now(), if catches_up => self.catch_up_measures(),
             };
             if let Err(error) = handled
                 && !self.stop_or_end(error).await?
@@ -586,6 +589,14 @@ impl Bookkeeper {
             ));
             self.effects.apply(changes, objects);
             self.effects.meter.tick(state.engine);
+        }
+        Ok(())
+    }
+
+    /// Looks at some claims for the measures of a ledger that was opened.
+    fn catch_up_measures(&mut self) -> Result<(), WriterError> {
+        if let Some(engine) = self.writer.engine()? {
+            self.effects.meter.catch_up(engine);
         }
         Ok(())
     }

@@ -29,7 +29,7 @@ mod waiting;
 mod walk;
 
 pub use refusal::Refusal;
-pub use view::{BlockState, ClaimState, Explanation, Lack, Outlook, Phase, Standing, Unlocks};
+pub use view::{BlockState, ClaimOutline, ClaimState, Explanation, Lack, Outlook, Phase, Standing, Unlocks};
 
 use crate::{Arrival, BlockId, Budget, ClaimId, DatasetRules, DatasetRulesError, Event, Record, Time};
 use claims::Totals;
@@ -220,6 +220,12 @@ impl Engine {
         self.state.blocks.list().iter().map(|block| &block.name)
     }
 
+    /// Every block that isn't retired, in the order in which they were added.
+    pub fn live_blocks(&self) -> impl Iterator<Item = &BlockId> + '_ {
+        let live = self.state.blocks.list().iter().filter(|block| !block.retired);
+        live.map(|block| &block.name)
+    }
+
     /// A claim; none for one that never arrived. Of one that ended without a grant, before now, the demands
     /// may be forgotten: its arrival has none then.
     #[must_use]
@@ -270,6 +276,20 @@ impl Engine {
     #[must_use]
     pub fn claims(&self) -> impl ExactSizeIterator<Item = &ClaimId> + '_ {
         self.state.claims.list().iter().map(|claim| &claim.name)
+    }
+
+    /// The claims that arrived after the first `number` ones, in the order of arrival. Costs less than
+    /// [`claim`](Self::claim), and nothing for the claims that it leaves out.
+    pub fn claims_from(&self, number: usize) -> impl Iterator<Item = ClaimOutline<'_>> + '_ {
+        let claims = self.state.claims.list().get(number..).unwrap_or_default();
+        (number..).zip(claims).map(|(number, claim)| ClaimOutline {
+            number,
+            claim: &claim.name,
+            weight: self.state.claims.terms(claim).weight,
+            phase: claim.phase,
+            has_released: !claim.released().is_nothing(),
+            state: &self.state,
+        })
     }
 
     /// Why a waiting claim waits; none for any other claim.

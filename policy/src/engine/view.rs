@@ -3,7 +3,8 @@
 
 use serde::Serialize;
 
-use crate::{Arrival, BlockId, Budget, Denial, Record, Time};
+use super::state::State;
+use crate::{Arrival, BlockId, Budget, ClaimId, Denial, Record, Time, Weight};
 
 /// A claim's phase: `Waiting -> Granted -> Consumed | Released`, `Waiting -> Denied | Expired | Withdrawn`,
 /// and `Consumed -> Released` by [`Event::NeverRan`](crate::Event::NeverRan).
@@ -66,6 +67,38 @@ pub struct ClaimState<'a> {
     pub consumed: Vec<(&'a BlockId, Budget)>,
     /// The total released on each of its blocks, in the order of its demands.
     pub released: Vec<(&'a BlockId, Budget)>,
+}
+
+/// What is known of a claim without a copy of anything. See [`ClaimState`] for all of it.
+#[derive(Clone, Copy, Debug)]
+pub struct ClaimOutline<'a> {
+    /// How many claims arrived before it.
+    pub number: usize,
+    /// Its name.
+    pub claim: &'a ClaimId,
+    /// Its weight.
+    pub weight: Weight,
+    /// Its phase.
+    pub phase: Phase,
+    /// Whether it has released anything.
+    pub has_released: bool,
+    pub(super) state: &'a State,
+}
+
+impl<'a> ClaimOutline<'a> {
+    /// Each of its blocks with what it demands there at each coordinate, in the order of its demands. Empty while it matches
+    /// too few blocks.
+    #[must_use]
+    pub fn demands(&self) -> impl ExactSizeIterator<Item = (&'a BlockId, &'a [i64])> + use<'a> {
+        let state = self.state;
+        // Claims are numbered with 32 bits.
+        let demands = u32::try_from(self.number).map(|number| state.demands(number));
+        let demands = demands.unwrap_or_default();
+        (0..demands.len()).map(move |part| {
+            let part = demands.get(part);
+            (&state.blocks.get(part.block).name, part.amounts)
+        })
+    }
 }
 
 /// Why a claim waits.

@@ -24,6 +24,9 @@ use self::{
 use super::{stop::StopCause, writer::Written};
 use crate::{handles::Handles, metrics::Declarations};
 
+/// How many claims and blocks of claims are looked at together after a ledger was opened: some milliseconds.
+const MOST_LOOKED_AT: usize = if cfg!(test) { 20 } else { 10_000 };
+
 /// The metrics of all datasets.
 #[derive(Clone, Debug)]
 pub struct LedgerMetrics {
@@ -87,7 +90,8 @@ impl DatasetMeter {
         self.handles.view.block(&(self.dataset.clone(), block.to_owned()))
     }
 
-    /// Measures a ledger that was opened and published, which took so long.
+    /// Measures a ledger that was opened and published, which took so long. The measures of fairness follow once all claims were
+    /// looked at: see [`catch_up`](Self::catch_up).
     pub(super) fn opened(&mut self, state: CommittedState<'_>, time: Time, took: Duration) {
         self.arrived = state.engine.claims().len();
         let entries = &self.metrics().entries;
@@ -97,7 +101,21 @@ impl DatasetMeter {
         self.metrics().fairness.begin(&self.dataset, &fairness);
         self.fairness = Some(fairness);
         self.is_stale = true;
-        self.tick(state.engine);
+        self.catch_up(state.engine);
+    }
+
+    /// Whether claims are left to look at since the ledger was opened.
+    pub(super) fn is_catching_up(&self) -> bool {
+        self.fairness.as_ref().is_some_and(Fairness::is_catching_up)
+    }
+
+    /// Looks at some of the claims that were not looked at since the ledger was opened. The series of fairness and of the
+    /// claims that wait are set once there are no more.
+    pub(super) fn catch_up(&mut self, engine: &Engine) {
+        if let Some(fairness) = &mut self.fairness {
+            fairness.catch_up(engine, MOST_LOOKED_AT);
+        }
+        self.tick(engine);
     }
 
     /// Measures an entry that was committed.
@@ -118,10 +136,11 @@ impl DatasetMeter {
     }
 
     /// Sets the series of what is measured from time to time: waiting claims and fairness. Costs a look at every namespace
-    /// and block, unless nothing has changed.
+    /// and block, unless nothing has changed, or claims are left to look at.
     pub(super) fn tick(&mut self, engine: &Engine) {
         let unlocks = matches!(engine.rules().unlocking, Unlocking::Lifetime { .. });
-        let Some(fairness) = self.fairness.as_mut().filter(|_| self.is_stale || unlocks) else {
+        let fairness = self.fairness.as_mut().filter(|_| self.is_stale || unlocks);
+        let Some(fairness) = fairness.filter(|fairness| !fairness.is_catching_up()) else {
             return;
         };
         fairness.look(engine);

@@ -233,6 +233,37 @@ async fn a_block_that_is_gone_is_not_measured() {
 }
 
 #[tokio::test]
+async fn a_ledger_is_open_before_the_measures_of_fairness_have_seen_its_claims() {
+    let mut world = World::new();
+    let block = block("a", "a", Some("10"));
+    world.server.put(BLOCKS, &*block);
+    world.take([Message::BlockApplied(block)]).await;
+    for number in 0..30 {
+        let (_, asks) = claim(&format!("c{number}"), &epsilon("0.1"));
+        world.take([asks]).await;
+    }
+    let (handles, _events) = handles(&world.server);
+    let metrics = handles.metrics.clone();
+    let has = |series: &str| metrics.text().unwrap().contains(series);
+    let mut books = Bookkeeper::new(handles, key());
+    books.open().await.unwrap();
+    // Ten claims and their blocks were looked at.
+    assert!(books.effects.meter.is_catching_up());
+    assert!(!has("privatekube_dominant_share{") && has("privatekube_ledger_sequence{"));
+    let (messages, mut received) = mpsc::unbounded_channel();
+    let measured = async {
+        while !has("privatekube_dominant_share{") {
+            tokio::task::yield_now().await;
+        }
+        drop(messages);
+    };
+    let (ended, ()) = tokio::join!(books.run(&mut received), measured);
+    assert_eq!(ended.unwrap(), key());
+    let all = r#"privatekube_dominant_share{claimant="data",dataset="taxi",namespace="data"} 0.3"#;
+    assert!(has(all), "{}", metrics.text().unwrap());
+}
+
+#[tokio::test]
 async fn a_dataset_that_goes_with_its_namespace_leaves_no_series() {
     let mut world = World::new();
     let block = block("a", "a", Some("10"));

@@ -98,8 +98,20 @@ async fn scrape() {
         meter.all_blocks(&objects);
         meter.phases(&publisher);
         println!(
-            "{composition:?}\n  measured anew after a replay in {:?}",
+            "{composition:?}\n  decisions wait for {:?} after a replay",
             began.elapsed()
+        );
+        let mut pieces: Vec<Duration> = Vec::new();
+        while meter.is_catching_up() {
+            let began = Instant::now();
+            meter.catch_up(&engine);
+            pieces.push(began.elapsed());
+        }
+        println!(
+            "  claims are looked at in {} more pieces, {:?} in all, the longest {:?}",
+            pieces.len(),
+            pieces.iter().sum::<Duration>(),
+            pieces.iter().max()
         );
         let mut took: Vec<Duration> = Vec::new();
         let mut text = String::new();
@@ -117,6 +129,7 @@ async fn scrape() {
             text.len()
         );
         let mut fairness = Fairness::after_replay(&engine);
+        fairness.catch_up(&engine, usize::MAX);
         while fairness.is_behind() {
             fairness.look(&engine);
         }
