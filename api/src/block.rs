@@ -224,8 +224,9 @@ pub struct PrivateDataBlockStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String")]
     pub summary: Option<String>,
-    /// Ready: the block is in its dataset's ledger and claims can be granted on it. DataSourceShared: another block of the dataset
-    /// has the same dataSource. AboveGuarantee: its budget is above the guarantee that its dataset states for blocks.
+    /// Ready: the block is in its dataset's ledger and claims can be granted on it; if not, the reason says what is wrong with it,
+    /// or with its dataset. DataSourceShared: another block of the dataset has the same dataSource. AboveGuarantee: its budget is
+    /// above the guarantee that its dataset states for blocks.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "crate::schema::conditions")]
     pub conditions: Vec<Condition>,

@@ -4,14 +4,15 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1;
 use privatekube_api::{Dimensions, PrivateDataBlockStatus};
 use privatekube_policy::{BlockState, Budget, Composition, Delta, Epsilon};
 
-use crate::{block_warnings::StatedBudget, data_sources::SourceId, status};
+use crate::{PhaseReason, block_warnings::StatedBudget, data_sources::SourceId, status};
 
 /// A block as it is committed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BlockView {
     /// What selectors read of it.
     pub dimensions: Dimensions,
-    pub(crate) composition: Composition,
+    /// How its dataset's budgets add up; `None` while the dataset has no ledger.
+    pub(crate) composition: Option<Composition>,
     /// Its budget in the ledger, if it is there.
     pub(crate) committed: Option<BlockState>,
     /// Whether its budget was written off.
@@ -19,7 +20,7 @@ pub struct BlockView {
     /// If so, the entry after which the ledger's budget was written off last.
     pub(crate) written_off_after: Option<u64>,
     /// Why it can't be used, if it can't.
-    pub(crate) problem: Option<String>,
+    pub(crate) problem: Option<Problem>,
     /// What its budget is stated as.
     pub(crate) stated: Option<StatedBudget>,
     /// What was spent of that before the block came to its ledger.
@@ -36,8 +37,34 @@ pub struct BlockView {
     pub(crate) since: v1::Time,
     /// The generation of its object.
     pub(crate) generation: Option<i64>,
-    /// The number of the entry that this is true of.
+    /// The number of the entry that this is true of; 0 if there is none.
     pub(crate) sequence: u64,
+}
+
+/// Why a block can't be used.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Problem {
+    /// Something is wrong with it.
+    Unusable(String),
+    /// There is no ledger that could have it.
+    NoLedger(PhaseReason),
+}
+
+impl Problem {
+    /// The reason of its condition Ready.
+    pub(crate) const fn reason(&self) -> &'static str {
+        match self {
+            Self::Unusable(_) => "Unusable",
+            Self::NoLedger(why) => why.reason.as_str(),
+        }
+    }
+
+    /// What to tell people.
+    pub(crate) fn message(&self) -> &str {
+        match self {
+            Self::Unusable(message) | Self::NoLedger(PhaseReason { message, .. }) => message,
+        }
+    }
 }
 
 /// The four states of a budget as parts of the capacity, from 0 to 1.
@@ -74,7 +101,7 @@ impl BudgetParts {
 impl BlockView {
     /// The capacity of a block that states this guarantee; none if the composition has none.
     pub(crate) fn capacity_of(&self, epsilon: Epsilon, delta: Delta) -> Option<Budget> {
-        let capacity = self.composition.capacity(epsilon, delta).ok()?;
+        let capacity = self.composition.as_ref()?.capacity(epsilon, delta).ok()?;
         Some(match &self.spent {
             Some(spent) => capacity.without(spent),
             None => capacity,
@@ -103,9 +130,10 @@ impl BlockView {
     #[must_use]
     pub fn parts(&self) -> Option<BudgetParts> {
         let committed = self.committed.as_ref()?;
+        let composition = self.composition.as_ref()?;
         Some(BudgetParts::of(
             committed,
-            status::shown_coordinate(committed, &self.composition),
+            status::shown_coordinate(committed, composition),
         ))
     }
 
@@ -115,7 +143,7 @@ impl BlockView {
         if self.written_off {
             return Some(status::WRITTEN_OFF);
         }
-        self.problem.as_deref()
+        self.problem.as_ref().map(Problem::message)
     }
 
     /// Its object's status.

@@ -317,6 +317,26 @@ impl Publisher {
         changed.then(|| Change::Block(block.as_str().to_owned()))
     }
 
+    /// Publishes why a block is in no ledger: there is none that could have it. What a ledger said of the block before stays.
+    #[must_use = "changes have to be carried out"]
+    pub fn publish_block_without_ledger(
+        &self,
+        objects: &DatasetObjects,
+        name: &str,
+        why: PhaseReason,
+        now: Time,
+    ) -> Option<Change> {
+        let object = objects.block(name)?;
+        let key = self.block_key(name);
+        let published = self.view.block(&key);
+        if published.is_some_and(|published| published.committed.is_some()) {
+            return None;
+        }
+        let view = status::block_without_ledger(name, object, objects, why, meta_time(now));
+        let changed = self.view.put_block(key, view);
+        changed.then(|| Change::Block(name.to_owned()))
+    }
+
     /// Publishes how many blocks and claims the dataset has, and whether its object has the same rules as its ledger.
     /// While there is no ledger, publishes only the problem, if any, that prevents one.
     #[must_use = "changes have to be carried out"]

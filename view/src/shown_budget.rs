@@ -25,18 +25,19 @@ impl BlockView {
     #[must_use]
     pub fn shown_budget(&self) -> Option<ShownBudget> {
         let block = self.committed.as_ref()?;
-        let at = status::shown_coordinate(block, &self.composition);
+        let composition = self.composition.as_ref()?;
+        let at = status::shown_coordinate(block, composition);
         Some(ShownBudget {
             epsilon: amounts(block, at),
-            delta: matches!(self.composition, Composition::Basic).then(|| amounts(block, 1)),
+            delta: matches!(composition, Composition::Basic).then(|| amounts(block, 1)),
         })
     }
 
     /// Its budget at each Renyi order; nothing if it isn't in the ledger, or for Basic composition.
     pub fn at_orders(&self) -> impl Iterator<Item = (Order, StateAmounts)> + '_ {
         let orders = match &self.composition {
-            Composition::Renyi(orders) => Some(orders.iter().enumerate()),
-            Composition::Basic => None,
+            Some(Composition::Renyi(orders)) => Some(orders.iter().enumerate()),
+            Some(Composition::Basic) | None => None,
         };
         let block = self.committed.as_ref();
         orders

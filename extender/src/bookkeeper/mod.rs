@@ -507,6 +507,16 @@ impl Bookkeeper {
                 Notice::OutsideLedger(subject, why) => {
                     self.publisher.publish_outside_ledger(subject, why, now)
                 }
+                Notice::BlockHeld(name, why) => {
+                    // It has no metrics: these begin and end with a ledger.
+                    let change = self
+                        .publisher
+                        .publish_block_without_ledger(objects, &name, why, now);
+                    if change.is_some() {
+                        self.effects.write_block(name);
+                    }
+                    None
+                }
                 Notice::ClaimForgotten(claim) => {
                     self.publisher.forget_claim(&claim);
                     None

@@ -504,6 +504,27 @@ async fn a_namespace_that_cannot_be_read_is_read_again_and_not_let_in() {
     assert!(server.count(&reads) >= 3);
 }
 
+#[tokio::test]
+async fn the_status_of_a_block_says_what_its_dataset_lacks() {
+    let server = FakeApiServer::default();
+    let unusable = json!({"composition": "Renyi", "policy": "RoundRobin"});
+    server.put(DATASETS, &*dataset("d", 1, &unusable));
+    server.put(BLOCKS, &*block("a", "a", Some("10")));
+    let is_ready = |server: &FakeApiServer, status: &str, reason: &str| {
+        let block = server.get(BLOCKS, "a").unwrap();
+        let ready = &block["status"]["conditions"][0];
+        ready["status"] == json!(status) && ready["reason"] == json!(reason)
+    };
+    with_extender(&server, async |_| {
+        server
+            .until(|server| is_ready(server, "False", "DatasetInvalid"))
+            .await;
+        server.put(DATASETS, &*dataset("d", 2, &json!({})));
+        server.until(|server| is_ready(server, "True", "InLedger")).await;
+    })
+    .await;
+}
+
 /// A claim that waits for its dataset to exist is checked once it does.
 #[tokio::test]
 async fn a_dataset_without_an_object_is_open_to_its_own_namespace_and_one_created_later_may_not_be() {

@@ -1,12 +1,13 @@
 //! A block's status: how much of its budget is locked, available, allocated and consumed.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1;
-use privatekube_api::{BlockTable, PrivateDataBlockStatus, beginning, conditions};
+use privatekube_api::{BlockTable, PrivateDataBlockSpec, PrivateDataBlockStatus, beginning, conditions};
 use privatekube_policy::{BlockId, BlockState, Composition, Rounding, is_beyond_count};
 
 use super::{amounts::amounts, condition};
 use crate::{
-    BlockView, CommittedState, DatasetObjects, SourceId,
+    BlockView, CommittedState, DatasetObjects, PhaseReason, SourceId,
+    block::Problem,
     block_warnings::{StatedBudget, above_guarantee, guarantee, shared_data_source},
     objects::BlockObject,
 };
@@ -33,19 +34,15 @@ pub(crate) fn block_view(
         committed.as_ref().is_some_and(|block| block.written_off) || state.engine.is_lost(block);
     BlockView {
         dimensions: object.dimensions.clone(),
-        composition: state.engine.rules().composition.clone(),
+        composition: Some(state.engine.rules().composition.clone()),
         committed,
         written_off,
         written_off_after: state.engine.last_write_off().filter(|_| written_off),
-        problem: object.problem.clone(),
+        problem: object.problem.clone().map(Problem::Unusable),
         stated: StatedBudget::of(spec, of_dataset),
         spent: spec.spent(&state.engine.rules().composition).ok().flatten(),
         source: SourceId::of(spec),
-        listed_source: spec
-            .data_source
-            .as_deref()
-            .map(beginning)
-            .map(String::into_boxed_str),
+        listed_source: listed_source(spec),
         shares_with: objects.with_same_source(block.as_str()).map(Box::from),
         above_guarantee: above_guarantee.map(String::into_boxed_str),
         since: since.unwrap_or_else(|| now.clone()),
@@ -54,12 +51,48 @@ pub(crate) fn block_view(
     }
 }
 
+/// A block of a dataset that has no ledger, and why. `now` dates the condition of an object without a creation time.
+pub(crate) fn block_without_ledger(
+    block: &str,
+    object: &BlockObject,
+    objects: &DatasetObjects,
+    why: PhaseReason,
+    now: v1::Time,
+) -> BlockView {
+    let metadata = &object.object.metadata;
+    let spec = &object.object.spec;
+    BlockView {
+        dimensions: object.dimensions.clone(),
+        composition: None,
+        committed: None,
+        written_off: false,
+        written_off_after: None,
+        problem: Some(Problem::NoLedger(why)),
+        stated: StatedBudget::of(spec, objects.default_guarantee()),
+        spent: None,
+        source: SourceId::of(spec),
+        listed_source: listed_source(spec),
+        shares_with: objects.with_same_source(block).map(Box::from),
+        above_guarantee: None,
+        since: metadata.creation_timestamp.clone().unwrap_or(now),
+        generation: metadata.generation,
+        sequence: 0,
+    }
+}
+
+/// The beginning of a block's data source, for lists.
+fn listed_source(spec: &PrivateDataBlockSpec) -> Option<Box<str>> {
+    let beginning = spec.data_source.as_deref().map(beginning);
+    beginning.map(String::into_boxed_str)
+}
+
 /// A block's status.
 pub(crate) fn block_status(block: &BlockView) -> PrivateDataBlockStatus {
     let budget = block
         .committed
         .as_ref()
-        .map(|committed| budget_status(committed, &block.composition));
+        .zip(block.composition.as_ref())
+        .map(|(committed, composition)| budget_status(committed, composition));
     let budget = budget.unwrap_or_default();
     let table = BlockTable {
         guarantee: stated_guarantee(block),
@@ -70,9 +103,9 @@ pub(crate) fn block_status(block: &BlockView) -> PrivateDataBlockStatus {
         _ if block.written_off => ("WrittenOff", WRITTEN_OFF),
         None => ("InLedger", "its budget is in the ledger"),
         Some(problem) if block.committed.as_ref().is_some_and(|block| block.retired) => {
-            ("Retired", problem.as_str())
+            ("Retired", problem.message())
         }
-        Some(problem) => ("Unusable", problem.as_str()),
+        Some(problem) => (problem.reason(), problem.message()),
     };
     let mut ready = condition(
         conditions::READY,
@@ -101,7 +134,7 @@ pub(crate) fn block_status(block: &BlockView) -> PrivateDataBlockStatus {
     PrivateDataBlockStatus {
         summary: told.map(|told| beginning(&told.message)),
         table: Some(table),
-        ledger_sequence: Some(block.sequence),
+        ledger_sequence: Some(block.sequence).filter(|sequence| *sequence > 0),
         written_off_after: block.written_off_after,
         conditions: all,
         ..budget

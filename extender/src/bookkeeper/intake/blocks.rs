@@ -6,7 +6,7 @@ use privatekube_api::{PrivateDataBlock, moment};
 use privatekube_policy::{BlockId, Engine, Event, Time};
 use tracing::{info, warn};
 
-use super::{Intake, IntakeOutput, Notice};
+use super::{Intake, IntakeOutput, Notice, held_blocks::is_in_no_ledger};
 
 /// How often selectors are evaluated at most before an entry is written. Evaluations keep everything else that the
 /// bookkeeper does waiting: 20,000 of a long selector take about a tenth of a second.
@@ -17,9 +17,13 @@ impl Intake {
     pub(super) fn add_block(&mut self, object: Arc<PrivateDataBlock>) {
         let name = object.metadata.name.clone().unwrap_or_default();
         let lacks_status = object.status.is_none();
+        let is_held = is_in_no_ledger(&object);
         if self.objects.add_block(object) {
             if lacks_status {
                 self.without_status.insert(name.clone());
+            }
+            if is_held {
+                self.held_blocks.add(&name);
             }
             self.changed_blocks.insert(name);
         }
@@ -45,6 +49,7 @@ impl Intake {
         let name = deleted.metadata.name.clone().unwrap_or_default();
         self.unmatched.remove_block(&name);
         self.without_status.remove(&name);
+        self.held_blocks.remove(&name);
         let block = BlockId::from(name.as_str());
         out.notices.push(Notice::BlockDeleted(name));
         if engine.is_some_and(|engine| engine.block(&block).is_some_and(|state| !state.retired)) {

@@ -9,6 +9,7 @@
 
 mod blocks;
 mod claims;
+mod held_blocks;
 mod queue;
 mod requested_use;
 mod unmatched;
@@ -25,15 +26,14 @@ use privatekube_policy::{BlockId, ClaimId, DatasetRules, Demand, Engine, Event, 
 use privatekube_view::{DatasetObjects, PhaseReason, too_large_for_a_status, too_large_for_an_entry};
 use tokio::sync::oneshot;
 
-use self::{queue::Queue, requested_use::Uses, unmatched::Unmatched};
+use self::{held_blocks::HeldBlocks, queue::Queue, requested_use::Uses, unmatched::Unmatched};
 use super::{
     Message,
     writer::{PendingEvent, Refused},
 };
 
 /// Why a dataset without an object has no rules.
-const NO_OBJECT: &str =
-    "there is no PrivateDataset of this name yet, which says by which rules its budget is granted";
+const NO_OBJECT: &str = "its dataset doesn't exist yet: there is no PrivateDataset of that name, which says by which rules its budget is granted";
 
 /// The intake of one dataset.
 #[derive(Debug)]
@@ -50,8 +50,10 @@ pub(super) struct Intake {
     /// Claims of `arriving` that were requested while there was no ledger, and that haven't been checked against the
     /// dataset's claimants.
     unchecked: BTreeSet<ClaimId>,
-    /// The published reason why requests can't be written to a ledger; `None` while there is a ledger.
+    /// The published reason why blocks and requests can't be written to a ledger; `None` while there is a ledger.
     held_by: Option<PhaseReason>,
+    /// The blocks of which that is published.
+    held_blocks: HeldBlocks,
     /// Requests whose claims wait in the ledger for more blocks to match.
     unmatched: Unmatched,
     /// What claim objects request to be consumed and released once their claims are granted.
@@ -76,6 +78,8 @@ pub(super) struct IntakeOutput {
 pub(super) enum Notice {
     /// A claim is not in the ledger, and why.
     OutsideLedger(Subject, PhaseReason),
+    /// A block is in no ledger, because there is none, and why.
+    BlockHeld(String, PhaseReason),
     /// A claim was withdrawn before it was written to the ledger.
     ClaimForgotten(ClaimId),
     /// A claim's matching blocks take too many bytes of an entry.
@@ -108,6 +112,7 @@ impl Intake {
             arriving: Queue::default(),
             unchecked: BTreeSet::new(),
             held_by: None,
+            held_blocks: HeldBlocks::default(),
             unmatched: Unmatched::default(),
             uses: Uses::default(),
             stopped: None,
@@ -171,6 +176,7 @@ impl Intake {
         self.held_by = None;
         self.stopped = None;
         self.add_all_blocks(blocks);
+        self.held_blocks.clear();
         self.changed_blocks = self.objects.blocks().map(|(name, _)| name.clone()).collect();
         // The events that a stopped ledger didn't take are lost.
         self.unmatched.match_all_again();
@@ -189,6 +195,9 @@ impl Intake {
     /// blocks may be usable.
     pub(super) fn ledger_closed(&mut self) {
         self.changed_blocks.extend(self.objects.clear_problems());
+        for (name, _) in self.objects.blocks() {
+            self.held_blocks.add(name);
+        }
     }
 
     /// Turns a message into events and notices. `engine` is the engine of the ledger, `None` while there is no ledger;
@@ -246,17 +255,25 @@ impl Intake {
         }
     }
 
-    /// Adds a notice for each queued request that says why it can't be written to a ledger, if there is no ledger and
-    /// the reason has changed.
+    /// Adds a notice for each block and each queued request that says why it can't be written to a ledger, if there is no ledger:
+    /// for all of them if the reason has changed, else for new blocks.
     pub(super) fn publish_held(&mut self, has_ledger: bool, out: &mut IntakeOutput) {
         let why = (!has_ledger).then(|| self.why_held());
-        if why == self.held_by {
-            return;
-        }
-        if let Some(why) = &why {
-            let held = self.arriving.iter().filter(|input| !input.was_granted);
-            let notices = held.map(|input| Notice::OutsideLedger(input.subject.clone(), why.clone()));
-            out.notices.extend(notices);
+        let is_news = why != self.held_by;
+        match &why {
+            None => self.held_blocks.clear(),
+            Some(why) => {
+                for block in self.held_blocks.take_untold(is_news) {
+                    // Should a ledger appear that has it, its status has to be written all the same.
+                    self.without_status.insert(block.clone());
+                    out.notices.push(Notice::BlockHeld(block, why.clone()));
+                }
+                if is_news {
+                    let held = self.arriving.iter().filter(|input| !input.was_granted);
+                    let notices = held.map(|input| Notice::OutsideLedger(input.subject.clone(), why.clone()));
+                    out.notices.extend(notices);
+                }
+            }
         }
         self.held_by = why;
     }
@@ -370,7 +387,7 @@ impl Intake {
             None => PhaseReason {
                 reason: ClaimReason::DatasetUnknown,
                 message: if self.defaults.is_some() {
-                    "the dataset has no block and no PrivateDataset object yet".to_owned()
+                    "its dataset has no block and no PrivateDataset object yet".to_owned()
                 } else {
                     NO_OBJECT.to_owned()
                 },

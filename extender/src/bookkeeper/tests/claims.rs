@@ -440,7 +440,7 @@ async fn a_ledger_begins_with_the_datasets_object_unless_default_rules_are_switc
     let (_, reason, message) = world.said(&id);
     assert_eq!(reason, "DatasetUnknown");
     assert!(
-        message.contains("there is no PrivateDataset of this name yet"),
+        message.contains("there is no PrivateDataset of that name"),
         "{message}"
     );
     assert!(world.server.all(ENTRIES).is_empty());

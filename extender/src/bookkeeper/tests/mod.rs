@@ -1,6 +1,7 @@
 //! What a bookkeeper makes of its messages, also when the watches are behind the API server.
 
 mod claims;
+mod held_blocks;
 mod matching;
 mod retirement;
 mod scrape;
