@@ -107,6 +107,15 @@ impl ClaimReason {
         }
     }
 
+    /// Whether the claim waits because its dataset has no ledger that could be read or written.
+    #[must_use]
+    pub const fn is_of_dataset(self) -> bool {
+        matches!(
+            self,
+            Self::DatasetUnknown | Self::DatasetInvalid | Self::DatasetStopped
+        )
+    }
+
     /// The phase of a claim with this reason.
     #[must_use]
     pub const fn phase(self) -> ClaimPhase {

@@ -190,18 +190,20 @@ impl Publisher {
     }
 
     /// Publishes the whole state of a ledger after it was replayed. Claims that have ended and whose objects don't exist
-    /// are left out; `exists` says so. Returns only the change of the dataset, not those of claims and blocks: when a
-    /// controller sees an object whose status differs from the view, it has the status written.
+    /// are left out; `exists` says so. Returns the change of the dataset, and those of claims and blocks that said why they
+    /// are in no ledger. Of the others, whose statuses are those of the ledger, a controller has the status written when it
+    /// sees an object whose status differs from the view.
     pub fn publish_all(
         &mut self,
         state: CommittedState<'_>,
         objects: &DatasetObjects,
         now: Time,
         exists: impl Fn(&ClaimId) -> bool,
-    ) -> Option<Change> {
+    ) -> Vec<Change> {
         self.view.set_stopped(&self.dataset, None);
         self.now = self.now.max(now);
         let engine = state.engine;
+        let mut changes = Vec::new();
         self.counts.clear();
         self.waiting.clear();
         for id in engine.claims() {
@@ -215,12 +217,19 @@ impl Publisher {
             if engine.phase(id).is_some_and(has_ended) && !exists(id) {
                 continue;
             }
-            let _ = self.put_claim(engine, objects, id, ClaimPosition::default());
+            let published = self.view.claim(id);
+            let was_held = published.is_some_and(|claim| !claim.is_in_ledger());
+            let put = self.put_claim(engine, objects, id, ClaimPosition::default());
+            changes.extend(put.filter(|()| was_held).map(|()| Change::Claim(id.clone())));
         }
         for block in engine.blocks() {
-            let _ = self.publish_block(state, objects, block, now);
+            let published = self.view.block(&self.block_key(block.as_str()));
+            let was_held = published.is_some_and(|block| block.committed.is_none());
+            let change = self.publish_block(state, objects, block, now);
+            changes.extend(change.filter(|_| was_held));
         }
-        self.publish_dataset(Some(state), objects, now)
+        changes.extend(self.publish_dataset(Some(state), objects, now));
+        changes
     }
 
     /// Remembers that the object of a claim was deleted: the claim leaves the view once it has ended in the ledger.

@@ -196,8 +196,8 @@ fn publishing_a_replayed_ledger_at_once_gives_the_same_view_but_for_positions() 
     let view = Arc::new(View::default());
     let mut publisher = Publisher::new(dataset(), Arc::clone(&view));
     let state = CommittedState { engine, sequence: 3 };
-    let change = publisher.publish_all(state, &objects(), Time::from_micros(3_000_000), |_| true);
-    assert_eq!(change, Some(Change::Dataset));
+    let changes = publisher.publish_all(state, &objects(), Time::from_micros(3_000_000), |_| true);
+    assert_eq!(changes, [Change::Dataset]);
     assert_eq!(publisher.counts().get(&ClaimPhase::Denied), Some(&1));
     for name in ["first", "second"] {
         let id: ClaimId = subject(name).id();

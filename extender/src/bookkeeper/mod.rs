@@ -442,12 +442,12 @@ impl Bookkeeper {
             // Until all objects that exist were listed, each may exist.
             let is_listed = self.handles.view.is_complete();
             let may_exist = |claim: &ClaimId| !is_listed || exists(&self.handles, claim);
-            let change = self.publisher.publish_all(state, objects, now, may_exist);
+            let changes = self.publisher.publish_all(state, objects, now, may_exist);
             self.effects
                 .meter
                 .opened(state, self.writer.last_time(), began.elapsed());
             self.effects.meter.all_blocks(objects);
-            self.effects.apply(change, objects);
+            self.effects.apply(changes, objects);
             self.effects.meter.phases(&self.publisher);
         }
         self.write_off_lost(sequence).await

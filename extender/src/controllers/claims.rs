@@ -116,6 +116,12 @@ fn denied(object: &PrivacyBudgetClaim) -> Option<PhaseReason> {
     })
 }
 
+/// Whether a claim's object says that its dataset has no ledger that could be read or written.
+fn is_of_dataset(reason: &impl AsRef<str>) -> bool {
+    let mut all = ClaimReason::ALL.into_iter();
+    all.any(|known| known.is_of_dataset() && known.as_str() == reason.as_ref())
+}
+
 /// Why no pod may use the claim that a user's object requests.
 fn not_for_pods(object: &PrivacyBudgetClaim) -> Option<NotForPods> {
     if object.metadata.deletion_timestamp.is_some() {
@@ -137,7 +143,9 @@ impl Follower<PrivacyBudgetClaim> for Claims {
         object.status = object.status.take().map(|status| PrivacyBudgetClaimStatus {
             phase: status.phase,
             // The rest of a denial is told again if no ledger knows it.
-            reason: status.reason.filter(|_| status.phase == Some(ClaimPhase::Denied)),
+            reason: status
+                .reason
+                .filter(|reason| status.phase == Some(ClaimPhase::Denied) || is_of_dataset(reason)),
             message: status
                 .message
                 .filter(|_| status.phase == Some(ClaimPhase::Denied)),
@@ -208,8 +216,15 @@ impl Follower<PrivacyBudgetClaim> for Claims {
         } else if is_new && published.as_ref().is_some_and(|claim| claim.is_in_ledger()) {
             self.request_uses(&object, &dataset, &id, kind);
         }
-        let phase = object.status.as_ref().and_then(|status| status.phase);
-        if !just_created && published.is_some_and(|claim| phase != Some(claim.phase)) {
+        let (phase, reason) = match &object.status {
+            Some(status) => (status.phase, status.reason.as_deref().filter(is_of_dataset)),
+            None => (None, None),
+        };
+        // What a claim that waits in the ledger waits for is written when it changes, but for what its dataset lacked before.
+        let differs = published.is_some_and(|claim| {
+            phase != Some(claim.phase) || reason.is_some_and(|reason| reason != claim.reason().as_str())
+        });
+        if !just_created && differs {
             handles.statuses.write(StatusKey::Claim(id));
         }
     }

@@ -16,6 +16,7 @@ use tracing::{error, warn};
 use super::follow::Follower;
 use crate::{
     bookkeeper::{ClaimInput, Message},
+    handles::Handles,
     registry::Registry,
     writers::{ClaimObject, StatusKey},
 };
@@ -104,6 +105,8 @@ impl Follower<Pod> for ManagedPods {
         let Some(pod) = pod.filter(|pod| pod.own().is_some_and(|(_, requested)| requested == dataset)) else {
             return;
         };
+        // The claims of a dataset that was stopped at the start are known only now.
+        show_claim(handles, &pod);
         if pod.is_bound() {
             check_bound(&self.registry, &pod, true);
             announce_if_unknown(&self.registry, &pod);
@@ -295,6 +298,15 @@ fn announce_if_unknown(registry: &Registry, pod: &ManagedPod) -> bool {
     true
 }
 
+/// Has the claim object of a pod's own claim created, if it doesn't exist: creating it may have been refused before a restart.
+fn show_claim(handles: &Handles, pod: &ManagedPod) {
+    let Some((subject, _)) = pod.own() else { return };
+    let id = subject.id();
+    if handles.events.claim_object(&id) != Some(ClaimObject::Exists) {
+        handles.statuses.write(StatusKey::Claim(id));
+    }
+}
+
 /// Checks every pod once more, when the view has become complete.
 pub(super) fn check_all(registry: &Arc<Registry>) {
     let handles = registry.handles();
@@ -308,12 +320,7 @@ pub(super) fn check_all(registry: &Arc<Registry>) {
         } else {
             handles.gates.check(pod.key.clone());
         }
-        if let Some((subject, _)) = pod.own() {
-            let id = subject.id();
-            if handles.events.claim_object(&id) != Some(ClaimObject::Exists) {
-                handles.statuses.write(StatusKey::Claim(id));
-            }
-        }
+        show_claim(handles, &pod);
     }
     if let Some(first) = unknown.first() {
         warn!(

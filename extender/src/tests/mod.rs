@@ -1,6 +1,7 @@
 //! The extender as a whole against an in-process API server, and its routers without a socket.
 
 mod admission;
+mod claim_objects;
 mod health;
 mod metrics;
 mod recovery;

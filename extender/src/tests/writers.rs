@@ -188,6 +188,9 @@ async fn a_pod_whose_claim_object_is_refused_has_one_event_that_says_so() {
     let id = publish(&handles, pod.own().unwrap().0.clone(), ClaimPhase::Waiting);
     let creations = RequestFilter::writes().resource(CLAIMS).method("POST");
     server.inject(&creations, 3, Fault::Refuse(403));
+    let refused = server.until(|server| server.count(&creations) == 2);
+    write(&handles, vec![StatusKey::Claim(id.clone())], refused).await;
+    assert_eq!(handles.events.refused_claim_objects(), 1);
     let written = server.until(|server| {
         let object = server.get(CLAIMS, "train-train");
         object.is_some_and(|object| object["status"]["message"] == json!("because"))
@@ -195,6 +198,7 @@ async fn a_pod_whose_claim_object_is_refused_has_one_event_that_says_so() {
     write(&handles, vec![StatusKey::Claim(id.clone())], written).await;
     assert_eq!(server.count(&creations), 4);
     assert_eq!(handles.events.claim_object(&id), Some(ClaimObject::Exists));
+    assert_eq!(handles.events.refused_claim_objects(), 0);
     let run = Events::run(server.client(), queue, handles.metrics.clone());
     tokio::select! {
         () = run => panic!("the writer ended"),

@@ -65,7 +65,28 @@ pub struct Events {
     sender: Sender<QueuedEvent>,
     metrics: Metrics,
     /// The claims of pods whose objects exist or are to be created.
-    claim_objects: Arc<Mutex<HashMap<ClaimId, ClaimObject>>>,
+    claim_objects: Arc<Mutex<ClaimObjects>>,
+}
+
+/// The claim objects of pods.
+#[derive(Debug, Default)]
+struct ClaimObjects {
+    by_claim: HashMap<ClaimId, ClaimObject>,
+    /// How many of these are refused.
+    refused: u32,
+}
+
+impl ClaimObjects {
+    /// Sets what is known of a claim's object; returns what was known before.
+    fn set(&mut self, id: &ClaimId, object: Option<ClaimObject>) -> Option<ClaimObject> {
+        let before = match object {
+            Some(object) => self.by_claim.insert(id.clone(), object),
+            None => self.by_claim.remove(id),
+        };
+        let is_refused = |object: Option<ClaimObject>| u32::from(object == Some(ClaimObject::Refused));
+        self.refused = (self.refused + is_refused(object)).saturating_sub(is_refused(before));
+        before
+    }
 }
 
 impl Events {
@@ -136,29 +157,37 @@ impl Events {
 
     /// The claim object of a pod, as far as it is known.
     pub fn claim_object(&self, id: &ClaimId) -> Option<ClaimObject> {
-        self.claim_objects.lock().get(id).copied()
+        self.claim_objects.lock().by_claim.get(id).copied()
     }
 
     /// The claim object of a pod is being created.
     pub fn creating_claim_object(&self, id: &ClaimId) {
         let mut objects = self.claim_objects.lock();
-        objects.entry(id.clone()).or_insert(ClaimObject::Creating);
+        objects
+            .by_claim
+            .entry(id.clone())
+            .or_insert(ClaimObject::Creating);
     }
 
     /// The claim object of a pod exists.
     pub fn claim_object_created(&self, id: &ClaimId) {
-        self.claim_objects.lock().insert(id.clone(), ClaimObject::Exists);
+        self.claim_objects.lock().set(id, Some(ClaimObject::Exists));
     }
 
     /// The API server refused to create the claim object of a pod. Returns whether that is news.
     pub fn claim_object_refused(&self, id: &ClaimId) -> bool {
-        let before = self.claim_objects.lock().insert(id.clone(), ClaimObject::Refused);
+        let before = self.claim_objects.lock().set(id, Some(ClaimObject::Refused));
         before != Some(ClaimObject::Refused)
+    }
+
+    /// How many claim objects of pods are refused.
+    pub fn refused_claim_objects(&self) -> u32 {
+        self.claim_objects.lock().refused
     }
 
     /// The claim object of a pod, or the pod, was deleted.
     pub fn claim_object_deleted(&self, id: &ClaimId) {
-        self.claim_objects.lock().remove(id);
+        self.claim_objects.lock().set(id, None);
     }
 
     /// Writes queued Events until all handles are dropped.

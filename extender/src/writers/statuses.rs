@@ -35,6 +35,9 @@ const BLOCK_REST: Duration = Duration::from_secs(2);
 
 /// The field of a dataset's status that isn't copied from the view.
 const LAST_BLOCK: &str = "lastBlock";
+/// How long the refused claim object of a pod isn't tried again, times how many are refused: of all, 20 are tried in a second.
+const REFUSED_REST: Duration = Duration::from_millis(50);
+
 /// How many bytes of the API server's reason for a refusal an Event quotes.
 const MOST_REFUSAL: usize = 400;
 /// How long a status waits that is soon to change again.
@@ -157,7 +160,9 @@ impl Writer {
                         self.events
                             .about_claim(subject, "BudgetClaimNotShown", true, &note);
                     }
-                    return Outcome::Failed;
+                    // A quota may refuse those of thousands of pods.
+                    let refused = self.events.refused_claim_objects();
+                    return Outcome::FailedFor(REFUSED_REST.saturating_mul(refused));
                 }
                 Err(error) => return failed("claim object", id.as_str(), &error),
             }

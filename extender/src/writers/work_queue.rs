@@ -87,6 +87,8 @@ pub enum Outcome {
     DoneUntil(Duration),
     /// Failed, to be repeated.
     Failed,
+    /// Failed, to be repeated after this long, or later if it has failed often.
+    FailedFor(Duration),
 }
 
 /// Works on added keys, `most` at a time, until all senders are dropped. Reports the number of waiting keys to `depth` when
@@ -144,16 +146,18 @@ where
                 ready.push_back(key);
             },
             Some((key, done)) = running.next() => {
+                let shortest = if let Outcome::FailedFor(shortest) = done { shortest } else { Duration::ZERO };
                 let rest = match done {
                     Outcome::Done => { failures.remove(&key); Duration::ZERO }
                     Outcome::DoneUntil(rest) => { failures.remove(&key); rest }
-                    Outcome::Failed => {
+                    Outcome::Failed | Outcome::FailedFor(_) => {
                         let failed = failures.entry(key.clone()).or_insert(0);
                         *failed += 1;
                         if waiting.insert(key.clone()) {
                             ready.push_back(key.clone());
                         }
-                        FIRST_WAIT.saturating_mul(2_u32.saturating_pow((*failed - 1).min(16))).min(LONGEST_WAIT)
+                        let wait = FIRST_WAIT.saturating_mul(2_u32.saturating_pow((*failed - 1).min(16)));
+                        wait.min(LONGEST_WAIT).max(shortest)
                     }
                 };
                 if rest.is_zero() {
@@ -200,6 +204,26 @@ mod tests {
         let count = |key| worked.borrow().iter().filter(|worked| **worked == key).count();
         assert_eq!(count("b"), 3);
         assert_eq!(count("a"), 2, "{worked:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn failed_work_rests_as_long_as_it_says_at_least() {
+        let (sender, receiver) = work_queue();
+        sender.add("a");
+        drop(sender);
+        let began = Instant::now();
+        let worked = Rc::new(RefCell::new(Vec::new()));
+        work(receiver, 1, depth(), |_| {
+            worked.borrow_mut().push(began.elapsed().as_secs());
+            let outcome = if worked.borrow().len() < 3 {
+                Outcome::FailedFor(Duration::from_secs(100))
+            } else {
+                Outcome::Done
+            };
+            async move { outcome }
+        })
+        .await;
+        assert_eq!(*worked.borrow(), [0, 100, 200]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -42,6 +42,10 @@ impl Faults {
         self.injected.push((filter, times, fault));
     }
 
+    pub(crate) fn clear(&mut self) {
+        self.injected.clear();
+    }
+
     pub(crate) fn hold(&mut self, filter: RequestFilter) -> Hold {
         let (sender, receiver) = watch::channel(());
         self.held.push((filter, receiver));

@@ -146,6 +146,11 @@ impl FakeApiServer {
         self.with(|state| state.faults.inject(filter.clone(), times, fault));
     }
 
+    /// Forgets the faults that are left.
+    pub fn clear_faults(&self) {
+        self.with(|state| state.faults.clear());
+    }
+
     /// Requests that the filter chooses wait, logged and unserved, until the [`Hold`] is dropped.
     pub fn hold(&self, filter: &RequestFilter) -> Hold {
         self.with(|state| state.faults.hold(filter.clone()))
