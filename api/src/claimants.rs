@@ -14,9 +14,9 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::{
-    ClaimReason, DatasetKey, FieldError, PrivateDatasetSpec,
+    ClaimReason, DatasetKey, FieldError, FieldErrors, PrivateDatasetSpec,
     names::{is_label_key, is_label_name, is_label_value},
-    request::check_priority,
+    request::{check_priority, keep},
 };
 
 const FIELD: &str = "spec.claimants";
@@ -250,15 +250,16 @@ impl NamespaceSelector {
             })
     }
 
-    fn check(&self) -> Result<(), FieldError> {
-        let error = |field: fmt::Arguments<'_>, problem: fmt::Arguments<'_>| {
-            Err(FieldError::new(
+    fn check(&self) -> Result<(), FieldErrors> {
+        let mut errors = Vec::new();
+        let mut error = |field: fmt::Arguments<'_>, problem: fmt::Arguments<'_>| {
+            errors.push(FieldError::new(
                 format!("{FIELD}.namespaceSelector{field}"),
                 problem,
-            ))
+            ));
         };
         if self.match_labels.is_empty() && self.match_expressions.is_empty() {
-            return error(
+            error(
                 format_args!(""),
                 format_args!(
                     "selects nothing: give matchLabels, matchExpressions, or both (to accept every namespace, write \
@@ -271,15 +272,15 @@ impl NamespaceSelector {
             ("matchExpressions", self.match_expressions.len()),
         ] {
             if count > MOST_LABELS {
-                return error(
+                error(
                     format_args!(".{field}"),
                     format_args!("are {count}: at most {MOST_LABELS} are accepted"),
                 );
             }
         }
-        for (key, value) in &self.match_labels {
+        for (key, value) in self.match_labels.iter().take(MOST_LABELS) {
             if !is_label_key(key) || !is_label_value(value) {
-                return error(
+                error(
                     format_args!(".matchLabels"),
                     format_args!(
                         "{key:?}: {value:?} is not a label: write a key and a value, like privacy: approved"
@@ -287,9 +288,9 @@ impl NamespaceSelector {
                 );
             }
         }
-        for (at, requirement) in self.match_expressions.iter().enumerate() {
+        for (at, requirement) in self.match_expressions.iter().enumerate().take(MOST_LABELS) {
             if !is_label_key(&requirement.key) {
-                return error(
+                error(
                     format_args!(".matchExpressions[{at}].key"),
                     format_args!(
                         "{:?} is not the key of a label: write one like team",
@@ -300,19 +301,23 @@ impl NamespaceSelector {
             let values = &requirement.values;
             let needs_values = matches!(requirement.operator, LabelOperator::In | LabelOperator::NotIn);
             if needs_values == values.is_empty() {
-                return error(
+                error(
                     format_args!(".matchExpressions[{at}].values"),
                     format_args!("values go with the operators In and NotIn, which need some"),
                 );
             }
             if values.len() > MOST_LABELS {
-                return error(
+                error(
                     format_args!(".matchExpressions[{at}].values"),
                     format_args!("are {}: at most {MOST_LABELS} are accepted", values.len()),
                 );
             }
-            if let Some(value) = values.iter().find(|value| !is_label_value(value)) {
-                return error(
+            for value in values
+                .iter()
+                .take(MOST_LABELS)
+                .filter(|value| !is_label_value(value))
+            {
+                error(
                     format_args!(".matchExpressions[{at}].values"),
                     format_args!(
                         "{value:?} is not the value of a label: write at most 63 letters, digits, '-', '_' and '.', like \
@@ -321,65 +326,71 @@ impl NamespaceSelector {
                 );
             }
         }
-        Ok(())
+        FieldErrors::unless_empty(errors, Some(()))
     }
 }
 
 impl PrivateDatasetSpec {
     /// Returns the claimants of claims that arrive from now on. They are none of the dataset's rules: they may
     /// change.
-    pub fn claimants(&self) -> Result<Claimants, FieldError> {
+    pub fn claimants(&self) -> Result<Claimants, FieldErrors> {
         let Some(spec) = &self.claimants else {
             return Ok(Claimants::default());
         };
-        let max_priority = check_priority("spec.claimants.maxPriority", spec.max_priority)?;
-        let names_some = !spec.namespaces.is_empty() || spec.namespace_selector.is_some();
-        let from = match spec.from {
-            ClaimantsFrom::Same | ClaimantsFrom::All if names_some => {
-                return Err(FieldError::new(
-                    "spec.claimants.from",
-                    "namespaces and namespaceSelector go with from: Selected",
-                ));
-            }
-            ClaimantsFrom::Same => Namespaces::Same,
-            ClaimantsFrom::All => Namespaces::All,
-            ClaimantsFrom::Selected if !names_some => {
-                return Err(FieldError::new(
-                    "spec.claimants.from",
-                    "Selected needs namespaces, namespaceSelector, or both",
-                ));
-            }
-            ClaimantsFrom::Selected => {
-                if let Some(selector) = &spec.namespace_selector {
-                    selector.check()?;
-                }
-                Namespaces::Selected {
-                    listed: listed(&spec.namespaces)?,
-                    selector: spec.namespace_selector.clone(),
-                }
-            }
-        };
-        Ok(Claimants { from, max_priority })
+        let mut errors = Vec::new();
+        let max_priority = check_priority("spec.claimants.maxPriority", spec.max_priority);
+        let max_priority = keep(max_priority, &mut errors);
+        let from = keep(spec.namespaces(), &mut errors);
+        let claimants = from
+            .zip(max_priority)
+            .map(|(from, max_priority)| Claimants { from, max_priority });
+        FieldErrors::unless_empty(errors, claimants)
     }
 }
 
-fn listed(names: &[String]) -> Result<BTreeSet<String>, FieldError> {
+impl ClaimantsSpec {
+    fn namespaces(&self) -> Result<Namespaces, FieldErrors> {
+        let names_some = !self.namespaces.is_empty() || self.namespace_selector.is_some();
+        let problem = match self.from {
+            ClaimantsFrom::Same | ClaimantsFrom::All if names_some => {
+                "namespaces and namespaceSelector go with from: Selected"
+            }
+            ClaimantsFrom::Same => return Ok(Namespaces::Same),
+            ClaimantsFrom::All => return Ok(Namespaces::All),
+            ClaimantsFrom::Selected if !names_some => "Selected needs namespaces, namespaceSelector, or both",
+            ClaimantsFrom::Selected => {
+                let mut errors = Vec::new();
+                let listed = keep(listed(&self.namespaces), &mut errors);
+                let checked = self.namespace_selector.as_ref().map(NamespaceSelector::check);
+                keep(checked.transpose(), &mut errors);
+                let selected = listed.map(|listed| Namespaces::Selected {
+                    listed,
+                    selector: self.namespace_selector.clone(),
+                });
+                return FieldErrors::unless_empty(errors, selected);
+            }
+        };
+        Err(FieldError::new("spec.claimants.from", problem).into())
+    }
+}
+
+fn listed(names: &[String]) -> Result<BTreeSet<String>, FieldErrors> {
     if names.len() > MOST_NAMESPACES {
         return Err(FieldError::new(
             "spec.claimants.namespaces",
             format_args!("are {}: at most {MOST_NAMESPACES} are accepted", names.len()),
-        ));
+        )
+        .into());
     }
-    for (at, name) in names.iter().enumerate() {
-        if !is_label_name(name) {
-            return Err(FieldError::new(
-                format!("spec.claimants.namespaces[{at}]"),
-                format_args!(
-                    "{name:?} is not the name of a namespace: write at most 63 lower-case letters, digits and '-', like \
-                     research"
-                ),
-            ));
-        }
-    }
-    Ok(names.iter().cloned().collect())
+    let wrong = names.iter().enumerate().filter(|(_, name)| !is_label_name(name));
+    let errors = wrong.map(|(at, name)| {
+        FieldError::new(
+            format!("spec.claimants.namespaces[{at}]"),
+            format_args!(
+                "{name:?} is not the name of a namespace: write at most 63 lower-case letters, digits and '-', like \
+                 research"
+            ),
+        )
+    });
+    FieldErrors::unless_empty(errors.collect(), Some(names.iter().cloned().collect()))
 }

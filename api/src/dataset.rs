@@ -365,7 +365,7 @@ impl PrivateDatasetSpec {
     }
 
     /// Returns the rules, with which the dataset's engine is created.
-    pub fn rules(&self) -> Result<DatasetRules, FieldError> {
+    pub fn rules(&self) -> Result<DatasetRules, FieldErrors> {
         let rules = DatasetRules {
             policy: self.policy()?,
             unlocking: self.unlocking.parse()?,
@@ -374,7 +374,7 @@ impl PrivateDatasetSpec {
         };
         match rules.check() {
             Ok(()) => Ok(rules),
-            Err(problem) => Err(rules_error(&problem, rules.unlocking)),
+            Err(problem) => Err(rules_error(&problem, rules.unlocking).into()),
         }
     }
 
@@ -399,23 +399,29 @@ impl PrivateDatasetSpec {
         self.recovery.as_ref().map(RecoverySpec::parse).transpose()
     }
 
-    fn composition(&self) -> Result<Composition, FieldError> {
+    fn composition(&self) -> Result<Composition, FieldErrors> {
         match (self.composition, &self.orders) {
             (CompositionName::Basic, None) => Ok(Composition::Basic),
             (CompositionName::Basic, Some(_)) => Err(FieldError::new(
                 "spec.orders",
                 "orders are of Renyi composition: leave them out, or set composition: Renyi",
-            )),
+            )
+            .into()),
             (CompositionName::Renyi, None) => Ok(Composition::Renyi(Orders::default())),
             (CompositionName::Renyi, Some(orders)) => {
-                let orders: Vec<Order> = orders
+                let mut errors = Vec::new();
+                let parsed = orders
                     .iter()
                     .enumerate()
-                    .map(|(at, order)| order.order(&format!("spec.orders[{at}]")))
-                    .collect::<Result<_, _>>()?;
-                Orders::new(orders)
-                    .map(Composition::Renyi)
-                    .map_err(|problem| FieldError::new("spec.orders", problem))
+                    .map(|(at, order)| keep(order.order(&format!("spec.orders[{at}]")), &mut errors));
+                // Each is looked at, also after one that is wrong.
+                let parsed: Vec<Option<Order>> = parsed.collect();
+                let orders =
+                    FieldErrors::unless_empty(errors, parsed.into_iter().collect::<Option<Vec<_>>>())?;
+                let orders = Orders::new(orders);
+                Ok(Composition::Renyi(
+                    orders.map_err(|problem| FieldError::new("spec.orders", problem))?,
+                ))
             }
         }
     }

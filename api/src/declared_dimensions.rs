@@ -86,7 +86,7 @@ impl DeclaredDimensions {
 impl PrivateDatasetSpec {
     /// Returns the dimensions that each block of the dataset must have. They are none of the dataset's rules: they may
     /// change.
-    pub fn declared_dimensions(&self) -> Result<DeclaredDimensions, FieldError> {
+    pub fn declared_dimensions(&self) -> Result<DeclaredDimensions, FieldErrors> {
         const FIELD: &str = "spec.dimensions";
         if self.dimensions.len() > MOST_DIMENSIONS {
             return Err(FieldError::new(
@@ -95,13 +95,15 @@ impl PrivateDatasetSpec {
                     "are {}: at most {MOST_DIMENSIONS} are accepted",
                     self.dimensions.len()
                 ),
-            ));
+            )
+            .into());
         }
+        let mut errors = Vec::new();
         let mut types = BTreeMap::new();
         for (at, declared) in self.dimensions.iter().enumerate() {
             let name = &declared.name;
             if !is_dimension_name(name) {
-                return Err(FieldError::new(
+                errors.push(FieldError::new(
                     format!("{FIELD}[{at}].name"),
                     format_args!(
                         "{name:?} is not the name of a dimension: write at most {MOST_CHARACTERS} letters, digits and \
@@ -110,7 +112,7 @@ impl PrivateDatasetSpec {
                 ));
             }
             if types.insert(name.clone(), declared.type_).is_some() {
-                return Err(FieldError::new(
+                errors.push(FieldError::new(
                     format!("{FIELD}[{at}].name"),
                     format_args!("{name:?} is given twice: write each dimension once"),
                 ));
@@ -121,15 +123,16 @@ impl PrivateDatasetSpec {
             .as_ref()
             .filter(|time| !types.contains_key(*time))
         {
-            return Err(FieldError::new(
+            errors.push(FieldError::new(
                 "spec.timeDimension",
                 format_args!("{time:?} is not among spec.dimensions: declare it there, with its type"),
             ));
         }
-        Ok(DeclaredDimensions {
+        let declared = DeclaredDimensions {
             types,
             time: self.time_dimension.clone(),
-        })
+        };
+        FieldErrors::unless_empty(errors, Some(declared))
     }
 }
 
@@ -152,7 +155,7 @@ mod tests {
             .extend(spec.as_object().unwrap().clone());
         let spec: PrivateDatasetSpec = serde_json::from_value(all).unwrap();
         spec.check()?;
-        Ok(spec.declared_dimensions()?)
+        spec.declared_dimensions()
     }
 
     #[test]
@@ -200,5 +203,17 @@ mod tests {
             assert_eq!(declared(&spec).unwrap_err().iter().next().unwrap().field, field);
         }
         assert_eq!(declared(&json!({})), Ok(DeclaredDimensions::default()));
+        let name = |name: &str| json!({"name": name, "type": "String"});
+        let several = json!({"dimensions": [name("1a"), name("b"), name("b")], "timeDimension": "day"});
+        let errors = declared(&several).unwrap_err();
+        let fields: Vec<&str> = errors.iter().map(|error| error.field.as_str()).collect();
+        assert_eq!(
+            fields,
+            [
+                "spec.dimensions[0].name",
+                "spec.dimensions[2].name",
+                "spec.timeDimension"
+            ]
+        );
     }
 }

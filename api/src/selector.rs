@@ -373,6 +373,21 @@ impl Walk {
     }
 }
 
+/// The first names, and how many there are more.
+fn first_of(names: &[&str]) -> String {
+    const MOST_NAMED: usize = 8;
+    let listed = names
+        .iter()
+        .take(MOST_NAMED)
+        .copied()
+        .collect::<Vec<_>>()
+        .join(", ");
+    match names.len().saturating_sub(MOST_NAMED) {
+        0 => listed,
+        more => format!("{listed} and {more} more"),
+    }
+}
+
 /// Refuses a selector that matches none of a dataset's blocks by mistake: one that reads a dimension that no
 /// block has, or that fails for every block. Without blocks, nothing is known to be wrong.
 pub fn check_selector<'a>(
@@ -394,19 +409,25 @@ pub fn check_selector<'a>(
     if !any {
         return Ok(());
     }
-    if let Some(unknown) = selector
-        .attributes()
-        .iter()
-        .find(|name| !known.contains(name.as_str()))
-    {
+    let unknown = selector.attributes().iter().map(String::as_str);
+    let unknown: Vec<&str> = unknown.filter(|name| !known.contains(name)).collect();
+    if !unknown.is_empty() {
         let known: Vec<&str> = known.into_iter().collect();
         let dimensions = match &*known.join(", ") {
             "" => "they have none".to_owned(),
             names => format!("there are {names}"),
         };
+        let dimension = if unknown.len() == 1 {
+            "dimension"
+        } else {
+            "dimensions"
+        };
         return Err(FieldError::new(
             "selector",
-            format_args!("no block has the dimension {unknown}: {dimensions}"),
+            format_args!(
+                "no block has the {dimension} {}: {dimensions}",
+                first_of(&unknown)
+            ),
         ));
     }
     match error {

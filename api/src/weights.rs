@@ -6,7 +6,7 @@ use kube::KubeSchema;
 use privatekube_policy::Weight;
 use serde::{Deserialize, Serialize};
 
-use crate::{FieldError, PrivateDatasetSpec, names::is_label_name};
+use crate::{FieldError, FieldErrors, PrivateDatasetSpec, names::is_label_name};
 
 /// The largest weight: as in the Gateway API, more than any share needs, and few enough digits to read.
 const MOST_WEIGHT: u32 = 1_000_000;
@@ -42,7 +42,7 @@ impl Weights {
 impl PrivateDatasetSpec {
     /// Returns the weights of claims that arrive from now on. They are none of the dataset's rules: they may
     /// change.
-    pub fn weights(&self) -> Result<Weights, FieldError> {
+    pub fn weights(&self) -> Result<Weights, FieldErrors> {
         const FIELD: &str = "spec.weights";
         if !self.weights.is_empty() && !self.policy.uses_weights() {
             return Err(FieldError::new(
@@ -51,18 +51,21 @@ impl PrivateDatasetSpec {
                     "weights count with policy DPF, DPack and Blend, and policy is {}: leave them out",
                     self.policy.as_str()
                 ),
-            ));
+            )
+            .into());
         }
         if self.weights.len() > MOST_WEIGHTS {
             return Err(FieldError::new(
                 FIELD,
                 format_args!("are {}: at most {MOST_WEIGHTS} are accepted", self.weights.len()),
-            ));
+            )
+            .into());
         }
+        let mut errors = Vec::new();
         let mut weights = BTreeMap::new();
         for (at, own) in self.weights.iter().enumerate() {
             if !is_label_name(&own.namespace) {
-                return Err(FieldError::new(
+                errors.push(FieldError::new(
                     format!("{FIELD}[{at}].namespace"),
                     format_args!(
                         "{:?} is not the name of a namespace: write at most 63 lower-case letters, digits and '-', \
@@ -72,22 +75,25 @@ impl PrivateDatasetSpec {
                 ));
             }
             let weight = Weight::new(own.weight).filter(|weight| weight.get() <= MOST_WEIGHT);
-            let Some(weight) = weight else {
-                return Err(FieldError::new(
+            if weight.is_none() {
+                errors.push(FieldError::new(
                     format!("{FIELD}[{at}].weight"),
                     format_args!(
                         "{} is out of range: write an integer between 1 and {MOST_WEIGHT}",
                         own.weight
                     ),
                 ));
-            };
-            if weights.insert(own.namespace.clone(), weight).is_some() {
-                return Err(FieldError::new(
+            }
+            if weights
+                .insert(own.namespace.clone(), weight.unwrap_or_default())
+                .is_some()
+            {
+                errors.push(FieldError::new(
                     format!("{FIELD}[{at}].namespace"),
                     format_args!("{:?} is given twice: write each namespace once", own.namespace),
                 ));
             }
         }
-        Ok(Weights(weights))
+        FieldErrors::unless_empty(errors, Some(Weights(weights)))
     }
 }

@@ -149,6 +149,25 @@ fn wrong_claimants_are_refused_with_what_is_accepted() {
              digits and '-', like research",
         ),
         (
+            json!({
+                "from": "Selected",
+                "namespaces": ["A", "a", "B"],
+                "namespaceSelector": {
+                    "matchLabels": {"a b": "c"},
+                    "matchExpressions": [{"key": "/a", "operator": "In"}]
+                },
+                "maxPriority": 1001,
+            }),
+            "spec.claimants.maxPriority: 1001 is out of range: write an integer between -1000 and 1000; \
+             spec.claimants.namespaces[0]: \"A\" is not the name of a namespace: write at most 63 lower-case letters, \
+             digits and '-', like research; spec.claimants.namespaces[2]: \"B\" is not the name of a namespace: write at \
+             most 63 lower-case letters, digits and '-', like research; spec.claimants.namespaceSelector.matchLabels: \
+             \"a b\": \"c\" is not a label: write a key and a value, like privacy: approved; \
+             spec.claimants.namespaceSelector.matchExpressions[0].key: \"/a\" is not the key of a label: write one like \
+             team; spec.claimants.namespaceSelector.matchExpressions[0].values: values go with the operators In and \
+             NotIn, which need some",
+        ),
+        (
             json!({"from": "Selected", "namespaces": many}),
             "spec.claimants.namespaces: are 1001: at most 1000 are accepted",
         ),

@@ -18,7 +18,7 @@ fn policy(fields: &Value) -> Policy {
     spec(fields).rules().unwrap().policy
 }
 
-fn said(problem: Result<impl std::fmt::Debug, FieldError>) -> String {
+fn said(problem: Result<impl std::fmt::Debug, impl std::error::Error>) -> String {
     problem.unwrap_err().to_string()
 }
 
@@ -231,6 +231,12 @@ fn wrong_weights_are_refused_with_what_is_accepted() {
             "spec.weights[0].namespace: \"Team\" is not the name of a namespace: write at most 63 lower-case letters, \
              digits and '-', like team-a",
         ),
+        // All that is wrong is told at once.
+        (
+            json!({"weights": [weight("a", 0), weight("b", 1), weight("b", 1)]}),
+            "spec.weights[0].weight: 0 is out of range: write an integer between 1 and 1000000; spec.weights[2].namespace: \
+             \"b\" is given twice: write each namespace once",
+        ),
         (
             json!({"weights": many}),
             "spec.weights: are 1001: at most 1000 are accepted",
@@ -246,4 +252,8 @@ fn wrong_weights_are_refused_with_what_is_accepted() {
     ] {
         assert_eq!(said(spec(&fields).weights()), message, "{fields}");
     }
+    // Many faults are counted.
+    let wrong: Vec<Value> = (0..1000).map(|at| weight(&format!("n{at}"), 0)).collect();
+    let message = said(spec(&json!({"weights": wrong})).weights());
+    assert!(message.len() < 1100 && message.ends_with(" more"), "{message}");
 }

@@ -190,6 +190,11 @@ fn wrong_datasets_are_refused_with_what_is_accepted() {
             "spec.orders[1]: \"1\" is not a Renyi order: write a number above 1 and below 1000000000 with at most 6 decimals, like 1.5 or 64",
         ),
         (
+            json!({"unlocking": {"arrivals": 1}, "orders": [1, 2, "x"]}),
+            "spec.orders[0]: \"1\" is not a Renyi order: write a number above 1 and below 1000000000 with at most 6 decimals, like 1.5 or 64; \
+             spec.orders[2]: \"x\" is not a Renyi order: write a number above 1 and below 1000000000 with at most 6 decimals, like 1.5 or 64",
+        ),
+        (
             json!({"unlocking": {"arrivals": 1}, "orders": [2, "2.0"]}),
             "spec.orders: the Renyi order 2 is given twice",
         ),

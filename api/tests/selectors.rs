@@ -298,6 +298,15 @@ fn a_selector_that_no_block_can_match_by_mistake_is_refused() {
                 .to_owned()
         )
     );
+    let all: Vec<String> = (0..10).map(|at| format!("block.x{at} == 1")).collect();
+    assert_eq!(
+        check(&all.join(" && "), &blocks),
+        Err(
+            "selector: no block has the dimensions x0, x1, x2, x3, x4, x5, x6, x7 and 2 more: there are city, day, \
+             endTime, startTime"
+                .to_owned()
+        )
+    );
     assert_eq!(
         check("block.startTime == 1 || block.startTime < 'x'", &blocks),
         Err("selector: \"block.startTime == 1 || block.startTime < 'x'\" has no answer: < doesn't go with int and string"

@@ -6,7 +6,7 @@ use std::{
 };
 
 use privatekube_api::{
-    Candidate, Claimants, DeclaredDimensions, Dimensions, FieldError, PrivacyUnit, PrivateDataBlock,
+    Candidate, Claimants, DeclaredDimensions, Dimensions, FieldErrors, PrivacyUnit, PrivateDataBlock,
     PrivateDataset, Recovery, RefusedPods, Weights,
 };
 use privatekube_policy::{DatasetRules, Delta, Epsilon, Span, Time};
@@ -241,7 +241,7 @@ impl DatasetObjects {
     }
 
     /// The rules that a ledger of the dataset begins with: its object's, or `defaults` if it has no object.
-    pub fn rules(&self, defaults: Option<&DatasetRules>) -> Result<Option<DatasetRules>, FieldError> {
+    pub fn rules(&self, defaults: Option<&DatasetRules>) -> Result<Option<DatasetRules>, FieldErrors> {
         match &self.dataset {
             Some(object) => object.spec.rules().map(Some),
             None => Ok(defaults.cloned()),

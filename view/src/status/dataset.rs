@@ -64,7 +64,7 @@ impl Readiness {
             return Self::InLedger;
         };
         // All that is wrong, whatever is wrong with the rules.
-        let all = |first| spec.check().err().unwrap_or_else(|| FieldErrors::from(first));
+        let all = |first| spec.check().err().unwrap_or(first);
         match (spec.rules(), committed) {
             (Err(problem), None) => Self::NeverBegun(all(problem)),
             (Err(problem), Some(_)) => Self::Invalid(all(problem)),
