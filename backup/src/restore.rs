@@ -22,6 +22,8 @@ use crate::{
 
 /// How often a request is repeated whose outcome is unknown.
 const MOST_ATTEMPTS: u32 = 8;
+/// The field manager of objects that are put back: they are their owners', not the extender's.
+const FIELD_MANAGER: &str = "privatekube-restore";
 /// How many settled claims a report names.
 const MOST_NAMED: usize = 20;
 
@@ -240,7 +242,10 @@ async fn write_objects(
     blocks: Vec<PrivateDataBlock>,
 ) -> Result<(), BackupError> {
     let api: Api<PrivateDataset> = Api::namespaced(client.clone(), &key.namespace);
-    let params = PostParams::default();
+    let params = PostParams {
+        field_manager: Some(FIELD_MANAGER.to_owned()),
+        ..PostParams::default()
+    };
     match dataset {
         DatasetChange::None => {}
         DatasetChange::Create(object) => {
@@ -252,9 +257,11 @@ async fn write_objects(
             let patch = json!({"spec": {"recovery": {
                 "writeOffAfter": recovery.write_off_after, "acceptTime": null, "reason": recovery.reason,
             }}});
-            let patched = api
-                .patch(&key.name, &PatchParams::default(), &Patch::Merge(&patch))
-                .await;
+            let params = PatchParams {
+                field_manager: Some(FIELD_MANAGER.to_owned()),
+                ..PatchParams::default()
+            };
+            let patched = api.patch(&key.name, &params, &Patch::Merge(&patch)).await;
             patched.map_err(requesting(format!("write recovery to the PrivateDataset {key}")))?;
         }
     }

@@ -13,9 +13,10 @@ use k8s_openapi::{
 };
 use kube::{
     Api, Client, Resource,
-    api::{Patch, PatchParams},
+    api::Patch,
     runtime::{WatchStreamExt, watcher::watch_object},
 };
+use privatekube_kubernetes::patch_params;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::{sync::watch, time::sleep};
@@ -97,7 +98,7 @@ where
         return Ok(());
     }
     let patch: json_patch::Patch = serde_json::from_value(Value::Array(patch))?;
-    api.patch(CONFIGURATION, &PatchParams::default(), &Patch::Json::<K>(patch))
+    api.patch(CONFIGURATION, &patch_params(), &Patch::Json::<K>(patch))
         .await
         .with_context(|| format!("write {kind} {CONFIGURATION}"))?;
     info!(%kind, name = CONFIGURATION, "the API server knows where the webhooks are");

@@ -6,12 +6,14 @@
 #![forbid(unsafe_code)]
 
 mod client;
+mod field_manager;
 mod observe;
 mod reader;
 mod server_clock;
 mod store;
 
 pub use client::{ConnectError, connect, connect_as, connect_observed, with_time_limits};
+pub use field_manager::{FIELD_MANAGER, patch_params, post_params};
 pub use observe::{ObservedRequest, RequestObserver};
 pub use reader::{CurrentObjects, DatasetReader, NamespaceIdentity, datasets_with_ledger};
 pub use server_clock::ServerClock;

@@ -3,13 +3,15 @@
 use std::time::Duration;
 
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
-use kube::{Api, Client, api::PostParams};
+use kube::{Api, Client};
 use privatekube_policy::Time;
 use tokio::{
     sync::watch,
     time::{Instant, sleep},
 };
 use tracing::debug;
+
+use crate::post_params;
 
 /// How often the clock is read.
 const READ_EVERY: Duration = Duration::from_secs(60);
@@ -44,10 +46,7 @@ impl ServerClock {
     pub async fn follow(&self, client: Client) {
         let api: Api<SelfSubjectReview> = Api::all(client);
         loop {
-            match api
-                .create(&PostParams::default(), &SelfSubjectReview::default())
-                .await
-            {
+            match api.create(&post_params(), &SelfSubjectReview::default()).await {
                 Ok(answer) => {
                     let created = answer.metadata.creation_timestamp;
                     let micros = created.map(|time| time.0.as_microsecond());

@@ -9,7 +9,7 @@ use std::{
 use futures::AsyncReadExt;
 use kube::{
     Api, Client, Error,
-    api::{ListParams, ObjectMeta, PostParams},
+    api::{ListParams, ObjectMeta},
     core::{ListMeta, Request, Status},
 };
 use privatekube_api::{
@@ -21,6 +21,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::time::{sleep, timeout};
 use tracing::warn;
+
+use crate::post_params;
 
 /// How long a request may take. After that whether an entry was written is found out by reading it.
 const REQUEST_LIMIT: Duration = Duration::from_secs(10);
@@ -269,7 +271,7 @@ impl Store for KubernetesStore {
             .hash()
             .map_err(|error| CreateError::Refused(error.to_string()))?;
         let object = self.object(entry, hash)?;
-        let error = match timeout(REQUEST_LIMIT, self.api.create(&PostParams::default(), &object)).await {
+        let error = match timeout(REQUEST_LIMIT, self.api.create(&post_params(), &object)).await {
             Ok(Ok(_)) => return Ok(()),
             Ok(Err(Error::Api(status))) => create_error(&status),
             Ok(Err(error)) => CreateError::Unknown(error.to_string()),

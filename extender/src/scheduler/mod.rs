@@ -13,13 +13,11 @@ use std::{
 
 use axum::{Json, Router, extract::State, routing::post};
 use k8s_openapi::api::core::v1::{Binding, ObjectReference, Pod};
-use kube::{
-    Api, Error,
-    api::{ObjectMeta, PostParams},
-};
+use kube::{Api, Error, api::ObjectMeta};
 use privatekube_api::{
     BudgetSource, ClaimPhase, DatasetKey, GrantAnnotations, PodKey, SubjectKind, excerpt, node_of,
 };
+use privatekube_kubernetes::post_params;
 use privatekube_policy::ClaimId;
 use privatekube_view::{ClaimView, Verdict};
 use protocol::{
@@ -281,7 +279,7 @@ async fn bind_pod(registry: &Registry, args: &ExtenderBindingArgs) -> Outcome {
     };
     let binding = binding(args, annotations);
     let answer: Result<serde_json::Value, Error> = api
-        .create_subresource("binding", &args.pod_name, &PostParams::default(), &binding)
+        .create_subresource("binding", &args.pod_name, &post_params(), &binding)
         .await;
     handles.metrics.writers.count_write("binding", &answer);
     let Err(error) = answer else {

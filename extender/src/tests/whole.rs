@@ -119,6 +119,16 @@ async fn a_pod_goes_from_its_gate_to_its_node_with_the_grant() {
         server
             .until(|server| phase(server, "train-train") == json!("Consumed"))
             .await;
+        // The API server keeps whose each field is.
+        let writes = server.requests(&RequestFilter::writes());
+        assert!(writes.len() > 5);
+        for write in writes {
+            let said = format!(
+                "{} {} {:?}?{}",
+                write.method, write.resource, write.subresource, write.query
+            );
+            assert!(said.contains("fieldManager=privatekube-extender"), "{said}");
+        }
         server
             .until(|server| server.get(BLOCKS, "a").unwrap()["status"]["consumed"]["epsilon"] == json!("1"))
             .await;

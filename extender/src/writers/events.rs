@@ -14,12 +14,10 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::MicroTime,
     jiff::Timestamp,
 };
-use kube::{
-    Api, Client, Resource,
-    api::{ObjectMeta, PostParams},
-};
+use kube::{Api, Client, Resource, api::ObjectMeta};
 use parking_lot::Mutex;
 use privatekube_api::{ManagedPod, PrivacyBudgetClaim, Subject, SubjectKind};
+use privatekube_kubernetes::post_params;
 use privatekube_policy::ClaimId;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tracing::{debug, warn};
@@ -202,7 +200,7 @@ impl Events {
             let event = queued.object(number.fetch_add(1, Ordering::Relaxed));
             let namespace = event.metadata.namespace.as_deref().unwrap_or("default");
             let api: Api<Event> = Api::namespaced(client.clone(), namespace);
-            let answer = api.create(&PostParams::default(), &event).await;
+            let answer = api.create(&post_params(), &event).await;
             metrics.writers.count_write("event", &answer);
             if let Err(error) = answer {
                 warn!(%error, reason = queued.reason, "an Event could not be written");

@@ -11,12 +11,13 @@ use json_patch::{Patch as JsonPatch, PatchOperation, RemoveOperation, TestOperat
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Api, Client,
-    api::{DeleteParams, Patch, PatchParams, Preconditions},
+    api::{DeleteParams, Patch, Preconditions},
 };
 use papaya::HashMap;
 use privatekube_api::{
     ANNOTATION_WOKEN, ClaimPhase, DatasetKey, GATE, ManagedPod, PodKey, RefusedPods, rfc3339,
 };
+use privatekube_kubernetes::patch_params;
 use privatekube_view::{ClaimView, Verdict, View};
 use serde_json::json;
 use tracing::{debug, info, warn};
@@ -130,9 +131,7 @@ impl GateRemover {
             None => (Patch::Merge(wake_up(&pod)), "wake-up"),
         };
         let api: Api<Pod> = Api::namespaced(self.client.clone(), &key.namespace);
-        let answer = api
-            .patch_metadata(&key.name, &PatchParams::default(), &patch)
-            .await;
+        let answer = api.patch_metadata(&key.name, &patch_params(), &patch).await;
         self.metrics.writers.count_write(what, &answer);
         match answer {
             Ok(_) => {

@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{
     Api, Client,
-    api::{Patch, PatchParams, PostParams},
+    api::Patch,
     core::{NamespaceResourceScope, Status},
 };
 use privatekube_api::{
@@ -14,6 +14,7 @@ use privatekube_api::{
     PrivateDataBlock, PrivateDataBlockStatus, PrivateDataset, PrivateDatasetStatus, Subject, SubjectKind,
     claim_spec, excerpt, field_names,
 };
+use privatekube_kubernetes::{patch_params, post_params};
 use privatekube_policy::ClaimId;
 use privatekube_view::View;
 use serde::{Serialize, de::DeserializeOwned};
@@ -136,7 +137,7 @@ impl Writer {
                 return Outcome::Done;
             };
             self.events.creating_claim_object(id);
-            let answer = api.create(&PostParams::default(), &object).await;
+            let answer = api.create(&post_params(), &object).await;
             self.metrics.writers.count_write("claim", &answer);
             match answer {
                 Ok(_) => self.events.claim_object_created(id),
@@ -237,7 +238,7 @@ impl Writer {
             patch["metadata"] = json!({"uid": uid});
         }
         let answer = api
-            .patch_status(name, &PatchParams::default(), &Patch::Merge(patch))
+            .patch_status(name, &patch_params(), &Patch::Merge(patch))
             .await;
         self.metrics.writers.count_write(what, &answer);
         match answer {
