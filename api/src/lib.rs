@@ -26,6 +26,7 @@ mod claim_blocks;
 mod claim_phase;
 mod claim_reason;
 mod claimants;
+mod counted;
 mod crd;
 mod dataset;
 mod decimal;
@@ -63,6 +64,7 @@ pub use claim_reason::ClaimReason;
 pub use claimants::{
     ClaimRefusal, Claimants, ClaimantsFrom, ClaimantsSpec, LabelOperator, LabelRequirement, NamespaceSelector,
 };
+pub use counted::counted;
 pub use crd::{crd_files, crds};
 pub use dataset::{
     CompositionName, LastBlock, PrivacyUnit, PrivateDataset, PrivateDatasetSpec, PrivateDatasetStatus,

@@ -15,7 +15,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use privatekube_api::DatasetKey;
+use privatekube_api::{DatasetKey, counted};
 use privatekube_ledger::{Entry, Hash, Replay};
 use serde::{Deserialize, Serialize};
 
@@ -73,7 +73,9 @@ impl std::fmt::Display for DatasetEnd {
         } = self;
         write!(
             f,
-            "{entries} ledger entries, {objects} objects and the last entry's hash {hash}"
+            "{}, {} and the last entry's hash {hash}",
+            counted(*entries, "ledger entry", "ledger entries"),
+            counted(*objects, "object", "objects")
         )
     }
 }
@@ -218,7 +220,7 @@ impl ExportFile {
                 (Some(Line::End(says)), None) => {
                     let has = self.datasets.len() as u64;
                     if says.datasets != has {
-                        let (says, has) = (format!("{} datasets", says.datasets), format!("{has}"));
+                        let (says, has) = (counted(says.datasets, "dataset", "datasets"), format!("{has}"));
                         return Err(self.error(place, FileError::Sum { says, has }));
                     }
                     if self.read_at(next)?.0.is_some() {

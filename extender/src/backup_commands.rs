@@ -8,7 +8,7 @@ use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
 };
 use kube::{Api, Client, api::PostParams};
-use privatekube_api::DatasetKey;
+use privatekube_api::{DatasetKey, counted};
 use privatekube_backup::{
     Clients, Completeness, DatasetRestore, ExportReport, RestoreOptions, RestoreReport, export, restore,
 };
@@ -208,8 +208,11 @@ fn export_text(report: &ExportReport) -> String {
             .map_or(String::new(), |time| format!(", the last of {time}"));
         let _ = writeln!(
             text,
-            "{}: {} ledger entries{last}, {} blocks; hash {}",
-            dataset.dataset, dataset.entries, dataset.blocks, dataset.hash
+            "{}: {}{last}, {}; hash {}",
+            dataset.dataset,
+            counted(dataset.entries, "ledger entry", "ledger entries"),
+            counted(dataset.blocks, "block", "blocks"),
+            dataset.hash
         );
     }
     for problem in &report.left_out {
@@ -217,8 +220,8 @@ fn export_text(report: &ExportReport) -> String {
     }
     let _ = writeln!(
         text,
-        "{} datasets are in {}",
-        report.datasets.len(),
+        "{} in {}",
+        counted(report.datasets.len(), "dataset is", "datasets are"),
         report.file.display()
     );
     text
@@ -239,27 +242,27 @@ fn restore_text(report: &RestoreReport) -> String {
 
 fn dataset_text(dataset: &DatasetRestore) -> String {
     let mut text = format!(
-        "{}: {} ledger entries created, {} were there; PrivateDataset {}; {} blocks created, {} were there",
+        "{}: {} created, {} there; PrivateDataset {}; {} created, {} there",
         dataset.dataset,
-        dataset.entries_created,
-        dataset.entries_present,
+        counted(dataset.entries_created, "ledger entry", "ledger entries"),
+        counted(dataset.entries_present, "was", "were"),
         dataset.private_dataset,
-        dataset.blocks_created,
-        dataset.blocks_present
+        counted(dataset.blocks_created, "block", "blocks"),
+        counted(dataset.blocks_present, "was", "were")
     );
     if dataset.entries_later > 0 {
         let _ = write!(
             text,
-            "; the ledger goes on here, with {} entries",
-            dataset.entries_later
+            "; the ledger goes on here, with {}",
+            counted(dataset.entries_later, "entry", "entries")
         );
     }
     if dataset.settled > 0 {
         let first = dataset.settled_claims.join(", ");
         let _ = write!(
             text,
-            "; {} granted claims count as consumed, since their pods or objects are gone: {first}",
-            dataset.settled
+            "; {} as consumed, since their pods or objects are gone: {first}",
+            counted(dataset.settled, "granted claim counts", "granted claims count")
         );
     }
     if dataset.written_off {

@@ -65,7 +65,8 @@ pub(crate) fn waits(
         PhaseReason {
             reason: ClaimReason::TooFewBlocks,
             message: format!(
-                "{found} of the {needed} blocks that it needs at least match; it is matched again when a block is added"
+                "{}; it is matched again when a block is added",
+                too_few_blocks(found, needed)
             ),
         }
     } else if let Some(lack) = explanation.lacks.first() {
@@ -94,6 +95,16 @@ pub(crate) fn waits(
         Some(ahead) => why.message = format!("{}; {ahead} waiting claims go before it", why.message),
     }
     expiring(why, explanation, now)
+}
+
+/// That a claim matches fewer blocks than it needs.
+#[must_use]
+pub fn too_few_blocks(found: impl std::fmt::Display, needed: u32) -> String {
+    if needed == 1 {
+        "no block matches, and it needs one at least".to_owned()
+    } else {
+        format!("{found} of the {needed} blocks that it needs at least match")
+    }
 }
 
 /// The message that a claim with `blocks` matching blocks takes `bytes` in a ledger entry, of which at most `most` are

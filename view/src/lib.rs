@@ -32,7 +32,9 @@ pub use block_warnings::{above_guarantee, shared_data_source};
 pub use claim::ClaimView;
 pub use claim_counts::ClaimCount;
 pub use data_sources::SourceId;
-pub use explain::{PhaseReason, blocks_left_out, too_large_for_a_status, too_large_for_an_entry};
+pub use explain::{
+    PhaseReason, blocks_left_out, too_few_blocks, too_large_for_a_status, too_large_for_an_entry,
+};
 pub use fairness::{Claimant, Fairness, Measured, Step};
 pub use objects::{BlockObject, DatasetObjects};
 pub use publisher::{Change, CommittedState, PhaseChange, Publisher, Touched};

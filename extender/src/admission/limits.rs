@@ -10,7 +10,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use privatekube_api::DatasetKey;
+use privatekube_api::{DatasetKey, counted};
 use privatekube_view::ClaimCount;
 use tokio::time::Instant;
 
@@ -46,8 +46,11 @@ impl Default for ClaimLimits {
 pub(crate) enum LimitReached {
     /// Too many claims wait.
     #[error(
-        "{waiting} claims of namespace {namespace} wait for budget of dataset {dataset}, or have just been made, and more than \
-         {most} may not: try again when some of them are decided, or delete some"
+        "{} of namespace {namespace} {} for budget of dataset {dataset}, or {} just been made, and more than {most} may not: \
+         try again when some of them are decided, or delete some",
+        counted(*waiting, "claim", "claims"),
+        if *waiting == 1 { "waits" } else { "wait" },
+        if *waiting == 1 { "has" } else { "have" }
     )]
     Waiting {
         namespace: String,
@@ -57,8 +60,10 @@ pub(crate) enum LimitReached {
     },
     /// Too many have arrived.
     #[error(
-        "{most} claims of namespace {namespace} on dataset {dataset}, those of pods included, were made within a minute, and \
-         more may not be: try again in {seconds} s"
+        "{} of namespace {namespace} on dataset {dataset}, those of pods included, {} made within a minute, and more may not \
+         be: try again in {seconds} s",
+        counted(*most, "claim", "claims"),
+        if *most == 1 { "was" } else { "were" }
     )]
     Arrivals {
         namespace: String,

@@ -9,7 +9,7 @@ use privatekube_api::{
     PrivacyBudgetClaim, PrivateDataBlock, PrivateDataBlockSpec, block_count, excerpt, match_blocks,
 };
 use privatekube_policy::{Composition, Delta, Demand, Epsilon};
-use privatekube_view::{BlockView, SourceId, above_guarantee, shared_data_source};
+use privatekube_view::{BlockView, SourceId, above_guarantee, shared_data_source, too_few_blocks};
 
 use super::resources::dataset_facts;
 use crate::{json_body::work, registry::Registry};
@@ -197,7 +197,8 @@ fn too_few(
         }
     }
     Some(format!(
-        "{found} of the {needed} blocks that it needs at least match in dataset {key}: it waits until there are more"
+        "in dataset {key}, {}: it waits until there are more",
+        too_few_blocks(found, needed)
     ))
 }
 

@@ -6,7 +6,7 @@ use axum::{
 };
 use maud::{Markup, html};
 use privatekube_api::{
-    ClaimPhase, DatasetKey, GrantedBudget, Subject, SubjectKind, is_label_name, is_object_name,
+    ClaimPhase, DatasetKey, GrantedBudget, Subject, SubjectKind, counted, is_label_name, is_object_name,
 };
 use privatekube_view::{ClaimView, View};
 use serde::Deserialize;
@@ -15,7 +15,7 @@ use super::{
     Shared,
     datasets::phase_named,
     layout::{Paged, Part, badge, claim_href, claim_link, dataset_href, digits_link, encoded, page},
-    numbers::{Digits, amount, count, percent, time},
+    numbers::{Digits, amount, percent, time},
     unknown,
 };
 
@@ -242,7 +242,7 @@ fn demand(claim: &ClaimView, budget: &GrantedBudget, blocks: &[&str], digits: Di
                 }
                 GrantedBudget::Curve { .. } => strong { "A Renyi curve" },
             }
-            " on each of " (count(blocks.len(), "block", "blocks"))
+            " on each of " (counted(blocks.len(), "block", "blocks"))
         }
         @if let GrantedBudget::Curve { renyi } = budget {
             div.scroll role="region" aria-label="Demand at each Renyi order" tabindex="0" {

@@ -7,7 +7,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use maud::{Markup, html};
-use privatekube_api::{Amounts, ClaimPhase, DatasetKey, excerpt, is_label_name};
+use privatekube_api::{Amounts, ClaimPhase, DatasetKey, counted, excerpt, is_label_name};
 use privatekube_policy::Composition;
 use privatekube_view::{BlockView, BudgetParts, DatasetView, View};
 use serde::Deserialize;
@@ -15,7 +15,7 @@ use serde::Deserialize;
 use super::{
     Shared, fairness,
     layout::{Paged, Part, ROWS, bar, dataset_href, digits_link, encoded, legend, page},
-    numbers::{Digits, amount, count, percent},
+    numbers::{Digits, amount, percent},
     queue, unknown,
 };
 
@@ -102,7 +102,7 @@ fn card(view: &View, key: &DatasetKey, dataset: &DatasetView) -> Markup {
         h2 { a href=(dataset_href(key)) { span.namespace { (key.namespace) "/" } (key.name) } }
         (trouble(view, key, dataset))
         (bar(&mean))
-        p.small.muted { "mean of " (count(blocks, "block", "blocks")) }
+        p.small.muted { "mean of " (counted(blocks, "block", "blocks")) }
         dl.facts { (facts(dataset)) }
     }
 }
@@ -199,7 +199,7 @@ pub(super) async fn one(
         (trouble(view, &key, &dataset))
         div #overview data-live {
             (bar(&mean))
-            p.small.muted { "mean of " (count(with_budget, "block", "blocks")) }
+            p.small.muted { "mean of " (counted(with_budget, "block", "blocks")) }
             dl.facts { (facts(&dataset)) }
         }
         (legend())

@@ -11,7 +11,7 @@ use axum::{
     response::{Html, IntoResponse, Response},
 };
 use maud::{Markup, html};
-use privatekube_api::Subject;
+use privatekube_api::{Subject, counted};
 use privatekube_kubernetes::KubernetesStore;
 use privatekube_ledger::{Entry, Store, StoreError};
 use privatekube_policy::{Amount, ClaimId, Event, Record, Time};
@@ -22,7 +22,7 @@ use super::{
     Shared,
     claims::{ClaimPath, subject},
     layout::{Part, claim_href, page},
-    numbers::{count, time},
+    numbers::time,
     unknown,
 };
 
@@ -122,8 +122,8 @@ fn shown(history: &History) -> Markup {
             }
         }
         p.small.muted {
-            "Looked through " (count(looked.len(), "run of entries", "runs of entries")) ": " (looked.join(", ")) "; "
-            (count(history.read, "entry", "entries")) " read."
+            "Looked through " (counted(looked.len(), "run of entries", "runs of entries")) ": " (looked.join(", ")) "; "
+            (counted(history.read, "entry", "entries")) " read."
             @if history.is_partial { " Not all entries since its arrival were looked through, so uses may be missing." }
             @if history.has_omitted { " Some entries had no room for all their records, so decisions may be missing." }
         }
@@ -247,17 +247,17 @@ fn of_event(event: &Event, id: &ClaimId) -> Option<String> {
         Amount::All => format!("all that is allocated is to be {what}"),
         Amount::InAll(demands) => format!(
             "amounts on {} are to be {what}",
-            count(blocks(demands), "block", "blocks")
+            counted(blocks(demands), "block", "blocks")
         ),
     };
     match event {
         Event::Arrive(arrival) if arrival.claim == *id => Some(format!(
             "it arrived, with {}",
-            count(blocks(&arrival.demands), "block", "blocks")
+            counted(blocks(&arrival.demands), "block", "blocks")
         )),
         Event::Match { claim, demands } if claim == id => Some(format!(
             "it was matched with {}",
-            count(blocks(demands), "block", "blocks")
+            counted(blocks(demands), "block", "blocks")
         )),
         Event::Consume { claim, amount } if claim == id => Some(used("consumed", amount)),
         Event::Release { claim, amount } if claim == id => Some(used("released", amount)),

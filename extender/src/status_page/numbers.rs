@@ -107,11 +107,6 @@ pub(super) fn time(at: Time) -> Markup {
     html! { time datetime=(all) title=(all) { (second.trim_end_matches('Z')) " UTC" } }
 }
 
-/// A count with its noun.
-pub(super) fn count(count: usize, one: &str, many: &str) -> String {
-    format!("{count} {}", if count == 1 { one } else { many })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,7 +7,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use maud::{Markup, html};
-use privatekube_api::{ClaimRequest, DatasetKey, PrivacyBudgetClaim, is_label_name};
+use privatekube_api::{ClaimRequest, DatasetKey, PrivacyBudgetClaim, counted, is_label_name};
 use privatekube_ledger::MOST_EVENT_BYTES;
 use privatekube_view::{Outcome, Trial, WhatIf, too_large_for_an_entry};
 use serde::Deserialize;
@@ -20,7 +20,7 @@ use tokio::{
 use super::{
     Shared,
     layout::{Part, dataset_href, encoded, page},
-    numbers::{Digits, amount, count},
+    numbers::{Digits, amount},
 };
 use crate::{bookkeeper::Question, clock};
 
@@ -231,9 +231,9 @@ fn shown(dataset: &DatasetKey, answer: &WhatIf) -> Markup {
             h2 { (title) }
             p.why { (answer.why.message) }
             p.muted {
-                (count(answer.block_count, "block matches", "blocks match")) "."
+                (counted(answer.block_count, "block matches", "blocks match")) "."
                 @if answer.others_granted > 0 {
-                    " Its arrival would unlock enough for " (count(answer.others_granted, "waiting claim", "waiting claims")) "."
+                    " Its arrival would unlock enough for " (counted(answer.others_granted, "waiting claim", "waiting claims")) "."
                 }
             }
             @if !answer.blocks.is_empty() {
