@@ -3,6 +3,7 @@
 use std::{io, path::PathBuf};
 
 use privatekube_api::DatasetKey;
+use privatekube_kubernetes::{plain, unreachable_webhook};
 use privatekube_ledger::{StoreError, VerifyError};
 use thiserror::Error;
 
@@ -31,7 +32,7 @@ pub enum BackupError {
         error: FileError,
     },
     /// The API server refuses a request, or doesn't answer.
-    #[error("{what}: {error}")]
+    #[error("{what}: {}", answered(error))]
     Request {
         /// What was requested.
         what: String,
@@ -94,11 +95,49 @@ fn list(problems: &[String]) -> String {
     lines.join("\n")
 }
 
+/// What the API server answered, and what to do if that is known.
+fn answered(error: &kube::Error) -> String {
+    match unreachable_webhook(error) {
+        Some(webhook) => format!(
+            "the API server can't reach the webhook {webhook}, which checks what is created: start the extender, or remove its \
+             webhook configurations until it is installed again, and repeat this command with the same options"
+        ),
+        None => plain(error),
+    }
+}
+
 /// Names what was requested in an error of the API server.
 pub(crate) fn requesting(what: impl Into<String>) -> impl FnOnce(kube::Error) -> BackupError {
     let what = what.into();
     |error| BackupError::Request {
         what,
         error: Box::new(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::Status;
+
+    use super::*;
+
+    #[test]
+    fn a_webhook_that_cannot_be_reached_is_one_sentence_with_what_to_do() {
+        let status = Status {
+            code: 500,
+            reason: "InternalError".to_owned(),
+            message: "Internal error occurred: failed calling webhook \"datasets.privatekube.dev\": failed to call webhook: Post \
+                      \"https://127.0.0.1:9443/webhook/datasets?timeout=10s\": dial tcp 127.0.0.1:9443: connect: connection \
+                      refused"
+                .to_owned(),
+            ..Status::default()
+        };
+        let error = requesting("create the PrivateDataset data/taxi")(kube::Error::Api(Box::new(status)));
+        assert_eq!(
+            error.to_string(),
+            "create the PrivateDataset data/taxi: the API server can't reach the webhook datasets.privatekube.dev, which checks \
+             what is created: start the extender, or remove its webhook configurations until it is installed again, and repeat \
+             this command with the same options"
+        );
     }
 }

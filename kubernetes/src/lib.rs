@@ -8,6 +8,7 @@
 mod client;
 mod field_manager;
 mod observe;
+mod plain;
 mod reader;
 mod server_clock;
 mod store;
@@ -15,6 +16,7 @@ mod store;
 pub use client::{ConnectError, connect, connect_as, connect_observed, with_time_limits};
 pub use field_manager::{FIELD_MANAGER, patch_params, post_params};
 pub use observe::{ObservedRequest, RequestObserver};
+pub use plain::{plain, unreachable_webhook};
 pub use reader::{CurrentObjects, DatasetReader, NamespaceIdentity, datasets_with_ledger};
 pub use server_clock::ServerClock;
 pub use store::KubernetesStore;

@@ -22,7 +22,7 @@ use serde_json::value::RawValue;
 use tokio::time::{sleep, timeout};
 use tracing::warn;
 
-use crate::post_params;
+use crate::{plain, post_params};
 
 /// How long a request may take. After that whether an entry was written is found out by reading it.
 const REQUEST_LIMIT: Duration = Duration::from_secs(10);
@@ -154,7 +154,7 @@ impl KubernetesStore {
             let answer = self.api.clone().into_client().request_stream(request).await;
             let answer = answer.map_err(|error| match error {
                 Error::Api(status) if status.code == 410 => PageError::Expired,
-                error => unreachable(error.to_string()),
+                error => unreachable(plain(&error)),
             })?;
             let mut body = Vec::new();
             let mut answer = std::pin::pin!(answer.take(MOST_PAGE_BYTES as u64 + 1));
@@ -274,7 +274,7 @@ impl Store for KubernetesStore {
         let error = match timeout(REQUEST_LIMIT, self.api.create(&post_params(), &object)).await {
             Ok(Ok(_)) => return Ok(()),
             Ok(Err(Error::Api(status))) => create_error(&status),
-            Ok(Err(error)) => CreateError::Unknown(error.to_string()),
+            Ok(Err(error)) => CreateError::Unknown(plain(&error)),
             Err(_) => CreateError::Unknown(format!("no answer within {REQUEST_LIMIT:?}")),
         };
         if let CreateError::Unknown(error) = &error {
@@ -291,7 +291,7 @@ impl Store for KubernetesStore {
             Ok(Err(Error::SerdeError(error))) => {
                 Err(StoreError::Corrupt(format!("ledger entry {name}: {error}")))
             }
-            Ok(Err(error)) => Err(StoreError::Unreachable(error.to_string())),
+            Ok(Err(error)) => Err(StoreError::Unreachable(plain(&error))),
             Err(_) => Err(StoreError::Unreachable(format!(
                 "no answer within {REQUEST_LIMIT:?}"
             ))),

@@ -8,6 +8,7 @@ use privatekube_api::{
     AmountRequest, BudgetRequest, ClaimRefusal, ClaimRequest, DatasetKey, DemandRequest, Dimensions, Made,
     PrivacyBudgetClaim, PrivateDataBlock, PrivateDataset, check_selector, excerpt, is_label_name,
 };
+use privatekube_kubernetes::plain;
 use privatekube_policy::Composition;
 
 use super::{Admission, AdmissionRequest, Answer, Attempt, warnings};
@@ -433,7 +434,7 @@ pub(super) async fn check_request(
         let found = api
             .list(&params.clone().limit(1))
             .await
-            .map_err(|error| error.to_string())?;
+            .map_err(|error| plain(&error))?;
         if facts.object.is_none() && found.items.is_empty() {
             return Err(format!("{}, and no PrivateDataBlock there names it", unknown()));
         }
@@ -464,7 +465,7 @@ pub(super) async fn check_request(
                 if seen.is_empty()
                     || check_selector(selector, seen.iter().map(|block| &block.dimensions)).is_err()
                 {
-                    let list = api.list(&params).await.map_err(|error| error.to_string())?;
+                    let list = api.list(&params).await.map_err(|error| plain(&error))?;
                     let current: Vec<Dimensions> =
                         list.items.iter().map(|block| block.spec.dimensions()).collect();
                     let name = field(if place == "spec" { "selector" } else { "blocks" });

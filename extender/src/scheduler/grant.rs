@@ -5,9 +5,10 @@ use std::{collections::BTreeMap, sync::Arc};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, Client};
 use privatekube_api::{
-    GrantAnnotations, GrantTooLarge, PrivacyBudgetClaim, RequestedBudget, SubjectKind, claim_spec,
+    GrantAnnotations, GrantTooLarge, PrivacyBudgetClaim, RequestedBudget, SubjectKind, claim_spec, counted,
     own_annotation_bytes,
 };
+use privatekube_kubernetes::plain;
 use privatekube_policy::ClaimId;
 use privatekube_view::{ClaimView, View};
 
@@ -30,10 +31,7 @@ pub(super) async fn requested_budgets(
             SubjectKind::Pod => pod.metadata.annotations.as_ref().and_then(claim_spec),
             SubjectKind::Claim => {
                 let api: Api<PrivacyBudgetClaim> = Api::namespaced(client.clone(), &subject.namespace);
-                let object = api
-                    .get_opt(&subject.name)
-                    .await
-                    .map_err(|error| error.to_string())?;
+                let object = api.get_opt(&subject.name).await.map_err(|error| plain(&error))?;
                 let object = object.filter(|object| object.metadata.uid.as_deref() == Some(&subject.uid));
                 object.map(|object| object.spec)
             }
@@ -69,13 +67,14 @@ pub(super) fn annotations(
 pub(super) async fn check_references(client: &Client, annotations: &GrantAnnotations) -> Result<(), String> {
     for (from, count) in &annotations.references {
         let api: Api<PrivacyBudgetClaim> = Api::namespaced(client.clone(), &from.namespace);
-        let object = api.get_opt(&from.name).await.map_err(|error| error.to_string())?;
+        let object = api.get_opt(&from.name).await.map_err(|error| plain(&error))?;
         let listed = object.and_then(|object| Some(object.status?.blocks.len()));
         if listed.and_then(|listed| u64::try_from(listed).ok()) != Some(*count) {
             return Err(format!(
-                "the status of claim {}/{} doesn't list its {count} blocks yet, where the pod will read them: it is tried \
-                 again",
-                from.namespace, from.name
+                "the status of claim {}/{} doesn't list its {} yet, where the pod will read them: it is tried again",
+                from.namespace,
+                from.name,
+                counted(*count, "block", "blocks")
             ));
         }
     }

@@ -17,7 +17,7 @@ use kube::{Api, Error, api::ObjectMeta};
 use privatekube_api::{
     BudgetSource, ClaimPhase, DatasetKey, GrantAnnotations, PodKey, SubjectKind, excerpt, node_of,
 };
-use privatekube_kubernetes::post_params;
+use privatekube_kubernetes::{plain, post_params};
 use privatekube_policy::ClaimId;
 use privatekube_view::{ClaimView, Verdict};
 use protocol::{
@@ -298,7 +298,7 @@ async fn read_pod(api: &Api<Pod>, args: &ExtenderBindingArgs) -> Result<Pod, Str
     match api.get_opt(&args.pod_name).await {
         Ok(Some(pod)) if pod.metadata.uid.as_deref() == Some(&args.pod_uid) => Ok(pod),
         Ok(_) => Err("the pod is gone".to_owned()),
-        Err(error) => Err(error.to_string()),
+        Err(error) => Err(plain(&error)),
     }
 }
 
@@ -341,7 +341,7 @@ async fn consume_all(registry: &Registry, claims: &[Arc<ClaimView>]) -> Result<(
 /// Finds out how a Binding ended that the API server did not confirm.
 async fn after_refusal(api: &Api<Pod>, args: &ExtenderBindingArgs, error: &Error) -> Outcome {
     let Ok(pod) = api.get_opt(&args.pod_name).await else {
-        return Outcome::Failed(error.to_string());
+        return Outcome::Failed(plain(error));
     };
     let Some(pod) = pod.filter(|pod| pod.metadata.uid.as_deref() == Some(&args.pod_uid)) else {
         // It may have been bound before it was deleted, by an attempt whose answer was lost. The watch knows how it ended.
@@ -354,7 +354,7 @@ async fn after_refusal(api: &Api<Pod>, args: &ExtenderBindingArgs, error: &Error
         None if pod.metadata.deletion_timestamp.is_some() => {
             Outcome::Gone("the pod is being deleted".to_owned())
         }
-        None => Outcome::Failed(error.to_string()),
+        None => Outcome::Failed(plain(error)),
     }
 }
 
