@@ -119,8 +119,15 @@ impl ControlPlane {
         };
         let kubelet = kubelet::run(client.clone(), options, server);
         let heartbeats = nodes::keep_alive(client.clone(), self.node_names.clone());
+        let keeps_service = self.config.with_privatekube;
+        let service = service::keep(client.clone(), self.ports.extender);
         let kubelet = tokio::spawn(async move {
-            tokio::join!(kubelet, heartbeats);
+            let service = async {
+                if keeps_service {
+                    service.await;
+                }
+            };
+            tokio::join!(kubelet, heartbeats, service);
         });
         *self.kubelet.lock().unwrap_or_else(PoisonError::into_inner) = Some(kubelet);
         bind(client, User::Tenant, "edit").await?;

@@ -2,9 +2,11 @@
 //! manifests are true here, too, and can be applied again.
 
 use anyhow::{Context as _, Result};
-use k8s_openapi::api::core::v1::Service;
+use futures::StreamExt as _;
+use k8s_openapi::api::core::v1::{Namespace, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::{Patch, PatchParams};
+use kube::runtime::{WatchStreamExt as _, watcher::watch_object};
 use kube::{Api, Client};
 use serde_json::json;
 
@@ -13,6 +15,19 @@ use crate::ports::ExtenderPorts;
 /// The names in PrivateKube's manifests.
 const NAME: &str = "privatekube-extender";
 const NAMESPACE: &str = "privatekube-system";
+
+/// Creates the Service again whenever its namespace was created: whoever deletes PrivateKube's manifests deletes it with the
+/// namespace, and may apply them again.
+pub(crate) async fn keep(client: Client, ports: ExtenderPorts) {
+    let namespaces = Api::<Namespace>::all(client.clone());
+    let mut seen = watch_object(namespaces, NAMESPACE).default_backoff().boxed();
+    while let Some(seen) = seen.next().await {
+        let exists = matches!(seen, Ok(Some(namespace)) if namespace.metadata.deletion_timestamp.is_none());
+        if exists && let Err(error) = create(&client, ports).await {
+            tracing::warn!("{error:#}");
+        }
+    }
+}
 
 /// Creates the Service, whose endpoint is the extender's port of 127.0.0.1.
 pub(crate) async fn create(client: &Client, ports: ExtenderPorts) -> Result<()> {

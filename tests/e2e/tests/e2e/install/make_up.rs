@@ -110,9 +110,26 @@ async fn the_manifests_are_applied_again_and_the_webhooks_stay_reachable() -> Re
         "metadata": {"name": "wrong", "namespace": "data", "annotations": {"privatekube.dev/epsilno": "1"}},
         "spec": {"restartPolicy": "Never", "containers": [{"name": "main", "image": "none"}]},
     });
-    let refused = create_as(&client, wrong).await;
+    let refused = create_as(&client, wrong.clone()).await;
     let message = format!("{:?}", refused.err().context("the pod was not refused")?);
     ensure!(message.contains("privatekube.dev/epsilon"), "{message}");
+
+    // Removed and applied again, PrivateKube is in another namespace of the same name, where the webhooks are found as before.
+    cluster.kubectl(["delete", "-k", base]).await?;
+    cluster.kubectl(service_side).await?;
+    let mut wrong = wrong;
+    wrong["metadata"]["name"] = Value::Null;
+    wrong["metadata"]["generateName"] = "wrong-".into();
+    eventually("the webhook answers again", async || {
+        let refused = create_as(&client, wrong.clone()).await;
+        let message = format!("{refused:?}");
+        Ok(if message.contains("privatekube.dev/epsilon") {
+            Ok(())
+        } else {
+            Err(message)
+        })
+    })
+    .await?;
 
     // An extender that was stopped takes up its work.
     cluster.stop_part(Part::Extender).await?;
