@@ -24,8 +24,8 @@ use self::{
 use super::{stop::StopCause, writer::Written};
 use crate::{handles::Handles, metrics::Declarations};
 
-/// How many claims and blocks of claims are looked at together after a ledger was opened: some milliseconds.
-const MOST_LOOKED_AT: usize = if cfg!(test) { 20 } else { 10_000 };
+/// How many claims and blocks of claims are looked at together after a ledger was opened: some 2 ms.
+const MOST_LOOKED_AT: usize = if cfg!(test) { 20 } else { 2000 };
 
 /// The metrics of all datasets.
 #[derive(Clone, Debug)]
