@@ -22,6 +22,10 @@ DASHBOARDS := .local/dashboards
 DASHBOARDS_READY := $(DASHBOARDS)/ready
 DASHBOARDS_PYTHON := $(DASHBOARDS)/bin/python -B
 
+# The environment in which the Python package is built, checked and tested, in the versions of client/requirements.
+PYTHON := .local/python
+PYTHON_READY := $(PYTHON)/ready
+
 # A fuzz target is a libFuzzer program, built as cargo-fuzz builds it but for the address sanitizer, which needs a
 # nightly compiler and finds nothing in code without `unsafe`. --target keeps the flags from build scripts.
 FUZZ_HOST = $(shell rustc --print host-tuple)
@@ -88,6 +92,24 @@ test: build controlplane prometheus ## Run every test, those in a real cluster i
 browser-test: build controlplane ## Drive the status page in a headless Chromium: PICTURES=docs/images takes its pictures
 	npm ci --prefix tests/browser --ignore-scripts --no-audit --no-fund --loglevel=error
 	@PICTURES=$(if $(PICTURES),$(abspath $(PICTURES))) $(CLUSTER) run --with-privatekube -- node tests/browser/test.js
+
+.PHONY: python
+python: $(PYTHON_READY) build controlplane ## Build, check and test the Python package, on every Python from 3.10 on that is there
+	@rm -rf target/wheels
+	$(PYTHON)/bin/maturin build --quiet --release --locked --manifest-path client/Cargo.toml --out target/wheels
+	@client/check $(PYTHON) target/wheels/privatekube-*.whl
+	@cd client && ../$(PYTHON)/bin/python -m pytest --quiet -m "not cluster" --doctest-modules \
+		--doctest-glob '*.md' --pyargs privatekube tests ../docs/python.md
+	@$(CLUSTER) run --with-privatekube -- $(PYTHON)/bin/python -m pytest --quiet -c client/pyproject.toml --rootdir client \
+		-m cluster client/tests
+
+.PHONY: python-lock
+python-lock: $(PYTHON_READY) ## Write the locked versions of what builds and tests the Python package
+	@cd client/requirements; for lock in bootstrap:3.11 test:3.10 develop:3.11 alone:3.11; do \
+		name=$${lock%:*}; \
+		../../$(PYTHON)/bin/uv pip compile --quiet --upgrade --universal --generate-hashes --no-header --no-annotate \
+			$$([[ $$name != alone ]] || echo --no-deps) --python-version $${lock#*:} $$name.in -o $$name.txt; \
+	done
 
 .PHONY: evaluation
 evaluation: ## Make all runs of the papers' experiments, and their tables and figures in docs/evaluation
@@ -158,6 +180,18 @@ $(DASHBOARDS_READY): dashboards/requirements.txt
 	python3 -m venv $(DASHBOARDS)
 	$(DASHBOARDS)/bin/pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: \
 		-r dashboards/requirements.txt
+	@touch $@
+
+$(PYTHON_READY): $(wildcard client/requirements/*.txt)
+	@rm -rf $(PYTHON)
+	@python3 -c 'import sys; assert sys.version_info >= (3, 11), "make python needs Python 3.11 or newer as python3"'
+	python3 -m venv $(PYTHON)
+	$(PYTHON)/bin/pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: \
+		-r client/requirements/bootstrap.txt
+	@# uv installs the same locked wheels as pip, in a third of the time.
+	$(PYTHON)/bin/uv pip install --quiet --python $(PYTHON) --require-hashes --only-binary :all: -r client/requirements/develop.txt
+	$(PYTHON)/bin/uv pip install --quiet --python $(PYTHON) --require-hashes --only-binary :all: --no-deps \
+		-r client/requirements/alone.txt
 	@touch $@
 
 .PHONY: drift

@@ -1,0 +1,101 @@
+"""Differential-privacy budget from PrivateKube, for pipelines and notebooks.
+
+In a pod that was granted budget, `grant()` says which data it may read. In a notebook, `claim(...)` is a `with`
+statement that waits for budget. `Mechanism` and `Curve` say what a program costs, with the numbers that a cluster
+charges. `blocks`, `claims` and `ledger` read a cluster; `to_pandas` and `plot` show what they read.
+`privatekube.adapters` makes mechanisms of what other libraries account with.
+"""
+
+from ._amounts import Amount, OrderLike, round_up
+from ._claim import Claim, ClaimGrant, ClaimStatus, claim
+from ._cluster import Cluster
+from ._errors import (
+    AmountError,
+    BlocksElsewhere,
+    ClaimDenied,
+    ClaimError,
+    ClaimExpired,
+    ClaimLeftBehind,
+    ClaimLimited,
+    ClaimNotSettled,
+    ClaimRefused,
+    ClaimWithdrawn,
+    ClusterError,
+    ClusterForbidden,
+    ClusterUnreachable,
+    GrantError,
+    GrantInvalid,
+    GrantMissing,
+    MechanismError,
+    NoCounterpart,
+    PrivateKubeError,
+    ReleaseRefused,
+)
+from ._grant import Grant, GrantBudget, GrantClaim, GrantedBlock, grant
+from ._mechanism import DEFAULT_ORDERS, Conversion, Curve, Guarantee, Mechanism, Proven
+from ._objects import Block, BlockBudget, ClaimObject, LedgerEntry, blocks, claims, ledger
+from ._partitions import BlockManifest, blocks_from_directory, blocks_from_frame, days_since_1970, to_yaml
+from ._plots import plot
+from ._tables import to_pandas
+
+__all__ = [
+    "DEFAULT_ORDERS",
+    "Amount",
+    "AmountError",
+    "Block",
+    "BlockBudget",
+    "BlockManifest",
+    "BlocksElsewhere",
+    "Claim",
+    "ClaimDenied",
+    "ClaimError",
+    "ClaimExpired",
+    "ClaimGrant",
+    "ClaimLeftBehind",
+    "ClaimLimited",
+    "ClaimNotSettled",
+    "ClaimObject",
+    "ClaimRefused",
+    "ClaimStatus",
+    "ClaimWithdrawn",
+    "Cluster",
+    "ClusterError",
+    "ClusterForbidden",
+    "ClusterUnreachable",
+    "Conversion",
+    "Curve",
+    "Grant",
+    "GrantBudget",
+    "GrantClaim",
+    "GrantError",
+    "GrantInvalid",
+    "GrantMissing",
+    "GrantedBlock",
+    "Guarantee",
+    "LedgerEntry",
+    "Mechanism",
+    "MechanismError",
+    "NoCounterpart",
+    "OrderLike",
+    "PrivateKubeError",
+    "Proven",
+    "ReleaseRefused",
+    "blocks",
+    "blocks_from_directory",
+    "blocks_from_frame",
+    "claim",
+    "claims",
+    "days_since_1970",
+    "grant",
+    "ledger",
+    "plot",
+    "round_up",
+    "to_pandas",
+    "to_yaml",
+]
+
+# A traceback names an error as programs do.
+for _name in __all__:
+    _each = globals()[_name]
+    if isinstance(_each, type) and issubclass(_each, Exception):
+        _each.__module__ = __name__
