@@ -15,6 +15,8 @@ from decimal import Decimal
 from pathlib import Path
 
 import matplotlib as mpl
+import nbclient
+import nbformat
 import pandas as pd
 import privatekube
 import pytest
@@ -485,3 +487,19 @@ def test_the_examples_of_the_page_run(cluster, monkeypatch, tmp_path, capsys):
         exec(compile(example, "docs/python.md", "exec"), names)  # noqa: S102 - it is our own page
     assert (tmp_path / "taxi-2026-11-21.png").stat().st_size > 1000
     assert "name: taxi-2026-11-22-nyc" in capsys.readouterr().out
+
+
+def test_the_notebook_runs(cluster, tmp_path):
+    notebook = nbformat.read(REPOSITORY / "examples" / "notebook" / "budget.ipynb", as_version=4)
+    kubectl("apply", "-f", str(REPOSITORY / "examples" / "notebook" / "dataset.yaml"))
+    nbclient.NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    printed = [
+        output.get("text", "")
+        for cell in notebook.cells
+        for output in cell.get("outputs", ())
+        if output["output_type"] == "stream"
+    ]
+    assert any("Granted" in text for text in printed)
+    assert any("image/png" in output.get("data", {}) for cell in notebook.cells for output in cell.get("outputs", ()))
+    phases = {each.status.phase for each in privatekube.claims(namespace="notebook", cluster=cluster)}
+    assert phases == {"Consumed"}
