@@ -26,6 +26,10 @@ DASHBOARDS_PYTHON := $(DASHBOARDS)/bin/python -B
 PYTHON := .local/python
 PYTHON_READY := $(PYTHON)/ready
 
+# The environments of examples/pipeline: of its steps, and of what makes a Kubeflow pipeline of them.
+PIPELINE := .local/pipeline
+PIPELINE_READY := $(PIPELINE)/ready
+
 # A fuzz target is a libFuzzer program, built as cargo-fuzz builds it but for the address sanitizer, which needs a
 # nightly compiler and finds nothing in code without `unsafe`. --target keeps the flags from build scripts.
 FUZZ_HOST = $(shell rustc --print host-tuple)
@@ -93,10 +97,19 @@ browser-test: build controlplane ## Drive the status page in a headless Chromium
 	npm ci --prefix tests/browser --ignore-scripts --no-audit --no-fund --loglevel=error
 	@PICTURES=$(if $(PICTURES),$(abspath $(PICTURES))) $(CLUSTER) run --with-privatekube -- node tests/browser/test.js
 
-.PHONY: python
-python: $(PYTHON_READY) build controlplane ## Build, check and test the Python package, on every Python from 3.10 on that is there
+.PHONY: demo-pipeline
+demo-pipeline: build controlplane wheel $(PIPELINE_READY) ## Run examples/pipeline: statistics and a training that pay before they run
+	@$(PYTHON)/bin/uv pip install --quiet --python $(PIPELINE)/steps --no-deps --reinstall target/wheels/privatekube-*.whl
+	@$(PIPELINE)/kubeflow/bin/python -B examples/pipeline/kubeflow.py $(PIPELINE)/kubeflow.yaml
+	@$(CLUSTER) run --with-privatekube -- examples/pipeline/demo $(PIPELINE)
+
+.PHONY: wheel
+wheel: $(PYTHON_READY)
 	@rm -rf target/wheels
 	$(PYTHON)/bin/maturin build --quiet --release --locked --manifest-path client/Cargo.toml --out target/wheels
+
+.PHONY: python
+python: wheel build controlplane ## Build, check and test the Python package, on every Python from 3.10 on that is there
 	@client/check $(PYTHON) target/wheels/privatekube-*.whl
 	@cd client && ../$(PYTHON)/bin/python -m pytest --quiet -m "not cluster" --doctest-modules \
 		--doctest-glob '*.md' --pyargs privatekube tests ../docs/python.md
@@ -104,11 +117,15 @@ python: $(PYTHON_READY) build controlplane ## Build, check and test the Python p
 		-m cluster client/tests
 
 .PHONY: python-lock
-python-lock: $(PYTHON_READY) ## Write the locked versions of what builds and tests the Python package
+python-lock: $(PYTHON_READY) ## Write the locked versions of what the Python package and examples/pipeline need
 	@cd client/requirements; for lock in bootstrap:3.11 test:3.10 develop:3.11 alone:3.11; do \
 		name=$${lock%:*}; \
 		../../$(PYTHON)/bin/uv pip compile --quiet --upgrade --universal --generate-hashes --no-header --no-annotate \
 			$$([[ $$name != alone ]] || echo --no-deps) --python-version $${lock#*:} $$name.in -o $$name.txt; \
+	done
+	@cd examples/pipeline; for name in requirements kubeflow-requirements; do \
+		../../$(PYTHON)/bin/uv pip compile --quiet --upgrade --universal --generate-hashes --no-header --no-annotate \
+			--python-version 3.11 $$name.in -o $$name.txt; \
 	done
 
 .PHONY: evaluation
@@ -121,8 +138,8 @@ evaluation: ## Make all runs of the papers' experiments, and their tables and fi
 
 .PHONY: lint
 lint: $(TOOLS_READY) $(DASHBOARDS_READY) ## Check formatting, lints and the documentation of the code
-	$(TOOLS)/bin/ruff format --no-cache --check dashboards
-	$(TOOLS)/bin/ruff check --no-cache dashboards
+	$(TOOLS)/bin/ruff format --no-cache --check dashboards examples/pipeline
+	$(TOOLS)/bin/ruff check --no-cache dashboards examples/pipeline
 	$(TOOLS)/bin/ty check --quiet --error-on-warning --python $(DASHBOARDS) dashboards
 	cargo fmt --all -- --check
 	cargo fmt --manifest-path policy/fuzz/Cargo.toml -- --check
@@ -192,6 +209,15 @@ $(PYTHON_READY): $(wildcard client/requirements/*.txt)
 	$(PYTHON)/bin/uv pip install --quiet --python $(PYTHON) --require-hashes --only-binary :all: -r client/requirements/develop.txt
 	$(PYTHON)/bin/uv pip install --quiet --python $(PYTHON) --require-hashes --only-binary :all: --no-deps \
 		-r client/requirements/alone.txt
+	@touch $@
+
+$(PIPELINE_READY): $(PYTHON_READY) examples/pipeline/requirements.txt examples/pipeline/kubeflow-requirements.txt
+	@rm -rf $(PIPELINE)
+	@$(PYTHON)/bin/uv venv --quiet --python $(PYTHON)/bin/python $(PIPELINE)/steps
+	@$(PYTHON)/bin/uv venv --quiet --python $(PYTHON)/bin/python $(PIPELINE)/kubeflow
+	$(PYTHON)/bin/uv pip install --quiet --python $(PIPELINE)/steps --require-hashes -r examples/pipeline/requirements.txt
+	$(PYTHON)/bin/uv pip install --quiet --python $(PIPELINE)/kubeflow --require-hashes \
+		-r examples/pipeline/kubeflow-requirements.txt
 	@touch $@
 
 .PHONY: drift

@@ -16,12 +16,10 @@ use std::{
 
 use futures::{StreamExt as _, stream};
 use k8s_openapi::api::core::v1::ObjectReference;
-use kube::{
-    Api, Resource as _,
-    api::{Patch, PatchParams, PostParams},
-};
+use kube::{Api, Resource as _, api::Patch};
 use parking_lot::Mutex;
 use privatekube_api::{BlockSchedule, DatasetKey, Made, PrivateDataBlock, PrivateDataset, excerpt};
+use privatekube_kubernetes::{patch_params, post_params};
 use privatekube_policy::Time;
 use serde_json::json;
 use tokio::{
@@ -228,7 +226,7 @@ async fn create(
 ) -> Result<(), kube::Error> {
     let api: Api<PrivateDataBlock> = Api::namespaced(handles.client.clone(), &key.namespace);
     let name = block.metadata.name.as_deref().unwrap_or_default();
-    let answer = api.create(&PostParams::default(), block).await;
+    let answer = api.create(&post_params(), block).await;
     handles.metrics.writers.count_write("block", &answer);
     match answer {
         Ok(_) => {
@@ -264,7 +262,7 @@ async fn write_last(handles: &Handles, key: &DatasetKey, object: &ObjectReferenc
     // The uid: the API server refuses the write if another object was created under this name.
     let patch = json!({"metadata": {"uid": object.uid}, "status": {"lastBlock": last}});
     let answer = api
-        .patch_status(&key.name, &PatchParams::default(), &Patch::Merge(patch))
+        .patch_status(&key.name, &patch_params(), &Patch::Merge(patch))
         .await;
     handles.metrics.writers.count_write("dataset status", &answer);
     if let Err(error) = answer {
