@@ -1,7 +1,7 @@
 """Reviews what the pipeline would be as an Argo Workflow, and as a compiled Kubeflow pipeline.
 
-The API server and PrivateKube's webhooks see the pods that these would make, and none is created. The dataset and its blocks must
-be there.
+The API server and PrivateKube's webhooks see the pods that these would make, and none is created. The dataset and its blocks
+must be there.
 
     python3 check_workflows.py argo.yaml pipeline.yaml
 """
