@@ -1,7 +1,7 @@
 //! Parsing of a dataset's policy, its parameters and weights, and the messages for wrong ones.
 #![allow(clippy::unwrap_used, reason = "helpers of tests, outside of a test function")]
 
-use privatekube_api::{FieldError, PrivateDataset, PrivateDatasetSpec};
+use privatekube_api::{PrivateDataset, PrivateDatasetSpec};
 use privatekube_policy::{Policy, Unlocking, Weight};
 use serde_json::{Value, json};
 
