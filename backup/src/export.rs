@@ -136,10 +136,11 @@ async fn write_dataset(
         namespace: dataset.namespace.clone(),
         name: dataset.name.clone(),
     }))?;
-    let head = read_verified(client, dataset, |entry, _| {
+    let replay = read_verified(client, dataset, |entry, _, _| {
         out.write(&Line::Entry(Box::new(entry)))
     })
     .await?;
+    let head = replay.head();
     let mut objects = 0;
     let api: Api<PrivateDataset> = Api::namespaced(client.clone(), &dataset.namespace);
     let object = api.get_opt(&dataset.name).await;

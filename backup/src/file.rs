@@ -16,7 +16,7 @@ use std::{
 };
 
 use privatekube_api::{DatasetKey, counted};
-use privatekube_ledger::{Entry, Hash, Replay};
+use privatekube_ledger::{Committed, Entry, Hash, Replay};
 use serde::{Deserialize, Serialize};
 
 use crate::{BackupError, FileError, objects::DatasetObject};
@@ -235,12 +235,24 @@ impl ExportFile {
 
     /// Replays the ledger of a dataset: the state after its last entry.
     pub(crate) fn replay(&mut self, part: &DatasetPart) -> Result<Replay, BackupError> {
+        self.replay_each(part, |_, _, _| Ok(()))
+    }
+
+    /// Replays the ledger of a dataset. `each` gets every entry with its records and the state after it. Returns the state
+    /// after the last one.
+    pub fn replay_each(
+        &mut self,
+        part: &DatasetPart,
+        mut each: impl FnMut(Entry, &Committed, &Replay) -> Result<(), BackupError>,
+    ) -> Result<Replay, BackupError> {
         let mut replay = Replay::new();
         for sequence in 1..=part.entry_count() {
             let entry = self.entry(part, sequence)?;
             let place = self.place(part, sequence)?;
             let verified = replay.push(&entry);
-            verified.map_err(|error| self.error(place, FileError::Verify(Box::new(error))))?;
+            let committed =
+                verified.map_err(|error| self.error(place, FileError::Verify(Box::new(error))))?;
+            each(entry, &committed, &replay)?;
         }
         Ok(replay)
     }
@@ -258,7 +270,7 @@ impl ExportFile {
     }
 
     /// Reads the objects of a dataset, one at a time.
-    pub(crate) fn objects(
+    pub fn objects(
         &mut self,
         part: &DatasetPart,
     ) -> impl Iterator<Item = Result<DatasetObject, BackupError>> {

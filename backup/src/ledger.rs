@@ -3,17 +3,17 @@
 use kube::Client;
 use privatekube_api::DatasetKey;
 use privatekube_kubernetes::KubernetesStore;
-use privatekube_ledger::{Entry, Head, Replay, Store};
+use privatekube_ledger::{Committed, Entry, Replay, Store};
 
 use crate::BackupError;
 
-/// Reads a ledger page by page and verifies all of it. `each` gets every entry after it was verified, with what the ledger ends
-/// with there. Returns what the whole ledger ends with.
-pub(crate) async fn read_verified(
+/// Reads a ledger page by page and verifies all of it. `each` gets every entry after it was verified, with its records and the
+/// state after it. Returns the state after the last one.
+pub async fn read_verified(
     client: &Client,
     dataset: &DatasetKey,
-    mut each: impl FnMut(Entry, Head) -> Result<(), BackupError>,
-) -> Result<Head, BackupError> {
+    mut each: impl FnMut(Entry, &Committed, &Replay) -> Result<(), BackupError>,
+) -> Result<Replay, BackupError> {
     let store = KubernetesStore::new(client.clone(), dataset.clone());
     let unverified = |error| BackupError::Verify(dataset.clone(), Box::new(error));
     let mut replay = Replay::new();
@@ -24,10 +24,10 @@ pub(crate) async fn read_verified(
             break;
         }
         for entry in entries {
-            replay.push(&entry).map_err(unverified)?;
-            each(entry, replay.head())?;
+            let committed = replay.push(&entry).map_err(unverified)?;
+            each(entry, &committed, &replay)?;
         }
     }
     replay.check().map_err(unverified)?;
-    Ok(replay.head())
+    Ok(replay)
 }

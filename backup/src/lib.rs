@@ -23,5 +23,7 @@ mod settle;
 pub use error::{BackupError, FileError};
 pub use export::{DatasetExport, ExportReport, export};
 pub use file::{DatasetPart, ExportFile};
+pub use ledger::read_verified;
+pub use objects::DatasetObject;
 pub use plan::Completeness;
 pub use restore::{Clients, DatasetRestore, RestoreOptions, RestoreReport, restore};

@@ -7,8 +7,10 @@ use serde::{Deserialize, Serialize};
 /// An object of a dataset.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) enum DatasetObject {
+pub enum DatasetObject {
+    /// The dataset itself.
     PrivateDataset(Box<PrivateDataset>),
+    /// One of its blocks.
     PrivateDataBlock(Box<PrivateDataBlock>),
 }
 

@@ -276,7 +276,8 @@ async fn write_objects(
 /// Reads the ledger back from the cluster: it is whole, and begins with the file's entries.
 async fn verify(client: &Client, file: &ExportFile, dataset: &DatasetKey) -> Result<(), BackupError> {
     let part = file.datasets().iter().find(|part| part.dataset == *dataset);
-    let head = read_verified(client, dataset, |_, head| {
+    let replay = read_verified(client, dataset, |_, _, replay| {
+        let head = replay.head();
         let exported = part.and_then(|part| part.hash(head.sequence));
         if exported.is_some_and(|exported| exported != head.hash) {
             return Err(BackupError::Changed(format!(
@@ -287,6 +288,7 @@ async fn verify(client: &Client, file: &ExportFile, dataset: &DatasetKey) -> Res
         Ok(())
     })
     .await?;
+    let head = replay.head();
     if part.is_some_and(|part| head.sequence < part.entry_count()) {
         return Err(BackupError::Changed(format!(
             "{dataset}: the ledger in the cluster ends at entry {}: restore again with the same options",

@@ -44,6 +44,24 @@ pub async fn connect(kubeconfig: Option<&Path>) -> Result<Client, ConnectError> 
     connect_observed(kubeconfig, RequestObserver::new(|_| {})).await
 }
 
+/// As [`connect`], in a context of the kubeconfig other than its current one, if `context` names one.
+pub async fn connect_in(kubeconfig: Option<&Path>, context: Option<&str>) -> Result<Client, ConnectError> {
+    let Some(context) = context else {
+        return connect(kubeconfig).await;
+    };
+    let unusable = |error| ConnectError::Kubeconfig {
+        path: kubeconfig.map_or_else(|| "of the user".to_owned(), |path| path.display().to_string()),
+        error: Box::new(error),
+    };
+    let file = kubeconfig.map_or_else(Kubeconfig::read, |path| Kubeconfig::read_from(path));
+    let options = KubeConfigOptions {
+        context: Some(context.to_owned()),
+        ..KubeConfigOptions::default()
+    };
+    let config = Config::from_custom_kubeconfig(file.map_err(unusable)?, &options).await;
+    Ok(with_time_limits(config.map_err(unusable)?).map_err(Box::new)?)
+}
+
 /// As [`connect`], with a client whose requests `observer` is told of.
 pub async fn connect_observed(
     kubeconfig: Option<&Path>,

@@ -13,7 +13,7 @@ mod reader;
 mod server_clock;
 mod store;
 
-pub use client::{ConnectError, connect, connect_as, connect_observed, with_time_limits};
+pub use client::{ConnectError, connect, connect_as, connect_in, connect_observed, with_time_limits};
 pub use field_manager::{FIELD_MANAGER, patch_params, post_params};
 pub use observe::{ObservedRequest, RequestObserver};
 pub use plain::{plain, unreachable_webhook};

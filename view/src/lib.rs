@@ -18,6 +18,7 @@ mod claim_counts;
 mod data_sources;
 mod explain;
 mod fairness;
+mod history;
 mod objects;
 mod publisher;
 mod shared;
@@ -36,6 +37,7 @@ pub use explain::{
     PhaseReason, blocks_left_out, too_few_blocks, too_large_for_a_status, too_large_for_an_entry,
 };
 pub use fairness::{Claimant, Fairness, Measured, Step};
+pub use history::{event_of_claim, record_of_claim};
 pub use objects::{BlockObject, DatasetObjects};
 pub use publisher::{Change, CommittedState, PhaseChange, Publisher, Touched};
 pub use shown_budget::{STATES, ShownBudget, StateAmounts};

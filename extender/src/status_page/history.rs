@@ -14,8 +14,8 @@ use maud::{Markup, html};
 use privatekube_api::{Subject, counted};
 use privatekube_kubernetes::KubernetesStore;
 use privatekube_ledger::{Entry, Store, StoreError};
-use privatekube_policy::{Amount, ClaimId, Event, Record, Time};
-use privatekube_view::ClaimView;
+use privatekube_policy::{ClaimId, Time};
+use privatekube_view::{ClaimView, event_of_claim, record_of_claim};
 use tokio::time::{Instant, timeout_at};
 
 use super::{
@@ -229,8 +229,14 @@ async fn look<S: Store>(
 /// Adds what an entry has of a claim.
 fn collect(entry: &Entry, claim: &ClaimId, history: &mut History) {
     history.has_omitted |= entry.omitted.is_some();
-    let events = entry.events.iter().filter_map(|event| of_event(event, claim));
-    let records = entry.records.iter().filter_map(|record| of_record(record, claim));
+    let events = entry
+        .events
+        .iter()
+        .filter_map(|event| event_of_claim(event, claim));
+    let records = entry
+        .records
+        .iter()
+        .filter_map(|record| record_of_claim(record, claim));
     history
         .happened
         .extend(events.chain(records).map(|what| Happened {
@@ -239,55 +245,4 @@ fn collect(entry: &Entry, claim: &ClaimId, history: &mut History) {
             writer: entry.writer.clone(),
             what,
         }));
-}
-
-/// What an event does to the claim.
-fn of_event(event: &Event, id: &ClaimId) -> Option<String> {
-    let used = |what: &str, amount: &Amount| match amount {
-        Amount::All => format!("all that is allocated is to be {what}"),
-        Amount::InAll(demands) => format!(
-            "amounts on {} are to be {what}",
-            counted(blocks(demands), "block", "blocks")
-        ),
-    };
-    match event {
-        Event::Arrive(arrival) if arrival.claim == *id => Some(format!(
-            "it arrived, with {}",
-            counted(blocks(&arrival.demands), "block", "blocks")
-        )),
-        Event::Match { claim, demands } if claim == id => Some(format!(
-            "it was matched with {}",
-            counted(blocks(demands), "block", "blocks")
-        )),
-        Event::Consume { claim, amount } if claim == id => Some(used("consumed", amount)),
-        Event::Release { claim, amount } if claim == id => Some(used("released", amount)),
-        Event::Withdraw { claim } if claim == id => Some("its object was deleted".to_owned()),
-        Event::NeverRan { claim } if claim == id => Some("its pod provably never ran".to_owned()),
-        _ => None,
-    }
-}
-
-/// What a record decides about the claim.
-fn of_record(record: &Record, id: &ClaimId) -> Option<String> {
-    let partly = |what: &str, entirely: bool| {
-        if entirely {
-            format!("{what}; nothing of it is left allocated")
-        } else {
-            format!("{what} in part")
-        }
-    };
-    match record {
-        Record::Waits { claim } if claim == id => Some("it waits".to_owned()),
-        Record::Granted { claim, .. } if claim == id => Some("granted on all its blocks".to_owned()),
-        Record::Denied { claim, .. } if claim == id => Some("denied".to_owned()),
-        Record::Expired { claim, .. } if claim == id => Some("expired: its timeout was over".to_owned()),
-        Record::Withdrawn { claim } if claim == id => Some("withdrawn while it waited".to_owned()),
-        Record::Consumed { claim, entirely } if claim == id => Some(partly("consumed", *entirely)),
-        Record::Released { claim, entirely } if claim == id => Some(partly("released", *entirely)),
-        _ => None,
-    }
-}
-
-fn blocks(demands: &[privatekube_policy::Demand]) -> usize {
-    demands.iter().map(|demand| demand.blocks.len()).sum()
 }
