@@ -45,6 +45,7 @@ mod policy;
 mod recency;
 mod recovery;
 mod request;
+mod restarts;
 mod schema;
 mod selector;
 mod subject;
@@ -98,6 +99,7 @@ pub use pod::{
 pub use policy::{BlendSpec, DpackSpec, FcfsSpec, PolicyName};
 pub use recovery::{Recovery, RecoverySpec};
 pub use request::{AmountRequest, BudgetRequest, ClaimRequest, DemandRequest, RequestError};
+pub use restarts::{ContainerRestarts, restarting_field, restarts_not_stated};
 pub use schema::field_names;
 pub use selector::{Selector, SelectorError, check_selector};
 pub use subject::{Subject, SubjectKind};

@@ -41,7 +41,7 @@ pub use history::{event_of_claim, record_of_claim};
 pub use objects::{BlockObject, DatasetObjects};
 pub use publisher::{Change, CommittedState, PhaseChange, Publisher, Touched};
 pub use shown_budget::{STATES, ShownBudget, StateAmounts};
-pub use status::condition;
+pub use status::{condition, shown_coordinate};
 pub use verdict::Verdict;
 pub use view::{BlockKey, DatasetView, NotForPods, View};
 pub use what_if::{BlockAfter, Outcome, Trial, TrialError, WhatIf};

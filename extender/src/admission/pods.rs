@@ -7,7 +7,7 @@ use json_patch::{AddOperation, Patch, PatchOperation, RemoveOperation, jsonptr::
 use privatekube_api::{
     ANNOTATION_GRANT, ANNOTATION_GRANT_VARIABLE, ENV_GRANT, GATE, GRANT_FILE_NAME, GRANT_FOLDER,
     LABEL_MANAGED, PodRequest, RESOURCE, VOLUME_GRANT, are_restarts_free, check_labels, excerpt,
-    most_own_annotation_bytes, new_pod_request, own_annotation_bytes,
+    most_own_annotation_bytes, new_pod_request, own_annotation_bytes, restarts_not_stated,
 };
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::{Value, json};
@@ -190,7 +190,7 @@ pub(super) async fn check(
     };
     if let Some(field) = pod.spec.as_ref().and_then(restarts::restarting_field) {
         if !are_restarts_free(annotations) {
-            faults.push(restarts::not_stated(&field));
+            faults.push(restarts_not_stated(&field));
         } else if let (Some(requested), true) = (&requested, faults.is_empty()) {
             faults.extend(
                 restarts::check_datasets(registry, requested, namespace, &field)

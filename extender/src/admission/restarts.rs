@@ -5,61 +5,31 @@ use std::collections::BTreeSet;
 
 use kube::Api;
 use privatekube_api::{
-    ANNOTATION_RESTARTS, DatasetKey, PodRequest, PrivacyBudgetClaim, PrivateDataset, Restarts, excerpt,
+    ANNOTATION_RESTARTS, ContainerRestarts, DatasetKey, PodRequest, PrivacyBudgetClaim, PrivateDataset,
+    Restarts,
 };
 
-use super::pods::{Container, Spec};
+use super::pods::Spec;
 use crate::registry::Registry;
 
-/// The restart policy of pods that state none.
-const DEFAULT_POLICY: &str = "Always";
-/// The only restart policy with which nothing starts again.
-const NEVER: &str = "Never";
-/// The most bytes of a value that a message quotes.
-const MOST_VALUE: usize = 60;
-
-/// Names the first field by which a container of a pod may start again, with its value; none if there is no such field. Every
-/// container counts, since each can read the grant.
+/// Names the first field by which a container of a pod may start again, with its value; none if there is no such field.
 pub(super) fn restarting_field(spec: &Spec) -> Option<String> {
-    let policy = spec.restart_policy.as_deref().unwrap_or(DEFAULT_POLICY);
-    if policy != NEVER {
-        let default = if policy == DEFAULT_POLICY {
-            ", the default"
-        } else {
-            ""
-        };
-        let policy = excerpt(policy, MOST_VALUE);
-        return Some(format!("spec.restartPolicy is {policy:?}{default}"));
-    }
     let lists = [
         ("containers", &spec.containers),
         ("initContainers", &spec.init_containers),
     ];
-    lists.into_iter().find_map(|(list, containers)| {
-        let mut containers = containers.iter().flatten().enumerate();
-        containers.find_map(|(at, container)| {
-            container_field(container).map(|field| format!("spec.{list}[{at}].{field}"))
+    let containers = lists.into_iter().flat_map(|(list, containers)| {
+        let containers = containers.iter().flatten().enumerate();
+        containers.map(move |(at, container)| ContainerRestarts {
+            path: format!("spec.{list}[{at}]"),
+            policy: container.restart_policy.as_deref(),
+            has_rules: container
+                .restart_policy_rules
+                .as_ref()
+                .is_some_and(|rules| !rules.is_empty()),
         })
-    })
-}
-
-fn container_field(container: &Container) -> Option<String> {
-    let policy = container.restart_policy.as_deref().unwrap_or(NEVER);
-    if policy != NEVER {
-        let policy = excerpt(policy, MOST_VALUE);
-        return Some(format!("restartPolicy is {policy:?}"));
-    }
-    let rules = container.restart_policy_rules.as_deref().unwrap_or_default();
-    (!rules.is_empty()).then(|| "restartPolicyRules is set".to_owned())
-}
-
-/// The error message for a pod that may start containers again and doesn't state that this is free.
-pub(super) fn not_stated(field: &str) -> String {
-    format!(
-        "{field}: a container that starts again could draw its noise again, and only the first time is paid for: write \
-         spec.restartPolicy: Never and no restartPolicy and restartPolicyRules of containers, or state by the annotation \
-         {ANNOTATION_RESTARTS}: free that a restart spends nothing new"
-    )
+    });
+    privatekube_api::restarting_field(spec.restart_policy.as_deref(), containers)
 }
 
 /// Returns an error message if a dataset that a pod requests budget of forbids pods whose containers may start again. `field`

@@ -190,11 +190,14 @@ pub(crate) fn budget_status(block: &BlockState, composition: &Composition) -> Pr
     }
 }
 
+/// The coordinate whose amounts are shown of a block where there is room for one: epsilon (Basic), or the Renyi order at which
+/// the most Gaussian mechanisms of one size fit, and once nothing is left there, that with the largest part left.
 #[expect(
     clippy::cast_precision_loss,
     reason = "chooses which order is shown, nothing else"
 )]
-pub(crate) fn shown_coordinate(block: &BlockState, composition: &Composition) -> usize {
+#[must_use]
+pub fn shown_coordinate(block: &BlockState, composition: &Composition) -> usize {
     let Composition::Renyi(orders) = composition else {
         return 0;
     };
