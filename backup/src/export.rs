@@ -102,7 +102,7 @@ pub async fn export(
 
 /// The named datasets, or all that have a ledger or an object.
 async fn find(client: &Client, named: &[DatasetKey]) -> Result<BTreeSet<DatasetKey>, BackupError> {
-    let with_ledger = datasets_with_ledger(client).await;
+    let with_ledger = datasets_with_ledger(client, None).await;
     let with_ledger = with_ledger.map_err(requesting("list the entries of all ledgers"))?;
     let mut found: BTreeSet<DatasetKey> = with_ledger.into_iter().collect();
     let api: Api<PrivateDataset> = Api::all(client.clone());

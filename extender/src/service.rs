@@ -190,7 +190,7 @@ pub(crate) async fn keep_books(
     to_requeue: UnboundedReceiver<DatasetKey>,
 ) -> Result<()> {
     let handles = registry.handles();
-    let datasets = datasets_with_ledger(&handles.client).await;
+    let datasets = datasets_with_ledger(&handles.client, None).await;
     registry
         .open(datasets.context("list the ledgers' entries")?)
         .await?;

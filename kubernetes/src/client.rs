@@ -53,7 +53,7 @@ pub async fn connect_in(kubeconfig: Option<&Path>, context: Option<&str>) -> Res
         path: kubeconfig.map_or_else(|| "of the user".to_owned(), |path| path.display().to_string()),
         error: Box::new(error),
     };
-    let file = kubeconfig.map_or_else(Kubeconfig::read, |path| Kubeconfig::read_from(path));
+    let file = kubeconfig.map_or_else(Kubeconfig::read, Kubeconfig::read_from);
     let options = KubeConfigOptions {
         context: Some(context.to_owned()),
         ..KubeConfigOptions::default()

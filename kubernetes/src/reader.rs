@@ -154,9 +154,15 @@ impl DatasetReader {
     }
 }
 
-/// The datasets that have a ledger, in order. Reads the metadata of every entry, in pages.
-pub async fn datasets_with_ledger(client: &Client) -> Result<Vec<DatasetKey>, kube::Error> {
-    let api: Api<PrivacyLedgerEntry> = Api::all(client.clone());
+/// The datasets of a namespace, or of all, that have a ledger, in order. Reads the metadata of every entry, in pages.
+pub async fn datasets_with_ledger(
+    client: &Client,
+    namespace: Option<&str>,
+) -> Result<Vec<DatasetKey>, kube::Error> {
+    let api: Api<PrivacyLedgerEntry> = match namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    };
     let mut datasets = BTreeSet::new();
     let mut params = ListParams::default().limit(PAGE);
     loop {
