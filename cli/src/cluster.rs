@@ -1,0 +1,165 @@
+//! The cluster that a command asks, as kubectl's own options name it, and what may be read there.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, anyhow};
+use clap::Args;
+use k8s_openapi::api::authorization::v1::{
+    ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
+};
+use kube::{
+    Api, Client, Resource,
+    api::{ListParams, PostParams},
+    core::NamespaceResourceScope,
+};
+use privatekube_api::{DatasetKey, GROUP};
+use privatekube_kubernetes::connect_in;
+use serde::de::DeserializeOwned;
+
+/// How many objects are read in one request.
+const PAGE: u32 = 500;
+
+/// Which cluster, and which namespace of it.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct ClusterOptions {
+    /// The namespace. Default: that of the context.
+    #[arg(
+        short,
+        long,
+        value_name = "NAMESPACE",
+        global = true,
+        help_heading = "Cluster"
+    )]
+    pub(crate) namespace: Option<String>,
+    /// The context of the kubeconfig. Default: its current one.
+    #[arg(long, value_name = "CONTEXT", global = true, help_heading = "Cluster")]
+    context: Option<String>,
+    /// The kubeconfig. Default: $KUBECONFIG, ~/.kube/config, or the cluster in which this program runs.
+    #[arg(long, value_name = "FILE", global = true, help_heading = "Cluster")]
+    kubeconfig: Option<PathBuf>,
+}
+
+/// A connection.
+#[derive(Clone)]
+pub(crate) struct Cluster {
+    pub(crate) client: Client,
+    pub(crate) namespace: String,
+}
+
+impl ClusterOptions {
+    /// Makes a client. Sends nothing yet.
+    pub(crate) async fn connect(&self) -> Result<Cluster> {
+        let client = connect_in(self.kubeconfig.as_deref(), self.context.as_deref()).await?;
+        let namespace = self.namespace.clone();
+        Ok(Cluster {
+            namespace: namespace.unwrap_or_else(|| client.default_namespace().to_owned()),
+            client,
+        })
+    }
+}
+
+/// A right that is missing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct MissingRight {
+    verb: &'static str,
+    resource: &'static str,
+    namespace: String,
+}
+
+impl MissingRight {
+    /// What is missing, and how it is given.
+    pub(crate) fn message(&self) -> String {
+        let Self {
+            verb,
+            resource,
+            namespace,
+        } = self;
+        format!(
+            "you may not {verb} {resource}.{GROUP} in namespace {namespace}: the cluster's role view gives that right \
+             (kubectl create rolebinding NAME --clusterrole=view --user=YOU -n {namespace})"
+        )
+    }
+}
+
+impl Cluster {
+    /// The right to read a dataset's ledger, if it is missing.
+    pub(crate) async fn missing_for_ledger(&self, dataset: &DatasetKey) -> Result<Option<MissingRight>> {
+        let (verb, resource) = ("list", "privacyledgerentries");
+        let allowed = self.may(verb, resource, &dataset.namespace).await?;
+        Ok((!allowed).then(|| MissingRight {
+            verb,
+            resource,
+            namespace: dataset.namespace.clone(),
+        }))
+    }
+
+    /// Whether something may be done with a resource of ours in a namespace; in all if it is empty.
+    pub(crate) async fn may(&self, verb: &str, resource: &str, namespace: &str) -> Result<bool> {
+        let api: Api<SelfSubjectAccessReview> = Api::all(self.client.clone());
+        let review = SelfSubjectAccessReview {
+            spec: SelfSubjectAccessReviewSpec {
+                resource_attributes: Some(ResourceAttributes {
+                    group: Some(GROUP.to_owned()),
+                    resource: Some(resource.to_owned()),
+                    verb: Some(verb.to_owned()),
+                    namespace: (!namespace.is_empty()).then(|| namespace.to_owned()),
+                    ..ResourceAttributes::default()
+                }),
+                ..SelfSubjectAccessReviewSpec::default()
+            },
+            ..SelfSubjectAccessReview::default()
+        };
+        let answer = api.create(&PostParams::default(), &review).await;
+        let answer = answer.context("ask the API server what you may read")?;
+        Ok(answer.status.is_some_and(|status| status.allowed))
+    }
+
+    /// An object; `None` if there is none.
+    pub(crate) async fn get<K>(&self, namespace: &str, name: &str) -> Result<Option<K>>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + DeserializeOwned
+            + std::fmt::Debug,
+    {
+        let api: Api<K> = Api::namespaced(self.client.clone(), namespace);
+        let kind = K::kind(&());
+        api.get_opt(name)
+            .await
+            .map_err(said)
+            .with_context(|| format!("read {kind} {namespace}/{name}"))
+    }
+
+    /// All objects of a kind in a namespace, or in all if it is `None`.
+    pub(crate) async fn list<K>(&self, namespace: Option<&str>, params: &ListParams) -> Result<Vec<K>>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + DeserializeOwned
+            + std::fmt::Debug,
+    {
+        let api: Api<K> = match namespace {
+            Some(namespace) => Api::namespaced(self.client.clone(), namespace),
+            None => Api::all(self.client.clone()),
+        };
+        let mut params = params.clone().limit(PAGE);
+        let mut all = Vec::new();
+        loop {
+            let page = api.list(&params).await.map_err(said);
+            let page = page.with_context(|| format!("list {}", K::plural(&())))?;
+            all.extend(page.items);
+            match page.metadata.continue_ {
+                Some(token) if !token.is_empty() => params = params.continue_token(&token),
+                _ => return Ok(all),
+            }
+        }
+    }
+}
+
+/// The API server's own words.
+fn said(error: kube::Error) -> anyhow::Error {
+    match error {
+        kube::Error::Api(status) => anyhow!("{}", status.message),
+        other => other.into(),
+    }
+}

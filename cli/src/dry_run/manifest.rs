@@ -1,0 +1,251 @@
+//! Reads manifests: what each object would request.
+
+use anyhow::{Context, Result};
+use privatekube_api::{
+    ClaimRequest, ContainerRestarts, FieldErrors, PodRequest, PrivacyBudgetClaim, PrivacyBudgetClaimSpec,
+    are_restarts_free, check_labels, field_names, new_pod_request, restarting_field, restarts_not_stated,
+};
+use serde_json::Value;
+
+use super::{
+    annotations::{annotations, warnings},
+    retries::{Pods, pods},
+};
+
+/// Where the kinds of Kubernetes carry a pod template.
+const TEMPLATES: [(&str, &str); 7] = [
+    ("CronJob", "spec.jobTemplate.spec.template"),
+    ("DaemonSet", "spec.template"),
+    ("Deployment", "spec.template"),
+    ("Job", "spec.template"),
+    ("ReplicaSet", "spec.template"),
+    ("ReplicationController", "spec.template"),
+    ("StatefulSet", "spec.template"),
+];
+/// How many letters of the name of a field may be wrong.
+const MOST_SLIPS: usize = 2;
+
+/// An object of a manifest, as far as it requests budget.
+#[derive(Debug, Default)]
+pub(super) struct Item {
+    /// `Job data/train`.
+    pub(super) what: String,
+    pub(super) name: String,
+    pub(super) namespace: String,
+    pub(super) requested: Requested,
+    /// The pods that it makes, if these are several.
+    pub(super) pods: Option<Pods>,
+    pub(super) warnings: Vec<String>,
+    /// Why it would be refused when it is applied.
+    pub(super) faults: Vec<String>,
+}
+
+/// What is requested.
+#[derive(Debug, Default)]
+pub(super) enum Requested {
+    /// Nothing: the object is none of ours.
+    #[default]
+    Nothing,
+    /// A demand of its own.
+    Own(Box<ClaimRequest>),
+    /// Claims with these names.
+    Claims(Vec<String>),
+}
+
+/// Reads a text of YAML documents, or JSON. `namespace` is that of objects that name none.
+pub(super) fn items(text: &str, namespace: &str) -> Result<Vec<Item>> {
+    let documents: Vec<Value> =
+        serde_saphyr::from_multiple(text).context("it is not understood as YAML or JSON")?;
+    let mut items = Vec::new();
+    for document in documents {
+        collect(document, namespace, &mut items);
+    }
+    Ok(items)
+}
+
+fn collect(document: Value, namespace: &str, items: &mut Vec<Item>) {
+    if document.is_null() {
+        return;
+    }
+    if document["kind"]
+        .as_str()
+        .is_some_and(|kind| kind.ends_with("List"))
+        && let Some(list) = document["items"].as_array()
+    {
+        for object in list {
+            collect(object.clone(), namespace, items);
+        }
+        return;
+    }
+    items.push(item(document, namespace));
+}
+
+fn item(object: Value, namespace: &str) -> Item {
+    let kind = object["kind"].as_str().unwrap_or("object").to_owned();
+    let metadata = &object["metadata"];
+    let namespace = metadata["namespace"].as_str().unwrap_or(namespace).to_owned();
+    let name = metadata["name"]
+        .as_str()
+        .or(metadata["generateName"].as_str())
+        .unwrap_or("unnamed")
+        .to_owned();
+    let mut item = Item {
+        what: format!("{kind} {namespace}/{name}"),
+        pods: pods(&kind, &object["spec"]),
+        name,
+        namespace,
+        ..Item::default()
+    };
+    if kind == "PrivacyBudgetClaim" {
+        claim(object, &mut item);
+    } else if kind == "Pod" {
+        item.warnings = warnings(metadata, "metadata", None);
+        pod(&object, "", &mut item);
+    } else if let Some((_, path)) = TEMPLATES.iter().find(|(known, _)| *known == kind) {
+        item.warnings = warnings(metadata, "metadata", Some(path));
+        if kind == "CronJob" {
+            let job = &object["spec"]["jobTemplate"]["metadata"];
+            item.warnings
+                .extend(warnings(job, "spec.jobTemplate.metadata", Some(path)));
+        }
+        let template = path.split('.').fold(&object, |value, part| &value[part]);
+        let place = format!("{path}.metadata");
+        item.warnings
+            .extend(warnings(&template["metadata"], &place, None));
+        pod(template, &format!("{path}: "), &mut item);
+    } else {
+        item.what = format!("{} (not tried: it makes no claim)", item.what);
+    }
+    item
+}
+
+/// What a pod, or a template of pods, requests.
+fn pod(pod: &Value, place: &str, item: &mut Item) {
+    let annotations = annotations(&pod["metadata"]);
+    let mut fault = |errors: FieldErrors| item.faults.push(format!("{place}{errors}"));
+    let labels = pod["metadata"]["labels"].as_object();
+    let keys = labels.into_iter().flat_map(|labels| labels.keys());
+    if let Err(errors) = check_labels(keys.map(String::as_str)) {
+        fault(errors);
+    }
+    match new_pod_request(&annotations, &item.namespace) {
+        Ok(Some(PodRequest::Inline(request))) => item.requested = Requested::Own(Box::new(request)),
+        Ok(Some(PodRequest::Claims(names))) => item.requested = Requested::Claims(names),
+        Ok(None) => return,
+        Err(errors) => fault(errors),
+    }
+    let containers = ["containers", "initContainers"].into_iter().flat_map(|list| {
+        let containers = pod["spec"][list].as_array().into_iter().flatten().enumerate();
+        containers.map(move |(at, container)| ContainerRestarts {
+            path: format!("spec.{list}[{at}]"),
+            policy: container["restartPolicy"].as_str(),
+            has_rules: container["restartPolicyRules"]
+                .as_array()
+                .is_some_and(|rules| !rules.is_empty()),
+        })
+    });
+    let restarting = restarting_field(pod["spec"]["restartPolicy"].as_str(), containers);
+    match restarting {
+        Some(field) if !are_restarts_free(&annotations) => {
+            item.faults.push(format!("{place}{}", restarts_not_stated(&field)));
+        }
+        Some(field) => item.warnings.push(format!(
+            "{place}{field}: containers start again without paying again, since the pod states that this is free"
+        )),
+        None => {}
+    }
+}
+
+fn claim(object: Value, item: &mut Item) {
+    item.warnings = unknown_fields(&object["spec"]);
+    let object: Result<PrivacyBudgetClaim, _> = serde_json::from_value(object);
+    match object {
+        Ok(mut object) => {
+            object.metadata.namespace = Some(item.namespace.clone());
+            match object.new_request() {
+                Ok(request) => item.requested = Requested::Own(Box::new(request)),
+                Err(errors) => item.faults.push(errors.to_string()),
+            }
+        }
+        Err(error) => item.faults.push(error.to_string()),
+    }
+}
+
+/// The fields of a claim's spec that the API server would leave out.
+fn unknown_fields(spec: &Value) -> Vec<String> {
+    let known = field_names::<PrivacyBudgetClaimSpec>();
+    let given = spec.as_object().into_iter().flat_map(|spec| spec.keys());
+    let unknown = given.filter(|name| !known.contains(name));
+    let warnings = unknown.map(|name| {
+        let slips = |known: &&String| strsim::levenshtein(name, known);
+        let near = known
+            .iter()
+            .min_by_key(slips)
+            .filter(|near| slips(near) <= MOST_SLIPS);
+        let meant = near.map_or_else(String::new, |near| format!(": did you mean {near}?"));
+        format!("spec.{name} is no field of a claim, and the API server leaves it out{meant}")
+    });
+    warnings.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MANIFEST: &str = r#"
+apiVersion: batch/v1
+kind: Job
+metadata:
+  name: train
+  annotations: {privatekube.dev/dataset: taxi}
+spec:
+  template:
+    metadata:
+      annotations:
+        privatekube.dev/dataset: taxi
+        privatekube.dev/epsilon: "0.5"
+        privatekube.dev/delta: "1e-9"
+        privatekube.dev/max-blocks: "2"
+        privatekub.dev/timeout: 1h
+    spec: {restartPolicy: Never, containers: [{name: main, image: x}]}
+---
+# nothing
+---
+apiVersion: privatekube.dev/v1alpha1
+kind: PrivacyBudgetClaim
+metadata: {name: report, namespace: other}
+spec: {dataset: data/taxi, selectr: "x", budget: {mechanism: gaussian(sigma=20)}}
+---
+apiVersion: v1
+kind: List
+items:
+- {apiVersion: v1, kind: ConfigMap, metadata: {name: c}}
+- {apiVersion: v1, kind: Pod, metadata: {name: p, annotations: {privatekube.dev/claim: report}}, spec: {containers: []}}
+"#;
+
+    #[test]
+    fn each_object_says_what_it_requests_and_what_is_wrong() {
+        let items = items(MANIFEST, "data").unwrap();
+        let what: Vec<&str> = items.iter().map(|item| item.what.as_str()).collect();
+        assert_eq!(
+            what,
+            [
+                "Job data/train",
+                "PrivacyBudgetClaim other/report",
+                "ConfigMap data/c (not tried: it makes no claim)",
+                "Pod data/p"
+            ]
+        );
+        assert!(matches!(items[0].requested, Requested::Own(_)));
+        assert_eq!(items[0].warnings.len(), 2, "{:?}", items[0].warnings);
+        assert!(items[0].warnings[1].ends_with("did you mean privatekube.dev/timeout?"));
+        assert!(items[0].faults.is_empty(), "{:?}", items[0].faults);
+        assert_eq!(
+            items[1].warnings,
+            ["spec.selectr is no field of a claim, and the API server leaves it out: did you mean selector?"]
+        );
+        assert!(items[1].faults[0].contains("doesn't say on which blocks"));
+        assert!(matches!(&items[3].requested, Requested::Claims(names) if *names == ["report"]));
+        assert!(items[3].faults[0].contains("spec.restartPolicy is \"Always\", the default"));
+    }
+}

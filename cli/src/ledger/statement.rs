@@ -1,0 +1,606 @@
+//! `kubectl privacy ledger statement`: who consumed what of a block, or what a namespace consumed of all blocks, when and for
+//! what. What a privacy officer signs: exact integers, whose sum is compared with the account of the block.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt::Write as _,
+};
+
+use anyhow::{Result, bail};
+use clap::Args;
+use kube::api::ListParams;
+use privatekube_api::{
+    DatasetKey, GROUP, PrivacyBudgetClaim, PrivateDataBlock, Subject, SubjectKind, is_label_name,
+    is_object_name, moment,
+};
+use privatekube_ledger::{Committed, Entry, Replay};
+use privatekube_policy::{BlockId, ClaimId, Composition, Engine, Record};
+use privatekube_view::shown_coordinate;
+use serde::Serialize;
+
+use super::{LedgerOptions, claim_of_record};
+use crate::{
+    amounts::{Amount, amounts, exact},
+    cluster::{Cluster, ClusterOptions},
+    exit::Exit,
+    output::{Form, OutputOption, Report},
+    state::Source,
+    table::Table,
+};
+
+pub(crate) const HELP: &str = "\
+The ledger has amounts, and not what they were for: that is read from the claims' objects, as long as they exist. All digits
+are shown, and the sum is compared with the account of each block, to the digit.
+
+Examples:
+  kubectl privacy ledger statement block/taxi-2026-11-19 -n data
+  kubectl privacy ledger statement namespace/research -A
+  kubectl privacy ledger statement block/taxi-2026-11-19 --dataset data/taxi --file export.jsonl -o json
+
+Exit status: 0 the sums are right, 5 a sum or a ledger is wrong.";
+
+/// Tells who consumed what of a block, or what a namespace consumed, when and for what.
+#[derive(Debug, Args)]
+#[command(after_help = HELP)]
+pub(super) struct Statement {
+    /// block/NAME or namespace/NAME.
+    #[arg(value_name = "OF", value_parser = of)]
+    of: Of,
+    /// The dataset. Default: that of the block's object; for a namespace, all of -n, -A or the file.
+    #[arg(long, value_name = "DATASET")]
+    dataset: Option<String>,
+    #[command(flatten)]
+    ledger: LedgerOptions,
+}
+
+/// What a statement is of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Of {
+    Block(String),
+    Namespace(String),
+}
+
+fn of(text: &str) -> Result<Of, String> {
+    let (kind, name) = text.split_once('/').unwrap_or(("block", text));
+    match kind {
+        "block" | "blocks" | "pb" | "privatedatablock" if is_object_name(name) => {
+            Ok(Of::Block(name.to_owned()))
+        }
+        "namespace" | "namespaces" | "ns" if is_label_name(name) => Ok(Of::Namespace(name.to_owned())),
+        _ => Err("write block/NAME or namespace/NAME".to_owned()),
+    }
+}
+
+/// The answer.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Answer {
+    /// `block taxi-2026-11-19` or `namespace research`.
+    of: String,
+    is_right: bool,
+    ledgers: Vec<OfLedger>,
+}
+
+/// What one ledger says.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct OfLedger {
+    dataset: String,
+    /// The last entry, with its hash and time: what the statement is of.
+    entries: u64,
+    hash: String,
+    as_of: String,
+    /// What was consumed, in the order of the ledger.
+    rows: Vec<Row>,
+    /// The sums of each block.
+    blocks: Vec<OfBlock>,
+}
+
+/// What a claim consumed of a block in an entry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Row {
+    entry: u64,
+    time: String,
+    block: String,
+    /// `pod data/train-x7k2p`; none for what was written off.
+    claim: Option<String>,
+    /// The claim's name in the ledger.
+    id: Option<String>,
+    /// `consumed`, `returned` because the pod never ran, or `writtenOff`.
+    what: &'static str,
+    /// What it was for, by the claim's object.
+    request: Option<String>,
+    amounts: Vec<Amount>,
+    #[serde(skip)]
+    units: Vec<i128>,
+}
+
+/// The sums of a block.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct OfBlock {
+    block: String,
+    /// The sum of the rows.
+    sum: Vec<Amount>,
+    /// What the block's account says is consumed, by all.
+    consumed: Vec<Amount>,
+    /// All that it may ever consume.
+    total: Vec<Amount>,
+    /// Whether the sum is the account's, to the digit; none for a namespace, whose part it is.
+    is_equal: Option<bool>,
+    #[serde(skip)]
+    shown: Shown,
+}
+
+/// The amounts that tables show.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Shown {
+    at: usize,
+    coordinate: String,
+    sum: String,
+    consumed: String,
+    total: String,
+}
+
+impl Statement {
+    pub(super) async fn run(self, cluster: &ClusterOptions, output: OutputOption) -> Result<Exit> {
+        let (mut source, connected) = self.ledger.source(cluster).await?;
+        let datasets = self
+            .datasets(&source, connected.as_ref(), cluster.namespace.as_deref())
+            .await?;
+        let mut ledgers = Vec::new();
+        for dataset in datasets {
+            let requests = match &connected {
+                Some(cluster) => requests(cluster, &dataset, &self.of).await?,
+                None => HashMap::new(),
+            };
+            let mut account = Account::new(self.of.clone(), requests);
+            let replay = source
+                .replay(&dataset, |entry, committed, replay| {
+                    account.entry(entry, committed, replay);
+                })
+                .await?;
+            ledgers.extend(account.end(&dataset, &replay));
+        }
+        if ledgers.is_empty() {
+            bail!("no ledger has {}", self.of.text());
+        }
+        let is_right = ledgers
+            .iter()
+            .flat_map(|ledger| &ledger.blocks)
+            .all(|block| block.is_equal != Some(false));
+        output.print(&Answer {
+            of: self.of.text(),
+            is_right,
+            ledgers,
+        })?;
+        Ok(if is_right { Exit::Done } else { Exit::Wrong })
+    }
+
+    async fn datasets(
+        &self,
+        source: &Source,
+        cluster: Option<&Cluster>,
+        namespace: Option<&str>,
+    ) -> Result<Vec<DatasetKey>> {
+        let named: Vec<String> = self.dataset.iter().cloned().collect();
+        if let (Of::Block(block), Some(cluster), true) = (&self.of, cluster, named.is_empty())
+            && let Some(object) = cluster.get::<PrivateDataBlock>(&cluster.namespace, block).await?
+        {
+            return Ok(vec![DatasetKey {
+                namespace: cluster.namespace.clone(),
+                name: object.spec.dataset,
+            }]);
+        }
+        self.ledger.datasets(source, &named, namespace).await
+    }
+}
+
+impl Of {
+    fn text(&self) -> String {
+        match self {
+            Self::Block(name) => format!("block {name}"),
+            Self::Namespace(name) => format!("namespace {name}"),
+        }
+    }
+
+    fn has_claim(&self, id: &ClaimId) -> bool {
+        match self {
+            Self::Block(_) => true,
+            Self::Namespace(name) => Subject::of(id).is_some_and(|subject| subject.namespace == *name),
+        }
+    }
+
+    fn has_block(&self, block: &BlockId) -> bool {
+        match self {
+            Self::Block(name) => block.as_str() == name,
+            Self::Namespace(_) => true,
+        }
+    }
+}
+
+/// What the claims whose objects exist were for, as far as the objects may be read.
+async fn requests(cluster: &Cluster, dataset: &DatasetKey, of: &Of) -> Result<HashMap<ClaimId, String>> {
+    let namespace = match of {
+        Of::Namespace(name) => Some(name.as_str()),
+        Of::Block(_) if cluster.may("list", "privacybudgetclaims", "").await? => None,
+        Of::Block(_) => Some(dataset.namespace.as_str()),
+    };
+    let claims = cluster
+        .list::<PrivacyBudgetClaim>(namespace, &ListParams::default())
+        .await;
+    let claims = claims.unwrap_or_default();
+    let named = claims
+        .iter()
+        .filter_map(|claim| Some((Subject::of_object(claim)?.id(), request(claim)?)));
+    Ok(named.collect())
+}
+
+/// What a claim's object requests, in a few words.
+fn request(claim: &PrivacyBudgetClaim) -> Option<String> {
+    let budget = claim.spec.budget.as_ref()?;
+    if let Some(mechanism) = &budget.mechanism {
+        return Some(mechanism.clone());
+    }
+    let (epsilon, delta) = (budget.amount.epsilon.as_ref()?, budget.amount.delta.as_ref()?);
+    Some(format!("epsilon {epsilon}, delta {delta}"))
+}
+
+/// Adds up what is consumed while a ledger is replayed.
+struct Account {
+    of: Of,
+    requests: HashMap<ClaimId, String>,
+    /// What claims had consumed of blocks after the last entry that changed it.
+    consumed: HashMap<(ClaimId, BlockId), Vec<i128>>,
+    /// What was consumed of each block by the account after the last entry.
+    accounts: BTreeMap<BlockId, Vec<i128>>,
+    rows: Vec<Row>,
+    sums: BTreeMap<BlockId, Vec<i128>>,
+}
+
+impl Account {
+    fn new(of: Of, requests: HashMap<ClaimId, String>) -> Self {
+        Self {
+            of,
+            requests,
+            consumed: HashMap::new(),
+            accounts: BTreeMap::new(),
+            rows: Vec::new(),
+            sums: BTreeMap::new(),
+        }
+    }
+
+    fn entry(&mut self, entry: &Entry, committed: &Committed, replay: &Replay) {
+        let Some(engine) = replay.engine() else { return };
+        let mut claims: Vec<&ClaimId> = Vec::new();
+        for record in committed.records() {
+            if matches!(record, Record::Consumed { .. } | Record::Released { .. })
+                && let Some(id) = claim_of_record(record)
+                && !claims.contains(&id)
+            {
+                claims.push(id);
+            }
+        }
+        let mut moved: BTreeMap<BlockId, Vec<i128>> = BTreeMap::new();
+        for id in claims {
+            let Some(claim) = engine.claim(id) else { continue };
+            for (block, budget) in &claim.consumed {
+                if !self.of.has_block(block) {
+                    continue;
+                }
+                let now: Vec<i128> = budget.units().iter().map(|units| (*units).into()).collect();
+                let key = (id.clone(), (*block).clone());
+                let before = self.consumed.insert(key, now.clone());
+                let before = before.unwrap_or_else(|| vec![0; now.len()]);
+                let more: Vec<i128> = now
+                    .iter()
+                    .zip(&before)
+                    .map(|(now, before)| now - before)
+                    .collect();
+                add(&mut moved, block, &more);
+                if more.iter().any(|units| *units != 0) && self.of.has_claim(id) {
+                    let what = if more.iter().any(|units| *units < 0) {
+                        "returned"
+                    } else {
+                        "consumed"
+                    };
+                    self.row(entry, engine, block, Some(id), what, more);
+                }
+            }
+        }
+        // What a block's account has beyond its claims was written off.
+        let is_of_block = matches!(self.of, Of::Block(_));
+        let written_off = committed
+            .records()
+            .iter()
+            .any(|record| matches!(record, Record::WrittenOff { .. }));
+        let looked: Vec<BlockId> = if is_of_block && (written_off || !committed.records().is_empty()) {
+            let blocks = engine.blocks().filter(|block| self.of.has_block(block));
+            blocks.cloned().collect()
+        } else {
+            Vec::new()
+        };
+        for block in looked {
+            let Some(state) = engine.block(&block) else {
+                continue;
+            };
+            let before = self.accounts.insert(block.clone(), state.consumed.clone());
+            let before = before.unwrap_or_else(|| vec![0; state.consumed.len()]);
+            let claims = moved.remove(&block).unwrap_or_else(|| vec![0; before.len()]);
+            let rest = state.consumed.iter().zip(&before).zip(&claims);
+            let rest: Vec<i128> = rest
+                .map(|((now, before), claims)| now - before - claims)
+                .collect();
+            if state.written_off && rest.iter().any(|units| *units != 0) {
+                self.row(entry, engine, &block, None, "writtenOff", rest);
+            }
+        }
+    }
+
+    fn row(
+        &mut self,
+        entry: &Entry,
+        engine: &Engine,
+        block: &BlockId,
+        claim: Option<&ClaimId>,
+        what: &'static str,
+        units: Vec<i128>,
+    ) {
+        add(&mut self.sums, block, &units);
+        self.rows.push(Row {
+            entry: entry.sequence,
+            time: moment(entry.time),
+            block: block.to_string(),
+            claim: claim.and_then(Subject::of).map(|subject| shown(&subject)),
+            id: claim.map(ToString::to_string),
+            what,
+            request: claim.and_then(|id| self.requests.get(id).cloned()),
+            amounts: amounts(&engine.rules().composition, &units),
+            units,
+        });
+    }
+
+    /// What the ledger says; `None` if it has nothing of what is asked.
+    fn end(self, dataset: &DatasetKey, replay: &Replay) -> Option<OfLedger> {
+        let engine = replay.engine()?;
+        let composition = &engine.rules().composition;
+        let mut blocks = Vec::new();
+        for block in engine.blocks().filter(|block| self.of.has_block(block)) {
+            let state = engine.block(block)?;
+            let zero = || vec![0; state.consumed.len()];
+            let sum = match (&self.of, self.sums.get(block)) {
+                (_, Some(sum)) => sum.clone(),
+                (Of::Block(_), None) => zero(),
+                (Of::Namespace(_), None) => continue,
+            };
+            let total: Vec<i128> = state
+                .capacity
+                .units()
+                .iter()
+                .map(|units| (*units).into())
+                .collect();
+            let at = shown_coordinate(&state, composition);
+            let digits = |units: &[i128]| digits(composition, at, units);
+            blocks.push(OfBlock {
+                block: block.to_string(),
+                is_equal: matches!(self.of, Of::Block(_)).then(|| sum == state.consumed),
+                shown: Shown {
+                    at,
+                    coordinate: composition.coordinate_name(at),
+                    sum: digits(&sum),
+                    consumed: digits(&state.consumed),
+                    total: digits(&total),
+                },
+                sum: amounts(composition, &sum),
+                consumed: amounts(composition, &state.consumed),
+                total: amounts(composition, &total),
+            });
+        }
+        if blocks.is_empty() {
+            return None;
+        }
+        let head = replay.head();
+        Some(OfLedger {
+            dataset: dataset.to_string(),
+            entries: head.sequence,
+            hash: head.hash.to_string(),
+            as_of: moment(head.time),
+            rows: self.rows,
+            blocks,
+        })
+    }
+}
+
+fn add(sums: &mut BTreeMap<BlockId, Vec<i128>>, block: &BlockId, units: &[i128]) {
+    let sum = sums.entry(block.clone()).or_insert_with(|| vec![0; units.len()]);
+    for (sum, units) in sum.iter_mut().zip(units) {
+        *sum = sum.saturating_add(*units);
+    }
+}
+
+/// An amount with all digits, for people.
+fn digits(composition: &Composition, at: usize, units: &[i128]) -> String {
+    let units = units.get(at).copied().unwrap_or_default();
+    exact(composition, at, units).unwrap_or_else(crate::budget::beyond)
+}
+
+fn shown(subject: &Subject) -> String {
+    let kind = match subject.kind {
+        SubjectKind::Pod => "pod",
+        SubjectKind::Claim => "claim",
+    };
+    format!("{kind} {}/{}", subject.namespace, subject.name)
+}
+
+impl Report for Answer {
+    fn text(&self, form: Form) -> String {
+        let mut text = String::new();
+        for ledger in &self.ledgers {
+            let _ = writeln!(
+                text,
+                "{}, {}\n",
+                form.paint.bold(&format!("Statement of {}", self.of)),
+                ledger.title()
+            );
+            text.push_str(&ledger.text(form));
+            text.push('\n');
+        }
+        let (sign, says) = if self.is_right {
+            ("right", form.paint.good("The sums are right, to the digit."))
+        } else {
+            (
+                "wrong",
+                form.paint.bad("A SUM IS WRONG: this is not a statement to sign."),
+            )
+        };
+        if self
+            .ledgers
+            .iter()
+            .any(|ledger| ledger.blocks.iter().any(|block| block.is_equal.is_some()))
+        {
+            let _ = writeln!(text, "{says}");
+        } else if sign == "right" {
+            text.push_str("It is a part of what each block's account says is consumed.\n");
+        }
+        text
+    }
+}
+
+impl OfLedger {
+    fn title(&self) -> String {
+        format!(
+            "dataset {}, as of {} (entry {}, hash {}), verified by replay; resources of {GROUP}",
+            self.dataset, self.as_of, self.entries, self.hash
+        )
+    }
+
+    fn text(&self, form: Form) -> String {
+        let mut table = Table::new(&[">ENTRY", "TIME", "CLAIM", "WHAT", "BLOCK", ">EPSILON", "FOR"]);
+        for row in &self.rows {
+            let of = self.blocks.iter().find(|block| block.block == row.block);
+            let at = of.map_or(0, |block| block.shown.at);
+            let amount = row.amounts.get(at).and_then(|amount| amount.amount.clone());
+            table.row([
+                row.entry.to_string(),
+                row.time.clone(),
+                row.claim.clone().unwrap_or_else(|| "-".to_owned()),
+                match row.what {
+                    "writtenOff" => "written off".to_owned(),
+                    "returned" => "returned: never ran".to_owned(),
+                    what => what.to_owned(),
+                },
+                row.block.clone(),
+                amount.unwrap_or_else(crate::budget::beyond),
+                row.request.clone().unwrap_or_else(|| "-".to_owned()),
+            ]);
+        }
+        let mut text = if table.is_empty() {
+            "nothing was consumed\n".to_owned()
+        } else {
+            table.text("", form.paint)
+        };
+        text.push('\n');
+        let mut sums = Table::new(&["BLOCK", "OF", ">SUM", ">CONSUMED BY ALL", ">TOTAL"]);
+        for block in &self.blocks {
+            let shown = &block.shown;
+            if form.wide {
+                for ((sum, consumed), total) in block.sum.iter().zip(&block.consumed).zip(&block.total) {
+                    let text = |amount: &Amount| amount.amount.clone().unwrap_or_else(crate::budget::beyond);
+                    sums.row([
+                        block.block.clone(),
+                        sum.coordinate.clone(),
+                        text(sum),
+                        text(consumed),
+                        text(total),
+                    ]);
+                }
+            } else {
+                sums.row([
+                    block.block.clone(),
+                    shown.coordinate.clone(),
+                    shown.sum.clone(),
+                    shown.consumed.clone(),
+                    shown.total.clone(),
+                ]);
+            }
+        }
+        text.push_str(&sums.text("", form.paint));
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use privatekube_policy::Event;
+
+    use super::*;
+    use crate::fixture::{arrival, consume, entries, events, id, key};
+
+    /// The statement of a ledger in which small (of namespace data) is consumed, another one never ran, and then all is
+    /// written off.
+    async fn statement(of: Of) -> (Answer, Vec<i128>) {
+        let mut lists = events();
+        lists.push(vec![consume("small"), arrival("tiny", "gaussian(sigma=30)")]);
+        lists.push(vec![consume("tiny")]);
+        lists.push(vec![Event::NeverRan { claim: id("tiny") }]);
+        lists.push(vec![Event::WriteOff {
+            after: 6,
+            unknown_blocks: Vec::new(),
+            reason: "lost".to_owned(),
+        }]);
+        let requests = [(id("small"), "gaussian(sigma=4)".to_owned())].into();
+        let mut account = Account::new(of.clone(), requests);
+        let mut replay = Replay::new();
+        for entry in entries(lists).await {
+            let committed = replay.push(&entry).unwrap();
+            account.entry(&entry, &committed, &replay);
+        }
+        let consumed = replay.engine().unwrap().block(&"b1".into()).unwrap().consumed;
+        let ledgers: Vec<OfLedger> = account.end(&key(), &replay).into_iter().collect();
+        let is_right = ledgers
+            .iter()
+            .flat_map(|ledger| &ledger.blocks)
+            .all(|block| block.is_equal != Some(false));
+        let answer = Answer {
+            of: of.text(),
+            is_right,
+            ledgers,
+        };
+        (answer, consumed)
+    }
+
+    #[tokio::test]
+    async fn the_rows_of_a_block_add_up_to_what_is_consumed() {
+        let (answer, consumed) = statement(Of::Block("b1".to_owned())).await;
+        assert!(answer.is_right);
+        let rows = &answer.ledgers[0].rows;
+        let what: Vec<&str> = rows.iter().map(|row| row.what).collect();
+        assert_eq!(what, ["consumed", "consumed", "returned", "writtenOff"]);
+        for (at, consumed) in consumed.iter().enumerate() {
+            assert_eq!(rows.iter().map(|row| row.units[at]).sum::<i128>(), *consumed);
+        }
+        let text = answer.text(Form::default());
+        assert!(
+            text.contains("    4   2026-11-30T10:03:00Z   claim data/small   consumed              b1"),
+            "{text}"
+        );
+        assert!(text.ends_with("The sums are right, to the digit.\n"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn a_namespace_s_part_has_its_own_claims_alone() {
+        let (answer, _) = statement(Of::Namespace("data".to_owned())).await;
+        assert_eq!(answer.ledgers[0].rows.len(), 3);
+        assert_eq!(answer.ledgers[0].blocks[0].is_equal, None);
+        let (answer, _) = statement(Of::Namespace("other".to_owned())).await;
+        assert!(answer.ledgers.is_empty());
+    }
+
+    #[test]
+    fn what_a_statement_is_of_is_read() {
+        assert_eq!(of("b1"), Ok(Of::Block("b1".to_owned())));
+        assert_eq!(of("ns/research"), Ok(Of::Namespace("research".to_owned())));
+        assert!(of("pod/x").is_err());
+    }
+}

@@ -1,0 +1,566 @@
+//! `kubectl privacy ledger verify`: verification from outside, in a process of its own.
+//!
+//! Statuses are read before the ledger, so what they say must be in it. Each block's status names the entry that it is of,
+//! and is compared with what the replay has after that very entry. A claim's status has to be one that the claim has, or had:
+//! a status that is a moment behind is no fault, and is counted.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    fmt::Write as _,
+};
+
+use anyhow::Result;
+use clap::Args;
+use kube::api::ListParams;
+use privatekube_api::{
+    Amounts, ClaimPhase, DatasetKey, PrivacyBudgetClaim, PrivateDataBlock, PrivateDataBlockStatus,
+    PrivateDataset, Subject, moment,
+};
+use privatekube_ledger::{Committed, Entry, Replay};
+use privatekube_policy::{BlockId, BlockState, ClaimId, Composition, DatasetRules, Engine, Unlocking};
+use serde::Serialize;
+
+use super::{LedgerOptions, claim_of_record};
+use crate::{
+    amounts::exact,
+    cluster::{Cluster, ClusterOptions},
+    exit::Exit,
+    output::{Form, OutputOption, Report},
+    state::{Source, blocks},
+    statuses::units,
+};
+
+/// How many statuses that are behind are named.
+const MOST_NAMED: usize = 10;
+
+pub(crate) const HELP: &str = "\
+Checks of each ledger: that every entry has the hash of its content and of its predecessor, that times don't go back, that
+exactly the written decisions follow from the events, that the amounts of each block add up, and that no status of a dataset,
+block or claim says what the ledger doesn't.
+
+Nothing in the ledger shows that its last entries were cut off: compare the number and the hash of the last entry with a copy
+that was kept elsewhere.
+
+Examples:
+  kubectl privacy ledger verify taxi -n data
+  kubectl privacy ledger verify -A -o json
+  kubectl privacy ledger verify --file privatekube-2026-11-30.jsonl
+
+Exit status: 0 verified, 5 something is wrong, 1 a ledger can't be read.";
+
+/// Verifies ledgers: hashes, each decision by a replay in this process, and what statuses say.
+#[derive(Debug, Args)]
+#[command(after_help = HELP)]
+pub(super) struct Verify {
+    /// The datasets, as NAME or NAMESPACE/NAME. Default: all of the namespace, or of the file.
+    #[arg(value_name = "DATASET")]
+    datasets: Vec<String>,
+    #[command(flatten)]
+    ledger: LedgerOptions,
+}
+
+/// The answer.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Answer {
+    is_verified: bool,
+    ledgers: Vec<Verified>,
+}
+
+/// What was found of a ledger.
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Verified {
+    dataset: String,
+    entries: u64,
+    /// The hash of the last entry.
+    hash: String,
+    /// The time of the last entry.
+    last: Option<String>,
+    blocks: usize,
+    claims: usize,
+    decisions: usize,
+    /// How many statuses were compared; none of a file, which has none.
+    statuses: usize,
+    /// What is wrong.
+    pub(super) problems: Vec<String>,
+    /// Statuses that are behind the ledger.
+    behind: Vec<String>,
+    /// What could not be compared, and why.
+    notes: Vec<String>,
+}
+
+/// The statuses of a dataset's objects.
+#[derive(Debug, Default)]
+pub(super) struct Statuses {
+    pub(super) dataset: Option<PrivateDataset>,
+    pub(super) blocks: Vec<PrivateDataBlock>,
+    pub(super) claims: Vec<PrivacyBudgetClaim>,
+    pub(super) notes: Vec<String>,
+}
+
+impl Verify {
+    pub(super) async fn run(self, cluster: &ClusterOptions, output: OutputOption) -> Result<Exit> {
+        let (mut source, connected) = self.ledger.source(cluster).await?;
+        let namespace = cluster.namespace.as_deref();
+        let datasets = self.ledger.datasets(&source, &self.datasets, namespace).await?;
+        let mut ledgers = Vec::new();
+        for dataset in datasets {
+            let statuses = match &connected {
+                Some(cluster) => read_statuses(cluster, &dataset).await?,
+                None => Statuses::default(),
+            };
+            ledgers.push(verify(&mut source, &dataset, statuses).await?);
+        }
+        let is_verified = ledgers.iter().all(|ledger| ledger.problems.is_empty());
+        output.print(&Answer { is_verified, ledgers })?;
+        Ok(if is_verified { Exit::Done } else { Exit::Wrong })
+    }
+}
+
+async fn read_statuses(cluster: &Cluster, dataset: &DatasetKey) -> Result<Statuses> {
+    let mut notes = Vec::new();
+    let namespace = if cluster.may("list", "privacybudgetclaims", "").await? {
+        None
+    } else {
+        notes.push(format!(
+            "statuses of claims in other namespaces than {} were not compared: you may not list them",
+            dataset.namespace
+        ));
+        Some(dataset.namespace.as_str())
+    };
+    let mut claims: Vec<PrivacyBudgetClaim> = cluster.list(namespace, &ListParams::default()).await?;
+    claims.retain(|claim| {
+        let namespace = claim.metadata.namespace.as_deref().unwrap_or_default();
+        DatasetKey::parse(&claim.spec.dataset, namespace).is_ok_and(|key| key == *dataset)
+    });
+    Ok(Statuses {
+        dataset: cluster.get(&dataset.namespace, &dataset.name).await?,
+        blocks: blocks(cluster, dataset).await?,
+        claims,
+        notes,
+    })
+}
+
+async fn verify(source: &mut Source, dataset: &DatasetKey, statuses: Statuses) -> Result<Verified> {
+    let mut comparison = Comparison::new(dataset, statuses);
+    let replayed = source
+        .replay(dataset, |entry, committed, replay| {
+            comparison.entry(entry, committed, replay);
+        })
+        .await;
+    match replayed {
+        Ok(replay) => Ok(comparison.end(&replay)),
+        Err(error) if is_wrong(&error) => {
+            comparison.verified.problems.push(format!("{error:#}"));
+            Ok(comparison.verified)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether an error says that a ledger is wrong, and not that it can't be read.
+fn is_wrong(error: &anyhow::Error) -> bool {
+    use privatekube_backup::{BackupError, FileError};
+    use privatekube_ledger::StoreError;
+    matches!(
+        error.downcast_ref::<BackupError>(),
+        Some(
+            BackupError::Verify(..)
+                | BackupError::Store(_, StoreError::Corrupt(_))
+                | BackupError::File {
+                    error: FileError::Verify(_),
+                    ..
+                }
+        )
+    )
+}
+
+/// Compares statuses with a ledger while it is replayed.
+#[derive(Debug)]
+pub(super) struct Comparison {
+    verified: Verified,
+    statuses: Statuses,
+    /// The blocks whose statuses are of each entry, by their places in `statuses`.
+    due: BTreeMap<u64, Vec<usize>>,
+    /// The phases that claims with objects had.
+    phases: HashMap<ClaimId, HashSet<ClaimPhase>>,
+}
+
+impl Comparison {
+    pub(super) fn new(dataset: &DatasetKey, mut statuses: Statuses) -> Self {
+        let mut due: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
+        for (at, block) in statuses.blocks.iter().enumerate() {
+            let status = block.status.as_ref();
+            if let Some(sequence) = status.and_then(|status| status.ledger_sequence) {
+                due.entry(sequence).or_default().push(at);
+            }
+        }
+        let ids = statuses.claims.iter().filter_map(Subject::of_object);
+        Self {
+            verified: Verified {
+                dataset: dataset.to_string(),
+                notes: std::mem::take(&mut statuses.notes),
+                ..Verified::default()
+            },
+            due,
+            phases: ids.map(|subject| (subject.id(), HashSet::new())).collect(),
+            statuses,
+        }
+    }
+
+    /// Compares what is of this entry.
+    pub(super) fn entry(&mut self, entry: &Entry, committed: &Committed, replay: &Replay) {
+        let Some(engine) = replay.engine() else { return };
+        self.verified.entries = entry.sequence;
+        self.verified.hash = replay.head().hash.to_string();
+        self.verified.last = Some(moment(entry.time));
+        self.verified.decisions += committed.records().len();
+        for record in committed.records() {
+            if let Some(id) = claim_of_record(record)
+                && let Some(phases) = self.phases.get_mut(id)
+            {
+                phases.extend(phase_of(record, engine, id));
+            }
+        }
+        for at in self.due.remove(&entry.sequence).unwrap_or_default() {
+            let block = &self.statuses.blocks[at];
+            let name = block.metadata.name.clone().unwrap_or_default();
+            let Some(status) = &block.status else { continue };
+            self.verified.statuses += 1;
+            let Some(state) = engine.block(&BlockId::from(name.as_str())) else {
+                self.verified.problems.push(format!(
+                    "block {name}: its status has a budget at entry {}, and the ledger has no such block there",
+                    entry.sequence
+                ));
+                continue;
+            };
+            for fault in compare(status, &state, engine.rules()) {
+                self.verified.problems.push(format!(
+                    "block {name}, status of entry {}: {fault}",
+                    entry.sequence
+                ));
+            }
+        }
+    }
+
+    /// Compares what is left after the last entry.
+    pub(super) fn end(mut self, replay: &Replay) -> Verified {
+        let last = replay.head().sequence;
+        let mut ahead = |what: String, sequence: u64| {
+            self.verified.problems.push(format!(
+                "{what}: its status is of entry {sequence}, and the ledger ends with entry {last}: entries were lost, or the \
+                 status was changed"
+            ));
+        };
+        for (sequence, places) in &self.due {
+            for at in places {
+                let name = self.statuses.blocks[*at].metadata.name.clone();
+                ahead(format!("block {}", name.unwrap_or_default()), *sequence);
+            }
+        }
+        let dataset = self.statuses.dataset.as_ref();
+        let status = dataset.and_then(|dataset| dataset.status.as_ref());
+        if let Some(sequence) = status.and_then(|status| status.ledger_sequence) {
+            self.verified.statuses += 1;
+            if sequence > last {
+                ahead("the dataset".to_owned(), sequence);
+            }
+        }
+        let Some(engine) = replay.engine() else {
+            return self.verified;
+        };
+        self.verified.blocks = engine.blocks().count();
+        self.verified.claims = engine.claims().len();
+        for claim in &self.statuses.claims {
+            let (Some(subject), Some(status)) = (Subject::of_object(claim), &claim.status) else {
+                continue;
+            };
+            let Some(said) = status.phase else { continue };
+            self.verified.statuses += 1;
+            let what = format!("claim {}/{}", subject.namespace, subject.claim_name());
+            if let Some(sequence) = status.sequence.filter(|sequence| *sequence > last) {
+                self.verified.problems.push(format!(
+                    "{what}: its status is of entry {sequence}, and the ledger ends with entry {last}: entries were lost, or the \
+                     status was changed"
+                ));
+                continue;
+            }
+            let had = self.phases.get(&subject.id());
+            let is_known = had.is_some_and(|had| !had.is_empty());
+            let now = engine.phase(&subject.id()).map(ClaimPhase::from);
+            if !is_known {
+                // Outside of the ledger a claim can wait or be denied, and nothing else.
+                if !matches!(said, ClaimPhase::Waiting | ClaimPhase::Denied) {
+                    self.verified.problems.push(format!(
+                        "{what}: its status says {said}, and the ledger doesn't have the claim",
+                        said = said.as_str()
+                    ));
+                }
+                continue;
+            }
+            if now == Some(said) {
+                continue;
+            }
+            if had.is_some_and(|had| had.contains(&said)) {
+                if now.is_some() {
+                    self.verified.behind.push(what);
+                }
+                continue;
+            }
+            let is = now.map_or("not there any more", ClaimPhase::as_str);
+            self.verified.problems.push(format!(
+                "{what}: its status says {}, which the ledger never decided: it is {is}",
+                said.as_str()
+            ));
+        }
+        self.verified
+    }
+}
+
+/// The phase that a claim has after a record.
+fn phase_of(
+    record: &privatekube_policy::Record,
+    engine: &Engine,
+    id: &ClaimId,
+) -> impl Iterator<Item = ClaimPhase> {
+    use privatekube_policy::Record;
+    let by_record = match record {
+        Record::Waits { .. } => Some(ClaimPhase::Waiting),
+        Record::Granted { .. } => Some(ClaimPhase::Granted),
+        Record::Denied { .. } => Some(ClaimPhase::Denied),
+        Record::Expired { .. } => Some(ClaimPhase::Expired),
+        Record::Withdrawn { .. } => Some(ClaimPhase::Withdrawn),
+        _ => None,
+    };
+    // Of what is consumed and released, the claim's phase after the whole entry says whether it was all.
+    by_record
+        .into_iter()
+        .chain(engine.phase(id).map(ClaimPhase::from))
+}
+
+/// What a block's status says that isn't so.
+fn compare(status: &PrivateDataBlockStatus, state: &BlockState, rules: &DatasetRules) -> Vec<String> {
+    let composition = &rules.composition;
+    let capacity: Vec<i128> = state
+        .capacity
+        .units()
+        .iter()
+        .map(|units| (*units).into())
+        .collect();
+    // The clock unlocks between entries.
+    let by_clock = matches!(rules.unlocking, Unlocking::Lifetime { .. });
+    let mut faults = Vec::new();
+    let mut check = |what: &str, said: &Option<Amounts>, is: &[i128]| {
+        let Some(said) = said else {
+            faults.push(format!("it has no {what}"));
+            return;
+        };
+        for (at, is) in is.iter().enumerate() {
+            if let Some(said) = units(said, composition, at)
+                && said != *is
+            {
+                faults.push(fault(what, composition, at, said, *is));
+            }
+        }
+        // What tables and lists show is said twice.
+        let shown = shown_at(status, composition);
+        let is = shown.and_then(|at| Some((at, *is.get(at)?)));
+        if let Some((at, is)) = is
+            && exact(composition, at, is).is_some_and(|is| is != said.epsilon)
+        {
+            faults.push(format!(
+                "{what} is shown as {}, and the ledger says {}",
+                said.epsilon,
+                composition.display_units(at, is)
+            ));
+        }
+    };
+    check("total", &status.total, &capacity);
+    check("allocated", &status.allocated, &state.allocated);
+    check("consumed", &status.consumed, &state.consumed);
+    if !by_clock {
+        check("locked", &status.locked, &state.locked);
+        check("available", &status.available, &state.available);
+        return faults;
+    }
+    if let (Some(locked), Some(available)) = (&status.locked, &status.available) {
+        for at in 0..composition.coordinates() {
+            let of = |amounts| units(amounts, composition, at);
+            let is = state.locked.get(at).zip(state.available.get(at));
+            if let (Some(locked), Some(available), Some((is_locked, is_available))) =
+                (of(locked), of(available), is)
+                && locked + available != is_locked + is_available
+            {
+                let (said, is) = (locked + available, is_locked + is_available);
+                faults.push(fault("locked and available together", composition, at, said, is));
+            }
+        }
+    }
+    faults
+}
+
+/// The coordinate of every epsilon outside of curves.
+fn shown_at(status: &PrivateDataBlockStatus, composition: &Composition) -> Option<usize> {
+    match composition {
+        Composition::Basic => Some(0),
+        Composition::Renyi(orders) => {
+            let order = status.order.as_ref()?;
+            orders.iter().position(|other| other.to_string() == *order)
+        }
+    }
+}
+
+fn fault(what: &str, composition: &Composition, at: usize, said: i128, is: i128) -> String {
+    format!(
+        "{what} is {} of {}, and the ledger says {}",
+        composition.display_units(at, said),
+        composition.coordinate_name(at),
+        composition.display_units(at, is)
+    )
+}
+
+impl Report for Answer {
+    fn text(&self, form: Form) -> String {
+        let texts: Vec<String> = self.ledgers.iter().map(|ledger| ledger.text(form)).collect();
+        texts.join("\n")
+    }
+}
+
+impl Verified {
+    pub(super) fn text(&self, form: Form) -> String {
+        let paint = form.paint;
+        let outcome = if self.problems.is_empty() {
+            paint.good("verified")
+        } else {
+            paint.bad("WRONG")
+        };
+        let last = self.last.as_deref().unwrap_or("never");
+        let mut text = format!(
+            "{}: {outcome}\n  {} entries, the last of {last} with hash {}\n  {} blocks, {} claims, {} decisions by replay\n",
+            paint.bold(&self.dataset),
+            self.entries,
+            self.hash,
+            self.blocks,
+            self.claims,
+            self.decisions
+        );
+        for problem in &self.problems {
+            let _ = writeln!(text, "  {} {problem}", paint.bad("wrong:"));
+        }
+        if self.statuses > 0 {
+            let _ = writeln!(text, "  {} statuses compared", self.statuses);
+        }
+        if !self.behind.is_empty() {
+            let named: Vec<&str> = self.behind.iter().take(MOST_NAMED).map(String::as_str).collect();
+            let _ = writeln!(
+                text,
+                "  {} {} statuses are those of a moment ago: {}",
+                paint.middling("behind:"),
+                self.behind.len(),
+                named.join(", ")
+            );
+        }
+        for note in &self.notes {
+            let _ = writeln!(text, "  {} {note}", paint.middling("note:"));
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::fixture::{claim, consume, entries, events, key};
+
+    /// Verifies the ledger against a status of block b1 and one of claim small.
+    async fn verified(change: impl Fn(&mut PrivateDataBlock, &mut PrivacyBudgetClaim)) -> Verified {
+        let mut lists = events();
+        lists.push(vec![consume("small")]);
+        let entries = entries(lists).await;
+        let mut small = claim("small", "gaussian(sigma=4)");
+        small.status = serde_json::from_value(json!({"phase": "Consumed", "sequence": 4})).unwrap();
+        let mut block: PrivateDataBlock = serde_json::from_value(json!({
+            "apiVersion": "privatekube.dev/v1alpha1", "kind": "PrivateDataBlock",
+            "metadata": {"namespace": "data", "name": "b1"}, "spec": {"dataset": "taxi"},
+        }))
+        .unwrap();
+        let mut replay = Replay::new();
+        for entry in entries.iter().take(3) {
+            replay.push(entry).unwrap();
+        }
+        // The status is that of entry 3, one behind.
+        let state = replay.engine().unwrap().block(&"b1".into()).unwrap();
+        let composition = &replay.engine().unwrap().rules().composition;
+        let amounts = |units: &[i128]| {
+            let orders = ["2", "8", "32"].iter().enumerate();
+            let renyi: Vec<_> = orders
+                .map(|(at, order)| json!({"order": order, "epsilon": composition.display_units(at, units[at])}))
+                .collect();
+            json!({"epsilon": composition.display_units(0, units[0]), "renyi": renyi})
+        };
+        let total: Vec<i128> = state
+            .capacity
+            .units()
+            .iter()
+            .map(|units| (*units).into())
+            .collect();
+        block.status = serde_json::from_value(json!({
+            "ledgerSequence": 3, "total": amounts(&total), "locked": amounts(&state.locked),
+            "available": amounts(&state.available), "allocated": amounts(&state.allocated),
+            "consumed": amounts(&state.consumed),
+        }))
+        .unwrap();
+        change(&mut block, &mut small);
+        let statuses = Statuses {
+            blocks: vec![block],
+            claims: vec![small],
+            ..Statuses::default()
+        };
+        let mut comparison = Comparison::new(&key(), statuses);
+        let mut replay = Replay::new();
+        for entry in &entries {
+            let committed = replay.push(entry).unwrap();
+            comparison.entry(entry, &committed, &replay);
+        }
+        comparison.end(&replay)
+    }
+
+    #[tokio::test]
+    async fn statuses_that_are_of_an_entry_are_compared_with_it() {
+        let verified = verified(|_, _| {}).await;
+        assert!(verified.problems.is_empty(), "{:?}", verified.problems);
+        assert_eq!((verified.statuses, verified.entries), (2, 4));
+        let text = verified.text(Form::default());
+        assert!(
+            text.starts_with("data/taxi: verified\n  4 entries, the last of 2026-11-30T10:03:00Z with hash ")
+        );
+    }
+
+    #[tokio::test]
+    async fn a_status_that_was_changed_is_found() {
+        let changed = verified(|block, _| {
+            let status = block.status.as_mut().unwrap();
+            let renyi = status.consumed.as_mut().unwrap().renyi.as_mut().unwrap();
+            renyi[1].epsilon = Some("0.1".to_owned());
+        })
+        .await;
+        assert_eq!(
+            changed.problems,
+            ["block b1, status of entry 3: consumed is 0.1 of epsilon at order 8, and the ledger says 0"]
+        );
+        let phase =
+            |phase: ClaimPhase| verified(move |_, claim| claim.status.as_mut().unwrap().phase = Some(phase));
+        assert!(phase(ClaimPhase::Released).await.problems[0].contains("never decided: it is Consumed"));
+        let behind = phase(ClaimPhase::Granted).await;
+        assert_eq!(behind.behind, ["claim data/small"]);
+        let lost = verified(|block, _| block.status.as_mut().unwrap().ledger_sequence = Some(9)).await;
+        assert!(
+            lost.problems[0].contains("entries were lost"),
+            "{:?}",
+            lost.problems
+        );
+    }
+}
