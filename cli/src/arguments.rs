@@ -11,6 +11,7 @@ use crate::{
     exit::Exit,
     explain, ledger,
     output::{OutputOption, print},
+    top,
 };
 
 const HELP: &str = "\
@@ -40,6 +41,8 @@ pub(crate) enum Command {
     DryRun(dry_run::DryRun),
     /// Verifies ledgers, exports them, and tells what they say of claims, blocks and namespaces.
     Ledger(ledger::LedgerCommand),
+    /// Shows budgets, how fast they are consumed, and queues, sorted; --watch goes on showing them.
+    Top(top::Top),
     /// Writes a script for the completion of commands and options.
     Completion(Completion),
 }
@@ -79,6 +82,7 @@ impl Cli {
             Command::Explain(command) => command.run(&self.cluster, output).await,
             Command::DryRun(command) => command.run(&self.cluster, output).await,
             Command::Ledger(command) => command.run(&self.cluster, output).await,
+            Command::Top(command) => command.run(&self.cluster, output).await,
             Command::Completion(command) => command.run(),
         }
     }

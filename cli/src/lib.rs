@@ -18,9 +18,11 @@ mod largest;
 mod ledger;
 mod output;
 mod paint;
+mod spending;
 mod state;
 mod statuses;
 mod table;
+mod top;
 
 pub use arguments::Cli;
 pub use exit::Exit;

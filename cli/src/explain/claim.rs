@@ -2,10 +2,11 @@
 
 use std::fmt::Write as _;
 
-use privatekube_api::{ClaimPhase, DemandRequest, when};
+use privatekube_api::{ClaimPhase, ClaimReason, DemandRequest, when};
 use privatekube_policy::{
     BlockId, Composition, Demand, Explanation, Lack, Rounding, Standing, Time, Unlocks,
 };
+use privatekube_view::ClaimView;
 use serde::Serialize;
 
 use super::subject::{Named, shown};
@@ -107,7 +108,7 @@ pub(super) fn explained(named: &Named, state: &DatasetState) -> ClaimExplanation
     };
     answer.phase = Some(claim.phase);
     answer.reason = Some(claim.reason().as_str().to_owned());
-    answer.message = Some(claim.message().to_owned());
+    answer.message = Some(message(named, &claim));
     let engine = &state.engine;
     let (Some(explanation), Some(standing)) = (engine.explain(&id), engine.standing(&id)) else {
         return answer;
@@ -129,6 +130,23 @@ pub(super) fn explained(named: &Named, state: &DatasetState) -> ClaimExplanation
         answer.fits_now = Some(fits_now(named, state, &claim.arrival.demands, &standing));
     }
     answer
+}
+
+/// The claim's message. Which blocks it leaves out, and why it matches too many, is known to the extender alone, so there
+/// its status says more.
+fn message(named: &Named, claim: &ClaimView) -> String {
+    let status = named.object.as_ref().and_then(|object| object.status.as_ref());
+    let told = status.filter(|status| {
+        let reasons = [ClaimReason::TooFewBlocks, ClaimReason::TooManyBlocks].map(ClaimReason::as_str);
+        status.phase == Some(ClaimPhase::Waiting)
+            && claim.phase == ClaimPhase::Waiting
+            && status
+                .reason
+                .as_deref()
+                .is_some_and(|reason| reasons.contains(&reason))
+    });
+    told.and_then(|status| status.message.clone())
+        .unwrap_or_else(|| claim.message().to_owned())
 }
 
 /// What the claim's object says of a claim that is not in the ledger.
@@ -222,7 +240,7 @@ fn enough(
 ) -> Option<String> {
     if let Some((found, needed)) = explanation.unmatched {
         return Some(format!(
-            "it needs {needed} blocks, and {found} match: unlocking doesn't help, another block would"
+            "never: {found} of the {needed} blocks that it needs at least match, so another one has to"
         ));
     }
     // Later unlocks compare as larger.

@@ -10,20 +10,21 @@ use anyhow::{Result, bail};
 use clap::Args;
 use kube::api::ListParams;
 use privatekube_api::{
-    DatasetKey, GROUP, PrivacyBudgetClaim, PrivateDataBlock, Subject, SubjectKind, is_label_name,
-    is_object_name, moment,
+    DatasetKey, PrivacyBudgetClaim, PrivateDataBlock, Subject, SubjectKind, is_label_name, is_object_name,
+    moment,
 };
 use privatekube_ledger::{Committed, Entry, Replay};
 use privatekube_policy::{BlockId, ClaimId, Composition, Engine, Record};
 use privatekube_view::shown_coordinate;
 use serde::Serialize;
 
-use super::{LedgerOptions, claim_of_record};
+use super::LedgerOptions;
 use crate::{
     amounts::{Amount, amounts, exact},
     cluster::{Cluster, ClusterOptions},
     exit::Exit,
     output::{Form, OutputOption, Report},
+    spending::{Spending, Spent},
     state::Source,
     table::Table,
 };
@@ -251,8 +252,7 @@ fn request(claim: &PrivacyBudgetClaim) -> Option<String> {
 struct Account {
     of: Of,
     requests: HashMap<ClaimId, String>,
-    /// What claims had consumed of blocks after the last entry that changed it.
-    consumed: HashMap<(ClaimId, BlockId), Vec<i128>>,
+    spending: Spending,
     /// What was consumed of each block by the account after the last entry.
     accounts: BTreeMap<BlockId, Vec<i128>>,
     rows: Vec<Row>,
@@ -264,7 +264,7 @@ impl Account {
         Self {
             of,
             requests,
-            consumed: HashMap::new(),
+            spending: Spending::default(),
             accounts: BTreeMap::new(),
             rows: Vec::new(),
             sums: BTreeMap::new(),
@@ -273,40 +273,19 @@ impl Account {
 
     fn entry(&mut self, entry: &Entry, committed: &Committed, replay: &Replay) {
         let Some(engine) = replay.engine() else { return };
-        let mut claims: Vec<&ClaimId> = Vec::new();
-        for record in committed.records() {
-            if matches!(record, Record::Consumed { .. } | Record::Released { .. })
-                && let Some(id) = claim_of_record(record)
-                && !claims.contains(&id)
-            {
-                claims.push(id);
-            }
-        }
         let mut moved: BTreeMap<BlockId, Vec<i128>> = BTreeMap::new();
-        for id in claims {
-            let Some(claim) = engine.claim(id) else { continue };
-            for (block, budget) in &claim.consumed {
-                if !self.of.has_block(block) {
-                    continue;
-                }
-                let now: Vec<i128> = budget.units().iter().map(|units| (*units).into()).collect();
-                let key = (id.clone(), (*block).clone());
-                let before = self.consumed.insert(key, now.clone());
-                let before = before.unwrap_or_else(|| vec![0; now.len()]);
-                let more: Vec<i128> = now
-                    .iter()
-                    .zip(&before)
-                    .map(|(now, before)| now - before)
-                    .collect();
-                add(&mut moved, block, &more);
-                if more.iter().any(|units| *units != 0) && self.of.has_claim(id) {
-                    let what = if more.iter().any(|units| *units < 0) {
-                        "returned"
-                    } else {
-                        "consumed"
-                    };
-                    self.row(entry, engine, block, Some(id), what, more);
-                }
+        for Spent { claim, block, units } in self.spending.entry(committed, engine) {
+            if !self.of.has_block(&block) {
+                continue;
+            }
+            add(&mut moved, &block, &units);
+            if self.of.has_claim(&claim) {
+                let what = if units.iter().any(|units| *units < 0) {
+                    "returned"
+                } else {
+                    "consumed"
+                };
+                self.row(entry, engine, &block, Some(&claim), what, units);
             }
         }
         // What a block's account has beyond its claims was written off.
@@ -470,7 +449,7 @@ impl Report for Answer {
 impl OfLedger {
     fn title(&self) -> String {
         format!(
-            "dataset {}, as of {} (entry {}, hash {}), verified by replay; resources of {GROUP}",
+            "dataset {}, as of {} (entry {}, hash {}), verified by replay",
             self.dataset, self.as_of, self.entries, self.hash
         )
     }
