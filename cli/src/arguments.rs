@@ -11,7 +11,7 @@ use crate::{
     exit::Exit,
     explain, ledger,
     output::{OutputOption, print},
-    top,
+    top, whatif,
 };
 
 const HELP: &str = "\
@@ -43,6 +43,8 @@ pub(crate) enum Command {
     Ledger(ledger::LedgerCommand),
     /// Shows budgets, how fast they are consumed, and queues, sorted; --watch goes on showing them.
     Top(top::Top),
+    /// Compares what other rules would have granted of a ledger's claims with what was granted.
+    Whatif(whatif::WhatIf),
     /// Writes a script for the completion of commands and options.
     Completion(Completion),
 }
@@ -83,6 +85,7 @@ impl Cli {
             Command::DryRun(command) => command.run(&self.cluster, output).await,
             Command::Ledger(command) => command.run(&self.cluster, output).await,
             Command::Top(command) => command.run(&self.cluster, output).await,
+            Command::Whatif(command) => command.run(&self.cluster, output).await,
             Command::Completion(command) => command.run(),
         }
     }

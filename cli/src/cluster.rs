@@ -63,7 +63,8 @@ impl ClusterOptions {
 pub(crate) struct MissingRight {
     verb: &'static str,
     resource: &'static str,
-    namespace: String,
+    /// None means all.
+    namespace: Option<String>,
 }
 
 impl MissingRight {
@@ -74,22 +75,33 @@ impl MissingRight {
             resource,
             namespace,
         } = self;
-        format!(
-            "you may not {verb} {resource}.{GROUP} in namespace {namespace}: the cluster's role view gives that right \
-             (kubectl create rolebinding NAME --clusterrole=view --user=YOU -n {namespace})"
-        )
+        match namespace {
+            Some(namespace) => format!(
+                "you may not {verb} {resource}.{GROUP} in namespace {namespace}: the cluster's role view gives that right \
+                 (kubectl create rolebinding NAME --clusterrole=view --user=YOU -n {namespace})"
+            ),
+            None => format!(
+                "you may not {verb} {resource}.{GROUP} in all namespaces: the cluster's role view gives that right (kubectl \
+                 create clusterrolebinding NAME --clusterrole=view --user=YOU); -n names one namespace"
+            ),
+        }
     }
 }
 
 impl Cluster {
     /// The right to read a dataset's ledger, if it is missing.
     pub(crate) async fn missing_for_ledger(&self, dataset: &DatasetKey) -> Result<Option<MissingRight>> {
+        self.missing_in(Some(&dataset.namespace)).await
+    }
+
+    /// The right to read the ledgers of a namespace, or of all, if it is missing.
+    pub(crate) async fn missing_in(&self, namespace: Option<&str>) -> Result<Option<MissingRight>> {
         let (verb, resource) = ("list", "privacyledgerentries");
-        let allowed = self.may(verb, resource, &dataset.namespace).await?;
+        let allowed = self.may(verb, resource, namespace.unwrap_or_default()).await?;
         Ok((!allowed).then(|| MissingRight {
             verb,
             resource,
-            namespace: dataset.namespace.clone(),
+            namespace: namespace.map(str::to_owned),
         }))
     }
 

@@ -23,7 +23,17 @@ mod state;
 mod statuses;
 mod table;
 mod top;
+mod whatif;
 
 pub use arguments::Cli;
 pub use exit::Exit;
 pub use output::is_closed;
+
+/// The exit code of an error.
+#[must_use]
+pub fn exit_of(error: &anyhow::Error) -> std::process::ExitCode {
+    if error.is::<ledger::MissingLedger>() {
+        return Exit::NotAllowed.into();
+    }
+    std::process::ExitCode::FAILURE
+}

@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use kubectl_privacy::{Cli, is_closed};
+use kubectl_privacy::{Cli, exit_of, is_closed};
 
 /// The exit code of a program that was ended by SIGPIPE: nobody reads its output any more.
 const CLOSED: u8 = 141;
@@ -16,7 +16,7 @@ async fn main() -> ExitCode {
         Err(error) if is_closed(&error) => CLOSED.into(),
         Err(error) => {
             eprintln!("kubectl privacy: {error:#}");
-            ExitCode::FAILURE
+            exit_of(&error)
         }
     }
 }

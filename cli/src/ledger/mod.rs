@@ -89,12 +89,22 @@ impl LedgerOptions {
         });
         let keys: Vec<DatasetKey> = keys.collect::<Result<_>>()?;
         if !keys.is_empty() {
+            if let Source::Cluster(cluster) = source {
+                for key in &keys {
+                    if let Some(missing) = cluster.missing_for_ledger(key).await? {
+                        return Err(MissingLedger(missing.message()).into());
+                    }
+                }
+            }
             return Ok(keys);
         }
         let found = match source {
             Source::File(_) => source.in_file(),
             Source::Cluster(cluster) => {
                 let namespace = (!self.all_namespaces).then_some(cluster.namespace.as_str());
+                if let Some(missing) = cluster.missing_in(namespace).await? {
+                    return Err(MissingLedger(missing.message()).into());
+                }
                 let found = datasets_with_ledger(&cluster.client, namespace).await;
                 found.context("list the ledgers")?
             }
@@ -105,6 +115,18 @@ impl LedgerOptions {
         Ok(found)
     }
 }
+
+/// A ledger may not be read.
+#[derive(Debug)]
+pub(crate) struct MissingLedger(pub(crate) String);
+
+impl std::fmt::Display for MissingLedger {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for MissingLedger {}
 
 /// Opens a file that an export wrote, and verifies all of it.
 pub(crate) fn open(file: &Path) -> Result<Source> {

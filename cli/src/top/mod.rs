@@ -17,6 +17,7 @@ use privatekube_policy::Span;
 use crate::{
     cluster::{Cluster, ClusterOptions},
     exit::Exit,
+    ledger::MissingLedger,
     output::{OutputOption, print},
 };
 use follow::Followed;
@@ -111,7 +112,7 @@ impl Top {
             }
         }
         if followed.is_empty() {
-            bail!("{}", notes.join("; "));
+            return Err(MissingLedger(notes.join("; ")).into());
         }
         loop {
             for dataset in &mut followed {
@@ -145,9 +146,11 @@ impl Top {
             return keys.collect();
         }
         let namespace = (!self.all_namespaces).then_some(cluster.namespace.as_str());
+        if let Some(missing) = cluster.missing_in(namespace).await? {
+            return Err(MissingLedger(missing.message()).into());
+        }
         let found = datasets_with_ledger(&cluster.client, namespace).await;
-        let found =
-            found.context("list the ledgers, for which you need the right to list privacyledgerentries")?;
+        let found = found.context("list the ledgers")?;
         if found.is_empty() {
             bail!(
                 "there is no ledger in namespace {}: -n names another one, -A means all",
