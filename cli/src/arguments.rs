@@ -9,7 +9,7 @@ use crate::{
     cluster::ClusterOptions,
     dry_run,
     exit::Exit,
-    explain, ledger,
+    explain, import, ledger,
     output::{OutputOption, print},
     top, whatif,
 };
@@ -45,6 +45,8 @@ pub(crate) enum Command {
     Top(top::Top),
     /// Compares what other rules would have granted of a ledger's claims with what was granted.
     Whatif(whatif::WhatIf),
+    /// Makes manifests of the objects of the OSDI 2021 system, with what their blocks have left.
+    Import(import::Import),
     /// Writes a script for the completion of commands and options.
     Completion(Completion),
 }
@@ -86,6 +88,7 @@ impl Cli {
             Command::Ledger(command) => command.run(&self.cluster, output).await,
             Command::Top(command) => command.run(&self.cluster, output).await,
             Command::Whatif(command) => command.run(&self.cluster, output).await,
+            Command::Import(command) => command.run(output),
             Command::Completion(command) => command.run(),
         }
     }

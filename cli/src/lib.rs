@@ -14,6 +14,7 @@ mod exit;
 mod explain;
 #[cfg(test)]
 mod fixture;
+mod import;
 mod largest;
 mod ledger;
 mod output;
