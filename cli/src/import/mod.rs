@@ -246,7 +246,7 @@ fn named(object: &Value) -> (String, String) {
 impl Report for Imported {
     fn text(&self, form: Form) -> String {
         let mut text = format!(
-            "{} datasets, {} blocks and {} claims were made\n\n",
+            "made: datasets {}, blocks {}, claims {}\n\n",
             self.datasets.len(),
             self.blocks.len(),
             self.claims.len()

@@ -75,9 +75,9 @@ impl Report for Exported {
         }
         let _ = writeln!(
             text,
-            "{} datasets are in {}",
-            report.datasets.len(),
-            report.file.display()
+            "{}: {} of the datasets that were meant",
+            report.file.display(),
+            report.datasets.len()
         );
         text
     }
