@@ -63,6 +63,7 @@ up: build controlplane ## Start a cluster with PrivateKube that stays until make
 	@echo "Then, for example:"
 	@echo "  kubectl apply -f examples/quickstart"
 	@echo "  kubectl get pb,pbc,pods -n data"
+	@echo "  kubectl privacy top -n data"
 	@echo "  privatekube-cluster restart extender"
 
 .PHONY: down
@@ -73,6 +74,10 @@ down: ## End the cluster of make up, and forget what it stored
 .PHONY: build
 build: ## Build everything in Rust (debug)
 	cargo build --workspace --locked
+
+.PHONY: install-plugin
+install-plugin: ## Install kubectl-privacy where cargo puts programs, so that kubectl finds it as kubectl privacy
+	cargo install --locked --path cli
 
 .PHONY: controlplane
 controlplane: ## Build a real Kubernetes control plane from source into .local/bin

@@ -94,7 +94,13 @@ pub(super) fn import(
     if !dimensions.is_empty() {
         spec.insert("dimensions".to_owned(), Value::Object(dimensions));
     }
-    spec.insert("initialBudget".to_owned(), stated(&left, orders));
+    // What was used is taken off the budget by the block itself, so that both can be read there.
+    let (initial, spent) = split(&capacity, &left, orders);
+    spec.insert("initialBudget".to_owned(), initial);
+    if let Some(spent) = spent {
+        let reason = "consumed and allocated in the system of columbia.github.com";
+        spec.insert("spent".to_owned(), json!({"budget": spent, "reason": reason}));
+    }
     let manifest = json!({
         "apiVersion": "privatekube.dev/v1alpha1", "kind": "PrivateDataBlock",
         "metadata": {"name": name, "namespace": namespace}, "spec": spec,
@@ -102,11 +108,19 @@ pub(super) fn import(
     let parsed: Result<PrivateDataBlock, _> = serde_json::from_value(manifest.clone());
     let problem = match parsed {
         Ok(_) if left.iter().all(|units| *units == 0) => Some("nothing is left of its budget".to_owned()),
-        Ok(block) => block
-            .spec
-            .capacity(composition, None)
-            .err()
-            .map(|errors| errors.to_string()),
+        Ok(block) => match block.spec.capacity(composition, None) {
+            Ok(budget)
+                if budget
+                    .units()
+                    .iter()
+                    .map(|units| i128::from(*units))
+                    .eq(left.iter().copied()) =>
+            {
+                None
+            }
+            Ok(_) => Some("its budget can't be stated so that exactly what is left is left".to_owned()),
+            Err(errors) => Some(errors.to_string()),
+        },
         Err(error) => Some(error.to_string()),
     };
     if let Some(problem) = problem {
@@ -245,14 +259,29 @@ fn budget(budget: &Value, orders: &[String], side: Side) -> Option<Vec<Option<i1
     Some(units)
 }
 
-/// What is left, as a manifest states it.
-fn stated(left: &[i128], orders: &[String]) -> Value {
+/// The initial budget and what was spent of it, as a manifest states them.
+fn split(capacity: &[i128], left: &[i128], orders: &[String]) -> (Value, Option<Value>) {
+    let spent: Vec<i128> = capacity
+        .iter()
+        .zip(left)
+        .map(|(total, left)| total - left)
+        .collect();
+    match spent.first() {
+        _ if spent.iter().all(|units| *units == 0) => (stated(capacity, orders), None),
+        // A budget that is spent has an epsilon above 0.
+        Some(0) if orders.is_empty() => (stated(left, orders), None),
+        _ => (stated(capacity, orders), Some(stated(&spent, orders))),
+    }
+}
+
+/// Amounts as a manifest states them.
+fn stated(units: &[i128], orders: &[String]) -> Value {
     let epsilon = |units: i128| Epsilon::from_units(units).to_string();
     if orders.is_empty() {
-        let of = |at: usize| left.get(at).copied().unwrap_or_default();
+        let of = |at: usize| units.get(at).copied().unwrap_or_default();
         return json!({"epsilon": epsilon(of(0)), "delta": Delta::from_units(of(1)).to_string()});
     }
-    let curve = orders.iter().zip(left);
+    let curve = orders.iter().zip(units);
     let curve: Vec<Value> = curve
         .map(|(order, units)| json!({"order": order, "epsilon": epsilon(*units)}))
         .collect();

@@ -1,8 +1,8 @@
 //! `kubectl privacy import`: makes manifests of the objects of the system that came with the OSDI 2021 paper (group
 //! columbia.github.com).
 //!
-//! What a block has consumed there can't be consumed once more: the block that is made has what is left, rounded down, and
-//! what was allocated counts as consumed. Everything that is made is checked by the functions that admission uses, and what
+//! What a block has consumed there can't be consumed once more: the block that is made states its budget and what was spent of
+//! it (`spec.spent`), rounded up, and what was allocated counts as spent. Everything that is made is checked by the functions that admission uses, and what
 //! can't be carried over is told.
 
 mod amounts;
@@ -36,7 +36,7 @@ pub(crate) const HELP: &str = "\
 Get the objects of the old system with their statuses, which say what was consumed:
   kubectl get privatedatablocks.columbia.github.com,privacybudgetclaims.columbia.github.com -A -o yaml > old.yaml
 
-Blocks become blocks with what is left of their budgets; claims that wait become claims. Claims that were granted are not
+Blocks become blocks that state what was spent of their budgets; claims that wait become claims. Claims that were granted are not
 made again: what they hold counts as consumed. Apply the manifests once, in a cluster in which nothing of the old system runs
 any more: budget that both systems grant is spent twice.
 
@@ -373,14 +373,22 @@ status: {responses: [{identifier: id-1, state: success}]}
         );
         let spec = |at: usize| &imported.manifests[at]["spec"];
         assert_eq!(spec(0)["orders"], json!(["2", "4", "1000000"]));
-        // What claim-0 consumed at order 2 is unknown, so nothing is left there.
+        // What claim-0 consumed at order 2 is unknown, so all of it counts as spent there.
         assert_eq!(
             spec(1)["initialBudget"]["renyi"],
-            json!([{"order": "2", "epsilon": "0"}, {"order": "4", "epsilon": "1.4"}, {"order": "1000000", "epsilon": "4.7"}])
+            json!([{"order": "2", "epsilon": "0.5"}, {"order": "4", "epsilon": "1.5"}, {"order": "1000000", "epsilon": "5"}])
+        );
+        assert_eq!(
+            spec(1)["spent"]["budget"]["renyi"],
+            json!([{"order": "2", "epsilon": "0.5"}, {"order": "4", "epsilon": "0.1"}, {"order": "1000000", "epsilon": "0.3"}])
         );
         assert_eq!(
             spec(3)["initialBudget"],
-            json!({"epsilon": "4.97", "delta": "0.00009996"})
+            json!({"epsilon": "5", "delta": "0.0001"})
+        );
+        assert_eq!(
+            spec(3)["spent"]["budget"],
+            json!({"epsilon": "0.03", "delta": "0.00000004"})
         );
         assert_eq!(
             spec(3)["dimensions"],
@@ -408,7 +416,10 @@ status: {responses: [{identifier: id-1, state: success}]}
         objects.truncate(1);
         objects[0]["status"]["pendingBudget"]["epsDel"]["epsilon"] = json!(3.5);
         let imported = import(&objects, 100);
-        assert_eq!(imported.manifests[1]["spec"]["initialBudget"]["epsilon"], "4.47");
+        assert_eq!(
+            imported.manifests[1]["spec"]["spent"]["budget"]["epsilon"],
+            "0.53"
+        );
         assert!(
             imported.notes.iter().any(|note| note.contains("has 4.47 left")),
             "{:?}",
