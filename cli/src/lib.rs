@@ -36,5 +36,8 @@ pub fn exit_of(error: &anyhow::Error) -> std::process::ExitCode {
     if error.is::<ledger::MissingLedger>() {
         return Exit::NotAllowed.into();
     }
+    if ledger::is_wrong(error) {
+        return Exit::Wrong.into();
+    }
     std::process::ExitCode::FAILURE
 }

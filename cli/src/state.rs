@@ -5,7 +5,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 use kube::api::ListParams;
 use privatekube_api::{DatasetKey, PrivateDataBlock, PrivateDataset};
 use privatekube_backup::{DatasetObject, DatasetPart, ExportFile, read_verified};
@@ -97,6 +97,22 @@ impl Source {
     }
 }
 
+/// A dataset has no ledger.
+#[derive(Debug)]
+pub(crate) struct NoLedger(DatasetKey);
+
+impl std::fmt::Display for NoLedger {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "dataset {} has no ledger: one begins with the PrivateDataset object, once the extender has seen it",
+            self.0
+        )
+    }
+}
+
+impl std::error::Error for NoLedger {}
+
 fn part(file: &ExportFile, dataset: &DatasetKey) -> Result<DatasetPart> {
     let found = file.datasets().iter().find(|part| part.dataset == *dataset);
     found
@@ -123,9 +139,7 @@ impl DatasetState {
     /// The state after the last entry of a replay.
     pub(crate) fn new(key: DatasetKey, objects: DatasetObjects, replay: &Replay) -> Result<Self> {
         let Some(engine) = replay.engine() else {
-            return Err(anyhow!(
-                "dataset {key} has no ledger yet: it begins with the PrivateDataset object, once the extender has seen it"
-            ));
+            return Err(NoLedger(key).into());
         };
         let mut engine = engine.clone();
         let now = now().max(replay.head().time);

@@ -132,6 +132,19 @@ pub(super) fn explained(named: &Named, state: &DatasetState) -> ClaimExplanation
     answer
 }
 
+/// What there is to say of a claim on a dataset without a ledger.
+pub(super) fn without_ledger(named: &Named, why: &anyhow::Error) -> ClaimExplanation {
+    let mut answer = ClaimExplanation {
+        subject: shown(&named.subject),
+        dataset: named.dataset.to_string(),
+        told_by: "status",
+        ..ClaimExplanation::default()
+    };
+    by_object(named, &mut answer);
+    answer.unknown = Some(why.to_string());
+    answer
+}
+
 /// The claim's message. Which blocks it leaves out, and why it matches too many, is known to the extender alone, so there
 /// its status says more.
 fn message(named: &Named, claim: &ClaimView) -> String {
@@ -496,6 +509,29 @@ claim data/large on dataset data/taxi, entry 3: Waiting (TooLittleUnlocked)
         assert_eq!(
             text,
             "claim data/small on dataset data/taxi, entry 3: Granted\n  its budget is allocated on all its blocks\n"
+        );
+    }
+
+    #[test]
+    fn without_a_ledger_the_status_is_told_and_what_is_missing() {
+        let mut object = claim("early", "gaussian(sigma=1)");
+        let status = serde_json::json!({"phase": "Waiting", "reason": "DatasetMissing", "message": "there is no dataset"});
+        object.status = serde_json::from_value(status).unwrap();
+        let named = Named {
+            subject: privatekube_api::Subject::of_object(&object).unwrap(),
+            dataset: crate::fixture::key(),
+            request: object.request().ok(),
+            object: Some(object),
+        };
+        let told = without_ledger(&named, &anyhow::anyhow!("dataset data/taxi has no ledger"));
+        assert_eq!(told.exit(), Exit::Waits);
+        assert_eq!(
+            told.text(Form::default()),
+            "\
+claim data/early on dataset data/taxi: Waiting (DatasetMissing)
+  there is no dataset
+  dataset data/taxi has no ledger
+"
         );
     }
 }

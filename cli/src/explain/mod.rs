@@ -14,7 +14,7 @@ use crate::{
     cluster::{Cluster, ClusterOptions},
     exit::Exit,
     output::{Form, OutputOption, Report},
-    state::{DatasetState, Source},
+    state::{DatasetState, NoLedger, Source},
 };
 use claim::ClaimExplanation;
 use subject::Named;
@@ -83,7 +83,11 @@ async fn explain(cluster: &Cluster, states: &mut States, named: &Named) -> Resul
     if !states.contains_key(key) {
         let state = match cluster.missing_for_ledger(key).await? {
             Some(missing) => Err(missing.message()),
-            None => Ok(Source::Cluster(cluster.clone()).dataset(key).await?),
+            None => match Source::Cluster(cluster.clone()).dataset(key).await {
+                Ok(state) => Ok(state),
+                Err(error) if error.is::<NoLedger>() => return Ok(claim::without_ledger(named, &error)),
+                Err(error) => return Err(error),
+            },
         };
         states.insert(key.clone(), state);
     }

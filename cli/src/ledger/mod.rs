@@ -116,6 +116,8 @@ impl LedgerOptions {
     }
 }
 
+pub(crate) use verify::is_wrong;
+
 /// A ledger may not be read.
 #[derive(Debug)]
 pub(crate) struct MissingLedger(pub(crate) String);

@@ -160,7 +160,7 @@ async fn verify(source: &mut Source, dataset: &DatasetKey, statuses: Statuses) -
 }
 
 /// Whether an error says that a ledger is wrong, and not that it can't be read.
-fn is_wrong(error: &anyhow::Error) -> bool {
+pub(crate) fn is_wrong(error: &anyhow::Error) -> bool {
     use privatekube_backup::{BackupError, FileError};
     use privatekube_ledger::StoreError;
     matches!(
