@@ -97,6 +97,10 @@ monitoring: build controlplane prometheus ## Test the rules, alerts, runbooks an
 test: build controlplane prometheus ## Run every test, those in a real cluster included
 	cargo test --workspace --locked
 
+.PHONY: soak
+soak: ## Check the larger models of the ledger's protocol
+	cargo test --release --locked -p privatekube-ledger --test protocol -- --include-ignored --nocapture
+
 .PHONY: browser-test
 browser-test: build controlplane ## Drive the status page in a headless Chromium: PICTURES=docs/images takes its pictures
 	npm ci --prefix tests/browser --ignore-scripts --no-audit --no-fund --loglevel=error
