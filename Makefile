@@ -39,6 +39,8 @@ FUZZ_FLAGS = --cfg fuzzing -Cdebug-assertions -Ccodegen-units=1 -Cpasses=sancov-
 # Inputs that each fuzz target tries beside its seeds, and the seconds after which it stops all the same.
 FUZZ_RUNS ?= 100000
 FUZZ_SECONDS ?= 60
+# How many worlds of the ledger make soak simulates.
+SEEDS ?= 1000000
 # A scenario of privatekube-load and its options.
 LOAD ?= claims --blocks 1,10,100
 
@@ -98,7 +100,8 @@ test: build controlplane prometheus ## Run every test, those in a real cluster i
 	cargo test --workspace --locked
 
 .PHONY: soak
-soak: ## Check the larger models of the ledger's protocol
+soak: ## Simulate the ledger in SEEDS worlds (1000000), and check the larger models of its protocol
+	PRIVATEKUBE_SEEDS=$(SEEDS) cargo test --release --locked -p privatekube-ledger --test ledger -- no_fault --nocapture
 	cargo test --release --locked -p privatekube-ledger --test protocol -- --include-ignored --nocapture
 
 .PHONY: browser-test

@@ -104,6 +104,9 @@ impl<S: Store> Ledger<S> {
     /// Begins the next entry at `now`, to which the engine's clock is advanced before any event. If `now` is
     /// earlier than the engine's clock, the engine's clock is taken instead: a writer's clock may go back,
     /// the ledger's never does.
+    ///
+    /// A [write-off](privatekube_policy::Event::WriteOff) belongs in an entry of its own at the time of the
+    /// [head](Self::head): at a later time the clock decides first, and may grant what lost entries have granted.
     pub fn draft(&mut self, now: Time) -> Result<EntryDraft<'_, S>, Poisoned> {
         if self.is_ahead {
             return Err(Poisoned);

@@ -14,3 +14,4 @@ mod clock;
 mod drafts;
 mod grouping;
 mod simulation;
+mod write_off;

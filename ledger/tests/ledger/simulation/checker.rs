@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use privatekube_ledger::{Committed, Entry, Hash, Replay};
-use privatekube_policy::{BlockId, Budget, ClaimId, Composition, Demand, Engine, Record};
+use privatekube_ledger::{ClockLimit, Entry, Hash, Replay};
+use privatekube_policy::{BlockId, Budget, ClaimId, Composition, Demand, Engine, Event, Record};
 
 use serde_json::Value;
 
+use super::writer::Published;
 use crate::build::{ClaimSnapshot, Snapshot, snapshot};
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,6 +26,14 @@ pub(crate) enum Violation {
     EngineDiffers(u64),
     /// A ledger whose draft was lost can still be read or written.
     NotPoisoned(u64),
+    /// Consumed budget of a claim or a block returned, and no event said that the claim never ran.
+    ConsumedReturned(String),
+    /// A claim was granted by two entries of the ledger.
+    GrantedTwice(ClaimId),
+    /// An entry is dated further ahead of the other clock than its writer's limit allows.
+    DatedAhead(u64),
+    /// After all faults have ended and all is repaired, no writer can commit.
+    Stuck(String),
 }
 
 #[derive(Default)]
@@ -34,6 +43,8 @@ pub(crate) struct Checker {
     decided: BTreeMap<ClaimId, (u64, Record)>,
     /// The demands of each grant, by claim and entry.
     grants: BTreeMap<(ClaimId, u64), Vec<Demand>>,
+    /// The capacity of each block that ever was.
+    capacities: BTreeMap<BlockId, Budget>,
     fenced: BTreeSet<u64>,
     replayed: Replayed,
     pub(crate) violations: BTreeSet<Violation>,
@@ -44,26 +55,33 @@ pub(crate) struct Checker {
 struct Replayed {
     replay: Replay,
     states: BTreeMap<u64, (Hash, Snapshot)>,
+    granted: BTreeSet<ClaimId>,
 }
 
 impl Checker {
-    fn report(&mut self, violation: Violation) {
+    pub(crate) fn report(&mut self, violation: Violation) {
         self.violations.insert(violation);
     }
 
-    /// Checks a commit of the writer of this life, whose engine is now `engine`; the store holds `entries`.
+    /// Checks a commit of the writer of this life, whose engine is now `engine`, and whose clock had this limit; `entries` were
+    /// created.
     pub(crate) fn check_commit(
         &mut self,
         life: u64,
-        committed: &Committed,
+        committed: &Published,
         engine: &Engine,
+        limit: &ClockLimit,
         entries: &BTreeMap<u64, Entry>,
     ) {
         let sequence = committed.sequence;
         if self.fenced.contains(&life) {
             self.report(Violation::CommittedAfterFence(life));
         }
-        let published = (committed.hash, committed.records().to_vec());
+        let latest = limit.reference.micros() + limit.most_ahead.micros();
+        if committed.time.micros() > latest {
+            self.report(Violation::DatedAhead(sequence));
+        }
+        let published = (committed.hash, committed.records.clone());
         if *self
             .published
             .entry(sequence)
@@ -72,7 +90,7 @@ impl Checker {
         {
             self.report(Violation::PublishedDifferently(format!("entry {sequence}")));
         }
-        for record in committed.records() {
+        for record in &committed.records {
             let (Record::Granted { claim, .. }
             | Record::Denied { claim, .. }
             | Record::Expired { claim, .. }
@@ -113,8 +131,11 @@ impl Checker {
         self.report(Violation::NotPoisoned(life));
     }
 
-    pub(crate) fn not_a_ledger(&mut self, why: String) {
-        self.report(Violation::NotALedger(why));
+    /// Forgets the entries after this one, which are accepted as lost. What they granted still counts.
+    pub(crate) fn lose(&mut self, after: u64) {
+        self.published.retain(|sequence, _| *sequence <= after);
+        self.decided.retain(|_, (sequence, _)| *sequence <= after);
+        self.replayed = Replayed::default();
     }
 
     fn follow(&mut self, entries: &BTreeMap<u64, Entry>, until: u64) {
@@ -123,11 +144,28 @@ impl Checker {
             let Some(entry) = entries.get(&next) else {
                 return;
             };
-            if let Err(error) = self.replayed.replay.push(entry) {
-                self.report(Violation::NotALedger(error.to_string()));
-                return;
+            let committed = match self.replayed.replay.push(entry) {
+                Ok(committed) => committed,
+                Err(error) => return self.report(Violation::NotALedger(error.to_string())),
+            };
+            let mut violations = Vec::new();
+            for record in committed.records() {
+                if let Record::Granted { claim, .. } = record
+                    && !self.replayed.granted.insert(claim.clone())
+                {
+                    violations.push(Violation::GrantedTwice(claim.clone()));
+                }
             }
             let state = snapshot(self.replayed.replay.engine().unwrap());
+            for (block, state) in &state.blocks {
+                if !self.capacities.contains_key(block) {
+                    self.capacities.insert(block.clone(), state.capacity.clone());
+                }
+            }
+            if let Some((_, before)) = self.replayed.states.get(&(next - 1)) {
+                violations.extend(returned(before, &state, entry));
+            }
+            self.violations.extend(violations);
             self.replayed.states.insert(next, (entry.hash().unwrap(), state));
         }
     }
@@ -179,11 +217,10 @@ impl Checker {
         }
         let mut violations = Vec::new();
         for (block, held) in held {
-            let state = end.blocks.iter().find(|(name, _)| name == block);
-            let fits = state.is_some_and(|(_, state)| {
+            let fits = self.capacities.get(block).is_some_and(|capacity| {
                 let mut fits = held
                     .iter()
-                    .zip(state.capacity.units())
+                    .zip(capacity.units())
                     .map(|(held, capacity)| held <= capacity);
                 match composition {
                     Composition::Basic => fits.all(|fits| fits),
@@ -218,6 +255,50 @@ fn survives(entry: &Entry) -> Result<(), String> {
     } else {
         Err(format!("{entry:?} comes back as {read:?}"))
     }
+}
+
+/// The claims and blocks of which less is consumed after `entry` than before, though it doesn't say that a claim never ran.
+fn returned(before: &Snapshot, after: &Snapshot, entry: &Entry) -> Vec<Violation> {
+    let never_ran = |claim: Option<&ClaimId>| {
+        entry.events.iter().any(|event| match event {
+            Event::NeverRan { claim: other } => claim.is_none_or(|claim| claim == other),
+            _ => false,
+        })
+    };
+    let mut violations = Vec::new();
+    for claim in before
+        .claims
+        .iter()
+        .filter(|claim| !never_ran(Some(&claim.claim)))
+    {
+        let now = after.claims.iter().find(|now| now.claim == claim.claim);
+        let is_less = claim.consumed.iter().any(|(block, consumed)| {
+            let now = now.and_then(|now| now.consumed.iter().find(|(name, _)| name == block));
+            now.is_none_or(|(_, now)| {
+                now.units()
+                    .iter()
+                    .zip(consumed.units())
+                    .any(|(now, was)| now < was)
+            })
+        });
+        if is_less {
+            violations.push(Violation::ConsumedReturned(claim.claim.to_string()));
+        }
+    }
+    if !never_ran(None) {
+        for (name, block) in &before.blocks {
+            let now = after.blocks.iter().find(|(now, _)| now == name);
+            if now.is_none_or(|(_, now)| {
+                now.consumed
+                    .iter()
+                    .zip(&block.consumed)
+                    .any(|(now, was)| now < was)
+            }) {
+                violations.push(Violation::ConsumedReturned(name.to_string()));
+            }
+        }
+    }
+    violations
 }
 
 fn returned_on<'a>(state: &'a ClaimSnapshot, block: &BlockId) -> Option<&'a Budget> {

@@ -6,19 +6,18 @@ use privatekube_policy::{
     Revision, Span, Unlocking, Weight,
 };
 
-use super::rng::Rng;
+use super::{planted::Planted, rng::Rng};
 
-const BLOCKS: [&str; 4] = ["b0", "b1", "b2", "b3"];
-
-pub(crate) fn rules(rng: &mut Rng) -> DatasetRules {
-    let unlockings = [
-        Unlocking::Immediate,
-        Unlocking::Arrivals(3),
-        Unlocking::Lifetime {
-            lifetime: Span::from_micros(60),
-            tick: Span::from_micros(7),
-        },
-    ];
+pub(crate) fn rules(rng: &mut Rng, planted: Option<Planted>) -> DatasetRules {
+    let lifetime = Unlocking::Lifetime {
+        lifetime: Span::from_micros(60),
+        tick: Span::from_micros(7),
+    };
+    let unlockings = match planted {
+        // Only there the clock grants.
+        Some(Planted::WritesOffLate) => [lifetime; 3],
+        _ => [Unlocking::Immediate, Unlocking::Arrivals(3), lifetime],
+    };
     let orders = ["2", "8"].map(|order| order.parse().unwrap());
     let compositions = [
         Composition::Basic,
@@ -32,16 +31,17 @@ pub(crate) fn rules(rng: &mut Rng) -> DatasetRules {
     }
 }
 
-pub(crate) fn event(rng: &mut Rng) -> Event {
+/// An event about the last four of so many blocks, or an older one.
+pub(crate) fn event(rng: &mut Rng, blocks: u64) -> Event {
     let claim = ClaimId::from(format!("c{}", rng.below(60)));
     match rng.below(20) {
         0..=2 => Event::AddBlock {
-            block: (*rng.pick(&BLOCKS)).into(),
+            block: block(rng, blocks),
             capacity: budget(rng, 60),
         },
         3..=10 => Event::Arrive(Arrival {
             claim,
-            demands: demands(rng),
+            demands: demands(rng, blocks),
             min_blocks: u32::try_from(rng.below(3)).unwrap() + 1,
             timeout: rng.chance(40).then(|| Span::from_micros(rng.below(60))),
             priority: i32::try_from(rng.below(3)).unwrap() - 1,
@@ -49,25 +49,20 @@ pub(crate) fn event(rng: &mut Rng) -> Event {
         }),
         11 => Event::Match {
             claim,
-            demands: demands(rng),
+            demands: demands(rng, blocks),
         },
         12..=14 => Event::Consume {
             claim,
-            amount: amount(rng),
+            amount: amount(rng, blocks),
         },
         15 | 16 => Event::Release {
             claim,
-            amount: amount(rng),
+            amount: amount(rng, blocks),
         },
         17 => Event::Withdraw { claim },
         18 => Event::NeverRan { claim },
         _ if rng.chance(20) => Event::RetireBlock {
-            block: (*rng.pick(&BLOCKS)).into(),
-        },
-        _ if rng.chance(2) => Event::WriteOff {
-            after: rng.below(100),
-            unknown_blocks: vec![(*rng.pick(&BLOCKS)).into()],
-            reason: "lost".to_owned(),
+            block: block(rng, blocks),
         },
         _ => Event::Consume {
             claim,
@@ -76,20 +71,21 @@ pub(crate) fn event(rng: &mut Rng) -> Event {
     }
 }
 
-fn amount(rng: &mut Rng) -> Amount {
+fn amount(rng: &mut Rng, blocks: u64) -> Amount {
     if rng.chance(60) {
         Amount::All
     } else {
-        Amount::InAll(demands(rng))
+        Amount::InAll(demands(rng, blocks))
     }
 }
 
-fn demands(rng: &mut Rng) -> Vec<Demand> {
-    let blocks = BLOCKS
-        .iter()
-        .filter(|_| rng.chance(40))
-        .map(|block| BlockId::from(*block));
-    let blocks = blocks.collect();
+fn block(rng: &mut Rng, blocks: u64) -> BlockId {
+    BlockId::from(format!("b{}", blocks - 1 - rng.below(4)))
+}
+
+fn demands(rng: &mut Rng, blocks: u64) -> Vec<Demand> {
+    let named = (blocks.saturating_sub(5)..blocks).filter(|_| rng.chance(35));
+    let blocks = named.map(|block| BlockId::from(format!("b{block}"))).collect();
     vec![Demand {
         blocks,
         budget: budget(rng, 30),

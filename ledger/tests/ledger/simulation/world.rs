@@ -1,61 +1,100 @@
-//! A simulated store whose requests are lost, late, doubled or answered wrongly.
+//! A simulated store whose requests are lost, late, doubled or answered wrongly, and whose entries somebody deletes or
+//! edits by hand.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard},
     task::Poll,
 };
 
-use privatekube_ledger::{CreateError, Entry, Store, StoreError};
+use privatekube_ledger::{ClockLimit, CreateError, Entry, Hash, Store, StoreError};
+use privatekube_policy::{BlockId, Event, Span, Time};
 
-use super::rng::Rng;
+use super::{planted::Planted, rng::Rng};
+
+/// How far an entry may be dated ahead of the other clock, in microseconds.
+const MOST_AHEAD: u64 = 40;
+
+/// An entry as the store has it: an edit by hand leaves the hash that was written.
+#[derive(Clone)]
+struct Stored {
+    entry: Entry,
+    hash: Hash,
+}
 
 /// The state that all writers share. Only one of them moves at a time.
 pub(crate) struct World {
     pub(crate) rng: Rng,
+    pub(crate) planted: Option<Planted>,
+    stored: BTreeMap<u64, Stored>,
+    /// The entries as they were created, but for those that were written off. Nobody edits these.
     pub(crate) entries: BTreeMap<u64, Entry>,
     /// Requests to create that were sent and have not arrived. Each may arrive at any time, or never.
     pub(crate) flying: Vec<Entry>,
     /// How many requests fail, in percent.
     pub(crate) faults: u64,
+    /// How many of the next requests are throttled.
+    throttled: u64,
+    /// How many of the next creates find the store full.
+    full: u64,
+    /// Lives between the look at their last entry and the end of their commit.
+    busy: BTreeSet<u64>,
+    /// The last entry that statuses name.
+    pub(crate) named: u64,
+    /// The last entry before those that are accepted as lost.
+    pub(crate) written_off_after: Option<u64>,
+    /// Whether somebody deletes and edits entries in this world.
+    pub(crate) tampers: bool,
+    /// How often entries were deleted, edited or repaired by hand, which watches show.
+    pub(crate) by_hand: u64,
+    /// How many blocks exist.
+    pub(crate) blocks: u64,
     /// How often each kind of fault or answer has happened, so that a test can check that it does.
     pub(crate) seen: BTreeMap<&'static str, u32>,
     pub(crate) now: u64,
-}
-
-/// A deliberate fault of a store or of a writer's commit, which the simulation must find.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Planted {
-    /// A commit that takes `Exists` for success.
-    ExistsIsSuccess,
-    /// A commit that takes `Unknown` for success.
-    UnknownIsSuccess,
-    /// A commit that takes any entry that it reads back for its own.
-    AnyEntryIsOurs,
-    /// A store in which the last to create an entry wins.
-    CreatesTwice,
-    /// A store that loses an entry after it said that it is durable.
-    Forgets,
+    /// What happened, if it is to be told.
+    pub(crate) history: Option<Vec<String>>,
 }
 
 /// A writer's connection to the world's store.
 #[derive(Clone)]
 pub(crate) struct SimulatedStore {
     world: Arc<Mutex<World>>,
-    planted: Option<Planted>,
+    life: u64,
     created: Arc<Mutex<Option<Entry>>>,
 }
 
+/// Keeps others from deleting entries by hand while a life looks at its last entry and commits the next.
+pub(crate) struct Busy(SimulatedStore);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        let life = self.0.life;
+        self.0.world().busy.remove(&life);
+    }
+}
+
 impl World {
-    pub(crate) fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64, planted: Option<Planted>, tells: bool) -> Self {
         let mut rng = Rng::new(seed);
         Self {
             faults: *rng.pick(&[0, 5, 20, 40]),
+            tampers: rng.chance(30) || planted.is_some_and(Planted::is_about_tampering),
+            by_hand: 0,
             rng,
+            planted,
+            stored: BTreeMap::new(),
             entries: BTreeMap::new(),
             flying: Vec::new(),
+            throttled: 0,
+            full: 0,
+            busy: BTreeSet::new(),
+            named: 0,
+            written_off_after: None,
+            blocks: 4,
             seen: BTreeMap::new(),
-            now: 1_000,
+            now: 10_000,
+            history: tells.then(Vec::new),
         }
     }
 
@@ -63,37 +102,228 @@ impl World {
         *self.seen.entry(what).or_default() += 1;
     }
 
-    /// The time of a clock that is up to 10 microseconds off.
-    pub(crate) fn clock(&mut self) -> u64 {
-        self.now += self.rng.below(6);
-        (self.now + self.rng.below(20)).saturating_sub(10)
+    /// Adds a line to the history.
+    pub(crate) fn tell(&mut self, line: impl FnOnce() -> String) {
+        if let Some(history) = &mut self.history {
+            history.push(format!("{:>6} µs  {}", self.now, line()));
+        }
     }
 
-    pub(crate) fn put(&mut self, entry: &Entry, planted: Option<Planted>) -> Result<(), CreateError> {
-        let is_there = self.entries.contains_key(&entry.sequence);
-        if is_there && planted != Some(Planted::CreatesTwice) {
+    /// Notes what happened to a life, and tells it.
+    pub(crate) fn note_of(&mut self, life: u64, what: &'static str) {
+        self.note(what);
+        self.tell(|| format!("life {life}: {what}"));
+    }
+
+    /// The time of a clock that is up to 10 microseconds off, and `jump` besides.
+    pub(crate) fn clock(&mut self, jump: i64) -> u64 {
+        self.now += self.rng.below(6);
+        let clock = (self.now + self.rng.below(20)).saturating_sub(10);
+        clock.saturating_add_signed(jump)
+    }
+
+    /// What the time of an entry is compared with.
+    pub(crate) const fn limit(&self) -> ClockLimit {
+        ClockLimit {
+            reference: Time::from_micros(self.now),
+            most_ahead: Span::from_micros(MOST_AHEAD),
+        }
+    }
+
+    pub(crate) fn put(&mut self, entry: &Entry) -> Result<(), CreateError> {
+        let sequence = entry.sequence;
+        if self.stored.contains_key(&sequence) && self.planted != Some(Planted::CreatesTwice) {
             self.note("exists");
             return Err(CreateError::Exists);
         }
-        if planted == Some(Planted::Forgets) && self.rng.chance(5) {
+        if self.planted == Some(Planted::Forgets) && self.rng.chance(5) {
             return Ok(());
         }
-        self.entries.insert(entry.sequence, entry.clone());
+        let hash = entry.hash().unwrap();
+        let entry = entry.clone();
+        if self.planted == Some(Planted::CreatesTwice) {
+            self.entries.insert(sequence, entry.clone());
+        } else {
+            self.entries.entry(sequence).or_insert_with(|| entry.clone());
+        }
+        self.stored.insert(sequence, Stored { entry, hash });
+        self.tell(|| format!("the store creates entry {sequence}"));
         Ok(())
+    }
+
+    /// Whether the store holds what was created.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.stored.len() == self.entries.len() && self.first_wrong().is_none()
+    }
+
+    /// The first entry that is missing or was changed.
+    fn first_wrong(&self) -> Option<u64> {
+        let mut entries = self.entries.iter();
+        let wrong = entries.find(|(sequence, entry)| {
+            let stored = self.stored.get(sequence);
+            stored.is_none_or(|stored| stored.entry != **entry)
+        });
+        wrong.map(|(sequence, _)| *sequence)
+    }
+
+    /// Whether the entries from this one on may be lost: statuses name them, none of them returned budget (which nobody could
+    /// know any more), no writer is about to write, and no create of these numbers is on its way.
+    fn can_lose(&self, from: u64) -> bool {
+        let returns = |event: &Event| {
+            matches!(
+                event,
+                Event::Release { .. } | Event::Withdraw { .. } | Event::NeverRan { .. }
+            )
+        };
+        let is_quiet = self.busy.is_empty() && self.flying.iter().all(|entry| entry.sequence < from);
+        let is_last = |sequence: &u64| *sequence <= self.named;
+        (is_quiet || self.planted == Some(Planted::DeletedWhilePending))
+            && from > 1
+            && self.entries.keys().all(is_last)
+            && !self
+                .entries
+                .range(from..)
+                .any(|(_, entry)| entry.events.iter().any(returns))
+    }
+
+    /// Somebody deletes the last entry by hand, or edits one.
+    pub(crate) fn tamper(&mut self) {
+        let Some((&last, _)) = self.stored.last_key_value() else {
+            return;
+        };
+        if !self.is_whole() {
+            return;
+        }
+        self.by_hand += 1;
+        if self.rng.chance(50) {
+            if self.can_lose(last) {
+                self.stored.remove(&last);
+                self.note("last entry deleted");
+                self.tell(|| format!("somebody deletes entry {last}"));
+            }
+            return;
+        }
+        let sequence = self.rng.below(last) + 1;
+        let keeps_hash = self.rng.chance(50);
+        let Some(stored) = self.stored.get_mut(&sequence) else {
+            return;
+        };
+        if keeps_hash {
+            stored.entry.writer.push('!');
+            self.note("entry edited");
+            self.tell(|| format!("somebody edits entry {sequence}"));
+        } else if stored.entry.records.pop().is_some() {
+            stored.hash = stored.entry.hash().unwrap();
+            self.note("entry edited with its hash");
+            self.tell(|| {
+                format!("somebody removes a record from entry {sequence}, and writes the right hash")
+            });
+        }
+    }
+
+    /// Somebody puts back what was deleted or edited, or accepts that it is lost. Returns the last entry before the lost ones.
+    pub(crate) fn repair(&mut self, may_lose: bool) -> Option<u64> {
+        let wrong = self.first_wrong()?;
+        self.by_hand += 1;
+        if may_lose && self.rng.chance(50) && self.can_lose(wrong) {
+            let after = wrong - 1;
+            self.stored.split_off(&wrong);
+            self.entries.split_off(&wrong);
+            self.named = after;
+            self.written_off_after = Some(after);
+            self.blocks += 4;
+            self.note("entries written off");
+            self.tell(|| format!("somebody accepts that the entries after {after} are lost"));
+            return Some(after);
+        }
+        self.stored.clear();
+        for (sequence, entry) in self.entries.clone() {
+            let hash = entry.hash().unwrap();
+            self.stored.insert(sequence, Stored { entry, hash });
+        }
+        self.note("entries put back");
+        self.tell(|| "somebody puts all entries back".to_owned());
+        None
+    }
+
+    /// From now on every request succeeds.
+    pub(crate) fn end_faults(&mut self) {
+        (self.faults, self.throttled, self.full) = (0, 0, 0);
+    }
+
+    /// What a ledger without the entries that are lost has to begin with, if it ends here.
+    pub(crate) fn write_off(&self, sequence: u64, knows: impl Fn(&BlockId) -> bool) -> Option<Event> {
+        let after = self.written_off_after.filter(|after| *after == sequence)?;
+        let blocks = (0..self.blocks).map(|block| BlockId::from(format!("b{block}")));
+        Some(Event::WriteOff {
+            after,
+            unknown_blocks: blocks.filter(|block| !knows(block)).collect(),
+            reason: "lost".to_owned(),
+        })
+    }
+
+    fn read(stored: &Stored) -> Result<Entry, StoreError> {
+        if stored.entry.hash() == Ok(stored.hash) {
+            Ok(stored.entry.clone())
+        } else {
+            let sequence = stored.entry.sequence;
+            Err(StoreError::Corrupt(format!("entry {sequence} was edited")))
+        }
+    }
+
+    /// Whether the next request is throttled.
+    fn throttles(&mut self) -> bool {
+        if self.throttled == 0 && self.faults > 0 && self.rng.below(200) == 0 {
+            self.throttled = 2 + self.rng.below(6);
+        }
+        if self.throttled == 0 {
+            return false;
+        }
+        self.throttled -= 1;
+        self.note("throttled");
+        true
+    }
+
+    /// Whether the next create finds the store full.
+    fn is_full(&mut self) -> bool {
+        if self.full == 0 && self.faults > 0 && self.rng.below(200) == 0 {
+            self.full = 1 + self.rng.below(4);
+        }
+        if self.full == 0 {
+            return false;
+        }
+        self.full -= 1;
+        self.note("full");
+        true
     }
 }
 
 impl SimulatedStore {
-    pub(crate) fn new(world: Arc<Mutex<World>>, planted: Option<Planted>) -> Self {
+    pub(crate) fn new(world: Arc<Mutex<World>>, life: u64) -> Self {
         Self {
             world,
-            planted,
+            life,
             created: Arc::default(),
         }
     }
 
     pub(crate) fn world(&self) -> MutexGuard<'_, World> {
         self.world.lock().unwrap()
+    }
+
+    pub(crate) fn planted(&self, planted: Planted) -> bool {
+        self.world().planted == Some(planted)
+    }
+
+    pub(crate) fn busy(&self) -> Busy {
+        let life = self.life;
+        self.world().busy.insert(life);
+        Busy(self.clone())
+    }
+
+    pub(crate) fn note(&self, what: &'static str) {
+        let life = self.life;
+        self.world().note_of(life, what);
     }
 
     /// Lets other writers move. A writer may crash here.
@@ -119,15 +349,19 @@ impl SimulatedStore {
     }
 
     fn put(&self, entry: &Entry) -> Result<(), CreateError> {
-        self.world().put(entry, self.planted)
-    }
-
-    fn note(&self, what: &'static str) {
-        self.world().note(what);
+        self.world().put(entry)
     }
 
     async fn attempt(&self, entry: &Entry) -> Result<(), CreateError> {
         let unknown = Err(CreateError::Unknown("no answer".to_owned()));
+        if self.world().throttles() {
+            self.wait().await;
+            return Err(CreateError::Unknown("too many requests (429)".to_owned()));
+        }
+        if self.world().is_full() {
+            self.wait().await;
+            return Err(CreateError::Refused("the store is full".to_owned()));
+        }
         if !self.has_fault() {
             self.wait().await;
             let created = self.put(entry);
@@ -178,7 +412,8 @@ impl SimulatedStore {
             }
             _ => {
                 self.wait().await;
-                if self.world().rng.chance(20) {
+                let is_refused = self.world().rng.chance(20);
+                if is_refused {
                     self.note("create refused");
                     return Err(CreateError::Refused("forbidden".to_owned()));
                 }
@@ -191,7 +426,14 @@ impl SimulatedStore {
 impl Store for SimulatedStore {
     async fn create(&self, entry: &Entry) -> Result<(), CreateError> {
         *self.created.lock().unwrap() = Some(entry.clone());
-        match (self.attempt(entry).await, self.planted) {
+        let (life, sequence) = (self.life, entry.sequence);
+        self.world()
+            .tell(|| format!("life {life}: sends entry {sequence}"));
+        let answer = self.attempt(entry).await;
+        self.world()
+            .tell(|| format!("life {life}: is answered {answer:?}"));
+        let planted = self.world().planted;
+        match (answer, planted) {
             (Err(CreateError::Exists), Some(Planted::ExistsIsSuccess))
             | (Err(CreateError::Unknown(_)), Some(Planted::UnknownIsSuccess)) => Ok(()),
             (created, _) => created,
@@ -200,17 +442,31 @@ impl Store for SimulatedStore {
 
     async fn read(&self, sequence: u64) -> Result<Option<Entry>, StoreError> {
         self.wait().await;
-        if self.has_fault() {
+        let is_throttled = self.world().throttles();
+        if is_throttled || self.has_fault() {
             self.note("read failed");
             return Err(StoreError::Unreachable("no answer".to_owned()));
         }
-        let mut entry = self.world().entries.get(&sequence).cloned();
+        let mut entry = {
+            let world = self.world();
+            world.stored.get(&sequence).map(World::read).transpose()?
+        };
         if self.has_fault() {
             self.note("read out of date");
             entry = None;
         }
-        if self.planted == Some(Planted::AnyEntryIsOurs) && entry.is_some() {
-            entry.clone_from(&self.created.lock().unwrap());
+        let created = self.created.lock().unwrap().clone();
+        if let (Some(found), Some(created)) = (&mut entry, created)
+            && created.sequence == sequence
+        {
+            let takes = match self.world().planted {
+                Some(Planted::AnyEntryIsOurs) => true,
+                Some(Planted::ComparesNames) => created.writer == found.writer,
+                _ => false,
+            };
+            if takes {
+                *found = created;
+            }
         }
         self.wait().await;
         Ok(entry)
@@ -218,28 +474,28 @@ impl Store for SimulatedStore {
 
     async fn read_after(&self, after: u64) -> Result<Vec<Entry>, StoreError> {
         self.wait().await;
-        if self.has_fault() {
+        let is_throttled = self.world().throttles();
+        if is_throttled || self.has_fault() {
             self.note("list failed");
             return Err(StoreError::Unreachable("no answer".to_owned()));
         }
-        let (page, entries) = {
+        let entries = {
             let mut world = self.world();
-            let page = world.rng.below(4) + 1;
-            (
-                page,
-                world
-                    .entries
-                    .range(after + 1..)
-                    .map(|(_, entry)| entry.clone())
-                    .collect::<Vec<_>>(),
-            )
+            let page = usize::try_from(world.rng.below(4) + 1).unwrap();
+            let stored = world.stored.range(after + 1..).take(page);
+            stored
+                .map(|(_, stored)| World::read(stored))
+                .collect::<Result<Vec<_>, _>>()?
         };
         if self.has_fault() {
             self.note("list out of date");
             return Ok(Vec::new());
         }
         self.wait().await;
-        Ok(entries.into_iter().take(usize::try_from(page).unwrap()).collect())
+        if after > 0 && self.planted(Planted::ReadsOnePage) {
+            return Ok(Vec::new());
+        }
+        Ok(entries)
     }
 
     async fn pause(&self, _attempt: u32) {
