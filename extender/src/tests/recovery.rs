@@ -7,7 +7,10 @@ use super::{
     stopped::{ready, request, until_granted, until_stopped},
     whole::{phase, server, with_extender},
 };
-use crate::testing::{BLOCKS, CLAIMS, DATASETS, ENTRIES, block, dataset};
+use crate::{
+    clock,
+    testing::{BLOCKS, CLAIMS, DATASETS, ENTRIES, block, dataset},
+};
 
 /// Deletes the last entry; returns the number of the one before it.
 fn lose_last_entry(server: &FakeApiServer) -> u64 {
@@ -87,6 +90,42 @@ async fn lost_entries_are_accepted_by_writing_all_budget_off() {
         until_granted(&server, "data/after").await;
         let granted = server.get(CLAIMS, "data/after").unwrap();
         assert_eq!(granted["status"]["blocks"].as_array().unwrap().len(), 1);
+    })
+    .await;
+}
+
+/// The clock must not decide before the write-off: it would grant from a state that lacks what the lost entries granted.
+#[tokio::test]
+async fn what_the_clock_has_unlocked_since_the_last_entry_is_written_off_and_not_granted() {
+    let server = server();
+    let unlocking = json!({"lifetime": "2s", "tick": "1ms"});
+    server.put(DATASETS, &*dataset("d", 1, &json!({"unlocking": unlocking})));
+    with_extender(&server, async |_| {
+        let began = clock::now();
+        request(&server, "data", "waits", "5.2");
+        server
+            .until(|server| phase(server, "data/waits") == json!("Waiting"))
+            .await;
+        request(&server, "data", "lost", "5");
+        until_granted(&server, "data/lost").await;
+        // Enough of the block is unlocked for the claim that waits, if nobody knew of the other one.
+        let is_unlocked = || clock::now().micros() > began.micros() + 1_200_000;
+        server.until(|_| is_unlocked()).await;
+        let mut left = lose_last_entry(&server);
+        while server
+            .all(ENTRIES)
+            .iter()
+            .any(|entry| entry.to_string().contains("data/lost"))
+        {
+            left = lose_last_entry(&server);
+        }
+        server.delete(CLAIMS, "data/lost");
+        until_stopped(&server, &format!("writeOffAfter: {left}")).await;
+        let recovery = json!({"writeOffAfter": left, "reason": "etcd was restored"});
+        let spec = json!({"unlocking": unlocking, "recovery": recovery});
+        server.put(DATASETS, &*dataset("d", 2, &spec));
+        until_written_off(&server).await;
+        assert_eq!(phase(&server, "data/waits"), json!("Denied"));
     })
     .await;
 }
