@@ -91,12 +91,18 @@ prometheus: ## Build Prometheus and promtool from source into .local/bin
 	cargo build --locked -p privatekube-cluster
 	@$(CLUSTER) build prometheus
 
+.PHONY: realnode
+realnode: ## Build what a real node takes into .local/realnode: kubelet, containerd, runc, CNI plugins
+	cargo build --locked -p privatekube-cluster
+	@$(CLUSTER) build real-node
+
 .PHONY: monitoring
 monitoring: build controlplane prometheus ## Test the rules, alerts, runbooks and dashboards with a real Prometheus
 	cargo test --locked -p privatekube-e2e --test e2e -- monitoring
 
 .PHONY: test
 test: build controlplane prometheus ## Run every test, those in a real cluster included
+	@$(CLUSTER) build real-node --if-possible
 	cargo test --workspace --locked
 
 .PHONY: soak
@@ -239,7 +245,9 @@ drift: $(DASHBOARDS_READY) ## Check that what is generated or locked is up to da
 	cargo run --quiet --locked -p privatekube-api --bin crdgen -- --check
 	cargo run --quiet --locked -p privatekube-extender --example metrics_page -- --check
 	monitoring/rules/wrap | diff monitoring/rules/prometheusrule.yaml -
-	@for module in controlplane prometheus; do (cd tests/$$module && go mod tidy -diff && go mod verify) || exit; done
+	@for module in controlplane prometheus realnode/kubelet realnode/containerd; do \
+		(cd tests/$$module && go mod tidy -diff && go mod verify) || exit; \
+	done
 
 .PHONY: generate
 generate: $(DASHBOARDS_READY) ## Write what is generated: resource definitions, the page of the metrics, rules, dashboards

@@ -9,6 +9,9 @@ use std::time::Duration;
 pub struct Config {
     /// The number of fake nodes: `node-0`, `node-1`, ...
     pub nodes: usize,
+    /// Has one real node instead, `real-node`, where pods run as containers. Not every machine can: see
+    /// [`check_machine`](crate::check_machine).
+    pub real_node: Option<RealNode>,
     /// Configures the scheduler to call PrivateKube's extender, and creates the extender's certificates.
     /// Installs nothing and starts no extender.
     pub extender: bool,
@@ -30,10 +33,18 @@ pub struct Config {
     pub manifests: Option<PathBuf>,
 }
 
+/// The options of a real node.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RealNode {
+    /// The names of the images that the node has from its beginning, besides `privatekube.dev/busybox:1`.
+    pub images: Vec<String>,
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
             nodes: 3,
+            real_node: None,
             extender: false,
             with_privatekube: false,
             pods_end_after: None,
@@ -49,7 +60,13 @@ impl Default for Config {
 impl Config {
     /// The command-line options of `serve` and `up` for this cluster, without the directory.
     pub(crate) fn arguments(&self) -> Vec<OsString> {
-        let mut arguments = vec![OsString::from("--nodes"), self.nodes.to_string().into()];
+        let mut arguments: Vec<OsString> = match &self.real_node {
+            Some(_) => vec!["--node".into(), "real".into()],
+            None => vec!["--nodes".into(), self.nodes.to_string().into()],
+        };
+        for image in self.real_node.iter().flat_map(|node| &node.images) {
+            arguments.extend(["--image".into(), image.into()]);
+        }
         let switches = [
             ("--extender", self.extender),
             ("--with-privatekube", self.with_privatekube),

@@ -29,6 +29,7 @@ use crate::logs::PartFailure;
 use crate::part::Part;
 use crate::ports::Ports;
 use crate::protocol::Request;
+use crate::real_node::{self, NodeSpec, ready};
 use crate::scheduler_config::SchedulerConfig;
 use crate::supervisor::{Supervisor, THIS_PROGRAM};
 use crate::users::{self, User};
@@ -43,8 +44,10 @@ pub(crate) struct ControlPlane {
     ports: Ports,
     certificates: Certificates,
     node_names: Vec<String>,
+    node: Option<NodeSpec>,
     supervisor: Supervisor,
-    kubelet: Mutex<Option<JoinHandle<()>>>,
+    /// What the nodes and the extender's Service need while the cluster runs.
+    background: Mutex<Option<JoinHandle<()>>>,
     begun: Instant,
 }
 
@@ -65,6 +68,13 @@ impl ControlPlane {
         };
         let ports = Ports::choose()?;
         let certificates = Certificates::ensure(&layout.certificates())?;
+        let node = match &config.real_node {
+            Some(options) => Some(NodeSpec::of(options, layout, &ports)?),
+            None => None,
+        };
+        if let Some(node) = &node {
+            certificates.make_kubelets(node.link.node)?;
+        }
         users::write_credentials(layout, &api_server_url(&ports), &certificates.authority_pem()?)?;
         Ok(Self {
             config: config.clone(),
@@ -73,9 +83,13 @@ impl ControlPlane {
             extender_bin,
             ports,
             certificates,
-            node_names: nodes::names(config.nodes),
+            node_names: match node {
+                Some(_) => vec![real_node::NODE_NAME.to_owned()],
+                None => nodes::names(config.nodes),
+            },
+            node,
             supervisor: Supervisor::new(layout, failures),
-            kubelet: Mutex::default(),
+            background: Mutex::default(),
             begun: Instant::now(),
         })
     }
@@ -105,31 +119,28 @@ impl ControlPlane {
 
     /// Creates what a cluster has from its beginning: nodes, a kubelet, and the users' rights.
     async fn create_initial_objects(&self, client: &Client) -> Result<()> {
-        let server = KubeletServer::bind(&self.certificates).await?;
-        nodes::register(client, &self.node_names, server.address()?).await?;
-        let options = KubeletOptions {
-            nodes: self.node_names.iter().cloned().collect(),
-            folder: self.layout.pods(),
-            pods_end_after: self
-                .config
-                .pods_end_after
-                .map(SignedDuration::try_from)
-                .transpose()
-                .context("pods_end_after is too long")?,
+        let fake_nodes = if self.node.is_some() {
+            self.start_part(Part::Node).await?;
+            None
+        } else {
+            Some(self.create_fake_nodes(client).await?)
         };
-        let kubelet = kubelet::run(client.clone(), options, server);
-        let heartbeats = nodes::keep_alive(client.clone(), self.node_names.clone());
         let keeps_service = self.config.with_privatekube;
         let service = service::keep(client.clone(), self.ports.extender);
-        let kubelet = tokio::spawn(async move {
+        let background = tokio::spawn(async move {
             let service = async {
                 if keeps_service {
                     service.await;
                 }
             };
-            tokio::join!(kubelet, heartbeats, service);
+            let nodes = async {
+                if let Some(nodes) = fake_nodes {
+                    Box::pin(nodes).await;
+                }
+            };
+            tokio::join!(nodes, service);
         });
-        *self.kubelet.lock().unwrap_or_else(PoisonError::into_inner) = Some(kubelet);
+        *self.background.lock().unwrap_or_else(PoisonError::into_inner) = Some(background);
         bind(client, User::Tenant, "edit").await?;
         bind(client, User::SecondScheduler, "system:kube-scheduler").await?;
         bind(client, User::SecondScheduler, "system:volume-scheduler").await?;
@@ -157,6 +168,27 @@ impl ControlPlane {
         Ok(())
     }
 
+    /// Creates the fake nodes. What it returns keeps them alive, and plays their kubelet, for ever.
+    async fn create_fake_nodes(&self, client: &Client) -> Result<impl Future<Output = ()> + Send + use<>> {
+        let server = KubeletServer::bind(&self.certificates).await?;
+        nodes::register(client, &self.node_names, server.address()?).await?;
+        let options = KubeletOptions {
+            nodes: self.node_names.iter().cloned().collect(),
+            folder: self.layout.pods(),
+            pods_end_after: self
+                .config
+                .pods_end_after
+                .map(SignedDuration::try_from)
+                .transpose()
+                .context("pods_end_after is too long")?,
+        };
+        let kubelet = kubelet::run(client.clone(), options, server);
+        let heartbeats = nodes::keep_alive(client.clone(), self.node_names.clone());
+        Ok(async move {
+            tokio::join!(kubelet, heartbeats);
+        })
+    }
+
     async fn install_privatekube(&self) -> Result<()> {
         let manifests = match &self.config.manifests {
             Some(manifests) => manifests.clone(),
@@ -182,7 +214,7 @@ impl ControlPlane {
             Part::KubeApiserver => {
                 self.spawn(
                     part,
-                    part::api_server(&self.layout, &self.ports, &self.certificates),
+                    part::api_server(&self.layout, &self.ports, &self.certificates, self.node.is_some()),
                 )?;
                 let client = self.admin().await?;
                 self.supervisor
@@ -201,6 +233,16 @@ impl ControlPlane {
                 self.supervisor
                     .within_ready_timeout(part, extender::until_ready(self.ports.extender))
                     .await?;
+            }
+            Part::Node => {
+                let node = self.node.as_ref();
+                let node = node.context("the cluster was started without a real node")?;
+                let client = self.admin().await?;
+                let before = ready::last_heartbeat(&client).await?;
+                let spec = node.write()?.into_os_string();
+                self.spawn(part, vec!["node".into(), "keep".into(), "--spec".into(), spec])?;
+                let ready = Box::pin(ready::until_pods_can_run(&client, before.as_ref()));
+                self.supervisor.within_ready_timeout(part, ready).await??;
             }
         }
         tracing::info!("{part} is ready");
@@ -295,6 +337,7 @@ impl ControlPlane {
         let program = match (part, &self.extender_bin) {
             (Part::Extender, Some(program)) => program.clone(),
             (Part::Extender, None) => bail!("the cluster was started without the extender"),
+            (Part::Node, _) => PathBuf::from(THIS_PROGRAM),
             _ => self.bin_dir.join(part.program()),
         };
         self.supervisor.start(part, &program, arguments)
@@ -302,8 +345,13 @@ impl ControlPlane {
 
     /// Ends everything: in order, or, `by_force`, all at once by SIGKILL.
     pub(crate) async fn end(&self, by_force: bool) {
-        if let Some(kubelet) = self.kubelet.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            kubelet.abort();
+        if let Some(background) = self
+            .background
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+        {
+            background.abort();
         }
         self.supervisor.end_all(by_force).await;
     }

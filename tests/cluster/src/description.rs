@@ -31,7 +31,7 @@ pub struct Description {
     pub tls_dir: PathBuf,
     /// The directory of the control plane's programs.
     pub bin_dir: PathBuf,
-    /// The names of the fake nodes.
+    /// The names of the nodes.
     pub nodes: Vec<String>,
     /// The process ID of the cluster's owner.
     pub pid: u32,

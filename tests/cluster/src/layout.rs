@@ -104,6 +104,16 @@ impl Layout {
         self.dir.join("pods")
     }
 
+    /// The folder of a real node's files, which go with the node.
+    pub(crate) fn node_files(&self) -> PathBuf {
+        self.dir.join("node")
+    }
+
+    /// The log of a program of a real node.
+    pub(crate) fn service_log(&self, name: &str) -> PathBuf {
+        self.dir.join(format!("{name}.log"))
+    }
+
     pub(crate) fn etcd(&self) -> PathBuf {
         self.dir.join("etcd")
     }

@@ -5,8 +5,11 @@
 //! which ends when its standard input closes or a signal requests it. When the owner dies, the kernel kills
 //! its parts.
 //!
-//! Tests use [`Cluster`], people the program `privatekube-cluster`. What is *not* here: containers,
-//! networking between pods, and anything about how PrivateKube decides. This crate only knows how
+//! Instead of fake nodes, a cluster can have one real node, where pods run as containers (`real_node.rs`), on machines
+//! that allow it.
+//!
+//! Tests use [`Cluster`], people the program `privatekube-cluster`. What is *not* here: names and Services between pods,
+//! and anything about how PrivateKube decides. This crate only knows how
 //! PrivateKube's extender is started and how the scheduler is configured to call it.
 //!
 //! Begin reading at [`Cluster`] (the caller's side) and at `owner.rs` (the owner process), which runs a
@@ -23,6 +26,7 @@ mod control_plane;
 mod control_socket;
 mod description;
 mod extender;
+mod go;
 mod http_client;
 mod kubectl;
 mod kubelet;
@@ -39,6 +43,7 @@ mod ports;
 mod process;
 mod prometheus;
 mod protocol;
+mod real_node;
 mod restart;
 mod scheduler_config;
 mod service;
@@ -47,11 +52,12 @@ mod tie;
 mod users;
 
 pub use cluster::Cluster;
-pub use config::Config;
+pub use config::{Config, RealNode};
 pub use description::Description;
 pub use extender::{Extender, ExtenderOptions};
 pub use kubelet::{AFTER_ANNOTATION, OUTCOME_ANNOTATION, ROOT_VARIABLE, RUN_ANNOTATION};
 pub use part::Part;
 pub use ports::ExtenderPorts;
 pub use prometheus::{Prometheus, operator_definitions, promtool};
+pub use real_node::{CannotRunNodes, check_machine, tests_run_real_nodes};
 pub use users::User;

@@ -29,6 +29,8 @@ pub enum Part {
     SecondScheduler,
     /// PrivateKube's extender, when the cluster owns it and not a test.
     Extender,
+    /// The real node, if the cluster has one: kubelet, containerd and all containers.
+    Node,
 }
 
 /// The programs that a control plane needs.
@@ -40,7 +42,7 @@ pub(crate) const PROGRAMS: [&str; 5] = [
     "kubectl",
 ];
 
-/// Admission plugins that are switched off. Without real kubelets, service account tokens in pods are of no
+/// Admission plugins that are switched off unless the node is real. Without real kubelets, service account tokens in pods are of no
 /// use, and new nodes would wait for a node controller to remove their taint.
 const DISABLED_ADMISSION: &str = "ServiceAccount,TaintNodesByCondition";
 
@@ -52,13 +54,14 @@ const NODE_GRACE: &str = "5m";
 
 impl Part {
     /// All parts.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Etcd,
         Self::KubeApiserver,
         Self::KubeControllerManager,
         Self::KubeScheduler,
         Self::SecondScheduler,
         Self::Extender,
+        Self::Node,
     ];
 
     /// The part's name in messages and on the control channel.
@@ -71,6 +74,7 @@ impl Part {
             Self::KubeScheduler => "kube-scheduler",
             Self::SecondScheduler => "second-scheduler",
             Self::Extender => "extender",
+            Self::Node => "node",
         }
     }
 
@@ -78,7 +82,7 @@ impl Part {
         self.name()
     }
 
-    /// The file name of the part's program. The extender's is not in the control plane's directory.
+    /// The file name of the part's program. The extender's and this tool's are not in the control plane's directory.
     pub(crate) fn program(self) -> &'static str {
         match self {
             // The program of the Go module go.etcd.io/etcd/server.
@@ -87,6 +91,7 @@ impl Part {
             Self::KubeControllerManager => "kube-controller-manager",
             Self::KubeScheduler | Self::SecondScheduler => "kube-scheduler",
             Self::Extender => "privatekube-extender",
+            Self::Node => "privatekube-cluster",
         }
     }
 }
@@ -128,8 +133,24 @@ pub(crate) fn etcd(layout: &Layout, ports: &Ports, durable: bool) -> Vec<OsStrin
     }
 }
 
-pub(crate) fn api_server(layout: &Layout, ports: &Ports, certificates: &Certificates) -> Vec<OsString> {
-    Flags::default()
+pub(crate) fn api_server(
+    layout: &Layout,
+    ports: &Ports,
+    certificates: &Certificates,
+    has_real_node: bool,
+) -> Vec<OsString> {
+    let flags = Flags::default();
+    let flags = if has_real_node {
+        // What a kubelet may do depends on the pods that are bound to its node.
+        flags
+            .set("authorization-mode", "Node,RBAC")
+            .set("enable-admission-plugins", "NodeRestriction")
+    } else {
+        flags
+            .set("authorization-mode", "RBAC")
+            .set("disable-admission-plugins", DISABLED_ADMISSION)
+    };
+    flags
         .set("etcd-servers", format!("http://127.0.0.1:{}", ports.etcd))
         .set("cert-dir", layout.certificates())
         .set("tls-cert-file", certificates.serving_certificate())
@@ -138,7 +159,6 @@ pub(crate) fn api_server(layout: &Layout, ports: &Ports, certificates: &Certific
         .set("bind-address", "127.0.0.1")
         .set("service-cluster-ip-range", "10.0.0.0/24")
         .set("allow-privileged", "true")
-        .set("authorization-mode", "RBAC")
         .set(
             "service-account-issuer",
             format!("https://127.0.0.1:{}/", ports.api_server),
@@ -162,7 +182,6 @@ pub(crate) fn api_server(layout: &Layout, ports: &Ports, certificates: &Certific
         .set("kubelet-preferred-address-types", "InternalIP")
         // Webhooks are called at the endpoints of their Service: nothing here routes a Service's address.
         .set("enable-aggregator-routing", "true")
-        .set("disable-admission-plugins", DISABLED_ADMISSION)
         .set("endpoint-reconciler-type", "none")
         .set("profiling", "false")
         .0

@@ -22,6 +22,8 @@ pub(crate) struct Ports {
     pub(crate) scheduler: u16,
     pub(crate) second_scheduler: u16,
     pub(crate) extender: ExtenderPorts,
+    /// Tells this cluster from the others of this machine while it runs.
+    pub(crate) number: u16,
 }
 
 /// The ports of 127.0.0.1 at which PrivateKube's extender listens. They stay the same when it is restarted.
@@ -49,6 +51,7 @@ impl Ports {
             scheduler: taken.next()?,
             second_scheduler: taken.next()?,
             extender: ExtenderPorts::among(&mut taken)?,
+            number: taken.number,
         })
     }
 }
@@ -83,6 +86,7 @@ const RANGES: u16 = 2_500;
 
 /// A range of ports, locked by this process.
 struct Range {
+    number: u16,
     next: u16,
     end: u16,
 }
@@ -105,6 +109,7 @@ impl Range {
                 // The kernel releases the lock when the process ends.
                 std::mem::forget(lock);
                 return Ok(Self {
+                    number: range,
                     next,
                     end: next + PORTS,
                 });

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use crate::layout::Layout;
 use crate::logs::PartFailure;
 use crate::part::Part;
-use crate::process::Process;
+use crate::process::{self, Process};
 use crate::{extender, tie};
 
 /// The path of this process's own program. It stays valid when a newer build replaces the file.
@@ -28,6 +28,13 @@ const READY_TIMEOUT: Duration = Duration::from_secs(120);
 /// The time from SIGTERM to SIGKILL. It is short because an API server with open watches ends slowly, and etcd loses
 /// nothing by SIGKILL.
 const END_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// The time for the node's keeper to remove everything. It kills the node at once, however it is told to end.
+const NODE_TIMEOUT: Duration = Duration::from_secs(15);
+
+fn timeout_of(part: Part, timeout: Duration) -> Duration {
+    if part == Part::Node { NODE_TIMEOUT } else { timeout }
+}
 
 /// The running parts of one cluster.
 pub(crate) struct Supervisor {
@@ -41,6 +48,8 @@ struct Running {
     process: Process,
     /// Set before the supervisor ends the process, so that the end isn't reported as a failure.
     may_end: Arc<AtomicBool>,
+    /// Closed with this process, however it ends.
+    _input: Option<ChildStdin>,
 }
 
 impl Supervisor {
@@ -64,16 +73,23 @@ impl Supervisor {
         }
         let log = self.layout.log(part);
         let out = Layout::open_log(&log)?;
-        let mut command = tie::tied(Path::new(THIS_PROGRAM), program);
+        let (mut command, input) = if part == Part::Node {
+            // It ends by itself when its standard input does, since it has to clean up when this process is killed.
+            (Command::new(program), Stdio::piped())
+        } else {
+            (tie::tied(Path::new(THIS_PROGRAM), program), Stdio::null())
+        };
         command
             .args(arguments)
-            .stdin(Stdio::null())
+            .stdin(input)
             .stderr(out.try_clone().context("can't share a log")?)
             .stdout(out)
             // With a process group of its own, a part doesn't get the terminal's Ctrl-C. Only this process does, and
             // ends the parts in order.
             .process_group(0);
-        let process = Process::start(command).with_context(|| format!("can't start {part}"))?;
+        let mut child = process::spawn(command).with_context(|| format!("can't start {part}"))?;
+        let input = child.stdin.take();
+        let process = Process::adopt(child);
         let may_end = Arc::new(AtomicBool::new(false));
         tokio::spawn({
             let (process, may_end, failures) = (process.clone(), Arc::clone(&may_end), self.failures.clone());
@@ -85,7 +101,14 @@ impl Supervisor {
                 }
             }
         });
-        parts.insert(part, Running { process, may_end });
+        parts.insert(
+            part,
+            Running {
+                process,
+                may_end,
+                _input: input,
+            },
+        );
         Ok(())
     }
 
@@ -116,6 +139,7 @@ impl Supervisor {
 
     /// Ends a part by SIGTERM, and by SIGKILL after `timeout`; at once if that is zero.
     async fn end(&self, part: Part, timeout: Duration) -> Result<()> {
+        let timeout = timeout_of(part, timeout);
         let Some(running) = self.parts().remove(&part) else {
             bail!("{part} is not running")
         };
@@ -135,13 +159,14 @@ impl Supervisor {
             running.may_end.store(true, Ordering::SeqCst);
         }
         if by_force {
-            for running in parts.values() {
+            for (_, running) in parts.iter().filter(|(part, _)| **part != Part::Node) {
                 // An error means that the process has ended already.
                 let _ = running.process.signal(rustix::process::Signal::KILL);
             }
         }
         for (part, running) in parts.iter().rev() {
             let timeout = if by_force { Duration::ZERO } else { END_TIMEOUT };
+            let timeout = timeout_of(*part, timeout);
             if let Err(error) = running.process.end(timeout).await {
                 tracing::warn!("{part}: {error:#}");
             }

@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result};
 use k8s_openapi::ByteString;
 
 use crate::layout::Layout;
+use crate::real_node::SERVICE_ADDRESS;
 
 /// A user that the API server authenticates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -26,17 +27,20 @@ pub enum User {
     Tenant,
     /// Another scheduler, with the same rights as the default one.
     SecondScheduler,
+    /// The kubelet of the real node, if the cluster has one.
+    Node,
 }
 
 impl User {
     /// All users.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Admin,
         Self::Scheduler,
         Self::ControllerManager,
         Self::Extender,
         Self::Tenant,
         Self::SecondScheduler,
+        Self::Node,
     ];
 
     /// The user's name in the API server.
@@ -49,6 +53,7 @@ impl User {
             Self::Extender => "system:serviceaccount:privatekube-system:privatekube-extender",
             Self::Tenant => "tenant",
             Self::SecondScheduler => "second-scheduler",
+            Self::Node => "system:node:real-node",
         }
     }
 
@@ -57,6 +62,7 @@ impl User {
             // All controllers share these credentials, so they need the rights of each of them.
             Self::Admin | Self::ControllerManager => "system:masters",
             Self::Extender => "system:serviceaccounts,system:serviceaccounts:privatekube-system",
+            Self::Node => "system:nodes",
             Self::Scheduler | Self::Tenant | Self::SecondScheduler => "",
         }
     }
@@ -69,6 +75,7 @@ impl User {
             Self::Extender => "extender",
             Self::Tenant => "tenant",
             Self::SecondScheduler => "second-scheduler",
+            Self::Node => "node",
         }
     }
 }
@@ -79,11 +86,13 @@ pub(crate) fn write_credentials(layout: &Layout, api_server: &str, ca: &str) -> 
     for user in User::ALL {
         let token = new_token()?;
         let (name, groups) = (user.name(), user.groups());
+        // Inside of a node, the API server has another address.
+        let server = match user {
+            User::Node => format!("https://{SERVICE_ADDRESS}:443"),
+            _ => api_server.to_owned(),
+        };
         writeln!(tokens, "{token},{name},{},\"{groups}\"", user.file_name())?;
-        write_private(
-            &layout.kubeconfig(user),
-            &kubeconfig(api_server, ca, name, &token)?,
-        )?;
+        write_private(&layout.kubeconfig(user), &kubeconfig(&server, ca, name, &token)?)?;
     }
     write_private(&layout.tokens(), &tokens)
 }

@@ -12,6 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::cluster_dir;
 use crate::layout::Layout;
+use crate::real_node;
 
 /// Longer than the owner waits for all of its parts together.
 const TIMEOUT: Duration = Duration::from_secs(25);
@@ -40,6 +41,8 @@ impl Down {
             bail!("{} is no cluster's directory", dir.display());
         }
         if is_over(&layout)? {
+            // What a real node leaves behind whose keeper was killed.
+            real_node::sweep_cgroups();
             println!("No cluster is up in {}.", dir.display());
         } else {
             end(&layout)?;

@@ -2,6 +2,8 @@
 
 mod build;
 mod down;
+mod image;
+mod node;
 mod parts;
 mod run;
 mod up;
@@ -11,15 +13,21 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
-use clap::{Args, Parser, Subcommand};
+use anyhow::{Context as _, Result, bail};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use jiff::SignedDuration;
 
-use crate::config::Config;
+use crate::config::{Config, RealNode};
 use crate::owner::{self, Lifetime, OwnerOptions};
-use crate::{binaries, tie};
+use crate::real_node::CannotRunNodes;
+use crate::{binaries, real_node, tie};
 
-/// A real Kubernetes control plane with fake nodes, in a directory of its own, ready in seconds.
+/// The exit code when this machine can't run a real node: `EX_UNAVAILABLE` of sysexits.h.
+const CANNOT_RUN_NODES: u8 = 69;
+/// The variable in which the command of `run` finds the cluster's directory.
+const DIR_VARIABLE: &str = "PRIVATEKUBE_CLUSTER_DIR";
+
+/// A real Kubernetes control plane with fake nodes or one real node, in a directory of its own, ready in seconds.
 #[derive(Debug, Parser)]
 #[command(name = "privatekube-cluster", version, arg_required_else_help = true)]
 struct Cli {
@@ -59,9 +67,28 @@ enum Command {
     /// Run a command against a cluster that lives as long as the command
     #[command(
         after_help = "Example:\n  privatekube-cluster run --nodes 2 -- kubectl get nodes\n\nThe command gets \
-        KUBECONFIG, and a PATH that begins with kubectl's directory. Its exit code is this program's."
+        KUBECONFIG, a PATH that begins with kubectl's directory, and PRIVATEKUBE_CLUSTER_DIR. Its exit code is this program's."
     )]
     Run(run::Run),
+    /// Make a container image for a real node from directories
+    #[command(
+        after_help = "Example:\n  privatekube-cluster image --name example.dev/trainer:1 --from rootfs\n  \
+        privatekube-cluster run --node real --image example.dev/trainer:1 -- kubectl run t \
+        --image=example.dev/trainer:1\n\nThe archive is in .local/realnode/images of the workspace."
+    )]
+    Image(image::Image),
+    /// Make a container image for a real node with Python and packages
+    #[command(
+        after_help = "Example:\n  privatekube-cluster python-image --name example.dev/trainer:1 --requirements \
+        requirements.txt\n\nAn image that exists with the same requirements isn't made again."
+    )]
+    PythonImage(image::PythonImage),
+    /// Load an image into the real node of a cluster that is up
+    #[command(after_help = "Example:\n  privatekube-cluster load-image example.dev/trainer:1")]
+    LoadImage(image::LoadImage),
+    /// Tell whether this machine can run a real node, and what it lacks: the exit code is 0 or 69
+    #[command(after_help = "Example:\n  privatekube-cluster check-node")]
+    CheckNode,
     /// Own a cluster: the process behind `up` and `run`
     #[command(
         after_help = "Example:\n  privatekube-cluster serve --dir /tmp/one --ephemeral\n\nWhen the cluster is \
@@ -76,6 +103,12 @@ enum Command {
         compiles; when the programs are those of the module's versions already, nothing is done."
     )]
     Build(build::Build),
+    /// Be a process of a real node
+    #[command(
+        hide = true,
+        after_help = "Example:\n  privatekube-cluster node keep --spec .local/cluster/node.json"
+    )]
+    Node(node::Node),
     /// Become a program that the kernel kills when the parent process ends
     #[command(
         hide = true,
@@ -85,6 +118,9 @@ enum Command {
         /// The process that must still be the parent
         #[arg(long)]
         parent: i32,
+        /// A cgroup that the program is to be in
+        #[arg(long)]
+        cgroup: Vec<PathBuf>,
         /// The program and its arguments
         #[arg(last = true, required = true)]
         command: Vec<OsString>,
@@ -94,9 +130,15 @@ enum Command {
 /// The options of a cluster.
 #[derive(Debug, Clone, Args)]
 struct ClusterArguments {
-    /// How many fake nodes
-    #[arg(long, default_value_t = Config::default().nodes)]
-    nodes: usize,
+    /// Fake nodes, or one real node where pods run as containers
+    #[arg(long, value_enum, default_value_t = NodeKind::Fake)]
+    node: NodeKind,
+    /// How many fake nodes [default: 3]
+    #[arg(long)]
+    nodes: Option<usize>,
+    /// An image that the real node has from its beginning, besides privatekube.dev/busybox:1; repeat it for more
+    #[arg(long)]
+    image: Vec<String>,
     /// Let the scheduler call PrivateKube's extender, which is started by someone else
     #[arg(long)]
     extender: bool,
@@ -121,6 +163,13 @@ struct ClusterArguments {
     manifests: Option<PathBuf>,
 }
 
+/// What the nodes of a cluster are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum NodeKind {
+    Fake,
+    Real,
+}
+
 /// A duration as users write it.
 fn duration(text: &str) -> Result<Duration, String> {
     text.parse::<SignedDuration>()
@@ -130,9 +179,24 @@ fn duration(text: &str) -> Result<Duration, String> {
 }
 
 impl ClusterArguments {
-    fn config(self) -> Config {
-        Config {
-            nodes: self.nodes,
+    /// The configuration; an error if options contradict each other, or if this machine can't run a real node.
+    fn config(self) -> Result<Config> {
+        let is_real = self.node == NodeKind::Real;
+        let of_the_other = [
+            ("--nodes", is_real && self.nodes.is_some()),
+            ("--pods-end-after", is_real && self.pods_end_after.is_some()),
+            ("--image", !is_real && !self.image.is_empty()),
+        ];
+        if let Some((option, _)) = of_the_other.iter().find(|(_, given)| *given) {
+            let kind = if is_real { "fake" } else { "real" };
+            bail!("{option} needs --node {kind}");
+        }
+        if is_real {
+            real_node::check_machine()?;
+        }
+        Ok(Config {
+            nodes: self.nodes.unwrap_or(Config::default().nodes),
+            real_node: is_real.then_some(RealNode { images: self.image }),
             extender: self.extender,
             with_privatekube: self.with_privatekube,
             pods_end_after: self.pods_end_after,
@@ -141,7 +205,7 @@ impl ClusterArguments {
             dir: None,
             extender_bin: self.extender_bin,
             manifests: self.manifests,
-        }
+        })
     }
 }
 
@@ -173,7 +237,10 @@ pub fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
-            ExitCode::FAILURE
+            match error.downcast_ref::<CannotRunNodes>() {
+                Some(_) => ExitCode::from(CANNOT_RUN_NODES),
+                None => ExitCode::FAILURE,
+            }
         }
     }
 }
@@ -190,7 +257,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Serve(arguments) => {
             log_to_standard_error();
             let options = OwnerOptions {
-                config: arguments.cluster.config(),
+                config: arguments.cluster.config()?,
                 dir: arguments.dir,
                 kubeconfig_out: arguments.kubeconfig_out,
                 ephemeral: arguments.ephemeral,
@@ -202,7 +269,20 @@ fn dispatch(command: Command) -> Result<ExitCode> {
             };
             Ok(runtime()?.block_on(owner::run(options)))
         }
-        Command::Tie { parent, command } => match tie::become_tied(parent, &command)? {},
+        Command::Image(image) => image.execute().map(|()| ExitCode::SUCCESS),
+        Command::PythonImage(image) => image.execute().map(|()| ExitCode::SUCCESS),
+        Command::LoadImage(image) => image.execute().map(|()| ExitCode::SUCCESS),
+        Command::CheckNode => {
+            real_node::check_machine()?;
+            println!("This machine can run a real node.");
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Node(node) => node.execute().map(|()| ExitCode::SUCCESS),
+        Command::Tie {
+            parent,
+            cgroup,
+            command,
+        } => match tie::become_tied(parent, &cgroup, &command)? {},
     }
 }
 

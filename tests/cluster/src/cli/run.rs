@@ -34,9 +34,14 @@ impl Run {
         let mut interrupts = signal(SignalKind::interrupt()).context("can't listen to signals")?;
         let mut terminations = signal(SignalKind::terminate()).context("can't listen to signals")?;
         let has_extender = self.cluster.with_privatekube;
-        eprintln!("starting a cluster of {} nodes", self.cluster.nodes);
+        let config = self.cluster.config()?;
+        if config.real_node.is_some() {
+            eprintln!("starting a cluster with a real node");
+        } else {
+            eprintln!("starting a cluster of {} nodes", config.nodes);
+        }
         let cluster = tokio::select! {
-            cluster = Cluster::start_with(self.cluster.config(), &tool) => cluster?,
+            cluster = Cluster::start_with(config, &tool) => cluster?,
             _ = interrupts.recv() => return Ok(ExitCode::from(130)),
             _ = terminations.recv() => return Ok(ExitCode::from(143)),
         };
@@ -50,6 +55,7 @@ impl Run {
         let mut command = tie::tied(&tool, Path::new(program));
         command.args(arguments);
         cluster.environment(&mut command);
+        command.env(super::DIR_VARIABLE, &cluster.description().dir);
         if has_extender {
             let page = cluster.description().status_page();
             eprintln!("the status page is at {page}");

@@ -57,6 +57,7 @@ impl Up {
     }
 
     fn start(self, layout: &Layout) -> Result<Description> {
+        let config = self.cluster.config()?;
         let log_path = layout.serve_log();
         let log = Layout::open_log(&log_path)?;
         let mut command =
@@ -69,7 +70,7 @@ impl Up {
         if let Some(copy) = &self.kubeconfig_out {
             command.arg("--kubeconfig-out").arg(std::path::absolute(copy)?);
         }
-        command.args(self.cluster.config().arguments());
+        command.args(config.arguments());
         let follower = Follower::start(&log_path)?;
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log);
         let mut child = process::spawn(command).context("can't start the cluster's owner")?;

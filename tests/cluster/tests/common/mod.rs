@@ -7,6 +7,8 @@
     reason = "a test ends at the first surprise"
 )]
 
+pub mod node;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
