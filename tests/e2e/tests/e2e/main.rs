@@ -17,6 +17,7 @@ mod namespaces;
 mod outage;
 mod paper;
 mod policies;
+mod real_node;
 mod renyi;
 mod restore;
 mod stream;
