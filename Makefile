@@ -29,6 +29,9 @@ PYTHON_READY := $(PYTHON)/ready
 # The environments of examples/pipeline: of its steps, and of what makes a Kubeflow pipeline of them.
 PIPELINE := .local/pipeline
 PIPELINE_READY := $(PIPELINE)/ready
+PIPELINE_IMAGE := privatekube.dev/pipeline:1
+# Where the pods of make demo-pipeline run: real (containers of a real node) or fake (processes of this machine).
+NODE ?= real
 
 # A fuzz target is a libFuzzer program, built as cargo-fuzz builds it but for the address sanitizer, which needs a
 # nightly compiler and finds nothing in code without `unsafe`. --target keeps the flags from build scripts.
@@ -116,10 +119,16 @@ browser-test: build controlplane ## Drive the status page in a headless Chromium
 	@PICTURES=$(if $(PICTURES),$(abspath $(PICTURES))) $(CLUSTER) run --with-privatekube -- node tests/browser/test.js
 
 .PHONY: demo-pipeline
-demo-pipeline: build controlplane wheel $(PIPELINE_READY) ## Run examples/pipeline: statistics and a training that pay before they run
+demo-pipeline: build controlplane $(if $(filter real,$(NODE)),realnode) wheel $(PIPELINE_READY) ## Run examples/pipeline in containers (NODE=fake: as processes)
 	@$(PYTHON)/bin/uv pip install --quiet --python $(PIPELINE)/steps --no-deps --reinstall target/wheels/privatekube-*.whl
 	@$(PIPELINE)/kubeflow/bin/python -B examples/pipeline/kubeflow.py $(PIPELINE)/kubeflow.yaml
-	@$(CLUSTER) run --with-privatekube -- examples/pipeline/demo $(PIPELINE)
+ifeq ($(NODE),real)
+	@$(CLUSTER) python-image --name $(PIPELINE_IMAGE) --requirements examples/pipeline/requirements.txt \
+		--wheel target/wheels/privatekube-*.whl
+	@$(CLUSTER) run --node real --image $(PIPELINE_IMAGE) --with-privatekube -- examples/pipeline/demo $(PIPELINE) python3
+else
+	@$(CLUSTER) run --with-privatekube -- examples/pipeline/demo $(PIPELINE) $(CURDIR)/$(PIPELINE)/steps/bin/python
+endif
 
 .PHONY: wheel
 wheel: $(PYTHON_READY)

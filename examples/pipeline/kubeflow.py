@@ -11,7 +11,7 @@ import yaml
 from kfp import compiler, dsl, kubernetes
 
 JOBS = Path(__file__).parent / "jobs"
-IMAGE = "privatekube-pipeline:1"
+IMAGE = "privatekube.dev/pipeline:1"
 ROOT = "/var/lib/pipeline"
 
 

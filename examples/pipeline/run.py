@@ -102,7 +102,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Runs the pipeline in a cluster with PrivateKube.")
     parser.add_argument("--root", type=Path, required=True, help="a folder for the data, the program and the results")
     parser.add_argument("--python", default=sys.executable, help="the Python of the steps (default: this one)")
-    parser.add_argument("--image", default="privatekube-pipeline:1", help="the image of the steps")
+    parser.add_argument("--image", default="privatekube.dev/pipeline:1", help="the image of the steps")
     options = parser.parse_args()
     root: Path = options.root.resolve()
     shutil.rmtree(root / "results", ignore_errors=True)

@@ -140,6 +140,22 @@ fn python_version(root: &Path) -> Result<String> {
     versions.next().context("Debian's packages hold no Python")
 }
 
+/// The platform whose wheels run in the image, such as `x86_64-manylinux_2_36`: its C library is that of this machine's Debian,
+/// and a wheel that was built here may need one as new.
+fn platform() -> Result<String> {
+    let mut command = Command::new("getconf");
+    command.arg("GNU_LIBC_VERSION");
+    let output = command.output().context("can't run getconf")?;
+    let version = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    let (major, minor) = version
+        .strip_prefix("glibc ")
+        .and_then(|version| version.split_once('.'))
+        .with_context(|| {
+            format!("getconf GNU_LIBC_VERSION printed {version:?}: a glibc like 2.36 is needed")
+        })?;
+    Ok(format!("{}-manylinux_{major}_{minor}", std::env::consts::ARCH))
+}
+
 fn link(target: &str, path: &Path) -> Result<()> {
     if fs::symlink_metadata(path).is_ok() {
         return Ok(());
@@ -153,6 +169,7 @@ fn install(home: &Home, requirements: Option<&Path>, wheels: &[PathBuf], root: &
     let target = root.join(format!("usr/local/lib/python{version}/dist-packages"));
     fs::create_dir_all(&target).with_context(|| format!("can't make {}", target.display()))?;
     let uv = uv(home)?;
+    let platform = platform()?;
     let install = || {
         let mut command = Command::new(&uv);
         command.args([
@@ -171,7 +188,7 @@ fn install(home: &Home, requirements: Option<&Path>, wheels: &[PathBuf], root: &
             &version,
             "--python-platform",
         ]);
-        command.arg(format!("{}-unknown-linux-gnu", std::env::consts::ARCH));
+        command.arg(&platform);
         command
             .arg("--target")
             .arg(&target)
