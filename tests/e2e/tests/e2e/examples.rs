@@ -7,7 +7,7 @@ use futures::try_join;
 use k8s_openapi::api::batch::v1::Job;
 use kube::{Api, api::ListParams};
 use privatekube_api::{ClaimPhase, PrivacyBudgetClaim, PrivateDataBlock};
-use privatekube_e2e::TestEnvironment;
+use privatekube_e2e::{TestEnvironment, eventually};
 
 #[tokio::test]
 async fn the_examples_do_what_their_page_says() -> Result<()> {
@@ -98,8 +98,18 @@ async fn user_level(env: &TestEnvironment) -> Result<()> {
     }
     apply(env, "user-level/01-train.yaml").await?;
     wait_for_run(env, "recommend").await?;
-    let waits = env.cluster.kubectl(["get", "pbc", "-n", "shop"]).await?;
-    ensure!(waits.contains("TooFewBlocks"), "{waits}");
+    eventually(
+        "the survey's claim says that it matches too few blocks",
+        async || {
+            let claims = env.cluster.kubectl(["get", "pbc", "-n", "shop"]).await?;
+            Ok(if claims.contains("TooFewBlocks") {
+                Ok(())
+            } else {
+                Err(claims)
+            })
+        },
+    )
+    .await?;
     let script = std::fs::read_to_string(example("user-level/02-users-come.sh"))?;
     let patch = script.split('\'').nth(1).unwrap_or_default();
     env.cluster
