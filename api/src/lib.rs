@@ -93,8 +93,8 @@ pub use names::{
     LABEL_DATASET, LABEL_MANAGED, NameError, RESOURCE, VERSION, VOLUME_GRANT, is_label_name, is_object_name,
 };
 pub use pod::{
-    PodRequest, are_restarts_free, check_labels, claim_spec, is_like_ours, is_managed, new_pod_request,
-    pod_request,
+    PodRequest, USER_ANNOTATIONS, are_restarts_free, check_labels, claim_spec, is_like_ours, is_managed,
+    new_pod_request, pod_request,
 };
 pub use policy::{BlendSpec, DpackSpec, FcfsSpec, PolicyName};
 pub use recovery::{Recovery, RecoverySpec};

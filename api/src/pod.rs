@@ -25,7 +25,7 @@ pub enum PodRequest {
 }
 
 /// Every annotation that a user may write.
-const KNOWN: [&str; 11] = [
+pub const USER_ANNOTATIONS: [&str; 11] = [
     ANNOTATION_DATASET,
     ANNOTATION_EPSILON,
     ANNOTATION_DELTA,
@@ -140,7 +140,7 @@ pub fn pod_request(
         return Ok(None);
     }
     // Lengths first, because other errors quote the value.
-    let long = KNOWN.iter().filter_map(|key| {
+    let long = USER_ANNOTATIONS.iter().filter_map(|key| {
         let most = if *key == ANNOTATION_CLAIM {
             MOST_CLAIM_CHARACTERS
         } else {
@@ -166,7 +166,7 @@ pub fn pod_request(
     }
     let request = if let Some(claims) = annotations.get(ANNOTATION_CLAIM) {
         let goes_with = [ANNOTATION_CLAIM, ANNOTATION_RESTARTS];
-        for other in KNOWN.iter().filter(|known| !goes_with.contains(known)) {
+        for other in USER_ANNOTATIONS.iter().filter(|known| !goes_with.contains(known)) {
             if annotations.contains_key(*other) {
                 errors.push(FieldError::new(
                     *other,
@@ -231,7 +231,7 @@ pub fn claim_spec(annotations: &BTreeMap<String, String>) -> Option<PrivacyBudge
 fn unknown(annotations: &BTreeMap<String, String>) -> Vec<FieldError> {
     let ours = annotations.keys().filter(|key| is_like_ours(key));
     let unknown = ours
-        .filter(|key| !KNOWN.contains(&key.as_str()) && !WRITTEN_BY_SYSTEM.contains(&key.as_str()))
+        .filter(|key| !USER_ANNOTATIONS.contains(&key.as_str()) && !WRITTEN_BY_SYSTEM.contains(&key.as_str()))
         .take(MOST_UNKNOWN)
         .map(|key| {
             let hint = match nearest(key) {
@@ -240,7 +240,7 @@ fn unknown(annotations: &BTreeMap<String, String>) -> Vec<FieldError> {
             };
             FieldError::new(
                 key,
-                format_args!("is not known: {hint}known are {}", KNOWN.join(", ")),
+                format_args!("is not known: {hint}known are {}", USER_ANNOTATIONS.join(", ")),
             )
         });
     copied(annotations).into_iter().chain(unknown).collect()
@@ -274,7 +274,7 @@ fn nearest(key: &str) -> Option<&'static str> {
     }
     let folded: String = key.chars().map(fold).collect();
     let slips = |known: &&str| strsim::levenshtein(&folded, known);
-    let near = KNOWN.into_iter().min_by_key(|known| slips(known))?;
+    let near = USER_ANNOTATIONS.into_iter().min_by_key(|known| slips(known))?;
     (slips(&near) <= MOST_SLIPS).then_some(near)
 }
 

@@ -4,25 +4,11 @@
 use std::collections::BTreeMap;
 
 use privatekube_api::{
-    ANNOTATION_BLOCKS, ANNOTATION_CLAIM, ANNOTATION_DATASET, ANNOTATION_DELTA, ANNOTATION_EPSILON,
-    ANNOTATION_MAX_BLOCKS, ANNOTATION_MECHANISM, ANNOTATION_MIN_BLOCKS, ANNOTATION_PREFIX,
-    ANNOTATION_PRIORITY, ANNOTATION_RESTARTS, ANNOTATION_TIMEOUT, LABEL_MANAGED, is_like_ours,
+    ANNOTATION_DELTA, ANNOTATION_EPSILON, ANNOTATION_MECHANISM, ANNOTATION_PREFIX, LABEL_MANAGED,
+    USER_ANNOTATIONS, is_like_ours,
 };
 use serde_json::Value;
 
-const KNOWN: [&str; 11] = [
-    ANNOTATION_DATASET,
-    ANNOTATION_EPSILON,
-    ANNOTATION_DELTA,
-    ANNOTATION_MECHANISM,
-    ANNOTATION_BLOCKS,
-    ANNOTATION_MIN_BLOCKS,
-    ANNOTATION_MAX_BLOCKS,
-    ANNOTATION_TIMEOUT,
-    ANNOTATION_PRIORITY,
-    ANNOTATION_CLAIM,
-    ANNOTATION_RESTARTS,
-];
 /// How many letters of a whole key may be wrong.
 const MOST_SLIPS: usize = 4;
 
@@ -73,7 +59,7 @@ fn meant(key: &str) -> Option<&'static str> {
     let prefix = ANNOTATION_PREFIX.trim_end_matches('/');
     let (domain, name) = folded.split_once('/').unwrap_or(("", &folded));
     let bare = |known: &&str| known.split('/').next_back() == Some(name);
-    let named = KNOWN.into_iter().find(|known| bare(known));
+    let named = USER_ANNOTATIONS.into_iter().find(|known| bare(known));
     // A bare word that only we use, or one of our names below a domain that is almost ours.
     if domain.is_empty() {
         let is_own_word = [ANNOTATION_EPSILON, ANNOTATION_DELTA, ANNOTATION_MECHANISM];
@@ -83,7 +69,7 @@ fn meant(key: &str) -> Option<&'static str> {
     if let Some(named) = named.filter(|_| is_near) {
         return Some(named);
     }
-    let near = KNOWN
+    let near = USER_ANNOTATIONS
         .into_iter()
         .min_by_key(|known| strsim::levenshtein(&folded, known))?;
     (is_near && strsim::levenshtein(&folded, near) <= MOST_SLIPS).then_some(near)
