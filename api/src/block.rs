@@ -153,12 +153,40 @@ pub struct PrivateDataBlockSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "SpentBefore")]
     pub spent: Option<SpentBefore>,
+    /// Which portion of the data it is, by time or by users. The system writes it into blocks that come by themselves, and makes
+    /// none for a portion that begins before the end of another block's. Example: {start: "2026-11-30T00:00:00Z", end:
+    /// "2026-12-01T00:00:00Z"}.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "PortionSpec")]
+    pub portion: Option<PortionSpec>,
     /// When it is retired, by the ledger's clock: from then on nothing more is granted on it, and claims that wait for it are
     /// denied. What is granted stays, and so does what the ledger knows of it. If absent: when its object is deleted. Example:
     /// "2027-02-28T00:00:00Z".
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String", length(max = 40))]
     pub retires: Option<String>,
+}
+
+/// A portion of the data: of a time, or of users.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PortionSpec {
+    /// The first moment of its period.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String", length(max = 40))]
+    pub start: Option<String>,
+    /// The first moment after its period.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String", length(max = 40))]
+    pub end: Option<String>,
+    /// The number of its first user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "u64", range(max = 1_000_000_000_000_i64))]
+    pub first_user: Option<u64>,
+    /// The number of the user after its last one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "u64", range(max = 1_000_000_000_000_i64))]
+    pub end_user: Option<u64>,
 }
 
 /// What was spent of a block's budget before it came to its ledger.
@@ -268,6 +296,23 @@ pub struct BlockTable {
     pub data_source: Option<String>,
 }
 
+fn not_a_time(field: &str, text: &str) -> FieldError {
+    FieldError::new(
+        field,
+        format_args!(
+            "{text:?} is no time that is accepted: write one from 1970 to 9999, like 2027-02-28T00:00:00Z"
+        ),
+    )
+}
+
+impl PortionSpec {
+    /// The moments that are given, by the names of their fields.
+    fn moments(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let named = [("start", &self.start), ("end", &self.end)].into_iter();
+        named.filter_map(|(name, text)| Some((name, text.as_deref()?)))
+    }
+}
+
 impl PrivateDataBlockSpec {
     /// Checks the spec and returns all that the block may ever spend. `default` is the guarantee of its dataset.
     pub fn capacity(
@@ -297,6 +342,11 @@ impl PrivateDataBlockSpec {
             ));
         }
         keep(self.retires(), &mut errors);
+        for (name, text) in self.portion.iter().flat_map(PortionSpec::moments) {
+            if parse_rfc3339(text).is_none() {
+                errors.push(not_a_time(&format!("spec.portion.{name}"), text));
+            }
+        }
         // What is missing of a dataset with a wrong name can't be told.
         let depends_on_dataset = self.initial_budget.is_none() && default.is_none();
         let capacity = if errors.is_empty() || !depends_on_dataset {
@@ -384,14 +434,7 @@ impl PrivateDataBlockSpec {
 
     /// Returns when the block is retired; none if only when its object is deleted.
     pub fn retires(&self) -> Result<Option<Time>, FieldError> {
-        let parse = |text: &String| {
-            parse_rfc3339(text).ok_or_else(|| {
-                FieldError::new(
-                    "spec.retires",
-                    format_args!("{text:?} is not a time: write one like 2027-02-28T00:00:00Z"),
-                )
-            })
-        };
+        let parse = |text: &String| parse_rfc3339(text).ok_or_else(|| not_a_time("spec.retires", text));
         self.retires.as_ref().map(parse).transpose()
     }
 

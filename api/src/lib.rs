@@ -53,7 +53,9 @@ mod timestamps;
 mod weights;
 
 pub use amounts::{Amounts, BudgetAmount, CurvePoint, Guarantee, RenyiAmount};
-pub use block::{BlockTable, PrivateDataBlock, PrivateDataBlockSpec, PrivateDataBlockStatus, SpentBefore};
+pub use block::{
+    BlockTable, PortionSpec, PrivateDataBlock, PrivateDataBlockSpec, PrivateDataBlockStatus, SpentBefore,
+};
 pub use block_schedule::{BlockSchedule, BlocksSpec, DueBlock, Made, PeriodicBlocks, UserBlocks};
 pub use claim::{
     BlockCount, BudgetSpec, ClaimBlock, ClaimPod, PrivacyBudgetClaim, PrivacyBudgetClaimSpec,

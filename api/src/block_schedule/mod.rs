@@ -22,9 +22,9 @@ use self::{
     periods::{Period, PeriodSchedule, Unit},
 };
 use crate::{
-    BudgetAmount, Dimension, FieldError, FieldErrors, LABEL_DATASET, LastBlock, PrivateDataBlock,
-    PrivateDataBlockSpec, PrivateDatasetSpec, SpentBefore, declared_dimensions::DimensionType,
-    is_object_name, moment, parse_rfc3339, request::keep,
+    BudgetAmount, Dimension, FieldError, FieldErrors, LABEL_DATASET, LastBlock, PortionSpec, PrivacyUnit,
+    PrivateDataBlock, PrivateDataBlockSpec, PrivateDatasetSpec, SpentBefore,
+    declared_dimensions::DimensionType, is_object_name, moment, parse_rfc3339, request::keep,
 };
 
 /// The most blocks that a schedule may owe when it is stated. More than a dataset is measured with would come at once, and a
@@ -124,6 +124,17 @@ impl Made {
         Self {
             until: end.and_then(parse_rfc3339).unwrap_or_default(),
             users: last.and_then(|last| last.users).unwrap_or_default(),
+        }
+    }
+
+    /// How far blocks have come with this one, which may have come by itself.
+    #[must_use]
+    pub fn with_block(block: &PrivateDataBlock) -> Self {
+        let portion = block.spec.portion.as_ref();
+        let end = portion.and_then(|portion| portion.end.as_deref());
+        Self {
+            until: end.and_then(parse_rfc3339).unwrap_or_default(),
+            users: portion.and_then(|portion| portion.end_user).unwrap_or_default(),
         }
     }
 
@@ -278,10 +289,39 @@ impl BlockSchedule {
         FieldErrors::unless_empty(errors, schedule)
     }
 
+    /// Whether the dataset's blocks were divided in the other way: a user's data of a day is in a block of either.
+    fn is_divided_otherwise(&self, made: Made) -> bool {
+        match &self.portions {
+            Portions::Periods(_) => made.users > 0,
+            Portions::Users(_) => made.until > Time::default(),
+        }
+    }
+
+    /// What is suspicious about the schedule, beside the privacy unit that the dataset states.
+    #[must_use]
+    pub fn warning(&self, unit: Option<PrivacyUnit>) -> Option<String> {
+        let (is, fits) = match (&self.portions, unit?) {
+            (Portions::Periods(_), PrivacyUnit::User) => ("blocks are periods", "Event or UserTime"),
+            (Portions::Users(_), PrivacyUnit::Event | PrivacyUnit::UserTime) => {
+                ("blocks are buckets of users", "User")
+            }
+            _ => return None,
+        };
+        let unit = unit?;
+        Some(format!(
+            "spec.privacyUnit is {unit:?}, and {is}: budget of a block protects no such unit. With these blocks it is {fits}"
+        ))
+    }
+
     /// Checks the name of a block of dataset `dataset`, and that not too many blocks come at once `now`, after what was made.
     pub fn check(&self, dataset: &str, made: Made, now: Time) -> Result<(), FieldErrors> {
+        if self.is_divided_otherwise(made) {
+            let problem = "the dataset's data is divided in the other way already, by time or by users, and would get a second \
+                           budget: make another dataset for other data";
+            return Err(FieldError::new(self.field, problem).into());
+        }
         let Some(first) = self.first() else {
-            let problem = "begins beyond the times that can be counted";
+            let problem = "is out of range: write a day from 1970-01-01 to 9999-12-30";
             return Err(FieldError::new(format!("{}.from", self.field), problem).into());
         };
         let name = self.name.text(dataset, &first);
@@ -312,6 +352,9 @@ impl BlockSchedule {
     ) -> impl Iterator<Item = DueBlock> + 'a {
         let mut made = made;
         std::iter::from_fn(move || {
+            if self.is_divided_otherwise(made) {
+                return None;
+            }
             let (portion, then) = match &self.portions {
                 Portions::Periods(periods) => {
                     let period = periods
@@ -335,6 +378,9 @@ impl BlockSchedule {
     /// When the next block comes after what was made; none if none does.
     #[must_use]
     pub fn next_due(&self, made: Made, now: Time) -> Option<Time> {
+        if self.is_divided_otherwise(made) {
+            return None;
+        }
         match &self.portions {
             Portions::Periods(periods) => periods
                 .next(made.until, now)
@@ -387,9 +433,27 @@ impl BlockSchedule {
                 records: None,
                 initial_budget: self.initial_budget.clone(),
                 spent: self.spent.clone(),
+                portion: Some(portion.spec()),
                 retires: retires.map(moment),
             },
             status: None,
+        }
+    }
+}
+
+impl Portion {
+    fn spec(&self) -> PortionSpec {
+        match self {
+            Self::Period(period) => PortionSpec {
+                start: Some(moment(period.start)),
+                end: Some(moment(period.end)),
+                ..PortionSpec::default()
+            },
+            Self::Bucket(bucket) => PortionSpec {
+                first_user: Some(bucket.first()),
+                end_user: Some(bucket.end()),
+                ..PortionSpec::default()
+            },
         }
     }
 }

@@ -271,6 +271,11 @@ fn time_zone(unit: Unit, field: &str, name: Option<&str>) -> Result<TimeZone, Fi
             field,
             format_args!("{name:?}: hours are those of UTC, because others have two hours of one name a year: leave it out"),
         )),
+        // What the machine is set to, or knows beside the database.
+        Some(name @ ("localtime" | "posixrules" | "Factory")) => Err(FieldError::new(
+            field,
+            format_args!("{name:?} is not a place: write a name of the IANA database, like Europe/Berlin, or UTC"),
+        )),
         Some(name) => TimeZone::get(name).map_err(|_| {
             FieldError::new(
                 field,

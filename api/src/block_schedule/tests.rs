@@ -158,6 +158,7 @@ fn a_block_says_what_its_period_is_and_when_it_is_retired() {
                     "level": 3,
                 },
                 "initialBudget": {"epsilon": 5, "delta": "1e-7"},
+                "portion": {"start": "2026-10-31T23:00:00Z", "end": "2026-11-01T23:00:00Z"},
                 "retires": "2027-01-30T23:00:00Z",
             },
         })
@@ -367,12 +368,38 @@ fn each_full_bucket_of_users_has_a_block_that_has_paid_for_the_count() {
         json!({
             "dataset": "taxi", "dataSource": "s3://lake/taxi/1000-1999", "dimensions": {"bucket": 1, "last": 1999},
             "spent": {"budget": {"mechanism": "17*laplace(scale=100)"}, "reason": "the count of users"},
+            "portion": {"firstUser": 1000, "endUser": 2000},
         })
     );
     assert_eq!(users(2999).next_due(made(2000), now), None);
     assert_eq!(users(3000).next_due(made(2000), now), Some(now));
     let last = due[1].made.last_block("taxi-users-1".to_owned());
     assert_eq!(Made::of(Some(&last)), made(2000));
+}
+
+#[test]
+fn what_is_divided_by_time_is_not_divided_by_users_too() {
+    let now = at("2026-11-30T00:00:00Z");
+    let daily = schedule(&json!({"daily": {"from": "2026-11-01"}}));
+    let first = daily.due("data", "taxi", Made::default(), now).next().unwrap();
+    assert_eq!(Made::with_block(&first.block), first.made);
+    assert_eq!(users(5000).due("data", "taxi", first.made, now).next(), None);
+    assert_eq!(users(5000).next_due(first.made, now), None);
+    let error = users(5000)
+        .check("taxi", first.made, now)
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("divided in the other way already"), "{error}");
+    let of_users = users(5000)
+        .due("data", "taxi", Made::default(), now)
+        .last()
+        .unwrap();
+    assert_eq!(Made::with_block(&of_users.block), of_users.made);
+    assert_eq!(daily.due("data", "taxi", of_users.made, now).next(), None);
+    // A privacy unit that the blocks don't fit is told.
+    let unit = |schedule: &BlockSchedule, unit| schedule.warning(Some(unit)).is_some();
+    assert!(unit(&daily, PrivacyUnit::User) && unit(&users(1), PrivacyUnit::Event));
+    assert!(!unit(&daily, PrivacyUnit::UserTime) && !unit(&users(1), PrivacyUnit::User));
 }
 
 #[test]

@@ -24,7 +24,11 @@ pub(super) async fn dataset(admission: &Admission, request: &AdmissionRequest) -
         Err(errors) => Answer::Deny(errors.to_string()),
         Ok(rules) => match unusable_schedule(admission, &dataset, &rules.composition) {
             Some(why) => Answer::Deny(why),
-            None => Answer::Allow,
+            None => {
+                let schedule = dataset.spec.block_schedule().ok().flatten();
+                let warning = schedule.and_then(|schedule| schedule.warning(dataset.spec.privacy_unit));
+                Answer::Allow.with_warnings(warning.into_iter().collect())
+            }
         },
     }
 }

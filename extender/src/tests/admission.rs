@@ -430,7 +430,7 @@ async fn what_would_wait_in_vain_is_warned_of() {
         }
         pod
     };
-    let none = "blocks that it needs at least match in dataset data/taxi";
+    let none = "in dataset data/taxi, ";
     for (change, words) in [
         (
             &[("epsilon", "10.5")][..],
@@ -640,7 +640,7 @@ async fn what_was_spent_of_a_block_before_is_checked() {
     object["spec"]["retires"] = json!("soon");
     let denied = create(&webhooks, "blocks", &object).await.unwrap_err();
     assert!(
-        denied.contains("spec.retires: \"soon\" is not a time"),
+        denied.contains("spec.retires: \"soon\" is no time that is accepted"),
         "{denied}"
     );
 }

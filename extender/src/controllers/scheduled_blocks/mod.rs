@@ -16,7 +16,10 @@ use std::{
 
 use futures::{StreamExt as _, stream};
 use k8s_openapi::api::core::v1::ObjectReference;
-use kube::{Api, Resource as _, api::Patch};
+use kube::{
+    Api, Resource as _,
+    api::{ListParams, Patch},
+};
 use parking_lot::Mutex;
 use privatekube_api::{BlockSchedule, DatasetKey, Made, PrivateDataBlock, PrivateDataset, excerpt};
 use privatekube_kubernetes::{patch_params, post_params};
@@ -57,6 +60,8 @@ struct Scheduled {
     schedule: Arc<BlockSchedule>,
     /// How far blocks have come.
     made: Made,
+    /// Whether that is all: the blocks that exist have been looked at, or the status says it.
+    is_known: bool,
     /// Failures since a block was created last.
     failures: u32,
     /// When it is tried again after a failure.
@@ -76,11 +81,14 @@ impl ScheduledBlocks {
             return;
         };
         let status = object.status.as_ref();
-        let made = Made::of(status.and_then(|status| status.last_block.as_ref()));
+        let last = status.and_then(|status| status.last_block.as_ref());
+        let made = Made::of(last);
         let mut scheduled = Scheduled {
             object: object.object_ref(&()),
             schedule: Arc::new(schedule),
             made,
+            // An object that was created again, or restored, says nothing of the blocks of the one before.
+            is_known: last.is_some(),
             failures: 0,
             retry_at: None,
         };
@@ -89,6 +97,8 @@ impl ScheduledBlocks {
                 if known.get().object.uid == scheduled.object.uid {
                     // The watch may be behind what this process has written.
                     scheduled.made = made.max(known.get().made);
+                    scheduled.is_known |= known.get().is_known;
+                    (scheduled.failures, scheduled.retry_at) = (known.get().failures, known.get().retry_at);
                 }
                 known.insert(scheduled);
             }
@@ -157,7 +167,24 @@ impl ScheduledBlocks {
     }
 
     /// Creates the blocks of a dataset that are due, or some of them if there are many.
-    async fn make(&self, handles: &Handles, key: DatasetKey, scheduled: Scheduled, now: Time) {
+    async fn make(&self, handles: &Handles, key: DatasetKey, mut scheduled: Scheduled, now: Time) {
+        if !scheduled.is_known {
+            match made_by_blocks(handles, &key).await {
+                Ok(last) => {
+                    let made = last.as_ref().map(|(_, made)| *made).unwrap_or_default();
+                    scheduled.made = scheduled.made.max(made);
+                    self.now_known(&key, &scheduled.object, made);
+                    if let Some((name, made)) = last {
+                        write_last(handles, &key, &scheduled.object, name, made).await;
+                    }
+                }
+                Err(error) => {
+                    warn!(dataset = %key, %error, "the blocks can't be read that came by themselves, which is tried again");
+                    self.made(&key, &scheduled.object, None, true);
+                    return;
+                }
+            }
+        }
         let mut last = None;
         let mut failure = None;
         let due = scheduled
@@ -198,6 +225,18 @@ impl ScheduledBlocks {
         }
     }
 
+    /// Remembers how far the blocks that exist have come.
+    fn now_known(&self, key: &DatasetKey, object: &ObjectReference, made: Made) {
+        let mut datasets = self.datasets.lock();
+        if let Some(known) = datasets
+            .get_mut(key)
+            .filter(|known| known.object.uid == object.uid)
+        {
+            known.made = known.made.max(made);
+            known.is_known = true;
+        }
+    }
+
     /// Remembers what was made of a dataset, unless its object was created again since.
     fn made(&self, key: &DatasetKey, object: &ObjectReference, last: Option<Made>, failed: bool) {
         let mut datasets = self.datasets.lock();
@@ -233,14 +272,15 @@ async fn create(
             info!(dataset = %key, block = name, "a block is created");
             Ok(())
         }
-        Err(kube::Error::Api(status)) if status.code == 409 => {
+        // Other conflicts are of a quota whose object was changed meanwhile: nothing was created.
+        Err(kube::Error::Api(status)) if status.reason == "AlreadyExists" => {
             let existing = api.get_opt(name).await?;
             // Deleted in this moment by somebody who doesn't want it.
             let Some(existing) = existing else { return Ok(()) };
-            if existing.spec.dataset != key.name {
+            if existing.spec.dataset != key.name || existing.spec.portion != block.spec.portion {
                 let note = format!(
-                    "block {name} is due, and dataset {} has a block of this name: the period gets no block. Give the blocks of \
-                     the two datasets different names",
+                    "block {name} is due, and dataset {} has a block of this name that is another portion of data: this one gets no \
+                     block. Give the blocks other names",
                     existing.spec.dataset
                 );
                 handles
@@ -252,6 +292,18 @@ async fn create(
         }
         Err(error) => Err(error),
     }
+}
+
+/// The last of the blocks that exist and came by themselves, and how far they have come with it.
+async fn made_by_blocks(handles: &Handles, key: &DatasetKey) -> Result<Option<(String, Made)>, kube::Error> {
+    let api: Api<PrivateDataBlock> = Api::namespaced(handles.client.clone(), &key.namespace);
+    let of_dataset = ListParams::default().fields(&format!("spec.dataset={}", key.name));
+    let blocks = api.list(&of_dataset).await?;
+    let made = blocks.into_iter().filter_map(|block| {
+        let made = Made::with_block(&block);
+        Some((block.metadata.name?, made)).filter(|_| made != Made::default())
+    });
+    Ok(made.max_by_key(|(_, made)| (made.until, made.users)))
 }
 
 /// Writes which block was the last. Should that fail, it is written with the next one; and after a restart the blocks since the

@@ -165,6 +165,35 @@ async fn a_block_that_cannot_be_created_is_told_once_and_tried_again() {
     );
 }
 
+/// A dataset that was deleted and created again, or restored, has no status that says what was made.
+#[tokio::test(start_paused = true)]
+async fn a_dataset_that_is_created_again_makes_no_second_block_of_a_portion() {
+    let world = World::new("2026-11-30T12:00:00Z");
+    world.set_dataset("d", &json!({"daily": {"from": "2026-11-29"}}));
+    world.run_for(MINUTE).await;
+    world.server.delete(DATASETS, "taxi");
+    world.set_dataset(
+        "again",
+        &json!({"hourly": {"from": "2026-11-29", "name": "other-{date}-{hour}"}}),
+    );
+    assert_eq!(world.last(), Value::Null);
+    world.run_for(MINUTE).await;
+    assert_eq!(world.names(), ["taxi-2026-11-29", "taxi-2026-11-30"]);
+    world.run_for(DAY).await;
+    assert_eq!(world.names()[0], "other-2026-12-01-00");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_conflict_that_says_nothing_of_the_block_is_tried_again() {
+    let world = World::new("2026-11-30T12:00:00Z");
+    let creations = RequestFilter::any().method("POST").resource(BLOCKS);
+    // As a quota answers whose object was changed meanwhile.
+    world.server.inject(&creations, 1, Fault::Refuse(409));
+    world.set_dataset("d", &json!({"daily": {"from": "2026-11-29"}}));
+    world.run_for(MINUTE).await;
+    assert_eq!(world.names(), ["taxi-2026-11-29", "taxi-2026-11-30"]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_name_that_another_dataset_has_is_told_and_the_period_gets_no_block() {
     let mut world = World::new("2026-11-30T12:00:00Z");
