@@ -20,17 +20,16 @@ pub(super) async fn dataset(admission: &Admission, request: &AdmissionRequest) -
         Ok(dataset) => dataset,
         Err(answer) => return answer,
     };
-    match dataset.spec.check() {
-        Err(errors) => Answer::Deny(errors.to_string()),
-        Ok(rules) => match unusable_schedule(admission, &dataset, &rules.composition) {
-            Some(why) => Answer::Deny(why),
-            None => {
-                let schedule = dataset.spec.block_schedule().ok().flatten();
-                let warning = schedule.and_then(|schedule| schedule.warning(dataset.spec.privacy_unit));
-                Answer::Allow.with_warnings(warning.into_iter().collect())
-            }
-        },
+    let rules = match dataset.spec.check() {
+        Ok(rules) => rules,
+        Err(errors) => return Answer::Deny(errors.to_string()),
+    };
+    if let Some(why) = unusable_schedule(admission, &dataset, &rules.composition) {
+        return Answer::Deny(why);
     }
+    let schedule = dataset.spec.block_schedule().ok().flatten();
+    let warning = schedule.and_then(|schedule| schedule.warning(dataset.spec.privacy_unit));
+    Answer::Allow.with_warnings(warning.into_iter().collect())
 }
 
 /// Returns an error message if the blocks that come by themselves could not be used, or would be too many at once.
