@@ -9,7 +9,7 @@ use std::{
     fmt::Write as _,
 };
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::Args;
 use kube::api::ListParams;
 use privatekube_api::{
@@ -110,7 +110,12 @@ impl Verify {
                 Some(cluster) => read_statuses(cluster, &dataset).await?,
                 None => Statuses::default(),
             };
-            ledgers.push(verify(&mut source, &dataset, statuses).await?);
+            let is_there = connected.is_none() || statuses.dataset.is_some();
+            let verified = verify(&mut source, &dataset, statuses).await?;
+            if !is_there && verified.is_nothing() {
+                bail!("there is no dataset {dataset}, and no ledger of it");
+            }
+            ledgers.push(verified);
         }
         let is_verified = ledgers.iter().all(|ledger| ledger.problems.is_empty());
         output.print(&Answer { is_verified, ledgers })?;
@@ -229,6 +234,10 @@ impl Comparison {
             let Some(status) = &block.status else { continue };
             self.verified.statuses += 1;
             let Some(state) = engine.block(&BlockId::from(name.as_str())) else {
+                // A block that never came to the ledger, as one that was deleted first, has a status without a budget.
+                if !has_budget(status) {
+                    continue;
+                }
                 self.verified.problems.push(format!(
                     "block {name}: its status has a budget at entry {}, and the ledger has no such block there",
                     entry.sequence
@@ -339,6 +348,15 @@ fn phase_of(
         .chain(engine.phase(id).map(ClaimPhase::from))
 }
 
+/// Whether a block's status says any amount of budget.
+const fn has_budget(status: &PrivateDataBlockStatus) -> bool {
+    status.total.is_some()
+        || status.locked.is_some()
+        || status.available.is_some()
+        || status.allocated.is_some()
+        || status.consumed.is_some()
+}
+
 /// What a block's status says that isn't so.
 fn compare(status: &PrivateDataBlockStatus, state: &BlockState, rules: &DatasetRules) -> Vec<String> {
     let composition = &rules.composition;
@@ -428,6 +446,11 @@ impl Report for Answer {
 }
 
 impl Verified {
+    /// Whether there is no entry, and nothing is wrong with that.
+    const fn is_nothing(&self) -> bool {
+        self.entries == 0 && self.problems.is_empty()
+    }
+
     pub(super) fn text(&self, form: Form) -> String {
         let paint = form.paint;
         let outcome = if self.problems.is_empty() {
@@ -435,16 +458,16 @@ impl Verified {
         } else {
             paint.bad("WRONG")
         };
-        let last = self.last.as_deref().unwrap_or("never");
-        let mut text = format!(
-            "{}: {outcome}\n  {} entries, the last of {last} with hash {}\n  {} blocks, {} claims, {} decisions by replay\n",
-            paint.bold(&self.dataset),
-            self.entries,
-            self.hash,
-            self.blocks,
-            self.claims,
-            self.decisions
-        );
+        let mut text = format!("{}: {outcome}\n", paint.bold(&self.dataset));
+        let _ = match &self.last {
+            Some(last) => writeln!(
+                text,
+                "  {} entries, the last of {last} with hash {}\n  {} blocks, {} claims, {} decisions by replay",
+                self.entries, self.hash, self.blocks, self.claims, self.decisions
+            ),
+            None if self.is_nothing() => writeln!(text, "  no entries yet"),
+            None => writeln!(text, "  no entry could be verified"),
+        };
         for problem in &self.problems {
             let _ = writeln!(text, "  {} {problem}", paint.bad("wrong:"));
         }
@@ -561,6 +584,46 @@ mod tests {
             lost.problems[0].contains("entries were lost"),
             "{:?}",
             lost.problems
+        );
+    }
+
+    #[tokio::test]
+    async fn a_block_that_never_came_to_the_ledger_has_no_budget_to_compare() {
+        let without = |total: Option<Amounts>| {
+            verified(move |block, _| {
+                block.metadata.name = Some("p1".to_owned());
+                block.status =
+                    serde_json::from_value(json!({"ledgerSequence": 3, "summary": "deleted"})).unwrap();
+                block.status.as_mut().unwrap().total = total.clone();
+            })
+        };
+        let verified = without(None).await;
+        assert!(verified.problems.is_empty(), "{:?}", verified.problems);
+        assert_eq!(verified.statuses, 2);
+        let stated = without(Some(Amounts::default())).await;
+        assert_eq!(
+            stated.problems,
+            ["block p1: its status has a budget at entry 3, and the ledger has no such block there"]
+        );
+    }
+
+    #[test]
+    fn a_ledger_without_entries_says_so() {
+        let verified = Comparison::new(&key(), Statuses::default()).end(&Replay::new());
+        assert!(verified.is_nothing());
+        assert_eq!(
+            verified.text(Form::default()),
+            "data/taxi: verified\n  no entries yet\n"
+        );
+        let wrong = Verified {
+            problems: vec!["entry 1 has another hash".to_owned()],
+            ..verified
+        };
+        assert!(!wrong.is_nothing());
+        assert!(
+            wrong
+                .text(Form::default())
+                .starts_with("data/taxi: WRONG\n  no entry could be verified\n")
         );
     }
 }
