@@ -51,3 +51,24 @@ pub(crate) const fn title(composition: &Composition) -> &'static str {
         Composition::Renyi(_) => ">ORDER",
     }
 }
+
+/// A part from 0 to 1 as a percentage. What rounds to nothing has no sign.
+pub(crate) fn percent(part: f64) -> String {
+    let text = format!("{:.2}%", part * 100.0);
+    if text == "-0.00%" {
+        "0.00%".to_owned()
+    } else {
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_percentage_of_nothing_has_no_sign() {
+        let texts = [-0.0, -0.000_01, 0.0, 0.123_456, -0.5].map(percent);
+        assert_eq!(texts, ["0.00%", "0.00%", "0.00%", "12.35%", "-50.00%"]);
+    }
+}

@@ -15,6 +15,7 @@ use privatekube_api::DatasetKey;
 use serde::Serialize;
 
 use crate::{
+    amounts::percent,
     cluster::ClusterOptions,
     exit::Exit,
     ledger::LedgerOptions,
@@ -165,7 +166,7 @@ impl Report for Answer {
                 outcome.waiting.to_string(),
                 outcome.median_wait.clone(),
                 outcome.mean_wait.clone(),
-                format!("{:.2}%", outcome.consumed * 100.0),
+                percent(outcome.consumed),
                 change(outcome.gained),
                 change(outcome.lost),
             ]);

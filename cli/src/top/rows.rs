@@ -16,7 +16,7 @@ use super::{
     follow::{DAY, Followed, Past},
 };
 use crate::{
-    amounts::{exact, few},
+    amounts::{exact, few, percent},
     output::{Form, Report},
     state::DatasetState,
     table::Table,
@@ -226,6 +226,11 @@ fn sorted<T: Key>(mut rows: Vec<T>, sort: Option<Sort>, default: Sort) -> Vec<T>
     rows
 }
 
+/// A sum. That of no numbers is 0; `Iterator::sum` has -0 for it, which is shown with its sign.
+fn sum(parts: impl Iterator<Item = f64>) -> f64 {
+    parts.fold(0.0, |sum, part| sum + part)
+}
+
 /// What was consumed since `since` ago, of those that are wanted.
 fn burnt(past: &Past, since: u64, wanted: impl Fn(&super::follow::Burnt) -> bool) -> f64 {
     let first = Time::from_micros(past.now.micros().saturating_sub(since));
@@ -233,7 +238,7 @@ fn burnt(past: &Past, since: u64, wanted: impl Fn(&super::follow::Burnt) -> bool
         .burnt
         .iter()
         .filter(|burnt| burnt.at >= first && wanted(burnt));
-    burnt.map(|burnt| burnt.part).sum()
+    sum(burnt.map(|burnt| burnt.part))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "shown to people")]
@@ -286,7 +291,7 @@ fn dataset(name: &str, past: &Past, engine: &Engine) -> OfDataset {
         .filter_map(|block| block_parts(past, engine, block))
         .collect();
     let count = live.len().max(1) as f64;
-    let mean = |of: fn(&Parts) -> f64| live.iter().map(of).sum::<f64>() / count;
+    let mean = |of: fn(&Parts) -> f64| sum(live.iter().map(of)) / count;
     let mut parts = Parts {
         consumed: mean(|parts| parts.consumed),
         allocated: mean(|parts| parts.allocated),
@@ -423,10 +428,6 @@ fn claims(name: &str, key: &DatasetKey, past: &Past, engine: &Engine) -> Vec<OfC
         })
     };
     ids.into_iter().filter_map(row).collect()
-}
-
-fn percent(part: f64) -> String {
-    format!("{:.2}%", part * 100.0)
 }
 
 fn days(days: Option<f64>) -> String {
@@ -643,6 +644,20 @@ mod tests {
                 (None, "claim data/none", "7m")
             ]
         );
+    }
+
+    #[tokio::test]
+    async fn nothing_is_no_negative_amount() {
+        let mut past = Past::default();
+        for entry in entries(events()).await {
+            past.push(&entry).unwrap();
+        }
+        past.settle(Time::from_micros((BEGIN + 600) * 1_000_000));
+        let row = dataset("data/taxi", &past, past.engine.as_ref().unwrap());
+        let json = serde_json::to_string(&row).unwrap();
+        assert!(!json.contains("-0"), "{json}");
+        let empty: [f64; 0] = [];
+        assert!(sum(empty.into_iter()).is_sign_positive());
     }
 
     #[test]

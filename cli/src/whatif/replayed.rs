@@ -222,5 +222,5 @@ fn consumed(engine: &Engine) -> f64 {
             Some(state.consumed.get(at).copied()? as f64 / capacity as f64)
         })
         .collect();
-    parts.iter().sum::<f64>() / parts.len().max(1) as f64
+    parts.iter().fold(0.0, |sum, part| sum + part) / parts.len().max(1) as f64
 }
