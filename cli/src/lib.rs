@@ -9,6 +9,7 @@ mod amounts;
 mod arguments;
 mod budget;
 mod cluster;
+mod documents;
 mod dry_run;
 mod exit;
 mod explain;

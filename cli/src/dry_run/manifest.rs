@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::{
     annotations::{annotations, warnings},
     retries::{Pods, pods},
+    shape,
 };
 
 /// Where the kinds of Kubernetes carry a pod template.
@@ -52,32 +53,41 @@ pub(super) enum Requested {
     Claims(Vec<String>),
 }
 
-/// Reads a text of YAML documents, or JSON. `namespace` is that of objects that name none.
-pub(super) fn items(text: &str, namespace: &str) -> Result<Vec<Item>> {
-    let documents: Vec<Value> =
-        serde_saphyr::from_multiple(text).context("it is not understood as YAML or JSON")?;
+/// What is in the documents of a file. `namespace` is that of objects that name none.
+///
+/// # Errors
+///
+/// A document, or what is in a list, is no object.
+pub(super) fn items(documents: Vec<Value>, namespace: &str) -> Result<Vec<Item>> {
     let mut items = Vec::new();
-    for document in documents {
-        collect(document, namespace, &mut items);
+    for (at, document) in documents.into_iter().enumerate() {
+        // A document of comments alone is null.
+        if !document.is_null() {
+            collect(document, namespace, &mut items).with_context(|| format!("document {}", at + 1))?;
+        }
     }
     Ok(items)
 }
 
-fn collect(document: Value, namespace: &str, items: &mut Vec<Item>) {
-    if document.is_null() {
-        return;
+fn collect(mut document: Value, namespace: &str, items: &mut Vec<Item>) -> Result<()> {
+    shape::check(&document, template(&document))?;
+    let Some(list) = shape::listed(&mut document)? else {
+        items.push(item(document, namespace));
+        return Ok(());
+    };
+    for (at, object) in list.into_iter().enumerate() {
+        collect(object, namespace, items).with_context(|| format!("items[{at}]"))?;
     }
-    if document["kind"]
-        .as_str()
-        .is_some_and(|kind| kind.ends_with("List"))
-        && let Some(list) = document["items"].as_array()
-    {
-        for object in list {
-            collect(object.clone(), namespace, items);
-        }
-        return;
-    }
-    items.push(item(document, namespace));
+    Ok(())
+}
+
+/// Where an object has a pod template.
+fn template(object: &Value) -> Option<&'static str> {
+    let kind = object["kind"].as_str()?;
+    TEMPLATES
+        .iter()
+        .find(|(known, _)| *known == kind)
+        .map(|(_, path)| *path)
 }
 
 fn item(object: Value, namespace: &str) -> Item {
@@ -101,18 +111,18 @@ fn item(object: Value, namespace: &str) -> Item {
     } else if kind == "Pod" {
         item.warnings = warnings(metadata, "metadata", None);
         pod(&object, "", &mut item);
-    } else if let Some((_, path)) = TEMPLATES.iter().find(|(known, _)| *known == kind) {
+    } else if let Some(path) = template(&object) {
         item.warnings = warnings(metadata, "metadata", Some(path));
         if kind == "CronJob" {
             let job = &object["spec"]["jobTemplate"]["metadata"];
             item.warnings
                 .extend(warnings(job, "spec.jobTemplate.metadata", Some(path)));
         }
-        let template = path.split('.').fold(&object, |value, part| &value[part]);
+        let pod_template = path.split('.').fold(&object, |value, part| &value[part]);
         let place = format!("{path}.metadata");
         item.warnings
-            .extend(warnings(&template["metadata"], &place, None));
-        pod(template, &format!("{path}: "), &mut item);
+            .extend(warnings(&pod_template["metadata"], &place, None));
+        pod(pod_template, &format!("{path}: "), &mut item);
     } else {
         item.what = format!("{} (not tried: it makes no claim)", item.what);
     }
@@ -191,6 +201,7 @@ fn unknown_fields(spec: &Value) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::documents::parse;
 
     const MANIFEST: &str = r#"
 apiVersion: batch/v1
@@ -225,7 +236,7 @@ items:
 
     #[test]
     fn each_object_says_what_it_requests_and_what_is_wrong() {
-        let items = items(MANIFEST, "data").unwrap();
+        let items = items(parse(MANIFEST).unwrap(), "data").unwrap();
         let what: Vec<&str> = items.iter().map(|item| item.what.as_str()).collect();
         assert_eq!(
             what,
@@ -247,5 +258,50 @@ items:
         assert!(items[1].faults[0].contains("doesn't say on which blocks"));
         assert!(matches!(&items[3].requested, Requested::Claims(names) if *names == ["report"]));
         assert!(items[3].faults[0].contains("spec.restartPolicy is \"Always\", the default"));
+    }
+
+    #[test]
+    fn what_is_no_object_is_an_error_that_names_the_document() {
+        for (text, said) in [
+            (
+                "just text",
+                "document 1: it is the text \"just text\", and no object",
+            ),
+            ("{kind: Pod}\n---\n[]", "document 2: it is a list, and no object"),
+            ("a: 1", "document 1: it has no kind"),
+            ("kind: 7", "document 1: kind is 7, and has to be text"),
+            (
+                "{kind: Pod, metadata: 7}",
+                "document 1: metadata is 7, and has to be an object",
+            ),
+            (
+                "{kind: Pod, metadata: {annotations: [a]}}",
+                "document 1: metadata.annotations is a list, and has to be an object",
+            ),
+            (
+                "{kind: Job, spec: {template: {metadata: true}}}",
+                "document 1: spec.template.metadata is true, and has to be an object",
+            ),
+            (
+                "{kind: CronJob, spec: 7}",
+                "document 1: spec is 7, and has to be an object",
+            ),
+            (
+                "{kind: List, items: 7}",
+                "document 1: items is 7, and has to be a list",
+            ),
+            (
+                "{kind: List, items: [{kind: Pod}, 7]}",
+                "document 1: items[1]: it is 7, and no object",
+            ),
+        ] {
+            let error = items(parse(text).unwrap(), "data").unwrap_err();
+            assert_eq!(format!("{error:#}"), said);
+        }
+        let empty = items(
+            parse("---\n# nothing\n---\n{kind: List, items: []}").unwrap(),
+            "data",
+        );
+        assert!(empty.unwrap().is_empty());
     }
 }

@@ -4,13 +4,10 @@
 mod annotations;
 mod manifest;
 mod retries;
+mod shape;
 mod tried;
 
-use std::{
-    fs,
-    io::{self, Read},
-    path::PathBuf,
-};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -19,6 +16,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     cluster::{Cluster, ClusterOptions},
+    documents::documents,
     exit::Exit,
     output::OutputOption,
 };
@@ -103,8 +101,7 @@ impl DryRun {
         } else {
             let mut items = Vec::new();
             for file in &self.filename {
-                let text = read(file)?;
-                let found = manifest::items(&text, &cluster.namespace);
+                let found = manifest::items(documents(file)?, &cluster.namespace);
                 items.extend(found.with_context(|| file.display().to_string())?);
             }
             items
@@ -120,17 +117,6 @@ impl DryRun {
         output.print(&answer)?;
         Ok(answer.exit())
     }
-}
-
-fn read(file: &PathBuf) -> Result<String> {
-    if file.as_os_str() == "-" {
-        let mut text = String::new();
-        io::stdin()
-            .read_to_string(&mut text)
-            .context("read the standard input")?;
-        return Ok(text);
-    }
-    fs::read_to_string(file).with_context(|| file.display().to_string())
 }
 
 impl Demand {

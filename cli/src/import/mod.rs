@@ -23,6 +23,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::{
+    documents::documents,
     exit::Exit,
     output::{Form, OutputOption, Report, print},
     table::Table,
@@ -50,7 +51,7 @@ Exit status: 0 all was carried over, 3 some was not, and is told.";
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]
 pub(crate) struct Import {
-    /// Files of objects in YAML or JSON.
+    /// Files of objects in YAML or JSON; - for the standard input.
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
     /// The file to write the manifests to. It must not exist; - for the standard output, with the report on standard error.
@@ -80,10 +81,7 @@ impl Import {
     pub(crate) fn run(self, output: OutputOption) -> Result<Exit> {
         let mut objects = Vec::new();
         for file in &self.files {
-            let text = fs::read_to_string(file).with_context(|| file.display().to_string())?;
-            let documents: Vec<Value> =
-                serde_saphyr::from_multiple(&text).with_context(|| file.display().to_string())?;
-            for document in documents {
+            for document in documents(file)? {
                 collect(document, &mut objects);
             }
         }
