@@ -1,15 +1,17 @@
 //! `kubectl privacy ledger export`: what `privatekube-extender export` does, for whoever has kubectl.
 
-use std::{fmt::Write as _, path::PathBuf};
+use std::{collections::BTreeSet, fmt::Write as _, path::PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context, Result, bail};
 use clap::Args;
-use privatekube_api::DatasetKey;
+use kube::api::ListParams;
+use privatekube_api::{DatasetKey, PrivateDataset};
 use privatekube_backup::{ExportReport, export};
+use privatekube_kubernetes::datasets_with_ledger;
 use serde::Serialize;
 
 use crate::{
-    cluster::ClusterOptions,
+    cluster::{Cluster, ClusterOptions},
     exit::Exit,
     output::{Form, OutputOption, Report},
     state::now,
@@ -20,7 +22,8 @@ Each ledger is verified while it is read. Needs the right to list privacyledgere
 in all namespaces. docs/operations.md says how to put an export back.
 
 Examples:
-  kubectl privacy ledger export privatekube-$(date +%F).jsonl
+  kubectl privacy ledger export privatekube-$(date +%F).jsonl -A
+  kubectl privacy ledger export shop.jsonl -n shop
   kubectl privacy ledger export taxi.jsonl --dataset data/taxi
 
 Exit status: 0 exported, 5 a ledger can't be verified and was left out.";
@@ -32,9 +35,12 @@ pub(super) struct Export {
     /// The file to write. It must not exist.
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// A dataset to export, as NAMESPACE/NAME; may be given several times. Default: all.
-    #[arg(long, value_name = "DATASET", value_parser = dataset)]
+    /// A dataset to export, as NAMESPACE/NAME; may be given several times. Default: all of the namespace.
+    #[arg(long, value_name = "DATASET", value_parser = dataset, conflicts_with = "all_namespaces")]
     dataset: Vec<DatasetKey>,
+    /// All namespaces.
+    #[arg(short = 'A', long)]
+    all_namespaces: bool,
 }
 
 fn dataset(text: &str) -> Result<DatasetKey, String> {
@@ -51,11 +57,45 @@ struct Exported(ExportReport);
 impl Export {
     pub(super) async fn run(self, cluster: &ClusterOptions, output: OutputOption) -> Result<Exit> {
         let cluster = cluster.connect().await?;
-        let report = export(&cluster.client, &self.dataset, &self.file, now()).await?;
+        let datasets = if self.dataset.is_empty() && !self.all_namespaces {
+            in_namespace(&cluster).await?
+        } else {
+            self.dataset
+        };
+        // No datasets mean all.
+        let report = export(&cluster.client, &datasets, &self.file, now()).await?;
         let is_whole = report.left_out.is_empty();
         output.print(&Exported(report))?;
         Ok(if is_whole { Exit::Done } else { Exit::Wrong })
     }
+}
+
+/// The datasets of the namespace: those with an object, and those that have a ledger alone. There is at least one.
+async fn in_namespace(cluster: &Cluster) -> Result<Vec<DatasetKey>> {
+    let namespace = cluster.namespace.as_str();
+    let with_ledger = datasets_with_ledger(&cluster.client, Some(namespace)).await;
+    let with_ledger = with_ledger.with_context(|| format!("list the ledgers in namespace {namespace}"))?;
+    let objects: Vec<PrivateDataset> = cluster.list(Some(namespace), &ListParams::default()).await?;
+    datasets(namespace, with_ledger, objects)
+}
+
+fn datasets(
+    namespace: &str,
+    with_ledger: Vec<DatasetKey>,
+    objects: Vec<PrivateDataset>,
+) -> Result<Vec<DatasetKey>> {
+    let names = objects.into_iter().filter_map(|object| object.metadata.name);
+    let with_object = names.map(|name| DatasetKey {
+        namespace: namespace.to_owned(),
+        name,
+    });
+    let found: BTreeSet<DatasetKey> = with_ledger.into_iter().chain(with_object).collect();
+    if found.is_empty() {
+        bail!(
+            "there is no dataset and no ledger in namespace {namespace}: -n names another one, -A means all"
+        );
+    }
+    Ok(found.into_iter().collect())
 }
 
 impl Report for Exported {
@@ -63,12 +103,18 @@ impl Report for Exported {
         let Self(report) = self;
         let mut text = String::new();
         for dataset in &report.datasets {
-            let last = dataset.last.as_deref().unwrap_or("none");
-            let _ = writeln!(
-                text,
-                "{}: {} entries, the last of {last}, and {} blocks; hash {}",
-                dataset.dataset, dataset.entries, dataset.blocks, dataset.hash
-            );
+            let _ = match &dataset.last {
+                Some(last) => writeln!(
+                    text,
+                    "{}: {} entries, the last of {last}, and {} blocks; hash {}",
+                    dataset.dataset, dataset.entries, dataset.blocks, dataset.hash
+                ),
+                None => writeln!(
+                    text,
+                    "{}: no entries yet, and {} blocks",
+                    dataset.dataset, dataset.blocks
+                ),
+            };
         }
         for problem in &report.left_out {
             let _ = writeln!(text, "{} {problem}", form.paint.bad("left out:"));
@@ -80,5 +126,51 @@ impl Report for Exported {
             report.datasets.len()
         );
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_datasets_of_a_namespace_have_a_ledger_or_an_object() {
+        let key = |name: &str| DatasetKey {
+            namespace: "shop".to_owned(),
+            name: name.to_owned(),
+        };
+        let object = |name: &str| -> PrivateDataset {
+            serde_json::from_value(json!({
+                "apiVersion": "privatekube.dev/v1alpha1", "kind": "PrivateDataset",
+                "metadata": {"namespace": "shop", "name": name}, "spec": {"unlocking": {"arrivals": 10}},
+            }))
+            .unwrap()
+        };
+        let found = datasets(
+            "shop",
+            vec![key("sales"), key("gone")],
+            vec![object("sales"), object("new")],
+        );
+        assert_eq!(found.unwrap(), [key("gone"), key("new"), key("sales")]);
+        let error = datasets("shop", Vec::new(), Vec::new()).unwrap_err().to_string();
+        assert!(
+            error.starts_with("there is no dataset and no ledger in namespace shop"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn all_namespaces_and_a_dataset_exclude_each_other() {
+        let parse = |more: &[&str]| {
+            let words = ["kubectl-privacy", "ledger", "export", "x.jsonl"]
+                .iter()
+                .chain(more);
+            crate::Cli::try_parse_from(words).is_ok()
+        };
+        assert!(parse(&["-A"]) && parse(&["-n", "shop"]) && parse(&["--dataset", "data/taxi"]));
+        assert!(!parse(&["-A", "--dataset", "data/taxi"]));
     }
 }
