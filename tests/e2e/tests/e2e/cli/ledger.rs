@@ -84,7 +84,7 @@ async fn a_ledger_is_verified_a_changed_status_is_found_and_a_statement_adds_up(
     // An export, read without the cluster.
     let file = env.cluster.description().dir.join("export.jsonl");
     let file = file.to_str().context("a path")?;
-    let told = privacy(&env, None, "", &["ledger", "export", file]).await?;
+    let told = privacy(&env, None, "", &["ledger", "export", file, "-n", DATA]).await?;
     ensure!(told.code == 0, "{told:?}");
     let told = privacy(&env, None, "", &["ledger", "verify", "--file", file]).await?;
     ensure!(told.code == 0 && told.text.contains("verified"), "{told:?}");
