@@ -115,8 +115,8 @@ impl UserBuckets {
 
 /// Whether a name is that of one bucket only; if not, returns what it needs.
 pub(super) fn tells_apart(name: &Pattern) -> Result<(), &'static str> {
-    let has = [Placeholder::Bucket, Placeholder::FirstUser, Placeholder::LastUser].into_iter();
-    if has.into_iter().any(|placeholder| name.has(placeholder)) {
+    let mut enough = [Placeholder::Bucket, Placeholder::FirstUser, Placeholder::LastUser].into_iter();
+    if enough.any(|placeholder| name.has(placeholder)) {
         Ok(())
     } else {
         Err("{bucket}")

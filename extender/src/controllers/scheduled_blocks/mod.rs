@@ -1,9 +1,10 @@
 //! Creates the blocks that datasets say come by themselves, each once.
 //!
-//! What was made is in the dataset's status (`lastBlock`): a block of a period that begins before the last one ends, or of
-//! users who have one, is never made, whatever the clock, a restart or a changed schedule does. Between the creation of a block and the write of the status
-//! the process may end; the block is created again then, and exists already. Time is the API server's: a clock of this machine
-//! that jumped ahead makes nothing.
+//! What was made is in the dataset's status (`lastBlock`) and in the blocks, which state their portions: a block of a period
+//! that begins before the last one ends, or of users who have one, is never made, whatever the clock, a restart or a changed
+//! schedule does. The status may be behind the blocks, since the process may end between the two writes, so a process reads the
+//! blocks before it creates its first one of a dataset. Time is the API server's: a clock of this machine that jumped ahead
+//! makes nothing.
 
 #[cfg(test)]
 mod tests;
@@ -60,7 +61,7 @@ struct Scheduled {
     schedule: Arc<BlockSchedule>,
     /// How far blocks have come.
     made: Made,
-    /// Whether that is all: the blocks that exist have been looked at, or the status says it.
+    /// Whether this process has looked at the blocks that exist: the status may be behind them.
     is_known: bool,
     /// Failures since a block was created last.
     failures: u32,
@@ -81,14 +82,12 @@ impl ScheduledBlocks {
             return;
         };
         let status = object.status.as_ref();
-        let last = status.and_then(|status| status.last_block.as_ref());
-        let made = Made::of(last);
+        let made = Made::of(status.and_then(|status| status.last_block.as_ref()));
         let mut scheduled = Scheduled {
             object: object.object_ref(&()),
             schedule: Arc::new(schedule),
             made,
-            // An object that was created again, or restored, says nothing of the blocks of the one before.
-            is_known: last.is_some(),
+            is_known: false,
             failures: 0,
             retry_at: None,
         };
@@ -97,7 +96,7 @@ impl ScheduledBlocks {
                 if known.get().object.uid == scheduled.object.uid {
                     // The watch may be behind what this process has written.
                     scheduled.made = made.max(known.get().made);
-                    scheduled.is_known |= known.get().is_known;
+                    scheduled.is_known = known.get().is_known;
                     (scheduled.failures, scheduled.retry_at) = (known.get().failures, known.get().retry_at);
                 }
                 known.insert(scheduled);
@@ -172,9 +171,11 @@ impl ScheduledBlocks {
             match made_by_blocks(handles, &key).await {
                 Ok(last) => {
                     let made = last.as_ref().map(|(_, made)| *made).unwrap_or_default();
-                    scheduled.made = scheduled.made.max(made);
+                    let stated = scheduled.made;
+                    scheduled.made = stated.max(made);
                     self.now_known(&key, &scheduled.object, made);
-                    if let Some((name, made)) = last {
+                    // The status may also name a later block, which was deleted: it stays.
+                    if let Some((name, made)) = last.filter(|_| scheduled.made != stated) {
                         write_last(handles, &key, &scheduled.object, name, made).await;
                     }
                 }

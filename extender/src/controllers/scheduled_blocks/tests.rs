@@ -183,6 +183,41 @@ async fn a_dataset_that_is_created_again_makes_no_second_block_of_a_portion() {
     assert_eq!(world.names()[0], "other-2026-12-01-00");
 }
 
+/// The status was written for the first day, and could not be for the second.
+#[tokio::test(start_paused = true)]
+async fn a_status_that_is_behind_its_blocks_makes_no_second_block_of_a_portion() {
+    let mut world = World::new("2026-11-29T12:00:00Z");
+    world.set_dataset("d", &json!({"daily": {"from": "2026-11-29"}}));
+    world.run_for(MINUTE).await;
+    let status = RequestFilter::any().method("PATCH").resource(DATASETS);
+    world.server.inject(&status, 1, Fault::Refuse(503));
+    world.run_for(DAY).await;
+    assert_eq!(world.last()["name"], json!("taxi-2026-11-29"));
+    let mut object = world.server.get(DATASETS, "taxi").unwrap();
+    object["spec"]["blocks"] = json!({"hourly": {"from": "2026-11-29"}});
+    world.server.put(DATASETS, &object);
+    world.restart();
+    world.run_for(MINUTE).await;
+    assert_eq!(world.names(), ["taxi-2026-11-29", "taxi-2026-11-30"]);
+    assert_eq!(world.last()["name"], json!("taxi-2026-11-30"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_status_that_is_ahead_of_its_blocks_stays() {
+    let mut world = World::new("2026-11-30T12:00:00Z");
+    world.set_dataset("d", &json!({"daily": {"from": "2026-11-29"}}));
+    world.run_for(MINUTE).await;
+    world.server.delete(BLOCKS, "taxi-2026-11-30");
+    world.server.clear_log();
+    world.restart();
+    world.set_clock("2026-12-01T00:00:01Z");
+    world.run_for(MINUTE).await;
+    assert_eq!(world.names(), ["taxi-2026-11-29", "taxi-2026-12-01"]);
+    // Only the new block was written to it.
+    let status = RequestFilter::any().method("PATCH").resource(DATASETS);
+    assert_eq!(world.server.count(&status), 1);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_conflict_that_says_nothing_of_the_block_is_tried_again() {
     let world = World::new("2026-11-30T12:00:00Z");
