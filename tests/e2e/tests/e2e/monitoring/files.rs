@@ -70,6 +70,26 @@ async fn every_rule_gives_what_its_tests_say() -> Result<()> {
     checked_by_promtool(&arguments, None).await.map(drop)
 }
 
+/// Without an order, promtool evaluates the groups in a random one at each time, and an alert may miss what another group
+/// records at that time.
+#[test]
+fn the_groups_are_evaluated_in_the_order_of_the_rules() -> Result<()> {
+    let rules = rules_file()?;
+    let groups = rules["groups"].as_array().context("no groups")?;
+    let groups: Vec<String> = groups
+        .iter()
+        .map(|group| text(group, "name"))
+        .collect::<Result<_>>()?;
+    for file in test_files()? {
+        let order = yaml(&file)?["group_eval_order"].take();
+        ensure!(
+            order == serde_json::json!(groups),
+            "{file}: group_eval_order is {order}, not {groups:?}"
+        );
+    }
+    Ok(())
+}
+
 /// An alert without a test that lets it fire, or without one that keeps it quiet, is missing one.
 #[test]
 fn every_alert_is_tested_firing_and_quiet() -> Result<()> {
