@@ -96,7 +96,7 @@ impl Weight {
     }
 
     #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
-    fn is_one(&self) -> bool {
+    pub(crate) fn is_one(&self) -> bool {
         *self == Self::default()
     }
 }

@@ -149,7 +149,15 @@ fn the_steps_name_the_hooks_that_every_policy_has() {
         .map(|line| line.trim_start_matches("    fn ").split('(').next().unwrap());
     let required: Vec<&str> = required.collect();
     assert_eq!(required, ["clone_box", "decide"]);
-    for hook in required {
+    // Those of a policy with a state of its own.
+    let with_state = hooks
+        .lines()
+        .filter_map(|line| line.trim_start().strip_prefix("fn "))
+        .map(|line| line.split('(').next().unwrap())
+        .filter(|hook| hook.starts_with("kept_") || hook.contains("restore"));
+    let with_state: Vec<&str> = with_state.collect();
+    assert_eq!(with_state.len(), 5);
+    for hook in required.into_iter().chain(with_state) {
         assert!(named().iter().any(|name| name == hook), "{hook} is not named");
     }
 }

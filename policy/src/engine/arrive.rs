@@ -214,7 +214,7 @@ impl State {
     }
 
     /// The numbers of the blocks of each demand, and its budget.
-    fn check_demands<'a>(
+    pub(super) fn check_demands<'a>(
         &self,
         name: &ClaimId,
         demands: &'a [Demand],

@@ -39,6 +39,8 @@ pub(super) struct Block {
     pub(super) name: BlockId,
     pub(super) capacity: Budget,
     pub(super) accounts: Box<[Account]>,
+    /// When it was added first.
+    pub(super) added: Time,
     pub(super) arrivals: u64,
     pub(super) retired: bool,
     /// Nothing of it becomes available any more: what isn't allocated counts as consumed.
@@ -137,6 +139,7 @@ impl Block {
             number,
             name,
             capacity,
+            added: now,
             arrivals: 0,
             retired: false,
             written_off: false,
@@ -162,6 +165,13 @@ impl Block {
             self.unlock();
         }
         steps
+    }
+
+    /// Unlocks what `arrivals` and the clock have unlocked until `now`, in a block that was just made.
+    pub(super) fn restore_steps(&mut self, arrivals: u64, now: Time) {
+        self.arrivals = arrivals;
+        self.schedule.restore(arrivals, now);
+        self.unlock();
     }
 
     fn unlock(&mut self) {
@@ -329,6 +339,15 @@ impl Blocks {
     /// Whether a block was written off before it was ever added.
     pub(super) fn is_lost(&self, name: &BlockId) -> bool {
         self.lost.contains(name)
+    }
+
+    /// The blocks that were never added and can't be any more, in no order.
+    pub(super) fn lost(&self) -> impl Iterator<Item = &BlockId> + '_ {
+        self.lost.iter()
+    }
+
+    pub(super) fn add_lost(&mut self, name: BlockId) {
+        self.lost.insert(name);
     }
 
     /// Writes off every block, and those of `unknown` that are not here. Returns the numbers of the former that

@@ -105,20 +105,26 @@ impl Totals {
         Budget::from_computed(amounts)
     }
 
+    /// `amounts`, one for each coordinate of each block: at most what is demanded.
+    pub(super) fn of_amounts(amounts: Vec<i64>, demands: BlockDemands<'_>) -> Self {
+        let mut demanded = demands.iter().flat_map(|demand| demand.amounts);
+        if amounts.iter().all(|amount| *amount == 0) {
+            Self::Nothing
+        } else if amounts.iter().all(|amount| demanded.next() == Some(amount)) {
+            Self::Everything
+        } else {
+            Self::Partly(amounts.into())
+        }
+    }
+
     /// The sum of `self` and `increase`, which has an amount for each coordinate of each block.
     fn and(&self, increase: &[i64], demands: BlockDemands<'_>) -> Self {
-        let demanded = || demands.iter().flat_map(|demand| demand.amounts);
         let before = demands.iter().enumerate().flat_map(|(at, demand)| {
             (0..demand.amounts.len()).map(move |coordinate| self.of(at, demand.amounts, coordinate))
         });
         // At most what is demanded: an increase is never more than what is allocated.
         let sums = before.zip(increase).map(|(before, more)| before + *more);
-        let sums: Box<[i64]> = sums.collect();
-        if sums.iter().eq(demanded()) {
-            Self::Everything
-        } else {
-            Self::Partly(sums)
-        }
+        Self::of_amounts(sums.collect(), demands)
     }
 }
 
@@ -199,6 +205,17 @@ impl Claim {
             &mut released
         };
         *totals = totals.and(increase, demands);
+        self.set_totals(consumed, released, demands)
+    }
+
+    /// Sets what was consumed and released of a claim that was granted, and has consumed and released nothing yet.
+    pub(super) fn restore_totals(&mut self, consumed: Totals, released: Totals, demands: BlockDemands<'_>) {
+        if consumed != Totals::Nothing || released != Totals::Nothing {
+            self.set_totals(consumed, released, demands);
+        }
+    }
+
+    fn set_totals(&mut self, consumed: Totals, released: Totals, demands: BlockDemands<'_>) -> bool {
         self.outcome = match (consumed, released) {
             (Totals::Everything, Totals::Nothing) => Outcome::Consumed,
             (Totals::Nothing, Totals::Everything) => Outcome::Released,

@@ -5,7 +5,7 @@
 //! up to the policy (`policies`), which sees the engine through `decisions` alone. All of them work on the
 //! `state`. Below it, independent of each other: the accounts of the blocks (`blocks`), how blocks unlock
 //! (`unlocking`), the claims (`claims`) and their demands (`demands`), the order of waiting claims (`order`)
-//! and their index (`waiting`).
+//! and their index (`waiting`). `snapshot` makes data of all that, and an engine of the data.
 //!
 //! Begin reading at [`Engine`], then [`Engine::apply`].
 
@@ -20,6 +20,7 @@ mod explain;
 mod order;
 mod policies;
 mod refusal;
+mod snapshot;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -29,6 +30,7 @@ mod waiting;
 mod walk;
 
 pub use refusal::Refusal;
+pub use snapshot::{Restoring, StateError, StatePart};
 pub use view::{BlockState, ClaimOutline, ClaimState, Explanation, Lack, Outlook, Phase, Standing, Unlocks};
 
 use crate::{Arrival, BlockId, Budget, ClaimId, DatasetRules, DatasetRulesError, Event, Record, Time};

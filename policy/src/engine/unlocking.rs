@@ -76,6 +76,14 @@ impl UnlockSchedule {
         steps
     }
 
+    /// Takes the steps of this many arrivals, or of the clock until `now`.
+    pub(super) fn restore(&mut self, arrivals: u64, now: Time) {
+        if self.clock.is_none() {
+            self.done = arrivals.min(self.steps);
+        }
+        self.settle(now);
+    }
+
     /// Takes the steps of the clock until `now`. Returns whether there were any.
     pub(super) fn settle(&mut self, now: Time) -> bool {
         let Some(clock) = self.clock else { return false };

@@ -105,7 +105,7 @@ impl State {
     }
 
     /// The first class of an unwatched family that fits. If none does, the family watches a block.
-    fn first_fitting(&mut self, mut family: u32) -> Option<u32> {
+    pub(super) fn first_fitting(&mut self, mut family: u32) -> Option<u32> {
         let layout = self.waiting.layout(family, &self.demand_store)?;
         for block in layout.blocks() {
             self.blocks.get_mut(block).settle(self.now);

@@ -12,18 +12,20 @@ mod dpf;
 mod fcfs;
 mod round_robin;
 
-use std::fmt::Debug;
+use std::{collections::BTreeMap, fmt::Debug};
 
 use super::{
     blocks::Block,
     decisions::{By, Cause, Decisions, NextWake, PolicyContext, SetAside},
     demands::{BlockDemand, BlockDemands},
     order::Shares,
+    snapshot::Kept,
 };
 use crate::{DatasetRules, Denial, Policy};
 
 /// The hooks that the engine calls. [`clone_box`](Self::clone_box) and [`decide`](Self::decide) are required;
-/// the defaults of the others suit a policy without state.
+/// the defaults of the others suit a policy without state. A policy with state that a decision depends on also
+/// has [`kept_of_block`](Self::kept_of_block) or [`kept_of_claims`](Self::kept_of_claims), and what restores it.
 pub(super) trait PolicyHooks: Debug + Send + Sync {
     /// A copy of the policy with its state, for a copy of the engine (on which events are tried).
     fn clone_box(&self) -> Box<dyn PolicyHooks>;
@@ -89,6 +91,38 @@ pub(super) trait PolicyHooks: Debug + Send + Sync {
     /// When the clock next matters at a block. Called after each event for the blocks that have changed.
     fn next_wake(&mut self, _context: PolicyContext<'_>, _block: u32) -> NextWake {
         NextWake::FirstFit
+    }
+
+    /// Whether no claim waits that fits all its blocks.
+    fn grants_what_fits(&self) -> bool {
+        true
+    }
+
+    /// What the policy keeps of a block and can't compute from the rest of the state.
+    fn kept_of_block(&self, _block: u32) -> Kept {
+        Kept::default()
+    }
+
+    /// What the policy keeps of waiting claims and can't compute from the rest of the state, by claim.
+    fn kept_of_claims(&self, _context: PolicyContext<'_>) -> BTreeMap<u32, Kept> {
+        BTreeMap::new()
+    }
+
+    /// Takes what another engine's policy kept of a block that was just added. The error says what is wrong with
+    /// it: it may be anything.
+    fn restore_block(&mut self, _block: &Block, kept: Kept) -> Result<(), String> {
+        kept.end()
+    }
+
+    /// Takes what another engine's policy kept of a waiting claim, in place of
+    /// [`claim_joined`](Self::claim_joined). The error says what is wrong with it: it may be anything.
+    fn restore_claim(&mut self, _claim: u32, _demands: BlockDemands<'_>, kept: Kept) -> Result<(), String> {
+        kept.end()
+    }
+
+    /// Checks what was taken, once all blocks and claims are there. The error is of a block.
+    fn check_restored(&self, _context: PolicyContext<'_>) -> Result<(), (u32, String)> {
+        Ok(())
     }
 }
 

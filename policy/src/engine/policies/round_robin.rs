@@ -19,9 +19,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Block, BlockDemand, BlockDemands, By, Cause, Decisions, NextWake, PolicyContext, PolicyHooks, SetAside,
+    Block, BlockDemand, BlockDemands, By, Cause, Decisions, Kept, NextWake, PolicyContext, PolicyHooks,
+    SetAside,
 };
 use crate::{DatasetRules, Denial, Unlocking};
+
+/// The names of what is kept: of a block what was divided at each coordinate, and whether it is closed (1) or
+/// not (0); of a claim what it has gathered at each coordinate of each of its blocks.
+const DIVIDED: &str = "divided";
+const CLOSED: &str = "closed";
+const GATHERED: &str = "gathered";
 
 #[derive(Clone, Debug)]
 pub(super) struct RoundRobin {
@@ -365,6 +372,125 @@ impl PolicyHooks for RoundRobin {
         } else {
             NextWake::Never
         }
+    }
+
+    /// A claim that fits waits until it has gathered what it demands.
+    fn grants_what_fits(&self) -> bool {
+        false
+    }
+
+    fn kept_of_block(&self, block: u32) -> Kept {
+        let pools = &self.pools[block as usize];
+        let mut kept = Kept::default();
+        kept.add(DIVIDED, pools.iter().map(|pool| pool.divided));
+        kept.add(CLOSED, pools.iter().map(|pool| i128::from(pool.closed)));
+        kept
+    }
+
+    fn kept_of_claims(&self, context: PolicyContext<'_>) -> BTreeMap<u32, Kept> {
+        let demanded = |claim: &u32| {
+            let demands = context.demands(*claim).iter();
+            let amounts = demands.flat_map(|demand| demand.amounts).copied();
+            (*claim, amounts.map(i128::from).collect())
+        };
+        let mut gathered: BTreeMap<u32, Vec<i128>> = self.claims.keys().map(demanded).collect();
+        for (block, pools) in (0..).zip(&self.pools) {
+            for (at, pool) in pools.iter().enumerate() {
+                for Lacking { need, claim } in &pool.lacking {
+                    // One that waits no longer may still be in the list.
+                    let part = context.demands(*claim).at(block);
+                    if let Some((gathered, part)) = gathered.get_mut(claim).zip(part) {
+                        gathered[part * pools.len() + at] -= i128::from(*need);
+                    }
+                }
+            }
+        }
+        let kept = |(claim, gathered)| {
+            let mut kept = Kept::default();
+            kept.add(GATHERED, gathered);
+            (claim, kept)
+        };
+        gathered.into_iter().map(kept).collect()
+    }
+
+    fn restore_block(&mut self, block: &Block, mut kept: Kept) -> Result<(), String> {
+        let pools = &mut self.pools[block.number as usize];
+        let divided = kept.take(DIVIDED, pools.len())?;
+        let closed = kept.take(CLOSED, pools.len())?;
+        for (pool, (divided, closed)) in pools.iter_mut().zip(divided.into_iter().zip(closed)) {
+            if !(0..=i128::from(self.gathered_is_lost)).contains(&closed) {
+                return Err(format!(
+                    "policy.{CLOSED} has {closed}: it must be 0, or 1 in the first revision"
+                ));
+            }
+            pool.divided = divided;
+            pool.closed = closed == 1;
+        }
+        kept.end()
+    }
+
+    fn restore_claim(&mut self, claim: u32, demands: BlockDemands<'_>, mut kept: Kept) -> Result<(), String> {
+        let gathered = kept.take(GATHERED, demands.len() * demands.coordinates())?;
+        let mut gathered = gathered.into_iter();
+        let mut lacks = 0;
+        for demand in demands.iter() {
+            for (demanded, pool) in demand.amounts.iter().zip(&mut self.pools[demand.block as usize]) {
+                let gathered = i64::try_from(gathered.next().unwrap_or_default());
+                let gathered = gathered
+                    .ok()
+                    .filter(|gathered| (0..=*demanded).contains(gathered));
+                let Some(need) = gathered.map(|gathered| demanded - gathered) else {
+                    return Err(format!(
+                        "policy.{GATHERED} has an amount that is not from 0 to {demanded}, what is demanded"
+                    ));
+                };
+                if need > 0 {
+                    pool.lacking.push(Lacking { need, claim });
+                    lacks += 1;
+                }
+            }
+        }
+        if lacks == 0 {
+            return Err("it waits, but it has gathered all that it demands".to_owned());
+        }
+        self.claims.insert(claim, lacks);
+        kept.end()
+    }
+
+    /// What is divided is what was unlocked, and what claims hold was divided: else a claim that has gathered
+    /// all that it demands could be granted more than there is.
+    fn check_restored(&self, context: PolicyContext<'_>) -> Result<(), (u32, String)> {
+        let mut gathered: Vec<Vec<i128>> = self.pools.iter().map(|pools| vec![0; pools.len()]).collect();
+        for demand in self
+            .claims
+            .keys()
+            .flat_map(|claim| context.demands(*claim).iter())
+        {
+            for (sum, demanded) in gathered[demand.block as usize].iter_mut().zip(demand.amounts) {
+                *sum += i128::from(*demanded);
+            }
+        }
+        for (number, (pools, gathered)) in (0..).zip(self.pools.iter().zip(gathered)) {
+            let block = context.block(number);
+            // Nothing of a block that was written off is divided any more.
+            let accounts = block.accounts.iter().filter(|_| !block.written_off);
+            for ((pool, account), demanded) in pools.iter().zip(accounts).zip(gathered) {
+                let lacking: i128 = pool.lacking.iter().map(|lacking| i128::from(lacking.need)).sum();
+                let held = demanded - lacking + account.allocated + account.consumed;
+                let unlocked = i128::from(account.capacity) - account.locked;
+                let is_lost = self.gathered_is_lost && pool.divided > held;
+                if pool.divided > unlocked || pool.divided != held && !is_lost {
+                    let divided = pool.divided;
+                    return Err((
+                        number,
+                        format!(
+                            "policy.{DIVIDED} is {divided}: {held} is gathered and held, {unlocked} unlocked"
+                        ),
+                    ));
+                }
+            }
+        }
+        Ok(())
     }
 }
 

@@ -114,6 +114,11 @@ impl Waiting {
         self.classes.iter()
     }
 
+    /// The numbers of all families.
+    pub(super) fn families(&self) -> Vec<u32> {
+        self.families.iter().map(|(number, _)| number).collect()
+    }
+
     /// Adds a claim to its class, and a new class to its family. Returns the class. A new family is
     /// unwatched, and a new class is not listed at its blocks yet.
     pub(super) fn join(
