@@ -5,7 +5,10 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 };
 use kube::CustomResourceExt;
 
-use crate::{PrivacyBudgetClaim, PrivacyLedgerEntry, PrivateDataBlock, PrivateDataset};
+use crate::{
+    PrivacyBudgetClaim, PrivacyLedgerCheckpoint, PrivacyLedgerCheckpointPiece, PrivacyLedgerEntry,
+    PrivateDataBlock, PrivateDataset,
+};
 
 /// Returns the definitions of all kinds.
 #[must_use]
@@ -15,6 +18,8 @@ pub fn crds() -> Vec<CustomResourceDefinition> {
         PrivateDataBlock::crd(),
         PrivacyBudgetClaim::crd(),
         PrivacyLedgerEntry::crd(),
+        PrivacyLedgerCheckpoint::crd(),
+        PrivacyLedgerCheckpointPiece::crd(),
     ];
     for version in crds.iter_mut().flat_map(|crd| &mut crd.spec.versions) {
         if let Some(schema) = version

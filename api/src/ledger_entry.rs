@@ -100,6 +100,11 @@ pub struct PrivacyLedgerEntrySpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crate::schema::anything")]
     pub omitted: Option<Value>,
+    /// The checkpoint that the writer has published since its last entry: the entry that it stands at, and the hash of its
+    /// content.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "crate::schema::anything")]
+    pub checkpoint: Option<Value>,
 }
 
 /// Returns the name of an entry's object. A name can be created once, so whoever creates it is the writer.

@@ -35,6 +35,7 @@ mod dimension;
 mod error;
 mod excerpt;
 mod grant;
+mod ledger_checkpoint;
 mod ledger_entry;
 mod managed_pod;
 mod match_index;
@@ -82,6 +83,10 @@ pub use grant::{
     BlockBudget, BlocksFrom, ClaimToGrant, GRANT_VERSION, Grant, GrantAnnotations, GrantTooLarge,
     GrantedBlock, GrantedBudget, GrantedClaim, MOST_VARIABLE_BYTES, RequestedBudget, grant_schema,
     most_own_annotation_bytes, own_annotation_bytes,
+};
+pub use ledger_checkpoint::{
+    PrivacyLedgerCheckpoint, PrivacyLedgerCheckpointPiece, PrivacyLedgerCheckpointPieceSpec,
+    PrivacyLedgerCheckpointSpec, checkpoint_piece_name,
 };
 pub use ledger_entry::{PrivacyLedgerEntry, PrivacyLedgerEntrySpec, entry_name};
 pub use managed_pod::{BudgetSource, ManagedPod, PodKey, node_of};

@@ -10,6 +10,7 @@ use privatekube_view::View;
 use tokio::{runtime, sync::mpsc::UnboundedSender};
 
 use crate::{
+    bookkeeper::CheckpointSettings,
     known_blocks::KnownBlocks,
     metrics::Metrics,
     pods::Pods,
@@ -60,6 +61,8 @@ pub struct Handles {
     pub writer: String,
     /// What has metrics of its own.
     pub measured: MeasuredBlocks,
+    /// When checkpoints are published and entries removed.
+    pub checkpoints: CheckpointSettings,
 }
 
 impl Handles {

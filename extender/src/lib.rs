@@ -38,6 +38,7 @@ mod webhook_configuration;
 mod writers;
 
 pub use admission::{ClaimLimits, PodTemplate};
+pub use bookkeeper::CheckpointSettings;
 pub use certificates::{AuthorityChange, CertificateRequest};
 pub use handles::MeasuredBlocks;
 pub use listeners::Addresses;

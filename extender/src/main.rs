@@ -3,13 +3,13 @@
 
 mod backup_commands;
 
-use std::{io::IsTerminal, net::SocketAddr, path::PathBuf, process::ExitCode};
+use std::{io::IsTerminal, net::SocketAddr, num::NonZeroU64, path::PathBuf, process::ExitCode};
 
 use anyhow::{Result, bail};
 use clap::{Parser, Subcommand, ValueEnum};
 use privatekube_extender::{
-    Addresses, AuthorityChange, CertificateRequest, ClaimLimits, MeasuredBlocks, Options, PodTemplate,
-    parse_status_address, serve,
+    Addresses, AuthorityChange, CertificateRequest, CheckpointSettings, ClaimLimits, MeasuredBlocks, Options,
+    PodTemplate, parse_status_address, serve,
 };
 use privatekube_policy::{Composition, DatasetRules, Orders, Policy, Revision, Span, Unlocking};
 use tracing_subscriber::EnvFilter;
@@ -150,6 +150,14 @@ struct Serve {
     /// like kubeflow.org/pytorchjobs=spec.pytorchReplicaSpecs.*.template; may be given several times.
     #[arg(long, value_name = "GROUP/RESOURCE=PATH")]
     pod_template: Vec<PodTemplate>,
+    /// After how many entries a ledger's checkpoint is published, or somewhat later if the state is large: a start reads the
+    /// checkpoint and the entries after it. 0 publishes none.
+    #[arg(long, value_name = "ENTRIES", default_value_t = 1000)]
+    checkpoint_every: u64,
+    /// How long ledger entries are kept that a checkpoint covers, like 2160h; older ones are deleted. Default: for ever. The
+    /// extender needs the right to delete them, which the component retention gives it.
+    #[arg(long, value_name = "SPAN")]
+    keep_entries: Option<Span>,
     /// The format of logs.
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     log_format: LogFormat,
@@ -220,6 +228,10 @@ impl From<Serve> for Options {
                 arrivals: serve.namespace_most_arrivals,
             },
             pod_templates: serve.pod_template,
+            checkpoints: CheckpointSettings {
+                every: NonZeroU64::new(serve.checkpoint_every),
+                keep_entries: serve.keep_entries,
+            },
         }
     }
 }

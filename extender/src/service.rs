@@ -19,6 +19,7 @@ use tracing::info;
 
 use crate::{
     admission::{self, Admission, ClaimLimiter, ClaimLimits, PodTemplate, PodTemplates},
+    bookkeeper::CheckpointSettings,
     bookkeeper::Message,
     certificates::{self, Clients},
     clock, controllers,
@@ -59,6 +60,8 @@ pub struct Options {
     pub claim_limits: ClaimLimits,
     /// Where workloads carry pod templates, besides Kubernetes' own kinds.
     pub pod_templates: Vec<PodTemplate>,
+    /// When checkpoints are published and entries removed.
+    pub checkpoints: CheckpointSettings,
 }
 
 /// Runs the extender until it gets SIGTERM or SIGINT, or until something fails that concerns everything. Bookkeepers run on
@@ -92,6 +95,7 @@ pub async fn serve(options: Options, bookkeepers: runtime::Handle) -> Result<()>
         defaults: options.defaults.clone(),
         writer: writer_name(),
         measured: options.measured,
+        checkpoints: options.checkpoints,
     }));
     let (configured, is_configured) = watch::channel(false);
     let fairness = Arc::new(FairnessOverTime::default());

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use crate::{
+    bookkeeper::CheckpointSettings,
     handles::{Handles, MeasuredBlocks},
     metrics::Metrics,
     writers::{Events, Gates, QueuedEvent, Statuses},
@@ -49,6 +50,7 @@ pub fn handles(server: &FakeApiServer) -> (Handles, mpsc::Receiver<QueuedEvent>)
             most_blocks: 10,
             orders: false,
         },
+        checkpoints: CheckpointSettings::default(),
     };
     (handles, queue)
 }

@@ -5,6 +5,7 @@
 //! entries as PrivacyLedgerEntry objects. Nothing here decides, caches or watches anything.
 #![forbid(unsafe_code)]
 
+mod checkpoints;
 mod client;
 mod field_manager;
 mod observe;

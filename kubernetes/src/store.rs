@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use futures::AsyncReadExt;
+use futures::{AsyncReadExt, future::join_all};
 use kube::{
     Api, Client, Error,
     api::{ListParams, ObjectMeta},
@@ -15,23 +15,28 @@ use kube::{
 use privatekube_api::{
     DatasetKey, LABEL_DATASET, PrivacyLedgerEntry, PrivacyLedgerEntrySpec, entry_name, rfc3339,
 };
-use privatekube_ledger::{CreateError, Entry, Hash, Store, StoreError};
+use privatekube_ledger::{Checkpoint, CheckpointStore, CreateError, Entry, Hash, Store, StoreError};
 use privatekube_policy::Time;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::time::{sleep, timeout};
 use tracing::warn;
 
-use crate::{plain, post_params};
+use crate::{
+    checkpoints::{Checkpoints, remove},
+    plain, post_params,
+};
 
 /// How long a request may take. After that whether an entry was written is found out by reading it.
-const REQUEST_LIMIT: Duration = Duration::from_secs(10);
+pub(crate) const REQUEST_LIMIT: Duration = Duration::from_secs(10);
 /// The most bytes that are read in one request. The API server limits a page by its number of entries only, each of which
 /// may have 1 MiB.
 const MOST_PAGE_BYTES: usize = 4 << 20;
 /// How many entries are read in one request at first, and at most. The number follows the size of the entries.
 const FIRST_PAGE: u32 = 32;
 const LARGEST_PAGE: u32 = 500;
+/// How many entries are read by their names at the same time, at most. Each may have 1 MiB.
+const MOST_TOGETHER: u64 = 16;
 /// The first wait before a request is repeated, doubled each time up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
@@ -40,6 +45,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 #[derive(Clone, Debug)]
 pub struct KubernetesStore {
     api: Api<PrivacyLedgerEntry>,
+    checkpoints: Checkpoints,
     dataset: DatasetKey,
     /// The UID of the dataset's namespace, which entries name.
     namespace_uid: Option<String>,
@@ -54,6 +60,10 @@ struct Reading {
     next: Option<(u64, String)>,
     /// How many entries the next page is to have.
     page: u32,
+    /// The last entry that was read by its name, if there may be more.
+    by_name: Option<u64>,
+    /// How many entries were read by their names at the same time.
+    together: u64,
 }
 
 /// As much of an object as names it.
@@ -85,12 +95,15 @@ impl KubernetesStore {
     #[must_use]
     pub fn new(client: Client, dataset: DatasetKey) -> Self {
         Self {
+            checkpoints: Checkpoints::new(&client, &dataset),
             api: Api::namespaced(client, &dataset.namespace),
             dataset,
             namespace_uid: None,
             reading: Arc::new(Mutex::new(Reading {
                 next: None,
                 page: FIRST_PAGE,
+                by_name: None,
+                together: 1,
             })),
         }
     }
@@ -170,6 +183,34 @@ impl KubernetesStore {
             .unwrap_or_else(|_| Err(unreachable(format!("no answer within {REQUEST_LIMIT:?}"))))
     }
 
+    /// Reads entries after `after` by their names: first one, since a reader is mostly up to date, and then more and more at the
+    /// same time. A list can't begin at a name.
+    async fn read_by_name(&self, after: u64) -> Result<Vec<Entry>, StoreError> {
+        let many = self.reading(|reading| {
+            let goes_on = reading.by_name.is_some_and(|last| last == after);
+            reading.together = if goes_on {
+                MOST_TOGETHER.min(reading.together * 2)
+            } else {
+                1
+            };
+            reading.together
+        });
+        let reads = (1..=many).map(|ahead| self.read(after.saturating_add(ahead)));
+        let mut entries = Vec::new();
+        for read in join_all(reads).await {
+            match read {
+                Ok(Some(entry)) => entries.push(entry),
+                Ok(None) => break,
+                // What was read before can be used.
+                Err(_) if !entries.is_empty() => break,
+                Err(error) => return Err(error),
+            }
+        }
+        let last = entries.last().map(|entry| entry.sequence);
+        self.reading(|reading| reading.by_name = last);
+        Ok(entries)
+    }
+
     fn object(&self, entry: &Entry, hash: Hash) -> Result<PrivacyLedgerEntry, CreateError> {
         let encoded = |value: Result<serde_json::Value, serde_json::Error>| {
             value.map_err(|error| CreateError::Refused(error.to_string()))
@@ -201,6 +242,12 @@ impl KubernetesStore {
                 .map(serde_json::to_value)
                 .map(encoded)
                 .transpose()?,
+            checkpoint: entry
+                .checkpoint
+                .as_ref()
+                .map(serde_json::to_value)
+                .map(encoded)
+                .transpose()?,
         };
         let mut object = PrivacyLedgerEntry::new(&entry_name(&self.dataset.name, entry.sequence), spec);
         object.metadata.labels = Some([(LABEL_DATASET.to_owned(), self.dataset.name.clone())].into());
@@ -209,7 +256,7 @@ impl KubernetesStore {
 }
 
 /// A number as Kubernetes stores it, in 63 bits. A larger one would come back as a float.
-fn signed(field: &str, number: u64) -> Result<i64, CreateError> {
+pub(crate) fn signed(field: &str, number: u64) -> Result<i64, CreateError> {
     i64::try_from(number).map_err(|_| {
         CreateError::Refused(format!(
             "{field} is {number}, and Kubernetes stores integers of 63 bits"
@@ -247,6 +294,11 @@ fn entry(object: PrivacyLedgerEntry) -> Result<Entry, StoreError> {
             .map(serde_json::from_value)
             .transpose()
             .map_err(|error| unreadable("omitted", error.to_string()))?,
+        checkpoint: spec
+            .checkpoint
+            .map(serde_json::from_value)
+            .transpose()
+            .map_err(|error| unreadable("checkpoint", error.to_string()))?,
         events: serde_json::from_value(events.1).map_err(|error| unreadable(&events.0, error.to_string()))?,
         records: serde_json::from_value(records.1)
             .map_err(|error| unreadable(&records.0, error.to_string()))?,
@@ -317,7 +369,15 @@ impl Store for KubernetesStore {
                 Err(PageError::Store(error)) => return Err(error),
             }
         }
-        Ok(self.read(after.saturating_add(1)).await?.into_iter().collect())
+        self.read_by_name(after).await
+    }
+
+    async fn checkpoint(&self) -> Result<Option<Checkpoint>, StoreError> {
+        self.checkpoints.head().await
+    }
+
+    async fn read_piece(&self, checkpoint: &Checkpoint, piece: u32) -> Result<Option<Vec<u8>>, StoreError> {
+        self.checkpoints.piece(checkpoint, piece).await
     }
 
     async fn pause(&self, attempt: u32) {
@@ -329,8 +389,44 @@ impl Store for KubernetesStore {
     }
 }
 
+impl CheckpointStore for KubernetesStore {
+    async fn create_piece(
+        &self,
+        checkpoint: &Checkpoint,
+        piece: u32,
+        content: &[u8],
+    ) -> Result<(), CreateError> {
+        let uid = self.namespace_uid.as_deref();
+        self.checkpoints
+            .create_piece(checkpoint, piece, content, uid)
+            .await
+    }
+
+    async fn publish(&self, checkpoint: &Checkpoint) -> Result<(), CreateError> {
+        self.checkpoints
+            .publish(checkpoint, self.namespace_uid.as_deref())
+            .await
+    }
+
+    async fn remove_pieces_before(&self, checkpoint: &Checkpoint) -> Result<(), StoreError> {
+        self.checkpoints.remove_pieces_before(checkpoint).await
+    }
+
+    async fn read_first(&self) -> Result<Vec<Entry>, StoreError> {
+        self.read_after(0).await
+    }
+
+    async fn remove(&self, sequence: u64) -> Result<(), StoreError> {
+        remove(&self.api, &entry_name(&self.dataset.name, sequence)).await
+    }
+}
+
+pub(crate) fn unreachable_after(limit: Duration) -> StoreError {
+    StoreError::Unreachable(format!("no answer within {limit:?}"))
+}
+
 /// What an error of the API server means for the entry: only a clear refusal says that it was not written.
-fn create_error(status: &Status) -> CreateError {
+pub(crate) fn create_error(status: &Status) -> CreateError {
     let says = format!("{} ({})", status.message, status.code);
     match status.code {
         409 if status.reason == "AlreadyExists" => CreateError::Exists,
@@ -341,6 +437,7 @@ fn create_error(status: &Status) -> CreateError {
 
 #[cfg(test)]
 mod tests {
+    use privatekube_ledger::CheckpointMark;
     use privatekube_policy::{
         Amount, Arrival, Composition, DatasetRules, Demand, Denial, Event, Policy, Record, Revision, Span,
         Unlocking, Weight,
@@ -435,6 +532,10 @@ mod tests {
                 },
             }],
             omitted: None,
+            checkpoint: Some(CheckpointMark {
+                sequence: i64::MAX.unsigned_abs(),
+                digest: Hash::ORIGIN,
+            }),
         };
         let lifetime = Unlocking::Lifetime {
             lifetime: span,

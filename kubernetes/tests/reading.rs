@@ -30,6 +30,7 @@ fn entry(sequence: u64, bytes: usize) -> Entry {
         }],
         records: Vec::new(),
         omitted: None,
+        checkpoint: None,
     }
 }
 
@@ -86,7 +87,7 @@ async fn what_follows_a_known_entry_is_asked_for_by_name() -> Result<(), Box<dyn
         .iter()
         .map(|request| request.path.rsplit('/').next().unwrap_or_default())
         .collect();
-    assert_eq!(paths, ["taxi-0000000100", "taxi-0000000101"]);
+    assert_eq!(paths, ["taxi-0000000100", "taxi-0000000101", "taxi-0000000102"]);
     Ok(())
 }
 

@@ -78,6 +78,18 @@ pub enum CommitError {
         /// The other writer's name.
         by: String,
     },
+    /// A checkpoint stands at the entry or a later one: other writers wrote the entry and more, and it was removed,
+    /// so that it could be created again. This writer is fenced.
+    #[error(
+        "entry {sequence} was written before by another, and a checkpoint stands at entry {at}: step down, or open the \
+             ledger again"
+    )]
+    Covered {
+        /// The entry.
+        sequence: u64,
+        /// The entry that the checkpoint stands at.
+        at: u64,
+    },
     /// The store refuses the entry. (It may be written all the same, by an earlier attempt whose outcome is
     /// unknown.)
     #[error("the store refuses entry {sequence}: {reason}")]
@@ -205,7 +217,7 @@ impl<'a, S: Store> EntryDraft<'a, S> {
     /// published.
     ///
     /// As long as it is unknown whether the entry was written, the commit reads the entry and tries to create it
-    /// again. The future may be dropped, which leaves the ledger poisoned.
+    /// again. Then it reads the checkpoint: an entry that a checkpoint covers was created before, and removed. The future may be dropped, which leaves the ledger poisoned.
     pub async fn commit(self) -> Result<Committed, CommitError> {
         let is_empty = self.is_empty();
         let Self {
@@ -233,6 +245,7 @@ impl<'a, S: Store> EntryDraft<'a, S> {
             events: Vec::new(),
             records: Vec::new(),
             omitted: None,
+            checkpoint: ledger.unmarked,
         };
         let used = size(&entry).map_err(unwritable)? + MOST_OMITTED_BYTES + event_bytes;
         let room = MOST_ENTRY_BYTES.saturating_sub(used);
@@ -240,7 +253,9 @@ impl<'a, S: Store> EntryDraft<'a, S> {
         let (left_out, record_bytes) = omit(&mut entry, &mut decisions.records, room).map_err(unwritable)?;
         let hash = entry.hash().map_err(unwritable)?;
         create(&ledger.store, &entry, hash).await?;
+        check_not_covered(&ledger.store, sequence).await?;
         ledger.head = Head { sequence, hash, time };
+        ledger.unmarked = None;
         ledger.is_ahead = false;
         decisions.records = entry.records;
         decisions.records.extend(left_out);
@@ -312,6 +327,28 @@ async fn create(store: &impl Store, entry: &Entry, hash: Hash) -> Result<(), Com
                     attempt = attempt.saturating_add(1);
                     store.pause(attempt).await;
                 }
+            }
+        }
+    }
+}
+
+/// Checks that no checkpoint stands at the entry `sequence`, which was just created, or at a later one. Otherwise the entry
+/// existed before and was removed, and this one is a second one of the same name.
+///
+/// The entry before may be there all the same, so that nothing but the checkpoint tells.
+async fn check_not_covered(store: &impl Store, sequence: u64) -> Result<(), CommitError> {
+    let mut attempt: u32 = 0;
+    loop {
+        match store.checkpoint().await {
+            Ok(Some(checkpoint)) if checkpoint.head.sequence >= sequence => {
+                let at = checkpoint.head.sequence;
+                return Err(CommitError::Covered { sequence, at });
+            }
+            Ok(_) => return Ok(()),
+            Err(StoreError::Corrupt(reason)) => return Err(CommitError::Corrupt { sequence, reason }),
+            Err(StoreError::Unreachable(_)) => {
+                attempt = attempt.saturating_add(1);
+                store.pause(attempt).await;
             }
         }
     }

@@ -4,7 +4,7 @@ use privatekube_policy::{DatasetRules, Event, Record, Time};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::Hash;
+use crate::{CheckpointMark, Hash};
 
 /// One entry of a ledger: events, and the records that followed from them.
 ///
@@ -32,6 +32,9 @@ pub struct Entry {
     /// What stands for the records after `records` that have no room in the entry; none if all have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub omitted: Option<Omitted>,
+    /// The checkpoint that the writer has published since its last entry; none if it hasn't.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint: Option<CheckpointMark>,
 }
 
 /// The count and the hash of the records that an entry has no room for: one event, or one step of the clock,
@@ -49,7 +52,7 @@ pub struct Omitted {
 impl Entry {
     /// Returns the bytes that are hashed: the entry as compact JSON in UTF-8, an object with these keys in
     /// this order: `sequence`, `previous`, `writer`, `time`, `setting` (first entry only), `events`,
-    /// `records`, `omitted` (if any). Objects inside have their keys in the order in which
+    /// `records`, `omitted` (if any), `checkpoint` (if any). Objects inside have their keys in the order in which
     /// `privatekube-policy` declares the fields; an optional value that is absent has no key; numbers are
     /// integers; in strings only `"`, `\` and control characters are escaped (`\b \f \n \r \t`, else
     /// `\u00XX`); there is no space between tokens.

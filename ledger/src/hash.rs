@@ -27,6 +27,11 @@ impl Hash {
         Self(Sha256::digest(bytes).into())
     }
 
+    /// Returns the hash of what `digest` was given.
+    pub(crate) fn from_digest(digest: Sha256) -> Self {
+        Self(digest.finalize().into())
+    }
+
     /// Its bytes.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 32] {

@@ -3,7 +3,10 @@
 use privatekube_policy::{DatasetRules, DatasetRulesError, Engine, Time};
 use thiserror::Error;
 
-use crate::{ClockError, ClockLimit, EntryDraft, Head, Replay, Store, StoreError, VerifyError};
+use crate::{
+    Checkpoint, CheckpointContent, CheckpointError, CheckpointMark, ClockError, ClockLimit, EntryDraft, Head,
+    Replay, Store, StoreError, VerifyError,
+};
 
 /// A dataset's ledger, open for writing.
 ///
@@ -23,6 +26,10 @@ pub struct Ledger<S> {
     /// change is durable, so whatever happens in between (an error, a dropped draft, a dropped future) leaves
     /// it set.
     pub(crate) is_ahead: bool,
+    /// The checkpoint that the next entry names.
+    pub(crate) unmarked: Option<CheckpointMark>,
+    /// The checkpoint that was published when the ledger was opened.
+    published: Option<Checkpoint>,
 }
 
 /// The ledger's engine is ahead of the store, because a draft was not committed: it says nothing that is
@@ -58,13 +65,15 @@ pub enum OpenError {
 }
 
 impl<S: Store> Ledger<S> {
-    /// Reads and [verifies](crate::verify) all entries of `store`. Nothing is written.
+    /// Reads the ledger of `store`: its checkpoint, if it has one, and then the entries after it, which are
+    /// [verified](crate::verify). Nothing is written. See [`Replay::read`].
     ///
     /// `writer` is the name that entries get, for people and for the writers that are fenced; no safety rests
     /// on it. `rules` are those of an empty ledger. A ledger with entries keeps its own: see
     /// [`rules`](Self::rules).
     pub async fn open(store: S, writer: String, rules: DatasetRules) -> Result<Self, OpenError> {
-        Self::resume(store, writer, rules, Replay::new()).await
+        let replay = Replay::read(&store).await?;
+        Self::of(store, writer, rules, replay)
     }
 
     /// As [`open`](Self::open), but reads only the entries after those that `replay` has seen: a follower
@@ -75,18 +84,15 @@ impl<S: Store> Ledger<S> {
         rules: DatasetRules,
         mut replay: Replay,
     ) -> Result<Self, OpenError> {
-        loop {
-            let entries = store.read_after(replay.head().sequence).await?;
-            if entries.is_empty() {
-                break;
-            }
-            // Each entry is freed once it is applied.
-            for entry in entries {
-                replay.push(&entry)?;
-            }
+        if !replay.read_on(&store).await? {
+            replay = Replay::read(&store).await?;
         }
+        Self::of(store, writer, rules, replay)
+    }
+
+    fn of(store: S, writer: String, rules: DatasetRules, replay: Replay) -> Result<Self, OpenError> {
         replay.check()?;
-        let head = replay.head();
+        let (head, published) = (replay.head(), replay.known().copied());
         let engine = match replay.into_engine() {
             Some(engine) => engine,
             None => Engine::new(rules)?,
@@ -98,6 +104,8 @@ impl<S: Store> Ledger<S> {
             head,
             clock: head.time,
             is_ahead: false,
+            unmarked: None,
+            published,
         })
     }
 
@@ -132,6 +140,27 @@ impl<S> Ledger<S> {
         } else {
             Ok(&self.engine)
         }
+    }
+
+    /// Returns a checkpoint of the state after the last entry. An entry must have been committed by this writer since
+    /// the ledger was opened, and no draft begun after it. Costs time and memory for everything that the engine
+    /// holds.
+    pub fn checkpoint(&self) -> Result<CheckpointContent, CheckpointError> {
+        if self.is_ahead || self.head.sequence == 0 || self.engine.now() != self.head.time {
+            return Err(CheckpointError::NotAtEntry);
+        }
+        CheckpointContent::of(&self.engine, self.head)
+    }
+
+    /// The checkpoint that was published when the ledger was opened, if it stands at one of its entries.
+    #[must_use]
+    pub const fn published(&self) -> Option<&Checkpoint> {
+        self.published.as_ref()
+    }
+
+    /// Lets the next entry name a checkpoint that was published, so that the chain of hashes covers it.
+    pub const fn mark(&mut self, mark: CheckpointMark) {
+        self.unmarked = Some(mark);
     }
 
     /// The rules of the first entry; without entries, the rules that the ledger was opened with.

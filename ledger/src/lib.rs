@@ -12,8 +12,13 @@
 //! Kubernetes, HTTP, clocks, threads or an async runtime: time is an argument, and the same code runs on a
 //! simulated store with simulated faults.
 //!
+//! A [`Checkpoint`] is the engine's state after an entry: a ledger is opened from it, and entries before it may
+//! be [removed](remove_entries). All writers of a ledger whose entries may be removed have to be of this crate,
+//! or follow the same rules: a name that was removed can be created again, and never counts.
+//!
 //! Begin reading at [`Entry`] (what is written), then [`Store`] (what a store guarantees), then [`Ledger`]
-//! and [`EntryDraft`] (writing), then [`Replay`] and [`verify`] (following and checking).
+//! and [`EntryDraft`] (writing), then [`Replay`] and [`verify`] (following and checking), then
+//! [`CheckpointContent`].
 //!
 //! # Examples
 //!
@@ -54,6 +59,7 @@
 #![forbid(unsafe_code)]
 
 mod balance;
+mod checkpoint;
 mod clock;
 mod committed;
 mod draft;
@@ -66,6 +72,10 @@ mod store;
 mod verify;
 
 pub use balance::Imbalance;
+pub use checkpoint::{
+    Checkpoint, CheckpointContent, CheckpointError, CheckpointMark, ContentError, PIECE_BYTES, PublishError,
+    remove_entries,
+};
 pub use clock::{ClockError, ClockLimit};
 pub use committed::{Committed, EventIndex};
 pub use draft::{ApplyError, CommitError, EntryDraft, FULL_DRAFT_BYTES, MOST_ENTRY_BYTES, MOST_EVENT_BYTES};
@@ -74,5 +84,5 @@ pub use hash::{Hash, HashError};
 pub use head::Head;
 pub use ledger::{DraftError, Ledger, OpenError, Poisoned};
 pub use memory::MemoryStore;
-pub use store::{CreateError, Store, StoreError};
+pub use store::{CheckpointStore, CreateError, Store, StoreError};
 pub use verify::{Replay, Summary, VerifyError, verify};

@@ -2,9 +2,9 @@
 
 use thiserror::Error;
 
-use crate::Entry;
+use crate::{Checkpoint, Entry};
 
-/// Keeps the entries of one ledger.
+/// Keeps the entries of one ledger, and its checkpoint.
 ///
 /// All safety rests on [`create`](Self::create): of all attempts to create an entry with the same sequence
 /// number, at any time and from any process, at most one succeeds. The caller need not learn that it
@@ -12,6 +12,10 @@ use crate::Entry;
 ///
 /// A store returns an entry as it was created: the same strings, and integers (all of which fit an `i64`) to
 /// the last digit. The order of keys in its JSON may change.
+///
+/// Entries that a checkpoint covers may be removed, after which their names can be created again. So a writer
+/// reads [`checkpoint`](Self::checkpoint) after it has read entries, and again after each create: see
+/// [`Ledger::open`](crate::Ledger::open) and [`EntryDraft::commit`](crate::EntryDraft::commit).
 pub trait Store: Send + Sync {
     /// Creates `entry` if there is none with its sequence number. Returns `Ok` only if this call created it
     /// and it is durable.
@@ -25,8 +29,48 @@ pub trait Store: Send + Sync {
     /// there are none.
     fn read_after(&self, after: u64) -> impl Future<Output = Result<Vec<Entry>, StoreError>> + Send;
 
+    /// Returns the checkpoint that was published last, if there is one. This read is linearizable: what was
+    /// published before it began is returned, or something later.
+    fn checkpoint(&self) -> impl Future<Output = Result<Option<Checkpoint>, StoreError>> + Send;
+
+    /// Returns a piece of a checkpoint's content, from 0; none if there is no such piece any more.
+    fn read_piece(
+        &self,
+        checkpoint: &Checkpoint,
+        piece: u32,
+    ) -> impl Future<Output = Result<Option<Vec<u8>>, StoreError>> + Send;
+
     /// Waits before the `attempt`-th repetition of a request, from 1. A simulated store returns at once.
     fn pause(&self, attempt: u32) -> impl Future<Output = ()> + Send;
+}
+
+/// A store whose ledger's old entries are summed up in checkpoints, and may be removed then.
+pub trait CheckpointStore: Store {
+    /// Creates a piece of a checkpoint's content. A piece that exists already is left as it is: pieces of the
+    /// same [`Checkpoint`] are equal.
+    fn create_piece(
+        &self,
+        checkpoint: &Checkpoint,
+        piece: u32,
+        content: &[u8],
+    ) -> impl Future<Output = Result<(), CreateError>> + Send;
+
+    /// Publishes a checkpoint all of whose pieces exist, in place of an earlier one. It is durable when this returns
+    /// `Ok`. Never replaces a checkpoint that stands at the same entry or a later one: that is
+    /// [`CreateError::Exists`], also if several processes try at once.
+    fn publish(&self, checkpoint: &Checkpoint) -> impl Future<Output = Result<(), CreateError>> + Send;
+
+    /// Removes the pieces of all checkpoints that stand before `checkpoint`.
+    fn remove_pieces_before(
+        &self,
+        checkpoint: &Checkpoint,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Returns the first entries that there are, ascending: at most a page.
+    fn read_first(&self) -> impl Future<Output = Result<Vec<Entry>, StoreError>> + Send;
+
+    /// Removes an entry, if there is one with this sequence number.
+    fn remove(&self, sequence: u64) -> impl Future<Output = Result<(), StoreError>> + Send;
 }
 
 /// Why an entry was not created, or may not have been.

@@ -1,12 +1,20 @@
 //! Replays a ledger entry by entry and checks it: for auditors, for followers, and when a ledger is opened.
 
+use std::collections::VecDeque;
+
 use privatekube_policy::{DatasetRules, DatasetRulesError, Engine, Record, Refusal, Time};
 use thiserror::Error;
 
 use crate::{
-    Committed, EncodingError, Entry, Hash, Head, Imbalance, Omitted, balance, committed::Decisions,
-    entry::count,
+    Checkpoint, CheckpointMark, Committed, ContentError, EncodingError, Entry, Hash, Head, Imbalance,
+    Omitted, OpenError, Store, StoreError, balance, committed::Decisions, entry::count,
 };
+
+/// How many hashes of the last entries a replay remembers. A checkpoint that stands at an earlier one makes a reader read
+/// the ledger again.
+const MOST_HASHES: usize = 1 << 16;
+/// How often a ledger is read again whose checkpoint moved on meanwhile.
+const MOST_READINGS: u32 = 8;
 
 /// Applies a ledger's entries to an engine, and checks each against all before it.
 #[derive(Debug)]
@@ -15,6 +23,12 @@ pub struct Replay {
     engine: Option<Engine>,
     head: Head,
     is_broken: bool,
+    /// The checkpoint that it began with.
+    base: Option<Checkpoint>,
+    /// The checkpoint that there was when reading began, if it stands at an entry that the replay has.
+    known: Option<Checkpoint>,
+    /// The hashes of the last entries that were pushed, the last one of which is `head`'s.
+    hashes: VecDeque<Hash>,
 }
 
 /// Why an entry is not the next one of a ledger. `sequence` is the entry's number.
@@ -115,6 +129,38 @@ pub enum VerifyError {
         /// The block, and what is wrong.
         imbalance: Imbalance,
     },
+    /// The entry names a checkpoint with another digest than the one that the replay began with.
+    #[error(
+        "entry {sequence} names {marked:?}, and the checkpoint there has the digest {found}: it was changed"
+    )]
+    Checkpoint {
+        /// The entry.
+        sequence: u64,
+        /// What it names.
+        marked: CheckpointMark,
+        /// The digest of the checkpoint that the replay began with.
+        found: Hash,
+    },
+    /// The checkpoint's content can't be used, and entries before it were removed.
+    #[error("the checkpoint at entry {sequence} can't be used, and entry 1 is not there any more: {error}")]
+    Content {
+        /// The entry that the checkpoint stands at.
+        sequence: u64,
+        /// What is wrong with it.
+        error: ContentError,
+    },
+    /// The entry that a checkpoint stands at is another one.
+    #[error(
+        "the checkpoint stands at entry {sequence} with the hash {expected}, and the entry has the hash {found}"
+    )]
+    OtherEntry {
+        /// The entry.
+        sequence: u64,
+        /// The hash that the checkpoint names.
+        expected: Hash,
+        /// The entry's hash.
+        found: Hash,
+    },
     /// An earlier entry failed, so no later one can be checked.
     #[error("entry {sequence} could not be replayed, so no later entry can be")]
     Broken {
@@ -188,7 +234,126 @@ impl Replay {
             engine: None,
             head: Head::ORIGIN,
             is_broken: false,
+            base: None,
+            known: None,
+            hashes: VecDeque::new(),
         }
+    }
+
+    /// Reads a ledger: its checkpoint, if it has one, and then the entries after it.
+    ///
+    /// Afterwards it reads the checkpoint again. If that has moved on beyond what was read, the ledger is read again:
+    /// entries may have been removed meanwhile, and then created again by a request that was delayed, which are no
+    /// part of the ledger.
+    ///
+    /// A checkpoint whose content can't be used is passed over as long as no entry before it was removed.
+    pub async fn read(store: &impl Store) -> Result<Self, OpenError> {
+        for attempt in 1..=MOST_READINGS {
+            let begun = match store.checkpoint().await? {
+                None => Some(Self::new()),
+                Some(checkpoint) => Self::begin(store, checkpoint).await?,
+            };
+            if let Some(mut replay) = begun
+                && replay.read_on(store).await?
+            {
+                return Ok(replay);
+            }
+            store.pause(attempt).await;
+        }
+        let problem = "its checkpoint moved on again and again while it was read";
+        Err(StoreError::Unreachable(problem.to_owned()).into())
+    }
+
+    /// A replay that begins with a checkpoint. None if it is gone.
+    async fn begin(store: &impl Store, checkpoint: Checkpoint) -> Result<Option<Self>, OpenError> {
+        let sequence = checkpoint.head.sequence;
+        let error = match checkpoint.restore(store).await? {
+            Ok(None) => return Ok(None),
+            Ok(Some(engine)) => match store.read(sequence).await? {
+                None => return Ok(None),
+                Some(entry) => {
+                    let found = entry
+                        .hash()
+                        .map_err(|error| VerifyError::Encoding { sequence, error })?;
+                    let expected = checkpoint.head.hash;
+                    if found != expected {
+                        return Err(VerifyError::OtherEntry {
+                            sequence,
+                            expected,
+                            found,
+                        }
+                        .into());
+                    }
+                    return Ok(Some(Self {
+                        engine: Some(engine),
+                        head: checkpoint.head,
+                        is_broken: false,
+                        base: Some(checkpoint),
+                        known: Some(checkpoint),
+                        hashes: VecDeque::from([expected]),
+                    }));
+                }
+            },
+            Err(error) => error,
+        };
+        match store.read(1).await? {
+            Some(_) => Ok(Some(Self {
+                known: Some(checkpoint),
+                ..Self::new()
+            })),
+            None => Err(VerifyError::Content { sequence, error }.into()),
+        }
+    }
+
+    /// Reads and pushes the entries after those that it has. Returns `false` if the checkpoint has moved on beyond what
+    /// was read: nothing that follows from this replay may be relied on, and the ledger has to be
+    /// [read](Self::read) again.
+    pub async fn read_on(&mut self, store: &impl Store) -> Result<bool, OpenError> {
+        loop {
+            let entries = store.read_after(self.head.sequence).await?;
+            if entries.is_empty() {
+                break;
+            }
+            // Each entry is freed once it is applied.
+            for entry in entries {
+                if let Err(error) = self.push(&entry) {
+                    // Entries that were removed meanwhile leave gaps, and ones created again have other hashes.
+                    let moved_on = !self.has(store.checkpoint().await?.as_ref());
+                    return if moved_on { Ok(false) } else { Err(error.into()) };
+                }
+            }
+        }
+        Ok(self.has(store.checkpoint().await?.as_ref()))
+    }
+
+    /// Whether a checkpoint stands at an entry that it has.
+    fn has(&self, checkpoint: Option<&Checkpoint>) -> bool {
+        let Some(checkpoint) = checkpoint else {
+            return true;
+        };
+        if self.known.as_ref() == Some(checkpoint) {
+            return checkpoint.head.sequence <= self.head.sequence;
+        }
+        let Some(behind) = self.head.sequence.checked_sub(checkpoint.head.sequence) else {
+            return false;
+        };
+        let hash = usize::try_from(behind).ok().and_then(|behind| {
+            let at = self.hashes.len().checked_sub(behind.checked_add(1)?)?;
+            self.hashes.get(at)
+        });
+        hash == Some(&checkpoint.head.hash)
+    }
+
+    /// The checkpoint that was published when reading began, if it stands at an entry that the replay has.
+    pub(crate) fn known(&self) -> Option<&Checkpoint> {
+        let known = self.known.as_ref();
+        known.filter(|known| known.head.sequence <= self.head.sequence)
+    }
+
+    /// The checkpoint that it began with; none if it began with the first entry.
+    #[must_use]
+    pub const fn base(&self) -> Option<&Checkpoint> {
+        self.base.as_ref()
     }
 
     /// Checks and applies the next entry. It is durable, so its records may be published.
@@ -202,6 +367,15 @@ impl Replay {
         let hash = entry
             .hash()
             .map_err(|error| VerifyError::Encoding { sequence, error })?;
+        if let Some(known) = self.known.filter(|known| known.head.sequence == sequence)
+            && known.head.hash != hash
+        {
+            return Err(VerifyError::OtherEntry {
+                sequence,
+                expected: known.head.hash,
+                found: hash,
+            });
+        }
         let mut engine = match (self.engine.take(), &entry.rules) {
             (Some(engine), _) => engine,
             (None, Some(rules)) => Engine::new(rules.clone()).map_err(VerifyError::DatasetRules)?,
@@ -216,6 +390,10 @@ impl Replay {
             hash,
             time: entry.time,
         };
+        self.hashes.push_back(hash);
+        if self.hashes.len() > MOST_HASHES {
+            self.hashes.pop_front();
+        }
         Ok(Committed::new(self.head, decisions, 0))
     }
 
@@ -273,6 +451,16 @@ impl Replay {
                 sequence,
                 before: head.time,
                 found: entry.time,
+            });
+        }
+        if let (Some(marked), Some(base)) = (entry.checkpoint, &self.base)
+            && marked.sequence == base.head.sequence
+            && marked.digest != base.digest
+        {
+            return Err(VerifyError::Checkpoint {
+                sequence,
+                marked,
+                found: base.digest,
             });
         }
         match &entry.rules {

@@ -8,6 +8,7 @@
 //!
 //! Events that arrive while an entry is being written go into the next one together.
 
+mod checkpoints;
 mod effects;
 mod intake;
 mod message;
@@ -34,6 +35,7 @@ use tokio::{
 use tracing::{error, info, warn};
 
 use self::{
+    checkpoints::{Checkpoints, Outcome},
     effects::Effects,
     intake::{Intake, IntakeOutput, Notice},
     metrics::ReadBack,
@@ -43,6 +45,7 @@ use self::{
 use crate::{clock, handles::Handles, writers::StatusKey};
 
 pub use self::{
+    checkpoints::CheckpointSettings,
     message::{ClaimInput, ConsumeError, Message, RequestedUse},
     metrics::LedgerMetrics,
     question::Question,
@@ -68,6 +71,7 @@ pub struct Bookkeeper {
     /// Whether its ledger stays closed until the dataset has an object: it has no entries, and there are no default rules.
     waits_for_object: bool,
     writer: LedgerWriter,
+    checkpoints: Checkpoints,
     publisher: Publisher,
     effects: Effects,
     /// Why the dataset is stopped, and when its ledger is opened again; `None` while the dataset isn't stopped.
@@ -93,6 +97,11 @@ impl Bookkeeper {
                 dataset.clone(),
                 store,
                 handles.writer.clone(),
+                Arc::clone(&handles.server_clock),
+            ),
+            checkpoints: Checkpoints::new(
+                dataset.clone(),
+                handles.checkpoints,
                 Arc::clone(&handles.server_clock),
             ),
             publisher: Publisher::new(dataset.clone(), Arc::clone(&handles.view)),
@@ -162,7 +171,14 @@ impl Bookkeeper {
                 () = wait_until(next_step) => self.handle(Vec::new()).await,
                 () = wait_until(next_retirement) => self.handle(Vec::new()).await,
                 () = wait_until_instant(retry_at) => self.resume().await,
-                _ = check.tick() => self.check_last_entry().await,
+                _ = check.tick() => {
+                    self.checkpoints.remove_if_due(self.writer.store());
+                    self.check_last_entry().await
+                }
+                outcome = self.checkpoints.done(), if self.checkpoints.is_running() => {
+                    self.checkpoint_done(&outcome);
+                    Ok(())
+                }
                 _ = refresh.tick() => self.refresh_waiting(),
                 // Others may run between two pieces, and messages take turns with them.
                 () = tokio::task::yield_now(), if catches_up => self.catch_up_measures(),
@@ -273,6 +289,22 @@ impl Bookkeeper {
         Ok(())
     }
 
+    /// Begins a checkpoint if one is due. It stands at the last entry, so it is begun right after that, before the clock goes on.
+    fn checkpoint_if_due(&mut self) {
+        if self.checkpoints.is_due()
+            && let Some(content) = self.writer.checkpoint()
+        {
+            self.checkpoints.begin(content, self.writer.store().clone());
+        }
+    }
+
+    fn checkpoint_done(&mut self, outcome: &Outcome) {
+        if let Outcome::Published(checkpoint, _) = outcome {
+            self.writer.mark(checkpoint);
+        }
+        self.effects.meter.checkpoint(outcome);
+    }
+
     /// Reads the last entry back. See [`LedgerWriter::check_last_entry`].
     async fn check_last_entry(&self) -> Result<(), WriterError> {
         let checked = self.writer.check_last_entry().await;
@@ -335,6 +367,7 @@ impl Bookkeeper {
             let mut next = IntakeOutput::default();
             if let (Some(committed), Some(state)) = (&written.committed, self.writer.state()?) {
                 self.ended_stop = None;
+                self.checkpoints.committed(committed.bytes());
                 self.effects.meter.committed(state.engine, committed, &written);
                 let touched = Touched::by(committed.records(), &written.matched, state.engine);
                 self.intake.after_entry(
@@ -359,6 +392,7 @@ impl Bookkeeper {
             }
             self.publish(next.notices)?;
             written.answer();
+            self.checkpoint_if_due();
             pending.extend(next.events);
             if pending.is_empty() {
                 return Ok(());
@@ -442,7 +476,18 @@ impl Bookkeeper {
                 return Err(error);
             }
         }
-        info!(dataset = %self.dataset, sequence, took = ?began.elapsed(), "the ledger is open");
+        let (published, entries) = self.writer.published();
+        info!(
+            dataset = %self.dataset,
+            sequence,
+            checkpoint = published.map(|published| published.head.sequence),
+            took = ?began.elapsed(),
+            "the ledger is open"
+        );
+        let at = published.map_or(0, |published| published.head.sequence);
+        self.effects.meter.checkpoint_at(at);
+        self.checkpoints.opened(published, entries);
+        self.checkpoint_if_due();
         if let Some(engine) = self.writer.engine()? {
             self.intake.ledger_opened(blocks, engine);
         }

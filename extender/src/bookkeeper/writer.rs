@@ -12,8 +12,8 @@ use std::{
 use privatekube_api::DatasetKey;
 use privatekube_kubernetes::{KubernetesStore, ServerClock};
 use privatekube_ledger::{
-    ApplyError, ClockError, ClockLimit, CommitError, Committed, DraftError, EntryDraft, EventIndex, Hash,
-    Ledger, OpenError, Poisoned, Store, StoreError,
+    ApplyError, Checkpoint, CheckpointContent, CheckpointError, ClockError, ClockLimit, CommitError,
+    Committed, DraftError, EntryDraft, EventIndex, Hash, Ledger, OpenError, Poisoned, Store, StoreError,
 };
 use privatekube_policy::{Amount, BlockId, ClaimId, DatasetRules, Engine, Event, Phase, Span, Time};
 use privatekube_view::CommittedState;
@@ -154,7 +154,10 @@ pub enum WriterError {
 impl WriterError {
     /// Whether another process wrote the next entry.
     pub(super) fn is_fenced(&self) -> bool {
-        matches!(self, Self::Commit(_, error) if matches!(**error, CommitError::Fenced { .. }))
+        matches!(
+            self,
+            Self::Commit(_, error) if matches!(**error, CommitError::Fenced { .. } | CommitError::Covered { .. })
+        )
     }
 }
 
@@ -225,8 +228,12 @@ impl LedgerWriter {
         self.reaches(self.named, head.sequence)?;
         if let Some((sequence, hash)) = self.last_seen {
             self.reaches(sequence, head.sequence)?;
+            let covered = ledger.published().map_or(0, |published| published.head.sequence);
             let found = if sequence == head.sequence {
                 head.hash
+            } else if sequence < covered {
+                // It may have been removed, and the checkpoint has what it led to.
+                hash
             } else {
                 self.read_hash(sequence).await?
             };
@@ -285,6 +292,40 @@ impl LedgerWriter {
                 .hash()
                 .map_err(|error| unreadable(StoreError::Corrupt(error.to_string()))),
         }
+    }
+
+    /// The checkpoint that was published when the ledger was opened, and how many entries come after it.
+    pub(super) fn published(&self) -> (Option<Checkpoint>, u64) {
+        let Some(ledger) = &self.ledger else {
+            return (None, 0);
+        };
+        let published = ledger.published().copied();
+        let at = published.map_or(0, |published| published.head.sequence);
+        (published, ledger.head().sequence.saturating_sub(at))
+    }
+
+    /// The content of a checkpoint at the last entry. None if the ledger is closed, or its engine is later than its last entry.
+    pub(super) fn checkpoint(&self) -> Option<CheckpointContent> {
+        match self.ledger.as_ref()?.checkpoint() {
+            Ok(content) => Some(content),
+            Err(CheckpointError::NotAtEntry) => None,
+            Err(error) => {
+                warn!(dataset = %self.dataset, %error, "there is no checkpoint");
+                None
+            }
+        }
+    }
+
+    /// Lets the next entry name a checkpoint that was published.
+    pub(super) fn mark(&mut self, checkpoint: &Checkpoint) {
+        if let Some(ledger) = &mut self.ledger {
+            ledger.mark(checkpoint.mark());
+        }
+    }
+
+    /// The store of the ledger.
+    pub(super) const fn store(&self) -> &KubernetesStore {
+        &self.store
     }
 
     /// Closes the ledger: it is to be opened with other rules, or there is nothing to write.

@@ -103,12 +103,18 @@ pub(crate) struct ClaimSnapshot {
 
 pub(crate) fn snapshot(engine: &Engine) -> Snapshot {
     let owned = |amounts: Vec<(&BlockId, Budget)>| {
-        let amounts = amounts.into_iter();
+        // Of a claim without demands, not even zeros are told.
+        let is_any = |(_, budget): &(&BlockId, Budget)| budget.units().iter().any(|amount| *amount != 0);
+        let amounts = amounts.into_iter().filter(is_any);
         amounts.map(|(block, budget)| (block.clone(), budget)).collect()
     };
     let blocks = engine.blocks();
     let claims = engine.claims().map(|claim| {
-        let state = engine.claim(claim).unwrap();
+        let mut state = engine.claim(claim).unwrap();
+        // What a claim demanded that ended without a grant may be forgotten.
+        if matches!(state.phase, Phase::Denied | Phase::Expired | Phase::Withdrawn) {
+            state.arrival.demands.clear();
+        }
         ClaimSnapshot {
             claim: claim.clone(),
             arrival: state.arrival.clone(),

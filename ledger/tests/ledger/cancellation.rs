@@ -7,7 +7,7 @@ use std::{
 };
 
 use futures::executor::block_on;
-use privatekube_ledger::{CreateError, Entry, MemoryStore, Poisoned, Store, StoreError, verify};
+use privatekube_ledger::{Checkpoint, CreateError, Entry, MemoryStore, Poisoned, Store, StoreError, verify};
 
 use crate::build::{at, block, claim, open};
 
@@ -87,6 +87,14 @@ impl Store for Planned {
 
     async fn read_after(&self, after: u64) -> Result<Vec<Entry>, StoreError> {
         self.kept.read_after(after).await
+    }
+
+    async fn checkpoint(&self) -> Result<Option<Checkpoint>, StoreError> {
+        self.kept.checkpoint().await
+    }
+
+    async fn read_piece(&self, checkpoint: &Checkpoint, piece: u32) -> Result<Option<Vec<u8>>, StoreError> {
+        self.kept.read_piece(checkpoint, piece).await
     }
 
     async fn pause(&self, _: u32) {

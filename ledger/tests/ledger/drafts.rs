@@ -2,8 +2,9 @@
 
 use futures::executor::block_on;
 use privatekube_ledger::{
-    ApplyError, CommitError, CreateError, Entry, FULL_DRAFT_BYTES, Hash, Ledger, MOST_ENTRY_BYTES,
-    MOST_EVENT_BYTES, MemoryStore, OpenError, Poisoned, Store, StoreError, VerifyError, verify,
+    ApplyError, Checkpoint, CommitError, CreateError, Entry, FULL_DRAFT_BYTES, Hash, Ledger,
+    MOST_ENTRY_BYTES, MOST_EVENT_BYTES, MemoryStore, OpenError, Poisoned, Store, StoreError, VerifyError,
+    verify,
 };
 use privatekube_policy::{
     Arrival, BlockId, ClaimId, DatasetRules, DatasetRulesError, Demand, Event, Phase, Record, Refusal, Span,
@@ -265,6 +266,12 @@ impl Store for Refusing {
             Err(StoreError::Unreachable("no".to_owned()))
         }
     }
+    async fn checkpoint(&self) -> Result<Option<Checkpoint>, StoreError> {
+        Ok(None)
+    }
+    async fn read_piece(&self, _: &Checkpoint, _: u32) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(None)
+    }
     async fn pause(&self, _: u32) {}
 }
 
@@ -312,6 +319,12 @@ impl Store for Murmuring {
         entries.truncate(2);
         Ok(entries)
     }
+    async fn checkpoint(&self) -> Result<Option<Checkpoint>, StoreError> {
+        Ok(None)
+    }
+    async fn read_piece(&self, _: &Checkpoint, _: u32) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(None)
+    }
     async fn pause(&self, attempt: u32) {
         assert!(attempt > 0);
     }
@@ -343,6 +356,12 @@ impl Store for Defaced {
     }
     async fn read_after(&self, after: u64) -> Result<Vec<Entry>, StoreError> {
         self.0.read_after(after).await
+    }
+    async fn checkpoint(&self) -> Result<Option<Checkpoint>, StoreError> {
+        Ok(None)
+    }
+    async fn read_piece(&self, _: &Checkpoint, _: u32) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(None)
     }
     async fn pause(&self, _: u32) {
         panic!("it is asked again, as if that helped");

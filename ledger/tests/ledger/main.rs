@@ -10,6 +10,7 @@
 mod build;
 mod cancellation;
 mod chain;
+mod checkpoints;
 mod clock;
 mod drafts;
 mod grouping;

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use privatekube_api::DatasetKey;
-use privatekube_ledger::Committed;
+use privatekube_ledger::{Committed, PublishError};
 use privatekube_policy::{Composition, DatasetRules, Policy, Time, Unlocking};
 use prometheus::{GaugeVec, HistogramVec, IntCounterVec, IntGaugeVec};
 
 use super::{
-    super::stop::StopCause,
+    super::{checkpoints::Outcome, stop::StopCause},
     series::{forget, labels},
 };
 use crate::metrics::{DATASET, Declarations};
@@ -64,6 +64,9 @@ pub(super) struct EntryMetrics {
     commit_seconds: HistogramVec,
     conflicts: IntCounterVec,
     read_backs: IntCounterVec,
+    checkpoints: IntCounterVec,
+    checkpoint_sequence: IntGaugeVec,
+    removed: IntCounterVec,
     open_seconds: GaugeVec,
     sequence: IntGaugeVec,
     last_entry: GaugeVec,
@@ -136,6 +139,25 @@ impl EntryMetrics {
                     ),
                 ],
             )?,
+            checkpoints: declare.counter(
+                "ledger_checkpoints_total",
+                "Checkpoints that this process made, by whether they were published.",
+                &[
+                    namespace,
+                    dataset,
+                    ("outcome", "published, superseded (another process published a later one), failed"),
+                ],
+            )?,
+            checkpoint_sequence: declare.gauge(
+                "ledger_checkpoint_sequence",
+                "Sequence number of the entry that the last checkpoint stands at; 0 if there is none.",
+                &DATASET,
+            )?,
+            removed: declare.counter(
+                "ledger_entries_removed_total",
+                "Entries removed that a checkpoint covers and whose time was over.",
+                &DATASET,
+            )?,
             open_seconds: declare.float_gauge(
                 "ledger_open_duration_seconds",
                 "How long it took to read, verify and publish the ledger when it was opened last.",
@@ -179,11 +201,16 @@ impl EntryMetrics {
         seconds.set(took.as_secs_f64());
         self.last(dataset, sequence, time);
         // They exist with 0 from now on, so that their first rise is seen.
-        self.conflicts.with_label_values(&labels);
+        for counter in [&self.conflicts, &self.removed] {
+            counter.with_label_values(&labels);
+        }
         let [namespace, name] = labels;
         for outcome in ReadBack::ALL {
             self.read_backs
                 .with_label_values(&[namespace, name, outcome.as_str()]);
+        }
+        for outcome in ["published", "superseded", "failed"] {
+            self.checkpoints.with_label_values(&[namespace, name, outcome]);
         }
         forget(&self.info, dataset);
         let composition = match rules.composition {
@@ -232,6 +259,33 @@ impl EntryMetrics {
             .inc();
     }
 
+    /// Measures at which entry the published checkpoint stands, 0 if there is none.
+    pub(super) fn checkpoint_at(&self, dataset: &DatasetKey, sequence: u64) {
+        self.checkpoint_sequence
+            .with_label_values(&labels(dataset))
+            .set(i64::try_from(sequence).unwrap_or(i64::MAX));
+    }
+
+    /// Measures what became of a checkpoint, or of a removal of entries.
+    pub(super) fn checkpoint(&self, of: &DatasetKey, outcome: &Outcome) {
+        let [namespace, dataset] = labels(of);
+        let outcome = match outcome {
+            Outcome::Published(checkpoint, _) => {
+                self.checkpoint_at(of, checkpoint.head.sequence);
+                "published"
+            }
+            Outcome::NotPublished(PublishError::Superseded(_)) => "superseded",
+            Outcome::NotPublished(_) => "failed",
+            Outcome::Removed(removed) => {
+                return self.removed.with_label_values(&labels(of)).inc_by(*removed);
+            }
+            Outcome::Nothing => return,
+        };
+        self.checkpoints
+            .with_label_values(&[namespace, dataset, outcome])
+            .inc();
+    }
+
     /// Measures for which cause the dataset is stopped, if it is.
     pub(super) fn stopped(&self, of: &DatasetKey, by: Option<StopCause>) {
         let [namespace, dataset] = labels(of);
@@ -244,10 +298,22 @@ impl EntryMetrics {
 
     /// Removes the series of a dataset.
     pub(super) fn forget(&self, dataset: &DatasetKey) {
-        for gauge in [&self.info, &self.stopped, &self.sequence] {
+        for gauge in [
+            &self.info,
+            &self.stopped,
+            &self.sequence,
+            &self.checkpoint_sequence,
+        ] {
             forget(gauge, dataset);
         }
-        for counter in [&self.entries, &self.events, &self.conflicts, &self.read_backs] {
+        for counter in [
+            &self.entries,
+            &self.events,
+            &self.conflicts,
+            &self.read_backs,
+            &self.checkpoints,
+            &self.removed,
+        ] {
             forget(counter, dataset);
         }
         for histogram in [&self.bytes, &self.commit_seconds] {

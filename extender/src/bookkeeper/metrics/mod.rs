@@ -21,7 +21,7 @@ use self::{
     fairness::FairnessMetrics,
     ledger::EntryMetrics,
 };
-use super::{stop::StopCause, writer::Written};
+use super::{checkpoints::Outcome, stop::StopCause, writer::Written};
 use crate::{handles::Handles, metrics::Declarations};
 
 /// How many claims and blocks of claims are looked at together after a ledger was opened: some 2 ms.
@@ -159,6 +159,16 @@ impl DatasetMeter {
     /// Counts that the last entry was read back.
     pub(super) fn read_back(&self, outcome: ReadBack) {
         self.metrics().entries.read_back(&self.dataset, outcome);
+    }
+
+    /// Measures at which entry the published checkpoint stands, 0 if there is none.
+    pub(super) fn checkpoint_at(&self, sequence: u64) {
+        self.metrics().entries.checkpoint_at(&self.dataset, sequence);
+    }
+
+    /// Measures what became of a checkpoint, or of a removal of entries.
+    pub(super) fn checkpoint(&self, outcome: &Outcome) {
+        self.metrics().entries.checkpoint(&self.dataset, outcome);
     }
 
     /// Measures that the dataset is stopped.

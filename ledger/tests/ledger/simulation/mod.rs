@@ -43,7 +43,12 @@ struct Outcome {
     history: Vec<String>,
 }
 
-type Life = Pin<Box<dyn Future<Output = ()>>>;
+/// A writer, which does nothing before a turn of this number.
+struct Life {
+    number: u64,
+    asleep_until: u32,
+    future: Pin<Box<dyn Future<Output = ()>>>,
+}
 
 /// Who writes, and by which rules.
 struct Cast {
@@ -59,13 +64,16 @@ struct Cast {
 impl Cast {
     fn new(world: &mut World) -> Self {
         Self {
-            turns: *world.rng.pick(&TURNS),
+            // Others have to publish a checkpoint and to remove entries while a writer sleeps.
+            turns: *world.rng.pick(&TURNS) * if world.compacts { 2 } else { 1 },
             rules: workload::rules(&mut world.rng, world.planted),
             other: workload::rules(&mut world.rng, world.planted),
             writers: world.rng.below(3) + 1,
             naive: match world.planted {
                 Some(planted) if planted.is_inside() => 100,
                 Some(_) => 0,
+                // It knows nothing of checkpoints.
+                None if world.compacts => 0,
                 None => *world.rng.pick(&[0, 0, 40]),
             },
         }
@@ -77,10 +85,10 @@ fn simulate(seed: u64, planted: Option<Planted>, tells: bool) -> Outcome {
     let world = Arc::new(Mutex::new(World::new(seed, planted, tells)));
     let checker = Arc::new(Mutex::new(Checker::default()));
     let cast = Cast::new(&mut world.lock().unwrap());
-    let mut lives: Vec<(u64, Life)> = Vec::new();
+    let mut lives: Vec<Life> = Vec::new();
     let mut born = 0;
     let mut context = Context::from_waker(Waker::noop());
-    for _ in 0..cast.turns {
+    for now in 0..cast.turns {
         while (lives.len() as u64) < cast.writers {
             born += 1;
             let (differs, naive) = {
@@ -90,17 +98,28 @@ fn simulate(seed: u64, planted: Option<Planted>, tells: bool) -> Outcome {
             let rules = if differs { &cast.other } else { &cast.rules };
             let store = SimulatedStore::new(Arc::clone(&world), born);
             let life = write(store, born, rules.clone(), naive, Arc::clone(&checker));
-            lives.push((born, Box::pin(life)));
+            lives.push(Life {
+                number: born,
+                asleep_until: 0,
+                future: Box::pin(life),
+            });
         }
-        let (turn, crashes) = {
-            let rng = &mut world.lock().unwrap().rng;
-            (rng.below(lives.len() as u64), rng.chance(2))
+        let (turn, crashes, sleeps) = {
+            let world = &mut world.lock().unwrap();
+            let compacts = world.compacts;
+            let rng = &mut world.rng;
+            let sleeps = (compacts && rng.chance(2)).then(|| rng.below(150));
+            (rng.below(lives.len() as u64), rng.chance(2), sleeps)
         };
         let turn = usize::try_from(turn).unwrap();
+        let life = &mut lives[turn];
         if crashes {
-            let (life, _crashed) = lives.swap_remove(turn);
-            world.lock().unwrap().note_of(life, "crash");
-        } else if lives[turn].1.as_mut().poll(&mut context) != Poll::Pending {
+            let dead = lives.swap_remove(turn);
+            world.lock().unwrap().note_of(dead.number, "crash");
+        } else if let Some(turns) = sleeps {
+            life.asleep_until = now + u32::try_from(turns).unwrap();
+            world.lock().unwrap().note_of(life.number, "sleeps");
+        } else if life.asleep_until <= now && life.future.as_mut().poll(&mut context) != Poll::Pending {
             drop(lives.swap_remove(turn));
         }
         by_others(&mut world.lock().unwrap(), &mut checker.lock().unwrap());
@@ -274,6 +293,7 @@ fn check_seen(seen: &BTreeMap<&str, u32>) {
         "throttled",
         "full",
         "crash",
+        "sleeps",
         "fenced",
         "refused",
         "corrupt",
@@ -290,6 +310,15 @@ fn check_seen(seen: &BTreeMap<&str, u32>) {
         "stopped: a status names a later entry",
         "publishes",
         "publishes a write-off",
+        "checkpoint not read",
+        "checkpoint published",
+        "checkpoint not published",
+        "piece not read",
+        "piece is gone",
+        "change lost",
+        "change done, answer lost",
+        "entry removed",
+        "fenced by a checkpoint",
     ];
     for what in happens {
         assert!(
@@ -297,6 +326,10 @@ fn check_seen(seen: &BTreeMap<&str, u32>) {
             "{what} hardly happens"
         );
     }
+    assert!(
+        seen.contains_key("checkpoint superseded"),
+        "no two checkpoints compete"
+    );
     assert_eq!(seen.get("imbalance"), None);
     assert_eq!(seen.get("encoding"), None);
 }
@@ -478,6 +511,64 @@ fn an_entry_that_is_deleted_while_its_create_is_on_its_way_is_found() {
     });
     found(Planted::DeletedWhilePending, |violation| {
         matches!(violation, Violation::Overspent(_))
+    });
+}
+
+#[test]
+fn a_writer_that_ignores_the_checkpoint_after_a_create_is_found() {
+    found(Planted::IgnoresCheckpointAfterCreate, |violation| {
+        matches!(violation, Violation::PublishedDifferently(_))
+    });
+    found(Planted::IgnoresCheckpointAfterCreate, |violation| {
+        matches!(violation, Violation::NotInLedger(_))
+    });
+}
+
+#[test]
+fn a_reader_that_does_not_look_at_the_checkpoint_again_is_found() {
+    found(Planted::IgnoresCheckpointAfterReading, |violation| {
+        matches!(
+            violation,
+            Violation::NotALedger(_) | Violation::Stuck(_) | Violation::NotInLedger(_)
+        )
+    });
+}
+
+#[test]
+fn a_process_that_remembers_the_checkpoint_is_found() {
+    found(Planted::RemembersCheckpoint, |violation| {
+        matches!(violation, Violation::PublishedDifferently(_))
+    });
+}
+
+#[test]
+fn a_checkpoint_that_forgets_a_claim_is_found() {
+    found(Planted::CheckpointForgetsWaiting, |violation| {
+        matches!(violation, Violation::EngineDiffers(_))
+    });
+    found(Planted::CheckpointForgetsConsumed, |violation| {
+        matches!(violation, Violation::EngineDiffers(_))
+    });
+}
+
+#[test]
+fn a_checkpoint_that_an_earlier_one_replaces_is_found() {
+    found(Planted::EarlierCheckpointReplaces, |violation| {
+        matches!(violation, Violation::NotALedger(_) | Violation::Stuck(_))
+    });
+}
+
+#[test]
+fn entries_that_are_removed_before_their_checkpoint_is_published_are_found() {
+    found(Planted::RemovesBeforePublished, |violation| {
+        matches!(violation, Violation::NotALedger(_) | Violation::Stuck(_))
+    });
+}
+
+#[test]
+fn a_removal_that_takes_too_much_is_found() {
+    found(Planted::RemovesTooMuch, |violation| {
+        matches!(violation, Violation::NotALedger(_) | Violation::Stuck(_))
     });
 }
 

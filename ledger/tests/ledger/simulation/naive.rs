@@ -140,6 +140,7 @@ impl Naive {
             events: applied,
             records: records[..kept].to_vec(),
             omitted: Omitted::of(&records[kept..]).unwrap(),
+            checkpoint: None,
         };
         Some((entry, records))
     }

@@ -41,6 +41,22 @@ pub(crate) enum Planted {
     WritesOffLate,
     /// An entry that is deleted by hand while a create of its number is on its way.
     DeletedWhilePending,
+    /// A writer that doesn't look at the checkpoint after it has created an entry.
+    IgnoresCheckpointAfterCreate,
+    /// A reader that doesn't look at the checkpoint again after it has read entries.
+    IgnoresCheckpointAfterReading,
+    /// A process that remembers the checkpoint instead of reading it.
+    RemembersCheckpoint,
+    /// A checkpoint that lacks a claim that waits.
+    CheckpointForgetsWaiting,
+    /// A checkpoint that lacks what was consumed last.
+    CheckpointForgetsConsumed,
+    /// A store in which an earlier checkpoint replaces a later one.
+    EarlierCheckpointReplaces,
+    /// Entries that are removed before the checkpoint is published.
+    RemovesBeforePublished,
+    /// A removal that takes the entry along that the checkpoint stands at, and those after it.
+    RemovesTooMuch,
 }
 
 impl Planted {
@@ -55,6 +71,21 @@ impl Planted {
                 | Self::TrustsRecords
                 | Self::SkipsEvent
                 | Self::HashWithoutEvents
+        )
+    }
+
+    /// Whether it only matters where writers publish checkpoints.
+    pub(crate) const fn is_about_checkpoints(self) -> bool {
+        matches!(
+            self,
+            Self::IgnoresCheckpointAfterCreate
+                | Self::IgnoresCheckpointAfterReading
+                | Self::RemembersCheckpoint
+                | Self::CheckpointForgetsWaiting
+                | Self::CheckpointForgetsConsumed
+                | Self::EarlierCheckpointReplaces
+                | Self::RemovesBeforePublished
+                | Self::RemovesTooMuch
         )
     }
 

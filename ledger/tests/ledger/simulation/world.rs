@@ -7,7 +7,9 @@ use std::{
     task::Poll,
 };
 
-use privatekube_ledger::{ClockLimit, CreateError, Entry, Hash, Store, StoreError};
+use privatekube_ledger::{
+    Checkpoint, CheckpointStore, ClockLimit, CreateError, Entry, Hash, Store, StoreError,
+};
 use privatekube_policy::{BlockId, Event, Span, Time};
 
 use super::{planted::Planted, rng::Rng};
@@ -29,6 +31,11 @@ pub(crate) struct World {
     stored: BTreeMap<u64, Stored>,
     /// The entries as they were created, but for those that were written off. Nobody edits these.
     pub(crate) entries: BTreeMap<u64, Entry>,
+    /// The checkpoint that was published last, and the pieces of all.
+    checkpoint: Option<Checkpoint>,
+    pieces: BTreeMap<(u64, Hash, u32), Vec<u8>>,
+    /// Whether writers publish checkpoints and remove entries in this world.
+    pub(crate) compacts: bool,
     /// Requests to create that were sent and have not arrived. Each may arrive at any time, or never.
     pub(crate) flying: Vec<Entry>,
     /// How many requests fail, in percent.
@@ -62,7 +69,12 @@ pub(crate) struct SimulatedStore {
     world: Arc<Mutex<World>>,
     life: u64,
     created: Arc<Mutex<Option<Entry>>>,
+    /// The checkpoint that was read first, for a planted fault.
+    seen: Arc<Mutex<Seen>>,
 }
+
+/// The checkpoint that a process read first, once it has read one.
+type Seen = std::cell::OnceCell<Option<Checkpoint>>;
 
 /// Keeps others from deleting entries by hand while a life looks at its last entry and commits the next.
 pub(crate) struct Busy(SimulatedStore);
@@ -77,6 +89,8 @@ impl Drop for Busy {
 impl World {
     pub(crate) fn new(seed: u64, planted: Option<Planted>, tells: bool) -> Self {
         let mut rng = Rng::new(seed);
+        // Other planted faults are found without checkpoints.
+        let compacts = planted.map_or_else(|| rng.chance(40), Planted::is_about_checkpoints);
         Self {
             faults: *rng.pick(&[0, 5, 20, 40]),
             tampers: rng.chance(30) || planted.is_some_and(Planted::is_about_tampering),
@@ -85,6 +99,9 @@ impl World {
             planted,
             stored: BTreeMap::new(),
             entries: BTreeMap::new(),
+            checkpoint: None,
+            pieces: BTreeMap::new(),
+            compacts,
             flying: Vec::new(),
             throttled: 0,
             full: 0,
@@ -151,14 +168,20 @@ impl World {
         Ok(())
     }
 
-    /// Whether the store holds what was created.
+    /// The first entry that readers need: that of the checkpoint. Earlier ones may have been removed, and created again by
+    /// requests that were late.
+    fn first_needed(&self) -> u64 {
+        self.checkpoint.map_or(1, |checkpoint| checkpoint.head.sequence)
+    }
+
+    /// Whether the store holds what was created and is needed.
     pub(crate) fn is_whole(&self) -> bool {
-        self.stored.len() == self.entries.len() && self.first_wrong().is_none()
+        self.stored.keys().next_back() == self.entries.keys().next_back() && self.first_wrong().is_none()
     }
 
     /// The first entry that is missing or was changed.
     fn first_wrong(&self) -> Option<u64> {
-        let mut entries = self.entries.iter();
+        let mut entries = self.entries.range(self.first_needed()..);
         let wrong = entries.find(|(sequence, entry)| {
             let stored = self.stored.get(sequence);
             stored.is_none_or(|stored| stored.entry != **entry)
@@ -178,7 +201,7 @@ impl World {
         let is_quiet = self.busy.is_empty() && self.flying.iter().all(|entry| entry.sequence < from);
         let is_last = |sequence: &u64| *sequence <= self.named;
         (is_quiet || self.planted == Some(Planted::DeletedWhilePending))
-            && from > 1
+            && from > self.first_needed()
             && self.entries.keys().all(is_last)
             && !self
                 .entries
@@ -203,7 +226,11 @@ impl World {
             }
             return;
         }
-        let sequence = self.rng.below(last) + 1;
+        let first = self.first_needed();
+        if first > last {
+            return;
+        }
+        let sequence = first + self.rng.below(last + 1 - first);
         let keeps_hash = self.rng.chance(50);
         let Some(stored) = self.stored.get_mut(&sequence) else {
             return;
@@ -304,6 +331,7 @@ impl SimulatedStore {
             world,
             life,
             created: Arc::default(),
+            seen: Arc::default(),
         }
     }
 
@@ -498,7 +526,130 @@ impl Store for SimulatedStore {
         Ok(entries)
     }
 
+    async fn checkpoint(&self) -> Result<Option<Checkpoint>, StoreError> {
+        self.wait().await;
+        let is_throttled = self.world().throttles();
+        if is_throttled || self.has_fault() {
+            self.note("checkpoint not read");
+            return Err(StoreError::Unreachable("no answer".to_owned()));
+        }
+        // Never out of date: this read is linearizable.
+        let current = self.world().checkpoint;
+        let checkpoint = self.planted_checkpoint(current);
+        self.wait().await;
+        Ok(checkpoint)
+    }
+
+    async fn read_piece(&self, checkpoint: &Checkpoint, piece: u32) -> Result<Option<Vec<u8>>, StoreError> {
+        self.wait().await;
+        if self.has_fault() {
+            self.note("piece not read");
+            return Err(StoreError::Unreachable("no answer".to_owned()));
+        }
+        let key = (checkpoint.head.sequence, checkpoint.digest, piece);
+        let content = self.world().pieces.get(&key).cloned();
+        if content.is_none() {
+            self.note("piece is gone");
+        }
+        self.wait().await;
+        Ok(content)
+    }
+
     async fn pause(&self, _attempt: u32) {
         self.wait().await;
+    }
+}
+
+impl SimulatedStore {
+    /// What a process with a planted fault takes for the checkpoint.
+    fn planted_checkpoint(&self, current: Option<Checkpoint>) -> Option<Checkpoint> {
+        let has_created = self.created.lock().unwrap().is_some();
+        let seen = self.seen.lock().unwrap();
+        match self.world().planted {
+            Some(Planted::RemembersCheckpoint) => *seen.get_or_init(|| current),
+            Some(Planted::IgnoresCheckpointAfterCreate) if has_created => None,
+            Some(Planted::IgnoresCheckpointAfterReading) if !has_created => *seen.get_or_init(|| current),
+            _ => current,
+        }
+    }
+
+    /// Makes a change that may be lost, or be made while its answer is lost.
+    async fn change(
+        &self,
+        change: impl FnOnce(&mut World) -> Result<(), CreateError>,
+    ) -> Result<(), CreateError> {
+        let unknown = Err(CreateError::Unknown("no answer".to_owned()));
+        self.wait().await;
+        if self.has_fault() {
+            let is_lost = self.world().rng.chance(50);
+            if is_lost {
+                self.note("change lost");
+                return unknown;
+            }
+            change(&mut self.world()).ok();
+            self.note("change done, answer lost");
+            self.wait().await;
+            return unknown;
+        }
+        let changed = change(&mut self.world());
+        self.wait().await;
+        changed
+    }
+}
+
+impl CheckpointStore for SimulatedStore {
+    async fn create_piece(
+        &self,
+        checkpoint: &Checkpoint,
+        piece: u32,
+        content: &[u8],
+    ) -> Result<(), CreateError> {
+        let key = (checkpoint.head.sequence, checkpoint.digest, piece);
+        self.change(|world| {
+            world.pieces.entry(key).or_insert_with(|| content.to_vec());
+            Ok(())
+        })
+        .await
+    }
+
+    async fn publish(&self, checkpoint: &Checkpoint) -> Result<(), CreateError> {
+        let life = self.life;
+        self.change(|world| {
+            let at = world.checkpoint.map_or(0, |published| published.head.sequence);
+            let sequence = checkpoint.head.sequence;
+            if at >= sequence && world.planted != Some(Planted::EarlierCheckpointReplaces) {
+                return Err(CreateError::Exists);
+            }
+            world.checkpoint = Some(*checkpoint);
+            world.note_of(life, "checkpoint published");
+            world.tell(|| format!("life {life}: the checkpoint is at entry {sequence}"));
+            Ok(())
+        })
+        .await
+    }
+
+    async fn remove_pieces_before(&self, checkpoint: &Checkpoint) -> Result<(), StoreError> {
+        let at = checkpoint.head.sequence;
+        self.wait().await;
+        self.world().pieces.retain(|(sequence, _, _), _| *sequence >= at);
+        Ok(())
+    }
+
+    async fn read_first(&self) -> Result<Vec<Entry>, StoreError> {
+        self.read_after(0).await
+    }
+
+    async fn remove(&self, sequence: u64) -> Result<(), StoreError> {
+        let life = self.life;
+        let removed = self.change(|world| {
+            if world.stored.remove(&sequence).is_some() {
+                world.note("entry removed");
+                world.tell(|| format!("life {life}: removes entry {sequence}"));
+            }
+            Ok(())
+        });
+        removed
+            .await
+            .map_err(|error| StoreError::Unreachable(error.to_string()))
     }
 }

@@ -3,9 +3,10 @@
 use std::sync::{Arc, Mutex};
 
 use privatekube_ledger::{
-    ClockLimit, CommitError, Committed, DraftError, Entry, Hash, Ledger, OpenError, Store, StoreError,
+    CheckpointContent, CheckpointStore, ClockLimit, CommitError, Committed, DraftError, Entry, Hash, Ledger,
+    OpenError, PublishError, Store, StoreError, remove_entries,
 };
-use privatekube_policy::{DatasetRules, Engine, Event, Record, Time};
+use privatekube_policy::{DatasetRules, Engine, Event, Phase, Record, Time};
 
 use super::{
     checker::{Checker, Violation},
@@ -146,6 +147,7 @@ impl Book {
                     Ok(_) if is_empty => Outcome::Nothing,
                     Ok(committed) => Outcome::Committed(committed.into()),
                     Err(CommitError::Fenced { .. }) => Outcome::Failed("fenced"),
+                    Err(CommitError::Covered { .. }) => Outcome::Failed("fenced by a checkpoint"),
                     Err(CommitError::Refused { .. }) => Outcome::Failed("refused"),
                     Err(CommitError::Encoding { .. }) => Outcome::Failed("encoding"),
                     Err(CommitError::Imbalance { .. }) => Outcome::Failed("imbalance"),
@@ -282,18 +284,25 @@ pub(crate) async fn write(
                 } else {
                     "publishes"
                 });
-                let mut world = store.world();
-                world.named = world.named.max(published.sequence);
-                checker
-                    .lock()
-                    .unwrap()
-                    .check_commit(life, &published, book.engine(), &limit, &world.entries);
+                let compacts = {
+                    let mut world = store.world();
+                    world.named = world.named.max(published.sequence);
+                    checker.lock().unwrap().check_commit(
+                        life,
+                        &published,
+                        book.engine(),
+                        &limit,
+                        &world.entries,
+                    );
+                    world.compacts && world.rng.chance(40)
+                };
+                if compacts && let Book::Ledger(ledger) = &mut book {
+                    compact(&store, ledger).await;
+                }
             }
             Outcome::Dropped => {
                 store.note("draft dropped");
-                if book.goes_on() {
-                    checker.lock().unwrap().not_poisoned(life);
-                }
+                check_poisoned(&mut book, life, &checker);
                 let planted = store.world().planted;
                 if !matches!(planted, Some(Planted::KeepsDropped | Planted::GoesOn)) {
                     return;
@@ -301,9 +310,7 @@ pub(crate) async fn write(
             }
             Outcome::Failed(why) => {
                 store.note(why);
-                if book.goes_on() {
-                    checker.lock().unwrap().not_poisoned(life);
-                }
+                check_poisoned(&mut book, life, &checker);
                 if !store.planted(Planted::GoesOn) {
                     checker.lock().unwrap().fence(life);
                     return;
@@ -311,6 +318,61 @@ pub(crate) async fn write(
             }
         }
     }
+}
+
+/// Checks that a ledger whose draft was lost says nothing more.
+fn check_poisoned(book: &mut Book, life: u64, checker: &Mutex<Checker>) {
+    if book.goes_on() {
+        checker.lock().unwrap().not_poisoned(life);
+    }
+}
+
+/// Publishes a checkpoint, and removes some of the entries before it.
+async fn compact(store: &SimulatedStore, ledger: &mut Ledger<SimulatedStore>) {
+    let planted = store.world().planted;
+    let engine = ledger.engine().unwrap();
+    let forgotten = match planted {
+        Some(Planted::CheckpointForgetsWaiting) => forgets(engine, Phase::Waiting),
+        Some(Planted::CheckpointForgetsConsumed) => forgets(engine, Phase::Consumed),
+        _ => None,
+    };
+    let content = match forgotten {
+        Some(engine) => CheckpointContent::of(&engine, ledger.head()).unwrap(),
+        None => ledger.checkpoint().unwrap(),
+    };
+    let most = usize::try_from(store.world().rng.below(8)).unwrap();
+    let before = at(store.world().now);
+    let checkpoint = content.checkpoint;
+    if planted == Some(Planted::RemovesBeforePublished) {
+        remove_entries(store, &checkpoint, before, most).await.ok();
+    }
+    let published = content.publish(store).await;
+    match published {
+        Ok(()) => ledger.mark(checkpoint.mark()),
+        Err(PublishError::Superseded(_)) => return store.note("checkpoint superseded"),
+        Err(_) => return store.note("checkpoint not published"),
+    }
+    store.remove_pieces_before(&checkpoint).await.ok();
+    let mut covered = checkpoint;
+    if planted == Some(Planted::RemovesTooMuch) {
+        covered.head.sequence += 1;
+    }
+    remove_entries(store, &covered, before, most).await.ok();
+}
+
+/// The engine as it is without one of its claims in this phase, if it has any.
+fn forgets(engine: &Engine, phase: Phase) -> Option<Engine> {
+    let claim = engine
+        .claims()
+        .find(|claim| engine.phase(claim) == Some(phase))?
+        .clone();
+    let mut forgetful = engine.clone();
+    let event = match phase {
+        Phase::Waiting => Event::Withdraw { claim },
+        _ => Event::NeverRan { claim },
+    };
+    forgetful.apply(&event).ok()?;
+    Some(forgetful)
 }
 
 /// Commits one entry, in a world without faults.

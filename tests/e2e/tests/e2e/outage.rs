@@ -305,6 +305,7 @@ async fn forge(client: &Client, last: &Entry, previous: Hash, hash: Option<&str>
         events: Vec::new(),
         records: Vec::new(),
         omitted: None,
+        checkpoint: None,
     };
     let api: Api<PrivacyLedgerEntry> = Api::namespaced(client.clone(), DATA);
     let Some(hash) = hash else {
