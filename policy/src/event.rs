@@ -42,7 +42,7 @@ name!(
 );
 name!(
     ClaimId,
-    "A claim's name, unique among all claims that its dataset ever had: a claim that is created again has another name."
+    "A claim's name, unique among all claims that its dataset ever had: a claim that is created again has another name. (The name of a claim that was forgotten is not known any more, and nothing gives it to another one.)"
 );
 
 /// A budget on each of some blocks, within a claim.
@@ -187,6 +187,17 @@ pub enum Event {
         unknown_blocks: Vec<BlockId>,
         /// Why, in the words of whoever accepts it.
         reason: String,
+    },
+    /// These claims ended, and nothing can refer to them any more: the objects that they are of are gone. They are
+    /// forgotten, as if they had never arrived. What they consumed stays consumed, and is added to the
+    /// [sums](crate::Engine::folded) of the group. Gives no records.
+    Forget {
+        /// The claims: denied, expired, withdrawn, released or consumed ones. Unknown ones are passed over, so an
+        /// event that is repeated changes nothing.
+        claims: Vec<ClaimId>,
+        /// The group of whose claims these are: in a cluster, their namespace.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        of: Option<String>,
     },
 }
 

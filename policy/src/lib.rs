@@ -26,8 +26,8 @@ pub use budget::{Budget, CompositionError, Order, Orders};
 pub use composition::{Composition, is_beyond_count};
 pub use decimal::{DecimalError, Delta, Epsilon};
 pub use engine::{
-    BlockState, ClaimOutline, ClaimState, Engine, Explanation, Lack, Outlook, Phase, Refusal, Restoring,
-    Standing, StateError, StatePart, Unlocks,
+    BlockState, ClaimOutline, ClaimState, Engine, Explanation, Folded, Lack, Outlook, Phase, Refusal,
+    Restoring, Standing, StateError, StatePart, Unlocks,
 };
 pub use event::{Amount, Arrival, BlockId, ClaimId, Demand, Denial, Event, Record, Weight};
 pub use mechanism::{Mechanism, MechanismError, ParameterFault};

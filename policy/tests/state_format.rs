@@ -40,6 +40,8 @@ const STORIES: [(&str, &str, &str); 3] = [
 31 {"release":{"claim":"released","amount":"all"}}
 33 {"arrive":{"claim":"withdrawn","demands":[{"blocks":["b"],"budget":[45,55]}],"minBlocks":1}}
 33 {"withdraw":{"claim":"withdrawn"}}
+34 {"forget":{"claims":["consumed","large","released","never arrived"],"of":"research"}}
+34 {"forget":{"claims":["expires"]}}
 "#,
     ),
     (

@@ -6,6 +6,8 @@ mod generated;
 mod oracle;
 
 use generated::{Workload, cases, workloads};
+use std::collections::BTreeMap;
+
 use oracle::Oracle;
 use privatekube_policy::{Composition, Engine, Event, Lack, Phase, Policy, Record, Time, Unlocking};
 use proptest::{collection::vec, prelude::*};
@@ -57,6 +59,12 @@ fn check_accounts(engine: &Engine, oracle: &Oracle) {
 }
 
 fn check_claims(engine: &Engine, oracle: &Oracle) {
+    let folded = engine.folded().map(|sum| {
+        let key = (sum.block.cloned(), sum.group.map(str::to_owned), sum.phase);
+        (key, (sum.claims, sum.consumed.to_vec()))
+    });
+    assert_eq!(folded.collect::<BTreeMap<_, _>>(), oracle.folded);
+    assert_eq!(engine.claims().len(), oracle.claims.len());
     for (name, expected) in engine.claims().zip(&oracle.claims) {
         let claim = engine.claim(name).unwrap();
         assert_eq!(claim.phase, expected.phase);

@@ -133,7 +133,7 @@ impl Fairness {
             released: HashMap::new(),
             unused_parts: engine.live_blocks().map(|block| (block.clone(), 0.0)).collect(),
             to_look_at: engine.live_blocks().cloned().collect(),
-            unseen_from: (engine.claims().len() > 0).then_some(0),
+            unseen_from: (engine.arrived() > 0).then_some(0),
         }
     }
 

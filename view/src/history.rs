@@ -21,6 +21,9 @@ pub fn event_of_claim(event: &Event, id: &ClaimId) -> Option<String> {
         Event::Release { claim, amount } if claim == id => Some(used("released", amount)),
         Event::Withdraw { claim } if claim == id => Some("its object was deleted".to_owned()),
         Event::NeverRan { claim } if claim == id => Some("its pod provably never ran".to_owned()),
+        Event::Forget { claims, .. } if claims.contains(id) => {
+            Some("it had ended, and was forgotten".to_owned())
+        }
         _ => None,
     }
 }

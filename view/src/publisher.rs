@@ -211,7 +211,7 @@ impl Publisher {
                 self.count(id, None, phase.into());
             }
         }
-        self.published = engine.claims().len();
+        self.published = engine.arrived();
         self.forget_deleted(engine, &exists);
         for id in engine.claims() {
             if engine.phase(id).is_some_and(has_ended) && !exists(id) {
@@ -297,7 +297,7 @@ impl Publisher {
             let other = other.filter(|other| !touched.blocks.contains(other));
             changes.extend(other.and_then(|other| self.publish_block(state, objects, &other, time)));
         }
-        self.published = state.engine.claims().len();
+        self.published = state.engine.arrived();
         changes.extend(self.publish_dataset(Some(state), objects, time));
         changes
     }

@@ -144,7 +144,10 @@ fn claim_of_event(event: &Event) -> Option<&ClaimId> {
         | Event::Release { claim, .. }
         | Event::Withdraw { claim }
         | Event::NeverRan { claim } => Some(claim),
-        Event::AddBlock { .. } | Event::RetireBlock { .. } | Event::WriteOff { .. } => None,
+        Event::AddBlock { .. }
+        | Event::RetireBlock { .. }
+        | Event::WriteOff { .. }
+        | Event::Forget { .. } => None,
     }
 }
 

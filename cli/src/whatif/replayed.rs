@@ -79,6 +79,8 @@ impl Run<'_> {
                     records.map_err(|refusal| anyhow!("an event of the ledger can't happen: {refusal}"))?;
                 self.use_granted(records);
             }
+            // Under these rules a claim may go on that had ended, and every claim is compared in the end.
+            Event::Forget { .. } => {}
             // A claim that these rules denied is not matched any more.
             Event::Match { .. } => self.try_apply(event),
             Event::Consume { claim, .. }

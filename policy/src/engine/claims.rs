@@ -1,8 +1,9 @@
-//! All claims that ever arrived: what each arrival said, what became of it, and how much was consumed and
+//! All claims that arrived and were not forgotten: what each arrival said, what became of it, and how much was consumed and
 //! released.
 //!
-//! Claims are kept for the life of the engine and may be millions, so each is small. They are found by number
-//! in a vector, and by name in a hash table of numbers.
+//! Claims may be millions, so each is small. They are found by number in a vector, and by name in a hash table of
+//! numbers. One that is forgotten leaves its place in the vector behind, without a name, so that the numbers of
+//! the others stay.
 
 use std::{
     collections::HashMap,
@@ -32,6 +33,7 @@ pub(super) struct Claim {
     pub(super) phase: Phase,
     /// Whether it has as many blocks as it needs.
     pub(super) matched: bool,
+    is_forgotten: bool,
 }
 
 /// What an arrival says besides its demands. Most claims have the same terms as others, so each is kept once.
@@ -73,7 +75,7 @@ pub(super) enum Totals {
 }
 
 /// All claims, by name and by number. Claims are numbered from 0 as they arrive.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Claims {
     list: Vec<Claim>,
     /// The numbers of claims, by name.
@@ -81,6 +83,51 @@ pub(super) struct Claims {
     hasher: RandomState,
     terms: Vec<Terms>,
     known_terms: HashMap<Terms, u32>,
+    forgotten: usize,
+    /// The name of every claim that was forgotten.
+    no_name: ClaimId,
+}
+
+/// The claims that were not forgotten, with their numbers.
+struct Known<'a> {
+    list: &'a [Claim],
+    next: usize,
+    left: usize,
+}
+
+impl<'a> Iterator for Known<'a> {
+    type Item = (usize, &'a Claim);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let (number, claim) = (self.next, self.list.get(self.next)?);
+            self.next += 1;
+            if !claim.is_forgotten {
+                self.left = self.left.saturating_sub(1);
+                return Some((number, claim));
+            }
+        }
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.left, Some(self.left))
+    }
+}
+
+impl ExactSizeIterator for Known<'_> {}
+
+impl Default for Claims {
+    fn default() -> Self {
+        Self {
+            list: Vec::new(),
+            numbers: HashTable::new(),
+            hasher: RandomState::new(),
+            terms: Vec::new(),
+            known_terms: HashMap::new(),
+            forgotten: 0,
+            no_name: ClaimId::from(""),
+        }
+    }
 }
 
 impl Totals {
@@ -261,8 +308,40 @@ impl Claims {
         }
     }
 
-    pub(super) fn list(&self) -> &[Claim] {
-        &self.list
+    /// The claims that were not forgotten, with their numbers.
+    pub(super) fn known(&self) -> impl ExactSizeIterator<Item = (usize, &Claim)> {
+        Known {
+            list: &self.list,
+            next: 0,
+            left: self.list.len() - self.forgotten,
+        }
+    }
+
+    /// Those of them that have this number or a later one.
+    pub(super) fn known_from(&self, number: usize) -> impl Iterator<Item = (usize, &Claim)> {
+        let claims = self.list.get(number..).unwrap_or_default();
+        (number..).zip(claims).filter(|(_, claim)| !claim.is_forgotten)
+    }
+
+    /// How many claims have a number, forgotten ones included.
+    pub(super) const fn numbered(&self) -> usize {
+        self.list.len()
+    }
+
+    /// Forgets a claim that ended.
+    pub(super) fn forget(&mut self, number: u32) {
+        let hash = self.hasher.hash_one(&self.get(number).name);
+        if let Ok(entry) = self.numbers.find_entry(hash, |other| *other == number) {
+            entry.remove();
+        }
+        let no_name = self.no_name.clone();
+        let claim = self.get_mut(number);
+        claim.name = no_name;
+        claim.demands_id = NO_DEMANDS;
+        claim.matched = false;
+        claim.outcome = Outcome::Open;
+        claim.is_forgotten = true;
+        self.forgotten += 1;
     }
 
     pub(super) fn get(&self, number: u32) -> &Claim {
@@ -310,6 +389,7 @@ impl Claims {
             class: None,
             phase: Phase::Waiting,
             matched: false,
+            is_forgotten: false,
         });
     }
 }

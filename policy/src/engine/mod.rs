@@ -1,7 +1,7 @@
 //! The engine: events in, records out.
 //!
 //! `arrive` adds blocks and claims, `walk` finds the claims that fit, `decide` grants, denies and expires,
-//! `consume` moves granted budget, and `explain` says why a claim waits. In which order claims are granted is
+//! `consume` moves granted budget, `forget` drops claims that ended, and `explain` says why a claim waits. In which order claims are granted is
 //! up to the policy (`policies`), which sees the engine through `decisions` alone. All of them work on the
 //! `state`. Below it, independent of each other: the accounts of the blocks (`blocks`), how blocks unlock
 //! (`unlocking`), the claims (`claims`) and their demands (`demands`), the order of waiting claims (`order`)
@@ -17,6 +17,7 @@ mod decide;
 mod decisions;
 mod demands;
 mod explain;
+mod forget;
 mod order;
 mod policies;
 mod refusal;
@@ -31,7 +32,9 @@ mod walk;
 
 pub use refusal::Refusal;
 pub use snapshot::{Restoring, StateError, StatePart};
-pub use view::{BlockState, ClaimOutline, ClaimState, Explanation, Lack, Outlook, Phase, Standing, Unlocks};
+pub use view::{
+    BlockState, ClaimOutline, ClaimState, Explanation, Folded, Lack, Outlook, Phase, Standing, Unlocks,
+};
 
 use crate::{Arrival, BlockId, Budget, ClaimId, DatasetRules, DatasetRulesError, Event, Record, Time};
 use claims::Totals;
@@ -165,6 +168,7 @@ impl Engine {
                 unknown_blocks,
                 reason: _,
             } => Ok(self.write_off(*after, unknown_blocks)),
+            Event::Forget { claims, of } => self.forget(claims, of.as_deref()),
         };
         self.plan_wakes();
         records
@@ -228,7 +232,7 @@ impl Engine {
         live.map(|block| &block.name)
     }
 
-    /// A claim; none for one that never arrived. Of one that ended without a grant, before now, the demands
+    /// A claim; none for one that never arrived, or was forgotten. Of one that ended without a grant, before now, the demands
     /// may be forgotten: its arrival has none then.
     #[must_use]
     pub fn claim(&self, claim: &ClaimId) -> Option<ClaimState<'_>> {
@@ -261,7 +265,8 @@ impl Engine {
             .map(|number| self.state.claims.get(number).phase)
     }
 
-    /// The blocks that a claim demands, in the order of its demands. None for a claim that never arrived.
+    /// The blocks that a claim demands, in the order of its demands. None for a claim that never arrived, or was
+    /// forgotten.
     pub fn blocks_of(&self, claim: &ClaimId) -> impl Iterator<Item = &BlockId> + '_ {
         let demands_id = self
             .state
@@ -274,17 +279,24 @@ impl Engine {
         blocks.map(|block| &self.state.blocks.get(block).name)
     }
 
-    /// Every claim that ever arrived, in the order of arrival.
+    /// Every claim that arrived and was not [forgotten](Event::Forget), in the order of arrival.
     #[must_use]
     pub fn claims(&self) -> impl ExactSizeIterator<Item = &ClaimId> + '_ {
-        self.state.claims.list().iter().map(|claim| &claim.name)
+        self.state.claims.known().map(|(_, claim)| &claim.name)
     }
 
-    /// The claims that arrived after the first `number` ones, in the order of arrival. Costs less than
-    /// [`claim`](Self::claim), and nothing for the claims that it leaves out.
+    /// How many claims arrived, without those that were forgotten before the engine was restored. It is the number
+    /// that the next claim gets, and never falls.
+    #[must_use]
+    pub const fn arrived(&self) -> usize {
+        self.state.claims.numbered()
+    }
+
+    /// The claims with this number or a later one that were not forgotten, in the order of arrival. Costs less than
+    /// [`claim`](Self::claim), and nothing for the claims before them.
     pub fn claims_from(&self, number: usize) -> impl Iterator<Item = ClaimOutline<'_>> + '_ {
-        let claims = self.state.claims.list().get(number..).unwrap_or_default();
-        (number..).zip(claims).map(|(number, claim)| ClaimOutline {
+        let claims = self.state.claims.known_from(number);
+        claims.map(|(number, claim)| ClaimOutline {
             number,
             claim: &claim.name,
             weight: self.state.claims.terms(claim).weight,
@@ -319,7 +331,7 @@ impl Engine {
     }
 
     /// What the engine would decide if `event` were applied now. Applies it to a copy of the engine, which
-    /// costs time and memory for every claim that ever arrived.
+    /// costs time and memory for every claim that ever arrived, forgotten ones included.
     pub fn would(&self, event: &Event) -> Result<Outlook, Refusal> {
         let mut copy = self.clone();
         let records = copy.apply(event)?;
@@ -330,7 +342,10 @@ impl Engine {
             | Event::Release { claim, .. }
             | Event::Withdraw { claim }
             | Event::NeverRan { claim } => copy.explain(claim),
-            Event::AddBlock { .. } | Event::RetireBlock { .. } | Event::WriteOff { .. } => None,
+            Event::AddBlock { .. }
+            | Event::RetireBlock { .. }
+            | Event::WriteOff { .. }
+            | Event::Forget { .. } => None,
         };
         Ok(Outlook { records, waits })
     }

@@ -8,6 +8,7 @@ use super::{
     blocks::{Blocks, FitRule},
     claims::{Claim, Claims},
     demands::{BlockDemands, DemandStore},
+    forget::FoldedSums,
     waiting::{Class, Waiting},
 };
 use crate::{Arrival, Budget, ClaimId, DatasetRules, Demand, Time};
@@ -29,6 +30,8 @@ pub(super) struct State {
     pub(super) wake_of: Vec<Option<Time>>,
     /// The number of the entry after which budget was written off last.
     pub(super) last_write_off: Option<u64>,
+    /// The sums of the claims that were forgotten.
+    pub(super) folded: FoldedSums,
 }
 
 impl State {
@@ -47,6 +50,7 @@ impl State {
             wakes: BTreeSet::new(),
             wake_of: Vec::new(),
             last_write_off: None,
+            folded: FoldedSums::new(),
         }
     }
 

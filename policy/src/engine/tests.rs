@@ -31,7 +31,7 @@ fn engine(policy: Policy, renyi: bool, unlocking: Unlocking) -> Engine {
 /// Checks that each waiting class is listed where it has to be, and that nothing else is listed.
 fn check(engine: &Engine) {
     let mut kept: Vec<_> = Vec::new();
-    let waiting = engine.state.claims.list().iter().enumerate();
+    let waiting = engine.state.claims.known();
     let waiting = waiting.filter(|(_, claim)| claim.phase == Phase::Waiting && claim.matched);
     let mut classes = BTreeSet::new();
     for (number, claim) in waiting {
@@ -260,6 +260,34 @@ fn what_nothing_needs_any_more_is_forgotten_and_no_claim_arrives_twice() {
     engine.apply(&Event::Consume { claim, amount }).unwrap();
     assert_eq!(engine.block(&"b".into()).unwrap().consumed, [1_000, 0]);
     assert_eq!(engine.claim(&"granted".into()).unwrap().consumed.len(), 1);
+}
+
+#[test]
+fn a_forgotten_claim_leaves_its_number_and_nothing_else() {
+    let mut engine = engine(Policy::Dpf, false, Unlocking::Immediate);
+    engine.apply(&add("b", [1_000_000, 1])).unwrap();
+    let mut most = 0;
+    for number in 0..1_000 {
+        let claim = format!("c{number}");
+        engine.apply(&arrive(&claim, &["b"], [number + 1, 0])).unwrap();
+        let (claim, amount) = (ClaimId::from(claim), Amount::All);
+        let consume = Event::Consume {
+            claim: claim.clone(),
+            amount,
+        };
+        engine.apply(&consume).unwrap();
+        engine
+            .apply(&Event::Forget {
+                claims: vec![claim],
+                of: None,
+            })
+            .unwrap();
+        most = most.max(engine.state.demand_store.len());
+    }
+    assert!(most < 200, "{most}");
+    assert_eq!(engine.state.claims.known_from(0).count(), 0);
+    assert_eq!(engine.claims().len(), 0);
+    assert_eq!(engine.state.claims.numbered(), 1_000);
 }
 
 #[test]

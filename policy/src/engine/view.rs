@@ -51,7 +51,8 @@ pub struct BlockState {
 /// A claim's state.
 #[derive(Clone, Debug)]
 pub struct ClaimState<'a> {
-    /// How many claims arrived before it.
+    /// Its number: how many claims arrived before it, without those that were forgotten before the engine was
+    /// restored.
     pub number: usize,
     /// Its arrival, with the demands that it was matched with later, if it was.
     pub arrival: Arrival,
@@ -72,7 +73,7 @@ pub struct ClaimState<'a> {
 /// What is known of a claim without a copy of anything. See [`ClaimState`] for all of it.
 #[derive(Clone, Copy, Debug)]
 pub struct ClaimOutline<'a> {
-    /// How many claims arrived before it.
+    /// Its number, as in [`ClaimState`].
     pub number: usize,
     /// Its name.
     pub claim: &'a ClaimId,
@@ -99,6 +100,22 @@ impl<'a> ClaimOutline<'a> {
             (&state.blocks.get(part.block).name, part.amounts)
         })
     }
+}
+
+/// A sum of the claims of a group that ended in one way and were [forgotten](crate::Event::Forget).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Folded<'a> {
+    /// A block that was granted to the claims. None for the sum of all claims, of which those that were never
+    /// granted are in no other sum.
+    pub block: Option<&'a BlockId>,
+    /// The group.
+    pub group: Option<&'a str>,
+    /// How the claims ended.
+    pub phase: Phase,
+    /// How many they are.
+    pub claims: u64,
+    /// What they consumed of the block at each coordinate, in that coordinate's unit. Empty without a block.
+    pub consumed: &'a [i128],
 }
 
 /// Why a claim waits.

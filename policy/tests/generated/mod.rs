@@ -34,6 +34,7 @@ enum Op {
     Withdraw(prop::sample::Index),
     NeverRan(prop::sample::Index),
     WriteOff(Vec<u8>),
+    Forget(Vec<prop::sample::Index>, Option<u8>),
 }
 
 /// Renyi composition with so many orders, or basic composition if there are none.
@@ -132,6 +133,7 @@ fn ops(coordinates: usize) -> impl Strategy<Value = Op> {
         2 => (claim(), demands()).prop_map(|(claim, demands)| Op::Release(claim, demands)),
         3 => claim().prop_map(Op::Withdraw),
         2 => claim().prop_map(Op::NeverRan),
+        5 => (vec(claim(), 0..3), prop::option::of(0_u8..2)).prop_map(|(claims, of)| Op::Forget(claims, of)),
         1 => (0_u8..4, vec(0_u8..5, 0..3)).prop_map(|(rarely, unknown)| match rarely {
             0 => Op::WriteOff(unknown),
             block => Op::RetireBlock(block),
@@ -203,6 +205,10 @@ fn workload(rules: DatasetRules, blocks: Vec<Vec<i64>>, ops: Vec<(u64, Op)>) -> 
             },
             Op::Withdraw(claim) => Event::Withdraw { claim: name(&claim) },
             Op::NeverRan(claim) => Event::NeverRan { claim: name(&claim) },
+            Op::Forget(claims, of) => Event::Forget {
+                claims: claims.iter().map(name).collect(),
+                of: of.map(|group| format!("g{group}")),
+            },
             Op::WriteOff(unknown) => Event::WriteOff {
                 after: 7,
                 unknown_blocks: unknown

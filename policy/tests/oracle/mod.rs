@@ -12,6 +12,7 @@ mod arrivals;
 mod blocks;
 mod consumption;
 mod denials;
+mod forgetting;
 mod grants;
 mod order;
 mod packing;
@@ -32,6 +33,8 @@ pub(crate) struct Oracle {
     lost: BTreeSet<BlockId>,
     /// In the order of arrival.
     pub(crate) claims: Vec<Claim>,
+    /// How many claims were forgotten and what they consumed: of all, or of a block; of a group; by phase.
+    pub(crate) folded: BTreeMap<Summed, (u64, Vec<i128>)>,
 }
 
 #[derive(Clone)]
@@ -71,6 +74,9 @@ struct Part {
     gathered: Vec<i128>,
 }
 
+/// A block, or all of the claims; their group; and how they ended.
+pub(crate) type Summed = (Option<BlockId>, Option<String>, Phase);
+
 impl Oracle {
     pub(crate) fn new(rules: DatasetRules) -> Self {
         Self {
@@ -80,6 +86,7 @@ impl Oracle {
             added: Vec::new(),
             lost: BTreeSet::new(),
             claims: Vec::new(),
+            folded: BTreeMap::new(),
         }
     }
 
@@ -148,6 +155,7 @@ impl Oracle {
             Event::Release { claim, amount } => self.release(claim, amount),
             Event::Withdraw { claim } => self.withdraw(claim),
             Event::NeverRan { claim } => self.never_ran(claim),
+            Event::Forget { claims, of } => self.forget(claims, of.as_deref()),
         }
     }
 

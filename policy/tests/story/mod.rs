@@ -150,6 +150,7 @@ impl Story {
             [verb, name, ref rest @ ..] => {
                 let event = self.event(verb, name, Words::new(line, rest));
                 match self.engine.apply(&event) {
+                    Ok(_) if verb == "forget" => self.folded(),
                     Ok(records) if records.is_empty() => "nothing to do\n".to_owned(),
                     Ok(records) => {
                         let text = self.outcome(&records);
@@ -206,6 +207,10 @@ impl Story {
             },
             "withdraw" => Event::Withdraw { claim: name.into() },
             "never-ran" => Event::NeverRan { claim: name.into() },
+            "forget" => Event::Forget {
+                claims: name.split(',').map(Into::into).collect(),
+                of: words.take("of").map(str::to_owned),
+            },
             _ => panic!("{}", words.line),
         };
         words.finish();

@@ -128,6 +128,26 @@ impl Story {
         text
     }
 
+    /// The sums of the claims that were forgotten.
+    pub(super) fn folded(&self) -> String {
+        let mut text = String::new();
+        for sum in self.engine.folded() {
+            let group = sum.group.unwrap_or("nobody");
+            write!(text, "{} {:?} of {group}", sum.claims, sum.phase).unwrap();
+            if let Some(block) = sum.block {
+                let epsilon = self.composition().display_units(0, sum.consumed[0]);
+                write!(
+                    text,
+                    " on {block}: {epsilon} {}",
+                    self.composition().coordinate_name(0)
+                )
+                .unwrap();
+            }
+            text.push('\n');
+        }
+        text
+    }
+
     pub(super) fn block(&self, block: &str) -> String {
         let state = self.engine.block(&block.into()).unwrap();
         let mut text = String::new();

@@ -360,7 +360,8 @@ impl Intake {
                 Event::RetireBlock { .. }
                 | Event::Withdraw { .. }
                 | Event::NeverRan { .. }
-                | Event::WriteOff { .. },
+                | Event::WriteOff { .. }
+                | Event::Forget { .. },
                 _,
             ) => None,
         }

@@ -93,7 +93,7 @@ impl DatasetMeter {
     /// Measures a ledger that was opened and published, which took so long. The measures of fairness follow once all claims were
     /// looked at: see [`catch_up`](Self::catch_up).
     pub(super) fn opened(&mut self, state: CommittedState<'_>, time: Time, took: Duration) {
-        self.arrived = state.engine.claims().len();
+        self.arrived = state.engine.arrived();
         let entries = &self.metrics().entries;
         entries.opened(&self.dataset, state.engine.rules(), state.sequence, time, took);
         entries.stopped(&self.dataset, None);
@@ -129,7 +129,7 @@ impl DatasetMeter {
         }
         let metrics = self.metrics();
         metrics.entries.committed(&self.dataset, committed, written.took);
-        let known = engine.claims().len();
+        let known = engine.arrived();
         let new = known.saturating_sub(self.arrived);
         metrics.claims.arrived(&self.dataset, new);
         self.arrived = known;

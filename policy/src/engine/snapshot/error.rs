@@ -23,7 +23,7 @@ pub enum StateError {
     /// A part of a kind of which the head announces no more, or that belongs before the last one.
     #[error("the state has a {kind} too many: its head announces {announced} of them, in their place")]
     TooMany {
-        /// The kind: lost block, block or claim.
+        /// The kind: lost block, block, sum of forgotten claims, or claim.
         kind: &'static str,
         /// How many the head announces.
         announced: u64,
@@ -31,12 +31,20 @@ pub enum StateError {
     /// The sequence ended, or went on to another kind, too early.
     #[error("the state has {found} parts of kind {kind}: its head announces {announced}")]
     Missing {
-        /// The kind: lost block, block or claim.
+        /// The kind: lost block, block, sum of forgotten claims, or claim.
         kind: &'static str,
         /// How many there are.
         found: u64,
         /// How many the head announces.
         announced: u64,
+    },
+    /// A sum of forgotten claims that can't be as its part says.
+    #[error("the sum {described} of the claims that the state has forgotten: {problem}")]
+    Folded {
+        /// Of which block and group it is.
+        described: String,
+        /// What is wrong, and what would be right.
+        problem: String,
     },
     /// A block that can't be as its part says.
     #[error("block {block} of the state: {problem}")]

@@ -2,7 +2,10 @@
 
 use std::iter::once;
 
-use super::{BlockPart, ClaimOutcome, ClaimPart, Head, Kept, PartOfDemands, StatePart, Units, VERSION};
+use super::{
+    BlockPart, ClaimOutcome, ClaimPart, FoldedOutcome, FoldedPart, Head, Kept, PartOfDemands, StatePart,
+    Units, VERSION,
+};
 use crate::{
     BlockId, Time,
     engine::{
@@ -55,21 +58,38 @@ impl Engine {
             last_write_off: state.last_write_off,
             lost_blocks: lost.len() as u64,
             blocks: state.blocks.list().len() as u64,
-            claims: state.claims.list().len() as u64,
+            folded: state.folded.len() as u64,
+            claims: state.claims.known().len() as u64,
         };
         let lost = lost.into_iter().map(|block| StatePart::LostBlock(block.clone()));
         let blocks = state.blocks.list().iter().map(|block| {
             let kept = self.policy.kept_of_block(block.number);
             StatePart::Block(Box::new(block_part(block, state.now, kept)))
         });
+        let folded = self.folded().filter_map(|sum| {
+            let part = FoldedPart {
+                block: sum.block.cloned(),
+                group: sum.group.map(str::to_owned),
+                // Only claims that ended are forgotten.
+                outcome: FoldedOutcome::of(sum.phase)?,
+                claims: sum.claims,
+                consumed: sum.consumed.iter().copied().map(Units::from).collect(),
+            };
+            Some(StatePart::Folded(Box::new(part)))
+        });
         let mut kept = self.policy.kept_of_claims(PolicyContext::new(state));
-        let claims = (0..).zip(state.claims.list()).map(move |(number, claim)| {
-            let kept = kept.remove(&number).unwrap_or_default();
+        let claims = state.claims.known().map(move |(number, claim)| {
+            // Claims are numbered with 32 bits.
+            let kept = u32::try_from(number)
+                .ok()
+                .and_then(|number| kept.remove(&number))
+                .unwrap_or_default();
             StatePart::Claim(Box::new(state.claim_part(claim, kept)))
         });
         once(StatePart::Head(Box::new(head)))
             .chain(lost)
             .chain(blocks)
+            .chain(folded)
             .chain(claims)
     }
 }

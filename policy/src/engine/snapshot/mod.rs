@@ -1,8 +1,8 @@
 //! The state of an engine as data: a sequence of parts ([`StatePart`]) from which an equal engine is made
 //! ([`Restoring`]).
 //!
-//! A sequence is a head, the blocks that are lost, the blocks in the order in which they were added, and the
-//! claims in the order in which they arrived. Each part is small, so that a sequence of any length can be
+//! A sequence is a head, the blocks that are lost, the blocks in the order in which they were added, the sums of
+//! the claims that were forgotten, and the claims in the order in which they arrived. Each part is small, so that a sequence of any length can be
 //! written and read part by part. Equal states give equal parts, in this process and in any other: a part holds
 //! nothing that depends on a hash map, on when a block was last settled, or on which block an index watches.
 //!
@@ -11,13 +11,14 @@
 //! What can be computed from the rest is not written either (locked and available budget, whether a claim is
 //! matched, the phase of a granted claim).
 //!
-//! `export` makes the parts; `restoring` checks their sequence, `blocks` and `claims` what each says, and
+//! `export` makes the parts; `restoring` checks their sequence, `blocks`, `folded` and `claims` what each says, and
 //! `sums` what they say together. Begin reading at [`StatePart`], then [`Restoring::push`].
 
 mod blocks;
 mod claims;
 mod error;
 mod export;
+mod folded;
 mod kept;
 mod restoring;
 mod sums;
@@ -30,6 +31,7 @@ pub(super) use units::Units;
 
 use serde::{Deserialize, Serialize};
 
+use super::Phase;
 use crate::{BlockId, Budget, ClaimId, DatasetRules, Demand, Denial, Span, Time, Weight};
 
 /// The version of the parts. A reader refuses any other.
@@ -47,6 +49,8 @@ pub enum StatePart {
     LostBlock(BlockId),
     /// A block, in the order in which they were added.
     Block(Box<BlockPart>),
+    /// A sum of claims that were forgotten, in the order of [`Engine::folded`](crate::Engine::folded).
+    Folded(Box<FoldedPart>),
     /// A claim, in the order in which they arrived.
     Claim(Box<ClaimPart>),
 }
@@ -62,6 +66,7 @@ pub struct Head {
     last_write_off: Option<u64>,
     lost_blocks: u64,
     blocks: u64,
+    folded: u64,
     claims: u64,
 }
 
@@ -83,6 +88,59 @@ pub struct BlockPart {
     /// What the policy keeps of it.
     #[serde(default, skip_serializing_if = "Kept::is_empty")]
     policy: Kept,
+}
+
+/// A sum of the claims of a group that ended in one way and were forgotten.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct FoldedPart {
+    /// None for the sum of all claims.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    block: Option<BlockId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    group: Option<String>,
+    outcome: FoldedOutcome,
+    claims: u64,
+    /// Empty without a block.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    consumed: Vec<Units>,
+}
+
+/// How claims ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) enum FoldedOutcome {
+    Consumed,
+    Released,
+    Denied,
+    Expired,
+    Withdrawn,
+}
+
+impl From<FoldedOutcome> for Phase {
+    fn from(outcome: FoldedOutcome) -> Self {
+        match outcome {
+            FoldedOutcome::Consumed => Self::Consumed,
+            FoldedOutcome::Released => Self::Released,
+            FoldedOutcome::Denied => Self::Denied,
+            FoldedOutcome::Expired => Self::Expired,
+            FoldedOutcome::Withdrawn => Self::Withdrawn,
+        }
+    }
+}
+
+impl FoldedOutcome {
+    /// None for claims that have not ended.
+    const fn of(phase: Phase) -> Option<Self> {
+        match phase {
+            Phase::Waiting | Phase::Granted => None,
+            Phase::Consumed => Some(Self::Consumed),
+            Phase::Released => Some(Self::Released),
+            Phase::Denied => Some(Self::Denied),
+            Phase::Expired => Some(Self::Expired),
+            Phase::Withdrawn => Some(Self::Withdrawn),
+        }
+    }
 }
 
 /// A claim: what its arrival said, and what became of it.

@@ -19,7 +19,7 @@ pub struct Restoring {
 #[derive(Clone, Debug)]
 pub(super) struct Begun {
     pub(super) engine: Engine,
-    counts: [Count; 3],
+    counts: [Count; 4],
     pub(super) sums: Sums,
     /// When the last claim arrived.
     pub(super) last_arrival: Time,
@@ -101,8 +101,12 @@ impl Restoring {
                 begun.count(1)?;
                 begun.add_block(*part)
             }
-            (Some(begun), StatePart::Claim(part)) => {
+            (Some(begun), StatePart::Folded(part)) => {
                 begun.count(2)?;
+                begun.add_folded(*part)
+            }
+            (Some(begun), StatePart::Claim(part)) => {
+                begun.count(3)?;
                 begun.add_claim(*part)
             }
         }
@@ -122,6 +126,7 @@ impl Begun {
             counts: [
                 Count::new("lost block", head.lost_blocks),
                 Count::new("block", head.blocks),
+                Count::new("sum of forgotten claims", head.folded),
                 Count::new("claim", head.claims),
             ],
             sums: Sums::default(),

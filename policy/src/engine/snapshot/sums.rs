@@ -1,9 +1,9 @@
-//! What the claims of a state hold of each block in all. The accounts of the blocks must say the same.
+//! What the claims of a state hold of each block in all, and what forgotten ones consumed. The accounts of the blocks must say the same.
 
 use super::StateError;
 use crate::engine::blocks::{Account, Block};
 
-/// The sums of each block, coordinate by coordinate. They can't overflow, as the accounts can't.
+/// The sums of each block, coordinate by coordinate.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Sums(Vec<Box<[Sum]>>);
 
@@ -22,7 +22,13 @@ impl Sums {
     pub(super) fn add(&mut self, block: u32, coordinate: usize, allocated: i64, consumed: i64) {
         let sum = &mut self.0[block as usize][coordinate];
         sum.allocated += i128::from(allocated);
-        sum.consumed += i128::from(consumed);
+        sum.consumed = sum.consumed.saturating_add(i128::from(consumed));
+    }
+
+    pub(super) fn add_consumed(&mut self, block: u32, coordinate: usize, consumed: i128) {
+        let sum = &mut self.0[block as usize][coordinate].consumed;
+        // No account has as much as where this stops.
+        *sum = sum.saturating_add(consumed);
     }
 
     pub(super) fn check(&self, blocks: &[Block]) -> Result<(), StateError> {
