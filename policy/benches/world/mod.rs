@@ -72,6 +72,11 @@ impl World {
         black_box(self.engine.apply(event).expect("the event makes sense"));
     }
 
+    #[allow(dead_code, reason = "each benchmark uses its part of it")]
+    pub(crate) const fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
     fn arrival(&mut self, least: i64, most: u64) -> Arrival {
         let count = 1 + self.random.below(MOST_BLOCKS);
         let first = self.random.below(BLOCKS);
