@@ -489,6 +489,45 @@ def test_the_examples_of_the_page_run(cluster, monkeypatch, tmp_path, capsys):
     assert "name: taxi-2026-11-22-nyc" in capsys.readouterr().out
 
 
+def test_users_are_counted_with_noise_and_their_blocks_come(cluster, tmp_path):
+    example = REPOSITORY / "examples" / "user-level"
+    kubectl("apply", "-f", str(example / "00-dataset.yaml"))
+    until(lambda: len(privatekube.blocks(namespace="shop", cluster=cluster)) == 2, "two buckets are full")
+    state = tmp_path / "users.json"
+
+    def count(new_users, label):
+        script = [sys.executable, str(example / "03-count.py"), str(state), str(new_users), label]
+        done = subprocess.run(script, capture_output=True, text=True, check=True, timeout=120)
+        return int(re.search(r"at least (\d+) users", done.stdout)[1])
+
+    first = count(8000, "2026-11-30")
+    assert 4000 < first < 10_250
+    assert count(8000, "2026-11-30") == first
+    until(
+        lambda: len(privatekube.blocks(namespace="shop", cluster=cluster)) == first // 1000,
+        "blocks of full buckets come",
+    )
+    # A block that was made by hand, of users whom this counter counted, pays by a claim, and nothing is published before.
+    by_hand = {"dataset": "orders", "dimensions": {"bucket": 99}, "portion": {"firstUser": 99_000, "endUser": 99_999}}
+    metadata = {"name": "by-hand", "namespace": "shop"}
+    manifest = {
+        "apiVersion": "privatekube.dev/v1alpha1",
+        "kind": "PrivateDataBlock",
+        "metadata": metadata,
+        "spec": by_hand,
+    }
+    kubectl("apply", "-f", "-", text=yaml.safe_dump(manifest))
+    # What arrives unlocks a tenth of each block's budget, which is more than the count costs.
+    with privatekube.UserCounter.open(state, horizon=65536, epsilon="0.01") as counter:
+        counter.tick(5000, label="2026-12-01")
+        published = counter.publish("shop/orders", blocks="block.bucket == 99", cluster=cluster, progress=False)
+        assert published == counter.count.at_least >= first
+        mechanism = counter.mechanism
+    [paid] = privatekube.claims(namespace="shop", cluster=cluster)
+    assert (paid.status.phase, paid.budget) == ("Consumed", str(mechanism))
+    kubectl("delete", "namespace", "shop", "--wait=false")
+
+
 def test_the_notebook_runs(cluster, tmp_path):
     notebook = nbformat.read(REPOSITORY / "examples" / "notebook" / "budget.ipynb", as_version=4)
     kubectl("apply", "-f", str(REPOSITORY / "examples" / "notebook" / "dataset.yaml"))

@@ -3,12 +3,14 @@
 In a pod that was granted budget, `grant()` says which data it may read. In a notebook, `claim(...)` is a `with`
 statement that waits for budget. `Mechanism` and `Curve` say what a program costs, with the numbers that a cluster
 charges. `blocks`, `claims` and `ledger` read a cluster; `to_pandas` and `plot` show what they read.
-`privatekube.adapters` makes mechanisms of what other libraries account with.
+`UserCounter` counts users for
+datasets whose blocks are buckets of users. `privatekube.adapters` makes mechanisms of what other libraries account with.
 """
 
 from ._amounts import Amount, OrderLike, round_up
 from ._claim import Claim, ClaimGrant, ClaimStatus, claim
 from ._cluster import Cluster
+from ._counter import UserCount, UserCounter
 from ._errors import (
     AmountError,
     BlocksElsewhere,
@@ -23,6 +25,8 @@ from ._errors import (
     ClusterError,
     ClusterForbidden,
     ClusterUnreachable,
+    CounterError,
+    CounterNotCharged,
     GrantError,
     GrantInvalid,
     GrantMissing,
@@ -63,6 +67,8 @@ __all__ = [
     "ClusterForbidden",
     "ClusterUnreachable",
     "Conversion",
+    "CounterError",
+    "CounterNotCharged",
     "Curve",
     "Grant",
     "GrantBudget",
@@ -80,6 +86,8 @@ __all__ = [
     "PrivateKubeError",
     "Proven",
     "ReleaseRefused",
+    "UserCount",
+    "UserCounter",
     "blocks",
     "blocks_from_directory",
     "blocks_from_frame",

@@ -136,5 +136,13 @@ class ReleaseRefused(PrivateKubeError):
     """A release of budget of which data was handed out, without the statement that it wasn't used."""
 
 
+class CounterError(PrivateKubeError, ValueError):
+    """A counter of users that can't count: a parameter, a state or a file is wrong, or its horizon has ended."""
+
+
+class CounterNotCharged(PrivateKubeError):
+    """A count of users would be published for which its users haven't paid."""
+
+
 class ClaimLeftBehind(UserWarning):
     """A claim could not be cleaned up. The message says how to do it by hand."""
