@@ -3,6 +3,7 @@
 
 mod export;
 mod history;
+mod spent_before;
 mod statement;
 mod verify;
 

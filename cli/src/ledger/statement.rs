@@ -15,10 +15,10 @@ use privatekube_api::{
 };
 use privatekube_ledger::{Committed, Entry, Replay};
 use privatekube_policy::{BlockId, ClaimId, Composition, Engine, Record};
-use privatekube_view::shown_coordinate;
+use privatekube_view::{DatasetObjects, shown_coordinate};
 use serde::Serialize;
 
-use super::LedgerOptions;
+use super::{LedgerOptions, spent_before::SpentBefore};
 use crate::{
     amounts::{Amount, amounts, exact},
     cluster::{Cluster, ClusterOptions},
@@ -30,8 +30,9 @@ use crate::{
 };
 
 pub(crate) const HELP: &str = "\
-The ledger has amounts, and not what they were for: that is read from the claims' objects, as long as they exist. All digits
-are shown, and the sum is compared with the account of each block, to the digit.
+The ledger has amounts, and not what they were for: that is read from the claims' objects, as long as they exist. What was
+spent of a block before it came to the ledger is read from its object. All digits are shown, and the sum is compared with the
+account of each block, to the digit.
 
 Examples:
   kubectl privacy ledger statement block/taxi-2026-11-19 -n data
@@ -108,9 +109,9 @@ struct Row {
     claim: Option<String>,
     /// The claim's name in the ledger.
     id: Option<String>,
-    /// `consumed`, `returned` because the pod never ran, or `writtenOff`.
+    /// `consumed`, `returned` because the pod never ran, `writtenOff`, or `spentBefore` the block came, which isn't part of the sum.
     what: &'static str,
-    /// What it was for, by the claim's object.
+    /// What it was for, by the claim's object, or what the block's object says.
     request: Option<String>,
     amounts: Vec<Amount>,
     #[serde(skip)]
@@ -130,6 +131,9 @@ struct OfBlock {
     total: Vec<Amount>,
     /// Whether the sum is the account's, to the digit; none for a namespace, whose part it is.
     is_equal: Option<bool>,
+    /// What was spent before the block came to this ledger, if its object states it; none for a namespace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    spent_before: Option<SpentBefore>,
     #[serde(skip)]
     shown: Shown,
 }
@@ -142,6 +146,8 @@ struct Shown {
     sum: String,
     consumed: String,
     total: String,
+    spent_before: String,
+    guaranteed: String,
 }
 
 impl Statement {
@@ -162,7 +168,12 @@ impl Statement {
                     account.entry(entry, committed, replay);
                 })
                 .await?;
-            ledgers.extend(account.end(&dataset, &replay));
+            // Whoever may read the ledger alone gets a statement of the ledger alone.
+            let objects = match &self.of {
+                Of::Block(_) => source.objects(&dataset).await.unwrap_or_default(),
+                Of::Namespace(_) => DatasetObjects::default(),
+            };
+            ledgers.extend(account.end(&dataset, &replay, &objects));
         }
         if ledgers.is_empty() {
             bail!("no ledger has {}", self.of.text());
@@ -170,7 +181,7 @@ impl Statement {
         let is_right = ledgers
             .iter()
             .flat_map(|ledger| &ledger.blocks)
-            .all(|block| block.is_equal != Some(false));
+            .all(OfBlock::is_right);
         output.print(&Answer {
             of: self.of.text(),
             is_right,
@@ -257,6 +268,8 @@ struct Account {
     accounts: BTreeMap<BlockId, Vec<i128>>,
     rows: Vec<Row>,
     sums: BTreeMap<BlockId, Vec<i128>>,
+    /// The entry in which each block came, and its time.
+    came: BTreeMap<BlockId, (u64, String)>,
 }
 
 impl Account {
@@ -268,11 +281,20 @@ impl Account {
             accounts: BTreeMap::new(),
             rows: Vec::new(),
             sums: BTreeMap::new(),
+            came: BTreeMap::new(),
         }
     }
 
     fn entry(&mut self, entry: &Entry, committed: &Committed, replay: &Replay) {
         let Some(engine) = replay.engine() else { return };
+        for record in committed.records() {
+            if let Record::BlockAdded { block } = record
+                && self.of.has_block(block)
+            {
+                let came = || (entry.sequence, moment(entry.time));
+                self.came.entry(block.clone()).or_insert_with(came);
+            }
+        }
         let mut moved: BTreeMap<BlockId, Vec<i128>> = BTreeMap::new();
         for Spent { claim, block, units } in self.spending.entry(committed, engine) {
             if !self.of.has_block(&block) {
@@ -340,8 +362,24 @@ impl Account {
         });
     }
 
+    /// The row of what was spent of a block before the entry in which it came.
+    fn row_before(&self, block: &BlockId, before: &SpentBefore) -> Row {
+        let (entry, time) = self.came.get(block).cloned().unwrap_or_default();
+        Row {
+            entry,
+            time,
+            block: block.to_string(),
+            claim: None,
+            id: None,
+            what: "spentBefore",
+            request: Some(before.reason.clone()),
+            amounts: before.amounts.clone(),
+            units: before.units.clone(),
+        }
+    }
+
     /// What the ledger says; `None` if it has nothing of what is asked.
-    fn end(self, dataset: &DatasetKey, replay: &Replay) -> Option<OfLedger> {
+    fn end(mut self, dataset: &DatasetKey, replay: &Replay, objects: &DatasetObjects) -> Option<OfLedger> {
         let engine = replay.engine()?;
         let composition = &engine.rules().composition;
         let mut blocks = Vec::new();
@@ -361,6 +399,18 @@ impl Account {
                 .collect();
             let at = shown_coordinate(&state, composition);
             let digits = |units: &[i128]| digits(composition, at, units);
+            let before = match &self.of {
+                Of::Block(name) => SpentBefore::of(objects, name, composition, &total),
+                Of::Namespace(_) => None,
+            };
+            if let Some(before) = &before {
+                self.rows.insert(0, self.row_before(block, before));
+            }
+            let digits_before = |units: fn(&SpentBefore) -> &[i128]| {
+                before
+                    .as_ref()
+                    .map_or_else(|| "-".to_owned(), |before| digits(units(before)))
+            };
             blocks.push(OfBlock {
                 block: block.to_string(),
                 is_equal: matches!(self.of, Of::Block(_)).then(|| sum == state.consumed),
@@ -370,7 +420,10 @@ impl Account {
                     sum: digits(&sum),
                     consumed: digits(&state.consumed),
                     total: digits(&total),
+                    spent_before: digits_before(|before| &before.units),
+                    guaranteed: digits_before(|before| &before.guaranteed_units),
                 },
+                spent_before: before,
                 sum: amounts(composition, &sum),
                 consumed: amounts(composition, &state.consumed),
                 total: amounts(composition, &total),
@@ -388,6 +441,12 @@ impl Account {
             rows: self.rows,
             blocks,
         })
+    }
+}
+
+impl OfBlock {
+    fn is_right(&self) -> bool {
+        self.is_equal != Some(false) && self.spent_before.as_ref().is_none_or(|before| before.is_equal)
     }
 }
 
@@ -466,6 +525,7 @@ impl OfLedger {
                 row.claim.clone().unwrap_or_else(|| "-".to_owned()),
                 match row.what {
                     "writtenOff" => "written off".to_owned(),
+                    "spentBefore" => "spent before it came".to_owned(),
                     "returned" => "returned: never ran".to_owned(),
                     what => what.to_owned(),
                 },
@@ -480,41 +540,73 @@ impl OfLedger {
             table.text("", form.paint)
         };
         text.push('\n');
-        let mut sums = Table::new(&["BLOCK", "OF", ">SUM", ">CONSUMED BY ALL", ">TOTAL"]);
+        text.push_str(&self.sums(form).text("", form.paint));
+        text
+    }
+
+    /// The sums of each block; with what they came with, if one came with anything.
+    fn sums(&self, form: Form) -> Table {
+        let has_before = self.blocks.iter().any(|block| block.spent_before.is_some());
+        let mut columns = vec!["BLOCK", "OF", ">SUM", ">CONSUMED BY ALL", ">TOTAL"];
+        if has_before {
+            columns.extend([">SPENT BEFORE", ">GUARANTEED"]);
+        }
+        let mut sums = Table::new(&columns);
         for block in &self.blocks {
-            let shown = &block.shown;
-            if form.wide {
-                for ((sum, consumed), total) in block.sum.iter().zip(&block.consumed).zip(&block.total) {
-                    let text = |amount: &Amount| amount.amount.clone().unwrap_or_else(crate::budget::beyond);
-                    sums.row([
-                        block.block.clone(),
-                        sum.coordinate.clone(),
-                        text(sum),
-                        text(consumed),
-                        text(total),
-                    ]);
-                }
-            } else {
-                sums.row([
-                    block.block.clone(),
-                    shown.coordinate.clone(),
-                    shown.sum.clone(),
-                    shown.consumed.clone(),
-                    shown.total.clone(),
-                ]);
+            for mut cells in block.sums(form.wide) {
+                cells.truncate(columns.len());
+                sums.row(cells);
             }
         }
-        text.push_str(&sums.text("", form.paint));
-        text
+        sums
+    }
+}
+
+impl OfBlock {
+    /// The cells of its rows, with those of what was spent before: one at each coordinate if `is_wide`.
+    fn sums(&self, is_wide: bool) -> Vec<Vec<String>> {
+        let shown = &self.shown;
+        if !is_wide {
+            let cells = [
+                &self.block,
+                &shown.coordinate,
+                &shown.sum,
+                &shown.consumed,
+                &shown.total,
+                &shown.spent_before,
+                &shown.guaranteed,
+            ];
+            return vec![cells.map(Clone::clone).to_vec()];
+        }
+        let text = |amount: Option<&Amount>| match amount {
+            Some(amount) => amount.amount.clone().unwrap_or_else(crate::budget::beyond),
+            None => "-".to_owned(),
+        };
+        let row = |(at, sum): (usize, &Amount)| {
+            let before = self.spent_before.as_ref();
+            vec![
+                self.block.clone(),
+                sum.coordinate.clone(),
+                text(Some(sum)),
+                text(self.consumed.get(at)),
+                text(self.total.get(at)),
+                text(before.and_then(|before| before.amounts.get(at))),
+                text(before.and_then(|before| before.guaranteed.get(at))),
+            ]
+        };
+        self.sum.iter().enumerate().map(row).collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use privatekube_policy::Event;
+    use std::sync::Arc;
+
+    use privatekube_policy::{Event, Mechanism};
+    use serde_json::json;
 
     use super::*;
-    use crate::fixture::{arrival, consume, entries, events, id, key};
+    use crate::fixture::{add_block, arrival, consume, dataset, entries, events, id, key, objects, rules};
 
     /// The statement of a ledger in which small (of namespace data) is consumed, another one never ran, and then all is
     /// written off.
@@ -536,11 +628,14 @@ mod tests {
             account.entry(&entry, &committed, &replay);
         }
         let consumed = replay.engine().unwrap().block(&"b1".into()).unwrap().consumed;
-        let ledgers: Vec<OfLedger> = account.end(&key(), &replay).into_iter().collect();
+        let ledgers: Vec<OfLedger> = account
+            .end(&key(), &replay, &objects(&["b1", "b2"]))
+            .into_iter()
+            .collect();
         let is_right = ledgers
             .iter()
             .flat_map(|ledger| &ledger.blocks)
-            .all(|block| block.is_equal != Some(false));
+            .all(OfBlock::is_right);
         let answer = Answer {
             of: of.text(),
             is_right,
@@ -565,6 +660,93 @@ mod tests {
             "{text}"
         );
         assert!(text.ends_with("The sums are right, to the digit.\n"), "{text}");
+    }
+
+    /// The statement of a block that came with a cost of Laplace noise, of which small then consumed; its object now states
+    /// `stated`.
+    async fn of_imported(stated: &str) -> OfLedger {
+        let block: PrivateDataBlock = serde_json::from_value(json!({
+            "apiVersion": "privatekube.dev/v1alpha1",
+            "kind": "PrivateDataBlock",
+            "metadata": {"namespace": "data", "name": "b1", "uid": "b1"},
+            "spec": {"dataset": "taxi", "spent": {
+                "budget": {"mechanism": "2*laplace(scale=3)"}, "reason": "the OSDI system"}},
+        }))
+        .unwrap();
+        let guarantee = dataset().spec.guarantee().unwrap();
+        let capacity = block.spec.capacity(&rules().composition, guarantee).unwrap();
+        let mut lists = events();
+        lists[0] = vec![
+            Event::AddBlock {
+                block: "b1".into(),
+                capacity,
+            },
+            add_block("b2"),
+        ];
+        lists.push(vec![consume("small")]);
+        let mut block = block;
+        block.spec.spent.as_mut().unwrap().budget.mechanism = Some(stated.to_owned());
+        let mut objects = objects(&["b2"]);
+        objects.add_block(Arc::new(block));
+        let mut account = Account::new(Of::Block("b1".to_owned()), HashMap::new());
+        let mut replay = Replay::new();
+        for entry in entries(lists).await {
+            let committed = replay.push(&entry).unwrap();
+            account.entry(&entry, &committed, &replay);
+        }
+        account.end(&key(), &replay, &objects).unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_a_block_came_with_is_listed_and_adds_up() {
+        let ledger = of_imported("2*laplace(scale=3)").await;
+        let what: Vec<(u64, &str)> = ledger.rows.iter().map(|row| (row.entry, row.what)).collect();
+        assert_eq!(what, [(1, "spentBefore"), (4, "consumed")]);
+        assert_eq!(ledger.rows[0].request.as_deref(), Some("the OSDI system"));
+        let [block] = &ledger.blocks[..] else {
+            panic!("{ledger:?}");
+        };
+        assert!(block.is_right());
+        let before = block.spent_before.as_ref().unwrap();
+        let mechanism: Mechanism = "2*laplace(scale=3)".parse().unwrap();
+        let spent = mechanism.demand(&rules().composition).unwrap();
+        let whole = rules()
+            .composition
+            .capacity("10".parse().unwrap(), "1e-7".parse().unwrap());
+        for (at, (units, whole)) in spent.units().iter().zip(whole.unwrap().units()).enumerate() {
+            assert_eq!(before.units[at], i128::from(*units));
+            assert_eq!(before.guaranteed_units[at], i128::from(*whole));
+            // The rows without that one are what the ledger's account has.
+            assert_eq!(ledger.rows[1].amounts[at], block.consumed[at]);
+        }
+        let text = ledger.text(Form::default());
+        assert!(text.contains("   spent before it came   b1"), "{text}");
+        assert!(text.contains("   the OSDI system\n"), "{text}");
+        let sums: Vec<&str> = text
+            .lines()
+            .last()
+            .unwrap_or_default()
+            .split_whitespace()
+            .collect();
+        assert_eq!(
+            sums[sums.len() - 3..],
+            ["7.208671173895", "0.48874373311", "7.697414907005"]
+        );
+        let wide = ledger.text(Form {
+            wide: true,
+            ..Form::default()
+        });
+        assert_eq!(
+            wide.lines().filter(|line| line.starts_with("b1 ")).count(),
+            3,
+            "{wide}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_block_whose_object_states_another_cost_than_the_ledger_is_wrong() {
+        let ledger = of_imported("3*laplace(scale=3)").await;
+        assert!(!ledger.blocks[0].is_right());
     }
 
     #[tokio::test]
