@@ -81,7 +81,7 @@ build: ## Build everything in Rust (debug)
 	cargo build --workspace --locked
 
 .PHONY: install-plugin
-install-plugin: ## Install kubectl-privacy where cargo puts programs, so that kubectl finds it as kubectl privacy
+install-plugin: ## Install kubectl-privacy where cargo puts programs, so that kubectl finds it, and completes its words
 	cargo install --locked --path cli
 
 .PHONY: controlplane

@@ -1,17 +1,11 @@
 //! The command line.
 
 use anyhow::Result;
-use clap::{Args, CommandFactory, Parser, Subcommand};
-use clap_complete::Shell;
+use clap::{Parser, Subcommand};
 
 use crate::{
-    budget,
-    cluster::ClusterOptions,
-    dry_run,
-    exit::Exit,
-    explain, import, ledger,
-    output::{OutputOption, print},
-    top, whatif,
+    budget, cluster::ClusterOptions, completion::Completion, dry_run, exit::Exit, explain, import, ledger,
+    output::OutputOption, top, whatif,
 };
 
 const HELP: &str = "\
@@ -51,32 +45,6 @@ pub(crate) enum Command {
     Completion(Completion),
 }
 
-const COMPLETION_HELP: &str = "\
-Examples:
-  source <(kubectl privacy completion bash)
-  kubectl privacy completion zsh > \"${fpath[1]}/_kubectl-privacy\"
-  kubectl privacy completion fish > ~/.config/fish/completions/kubectl-privacy.fish
-
-It completes the words after kubectl-privacy.";
-
-/// Writes a script for the completion of commands and options.
-#[derive(Debug, Args)]
-#[command(after_help = COMPLETION_HELP)]
-pub(crate) struct Completion {
-    /// The shell.
-    #[arg(value_enum)]
-    shell: Shell,
-}
-
-impl Completion {
-    fn run(&self) -> Result<Exit> {
-        let mut script = Vec::new();
-        clap_complete::generate(self.shell, &mut Cli::command(), "kubectl-privacy", &mut script);
-        print(&String::from_utf8_lossy(&script))?;
-        Ok(Exit::Done)
-    }
-}
-
 impl Cli {
     /// Does what the command line says.
     pub async fn run(self) -> Result<Exit> {
@@ -96,6 +64,8 @@ impl Cli {
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory as _;
+
     use super::*;
 
     #[test]

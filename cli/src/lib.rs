@@ -9,6 +9,7 @@ mod amounts;
 mod arguments;
 mod budget;
 mod cluster;
+mod completion;
 mod documents;
 mod dry_run;
 mod exit;
@@ -28,6 +29,7 @@ mod top;
 mod whatif;
 
 pub use arguments::Cli;
+pub use completion::completions;
 pub use exit::Exit;
 pub use output::is_closed;
 
