@@ -56,7 +56,7 @@ impl Cli {
             Command::Ledger(command) => command.run(&self.cluster, output).await,
             Command::Top(command) => command.run(&self.cluster, output).await,
             Command::Whatif(command) => command.run(&self.cluster, output).await,
-            Command::Import(command) => command.run(output),
+            Command::Import(command) => command.run(&self.cluster, output).await,
             Command::Completion(command) => command.run(),
         }
     }

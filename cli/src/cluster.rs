@@ -17,7 +17,7 @@ use privatekube_kubernetes::connect_in;
 use serde::de::DeserializeOwned;
 
 /// How many objects are read in one request.
-const PAGE: u32 = 500;
+pub(crate) const PAGE: u32 = 500;
 
 /// Which cluster, and which namespace of it.
 #[derive(Clone, Debug, Default, Args)]

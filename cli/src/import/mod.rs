@@ -8,6 +8,7 @@
 mod amounts;
 mod block;
 mod claim;
+mod old_cluster;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -23,6 +24,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::{
+    cluster::ClusterOptions,
     documents::documents,
     exit::Exit,
     output::{Form, OutputOption, Report, print},
@@ -34,15 +36,17 @@ use block::ImportedBlock;
 const GROUP: &str = "columbia.github.com/";
 
 pub(crate) const HELP: &str = "\
-Get the objects of the old system with their statuses, which say what was consumed:
-  kubectl get privatedatablocks.columbia.github.com,privacybudgetclaims.columbia.github.com -A -o yaml > old.yaml
+It reads the objects of the old system with their statuses, which say what was consumed: from files, from the standard input, or,
+if neither is named, from the cluster.
 
 Blocks become blocks that state what was spent of their budgets; claims that wait become claims. Claims that were granted are not
 made again: what they hold counts as consumed. Apply the manifests once, in a cluster in which nothing of the old system runs
 any more: budget that both systems grant is spent twice.
 
 Examples:
-  kubectl privacy import old.yaml --out new.yaml
+  kubectl privacy import -A --context old --out new.yaml
+  kubectl get privatedatablocks.columbia.github.com,privacybudgetclaims.columbia.github.com -A -o yaml |
+    kubectl privacy import -f - --out new.yaml
   kubectl privacy import old.yaml --unlock-arrivals 400 --out - > new.yaml
 
 Exit status: 0 all was carried over, 3 some was not, and is told.";
@@ -51,9 +55,15 @@ Exit status: 0 all was carried over, 3 some was not, and is told.";
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]
 pub(crate) struct Import {
-    /// Files of objects in YAML or JSON; - for the standard input.
-    #[arg(value_name = "FILE", required = true)]
+    /// Files of objects in YAML or JSON; - for the standard input. Default: the objects of the cluster.
+    #[arg(value_name = "FILE")]
     files: Vec<PathBuf>,
+    /// The same, as kubectl has it.
+    #[arg(short, long, value_name = "FILE")]
+    filename: Vec<PathBuf>,
+    /// All namespaces of the cluster.
+    #[arg(short = 'A', long, conflicts_with_all = ["files", "filename"])]
+    all_namespaces: bool,
     /// The file to write the manifests to. It must not exist; - for the standard output, with the report on standard error.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
@@ -78,9 +88,12 @@ pub(crate) struct Imported {
 }
 
 impl Import {
-    pub(crate) fn run(self, output: OutputOption) -> Result<Exit> {
+    pub(crate) async fn run(self, cluster: &ClusterOptions, output: OutputOption) -> Result<Exit> {
         let mut objects = Vec::new();
-        for file in &self.files {
+        if self.files.is_empty() && self.filename.is_empty() {
+            objects = old_cluster::objects(&cluster.connect().await?, self.all_namespaces).await?;
+        }
+        for file in self.files.iter().chain(&self.filename) {
             for document in documents(file)? {
                 collect(document, &mut objects);
             }
