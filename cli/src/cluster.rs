@@ -1,6 +1,6 @@
 //! The cluster that a command asks, as kubectl's own options name it, and what may be read there.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 use anyhow::{Context, Result, anyhow};
 use clap::Args;
@@ -13,8 +13,11 @@ use kube::{
     core::NamespaceResourceScope,
 };
 use privatekube_api::{DatasetKey, GROUP};
-use privatekube_kubernetes::connect_in;
+use privatekube_kubernetes::{ServerClock, connect_in};
+use privatekube_policy::Time;
 use serde::de::DeserializeOwned;
+
+use crate::state::now;
 
 /// How many objects are read in one request.
 pub(crate) const PAGE: u32 = 500;
@@ -44,6 +47,7 @@ pub(crate) struct ClusterOptions {
 pub(crate) struct Cluster {
     pub(crate) client: Client,
     pub(crate) namespace: String,
+    clock: Arc<ServerClock>,
 }
 
 impl ClusterOptions {
@@ -51,10 +55,8 @@ impl ClusterOptions {
     pub(crate) async fn connect(&self) -> Result<Cluster> {
         let client = connect_in(self.kubeconfig.as_deref(), self.context.as_deref()).await?;
         let namespace = self.namespace.clone();
-        Ok(Cluster {
-            namespace: namespace.unwrap_or_else(|| client.default_namespace().to_owned()),
-            client,
-        })
+        let namespace = namespace.unwrap_or_else(|| client.default_namespace().to_owned());
+        Ok(Cluster::new(client, namespace))
     }
 }
 
@@ -89,6 +91,24 @@ impl MissingRight {
 }
 
 impl Cluster {
+    pub(crate) fn new(client: Client, namespace: String) -> Self {
+        Self {
+            client,
+            namespace,
+            clock: Arc::default(),
+        }
+    }
+
+    /// The time by the API server's clock, by which claims expire and budget unlocks in the cluster, whatever this machine's
+    /// clock shows. It is read once. By this machine's clock if it can't be read.
+    pub(crate) async fn now(&self) -> Time {
+        if self.clock.now().is_none() {
+            // Whoever may not ask gets the other clock.
+            let _ = self.clock.read(&self.client).await;
+        }
+        self.clock.now().unwrap_or_else(now)
+    }
+
     /// The right to read a dataset's ledger, if it is missing.
     pub(crate) async fn missing_for_ledger(&self, dataset: &DatasetKey) -> Result<Option<MissingRight>> {
         self.missing_in(Some(&dataset.namespace)).await
@@ -173,5 +193,38 @@ fn said(error: kube::Error) -> anyhow::Error {
     match error {
         kube::Error::Api(status) => anyhow!("{}", status.message),
         other => other.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use privatekube_fake_api_server::{FakeApiServer, Fault, RequestFilter};
+
+    use super::*;
+
+    fn reviews() -> RequestFilter {
+        RequestFilter::any().resource("selfsubjectreviews")
+    }
+
+    #[tokio::test]
+    async fn the_time_is_the_api_server_s_once_it_was_read() {
+        let server = FakeApiServer::default();
+        let cluster = Cluster::new(server.client(), "data".to_owned());
+        // In the year 2100, whatever this machine says.
+        let then = Time::from_micros(4_102_444_800_000_000);
+        cluster.clock.set(then);
+        assert!(cluster.clone().now().await >= then);
+        assert_eq!(server.count(&reviews()), 0);
+    }
+
+    #[tokio::test]
+    async fn without_an_answer_it_is_this_machine_s() {
+        let server = FakeApiServer::default();
+        server.inject(&reviews(), 1, Fault::Refuse(403));
+        let cluster = Cluster::new(server.client(), "data".to_owned());
+        let before = now();
+        assert!(cluster.now().await >= before);
+        assert_eq!(server.count(&reviews()), 1);
+        assert_eq!(cluster.clock.now(), None);
     }
 }

@@ -142,7 +142,5 @@ pub(crate) fn renyi_state() -> DatasetState {
     for entry in runtime.block_on(entries(events())) {
         replay.push(&entry).unwrap();
     }
-    let mut state = DatasetState::new(key(), objects(&["b1", "b2"]), &replay).unwrap();
-    state.now = replay.head().time;
-    state
+    DatasetState::new(key(), objects(&["b1", "b2"]), &replay, replay.head().time).unwrap()
 }

@@ -22,7 +22,7 @@ pub(crate) struct DatasetState {
     /// The state after the last entry, at the time `now`.
     pub(crate) engine: Engine,
     pub(crate) head: Head,
-    /// By this machine's clock, and never before the last entry.
+    /// By the clock of the source, and never before the last entry.
     pub(crate) now: Time,
 }
 
@@ -46,6 +46,14 @@ impl Source {
         match self {
             Self::File(file) => file.datasets().iter().map(|part| part.dataset.clone()).collect(),
             Self::Cluster(_) => Vec::new(),
+        }
+    }
+
+    /// The time by the API server's clock; for a file, by this machine's.
+    pub(crate) async fn now(&self) -> Time {
+        match self {
+            Self::Cluster(cluster) => cluster.now().await,
+            Self::File(_) => now(),
         }
     }
 
@@ -93,7 +101,7 @@ impl Source {
     pub(crate) async fn dataset(&mut self, key: &DatasetKey) -> Result<DatasetState> {
         let objects = self.objects(key).await?;
         let replay = self.replay(key, |_, _, _| {}).await?;
-        DatasetState::new(key.clone(), objects, &replay)
+        DatasetState::new(key.clone(), objects, &replay, self.now().await)
     }
 }
 
@@ -136,13 +144,13 @@ fn objects(dataset: Option<PrivateDataset>, blocks: Vec<PrivateDataBlock>) -> Da
 }
 
 impl DatasetState {
-    /// The state after the last entry of a replay.
-    pub(crate) fn new(key: DatasetKey, objects: DatasetObjects, replay: &Replay) -> Result<Self> {
+    /// The state after the last entry of a replay, at a time.
+    pub(crate) fn new(key: DatasetKey, objects: DatasetObjects, replay: &Replay, now: Time) -> Result<Self> {
         let Some(engine) = replay.engine() else {
             return Err(NoLedger(key).into());
         };
         let mut engine = engine.clone();
-        let now = now().max(replay.head().time);
+        let now = now.max(replay.head().time);
         // What the clock decides until now is decided, as the extender's next entry would say.
         engine.advance(now);
         Ok(Self {

@@ -41,20 +41,27 @@ impl ServerClock {
         self.0.send_replace(Some((time, Instant::now())));
     }
 
-    /// Reads the clock for ever. The server dates the answer to the question who we are, which every user may ask, and which
-    /// stores nothing.
+    /// Reads the clock once. The server dates the answer to the question who we are, which every user may ask, and which stores
+    /// nothing.
+    ///
+    /// # Errors
+    /// The request failed; what was read before stays.
+    pub async fn read(&self, client: &Client) -> Result<(), kube::Error> {
+        let api: Api<SelfSubjectReview> = Api::all(client.clone());
+        let answer = api.create(&post_params(), &SelfSubjectReview::default()).await?;
+        let created = answer.metadata.creation_timestamp;
+        let micros = created.map(|time| time.0.as_microsecond());
+        if let Some(micros) = micros.and_then(|micros| u64::try_from(micros).ok()) {
+            self.set(Time::from_micros(micros));
+        }
+        Ok(())
+    }
+
+    /// Reads the clock for ever.
     pub async fn follow(&self, client: Client) {
-        let api: Api<SelfSubjectReview> = Api::all(client);
         loop {
-            match api.create(&post_params(), &SelfSubjectReview::default()).await {
-                Ok(answer) => {
-                    let created = answer.metadata.creation_timestamp;
-                    let micros = created.map(|time| time.0.as_microsecond());
-                    if let Some(micros) = micros.and_then(|micros| u64::try_from(micros).ok()) {
-                        self.set(Time::from_micros(micros));
-                    }
-                }
-                Err(error) => debug!(%error, "the API server's clock can't be read"),
+            if let Err(error) = self.read(&client).await {
+                debug!(%error, "the API server's clock can't be read");
             }
             sleep(READ_EVERY).await;
         }

@@ -74,10 +74,7 @@ mod tests {
     use crate::import::import;
 
     fn cluster(server: &FakeApiServer) -> Cluster {
-        Cluster {
-            client: server.client(),
-            namespace: "old".to_owned(),
-        }
+        Cluster::new(server.client(), "old".to_owned())
     }
 
     fn block(namespace: &str, name: &str) -> Value {

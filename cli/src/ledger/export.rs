@@ -14,7 +14,6 @@ use crate::{
     cluster::{Cluster, ClusterOptions},
     exit::Exit,
     output::{Form, OutputOption, Report},
-    state::now,
 };
 
 pub(crate) const HELP: &str = "\
@@ -63,7 +62,7 @@ impl Export {
             self.dataset
         };
         // No datasets mean all.
-        let report = export(&cluster.client, &datasets, &self.file, now()).await?;
+        let report = export(&cluster.client, &datasets, &self.file, cluster.now().await).await?;
         let is_whole = report.left_out.is_empty();
         output.print(&Exported(report))?;
         Ok(if is_whole { Exit::Done } else { Exit::Wrong })

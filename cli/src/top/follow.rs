@@ -12,7 +12,6 @@ use privatekube_view::shown_coordinate;
 use crate::{
     cluster::Cluster,
     spending::{Spending, Spent},
-    state::now,
 };
 
 pub(super) const DAY: u64 = 86_400_000_000;
@@ -61,8 +60,8 @@ impl Followed {
         }
     }
 
-    /// Reads what is new.
-    pub(super) async fn catch_up(&mut self) -> Result<()> {
+    /// Reads what is new, and lets time pass until `now`.
+    pub(super) async fn catch_up(&mut self, now: Time) -> Result<()> {
         loop {
             let entries = self.store.read_after(self.past.replay.head().sequence).await;
             let entries = entries.with_context(|| format!("the ledger of {}", self.key))?;
@@ -74,7 +73,7 @@ impl Followed {
                 pushed.with_context(|| format!("the ledger of {}", self.key))?;
             }
         }
-        self.past.settle(now());
+        self.past.settle(now);
         Ok(())
     }
 }

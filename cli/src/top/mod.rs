@@ -116,7 +116,7 @@ impl Top {
         }
         loop {
             for dataset in &mut followed {
-                dataset.catch_up().await?;
+                dataset.catch_up(cluster.now().await).await?;
             }
             let answer = Answer::of(self.what, self.sort, &followed, notes.clone());
             let text = output.written(&answer)?;
