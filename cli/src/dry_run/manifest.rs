@@ -1,6 +1,6 @@
 //! Reads manifests: what each object would request.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use privatekube_api::{
     ClaimRequest, ContainerRestarts, FieldErrors, PodRequest, PrivacyBudgetClaim, PrivacyBudgetClaimSpec,
     are_restarts_free, check_labels, field_names, new_pod_request, restarting_field, restarts_not_stated,
@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::{
     annotations::{annotations, warnings},
+    elsewhere,
     retries::{Pods, pods},
     shape,
 };
@@ -57,7 +58,7 @@ pub(super) enum Requested {
 ///
 /// # Errors
 ///
-/// A document, or what is in a list, is no object.
+/// A document, or what is in a list, is no object, or requests budget in a pod template of an unknown kind.
 pub(super) fn items(documents: Vec<Value>, namespace: &str) -> Result<Vec<Item>> {
     let mut items = Vec::new();
     for (at, document) in documents.into_iter().enumerate() {
@@ -72,7 +73,7 @@ pub(super) fn items(documents: Vec<Value>, namespace: &str) -> Result<Vec<Item>>
 fn collect(mut document: Value, namespace: &str, items: &mut Vec<Item>) -> Result<()> {
     shape::check(&document, template(&document))?;
     let Some(list) = shape::listed(&mut document)? else {
-        items.push(item(document, namespace));
+        items.push(item(document, namespace)?);
         return Ok(());
     };
     for (at, object) in list.into_iter().enumerate() {
@@ -90,7 +91,7 @@ fn template(object: &Value) -> Option<&'static str> {
         .map(|(_, path)| *path)
 }
 
-fn item(object: Value, namespace: &str) -> Item {
+fn item(object: Value, namespace: &str) -> Result<Item> {
     let kind = object["kind"].as_str().unwrap_or("object").to_owned();
     let metadata = &object["metadata"];
     let namespace = metadata["namespace"].as_str().unwrap_or(namespace).to_owned();
@@ -111,22 +112,36 @@ fn item(object: Value, namespace: &str) -> Item {
     } else if kind == "Pod" {
         item.warnings = warnings(metadata, "metadata", None);
         pod(&object, "", &mut item);
-    } else if let Some(path) = template(&object) {
+    } else if let Some(path) = template(&object).filter(|path| !at(&object, path).is_null()) {
         item.warnings = warnings(metadata, "metadata", Some(path));
         if kind == "CronJob" {
             let job = &object["spec"]["jobTemplate"]["metadata"];
             item.warnings
                 .extend(warnings(job, "spec.jobTemplate.metadata", Some(path)));
         }
-        let pod_template = path.split('.').fold(&object, |value, part| &value[part]);
+        let pod_template = at(&object, path);
         let place = format!("{path}.metadata");
         item.warnings
             .extend(warnings(&pod_template["metadata"], &place, None));
         pod(pod_template, &format!("{path}: "), &mut item);
+    } else if let Some(path) = elsewhere::template(&object) {
+        let kinds: Vec<&str> = TEMPLATES.iter().map(|(kind, _)| *kind).collect();
+        let version = object["apiVersion"].as_str().unwrap_or_default();
+        bail!(
+            "{} of {version} requests budget at {path}, which is no pod template of a kind that is known: what is tried are \
+             Pod, {} and PrivacyBudgetClaim. Write its pods as Pods (kind: Pod, with the metadata and spec of {path}), and try those",
+            item.what,
+            kinds.join(", ")
+        );
     } else {
         item.what = format!("{} (not tried: it makes no claim)", item.what);
     }
-    item
+    Ok(item)
+}
+
+/// What is at a path of fields.
+fn at<'a>(object: &'a Value, path: &str) -> &'a Value {
+    path.split('.').fold(object, |value, part| &value[part])
 }
 
 /// What a pod, or a template of pods, requests.
@@ -258,6 +273,50 @@ items:
         assert!(items[1].faults[0].contains("doesn't say on which blocks"));
         assert!(matches!(&items[3].requested, Requested::Claims(names) if *names == ["report"]));
         assert!(items[3].faults[0].contains("spec.restartPolicy is \"Always\", the default"));
+    }
+
+    #[test]
+    fn templates_of_unknown_kinds_are_an_error_that_says_what_is_known() {
+        const ASKS: &str = "metadata: {annotations: {privatekube.dev/dataset: taxi}}";
+        for (text, place) in [
+            (
+                format!("{{apiVersion: argoproj.io/v1, kind: Rollout, spec: {{template: {{{ASKS}}}}}}}"),
+                "spec.template",
+            ),
+            (
+                format!(
+                    "{{apiVersion: argoproj.io/v1, kind: Workflow, spec: {{templates: [{{}}, {{{ASKS}}}]}}}}"
+                ),
+                "spec.templates[1]",
+            ),
+            (
+                // Another group's Job.
+                format!(
+                    "{{apiVersion: batch.volcano.sh/v1, kind: Job, spec: {{tasks: [{{template: {{{ASKS}}}}}]}}}}"
+                ),
+                "spec.tasks[0].template",
+            ),
+        ] {
+            let error = items(parse(&text).unwrap(), "data").unwrap_err();
+            let error = format!("{error:#}");
+            assert!(
+                error.contains(&format!("requests budget at {place}, which")),
+                "{error}"
+            );
+            assert!(
+                error.contains("Pod, CronJob, DaemonSet, Deployment, Job, ReplicaSet, ReplicationController, StatefulSet and"),
+                "{error}"
+            );
+        }
+        let without = "{apiVersion: argoproj.io/v1, kind: Rollout, spec: {template: {metadata: {annotations: {a: b}}}}}";
+        let [item] = &items(parse(without).unwrap(), "data").unwrap()[..] else {
+            panic!("one object");
+        };
+        assert!(
+            item.what.ends_with("(not tried: it makes no claim)"),
+            "{}",
+            item.what
+        );
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! moment: each demand is tried on a copy of the dataset's state in this process.
 
 mod annotations;
+mod elsewhere;
 mod manifest;
 mod retries;
 mod shape;
