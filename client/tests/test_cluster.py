@@ -193,7 +193,7 @@ def test_parts_are_consumed_and_released(cluster):
 
 
 def test_more_than_is_left_is_not_consumed(cluster, monkeypatch):
-    monkeypatch.setattr("privatekube._claim.SETTLE_SECONDS", 2.0)
+    monkeypatch.setattr("privatekube._claim_grant.SETTLE_SECONDS", 2.0)
     with claim(cluster, name="greedy", max_blocks=1) as grant:
         (found,) = grant.blocks
         with pytest.raises(privatekube.PrivateKubeError):

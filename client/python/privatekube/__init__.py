@@ -8,7 +8,9 @@ datasets whose blocks are buckets of users. `privatekube.adapters` makes mechani
 """
 
 from ._amounts import Amount, OrderLike, round_up
-from ._claim import Claim, ClaimGrant, ClaimStatus, claim
+from ._claim import Claim, claim
+from ._claim_grant import ClaimGrant
+from ._claim_object import ClaimStatus
 from ._cluster import Cluster
 from ._counter import UserCount, UserCounter
 from ._errors import (

@@ -20,7 +20,8 @@ from types import TracebackType
 from typing import Any, TextIO, cast
 
 from ._amounts import Amount, epsilon_text
-from ._claim import Progress, claim
+from ._claim import claim
+from ._claim_object import PATIENCE, Progress
 from ._cluster import BLOCKS, DATASETS, ApiFailure, Cluster, ClusterApi, Object, child, patiently
 from ._discrete_laplace import RandBelow, discrete_laplace, upper_bound
 from ._errors import CounterError, CounterNotCharged
@@ -29,8 +30,6 @@ from ._mechanism import DEFAULT_ORDERS, Curve, Mechanism
 MOST_USERS = 10**12
 """As many as a dataset counts."""
 MOST_TICKS = 2**32
-PATIENCE = 60.0
-"""Seconds for which a request is repeated while the API server doesn't answer."""
 FORMAT = 1
 """Of the state. Another one is refused."""
 REASON = "the count of users"

@@ -11,7 +11,7 @@ from typing import Any
 
 from . import _native
 from ._amounts import DELTA_DECIMALS, EPSILON_DECIMALS, from_units, plain
-from ._claim import ClaimStatus
+from ._claim_object import ClaimStatus
 from ._cluster import BLOCKS, CLAIMS, ENTRIES, ApiFailure, Cluster, ClusterApi, Object
 from ._mechanism import Curve, Guarantee
 
