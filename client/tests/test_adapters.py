@@ -4,6 +4,9 @@ Opacus and JAX Privacy are installed without PyTorch and JAX, which are hundreds
 accounting: small stand-ins replace what their accountants import of these.
 """
 
+# OpenDP's prelude is what it tells its users to import.
+# pyright: reportPrivateImportUsage=false
+
 import importlib
 import importlib.util
 import math
@@ -59,7 +62,7 @@ EVENTS = [
         Relation.ADD_OR_REMOVE_ONE,
     ),
     (
-        Composed([Poisson(0.01, Gaussian(1.1))] * 40 + [Repeated(Composed([Gaussian(2), Laplace(5)]), 2)]),
+        Composed([*([Poisson(0.01, Gaussian(1.1))] * 40), Repeated(Composed([Gaussian(2), Laplace(5)]), 2)]),
         "dp-sgd(noise-multiplier=1.1,sample-rate=0.01,steps=40) + 2*gaussian(sigma=2) + 2*laplace(scale=5)",
         Relation.ADD_OR_REMOVE_ONE,
     ),
@@ -189,7 +192,7 @@ def opacus(monkeypatch):
     """The accountants of Opacus, without PyTorch."""
     package = without_init("opacus")
     optimizers = types.ModuleType("opacus.optimizers")
-    optimizers.DPOptimizer = object
+    vars(optimizers)["DPOptimizer"] = object
     for name, module in (("opacus", package), ("opacus.optimizers", optimizers)):
         monkeypatch.setitem(sys.modules, name, module)
     try:
@@ -271,8 +274,8 @@ def accounting(monkeypatch):
     """The accounting of JAX Privacy, without JAX."""
     package = without_init("jax_privacy")
     chex, optax = types.ModuleType("chex"), types.ModuleType("optax")
-    chex.Numeric = float
-    optax.piecewise_constant_schedule = piecewise_constant_schedule
+    vars(chex)["Numeric"] = float
+    vars(optax)["piecewise_constant_schedule"] = piecewise_constant_schedule
     for name, module in (("jax_privacy", package), ("chex", chex), ("optax", optax)):
         monkeypatch.setitem(sys.modules, name, module)
     try:

@@ -129,7 +129,7 @@ def in_ledger(cluster, name, dataset="taxi"):
 def settled(cluster, name, allocated):
     """The block's budget, once so much is allocated on it at order 5."""
     return until(
-        lambda: (found := in_ledger(cluster, name)).allocated[5] == allocated and found,
+        lambda: (found := in_ledger(cluster, name)).allocated[5] == allocated and found,  # pyright: ignore[reportIndexIssue]
         f"{allocated} is allocated on {name}",
     )
 
@@ -148,7 +148,7 @@ def test_a_claim_is_granted_and_consumed(cluster):
     assert shown.arrived_at is not None
     found = settled(cluster, "taxi-2026-11-21-sf", 0)
     # What the cluster charged is what the package says.
-    assert found.consumed == before + Mechanism.gaussian(20).curve(ORDERS)
+    assert found.consumed == before + Mechanism.gaussian(20).curve(ORDERS)  # pyright: ignore[reportOperatorIssue]
 
 
 def test_what_was_not_looked_at_is_released_and_nothing_is_left(cluster):
@@ -187,9 +187,9 @@ def test_parts_are_consumed_and_released(cluster):
         grant.consume({found.name: part})
         grant.release({found.name: part}, unused=True)
         assert grant.status.phase == "Granted"
-        assert in_ledger(cluster, found.name).consumed == before + part + part
+        assert in_ledger(cluster, found.name).consumed == before + part + part  # pyright: ignore[reportOperatorIssue]
         grant.release(unused=True)
-    assert settled(cluster, found.name, 0).consumed == before + part + part
+    assert settled(cluster, found.name, 0).consumed == before + part + part  # pyright: ignore[reportOperatorIssue]
 
 
 def test_more_than_is_left_is_not_consumed(cluster, monkeypatch):
@@ -335,7 +335,7 @@ def proxy(tmp_path):
     config["clusters"][0]["cluster"]["server"] = f"https://127.0.0.1:{made.port}"
     file = tmp_path / "kubeconfig"
     file.write_text(json.dumps(config))
-    made.kubeconfig = file
+    made.kubeconfig = file  # pyright: ignore[reportAttributeAccessIssue]
     yield made
     made.close()
 
@@ -391,7 +391,7 @@ def test_the_ledger_has_the_budgets_that_blocks_show(cluster):
     assert privatekube.ledger("nothing", cluster=cluster) == []
     table = privatekube.to_pandas(entries)
     row = table[(table["block"] == "taxi-2026-11-21-sf") & (table["order"] == Decimal(5))].iloc[-1]
-    assert row["consumed"] == last["taxi-2026-11-21-sf"].consumed[5]
+    assert row["consumed"] == last["taxi-2026-11-21-sf"].consumed[5]  # pyright: ignore[reportIndexIssue]
     shown = privatekube.to_pandas(privatekube.claims(cluster=cluster))
     assert set(shown[shown["phase"] == "Consumed"]["claim"]) >= {"weekly", "broken", "basic"}
     basic = privatekube.to_pandas(privatekube.ledger("slow", cluster=cluster))
@@ -498,7 +498,7 @@ def test_users_are_counted_with_noise_and_their_blocks_come(cluster, tmp_path):
     def count(new_users, label):
         script = [sys.executable, str(example / "03-count.py"), str(state), str(new_users), label]
         done = subprocess.run(script, capture_output=True, text=True, check=True, timeout=120)
-        return int(re.search(r"at least (\d+) users", done.stdout)[1])
+        return int(re.search(r"at least (\d+) users", done.stdout)[1])  # pyright: ignore[reportOptionalSubscript]
 
     first = count(8000, "2026-11-30")
     assert 4000 < first < 10_250

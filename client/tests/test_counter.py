@@ -128,8 +128,11 @@ def test_what_it_costs_is_the_sum_over_the_levels():
     q, order = math.exp(-0.5), 8
     loss = math.log((math.exp(0.5 * (order - 1)) + math.exp(-0.5 * order)) / (1 + q)) / (order - 1)
     cost = Mechanism("pure(epsilon=0.5)").curve([order])[order]
+    assert cost is not None
     assert loss <= float(cost) <= loss * (1 + 1e-9)
-    assert Mechanism.laplace(scale=2).curve([order])[order] < cost
+    laplace = Mechanism.laplace(scale=2).curve([order])[order]
+    assert laplace is not None
+    assert laplace < cost
 
 
 def test_a_counter_goes_on_from_its_state():
@@ -204,7 +207,7 @@ def test_users_are_whole_numbers_and_the_horizon_ends():
     counts = counter(horizon=1)
     for wrong in (-1, 1.5, True, None):
         with pytest.raises(CounterError, match="new_users"):
-            counts.tick(wrong)
+            counts.tick(wrong)  # pyright: ignore[reportArgumentType]
     counts.tick(50)
     with pytest.raises(CounterError, match=f"another counter with start={counts.count.at_least}"):
         counts.tick(1)

@@ -45,6 +45,7 @@ def test_a_grant_is_read_from_the_variable():
     assert claim.requested == Mechanism.gaussian(20)
     assert claim.privacy_unit == "UserTime"
     assert claim.budgets[0].amount == Curve({5: "0.00625", 6: "0.0075"})
+    assert isinstance(claim.requested, Mechanism)
     assert claim.requested.curve([5, 6])[5] == Decimal("0.006250000001")
     assert grant.data_sources == ("s3://lake/taxi/2026-11-21",)
     assert grant.blocks[0].dimensions == {"city": "nyc", "endTime": 20779, "startTime": 20778}

@@ -110,8 +110,8 @@ def test_a_ledger_is_decided_again_and_drawn(cluster):
     ledger = privatekube.ledger("taxi", cluster=cluster)
     assert [len(each.blocks) for each in ledger] == [0, 1, 1, 1]
     budgets = [each.blocks[0] for each in ledger[1:]]
-    assert [budget.allocated[2] for budget in budgets] == [0, Decimal("4e-10"), 0]
-    assert [budget.consumed[4] for budget in budgets] == [0, 0, Decimal("8e-10")]
+    assert [budget.allocated[2] for budget in budgets] == [0, Decimal("4e-10"), 0]  # pyright: ignore[reportIndexIssue]
+    assert [budget.consumed[4] for budget in budgets] == [0, 0, Decimal("8e-10")]  # pyright: ignore[reportIndexIssue]
     assert ledger[2].decisions == ("granted claim/data/weekly/1",)
     axes = privatekube.plot(ledger, "taxi-1", order=4)
     assert axes.get_ylabel() == "epsilon at order 4"
