@@ -251,7 +251,8 @@ impl ControlPlane {
 
     /// Starts the extender without waiting until it is ready. The API server finds it by its Service.
     pub(crate) fn spawn_extender(&self) -> Result<()> {
-        let mut arguments = extender::serve_arguments(&self.layout, self.ports.extender, None);
+        let kubeconfig = self.layout.kubeconfig(User::Extender);
+        let mut arguments = extender::serve_arguments(&self.layout, &kubeconfig, self.ports.extender, None);
         // Extenders that tests start may be earlier builds, which have no such page.
         let page = format!("127.0.0.1:{}", self.ports.extender.status);
         arguments.extend(["--status-address".into(), page.into()]);

@@ -25,13 +25,17 @@ const KILL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The arguments that start an extender for the cluster in `layout`. The API server calls the webhooks at the port
 /// `webhooks`; if there is none, by their Service.
-pub(crate) fn serve_arguments(layout: &Layout, ports: ExtenderPorts, webhooks: Option<u16>) -> Vec<OsString> {
-    let kubeconfig = layout.kubeconfig(User::Extender).into_os_string();
+pub(crate) fn serve_arguments(
+    layout: &Layout,
+    kubeconfig: &Path,
+    ports: ExtenderPorts,
+    webhooks: Option<u16>,
+) -> Vec<OsString> {
     let address = |port: u16| OsString::from(format!("127.0.0.1:{port}"));
     let mut arguments = vec![
         "serve".into(),
         "--kubeconfig".into(),
-        kubeconfig,
+        kubeconfig.as_os_str().to_owned(),
         "--tls-dir".into(),
         layout.tls().into_os_string(),
         "--scheduler-address".into(),
@@ -87,6 +91,8 @@ pub struct ExtenderOptions {
     /// Leaves out the webhooks' URL, so that the API server finds them by their Service, as where the extender runs
     /// inside the cluster. Only a cluster that was started with [`Config::with_privatekube`](crate::Config) has one.
     pub by_service: bool,
+    /// Another kubeconfig than the extender's own, such as one that names a proxy.
+    pub kubeconfig: Option<PathBuf>,
 }
 
 /// An extender that the caller owns: it is killed when this handle is dropped, and when the caller dies.
@@ -109,7 +115,9 @@ impl Extender {
         let log = layout.log(Part::Extender);
         let out = Layout::open_log(&log)?;
         let webhooks = (!options.by_service).then_some(webhooks);
-        let arguments = serve_arguments(layout, ports, webhooks);
+        let own = layout.kubeconfig(User::Extender);
+        let kubeconfig = options.kubeconfig.as_deref().unwrap_or(&own);
+        let arguments = serve_arguments(layout, kubeconfig, ports, webhooks);
         let mut command: Command = tie::tied(tool, program);
         command
             .args(arguments)
