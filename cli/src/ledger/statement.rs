@@ -1,33 +1,30 @@
 //! `kubectl privacy ledger statement`: who consumed what of a block, or what a namespace consumed of all blocks, when and for
 //! what. What a privacy officer signs: exact integers, whose sum is compared with the account of the block.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    fmt::Write as _,
-};
+mod account;
+mod report;
+
+use std::collections::HashMap;
 
 use anyhow::{Result, bail};
 use clap::Args;
 use kube::api::ListParams;
 use privatekube_api::{
-    DatasetKey, PrivacyBudgetClaim, PrivateDataBlock, Subject, SubjectKind, is_label_name, is_object_name,
-    moment,
+    DatasetKey, PrivacyBudgetClaim, PrivateDataBlock, Subject, is_label_name, is_object_name,
 };
-use privatekube_ledger::{Committed, Entry, Replay};
-use privatekube_policy::{BlockId, ClaimId, Composition, Engine, Record};
-use privatekube_view::{DatasetObjects, shown_coordinate};
+use privatekube_policy::{BlockId, ClaimId};
+use privatekube_view::DatasetObjects;
 use serde::Serialize;
 
 use super::{LedgerOptions, spent_before::SpentBefore};
 use crate::{
-    amounts::{Amount, amounts, exact},
+    amounts::Amount,
     cluster::{Cluster, ClusterOptions},
     exit::Exit,
-    output::{Form, OutputOption, Report},
-    spending::{Spending, Spent},
+    output::OutputOption,
     state::Source,
-    table::Table,
 };
+use account::Account;
 
 pub(crate) const HELP: &str = "\
 The ledger has amounts, and not what they were for: that is read from the claims' objects, as long as they exist. What was
@@ -259,342 +256,9 @@ fn request(claim: &PrivacyBudgetClaim) -> Option<String> {
     Some(format!("epsilon {epsilon}, delta {delta}"))
 }
 
-/// Adds up what is consumed while a ledger is replayed.
-struct Account {
-    of: Of,
-    requests: HashMap<ClaimId, String>,
-    spending: Spending,
-    /// What was consumed of each block by the account after the last entry.
-    accounts: BTreeMap<BlockId, Vec<i128>>,
-    rows: Vec<Row>,
-    sums: BTreeMap<BlockId, Vec<i128>>,
-    /// The entry in which each block came, and its time.
-    came: BTreeMap<BlockId, (u64, String)>,
-}
-
-impl Account {
-    fn new(of: Of, requests: HashMap<ClaimId, String>) -> Self {
-        Self {
-            of,
-            requests,
-            spending: Spending::default(),
-            accounts: BTreeMap::new(),
-            rows: Vec::new(),
-            sums: BTreeMap::new(),
-            came: BTreeMap::new(),
-        }
-    }
-
-    fn entry(&mut self, entry: &Entry, committed: &Committed, replay: &Replay) {
-        let Some(engine) = replay.engine() else { return };
-        for record in committed.records() {
-            if let Record::BlockAdded { block } = record
-                && self.of.has_block(block)
-            {
-                let came = || (entry.sequence, moment(entry.time));
-                self.came.entry(block.clone()).or_insert_with(came);
-            }
-        }
-        let mut moved: BTreeMap<BlockId, Vec<i128>> = BTreeMap::new();
-        for Spent { claim, block, units } in self.spending.entry(committed, engine) {
-            if !self.of.has_block(&block) {
-                continue;
-            }
-            add(&mut moved, &block, &units);
-            if self.of.has_claim(&claim) {
-                let what = if units.iter().any(|units| *units < 0) {
-                    "returned"
-                } else {
-                    "consumed"
-                };
-                self.row(entry, engine, &block, Some(&claim), what, units);
-            }
-        }
-        // What a block's account has beyond its claims was written off.
-        let is_of_block = matches!(self.of, Of::Block(_));
-        let written_off = committed
-            .records()
-            .iter()
-            .any(|record| matches!(record, Record::WrittenOff { .. }));
-        let looked: Vec<BlockId> = if is_of_block && (written_off || !committed.records().is_empty()) {
-            let blocks = engine.blocks().filter(|block| self.of.has_block(block));
-            blocks.cloned().collect()
-        } else {
-            Vec::new()
-        };
-        for block in looked {
-            let Some(state) = engine.block(&block) else {
-                continue;
-            };
-            let before = self.accounts.insert(block.clone(), state.consumed.clone());
-            let before = before.unwrap_or_else(|| vec![0; state.consumed.len()]);
-            let claims = moved.remove(&block).unwrap_or_else(|| vec![0; before.len()]);
-            let rest = state.consumed.iter().zip(&before).zip(&claims);
-            let rest: Vec<i128> = rest
-                .map(|((now, before), claims)| now - before - claims)
-                .collect();
-            if state.written_off && rest.iter().any(|units| *units != 0) {
-                self.row(entry, engine, &block, None, "writtenOff", rest);
-            }
-        }
-    }
-
-    fn row(
-        &mut self,
-        entry: &Entry,
-        engine: &Engine,
-        block: &BlockId,
-        claim: Option<&ClaimId>,
-        what: &'static str,
-        units: Vec<i128>,
-    ) {
-        add(&mut self.sums, block, &units);
-        self.rows.push(Row {
-            entry: entry.sequence,
-            time: moment(entry.time),
-            block: block.to_string(),
-            claim: claim.and_then(Subject::of).map(|subject| shown(&subject)),
-            id: claim.map(ToString::to_string),
-            what,
-            request: claim.and_then(|id| self.requests.get(id).cloned()),
-            amounts: amounts(&engine.rules().composition, &units),
-            units,
-        });
-    }
-
-    /// The row of what was spent of a block before the entry in which it came.
-    fn row_before(&self, block: &BlockId, before: &SpentBefore) -> Row {
-        let (entry, time) = self.came.get(block).cloned().unwrap_or_default();
-        Row {
-            entry,
-            time,
-            block: block.to_string(),
-            claim: None,
-            id: None,
-            what: "spentBefore",
-            request: Some(before.reason.clone()),
-            amounts: before.amounts.clone(),
-            units: before.units.clone(),
-        }
-    }
-
-    /// What the ledger says; `None` if it has nothing of what is asked.
-    fn end(mut self, dataset: &DatasetKey, replay: &Replay, objects: &DatasetObjects) -> Option<OfLedger> {
-        let engine = replay.engine()?;
-        let composition = &engine.rules().composition;
-        let mut blocks = Vec::new();
-        for block in engine.blocks().filter(|block| self.of.has_block(block)) {
-            let state = engine.block(block)?;
-            let zero = || vec![0; state.consumed.len()];
-            let sum = match (&self.of, self.sums.get(block)) {
-                (_, Some(sum)) => sum.clone(),
-                (Of::Block(_), None) => zero(),
-                (Of::Namespace(_), None) => continue,
-            };
-            let total: Vec<i128> = state
-                .capacity
-                .units()
-                .iter()
-                .map(|units| (*units).into())
-                .collect();
-            let at = shown_coordinate(&state, composition);
-            let digits = |units: &[i128]| digits(composition, at, units);
-            let before = match &self.of {
-                Of::Block(name) => SpentBefore::of(objects, name, composition, &total),
-                Of::Namespace(_) => None,
-            };
-            if let Some(before) = &before {
-                self.rows.insert(0, self.row_before(block, before));
-            }
-            let digits_before = |units: fn(&SpentBefore) -> &[i128]| {
-                before
-                    .as_ref()
-                    .map_or_else(|| "-".to_owned(), |before| digits(units(before)))
-            };
-            blocks.push(OfBlock {
-                block: block.to_string(),
-                is_equal: matches!(self.of, Of::Block(_)).then(|| sum == state.consumed),
-                shown: Shown {
-                    at,
-                    coordinate: composition.coordinate_name(at),
-                    sum: digits(&sum),
-                    consumed: digits(&state.consumed),
-                    total: digits(&total),
-                    spent_before: digits_before(|before| &before.units),
-                    guaranteed: digits_before(|before| &before.guaranteed_units),
-                },
-                spent_before: before,
-                sum: amounts(composition, &sum),
-                consumed: amounts(composition, &state.consumed),
-                total: amounts(composition, &total),
-            });
-        }
-        if blocks.is_empty() {
-            return None;
-        }
-        let head = replay.head();
-        Some(OfLedger {
-            dataset: dataset.to_string(),
-            entries: head.sequence,
-            hash: head.hash.to_string(),
-            as_of: moment(head.time),
-            rows: self.rows,
-            blocks,
-        })
-    }
-}
-
 impl OfBlock {
     fn is_right(&self) -> bool {
         self.is_equal != Some(false) && self.spent_before.as_ref().is_none_or(|before| before.is_equal)
-    }
-}
-
-fn add(sums: &mut BTreeMap<BlockId, Vec<i128>>, block: &BlockId, units: &[i128]) {
-    let sum = sums.entry(block.clone()).or_insert_with(|| vec![0; units.len()]);
-    for (sum, units) in sum.iter_mut().zip(units) {
-        *sum = sum.saturating_add(*units);
-    }
-}
-
-/// An amount with all digits, for people.
-fn digits(composition: &Composition, at: usize, units: &[i128]) -> String {
-    let units = units.get(at).copied().unwrap_or_default();
-    exact(composition, at, units).unwrap_or_else(crate::budget::beyond)
-}
-
-fn shown(subject: &Subject) -> String {
-    let kind = match subject.kind {
-        SubjectKind::Pod => "pod",
-        SubjectKind::Claim => "claim",
-    };
-    format!("{kind} {}/{}", subject.namespace, subject.name)
-}
-
-impl Report for Answer {
-    fn text(&self, form: Form) -> String {
-        let mut text = String::new();
-        for ledger in &self.ledgers {
-            let _ = writeln!(
-                text,
-                "{}, {}\n",
-                form.paint.bold(&format!("Statement of {}", self.of)),
-                ledger.title()
-            );
-            text.push_str(&ledger.text(form));
-            text.push('\n');
-        }
-        let (sign, says) = if self.is_right {
-            ("right", form.paint.good("The sums are right, to the digit."))
-        } else {
-            (
-                "wrong",
-                form.paint.bad("A SUM IS WRONG: this is not a statement to sign."),
-            )
-        };
-        if self
-            .ledgers
-            .iter()
-            .any(|ledger| ledger.blocks.iter().any(|block| block.is_equal.is_some()))
-        {
-            let _ = writeln!(text, "{says}");
-        } else if sign == "right" {
-            text.push_str("It is a part of what each block's account says is consumed.\n");
-        }
-        text
-    }
-}
-
-impl OfLedger {
-    fn title(&self) -> String {
-        format!(
-            "dataset {}, as of {} (entry {}, hash {}), verified by replay",
-            self.dataset, self.as_of, self.entries, self.hash
-        )
-    }
-
-    fn text(&self, form: Form) -> String {
-        let mut table = Table::new(&[">ENTRY", "TIME", "CLAIM", "WHAT", "BLOCK", ">EPSILON", "FOR"]);
-        for row in &self.rows {
-            let of = self.blocks.iter().find(|block| block.block == row.block);
-            let at = of.map_or(0, |block| block.shown.at);
-            let amount = row.amounts.get(at).and_then(|amount| amount.amount.clone());
-            table.row([
-                row.entry.to_string(),
-                row.time.clone(),
-                row.claim.clone().unwrap_or_else(|| "-".to_owned()),
-                match row.what {
-                    "writtenOff" => "written off".to_owned(),
-                    "spentBefore" => "spent before it came".to_owned(),
-                    "returned" => "returned: never ran".to_owned(),
-                    what => what.to_owned(),
-                },
-                row.block.clone(),
-                amount.unwrap_or_else(crate::budget::beyond),
-                row.request.clone().unwrap_or_else(|| "-".to_owned()),
-            ]);
-        }
-        let mut text = if table.is_empty() {
-            "nothing was consumed\n".to_owned()
-        } else {
-            table.text("", form.paint)
-        };
-        text.push('\n');
-        text.push_str(&self.sums(form).text("", form.paint));
-        text
-    }
-
-    /// The sums of each block; with what they came with, if one came with anything.
-    fn sums(&self, form: Form) -> Table {
-        let has_before = self.blocks.iter().any(|block| block.spent_before.is_some());
-        let mut columns = vec!["BLOCK", "OF", ">SUM", ">CONSUMED BY ALL", ">TOTAL"];
-        if has_before {
-            columns.extend([">SPENT BEFORE", ">GUARANTEED"]);
-        }
-        let mut sums = Table::new(&columns);
-        for block in &self.blocks {
-            for mut cells in block.sums(form.wide) {
-                cells.truncate(columns.len());
-                sums.row(cells);
-            }
-        }
-        sums
-    }
-}
-
-impl OfBlock {
-    /// The cells of its rows, with those of what was spent before: one at each coordinate if `is_wide`.
-    fn sums(&self, is_wide: bool) -> Vec<Vec<String>> {
-        let shown = &self.shown;
-        if !is_wide {
-            let cells = [
-                &self.block,
-                &shown.coordinate,
-                &shown.sum,
-                &shown.consumed,
-                &shown.total,
-                &shown.spent_before,
-                &shown.guaranteed,
-            ];
-            return vec![cells.map(Clone::clone).to_vec()];
-        }
-        let text = |amount: Option<&Amount>| match amount {
-            Some(amount) => amount.amount.clone().unwrap_or_else(crate::budget::beyond),
-            None => "-".to_owned(),
-        };
-        let row = |(at, sum): (usize, &Amount)| {
-            let before = self.spent_before.as_ref();
-            vec![
-                self.block.clone(),
-                sum.coordinate.clone(),
-                text(Some(sum)),
-                text(self.consumed.get(at)),
-                text(self.total.get(at)),
-                text(before.and_then(|before| before.amounts.get(at))),
-                text(before.and_then(|before| before.guaranteed.get(at))),
-            ]
-        };
-        self.sum.iter().enumerate().map(row).collect()
     }
 }
 
@@ -602,11 +266,13 @@ impl OfBlock {
 mod tests {
     use std::sync::Arc;
 
+    use privatekube_ledger::Replay;
     use privatekube_policy::{Event, Mechanism};
     use serde_json::json;
 
     use super::*;
     use crate::fixture::{add_block, arrival, consume, dataset, entries, events, id, key, objects, rules};
+    use crate::output::{Form, Report as _};
 
     /// The statement of a ledger in which small (of namespace data) is consumed, another one never ran, and then all is
     /// written off.
