@@ -1,6 +1,7 @@
 //! `kubectl privacy` against a cluster: explanations, dry runs and ledgers.
 
 mod explain;
+mod import;
 mod ledger;
 
 use std::{path::PathBuf, process::Stdio};
