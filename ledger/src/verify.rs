@@ -248,11 +248,14 @@ impl Replay {
     ///
     /// A checkpoint whose content can't be used is passed over as long as no entry before it was removed.
     pub async fn read(store: &impl Store) -> Result<Self, OpenError> {
+        let mut last = None;
         for attempt in 1..=MOST_READINGS {
-            let begun = match store.checkpoint().await? {
+            let checkpoint = store.checkpoint().await?;
+            let begun = match checkpoint {
                 None => Some(Self::new()),
                 Some(checkpoint) => Self::begin(store, checkpoint).await?,
             };
+            last = begun.is_none().then_some(checkpoint).flatten();
             if let Some(mut replay) = begun
                 && replay.read_on(store).await?
             {
@@ -260,8 +263,14 @@ impl Replay {
             }
             store.pause(attempt).await;
         }
-        let problem = "its checkpoint moved on again and again while it was read";
-        Err(StoreError::Unreachable(problem.to_owned()).into())
+        let problem = match last {
+            Some(checkpoint) => format!(
+                "entry {}, which its checkpoint stands at, or a piece of the checkpoint is missing: put it back",
+                checkpoint.head.sequence
+            ),
+            None => "its checkpoint moved on again and again while it was read".to_owned(),
+        };
+        Err(StoreError::Unreachable(problem).into())
     }
 
     /// A replay that begins with a checkpoint. None if it is gone.
@@ -270,6 +279,7 @@ impl Replay {
         let error = match checkpoint.restore(store).await? {
             Ok(None) => return Ok(None),
             Ok(Some(engine)) => match store.read(sequence).await? {
+                // Either a later checkpoint was published meanwhile, or the read was out of date, or somebody deleted it.
                 None => return Ok(None),
                 Some(entry) => {
                     let found = entry

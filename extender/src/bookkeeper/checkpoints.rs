@@ -3,12 +3,17 @@
 //! The state of the engine is made into a checkpoint's content at once, right after an entry, and published by a task of
 //! its own while entries go on. The next entry names the checkpoint.
 
-use std::{num::NonZeroU64, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashSet},
+    num::NonZeroU64,
+    sync::Arc,
+    time::Duration,
+};
 
-use privatekube_api::DatasetKey;
+use privatekube_api::{DatasetKey, Subject};
 use privatekube_kubernetes::{KubernetesStore, ServerClock};
 use privatekube_ledger::{Checkpoint, CheckpointContent, CheckpointStore, PublishError, remove_entries};
-use privatekube_policy::{Span, Time};
+use privatekube_policy::{ClaimId, Event, Span, Time};
 use tokio::{task::JoinHandle, time::Instant};
 use tracing::{info, warn};
 
@@ -23,6 +28,8 @@ const AFTER_FAILURE: Duration = Duration::from_secs(60);
 const REMOVE_EVERY: Duration = Duration::from_secs(3600);
 /// The most entries that are removed at a time, so that other work of the API server isn't held up for long.
 const MOST_REMOVED: usize = 10_000;
+/// The most claims that one event forgets: an event has at most 768 KiB, and a name of a claim some 600 bytes.
+const MOST_FORGOTTEN: usize = 1000;
 
 /// When checkpoints are published and entries removed.
 #[derive(Clone, Copy, Debug)]
@@ -53,6 +60,10 @@ pub(super) struct Checkpoints {
     bytes: u64,
     /// The size of the last checkpoint's content; 0 if this process has published none.
     content_bytes: u64,
+    /// The claims that had ended when the last checkpoint was made, and whose objects were gone.
+    gone: HashSet<ClaimId>,
+    /// Whether the claims to forget before the next checkpoint were looked for.
+    has_looked: bool,
     /// The last checkpoint that is known to be published.
     published: Option<Checkpoint>,
     running: Option<Running>,
@@ -99,6 +110,8 @@ impl Checkpoints {
             entries: 0,
             bytes: 0,
             content_bytes: 0,
+            gone: HashSet::new(),
+            has_looked: false,
             published: None,
             running: None,
             not_before: now,
@@ -111,6 +124,8 @@ impl Checkpoints {
         self.running = None;
         self.published = published;
         (self.entries, self.bytes, self.content_bytes) = (entries, 0, 0);
+        self.gone.clear();
+        self.has_looked = false;
     }
 
     /// Counts an entry.
@@ -131,9 +146,40 @@ impl Checkpoints {
             && Instant::now() >= self.not_before
     }
 
+    /// Whether claims are to be looked for that are forgotten before the checkpoint that is due.
+    pub(super) fn looks_for_gone(&self) -> bool {
+        self.is_due() && !self.has_looked
+    }
+
+    /// Takes the claims that have ended and whose objects are gone, and returns the events that forget those of them that were
+    /// so when the last checkpoint was made: whatever was still to be said of them, as that a pod never ran, has been said since.
+    pub(super) fn forget(&mut self, gone: HashSet<ClaimId>) -> Vec<Event> {
+        self.has_looked = true;
+        let mut groups: BTreeMap<Option<String>, Vec<ClaimId>> = BTreeMap::new();
+        for claim in gone.iter().filter(|claim| self.gone.contains(*claim)) {
+            let namespace = Subject::of(claim).map(|subject| subject.namespace);
+            groups.entry(namespace).or_default().push(claim.clone());
+        }
+        self.gone = gone;
+        let mut events = Vec::new();
+        for (of, mut claims) in groups {
+            // The set has no order, and entries should be the same for the same decisions.
+            claims.sort_unstable();
+            for claims in claims.chunks(MOST_FORGOTTEN) {
+                claims.iter().for_each(|claim| _ = self.gone.remove(claim));
+                events.push(Event::Forget {
+                    claims: claims.to_vec(),
+                    of: of.clone(),
+                });
+            }
+        }
+        events
+    }
+
     /// Publishes a checkpoint in a task of its own.
     pub(super) fn begin(&mut self, content: CheckpointContent, store: KubernetesStore) {
         (self.entries, self.bytes) = (0, 0);
+        self.has_looked = false;
         let dataset = self.dataset.clone();
         self.running = Some(Running(tokio::spawn(async move {
             if let Err(error) = content.publish(&store).await {

@@ -25,7 +25,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta;
 use privatekube_api::{DatasetKey, PrivateDataBlock, PrivateDataset, Subject, SubjectKind};
 use privatekube_kubernetes::{DatasetReader, KubernetesStore, NamespaceIdentity};
 use privatekube_policy::{
-    BlockId, ClaimId, Composition, DatasetRules, Engine, Event, Policy, Revision, Time, Unlocking,
+    BlockId, ClaimId, Composition, DatasetRules, Engine, Event, Phase, Policy, Revision, Time, Unlocking,
 };
 use privatekube_view::{Publisher, Touched, blocks_left_out};
 use tokio::{
@@ -289,6 +289,25 @@ impl Bookkeeper {
         Ok(())
     }
 
+    /// The events that forget claims before a checkpoint that is due: claims that have ended and whose objects are gone, so that
+    /// a checkpoint grows with what is alive and not with what ever was.
+    fn claims_to_forget(&mut self) -> Result<Vec<PendingEvent>, WriterError> {
+        // Until all objects that exist were listed, each may exist.
+        if !self.checkpoints.looks_for_gone() || !self.handles.view.is_complete() {
+            return Ok(Vec::new());
+        }
+        let Some(engine) = self.writer.engine()? else {
+            return Ok(Vec::new());
+        };
+        let has_ended =
+            |claim: &ClaimId| !matches!(engine.phase(claim), None | Some(Phase::Waiting | Phase::Granted));
+        let gone = engine
+            .claims()
+            .filter(|claim| has_ended(claim) && !exists(&self.handles, claim));
+        let events = self.checkpoints.forget(gone.cloned().collect());
+        Ok(events.into_iter().map(PendingEvent::from).collect())
+    }
+
     /// Begins a checkpoint if one is due. It stands at the last entry, so it is begun right after that, before the clock goes on.
     fn checkpoint_if_due(&mut self) {
         if self.checkpoints.is_due()
@@ -392,9 +411,12 @@ impl Bookkeeper {
             }
             self.publish(next.notices)?;
             written.answer();
-            self.checkpoint_if_due();
             pending.extend(next.events);
             if pending.is_empty() {
+                pending.extend(self.claims_to_forget()?);
+            }
+            if pending.is_empty() {
+                self.checkpoint_if_due();
                 return Ok(());
             }
         }

@@ -253,3 +253,17 @@ fn entries_that_are_missing_without_a_checkpoint_are_an_error() {
     let error = block_on(Replay::read(&store)).unwrap_err();
     assert_eq!(error.to_string(), "entry 1 should come next, but it is entry 2");
 }
+
+#[test]
+fn the_entry_that_a_checkpoint_stands_at_is_missed() {
+    let store = MemoryStore::new();
+    let ledger = with_claims(&store, 3);
+    publish(&ledger, &store);
+    block_on(store.remove(4)).unwrap();
+    let error = block_on(Replay::read(&store)).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the store could not be read: entry 4, which its checkpoint stands at, or a piece of the checkpoint is missing: put it \
+         back"
+    );
+}

@@ -1,5 +1,6 @@
 //! What a bookkeeper makes of its messages, also when the watches are behind the API server.
 
+mod checkpoints;
 mod claims;
 mod held_blocks;
 mod matching;
