@@ -49,7 +49,7 @@ pub(crate) struct InLedger {
     pub(crate) decided: Option<Time>,
     /// When it reached its phase, as far as that is known.
     pub(crate) changed: Option<Time>,
-    /// The number of the entry that changed it last, as far as that is known: after a restart it isn't.
+    /// The number of the entry that changed it last, or of a later one at which it is the same: after a restart, of the last.
     pub(crate) sequence: Option<u64>,
 }
 

@@ -219,7 +219,7 @@ impl Publisher {
             }
             let published = self.view.claim(id);
             let was_held = published.is_some_and(|claim| !claim.is_in_ledger());
-            let put = self.put_claim(engine, objects, id, ClaimPosition::default());
+            let put = self.put_claim(engine, objects, id, ClaimPosition::as_of(state));
             changes.extend(put.filter(|()| was_held).map(|()| Change::Claim(id.clone())));
         }
         for block in engine.blocks() {
@@ -258,15 +258,16 @@ impl Publisher {
     /// managed pods, and got it again.
     pub fn object_exists(
         &mut self,
-        engine: &Engine,
+        state: CommittedState<'_>,
         objects: &DatasetObjects,
         claim: &ClaimId,
     ) -> Option<Change> {
+        let engine = state.engine;
         self.without_object.remove(claim);
         if self.view.claim(claim).is_some() || engine.phase(claim).is_none() {
             return None;
         }
-        self.put_claim(engine, objects, claim, ClaimPosition::default())?;
+        self.put_claim(engine, objects, claim, ClaimPosition::as_of(state))?;
         Some(Change::Claim(claim.clone()))
     }
 

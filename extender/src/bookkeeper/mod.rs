@@ -643,13 +643,14 @@ impl Bookkeeper {
     /// Publishes that the object of a claim exists, or not any more: the view keeps no claim that has ended and whose
     /// object is gone.
     fn publish_existence(&mut self, message: &Message) -> Result<(), WriterError> {
-        let Some(engine) = self.writer.engine()? else {
+        let Some(state) = self.writer.state()? else {
             return Ok(());
         };
+        let engine = state.engine;
         match message {
             Message::Requested(input) => {
                 let objects = self.intake.objects();
-                let change = self.publisher.object_exists(engine, objects, &input.subject.id());
+                let change = self.publisher.object_exists(state, objects, &input.subject.id());
                 self.effects.apply(change, objects);
             }
             // The claim of a pod that is being deleted is withdrawn while the pod still exists.

@@ -116,12 +116,6 @@ fn denied(object: &PrivacyBudgetClaim) -> Option<PhaseReason> {
     })
 }
 
-/// Whether a claim's object says that its dataset has no ledger that could be read or written.
-fn is_of_dataset(reason: &impl AsRef<str>) -> bool {
-    let mut all = ClaimReason::ALL.into_iter();
-    all.any(|known| known.is_of_dataset() && known.as_str() == reason.as_ref())
-}
-
 /// Why no pod may use the claim that a user's object requests.
 fn not_for_pods(object: &PrivacyBudgetClaim) -> Option<NotForPods> {
     if object.metadata.deletion_timestamp.is_some() {
@@ -143,9 +137,7 @@ impl Follower<PrivacyBudgetClaim> for Claims {
         object.status = object.status.take().map(|status| PrivacyBudgetClaimStatus {
             phase: status.phase,
             // The rest of a denial is told again if no ledger knows it.
-            reason: status
-                .reason
-                .filter(|reason| status.phase == Some(ClaimPhase::Denied) || is_of_dataset(reason)),
+            reason: status.reason,
             message: status
                 .message
                 .filter(|_| status.phase == Some(ClaimPhase::Denied)),
@@ -155,7 +147,14 @@ impl Follower<PrivacyBudgetClaim> for Claims {
         });
     }
 
-    fn slim(_: &mut PrivacyBudgetClaim) {}
+    fn slim(object: &mut PrivacyBudgetClaim) {
+        // The reason of any other phase is compared once, when the object is delivered.
+        if let Some(status) = &mut object.status
+            && status.phase != Some(ClaimPhase::Denied)
+        {
+            status.reason = None;
+        }
+    }
 
     fn applied(&mut self, object: PrivacyBudgetClaim) {
         let Some((subject, dataset)) = keys(&object) else {
@@ -216,13 +215,15 @@ impl Follower<PrivacyBudgetClaim> for Claims {
         } else if is_new && published.as_ref().is_some_and(|claim| claim.is_in_ledger()) {
             self.request_uses(&object, &dataset, &id, kind);
         }
-        let (phase, reason) = match &object.status {
-            Some(status) => (status.phase, status.reason.as_deref().filter(is_of_dataset)),
-            None => (None, None),
-        };
-        // What a claim that waits in the ledger waits for is written when it changes, but for what its dataset lacked before.
+        // The process before this one may have ended before it wrote that a claim got into the ledger, or what it waits for by
+        // now. How much is missing is written when it changes.
         let differs = published.is_some_and(|claim| {
-            phase != Some(claim.phase) || reason.is_some_and(|reason| reason != claim.reason().as_str())
+            let Some(status) = &object.status else {
+                return true;
+            };
+            status.phase != Some(claim.phase)
+                || status.reason.as_deref() != Some(claim.reason().as_str())
+                || (claim.is_in_ledger() && status.sequence.is_none())
         });
         if !just_created && differs {
             handles.statuses.write(StatusKey::Claim(id));

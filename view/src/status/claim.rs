@@ -13,18 +13,28 @@ use privatekube_policy::{
 
 use super::{amounts::granted_budget, condition};
 use crate::{
-    ClaimView,
+    ClaimView, CommittedState,
     claim::{Demands, InLedger, Known, NamedBlock, Released},
     explain::PhaseReason,
 };
 
-/// The entry that changed a claim last, as far as it is known: after a restart it isn't.
-#[derive(Clone, Copy, Debug, Default)]
+/// The entry that changed a claim last. After a restart that isn't known: then a later entry, at which the claim is the same.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct ClaimPosition {
     /// Its sequence number.
     pub(crate) sequence: Option<u64>,
-    /// Its time.
+    /// The time at which the entry changed the claim, if it did.
     pub(crate) at: Option<Time>,
+}
+
+impl ClaimPosition {
+    /// The last entry, which may not have changed the claim.
+    pub(crate) const fn as_of(state: CommittedState<'_>) -> Self {
+        Self {
+            sequence: Some(state.sequence),
+            at: None,
+        }
+    }
 }
 
 /// A claim as it is committed. `why` explains its phase, and `demands` are those of `claim`.
