@@ -30,6 +30,8 @@ mod report;
 mod rules;
 mod statuses;
 mod subjects;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::{
     amounts::{BEYOND_COUNT, shown as shown_amounts, shown_orders},
-    book::{Block, Book},
+    book::{Block, Book, Phase},
     json::{list, number, text},
     objects::{Objects, is_going, name, namespace, shown},
     report::{FindingKind, Findings},
@@ -184,8 +184,14 @@ fn check_claim(object: &Value, book: Option<&Book>, findings: &mut Findings) {
     let Some((book, claim)) = book.and_then(|book| Some((book, book.claims.get(&id)?))) else {
         return check_claim_without_ledger(object, &id, book, findings);
     };
+    let reason = text(status, &["reason"]);
     let Some(sequence) = number(status, &["sequence"]) else {
-        return findings.add(FindingKind::Behind, &shown(object), "its status names no entry");
+        let what = format!(
+            "its status names no entry, and says {:?}, {reason:?}: it is {}",
+            text(status, &["phase"]),
+            claim.phase.name()
+        );
+        return findings.add(FindingKind::Behind, &shown(object), what);
     };
     if !is_there(object, sequence, Some(book), findings) {
         return;
@@ -216,15 +222,23 @@ fn check_claim(object: &Value, book: Option<&Book>, findings: &mut Findings) {
         let what = format!("its status says {count} blocks, {listed:?}: its demands are on others");
         findings.add(FindingKind::Wrong, &shown(object), what);
     }
-    if text(status, &["reason"]).is_empty() || text(status, &["message"]).is_empty() {
-        findings.add(
-            FindingKind::Hanging,
-            &shown(object),
-            format!("{phase}, without a reason"),
+    if reason.is_empty() || text(status, &["message"]).is_empty() {
+        let what = format!("{phase}, without a reason");
+        findings.add(FindingKind::Hanging, &shown(object), what);
+    }
+    // Whether a claim that waits has enough blocks is in the ledger.
+    if claim.phase == Phase::Waiting && claim.is_matched() == LACKS_BLOCKS.contains(&reason) {
+        let what = format!(
+            "its status says {reason}, but it has {} of {} blocks",
+            claim.demands.len(),
+            claim.min_blocks
         );
+        findings.add(FindingKind::Behind, &shown(object), what);
     }
 }
 
+/// Reasons for which a claim of the ledger waits that has fewer blocks than it needs.
+const LACKS_BLOCKS: [&str; 2] = ["TooFewBlocks", "TooManyBlocks"];
 /// Reasons for which a claim is denied without being in a ledger.
 const DENIED_BEFORE: [&str; 4] = ["NotAllowed", "PriorityTooHigh", "Invalid", "TooManyBlocks"];
 /// Reasons for which a claim waits without being in a ledger.
