@@ -44,6 +44,9 @@ FUZZ_RUNS ?= 100000
 FUZZ_SECONDS ?= 60
 # How many worlds of the ledger make soak simulates.
 SEEDS ?= 1000000
+# How many parts of a cluster make soak-cluster kills, and what chooses them.
+KILLS ?= 100
+SEED ?= 31415926
 # A scenario of privatekube-load and its options.
 LOAD ?= claims --blocks 1,10,100
 
@@ -112,6 +115,11 @@ test: build controlplane prometheus ## Run every test, those in a real cluster i
 soak: ## Simulate the ledger in SEEDS worlds (1000000), and check the larger models of its protocol
 	PRIVATEKUBE_SEEDS=$(SEEDS) cargo test --release --locked -p privatekube-ledger --test ledger -- no_fault --nocapture
 	cargo test --release --locked -p privatekube-ledger --test protocol -- --include-ignored --nocapture
+
+.PHONY: soak-cluster
+soak-cluster: build controlplane ## Kill KILLS parts (100) of a cluster whose requests go wrong, chosen by SEED, and audit it
+	PRIVATEKUBE_SOAK_KILLS=$(KILLS) PRIVATEKUBE_E2E_SEED=$(SEED) \
+		cargo test --locked -p privatekube-e2e --test e2e -- soak --nocapture
 
 .PHONY: browser-test
 browser-test: build controlplane ## Drive the status page in a headless Chromium: PICTURES=docs/images takes its pictures

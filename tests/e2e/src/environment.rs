@@ -6,6 +6,7 @@ use std::{
     collections::BTreeMap,
     fmt::Debug,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use anyhow::{Context, Result, bail};
@@ -76,6 +77,11 @@ impl TestEnvironment {
             client,
             _watchdog: Watchdog::start(),
         })
+    }
+
+    /// Lets the test take longer than any other may.
+    pub fn may_take(&mut self, longest: Duration) {
+        self._watchdog = Watchdog::after(longest);
     }
 
     /// Creates a namespace.

@@ -18,15 +18,20 @@ pub(crate) struct Watchdog {
 
 impl Watchdog {
     pub(crate) fn start() -> Self {
+        Self::after(LONGEST)
+    }
+
+    /// Ends the process after `longest`.
+    pub(crate) fn after(longest: Duration) -> Self {
         let (ends, ended) = channel();
         let test = thread::current().name().unwrap_or("a test").to_owned();
         thread::spawn(move || {
-            if ended.recv_timeout(LONGEST) == Err(RecvTimeoutError::Timeout) {
+            if ended.recv_timeout(longest) == Err(RecvTimeoutError::Timeout) {
                 // Not `eprintln!`: the test harness captures that until the test ends. The processes of every
                 // cluster end with this one.
                 let _ = writeln!(
                     stderr(),
-                    "\n{test} has not ended within {LONGEST:?}: all tests end here"
+                    "\n{test} has not ended within {longest:?}: all tests end here"
                 );
                 exit(1);
             }

@@ -20,5 +20,6 @@ mod policies;
 mod real_node;
 mod renyi;
 mod restore;
+mod soak;
 mod stream;
 mod workload;
