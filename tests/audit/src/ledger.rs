@@ -424,18 +424,14 @@ impl Follower<'_> {
                 continue;
             };
             let (more, consumed) = (&increase[at], claim.consumed[at].clone());
-            match event {
-                "consume" => {
-                    add(&mut block.allocated, more, -1);
+            add(&mut block.allocated, more, -1);
+            if event == "consume" {
+                add(&mut block.consumed, more, 1);
+                add(&mut claim.consumed[at], more, 1);
+            } else {
+                add(&mut claim.released[at], more, 1);
+                if block.written_off.is_some() {
                     add(&mut block.consumed, more, 1);
-                    add(&mut claim.consumed[at], more, 1);
-                }
-                _ => {
-                    add(&mut block.allocated, more, -1);
-                    add(&mut claim.released[at], more, 1);
-                    if block.written_off.is_some() {
-                        add(&mut block.consumed, more, 1);
-                    }
                 }
             }
             if event == "neverRan" {

@@ -167,9 +167,8 @@ fn check_named(
         all_granted &= found.is_some_and(|(_, _, _, claim)| claim.phase == Phase::Granted);
         match found {
             Some((dataset, book, _, claim)) if claim.phase == Phase::Consumed => {
-                if id.is_some() {
-                    consumed.push((dataset, claim, Some(book)));
-                }
+                // What is shown of one whose object is gone is unknown.
+                consumed.extend(id.is_some().then_some((dataset, claim, Some(book))));
             }
             _ if has_node => {
                 let phase = found.map_or("in no ledger", |(_, _, _, claim)| claim.phase.name());

@@ -30,7 +30,7 @@ pub struct TestEnvironment {
     pub extender: Option<Extender>,
     /// The administrator's client.
     pub client: Client,
-    _watchdog: Watchdog,
+    watchdog: Watchdog,
 }
 
 /// The manifests that a user applies, all but the extender's Deployment.
@@ -57,7 +57,7 @@ impl TestEnvironment {
             cluster,
             extender: None,
             client,
-            _watchdog: Watchdog::start(),
+            watchdog: Watchdog::start(),
         })
     }
 
@@ -75,13 +75,13 @@ impl TestEnvironment {
             cluster,
             extender,
             client,
-            _watchdog: Watchdog::start(),
+            watchdog: Watchdog::start(),
         })
     }
 
     /// Lets the test take longer than any other may.
     pub fn may_take(&mut self, longest: Duration) {
-        self._watchdog = Watchdog::after(longest);
+        drop(std::mem::replace(&mut self.watchdog, Watchdog::after(longest)));
     }
 
     /// Creates a namespace.

@@ -81,8 +81,8 @@ impl FromStr for Fault {
     fn from_str(text: &str) -> Result<Self> {
         let named = Self::ALL.into_iter().find(|fault| fault.name() == text);
         named.with_context(|| {
-            let names = Self::ALL.map(Self::name).join(", ");
-            format!("{text:?} is no fault: write one of {names}")
+            let all = Self::ALL.map(Self::name).join(", ");
+            format!("{text:?} is no fault: write one of {all}")
         })
     }
 }

@@ -157,7 +157,7 @@ pub(super) async fn moment(random: &mut Random, watched: &WatchedCluster) {
 
 /// Waits until there are so many more entries. During a fault there may be none for long; then the wait ends.
 async fn until_entries(watched: &WatchedCluster, more: usize) {
-    const PATIENCE: Duration = Duration::from_secs(6);
+    const PATIENCE: Duration = Duration::from_secs(2);
     let goal = watched.entries.count(|_| true) + more;
     let reached = watched.until("entries", async || {
         let count = watched.entries.count(|_| true);

@@ -296,9 +296,10 @@ async fn change(api: Api<PrivacyBudgetClaim>, name: String, change: Value) -> Re
     repeat(what, attempt).await
 }
 
-/// Whether a refusal stays one. The webhooks refuse what they can't check because the API server didn't answer them.
+/// Whether a refusal stays one. The webhooks refuse what they can't check because the API server didn't answer them, and an API
+/// server that has only just started refuses everything.
 fn is_final(status: &Status) -> bool {
-    let is_unchecked = ["can't be read: ", "can't be reached: "]
+    let is_unchecked = ["can't be read: ", "can't be reached: ", "not yet ready"]
         .iter()
         .any(|words| status.message.contains(words));
     status.code < 500 && status.code != 429 && !is_unchecked
