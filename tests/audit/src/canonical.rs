@@ -76,6 +76,7 @@ const EVENT: Shape = OneOf(&[
         "writeOff",
         Fields(&[("after", Plain), ("unknownBlocks", PLAIN_LIST), ("reason", Plain)]),
     ),
+    ("forget", Fields(&[("claims", PLAIN_LIST), ("of", Plain)])),
 ]);
 
 const BLOCK_NUMBERS: &[(&str, Shape)] = &[
@@ -123,6 +124,11 @@ const ENTRY: &[(&str, &str, Shape)] = &[
     ("events", "events", List(&EVENT)),
     ("records", "records", List(&RECORD)),
     ("omitted", "omitted", Fields(&[("count", Plain), ("hash", Plain)])),
+    (
+        "checkpoint",
+        "checkpoint",
+        Fields(&[("sequence", Plain), ("digest", Plain)]),
+    ),
 ];
 
 /// What a hash in hexadecimal is before the first entry.

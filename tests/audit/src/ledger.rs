@@ -205,6 +205,15 @@ impl Follower<'_> {
             }
             // Its records say which blocks.
             "writeOff" => {}
+            // What they consumed stays consumed, so nothing of the sums changes.
+            "forget" => {
+                for claim in list(of, &["claims"]) {
+                    let known = self.book.claims.get(claim.as_str().unwrap_or_default());
+                    if known.is_some_and(|claim| matches!(claim.phase, Phase::Waiting | Phase::Granted)) {
+                        self.contradiction(format!("claim {claim} is forgotten, and has not ended"));
+                    }
+                }
+            }
             _ => self.finding(FindingKind::Unknown, format!("the event {kind}")),
         }
     }

@@ -303,6 +303,33 @@ fn what_the_audit_does_not_know_is_said() {
 }
 
 #[test]
+fn a_claim_is_forgotten_only_once_it_has_ended() {
+    for (phase, is_wrong) in [("waits", true), ("consumed", false)] {
+        let mut items = objects();
+        let taxi =
+            |item: &&mut Value| item["kind"] == "PrivacyLedgerEntry" && item["spec"]["dataset"] == "taxi";
+        let mut claim = None;
+        for item in items.iter_mut().filter(taxi) {
+            for record in item["spec"]["records"].as_array().unwrap() {
+                let name = &record[phase]["claim"];
+                claim = claim.or_else(|| name.as_str().map(str::to_owned));
+            }
+        }
+        let claim = claim.unwrap_or_else(|| panic!("no claim {phase}"));
+        let last = items
+            .iter_mut()
+            .filter(taxi)
+            .max_by_key(|item| item["spec"]["sequence"].as_u64());
+        let events = last.unwrap()["spec"]["events"].as_array_mut().unwrap();
+        events.push(json!({"forget": {"claims": [claim], "of": "team"}}));
+        chain_again(&mut items, "taxi");
+        let report = report(&items);
+        let said = report.to_string().contains("is forgotten, and has not ended");
+        assert_eq!(said, is_wrong, "{phase}: {report}");
+    }
+}
+
+#[test]
 fn the_report_is_the_same_in_any_order_of_objects() {
     let mut items = objects();
     let before = report(&items);
