@@ -6,6 +6,7 @@
 mod admission;
 mod audit;
 mod bypass;
+mod checkpoints;
 mod cli;
 mod crash;
 mod examples;
