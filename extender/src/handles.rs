@@ -12,6 +12,7 @@ use tokio::{runtime, sync::mpsc::UnboundedSender};
 use crate::{
     bookkeeper::CheckpointSettings,
     known_blocks::KnownBlocks,
+    leadership::Leadership,
     metrics::Metrics,
     pods::Pods,
     status_page::Decisions,
@@ -51,8 +52,11 @@ pub struct Handles {
     pub gates: Gates,
     /// Writes Events.
     pub events: Events,
-    /// Receives datasets of which all claims are to be requested again: their ledgers were deleted, or opened again.
-    pub requeue: UnboundedSender<DatasetKey>,
+    /// Receives datasets of which all claims are to be requested again: their ledgers were deleted, or opened again. `None`
+    /// stands for all datasets: this process has become the leader.
+    pub requeue: UnboundedSender<Option<DatasetKey>>,
+    /// Whether this process leads.
+    pub leadership: Leadership,
     /// The metrics.
     pub metrics: Metrics,
     /// The rules of datasets without a PrivateDataset; `None` if a ledger begins only with one.
@@ -69,7 +73,12 @@ impl Handles {
     /// Lets all claims on a dataset be requested again.
     pub fn request_again(&self, dataset: DatasetKey) {
         // The receiver is dropped only when the process ends.
-        let _ = self.requeue.send(dataset);
+        let _ = self.requeue.send(Some(dataset));
+    }
+
+    /// Lets all claims on all datasets be requested again.
+    pub fn request_all_again(&self) {
+        let _ = self.requeue.send(None);
     }
 }
 

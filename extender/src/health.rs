@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use privatekube_view::View;
 use tokio::{sync::watch, time::Instant};
 
-use crate::metrics::Metrics;
+use crate::{leadership::Leadership, metrics::Metrics};
 
 /// How old the text of the metrics may be. It is written at most once in this time, whoever and how many read it.
 const MOST_AGE: Duration = Duration::from_secs(1);
@@ -15,6 +15,7 @@ const MOST_AGE: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 struct Health {
     view: Arc<View>,
+    leadership: Leadership,
     webhooks: watch::Receiver<bool>,
     metrics: Metrics,
     /// The text of the metrics as it was last written, and when that began.
@@ -35,14 +36,21 @@ impl Health {
     }
 }
 
-/// `/healthz`, `/readyz` and `/metrics`.
-pub fn router(view: Arc<View>, webhooks: watch::Receiver<bool>, metrics: Metrics) -> Router {
+/// `/healthz`, `/readyz`, `/leaderz` and `/metrics`. A replica that follows is ready, since it answers the webhooks.
+pub fn router(
+    view: Arc<View>,
+    leadership: Leadership,
+    webhooks: watch::Receiver<bool>,
+    metrics: Metrics,
+) -> Router {
     Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
+        .route("/leaderz", get(leads))
         .route("/metrics", get(measured))
         .with_state(Health {
             view,
+            leadership,
             webhooks,
             metrics,
             last: Arc::default(),
@@ -57,8 +65,23 @@ async fn ready(State(health): State<Health>) -> impl IntoResponse {
             StatusCode::SERVICE_UNAVAILABLE,
             "the webhook configurations are not written yet\n",
         )
+    } else if health.leadership.has_ended() {
+        (StatusCode::SERVICE_UNAVAILABLE, "this process ends\n")
     } else {
         (StatusCode::OK, "ok\n")
+    }
+}
+
+/// Whether this process answers the scheduler.
+async fn leads(State(health): State<Health>) -> impl IntoResponse {
+    let view = health.view.is_complete();
+    match health.leadership.check() {
+        Ok(()) if view => (StatusCode::OK, "ok\n".to_owned()),
+        Ok(()) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the ledger is being read\n".to_owned(),
+        ),
+        Err(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
     }
 }
 

@@ -3,13 +3,15 @@
 
 mod backup_commands;
 
-use std::{io::IsTerminal, net::SocketAddr, num::NonZeroU64, path::PathBuf, process::ExitCode};
+use std::{
+    io::IsTerminal, net::SocketAddr, num::NonZeroU64, path::PathBuf, process::ExitCode, time::Duration,
+};
 
 use anyhow::{Result, bail};
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 use privatekube_extender::{
-    Addresses, AuthorityChange, CertificateRequest, CheckpointSettings, ClaimLimits, MeasuredBlocks, Options,
-    PodTemplate, parse_status_address, serve,
+    Addresses, AuthorityChange, CertificateRequest, CheckpointSettings, ClaimLimits, LeaseTimes,
+    MeasuredBlocks, Options, OwnPod, PodTemplate, Replica, parse_status_address, serve,
 };
 use privatekube_policy::{Composition, DatasetRules, Orders, Policy, Revision, Span, Unlocking};
 use tracing_subscriber::EnvFilter;
@@ -158,9 +160,99 @@ struct Serve {
     /// extender needs the right to delete them, which the component retention gives it.
     #[arg(long, value_name = "SPAN")]
     keep_entries: Option<Span>,
+    /// Whether this process may be one of several: one of them leads, writes the ledgers and answers the scheduler; the others
+    /// answer the webhooks, and one of them takes over. Without it, a second process would be ended by the ledger.
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = ArgAction::Set)]
+    leader_elect: bool,
+    /// The name of the lease that the leader holds.
+    #[arg(long, value_name = "NAME", default_value = "privatekube-extender")]
+    lease_name: String,
+    /// The namespace of the lease.
+    #[arg(
+        long,
+        value_name = "NAMESPACE",
+        env = "POD_NAMESPACE",
+        default_value = "privatekube-system"
+    )]
+    lease_namespace: String,
+    /// This process's name in the lease: no other process may have it, and the same one should have it again after a restart.
+    /// Default: the pod's name, $POD_NAME; outside of a pod, the machine's name with the scheduler-address.
+    #[arg(long, value_name = "NAME")]
+    identity: Option<String>,
+    /// How long others wait since they saw the leader renew the lease last, before one of them takes it. Whole seconds, from 2s
+    /// to 60s.
+    #[arg(long, value_name = "SPAN", default_value = "5s", value_parser = duration)]
+    lease_duration: Duration,
+    /// How long the leader grants and writes since it renewed the lease last. At least 500ms less than the duration.
+    #[arg(long, value_name = "SPAN", default_value = "3s", value_parser = duration)]
+    lease_renew_deadline: Duration,
+    /// How often the leader renews the lease. At most half of the deadline.
+    #[arg(long, value_name = "SPAN", default_value = "1s", value_parser = duration)]
+    lease_renew_every: Duration,
+    /// How long the webhooks are served after SIGTERM, until the API server calls another replica. Only in a pod: what has no
+    /// POD_NAME is behind no Service.
+    #[arg(long, value_name = "SPAN", default_value = "5s", value_parser = duration)]
+    drain: Duration,
+    /// The pod's name, which the leader's label is written to. In a pod, the manifests set it.
+    #[arg(long, hide = true, value_name = "NAME", env = "POD_NAME")]
+    pod_name: Option<String>,
     /// The format of logs.
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     log_format: LogFormat,
+}
+
+/// Parses a span of time, of at most an hour.
+fn duration(text: &str) -> Result<Duration> {
+    let span: Span = text.parse()?;
+    let duration = Duration::from_micros(span.micros());
+    if duration > Duration::from_secs(3600) {
+        bail!("at most 1h is accepted");
+    }
+    Ok(duration)
+}
+
+impl Serve {
+    /// How this process is one of several.
+    fn replica(&self) -> Result<Option<Replica>> {
+        if !self.leader_elect {
+            return Ok(None);
+        }
+        let times = LeaseTimes {
+            duration: self.lease_duration,
+            renew_deadline: self.lease_renew_deadline,
+            renew_every: self.lease_renew_every,
+        };
+        let namespace = self.lease_namespace.clone();
+        let pod_name = self.pod_name.clone().filter(|name| !name.is_empty());
+        let pod = pod_name.map(|name| OwnPod {
+            namespace: namespace.clone(),
+            name,
+        });
+        let identity = match (&self.identity, &pod) {
+            (Some(identity), _) => identity.clone(),
+            (None, Some(pod)) => pod.name.clone(),
+            // Two processes on a machine can't listen at the same address.
+            (None, None) => format!("{}/{}", host_name(), self.scheduler_address),
+        };
+        Ok(Some(Replica {
+            namespace,
+            lease: self.lease_name.clone(),
+            identity,
+            times: times.check()?,
+            pod,
+            drain: self.drain,
+        }))
+    }
+}
+
+/// The name of this machine.
+fn host_name() -> String {
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    if name.is_empty() {
+        "extender".to_owned()
+    } else {
+        name
+    }
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -196,9 +288,12 @@ fn unlocking(text: &str) -> Result<Unlocking> {
     Ok(unlocking)
 }
 
-impl From<Serve> for Options {
-    fn from(serve: Serve) -> Self {
-        Self {
+impl TryFrom<Serve> for Options {
+    type Error = anyhow::Error;
+
+    fn try_from(serve: Serve) -> Result<Self> {
+        Ok(Self {
+            replica: serve.replica()?,
             status_address: serve.status_address,
             kubeconfig: serve.kubeconfig,
             tls_dir: serve.tls_dir,
@@ -232,7 +327,7 @@ impl From<Serve> for Options {
                 every: NonZeroU64::new(serve.checkpoint_every),
                 keep_entries: serve.keep_entries,
             },
-        }
+        })
     }
 }
 
@@ -267,7 +362,7 @@ fn run(cli: Cli) -> Result<()> {
         Command::Export(export) => tokio::runtime::Runtime::new()?.block_on(export.run()),
         Command::Restore(restore) => tokio::runtime::Runtime::new()?.block_on(restore.run()),
         Command::Serve(options) => {
-            let options = Options::from(*options);
+            let options = Options::try_from(*options)?;
             if let Some(defaults) = &options.defaults {
                 defaults.check()?;
             }

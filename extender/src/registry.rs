@@ -193,6 +193,22 @@ impl Registry {
         }
     }
 
+    /// Makes this process the writer of all ledgers, which it has followed. Returns once everything that others have written was
+    /// read, or can't be read at present.
+    pub async fn lead(&self) {
+        let mut waiting = Vec::new();
+        // A bookkeeper that is made later leads from its beginning.
+        for sender in self.senders.lock().values() {
+            let (reply, done) = oneshot::channel();
+            self.handles.metrics.writers.queue_entered("intake", 1);
+            let _ = sender.send(Message::Lead(reply));
+            waiting.push(done);
+        }
+        for done in waiting {
+            let _ = done.await;
+        }
+    }
+
     /// Waits until every bookkeeper has handled the messages that it was sent before.
     pub async fn flush(&self) {
         let mut waiting = Vec::new();

@@ -38,6 +38,7 @@ pub fn handles(server: &FakeApiServer) -> (Handles, mpsc::Receiver<QueuedEvent>)
         gates: Gates::new().0,
         events,
         requeue: mpsc::unbounded_channel().0,
+        leadership: crate::leadership::Leadership::alone(),
         metrics,
         defaults: Some(DatasetRules {
             policy: Policy::Dpf,

@@ -21,19 +21,33 @@ pub(super) struct Effects {
     dataset: DatasetKey,
     /// Measures the dataset.
     pub(super) meter: DatasetMeter,
+    /// Whether changes are left to the process that writes the ledger.
+    is_silent: bool,
 }
 
 impl Effects {
-    pub(super) fn new(handles: Handles, dataset: DatasetKey) -> Self {
+    /// Without a voice (`is_silent`), changes are left to the process that writes the ledger: nothing is written, announced,
+    /// logged or measured.
+    pub(super) fn new(handles: Handles, dataset: DatasetKey, is_silent: bool) -> Self {
         Self {
-            meter: DatasetMeter::new(handles.clone(), dataset.clone()),
+            meter: DatasetMeter::new(handles.clone(), dataset.clone(), is_silent),
             handles,
             dataset,
+            is_silent,
         }
+    }
+
+    /// Carries out changes from now on.
+    pub(super) fn begin(&mut self) {
+        self.is_silent = false;
+        self.meter.begin();
     }
 
     /// Carries out changes of the view.
     pub(super) fn apply(&mut self, changes: impl IntoIterator<Item = Change>, objects: &DatasetObjects) {
+        if self.is_silent {
+            return changes.into_iter().for_each(drop);
+        }
         for change in changes {
             match change {
                 Change::Phase(change) => self.phase_reached(change),
@@ -102,6 +116,9 @@ impl Effects {
     }
 
     fn announce_dataset(&self, objects: &DatasetObjects, reason: &'static str, warning: bool, note: &str) {
+        if self.is_silent {
+            return;
+        }
         if let Some(object) = objects.dataset() {
             let about = object.object_ref(&());
             self.handles.events.about_object(about, reason, warning, note);

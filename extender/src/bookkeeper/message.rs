@@ -54,6 +54,10 @@ pub enum Message {
     },
     /// Every object that exists was sent: an object that the ledger knows and that wasn't sent was deleted.
     AllListed,
+    /// The ledger has entries that it didn't have before, or lacks some that it had. Says nothing to whoever writes the ledger.
+    EntriesChanged,
+    /// This process leads from now on. Answers when everything that others have written to the ledger was read.
+    Lead(oneshot::Sender<()>),
     /// Somebody wants to know something that only the engine knows. Changes nothing.
     Asked(Question),
     /// Answers when everything that was sent before is done.

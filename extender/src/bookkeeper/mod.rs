@@ -10,6 +10,7 @@
 
 mod checkpoints;
 mod effects;
+mod following;
 mod intake;
 mod message;
 mod metrics;
@@ -83,11 +84,24 @@ pub struct Bookkeeper {
     flushing: Vec<oneshot::Sender<()>>,
     /// The namespace as it was when the ledger was opened: another one now means that the ledger was deleted.
     namespace: Option<NamespaceIdentity>,
+    /// Whether another process writes the ledger: this one reads what it writes. See [`following`].
+    follows: bool,
+}
+
+/// What a bookkeeper does next.
+enum Step {
+    Handle(Vec<Message>),
+    Resume,
+    Check,
+    CheckpointDone(checkpoints::Outcome),
+    Refresh,
+    CatchUpMeasures,
 }
 
 impl Bookkeeper {
     /// A bookkeeper whose ledger is still closed: it is opened once the dataset has a block or an object of its own.
     pub fn new(handles: Handles, dataset: DatasetKey) -> Self {
+        let follows = !handles.leadership.leads();
         let store = KubernetesStore::new(handles.client.clone(), dataset.clone());
         Self {
             reader: DatasetReader::new(handles.client.clone(), dataset.clone()),
@@ -105,11 +119,12 @@ impl Bookkeeper {
                 Arc::clone(&handles.server_clock),
             ),
             publisher: Publisher::new(dataset.clone(), Arc::clone(&handles.view)),
-            effects: Effects::new(handles.clone(), dataset.clone()),
+            effects: Effects::new(handles.clone(), dataset.clone(), follows),
             stop: None,
             ended_stop: None,
             flushing: Vec::new(),
             namespace: None,
+            follows,
             handles,
             dataset,
         }
@@ -150,38 +165,52 @@ impl Bookkeeper {
         let mut check = tokio::time::interval(CHECK_EVERY);
         check.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            let next_step = self.writer.engine()?.and_then(Engine::next_step);
-            let next_retirement = self
-                .intake
-                .objects()
-                .next_retirement()
-                .filter(|_| self.writer.is_open());
+            let writes = self.writer.is_open() && !self.follows;
+            let next_step = self.writer.engine()?.filter(|_| writes);
+            let next_step = next_step.and_then(Engine::next_step);
+            let next_retirement = self.intake.objects().next_retirement().filter(|_| writes);
             let retry_at = self.stop.as_ref().map(|stop| stop.retry_at);
             let has_backlog = self.has_backlog();
             let catches_up = self.writer.is_open() && self.effects.meter.is_catching_up();
-            let handled = tokio::select! {
+            let step = tokio::select! {
                 taken = messages.recv_many(&mut batch, MOST_MESSAGES) => {
                     if taken == 0 {
                         return Ok(self.dataset);
                     }
                     self.handles.metrics.writers.queue_left("intake", taken);
-                    self.handle(std::mem::take(&mut batch)).await
+                    Step::Handle(std::mem::take(&mut batch))
                 }
-                () = std::future::ready(()), if has_backlog => self.handle(Vec::new()).await,
-                () = wait_until(next_step) => self.handle(Vec::new()).await,
-                () = wait_until(next_retirement) => self.handle(Vec::new()).await,
-                () = wait_until_instant(retry_at) => self.resume().await,
-                _ = check.tick() => {
-                    self.checkpoints.remove_if_due(self.writer.store());
+                () = std::future::ready(()), if has_backlog => Step::Handle(Vec::new()),
+                () = wait_until(next_step) => Step::Handle(Vec::new()),
+                () = wait_until(next_retirement) => Step::Handle(Vec::new()),
+                () = wait_until_instant(retry_at) => Step::Resume,
+                _ = check.tick() => Step::Check,
+                outcome = self.checkpoints.done(), if self.checkpoints.is_running() => Step::CheckpointDone(outcome),
+                _ = refresh.tick() => Step::Refresh,
+                // Others may run between two pieces, and messages take turns with them.
+                () = tokio::task::yield_now(), if catches_up => Step::CatchUpMeasures,
+            };
+            // Nothing is begun that another process may do meanwhile.
+            let _acting = if self.follows && !step.leads() {
+                None
+            } else {
+                Some(self.handles.leadership.act().await)
+            };
+            let handled = match step {
+                Step::Handle(batch) => self.handle(batch).await,
+                Step::Resume => self.resume().await,
+                Step::Check => {
+                    if !self.follows {
+                        self.checkpoints.remove_if_due(self.writer.store());
+                    }
                     self.check_last_entry().await
                 }
-                outcome = self.checkpoints.done(), if self.checkpoints.is_running() => {
+                Step::CheckpointDone(outcome) => {
                     self.checkpoint_done(&outcome);
                     Ok(())
                 }
-                _ = refresh.tick() => self.refresh_waiting(),
-                // Others may run between two pieces, and messages take turns with them.
-                () = tokio::task::yield_now(), if catches_up => self.catch_up_measures(),
+                Step::Refresh => self.refresh_waiting(),
+                Step::CatchUpMeasures => self.catch_up_measures(),
             };
             if let Err(error) = handled
                 && !self.stop_or_end(error).await?
@@ -204,6 +233,10 @@ impl Bookkeeper {
 
     /// Handles messages that arrived together.
     async fn handle(&mut self, batch: Vec<Message>) -> Result<(), WriterError> {
+        if self.follows {
+            return Box::pin(self.follow(batch)).await;
+        }
+        let batch = answer_leads(batch);
         let requested = self.requests_anything_new(&batch)?;
         let was_empty = self.intake.objects().is_empty();
         let deleted = batch.iter().any(Message::is_deletion);
@@ -349,7 +382,7 @@ impl Bookkeeper {
 
     /// Whether messages that were handled left more to write.
     fn has_backlog(&self) -> bool {
-        self.writer.is_open() && self.intake.has_backlog()
+        self.writer.is_open() && !self.follows && self.intake.has_backlog()
     }
 
     fn answer_flushes(&mut self) {
@@ -380,6 +413,10 @@ impl Bookkeeper {
     ) -> Result<(), WriterError> {
         let mut pending = VecDeque::from(events);
         loop {
+            if self.handles.leadership.has_ended() {
+                // Another process decides about what is left, after the entry that this one has just written.
+                return Ok(());
+            }
             let Some(written) = self.writer.write(&mut pending, clock()).await? else {
                 return Ok(());
             };
@@ -461,7 +498,11 @@ impl Bookkeeper {
         self.objects_changed();
         let recovery = self.intake.objects().recovery();
         let lost_after = recovery.as_ref().and_then(|recovery| recovery.write_off_after);
-        let sequence = self.writer.open(rules, lost_after).await?;
+        let sequence = if self.follows {
+            self.writer.open_to_follow().await?
+        } else {
+            self.writer.open(rules, lost_after).await?
+        };
         let now = clock::now();
         self.waits_for_object =
             sequence == 0 && problem.is_some() && self.intake.objects().dataset().is_none();
@@ -491,6 +532,8 @@ impl Bookkeeper {
         }
         if let Some(engine) = self.writer.engine()?
             && lost_after != Some(sequence)
+            // An entry and a status that names it may have been written since the ledger was read.
+            && !self.follows
         {
             let known = last_sequence_in_statuses(self.intake.objects().dataset(), &blocks, engine);
             if let Err(error) = self.writer.reaches(known, sequence) {
@@ -498,18 +541,14 @@ impl Bookkeeper {
                 return Err(error);
             }
         }
-        let (published, entries) = self.writer.published();
-        info!(
-            dataset = %self.dataset,
-            sequence,
-            checkpoint = published.map(|published| published.head.sequence),
-            took = ?began.elapsed(),
-            "the ledger is open"
-        );
-        let at = published.map_or(0, |published| published.head.sequence);
-        self.effects.meter.checkpoint_at(at);
-        self.checkpoints.opened(published, entries);
-        self.checkpoint_if_due();
+        info!(dataset = %self.dataset, sequence, follows = self.follows, took = ?began.elapsed(), "the ledger is open");
+        if !self.follows {
+            let (published, entries) = self.writer.published();
+            let at = published.map_or(0, |published| published.head.sequence);
+            self.effects.meter.checkpoint_at(at);
+            self.checkpoints.opened(published, entries);
+            self.checkpoint_if_due();
+        }
         if let Some(engine) = self.writer.engine()? {
             self.intake.ledger_opened(blocks, engine);
         }
@@ -525,6 +564,10 @@ impl Bookkeeper {
             self.effects.meter.all_blocks(objects);
             self.effects.apply(changes, objects);
             self.effects.meter.phases(&self.publisher);
+        }
+        if self.follows {
+            self.intake.forget_requests();
+            return Ok(());
         }
         self.write_off_lost(sequence).await
     }
@@ -779,7 +822,7 @@ impl Bookkeeper {
         }
         info!(dataset = %self.dataset, "the dataset is not stopped any more");
         let mut taken = IntakeOutput::default();
-        if self.handles.view.is_complete() {
+        if self.handles.view.is_complete() && !self.follows {
             let exists = |claim: &ClaimId| exists(&self.handles, claim);
             self.intake.end_deleted(self.writer.engine()?, exists, &mut taken);
         }
@@ -787,6 +830,26 @@ impl Bookkeeper {
         self.handles.request_again(self.dataset.clone());
         self.handle(Vec::new()).await
     }
+}
+
+impl Step {
+    /// Whether it makes this process the ledger's writer.
+    fn leads(&self) -> bool {
+        matches!(self, Self::Handle(batch) if batch.iter().any(|message| matches!(message, Message::Lead(_))))
+    }
+}
+
+/// Answers those who want this process to lead, which it does.
+fn answer_leads(batch: Vec<Message>) -> Vec<Message> {
+    let is_answered = |message: Message| match message {
+        Message::Lead(reply) => {
+            // Whoever waited may have given up.
+            let _ = reply.send(());
+            None
+        }
+        other => Some(other),
+    };
+    batch.into_iter().filter_map(is_answered).collect()
 }
 
 /// The largest sequence number in the statuses of the dataset and its blocks. Only the extender writes statuses, so the

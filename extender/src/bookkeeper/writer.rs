@@ -13,7 +13,8 @@ use privatekube_api::DatasetKey;
 use privatekube_kubernetes::{KubernetesStore, ServerClock};
 use privatekube_ledger::{
     ApplyError, Checkpoint, CheckpointContent, CheckpointError, ClockError, ClockLimit, CommitError,
-    Committed, DraftError, EntryDraft, EventIndex, Hash, Ledger, OpenError, Poisoned, Store, StoreError,
+    Committed, DraftError, EntryDraft, EventIndex, Hash, Head, Ledger, OpenError, Poisoned, Replay, Store,
+    StoreError,
 };
 use privatekube_policy::{Amount, BlockId, ClaimId, DatasetRules, Engine, Event, Phase, Span, Time};
 use privatekube_view::CommittedState;
@@ -172,6 +173,8 @@ pub(super) struct LedgerWriter {
     server_clock: Arc<ServerClock>,
     /// `None` until there is anything to write or to read.
     ledger: Option<Ledger<KubernetesStore>>,
+    /// The entries that another process has written so far, while this one follows it; `None` until there are any.
+    followed: Option<Replay>,
     /// The last entry that this process has seen, also while the ledger is closed: sequence number and hash.
     last_seen: Option<(u64, Hash)>,
     /// The largest number of an entry that the status of a claim named.
@@ -194,6 +197,7 @@ impl LedgerWriter {
             name,
             server_clock,
             ledger: None,
+            followed: None,
             last_seen: None,
             named: 0,
             accepted_time: None,
@@ -212,14 +216,14 @@ impl LedgerWriter {
 
     /// Reads and verifies the ledger. An empty one is opened with `rules`; it begins with its first entry. Returns the last
     /// entry's sequence number, 0 if there is none. Entries after the number `lost_after` that this process has seen are lost,
-    /// which is accepted.
+    /// which is accepted. Of a ledger that was followed, only what is new is read.
     pub(super) async fn open(
         &mut self,
         rules: DatasetRules,
         lost_after: Option<u64>,
     ) -> Result<u64, WriterError> {
-        let opened = Ledger::open(self.store.clone(), self.name.clone(), rules).await;
-        let ledger = opened.map_err(|error| WriterError::Open(self.dataset.clone(), Box::new(error)))?;
+        let followed = self.take_followed().await?;
+        let ledger = self.read(rules, followed).await?;
         let head = ledger.head();
         if lost_after == Some(head.sequence) {
             self.last_seen = None;
@@ -244,6 +248,67 @@ impl LedgerWriter {
         self.ledger = Some(ledger);
         self.remember();
         Ok(head.sequence)
+    }
+
+    /// The entries that were followed, unless the last one is another one by now, or is gone: then all are read again.
+    async fn take_followed(&mut self) -> Result<Option<Replay>, WriterError> {
+        let Some(head) = self.followed.as_ref().map(Replay::head) else {
+            return Ok(None);
+        };
+        let unreadable = |error| WriterError::Unreadable(self.dataset.clone(), head.sequence, error);
+        let last = self.store.read(head.sequence).await.map_err(unreadable)?;
+        let is_same = last.is_some_and(|entry| entry.hash().is_ok_and(|hash| hash == head.hash));
+        Ok(self.followed.take().filter(|_| is_same))
+    }
+
+    /// Reads what comes after the entries that were `followed`, or the whole ledger.
+    async fn read(
+        &self,
+        rules: DatasetRules,
+        followed: Option<Replay>,
+    ) -> Result<Ledger<KubernetesStore>, WriterError> {
+        let (store, name) = (self.store.clone(), self.name.clone());
+        let opened = match followed {
+            Some(followed) => Ledger::resume(store, name, rules, followed).await,
+            None => Ledger::open(store, name, rules).await,
+        };
+        opened.map_err(|error| WriterError::Open(self.dataset.clone(), Box::new(error)))
+    }
+
+    /// Reads and verifies the ledger, to follow what another process writes to it: see [`follow`](Self::follow). Returns the last
+    /// entry's sequence number; without entries the ledger stays closed.
+    pub(super) async fn open_to_follow(&mut self) -> Result<u64, WriterError> {
+        let read = Replay::read(&self.store).await;
+        let replay = read.map_err(|error| WriterError::Open(self.dataset.clone(), Box::new(error)))?;
+        let sequence = replay.head().sequence;
+        if sequence > 0 {
+            self.followed = Some(replay);
+            self.remember();
+        }
+        Ok(sequence)
+    }
+
+    /// Reads the next entry of a ledger that is followed; `None` if there is no more. Returns it with the claims that were matched
+    /// in it.
+    pub(super) async fn follow(&mut self) -> Result<Option<(Committed, Vec<ClaimId>)>, WriterError> {
+        let Some(replay) = &mut self.followed else {
+            return Ok(None);
+        };
+        let next = replay.head().sequence.saturating_add(1);
+        let unreadable = |error| WriterError::Unreadable(self.dataset.clone(), next, error);
+        let Some(entry) = self.store.read(next).await.map_err(unreadable)? else {
+            return Ok(None);
+        };
+        let committed = replay
+            .push(&entry)
+            .map_err(|error| WriterError::Open(self.dataset.clone(), Box::new(OpenError::Verify(error))))?;
+        let matched = entry.events.into_iter().filter_map(|event| match event {
+            Event::Match { claim, .. } => Some(claim),
+            _ => None,
+        });
+        let matched = matched.collect();
+        self.remember();
+        Ok(Some((committed, matched)))
     }
 
     /// Checks that the ledger has an entry that the status of a claim names. Only the extender writes statuses. Once budget was
@@ -274,10 +339,16 @@ impl LedgerWriter {
         })
     }
 
+    /// The last entry; `None` while the ledger is neither open nor followed.
+    fn head(&self) -> Option<Head> {
+        let of_ledger = self.ledger.as_ref().map(Ledger::head);
+        of_ledger.or_else(|| self.followed.as_ref().map(Replay::head))
+    }
+
     /// Remembers the last entry.
     fn remember(&mut self) {
-        let head = self.ledger.as_ref().map(Ledger::head);
-        self.last_seen = head
+        self.last_seen = self
+            .head()
             .filter(|head| head.sequence > 0)
             .map(|head| (head.sequence, head.hash))
             .or(self.last_seen);
@@ -331,17 +402,22 @@ impl LedgerWriter {
     /// Closes the ledger: it is to be opened with other rules, or there is nothing to write.
     pub(super) fn close(&mut self) {
         self.ledger = None;
+        self.followed = None;
     }
 
-    /// Whether the ledger is open.
+    /// Whether the ledger is open, be it to write or to follow it.
     pub(super) const fn is_open(&self) -> bool {
-        self.ledger.is_some()
+        self.ledger.is_some() || self.followed.is_some()
     }
 
     /// What is committed; `None` while there is no ledger.
     pub(super) fn state(&self) -> Result<Option<CommittedState<'_>>, WriterError> {
         let Some(ledger) = &self.ledger else {
-            return Ok(None);
+            let followed = self.followed.as_ref();
+            return Ok(followed.and_then(|replay| {
+                let (engine, sequence) = (replay.engine()?, replay.head().sequence);
+                Some(CommittedState { engine, sequence })
+            }));
         };
         let engine = ledger
             .engine()
@@ -352,9 +428,7 @@ impl LedgerWriter {
 
     /// The last entry's time; the start of time if there is none.
     pub(super) fn last_time(&self) -> Time {
-        self.ledger
-            .as_ref()
-            .map_or_else(Time::default, |ledger| ledger.head().time)
+        self.head().map_or_else(Time::default, |head| head.time)
     }
 
     /// The engine; `None` while there is no ledger.
@@ -372,8 +446,7 @@ impl LedgerWriter {
     /// was deleted, or that the cluster's store was restored from an older backup.
     /// Returns `None` if there is none.
     pub(super) async fn check_last_entry(&self) -> Result<Option<ReadBack>, WriterError> {
-        let head = self.ledger.as_ref().map(Ledger::head);
-        let Some(head) = head.filter(|head| head.sequence > 0) else {
+        let Some(head) = self.head().filter(|head| head.sequence > 0) else {
             return Ok(None);
         };
         match self.read_hash(head.sequence).await {

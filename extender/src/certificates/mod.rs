@@ -30,8 +30,11 @@ use rustls::{
 
 pub use self::expiry::CertificateMetrics;
 
-/// The host name that the scheduler and the API server expect in the extender's certificate, whatever its address.
+/// The host name that the scheduler expects in the extender's certificate, whatever its address.
 pub const SERVICE_NAME: &str = "privatekube-extender.privatekube-system.svc";
+/// The host name that the API server expects there, which calls the webhooks by another Service: all replicas answer them, and only
+/// the leader answers the scheduler.
+pub const WEBHOOK_SERVICE_NAME: &str = "privatekube-webhooks.privatekube-system.svc";
 
 /// The file name of the authority's certificate.
 pub const CA_CERTIFICATE: &str = "ca.crt";
@@ -131,7 +134,13 @@ impl CertificateRequest {
     }
 
     fn sign(&self, issuer: &Issuer<'_, KeyPair>) -> Result<()> {
-        let service = ["privatekube-extender.privatekube-system", SERVICE_NAME].map(str::to_owned);
+        let service = [
+            "privatekube-extender.privatekube-system",
+            SERVICE_NAME,
+            "privatekube-webhooks.privatekube-system",
+            WEBHOOK_SERVICE_NAME,
+        ];
+        let service = service.map(str::to_owned);
         let names: Vec<String> = service.iter().chain(&self.hosts).cloned().collect();
         let server = (
             ExtendedKeyUsagePurpose::ServerAuth,
@@ -163,12 +172,7 @@ impl CertificateRequest {
 
     /// Checks that the authority's certificate, which may have been there before, belongs to its key.
     fn check_signed(&self, server: &CertificateDer<'_>) -> Result<()> {
-        let roots = Arc::new(authorities(&self.out)?);
-        let provider = Arc::new(ring::default_provider());
-        let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider).build()?;
-        let name = ServerName::try_from(SERVICE_NAME)?;
-        let signed = verifier.verify_server_cert(server, &[], &name, &[], UnixTime::now());
-        signed.map(drop).with_context(|| {
+        verify(&self.out, server, SERVICE_NAME).with_context(|| {
             format!(
                 "{} doesn't belong to the key {}: nothing was signed",
                 self.out.join(CA_CERTIFICATE).display(),
@@ -176,6 +180,33 @@ impl CertificateRequest {
             )
         })
     }
+}
+
+/// Checks that the extender's certificate in `dir` has the name by which the API server calls the webhooks. One that an earlier version
+/// made lacks it.
+pub fn check_webhook_name(dir: &Path) -> Result<()> {
+    let path = dir.join(SERVER_CERTIFICATE);
+    let all = certificates(&path)?;
+    let first = all
+        .first()
+        .with_context(|| format!("{} is empty", path.display()))?;
+    verify(dir, first, WEBHOOK_SERVICE_NAME).with_context(|| {
+        format!(
+            "{} is no certificate for {WEBHOOK_SERVICE_NAME}, by which the API server calls the webhooks: make it again with \
+             privatekube-extender certificates, which keeps the authority, and put it into the Secret",
+            path.display()
+        )
+    })
+}
+
+/// Checks that the authority in `dir` has signed a server's certificate for this name.
+fn verify(dir: &Path, server: &CertificateDer<'_>, name: &str) -> Result<()> {
+    let roots = Arc::new(authorities(dir)?);
+    let provider = Arc::new(ring::default_provider());
+    let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider).build()?;
+    let name = ServerName::try_from(name)?;
+    verifier.verify_server_cert(server, &[], &name, &[], UnixTime::now())?;
+    Ok(())
 }
 
 fn exists(path: &Path) -> Result<bool> {
@@ -235,12 +266,10 @@ pub fn server_config(dir: &Path, clients: Clients) -> Result<Arc<ServerConfig>> 
     let mut config = builder
         .with_single_cert(certificates(&dir.join(SERVER_CERTIFICATE))?, key)
         .with_context(|| format!("{SERVER_CERTIFICATE} and {SERVER_KEY} do not belong together"))?;
-    // The scheduler sends all its requests over one HTTP/2 connection if it can. The API server uses HTTP/1.1 with
-    // webhooks.
-    config.alpn_protocols = match clients {
-        Clients::Authenticated => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
-        Clients::Anyone => vec![b"http/1.1".to_vec()],
-    };
+    // Not HTTP/2: the scheduler would send all its requests over one connection, and keep it for 45 s after its requests have
+    // begun to time out, because the leader's node is gone. Of HTTP/1.1 it drops a connection whose request has timed out, and
+    // the Service sends the next one to the new leader. The API server uses HTTP/1.1 with webhooks, too.
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))
 }
 

@@ -167,7 +167,11 @@ impl Follower<PrivacyBudgetClaim> for Claims {
         let just_created = handles.events.claim_object(&id).is_some() && object.status.is_none();
         match kind {
             SubjectKind::Pod => {
-                handles.events.claim_object_created(&id);
+                // While this process follows, another one may have created the object and end before it writes the status: then
+                // it isn't known to be as it should be.
+                if object.status.is_some() || handles.leadership.leads() {
+                    handles.events.claim_object_created(&id);
+                }
                 if let Some(why) = denied(&object) {
                     handles.pods.set_denied(&subject.uid, why);
                 }
@@ -230,16 +234,17 @@ impl Follower<PrivacyBudgetClaim> for Claims {
         }
     }
 
-    fn request_again(&mut self, object: &PrivacyBudgetClaim, dataset: &DatasetKey) {
+    fn request_again(&mut self, object: &PrivacyBudgetClaim, dataset: Option<&DatasetKey>) {
         match keys(object) {
             Some((subject, requested))
-                if requested == *dataset && object.metadata.deletion_timestamp.is_none() =>
+                if dataset.is_none_or(|dataset| requested == *dataset)
+                    && object.metadata.deletion_timestamp.is_none() =>
             {
                 let handles = self.registry.handles();
                 for pod in handles.pods.naming(&subject.namespace, &subject.name) {
                     handles.gates.check(pod);
                 }
-                self.read(object, subject, dataset);
+                self.read(object, subject, &requested);
             }
             _ => {}
         }

@@ -16,7 +16,10 @@ use tokio::{
 };
 use tracing::warn;
 
-use super::{requeue::RequestAgain, store_revision::StoreRevision};
+use super::{
+    requeue::RequestAgain,
+    store_revision::{Relist, StoreRevision},
+};
 use crate::metrics::Metrics;
 
 /// What a controller does with the objects of one kind.
@@ -33,27 +36,35 @@ pub(super) trait Follower<K> {
     fn deleted(&mut self, last: K, is_final: bool);
     /// Requests budget again for an object that requests budget of `dataset`, because the ledger was deleted or opened
     /// again.
-    fn request_again(&mut self, _object: &K, _dataset: &DatasetKey) {}
+    /// Without a dataset, whatever the object requests is requested again.
+    fn request_again(&mut self, _object: &K, _dataset: Option<&DatasetKey>) {}
 }
 
-/// Notifies each [`WhenListed`] once every object that exists was handed to the follower.
+/// Notifies each [`WhenListed`] once every object that exists was handed to the follower: for the first time, and after each time
+/// that all were to be listed again.
 #[derive(Debug)]
-pub(super) struct Listed(watch::Sender<bool>);
+pub(super) struct Listed(watch::Sender<Option<Relist>>);
 
 /// Waits for the notification of a [`Listed`].
 #[derive(Clone, Debug)]
-pub(super) struct WhenListed(watch::Receiver<bool>);
+pub(super) struct WhenListed(watch::Receiver<Option<Relist>>);
 
 /// A notifier, and what waits for it.
 pub(super) fn listed() -> (Listed, WhenListed) {
-    let (sender, receiver) = watch::channel(false);
+    let (sender, receiver) = watch::channel(None);
     (Listed(sender), WhenListed(receiver))
 }
 
 impl WhenListed {
     pub(super) async fn wait(&self) {
         // The sender is dropped only when the process ends.
-        let _ = self.0.clone().wait_for(|listed| *listed).await;
+        let _ = self.0.clone().wait_for(Option::is_some).await;
+    }
+
+    /// Waits until all objects were listed in a list that began after `relist` was requested.
+    pub(super) async fn wait_for(&self, relist: Relist) {
+        let is_later = |listed: &Option<Relist>| listed.is_some_and(|listed| listed >= relist);
+        let _ = self.0.clone().wait_for(is_later).await;
     }
 }
 
@@ -90,7 +101,8 @@ pub(super) async fn follow<K, F>(
     // after a while.
     let mut resumes = false;
     let mut relisting = Relisting::default();
-    let mut went_back = store.went_back();
+    let mut to_relist = store.to_relist();
+    let mut relist = *to_relist.borrow_and_update();
     let mut known: HashMap<Key, Kept> = HashMap::new();
     let mut listing: Vec<K> = Vec::new();
     loop {
@@ -99,14 +111,15 @@ pub(super) async fn follow<K, F>(
                 let mut objects: Vec<&Kept> = known.values().collect();
                 objects.sort_by_key(|object| object.created);
                 for object in objects.into_iter().filter_map(Kept::object) {
-                    follower.request_again(&object, &dataset);
+                    follower.request_again(&object, dataset.as_ref());
                 }
                 // The receiver is dropped when the process ends.
                 let _ = done.send(());
                 continue;
             }
             // The sender is dropped when the process ends.
-            Ok(()) = went_back.changed() => {
+            Ok(()) = to_relist.changed() => {
+                relist = *to_relist.borrow_and_update();
                 (stream, resumes) = (watch(), false);
                 continue;
             }
@@ -173,7 +186,7 @@ pub(super) async fn follow<K, F>(
                 }
                 resumes = true;
                 relisting.listed = Instant::now();
-                listed.0.send_replace(true);
+                listed.0.send_replace(Some(relist));
             }
         }
     }

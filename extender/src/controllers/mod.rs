@@ -3,6 +3,7 @@
 mod blocks;
 mod claims;
 mod datasets;
+mod entries;
 mod follow;
 mod metrics;
 mod pods;
@@ -19,19 +20,25 @@ use tokio::sync::{
     mpsc::{UnboundedReceiver, unbounded_channel},
     oneshot,
 };
+use tracing::info;
 
 pub use self::metrics::WatchMetrics;
 use self::{scheduled_blocks::ScheduledBlocks, store_revision::StoreRevision};
-use crate::{handles::Handles, registry::Registry};
+use crate::{bookkeeper::Message, handles::Handles, registry::Registry};
 
 /// Follows all objects for ever. `listed` is notified when everything that exists was sent to the bookkeepers.
 /// All claims on datasets of `to_requeue` are requested again.
 pub async fn run(
     registry: Arc<Registry>,
     listed: oneshot::Sender<()>,
-    to_requeue: UnboundedReceiver<DatasetKey>,
+    to_requeue: UnboundedReceiver<Option<DatasetKey>>,
 ) {
-    let Handles { client, metrics, .. } = registry.handles();
+    let Handles {
+        client,
+        metrics,
+        leadership,
+        ..
+    } = registry.handles();
     let api = || (client.clone(), metrics.clone());
     let (blocks, blocks_listed) = follow::listed();
     let (datasets, datasets_listed) = follow::listed();
@@ -50,6 +57,24 @@ pub async fn run(
         pods_listed.wait().await;
         // The receiver is dropped only when the process ends.
         let _ = listed.send(());
+    };
+    let takes_over = async {
+        if !leadership.is_elected() {
+            return;
+        }
+        leadership.until_took_over().await;
+        // What was requested while this process followed isn't kept.
+        registry.handles().request_all_again();
+        // A watch may be behind, so it can't tell that an object is gone which the ledger knows. The lists also show which
+        // statuses the former leader has not written any more.
+        let relist = store.relist();
+        for listed in [&blocks_listed, &datasets_listed, &claims_listed, &pods_listed] {
+            listed.wait_for(relist).await;
+        }
+        registry.send_all(|| Message::AllListed);
+        registry.flush().await;
+        check_all_pods(&registry);
+        info!("all that the former leader may have left undone was looked at");
     };
     tokio::join!(
         follow::follow(
@@ -98,6 +123,8 @@ pub async fn run(
             )
         },
         all_listed,
+        takes_over,
+        entries::follow(&registry),
         store.follow(client.clone()),
         scheduled_blocks.keep(registry.handles()),
         requeue::requeue(client.clone(), to_requeue, [claims_again, pods_again]),

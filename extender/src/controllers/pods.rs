@@ -99,10 +99,14 @@ impl Follower<Pod> for ManagedPods {
         handles.gates.check(pod.key.clone());
     }
 
-    fn request_again(&mut self, pod: &Pod, dataset: &DatasetKey) {
+    fn request_again(&mut self, pod: &Pod, dataset: Option<&DatasetKey>) {
         let handles = self.registry.handles();
         let pod = handles.pods.get(&PodKey::of(pod));
-        let Some(pod) = pod.filter(|pod| pod.own().is_some_and(|(_, requested)| requested == dataset)) else {
+        let is_requested = |pod: &ManagedPod| {
+            pod.own()
+                .is_some_and(|(_, requested)| dataset.is_none_or(|dataset| requested == dataset))
+        };
+        let Some(pod) = pod.filter(|pod| is_requested(pod)) else {
             return;
         };
         // The claims of a dataset that was stopped at the start are known only now.
@@ -229,7 +233,8 @@ async fn never_ran(registry: Arc<Registry>, pod: PodKey, uid: String, dataset: D
 /// announced once; `was_bound` says that the pod had a node before.
 fn check_bound(registry: &Arc<Registry>, pod: &Arc<ManagedPod>, was_bound: bool) {
     let handles = registry.handles();
-    if pod.has_grant || pod.is_ending {
+    // Every pod is checked once more by a process that becomes the leader.
+    if pod.has_grant || pod.is_ending || !handles.leadership.leads() {
         return;
     }
     let granted = match Verdict::of(&pod.source, &pod.key.namespace, &handles.view) {

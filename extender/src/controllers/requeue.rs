@@ -1,5 +1,6 @@
 //! Requests claims again after their dataset's ledger was deleted with its namespace (pods and claim objects in other
-//! namespaces still exist and wait for the dataset), or was opened again after the dataset was stopped.
+//! namespaces still exist and wait for the dataset), or was opened again after the dataset was stopped; or claims on all datasets,
+//! when this process has become the leader.
 
 use std::time::Duration;
 
@@ -15,10 +16,10 @@ use tracing::{info, warn};
 /// How often a namespace that is being deleted is read.
 const READ_EVERY: Duration = Duration::from_secs(1);
 
-/// Asks a follower to request the claims on a dataset again.
+/// Asks a follower to request the claims on a dataset again, or on all.
 #[derive(Debug)]
 pub(super) struct RequestAgain {
-    pub(super) dataset: DatasetKey,
+    pub(super) dataset: Option<DatasetKey>,
     /// Notified when that is done.
     pub(super) done: oneshot::Sender<()>,
 }
@@ -27,15 +28,17 @@ pub(super) struct RequestAgain {
 /// follower after the other, so that claims arrive in the same order whichever task runs first.
 pub(super) async fn requeue(
     client: Client,
-    mut datasets: UnboundedReceiver<DatasetKey>,
+    mut datasets: UnboundedReceiver<Option<DatasetKey>>,
     followers: [UnboundedSender<RequestAgain>; 2],
 ) {
     while let Some(dataset) = datasets.recv().await {
         let (client, followers) = (client.clone(), followers.clone());
         tokio::spawn(async move {
-            // No ledger can begin in a namespace that is being deleted.
-            until_gone(client, &dataset.namespace).await;
-            info!(%dataset, "claims are requested again");
+            if let Some(dataset) = &dataset {
+                // No ledger can begin in a namespace that is being deleted.
+                until_gone(client, &dataset.namespace).await;
+                info!(%dataset, "claims are requested again");
+            }
             for follower in followers {
                 let (done, is_done) = oneshot::channel();
                 let dataset = dataset.clone();

@@ -24,21 +24,30 @@ const READ_EVERY: Duration = Duration::from_secs(15);
 #[derive(Debug)]
 pub(super) struct StoreRevision {
     newest: AtomicU64,
-    /// Sends each time that the store went back.
-    went_back: watch::Sender<()>,
+    /// The number of times that all objects were to be listed again.
+    relist: watch::Sender<Relist>,
 }
+
+/// The number of a request to list all objects again.
+pub(super) type Relist = u64;
 
 impl StoreRevision {
     pub(super) fn new() -> Self {
         Self {
             newest: AtomicU64::new(0),
-            went_back: watch::Sender::new(()),
+            relist: watch::Sender::new(0),
         }
     }
 
-    /// Is notified when the store went back.
-    pub(super) fn went_back(&self) -> watch::Receiver<()> {
-        self.went_back.subscribe()
+    /// Is notified when all objects are to be listed again.
+    pub(super) fn to_relist(&self) -> watch::Receiver<Relist> {
+        self.relist.subscribe()
+    }
+
+    /// Has all objects listed again.
+    pub(super) fn relist(&self) -> Relist {
+        self.relist.send_modify(|number| *number = number.wrapping_add(1));
+        *self.relist.borrow()
     }
 
     /// Remembers the revision at which an object was written. Only custom resources are surely in the same store.
@@ -80,7 +89,7 @@ impl StoreRevision {
                     "the cluster's store went back: etcd was restored from a backup. All objects are listed again, and datasets \
                      whose ledgers had grown are stopped (docs/operations.md)"
                 );
-                self.went_back.send_replace(());
+                self.relist();
             }
         }
     }

@@ -128,7 +128,7 @@ async fn a_status_that_we_wrote_is_no_new_request() {
     assert_eq!(queued(&registry), 2);
     claims.applied(with_generation(2));
     assert_eq!(queued(&registry), 4);
-    claims.request_again(&with_generation(2), &key());
+    claims.request_again(&with_generation(2), Some(&key()));
     assert_eq!(queued(&registry), 6);
     // Created again with the same generation, it is another claim.
     claims.deleted(with_generation(2), true);
@@ -147,7 +147,7 @@ async fn a_pod_requests_budget_once_whatever_its_status_does() {
     pending.status.get_or_insert_default().phase = Some("Pending".to_owned());
     pods.applied(pending);
     assert_eq!(queued(&registry), 1);
-    pods.request_again(&pod, &key());
+    pods.request_again(&pod, Some(&key()));
     assert_eq!(queued(&registry), 2);
     let mut other = pod;
     other.metadata.uid = Some("another".to_owned());

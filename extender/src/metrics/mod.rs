@@ -17,8 +17,8 @@ pub use self::{
 };
 use crate::{
     admission::AdmissionMetrics, api_requests::ApiMetrics, bookkeeper::LedgerMetrics,
-    certificates::CertificateMetrics, controllers::WatchMetrics, scheduler::SchedulerMetrics,
-    writers::WriterMetrics,
+    certificates::CertificateMetrics, controllers::WatchMetrics, leadership::LeadershipMetrics,
+    scheduler::SchedulerMetrics, writers::WriterMetrics,
 };
 
 /// Every metric, by the room that measures it. Cheap to clone.
@@ -44,6 +44,8 @@ pub struct Rooms {
     pub api: ApiMetrics,
     /// The certificates of the extender's servers.
     pub certificates: CertificateMetrics,
+    /// Which replica leads.
+    pub leadership: LeadershipMetrics,
     /// 1 once everything that is committed has been read.
     pub ready: IntGauge,
 }
@@ -59,6 +61,7 @@ impl Metrics {
         let watches = WatchMetrics::declare(&mut declare)?;
         let api = ApiMetrics::declare(&mut declare)?;
         let certificates = CertificateMetrics::declare(&mut declare)?;
+        let leadership = LeadershipMetrics::declare(&mut declare)?;
         declare.room("The process");
         let ready = declare.single_gauge(
             "ready",
@@ -82,6 +85,7 @@ impl Metrics {
             watches,
             api,
             certificates,
+            leadership,
             ready,
         })))
     }

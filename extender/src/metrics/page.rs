@@ -7,7 +7,7 @@ use super::{Declaration, Metrics};
 /// What stands above the tables.
 const INTRODUCTION: &str = "# Metrics
 <!-- Made by `make generate` from the declarations in extender/src. -->
-`http://privatekube-extender.privatekube-system.svc:8080/metrics`, in Prometheus' text format, at most a second old. What
+`http://privatekube-webhooks.privatekube-system.svc:8080/metrics`, in Prometheus' text format, at most a second old. What
 to alert on is in [operations.md](operations.md#metrics); the measures of fairness are defined in
 [fairness.md](fairness.md).
 

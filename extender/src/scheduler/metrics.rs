@@ -30,7 +30,8 @@ impl SchedulerMetrics {
                     (
                         "outcome",
                         "filter and preempt: granted, waiting, denied, expired, released, withdrawn, unknown, \
-                         not_for_pods, stopped, malformed, starting; bind: bound, refused, gone, failed; unreadable",
+                         not_for_pods, stopped, malformed, starting; bind: bound, refused, gone, failed; unreadable; from a \
+                         replica that doesn't lead, follows, takes_over, no_lease",
                     ),
                 ],
             )?,

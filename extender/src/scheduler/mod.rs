@@ -31,6 +31,7 @@ pub use self::metrics::SchedulerMetrics;
 use crate::{
     bookkeeper::Message,
     json_body::{JsonBody, MOST_MESSAGE},
+    leadership::NotLeading,
     registry::Registry,
     writers::StatusKey,
 };
@@ -57,6 +58,13 @@ async fn filter(
     let began = Instant::now();
     let (outcome, result) = match args {
         Ok(args) => {
+            if let Err(why) = registry.handles().leadership.check() {
+                let result = ExtenderFilterResult {
+                    error: escape_format(&why.to_string(), MOST_MESSAGE),
+                    ..Default::default()
+                };
+                return counted(&registry, "filter", why.label(), began, result);
+            }
             let verdict = verdict(&registry, &args.pod);
             let pod = PodKey::of(&args.pod).to_string();
             debug!(pod = %excerpt(&pod, MOST_MESSAGE), outcome = verdict.label(), "filter");
@@ -70,12 +78,20 @@ async fn filter(
             },
         ),
     };
-    registry
-        .handles()
-        .metrics
-        .scheduler
-        .count("filter", outcome, began.elapsed());
-    Json(result)
+    counted(&registry, "filter", outcome, began, result)
+}
+
+/// Counts an answer.
+fn counted<T>(
+    registry: &Registry,
+    verb: &'static str,
+    outcome: &'static str,
+    began: Instant,
+    answer: T,
+) -> Json<T> {
+    let metrics = &registry.handles().metrics.scheduler;
+    metrics.count(verb, outcome, began.elapsed());
+    Json(answer)
 }
 
 /// The verdict on a pod as the scheduler has it.
@@ -128,6 +144,12 @@ async fn preempt(
     let (outcome, candidates) = match args {
         Err(_) => ("unreadable", BTreeMap::new()),
         Ok(args) => {
+            if let Err(why) = registry.handles().leadership.check() {
+                let nowhere = ExtenderPreemptionResult {
+                    node_name_to_meta_victims: Some(BTreeMap::new()),
+                };
+                return counted(&registry, "preempt", why.label(), began, nowhere);
+            }
             let verdict = verdict(&registry, &args.pod);
             // No pod is evicted for one that could not run anyway.
             let candidates = match verdict {
@@ -143,14 +165,10 @@ async fn preempt(
             (verdict.label(), candidates)
         }
     };
-    registry
-        .handles()
-        .metrics
-        .scheduler
-        .count("preempt", outcome, began.elapsed());
-    Json(ExtenderPreemptionResult {
+    let result = ExtenderPreemptionResult {
         node_name_to_meta_victims: Some(candidates),
-    })
+    };
+    counted(&registry, "preempt", outcome, began, result)
 }
 
 async fn bind(
@@ -185,18 +203,15 @@ async fn bind(
             outcome
         }
     };
-    registry
-        .handles()
-        .metrics
-        .scheduler
-        .count("bind", outcome.label(), began.elapsed());
+    let label = outcome.label();
     let error = match outcome {
         Outcome::Bound => String::new(),
         Outcome::Refused(why) | Outcome::Gone(why) | Outcome::Failed(why) => {
             escape_format(&why, MOST_MESSAGE)
         }
+        Outcome::NotLeading(why) => escape_format(&why.to_string(), MOST_MESSAGE),
     };
-    Json(ExtenderBindingResult { error })
+    counted(&registry, "bind", label, began, ExtenderBindingResult { error })
 }
 
 /// How a binding ended.
@@ -210,6 +225,8 @@ enum Outcome {
     Gone(String),
     /// The outcome is unknown, or another attempt may succeed.
     Failed(String),
+    /// This process doesn't lead.
+    NotLeading(NotLeading),
 }
 
 impl Outcome {
@@ -218,6 +235,7 @@ impl Outcome {
         let cut = |why: &str| excerpt(why, MOST_MESSAGE).into_owned();
         match self {
             Self::Bound => Self::Bound,
+            Self::NotLeading(why) => Self::NotLeading(why),
             Self::Refused(why) => Self::Refused(cut(&why)),
             Self::Gone(why) => Self::Gone(cut(&why)),
             Self::Failed(why) => Self::Failed(cut(&why)),
@@ -230,12 +248,16 @@ impl Outcome {
             Self::Refused(_) => "refused",
             Self::Gone(_) => "gone",
             Self::Failed(_) => "failed",
+            Self::NotLeading(why) => why.label(),
         }
     }
 }
 
 async fn bind_pod(registry: &Registry, args: &ExtenderBindingArgs) -> Outcome {
     let handles = registry.handles();
+    if let Err(why) = handles.leadership.check() {
+        return Outcome::NotLeading(why);
+    }
     let api: Api<Pod> = Api::namespaced(handles.client.clone(), &args.pod_namespace);
     let pod = match read_pod(&api, args).await {
         Ok(pod) => pod,

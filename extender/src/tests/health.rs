@@ -11,7 +11,7 @@ use privatekube_view::View;
 use tokio::sync::watch;
 use tower::ServiceExt;
 
-use crate::{health, metrics::Metrics};
+use crate::{health, leadership::Leadership, metrics::Metrics};
 
 async fn get(router: &Router, path: &str) -> (StatusCode, String) {
     let request = Request::get(path).body(Body::empty()).unwrap();
@@ -25,7 +25,12 @@ async fn get(router: &Router, path: &str) -> (StatusCode, String) {
 async fn the_extender_is_ready_once_the_view_is_complete_and_the_webhooks_are_configured() {
     let view = Arc::new(View::default());
     let (configured, is_configured) = watch::channel(false);
-    let router = health::router(Arc::clone(&view), is_configured, Metrics::new().unwrap());
+    let router = health::router(
+        Arc::clone(&view),
+        Leadership::alone(),
+        is_configured,
+        Metrics::new().unwrap(),
+    );
     assert_eq!(get(&router, "/healthz").await.0, StatusCode::OK);
     let (status, why) = get(&router, "/readyz").await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
@@ -42,7 +47,12 @@ async fn the_extender_is_ready_once_the_view_is_complete_and_the_webhooks_are_co
 async fn metrics_are_served_in_the_text_format() {
     let metrics = Metrics::new().unwrap();
     metrics.writers.queue_entered("intake", 2);
-    let router = health::router(Arc::default(), watch::channel(true).1, metrics);
+    let router = health::router(
+        Arc::default(),
+        Leadership::alone(),
+        watch::channel(true).1,
+        metrics,
+    );
     let (status, text) = get(&router, "/metrics").await;
     assert_eq!(status, StatusCode::OK);
     assert!(
@@ -54,7 +64,12 @@ async fn metrics_are_served_in_the_text_format() {
 #[tokio::test(start_paused = true)]
 async fn the_text_of_the_metrics_is_written_once_a_second_at_most() {
     let metrics = Metrics::new().unwrap();
-    let router = health::router(Arc::default(), watch::channel(true).1, metrics.clone());
+    let router = health::router(
+        Arc::default(),
+        Leadership::alone(),
+        watch::channel(true).1,
+        metrics.clone(),
+    );
     let first = get(&router, "/metrics").await;
     metrics.writers.queue_entered("intake", 2);
     assert_eq!(get(&router, "/metrics").await, first);

@@ -5,6 +5,7 @@ mod claim_objects;
 mod health;
 mod metrics;
 mod recovery;
+mod replicas;
 mod scheduler;
 mod stopped;
 pub(crate) mod whole;

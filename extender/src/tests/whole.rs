@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use super::post;
 use crate::{
     handles::Handles,
+    leadership::Leadership,
     registry::Registry,
     scheduler, service,
     testing::{
@@ -37,7 +38,18 @@ pub(crate) async fn with_registry<F: Future<Output = ()>>(
     server: &FakeApiServer,
     test: impl FnOnce(Arc<Registry>) -> F,
 ) {
+    with_replica(server, Leadership::alone(), "test", test).await;
+}
+
+/// Runs an extender of this name on a server while `test` runs, which gets the bookkeepers.
+pub(super) async fn with_replica<F: Future<Output = ()>>(
+    server: &FakeApiServer,
+    leadership: Leadership,
+    writer: &str,
+    test: impl FnOnce(Arc<Registry>) -> F,
+) {
     let (mut handles, _) = handles(server);
+    (handles.leadership, handles.writer) = (leadership, writer.to_owned());
     let (statuses, status_queue) = Statuses::new();
     let (gates, gate_queue) = Gates::new();
     let (events, event_queue) = Events::new(handles.metrics.clone());
@@ -51,6 +63,7 @@ pub(crate) async fn with_registry<F: Future<Output = ()>>(
         pods,
         events,
         metrics,
+        leadership,
         ..
     } = handles;
     tokio::select! {
@@ -61,10 +74,11 @@ pub(crate) async fn with_registry<F: Future<Output = ()>>(
             Arc::clone(&view),
             metrics.clone(),
             events.clone(),
+            leadership.clone(),
             status_queue,
         ) => panic!("statuses ended"),
-        () = Gates::run(client.clone(), pods, view, metrics.clone(), events, gate_queue) => panic!("gates ended"),
-        () = Events::run(client, event_queue, metrics) => panic!("Events ended"),
+        () = Gates::run(client.clone(), pods, view, metrics.clone(), events, leadership.clone(), gate_queue) => panic!("gates ended"),
+        () = Events::run(client, event_queue, leadership, metrics) => panic!("Events ended"),
         () = test(Arc::clone(&registry)) => {}
     }
 }

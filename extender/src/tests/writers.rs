@@ -10,6 +10,7 @@ use serde_json::json;
 
 use crate::{
     handles::Handles,
+    leadership::Leadership,
     testing::{CLAIMS, claim_object, epsilon, handles, key, managed_pod, pod_object},
     writers::{ClaimObject, Events, Gates, StatusKey, Statuses},
 };
@@ -70,6 +71,7 @@ async fn write(handles: &Handles, keys: Vec<StatusKey>, until: impl Future<Outpu
         Arc::clone(&handles.view),
         handles.metrics.clone(),
         handles.events.clone(),
+        handles.leadership.clone(),
         queue,
     );
     tokio::select! {
@@ -199,7 +201,12 @@ async fn a_pod_whose_claim_object_is_refused_has_one_event_that_says_so() {
     assert_eq!(server.count(&creations), 4);
     assert_eq!(handles.events.claim_object(&id), Some(ClaimObject::Exists));
     assert_eq!(handles.events.refused_claim_objects(), 0);
-    let run = Events::run(server.client(), queue, handles.metrics.clone());
+    let run = Events::run(
+        server.client(),
+        queue,
+        handles.leadership.clone(),
+        handles.metrics.clone(),
+    );
     tokio::select! {
         () = run => panic!("the writer ended"),
         () = server.until(|server| !server.all("events").is_empty()) => {}
@@ -253,6 +260,7 @@ async fn the_gate_of_a_granted_pod_is_removed_and_that_of_a_waiting_one_is_not()
         Arc::clone(&handles.view),
         handles.metrics.clone(),
         handles.events.clone(),
+        handles.leadership.clone(),
         queue,
     );
     let gates_of = |server: &FakeApiServer, pod: &str| {
@@ -275,7 +283,7 @@ async fn an_event_is_written_about_the_claim_and_its_pod() {
     let subject = Subject::of_object(&object).unwrap();
     events.about_claim(&subject, "BudgetWaiting", false, "it waits");
     events.about_pod(&managed_pod("train"), "BudgetDenied", true, "it can't be");
-    let run = Events::run(server.client(), queue, metrics.clone());
+    let run = Events::run(server.client(), queue, Leadership::alone(), metrics.clone());
     tokio::select! {
         () = run => panic!("the writer ended"),
         () = server.until(|server| server.all("events").len() == 2) => {}

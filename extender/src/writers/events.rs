@@ -22,7 +22,7 @@ use privatekube_policy::ClaimId;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tracing::{debug, warn};
 
-use crate::metrics::Metrics;
+use crate::{leadership::Leadership, metrics::Metrics};
 
 /// How many Events may wait to be written. More are dropped and counted: each says what a status says, too.
 const MOST_QUEUED: usize = 10_000;
@@ -189,7 +189,7 @@ impl Events {
     }
 
     /// Writes queued Events until all handles are dropped.
-    pub async fn run(client: Client, queue: Receiver<QueuedEvent>, metrics: Metrics) {
+    pub async fn run(client: Client, queue: Receiver<QueuedEvent>, leadership: Leadership, metrics: Metrics) {
         let number = AtomicU64::new(0);
         let queued = stream::unfold(queue, async |mut queue| {
             let queued = queue.recv().await?;
@@ -197,6 +197,10 @@ impl Events {
         });
         let write = async |queued: QueuedEvent| {
             metrics.writers.queue_left("events", 1);
+            // The leader announces it.
+            if !leadership.leads() {
+                return;
+            }
             let event = queued.object(number.fetch_add(1, Ordering::Relaxed));
             let namespace = event.metadata.namespace.as_deref().unwrap_or("default");
             let api: Api<Event> = Api::namespaced(client.clone(), namespace);

@@ -24,9 +24,9 @@ use tracing::{debug, info, warn};
 
 use super::{
     events::Events,
-    work_queue::{Outcome, Receiver, Sender, work, work_queue},
+    work_queue::{Outcome, Receiver, Sender, unless_leading, work, work_queue},
 };
-use crate::{clock, metrics::Metrics, pods::Pods};
+use crate::{clock, leadership::Leadership, metrics::Metrics, pods::Pods};
 
 /// How many gates are removed at the same time.
 const MOST_AT_ONCE: usize = 16;
@@ -55,6 +55,7 @@ impl Gates {
         view: Arc<View>,
         metrics: Metrics,
         events: Events,
+        leadership: Leadership,
         queue: Receiver<PodKey>,
     ) {
         let depth = metrics.writers.queue("gates");
@@ -68,7 +69,13 @@ impl Gates {
         });
         work(queue, MOST_AT_ONCE, depth, |key| {
             let remover = Arc::clone(&remover);
-            async move { remover.check(&key).await }
+            let leadership = leadership.clone();
+            async move {
+                match unless_leading(&leadership) {
+                    Some(outcome) => outcome,
+                    None => remover.check(&key).await,
+                }
+            }
         })
         .await;
     }

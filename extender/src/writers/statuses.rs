@@ -23,9 +23,9 @@ use tracing::{debug, warn};
 
 use super::{
     events::{ClaimObject, Events},
-    work_queue::{Outcome, Receiver, Sender, work, work_queue},
+    work_queue::{Outcome, Receiver, Sender, unless_leading, work, work_queue},
 };
-use crate::{metrics::Metrics, pods::Pods};
+use crate::{leadership::Leadership, metrics::Metrics, pods::Pods};
 
 /// How many statuses are written at the same time.
 const MOST_AT_ONCE: usize = 8;
@@ -88,6 +88,7 @@ impl Statuses {
         view: Arc<View>,
         metrics: Metrics,
         events: Events,
+        leadership: Leadership,
         queue: Receiver<StatusKey>,
     ) {
         let depth = metrics.writers.queue("statuses");
@@ -101,7 +102,11 @@ impl Statuses {
         });
         work(queue, MOST_AT_ONCE, depth, |key| {
             let writer = Arc::clone(&writer);
+            let leadership = leadership.clone();
             async move {
+                if let Some(outcome) = unless_leading(&leadership) {
+                    return outcome;
+                }
                 match key {
                     StatusKey::Claim(id) => writer.claim(&id).await,
                     StatusKey::Block(dataset, name) => writer.block(&dataset, &name).await,

@@ -15,10 +15,15 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
+use crate::leadership::Leadership;
+
 /// The first wait after a failure, doubled with each one more.
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 /// The longest wait after failures.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+/// How long work waits at first for the lease to be renewed.
+const LEASE_WAIT: Duration = Duration::from_millis(500);
 
 /// Adds keys to a work queue.
 #[derive(Debug)]
@@ -89,6 +94,18 @@ pub enum Outcome {
     Failed,
     /// Failed, to be repeated after this long, or later if it has failed often.
     FailedFor(Duration),
+}
+
+/// The outcome of work in a process that may not do it now; `None` if it may. What a follower leaves undone is for the leader, and
+/// a process that becomes the leader looks at everything once more. A leader whose lease has run out tries again.
+pub fn unless_leading(leadership: &Leadership) -> Option<Outcome> {
+    if leadership.may_act() {
+        None
+    } else if leadership.leads() {
+        Some(Outcome::FailedFor(LEASE_WAIT))
+    } else {
+        Some(Outcome::Done)
+    }
 }
 
 /// Works on added keys, `most` at a time, until all senders are dropped. Reports the number of waiting keys to `depth` when

@@ -171,8 +171,8 @@ impl Cluster {
         command.env("PATH", path);
     }
 
-    /// Starts an extender and waits until it is ready. Only one can run at a time, since it always has the
-    /// same ports.
+    /// Starts an extender and waits until it is ready and leads. Only one can run at a time, since it always has
+    /// the same ports.
     pub async fn start_extender(&self) -> Result<Extender> {
         self.start_extender_with(&ExtenderOptions::default()).await
     }
@@ -180,7 +180,7 @@ impl Cluster {
     /// As [`Self::start_extender`], with `options`.
     pub async fn start_extender_with(&self, options: &ExtenderOptions) -> Result<Extender> {
         let extender = self.start_extender_without_waiting(options).await?;
-        extender.wait_ready().await?;
+        extender.wait_leading().await?;
         Ok(extender)
     }
 
@@ -190,11 +190,11 @@ impl Cluster {
             .await
     }
 
-    /// Starts another extender beside the first, at other ports, and waits until it is ready. Neither the
-    /// scheduler nor the API server calls it.
-    pub async fn start_another_extender(&self) -> Result<Extender> {
+    /// Starts another extender, at other ports, and waits until it is ready, whether it leads or not. Neither the
+    /// scheduler nor the API server calls it, but by way of the caller.
+    pub async fn start_another_extender(&self, options: &ExtenderOptions) -> Result<Extender> {
         let ports = ExtenderPorts::choose()?;
-        let extender = self.start_extender_at(ports, &ExtenderOptions::default()).await?;
+        let extender = self.start_extender_at(ports, options).await?;
         extender.wait_ready().await?;
         Ok(extender)
     }

@@ -231,7 +231,7 @@ impl ControlPlane {
             Part::Extender => {
                 self.spawn_extender()?;
                 self.supervisor
-                    .within_ready_timeout(part, extender::until_ready(self.ports.extender))
+                    .within_ready_timeout(part, extender::until_leading(self.ports.extender))
                     .await?;
             }
             Part::Node => {

@@ -76,9 +76,10 @@ pub(crate) async fn ensure_certificates(tool: &Path, extender: &Path, tls: &Path
     Ok(())
 }
 
-/// Waits until the extender at `ports` is ready.
-pub(crate) async fn until_ready(ports: ExtenderPorts) {
+/// Waits until the extender at `ports` is ready and answers the scheduler.
+pub(crate) async fn until_leading(ports: ExtenderPorts) {
     http_client::until_plain_ready(ports.health, "/readyz").await;
+    http_client::until_plain_ready(ports.health, "/leaderz").await;
 }
 
 /// Options of an extender that a test starts.
@@ -143,12 +144,31 @@ impl Extender {
         &self.log
     }
 
-    /// Waits until the extender is ready; an error if it ends instead, or takes too long.
+    /// The ports at which it listens.
+    #[must_use]
+    pub const fn ports(&self) -> ExtenderPorts {
+        self.ports
+    }
+
+    /// Waits until the extender is ready, whether it leads or not; an error if it ends instead, or takes too long.
     pub async fn wait_ready(&self) -> Result<()> {
+        self.wait(
+            "ready",
+            http_client::until_plain_ready(self.ports.health, "/readyz"),
+        )
+        .await
+    }
+
+    /// Waits until the extender is ready, leads, and answers the scheduler; an error if it ends instead, or takes too long.
+    pub async fn wait_leading(&self) -> Result<()> {
+        self.wait("leading", until_leading(self.ports)).await
+    }
+
+    async fn wait(&self, what: &str, until: impl Future<Output = ()>) -> Result<()> {
         let what = tokio::select! {
-            () = until_ready(self.ports) => return Ok(()),
+            () = until => return Ok(()),
             status = self.process.ended() => format!("the extender ended ({})", shown(status)),
-            () = tokio::time::sleep(READY_TIMEOUT) => format!("the extender is not ready after {READY_TIMEOUT:?}"),
+            () = tokio::time::sleep(READY_TIMEOUT) => format!("the extender is not {what} after {READY_TIMEOUT:?}"),
         };
         Err(PartFailure::new(what, &self.log).into())
     }

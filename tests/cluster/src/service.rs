@@ -13,7 +13,7 @@ use serde_json::json;
 use crate::ports::ExtenderPorts;
 
 /// The names in PrivateKube's manifests.
-const NAME: &str = "privatekube-extender";
+const NAME: &str = "privatekube-webhooks";
 const NAMESPACE: &str = "privatekube-system";
 
 /// Creates the Service again whenever its namespace was created: whoever deletes PrivateKube's manifests deletes it with the

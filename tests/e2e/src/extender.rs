@@ -10,6 +10,22 @@ use tokio::{
 
 use crate::TestEnvironment;
 
+/// Sends GET to a plain HTTP port of 127.0.0.1, and returns the status code and the body.
+pub(crate) async fn get(port: u16, path: &str) -> Result<(u16, String)> {
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
+    let request = format!("GET {path} HTTP/1.0\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    let (head, text) = answer.split_once("\r\n\r\n").context("the answer is not HTTP")?;
+    let code = head
+        .split_whitespace()
+        .nth(1)
+        .context("the answer has no status")?
+        .parse()?;
+    Ok((code, text.to_owned()))
+}
+
 impl TestEnvironment {
     /// Ends the extender by SIGKILL.
     pub async fn kill_extender(&mut self) -> Result<()> {
@@ -42,19 +58,7 @@ impl TestEnvironment {
 
     /// Sends GET to the extender's plain HTTP port, and returns the status code and the body.
     pub async fn health(&self, path: &str) -> Result<(u16, String)> {
-        let port = self.cluster.description().extender_ports.health;
-        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
-        let request = format!("GET {path} HTTP/1.0\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).await?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await?;
-        let (head, text) = answer.split_once("\r\n\r\n").context("the answer is not HTTP")?;
-        let code = head
-            .split_whitespace()
-            .nth(1)
-            .context("the answer has no status")?
-            .parse()?;
-        Ok((code, text.to_owned()))
+        get(self.cluster.description().extender_ports.health, path).await
     }
 
     /// Returns the value of one of the extender's counters, 0 if it has no such series. `series` is its name

@@ -12,6 +12,7 @@ mod extender;
 mod objects;
 mod polling;
 mod refusals;
+mod replicas;
 mod verified_ledger;
 mod watchdog;
 mod watched_cluster;
@@ -22,5 +23,6 @@ pub use objects::{
 };
 pub use polling::{Observed, eventually};
 pub use refusals::{Refusal, refused};
+pub use replicas::{Replica, Replicas};
 pub use verified_ledger::VerifiedLedger;
 pub use watched_cluster::{Placement, WatchedCluster, WatchedObjects, revision};

@@ -186,6 +186,12 @@ impl Intake {
         }
     }
 
+    /// Forgets all requests: another process has a ledger for them, and they are made again once this one leads.
+    pub(super) fn forget_requests(&mut self) {
+        drop(self.arriving.take());
+        self.unchecked.clear();
+    }
+
     /// Keeps `why` the dataset is stopped. Requests stay queued until its ledger is opened again.
     pub(super) fn ledger_stopped(&mut self, why: String) {
         self.stopped = Some(why);
@@ -222,8 +228,8 @@ impl Intake {
                 out.events.push(PendingEvent::ConsumeAll { claims, reply });
             }
             Message::UseRequested { claim, usage } => self.request_use(claim, usage, engine, out),
-            // It says something about the ledger, not about the dataset's objects.
-            Message::StatusNames { .. } => {}
+            // They say something about the ledger, not about the dataset's objects.
+            Message::StatusNames { .. } | Message::EntriesChanged | Message::Lead(_) => {}
             Message::AllListed => self.end_deleted(engine, exists, out),
             Message::Asked(question) => question.answer(engine, &self.objects),
             Message::Flush(reply) => out.flushed.push(reply),

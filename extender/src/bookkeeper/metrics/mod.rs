@@ -66,10 +66,13 @@ pub(super) struct DatasetMeter {
     fairness: Option<Fairness>,
     /// Whether the measures of fairness may have changed since their series were set.
     is_stale: bool,
+    /// Whether nothing is measured: the process that writes the ledger has the series, and sums over processes would count
+    /// twice.
+    is_silent: bool,
 }
 
 impl DatasetMeter {
-    pub(super) fn new(handles: Handles, dataset: DatasetKey) -> Self {
+    pub(super) fn new(handles: Handles, dataset: DatasetKey, is_silent: bool) -> Self {
         let bounds = handles.measured;
         let budget = handles.metrics.ledgers.budget.clone();
         Self {
@@ -79,7 +82,13 @@ impl DatasetMeter {
             arrived: 0,
             fairness: None,
             is_stale: false,
+            is_silent,
         }
+    }
+
+    /// Measures from now on. [`opened`](Self::opened) follows.
+    pub(super) fn begin(&mut self) {
+        self.is_silent = false;
     }
 
     fn metrics(&self) -> &LedgerMetrics {
@@ -93,6 +102,9 @@ impl DatasetMeter {
     /// Measures a ledger that was opened and published, which took so long. The measures of fairness follow once all claims were
     /// looked at: see [`catch_up`](Self::catch_up).
     pub(super) fn opened(&mut self, state: CommittedState<'_>, time: Time, took: Duration) {
+        if self.is_silent {
+            return;
+        }
         self.arrived = state.engine.arrived();
         let entries = &self.metrics().entries;
         entries.opened(&self.dataset, state.engine.rules(), state.sequence, time, took);
@@ -158,6 +170,9 @@ impl DatasetMeter {
 
     /// Counts that the last entry was read back.
     pub(super) fn read_back(&self, outcome: ReadBack) {
+        if self.is_silent {
+            return;
+        }
         self.metrics().entries.read_back(&self.dataset, outcome);
     }
 
@@ -173,12 +188,15 @@ impl DatasetMeter {
 
     /// Measures that the dataset is stopped.
     pub(super) fn stopped(&self, cause: StopCause) {
+        if self.is_silent {
+            return;
+        }
         self.metrics().entries.stopped(&self.dataset, Some(cause));
     }
 
     /// Measures a block that has changed. [`publish`](Self::publish) follows.
     pub(super) fn block(&mut self, name: &str) {
-        if let Some(view) = self.view(name) {
+        if let Some(view) = self.view(name).filter(|_| !self.is_silent) {
             self.budgets.measure(name, &view);
         }
     }
@@ -193,7 +211,9 @@ impl DatasetMeter {
 
     /// Sets the series of the dataset to what its blocks add up to.
     pub(super) fn publish(&mut self, objects: &DatasetObjects) {
-        self.budgets.publish(objects.block_count());
+        if !self.is_silent {
+            self.budgets.publish(objects.block_count());
+        }
     }
 
     /// Forgets a block whose object was deleted.
@@ -205,6 +225,9 @@ impl DatasetMeter {
 
     /// Measures how many claims are in each phase.
     pub(super) fn phases(&self, publisher: &Publisher) {
+        if self.is_silent {
+            return;
+        }
         self.metrics().claims.phases(&self.dataset, publisher);
     }
 

@@ -110,7 +110,7 @@ async fn scrape() {
             sequence: 1,
         };
         let _ = publisher.publish_all(state, &objects, engine.now(), |_| true);
-        let mut meter = DatasetMeter::new(handles.clone(), key());
+        let mut meter = DatasetMeter::new(handles.clone(), key(), false);
         let began = Instant::now();
         meter.opened(state, engine.now(), Duration::ZERO);
         meter.all_blocks(&objects);

@@ -124,6 +124,7 @@ impl ScheduledBlocks {
     /// Creates blocks as they become due, for ever.
     pub(super) async fn keep(&self, handles: &Handles) {
         loop {
+            handles.leadership.until_leading().await;
             let Some(now) = handles.server_clock.now() else {
                 sleep(NO_CLOCK).await;
                 continue;
@@ -136,6 +137,7 @@ impl ScheduledBlocks {
                 }
                 continue;
             }
+            let _acting = handles.leadership.act().await;
             stream::iter(due)
                 .for_each_concurrent(MOST_DATASETS, |(key, scheduled)| {
                     self.make(handles, key, scheduled, now)

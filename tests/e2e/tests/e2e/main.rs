@@ -20,6 +20,7 @@ mod paper;
 mod policies;
 mod real_node;
 mod renyi;
+mod replicas;
 mod restore;
 mod soak;
 mod stream;

@@ -221,8 +221,14 @@ async fn one_of_two_extenders_steps_down_and_no_budget_is_consumed_twice() -> Re
     const PODS: usize = 5;
     let mut env = TestEnvironment::start().await?;
     prepare(&env).await?;
-    let first = env.extender.take().context("no extender")?;
-    let second = env.cluster.start_another_extender().await?;
+    // Without a lease, nothing but the ledger keeps them apart.
+    env.stop_extender().await?;
+    let options = ExtenderOptions {
+        arguments: vec!["--leader-elect=false".into()],
+        ..ExtenderOptions::default()
+    };
+    let first = env.cluster.start_extender_with(&options).await?;
+    let second = env.cluster.start_another_extender(&options).await?;
     // Both see the pod, and both try to create the entry in which it arrives.
     env.create(requesting_pod("pod-0")).await?;
     let other = tokio::select! {

@@ -94,6 +94,43 @@ async fn the_extender_changes_nothing_but_what_it_needs_even_as_an_administrator
             .await;
         refused(answer, &[says]).with_context(|| patch.to_string())?;
     }
+    // Of its own pods it changes the leader's label, and nothing else.
+    let own = |name: &str, app: &str| {
+        json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {"name": name, "namespace": "privatekube-system", "labels": {"app.kubernetes.io/name": app}},
+            "spec": {
+                "securityContext": {"runAsNonRoot": true, "runAsUser": 1, "seccompProfile": {"type": "RuntimeDefault"}},
+                "containers": [{
+                    "name": "main", "image": "none",
+                    "securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}},
+                }],
+            },
+        })
+    };
+    env.create(own("own", "privatekube-extender")).await?;
+    env.create(own("foreign", "another")).await?;
+    let in_own = pods(&extender, "privatekube-system");
+    let label =
+        |value: Value| Patch::Merge(json!({"metadata": {"labels": {"privatekube.dev/leader": value}}}));
+    for value in [json!("true"), Value::Null, json!("true")] {
+        in_own.patch("own", &params, &label(value)).await?;
+    }
+    refused(
+        in_own.patch("foreign", &params, &label(json!("true"))).await,
+        &[others],
+    )?;
+    refused(
+        of_extender.patch("plain", &params, &label(json!("true"))).await,
+        &[others],
+    )?;
+    for patch in needless_changes() {
+        let patch = Patch::Strategic(&patch);
+        refused(in_own.patch("own", &params, &patch).await, &[others])?;
+    }
+    let answer = in_own.delete("own", &DeleteParams::default()).await;
+    refused(answer.map(drop), &[others])?;
+
     let status = Patch::Merge(json!({"status": {"message": "changed"}}));
     refused(
         of_extender.patch_status("waiting", &params, &status).await,

@@ -109,7 +109,7 @@ async fn the_extender_has_exactly_the_rights_it_needs() -> Result<()> {
         (&["get"], "/namespaces[]"),
         // Ledger entries are only created, never changed or deleted, not even by their writer.
         (
-            &["get", "list", "create"],
+            &["get", "list", "watch", "create"],
             "privatekube.dev/privacyledgerentries[]",
         ),
         (
@@ -121,9 +121,18 @@ async fn the_extender_has_exactly_the_rights_it_needs() -> Result<()> {
             "admissionregistration.k8s.io/validatingwebhookconfigurations[privatekube-extender]",
         ),
     ]);
-    for namespace in ["team", "privatekube-system"] {
+    // In its own namespace, the lease of the replica that leads.
+    let lease = lines(&[
+        (
+            &["get", "list", "watch", "update"],
+            "coordination.k8s.io/leases[privatekube-extender]",
+        ),
+        (&["create"], "coordination.k8s.io/leases[]"),
+    ]);
+    let in_own = expected.union(&lease).cloned().collect();
+    for (namespace, expected) in [("team", &expected), ("privatekube-system", &in_own)] {
         let found = rights(&extender, namespace).await?;
-        ensure!(found == expected, "{:?}", found.symmetric_difference(&expected));
+        ensure!(found == *expected, "{:?}", found.symmetric_difference(expected));
     }
     ensure!(!is_allowed(&env, User::Extender.name(), "get", "", "secrets").await?);
     Ok(())
