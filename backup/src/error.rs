@@ -4,7 +4,7 @@ use std::{io, path::PathBuf};
 
 use privatekube_api::DatasetKey;
 use privatekube_kubernetes::{plain, unreachable_webhook};
-use privatekube_ledger::{StoreError, VerifyError};
+use privatekube_ledger::{ContentError, StoreError, VerifyError};
 use thiserror::Error;
 
 /// Why an export or a restore ended.
@@ -77,6 +77,17 @@ pub enum FileError {
     /// An entry doesn't follow from those before it.
     #[error("the ledger can't be verified: {0}")]
     Verify(Box<VerifyError>),
+    /// The content of a checkpoint can't be used.
+    #[error("the checkpoint at entry {sequence} can't be used: {error}")]
+    Checkpoint {
+        /// The entry that it stands at.
+        sequence: u64,
+        /// What is wrong.
+        error: ContentError,
+    },
+    /// A piece of a checkpoint is no base64.
+    #[error("a piece of the checkpoint is no base64: {0}")]
+    Piece(String),
     /// The counts or the hash at the end of a dataset differ from what was read.
     #[error("the export says {says}, and has {has}")]
     Sum {
@@ -88,6 +99,15 @@ pub enum FileError {
     /// An object is of another dataset or kind.
     #[error("it is not an object of dataset {0}")]
     Stranger(DatasetKey),
+}
+
+impl From<VerifyError> for FileError {
+    fn from(error: VerifyError) -> Self {
+        match error {
+            VerifyError::Content { sequence, error } => Self::Checkpoint { sequence, error },
+            error => Self::Verify(Box::new(error)),
+        }
+    }
 }
 
 fn list(problems: &[String]) -> String {

@@ -21,8 +21,8 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::{
     BackupError,
     error::requesting,
-    file::{DatasetEnd, End, Header, Key, Line, VERSION},
-    ledger::read_verified,
+    file::{DatasetEnd, End, Header, Key, Line, VERSION, piece_line},
+    ledger::{Reading, read_verified},
     objects::{DatasetObject, name, portable},
 };
 
@@ -47,8 +47,12 @@ pub struct ExportReport {
 pub struct DatasetExport {
     /// `namespace/name`.
     pub dataset: String,
-    /// How many entries its ledger has, which is the number of the last one.
+    /// The number of the first entry. Those before it were removed from the cluster.
+    pub first: u64,
+    /// How many entries of its ledger there are.
     pub entries: u64,
+    /// The entry that its checkpoint stands at, if it has one.
+    pub checkpoint: Option<u64>,
     /// The hash of the last entry.
     pub hash: String,
     /// The time of the last entry, in RFC 3339; none of an empty ledger.
@@ -85,7 +89,10 @@ pub async fn export(
     for dataset in datasets {
         let begin = out.position()?;
         match write_dataset(client, &dataset, &mut out).await {
-            Ok(exported) => report.datasets.push(exported),
+            Ok((exported, damaged)) => {
+                report.datasets.push(exported);
+                report.left_out.extend(damaged);
+            }
             Err(error @ (BackupError::Verify(..) | BackupError::Store(..))) => {
                 out.go_back(begin)?;
                 report.left_out.push(error.to_string());
@@ -126,20 +133,47 @@ async fn find(client: &Client, named: &[DatasetKey]) -> Result<BTreeSet<DatasetK
     Ok(named.iter().cloned().collect())
 }
 
-/// Writes a dataset. Its ledger is verified meanwhile.
+/// Writes a dataset. Its ledger is verified meanwhile. Returns what it wrote, and what was left out of it.
 async fn write_dataset(
     client: &Client,
     dataset: &DatasetKey,
     out: &mut Lines,
-) -> Result<DatasetExport, BackupError> {
+) -> Result<(DatasetExport, Option<String>), BackupError> {
     out.write(&Line::Dataset(Key {
         namespace: dataset.namespace.clone(),
         name: dataset.name.clone(),
     }))?;
-    let replay = read_verified(client, dataset, |entry, _, _| {
-        out.write(&Line::Entry(Box::new(entry)))
+    let mut first = None;
+    let mut checkpoint = None;
+    let mut damaged = None;
+    let mut begin = out.position()?;
+    let replay = read_verified(client, dataset, |reading| match reading {
+        Reading::Checkpoint(published, pieces) => {
+            checkpoint = Some(published.head.sequence);
+            out.write(&Line::Checkpoint(published.into()))?;
+            pieces.iter().try_for_each(|piece| out.write(&piece_line(piece)))?;
+            begin = out.position()?;
+            Ok(())
+        }
+        Reading::Damaged(published, error) => {
+            let sequence = published.head.sequence;
+            damaged = Some(format!(
+                "the checkpoint of {dataset} at entry {sequence}, which can't be used: {error}. All entries are in the file"
+            ));
+            Ok(())
+        }
+        Reading::Gap => {
+            first = None;
+            out.go_back(begin)
+        }
+        Reading::Base(_) => Ok(()),
+        Reading::Earlier(entry) | Reading::Entry(entry, ..) => {
+            first.get_or_insert(entry.sequence);
+            out.write(&Line::Entry(Box::new(entry.clone())))
+        }
     })
     .await?;
+    let first = first.unwrap_or(1);
     let head = replay.head();
     let mut objects = 0;
     let api: Api<PrivateDataset> = Api::namespaced(client.clone(), &dataset.namespace);
@@ -156,18 +190,23 @@ async fn write_dataset(
         out.write(&Line::Object(DatasetObject::PrivateDataBlock(Box::new(block))))?;
         objects += 1;
     }
+    let entries = head.sequence + 1 - first;
     out.write(&Line::DatasetEnd(DatasetEnd {
-        entries: head.sequence,
+        first,
+        entries,
         objects,
         hash: head.hash,
     }))?;
-    Ok(DatasetExport {
+    let exported = DatasetExport {
         dataset: dataset.to_string(),
-        entries: head.sequence,
+        first,
+        entries,
+        checkpoint,
         hash: head.hash.to_string(),
         last: (head.sequence > 0).then(|| rfc3339(head.time)),
         blocks: block_count,
-    })
+    };
+    Ok((exported, damaged))
 }
 
 /// The blocks of a dataset in the order in which they were created: among blocks of the same time, that decides which are

@@ -1,13 +1,17 @@
 //! The form of an export: one JSON object a line.
 //!
 //! ```text
-//! {"export":{"version":1,"time":"2026-11-30T02:00:00.000000Z"}}
+//! {"export":{"version":2,"time":"2026-11-30T02:00:00.000000Z"}}
 //! {"dataset":{"namespace":"data","name":"taxi"}}
-//! {"entry":{"sequence":1,...}}                 every entry of its ledger, ascending
+//! {"checkpoint":{"sequence":1,"hash":"...","timeMicros":0,"digest":"...","pieces":1}}     if its ledger has one
+//! {"piece":"..."}                              the checkpoint's pieces, as they are stored, in base64
+//! {"entry":{"sequence":1,...}}                 every entry that there is of its ledger, ascending
 //! {"object":{"privateDataset":{...}}}          then its objects, blocks in the order in which they were created
-//! {"datasetEnd":{"entries":1,"objects":1,"hash":"..."}}
+//! {"datasetEnd":{"first":1,"entries":1,"objects":1,"hash":"..."}}
 //! {"end":{"datasets":1}}
 //! ```
+//!
+//! Files of version 1 have no checkpoints, and all entries.
 
 use std::{
     fs::File,
@@ -15,14 +19,21 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use data_encoding::BASE64;
 use privatekube_api::{DatasetKey, counted};
-use privatekube_ledger::{Committed, Entry, Hash, Replay};
+use privatekube_ledger::{Checkpoint, ContentReader, Entry, Hash, Head, Replay, VerifyError};
+use privatekube_policy::Time;
 use serde::{Deserialize, Serialize};
 
-use crate::{BackupError, FileError, objects::DatasetObject};
+use crate::{
+    BackupError, FileError,
+    chain::{Chain, Pushed},
+    ledger::Reading,
+    objects::DatasetObject,
+};
 
-/// The version of the form.
-pub(crate) const VERSION: u64 = 1;
+/// The version of the form that is written. Earlier ones are read.
+pub(crate) const VERSION: u64 = 2;
 /// The most bytes of a line. An entry has at most 1 MiB, and an object what etcd stores, 1.5 MiB.
 const MOST_LINE_BYTES: u64 = 4 << 20;
 
@@ -32,6 +43,8 @@ const MOST_LINE_BYTES: u64 = 4 << 20;
 pub(crate) enum Line {
     Export(Header),
     Dataset(Key),
+    Checkpoint(CheckpointLine),
+    Piece(String),
     Entry(Box<Entry>),
     Object(DatasetObject),
     DatasetEnd(DatasetEnd),
@@ -51,8 +64,54 @@ pub(crate) struct Key {
     pub(crate) name: String,
 }
 
+/// A checkpoint: see [`Checkpoint`].
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct CheckpointLine {
+    sequence: u64,
+    hash: Hash,
+    time_micros: u64,
+    digest: Hash,
+    pieces: u32,
+}
+
+impl From<&Checkpoint> for CheckpointLine {
+    fn from(checkpoint: &Checkpoint) -> Self {
+        Self {
+            sequence: checkpoint.head.sequence,
+            hash: checkpoint.head.hash,
+            time_micros: checkpoint.head.time.micros(),
+            digest: checkpoint.digest,
+            pieces: checkpoint.pieces,
+        }
+    }
+}
+
+impl From<CheckpointLine> for Checkpoint {
+    fn from(line: CheckpointLine) -> Self {
+        Self {
+            head: Head {
+                sequence: line.sequence,
+                hash: line.hash,
+                time: Time::from_micros(line.time_micros),
+            },
+            digest: line.digest,
+            pieces: line.pieces,
+        }
+    }
+}
+
+/// The line of a piece of a checkpoint.
+pub(crate) fn piece_line(content: &[u8]) -> Line {
+    Line::Piece(BASE64.encode(content))
+}
+
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct DatasetEnd {
+    /// The number of the first entry.
+    #[serde(default = "one")]
+    pub(crate) first: u64,
+    /// How many entries there are.
     pub(crate) entries: u64,
     pub(crate) objects: u64,
     /// The hash of the last entry.
@@ -64,16 +123,21 @@ pub(crate) struct End {
     pub(crate) datasets: u64,
 }
 
+const fn one() -> u64 {
+    1
+}
+
 impl std::fmt::Display for DatasetEnd {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self {
+            first,
             entries,
             objects,
             hash,
         } = self;
         write!(
             f,
-            "{}, {} and the last entry's hash {hash}",
+            "{} from entry {first} on, {} and the last entry's hash {hash}",
             counted(*entries, "ledger entry", "ledger entries"),
             counted(*objects, "object", "objects")
         )
@@ -94,9 +158,22 @@ pub struct ExportFile {
 pub struct DatasetPart {
     /// The dataset.
     pub dataset: DatasetKey,
+    checkpoint: Option<Checkpoint>,
+    /// The places of the checkpoint's pieces.
+    pieces: Vec<Place>,
+    /// The number of the first entry.
+    first: u64,
     /// Of each entry, from the first: its place in the file and its hash.
     entries: Vec<(Place, Hash)>,
     objects: Vec<Place>,
+}
+
+/// A dataset while it is verified.
+struct Open {
+    part: DatasetPart,
+    content: ContentReader,
+    /// None until the first entry, which says whether earlier ones were removed.
+    chain: Option<Chain>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -106,17 +183,102 @@ struct Place {
 }
 
 impl DatasetPart {
-    /// The number of entries, which is that of the last one.
+    const fn new(dataset: DatasetKey) -> Self {
+        Self {
+            dataset,
+            checkpoint: None,
+            pieces: Vec::new(),
+            first: 1,
+            entries: Vec::new(),
+            objects: Vec::new(),
+        }
+    }
+
+    /// The checkpoint that the ledger had when it was exported.
     #[must_use]
-    pub fn entry_count(&self) -> u64 {
+    pub const fn checkpoint(&self) -> Option<&Checkpoint> {
+        self.checkpoint.as_ref()
+    }
+
+    /// The number of the first entry; 1 without entries.
+    #[must_use]
+    pub const fn first(&self) -> u64 {
+        self.first
+    }
+
+    /// The number of the last entry; 0 without entries.
+    #[must_use]
+    pub const fn last(&self) -> u64 {
+        self.first - 1 + self.entries.len() as u64
+    }
+
+    /// How many entries there are.
+    pub(crate) const fn entry_count(&self) -> u64 {
         self.entries.len() as u64
+    }
+
+    fn at(&self, sequence: u64) -> Option<&(Place, Hash)> {
+        let at = usize::try_from(sequence.checked_sub(self.first)?).ok()?;
+        self.entries.get(at)
     }
 
     /// The hash of an entry.
     pub(crate) fn hash(&self, sequence: u64) -> Option<Hash> {
-        let at = usize::try_from(sequence.checked_sub(1)?).ok()?;
-        self.entries.get(at).map(|(_, hash)| *hash)
+        self.at(sequence).map(|(_, hash)| *hash)
     }
+}
+
+impl Open {
+    fn entry(&mut self, place: Place, entry: &Entry) -> Result<(), VerifyError> {
+        let chain = match &mut self.chain {
+            Some(chain) => chain,
+            none => {
+                self.part.first = entry.sequence;
+                let content = std::mem::take(&mut self.content);
+                none.insert(begin(self.part.checkpoint, content, entry.sequence)?)
+            }
+        };
+        if let Pushed::Earlier { after_gap: true } = chain.push(entry)? {
+            return Err(VerifyError::Sequence {
+                expected: self.part.last() + 1,
+                found: entry.sequence,
+            });
+        }
+        // The hash was computed, and so can be.
+        let sequence = entry.sequence;
+        let hash = entry
+            .hash()
+            .map_err(|error| VerifyError::Encoding { sequence, error })?;
+        self.part.entries.push((place, hash));
+        Ok(())
+    }
+
+    /// The state after the last entry.
+    fn finish(&mut self) -> Result<Replay, VerifyError> {
+        match (self.chain.take(), &self.part.checkpoint) {
+            (Some(chain), _) => chain.finish(),
+            (None, Some(checkpoint)) => Err(VerifyError::NoEntry {
+                sequence: checkpoint.head.sequence,
+            }),
+            (None, None) => Ok(Replay::new()),
+        }
+    }
+}
+
+/// Begins to verify entries from `first` on. The checkpoint's content is verified first.
+fn begin(checkpoint: Option<Checkpoint>, content: ContentReader, first: u64) -> Result<Chain, VerifyError> {
+    let Some(checkpoint) = checkpoint else {
+        return Ok(Chain::whole(None));
+    };
+    let restored = content.finish(checkpoint).map_err(|error| VerifyError::Content {
+        sequence: checkpoint.head.sequence,
+        error,
+    })?;
+    Ok(if first == 1 {
+        Chain::whole(Some(checkpoint))
+    } else {
+        Chain::from_checkpoint(restored)
+    })
 }
 
 impl ExportFile {
@@ -152,7 +314,9 @@ impl ExportFile {
         let mut place = Place { offset: 0, line: 1 };
         let (first, mut next) = self.read_at(place)?;
         match first {
-            Some(Line::Export(header)) if header.version == VERSION => self.time = header.time,
+            Some(Line::Export(header)) if (1..=VERSION).contains(&header.version) => {
+                self.time = header.time;
+            }
             Some(Line::Export(header)) => {
                 return Err(self.error(place, FileError::Version(header.version, VERSION)));
             }
@@ -164,12 +328,13 @@ impl ExportFile {
             }
             None => return Err(self.error(place, FileError::CutOff)),
         }
-        let mut open: Option<(DatasetPart, Replay)> = None;
+        let mut open: Option<Open> = None;
         loop {
             place = next;
             let (line, after) = self.read_at(place)?;
             next = after;
             let out_of_place = |why| Err(self.error(place, FileError::OutOfPlace(why)));
+            let unverified = |error| self.error(place, FileError::from(error));
             match (line, &mut open) {
                 (None, _) => return Err(self.error(place, FileError::CutOff)),
                 (Some(Line::Dataset(key)), None) => {
@@ -180,42 +345,55 @@ impl ExportFile {
                     if self.datasets.iter().any(|part| part.dataset == dataset) {
                         return out_of_place("the dataset is in the export twice");
                     }
-                    let part = DatasetPart {
-                        dataset,
-                        entries: Vec::new(),
-                        objects: Vec::new(),
-                    };
-                    open = Some((part, Replay::new()));
+                    open = Some(Open {
+                        part: DatasetPart::new(dataset),
+                        content: ContentReader::new(),
+                        chain: None,
+                    });
                 }
-                (Some(Line::Entry(entry)), Some((part, replay))) => {
-                    if !part.objects.is_empty() {
+                (Some(Line::Checkpoint(line)), Some(open)) => {
+                    if open.part.checkpoint.is_some() || open.chain.is_some() {
+                        return out_of_place("the checkpoint is out of place");
+                    }
+                    open.part.checkpoint = Some(line.into());
+                }
+                (Some(Line::Piece(text)), Some(open)) => {
+                    let Some(checkpoint) = open.part.checkpoint.filter(|_| open.chain.is_none()) else {
+                        return out_of_place("the piece of a checkpoint is out of place");
+                    };
+                    let content = piece(&text).map_err(|error| self.error(place, error))?;
+                    open.content.push(&content).map_err(|error| {
+                        let sequence = checkpoint.head.sequence;
+                        self.error(place, FileError::Checkpoint { sequence, error })
+                    })?;
+                    open.part.pieces.push(place);
+                }
+                (Some(Line::Entry(entry)), Some(open)) => {
+                    if !open.part.objects.is_empty() {
                         return out_of_place("an entry comes after an object");
                     }
-                    let verified = replay.push(&entry);
-                    verified.map_err(|error| self.error(place, FileError::Verify(Box::new(error))))?;
-                    part.entries.push((place, replay.head().hash));
+                    open.entry(place, &entry).map_err(unverified)?;
                 }
-                (Some(Line::Object(object)), Some((part, _))) => {
+                (Some(Line::Object(object)), Some(Open { part, .. })) => {
                     if !object.is_of(&part.dataset) {
                         let error = FileError::Stranger(part.dataset.clone());
                         return Err(self.error(place, error));
                     }
                     part.objects.push(place);
                 }
-                (Some(Line::DatasetEnd(says)), Some((part, replay))) => {
-                    replay
-                        .check()
-                        .map_err(|error| self.error(place, FileError::Verify(Box::new(error))))?;
+                (Some(Line::DatasetEnd(says)), Some(dataset)) => {
+                    let replay = dataset.finish().map_err(unverified)?;
                     let has = DatasetEnd {
-                        entries: part.entry_count(),
-                        objects: part.objects.len() as u64,
+                        first: dataset.part.first,
+                        entries: dataset.part.entry_count(),
+                        objects: dataset.part.objects.len() as u64,
                         hash: replay.head().hash,
                     };
                     if says != has {
                         let (says, has) = (says.to_string(), has.to_string());
                         return Err(self.error(place, FileError::Sum { says, has }));
                     }
-                    self.datasets.extend(open.take().map(|(part, _)| part));
+                    self.datasets.extend(open.take().map(|open| open.part));
                 }
                 (Some(Line::End(says)), None) => {
                     let has = self.datasets.len() as u64;
@@ -233,39 +411,94 @@ impl ExportFile {
         }
     }
 
-    /// Replays the ledger of a dataset: the state after its last entry.
-    pub(crate) fn replay(&mut self, part: &DatasetPart) -> Result<Replay, BackupError> {
-        self.replay_each(part, |_, _, _| Ok(()))
+    /// The state after the last entry of a dataset: from its checkpoint, if it has one.
+    pub fn state(&mut self, part: &DatasetPart) -> Result<Replay, BackupError> {
+        self.state_at(part, part.last())
     }
 
-    /// Replays the ledger of a dataset. `each` gets every entry with its records and the state after it. Returns the state
-    /// after the last one.
-    pub fn replay_each(
-        &mut self,
-        part: &DatasetPart,
-        mut each: impl FnMut(Entry, &Committed, &Replay) -> Result<(), BackupError>,
-    ) -> Result<Replay, BackupError> {
-        let mut replay = Replay::new();
-        for sequence in 1..=part.entry_count() {
+    /// The state after an entry of a dataset that can be replayed.
+    pub(crate) fn state_at(&mut self, part: &DatasetPart, last: u64) -> Result<Replay, BackupError> {
+        let checkpoint = part
+            .checkpoint
+            .filter(|checkpoint| checkpoint.head.sequence <= last);
+        let mut replay = match checkpoint {
+            None => Replay::new(),
+            Some(checkpoint) => self.restored(part, checkpoint)?,
+        };
+        for sequence in replay.head().sequence + 1..=last {
             let entry = self.entry(part, sequence)?;
             let place = self.place(part, sequence)?;
             let verified = replay.push(&entry);
-            let committed =
-                verified.map_err(|error| self.error(place, FileError::Verify(Box::new(error))))?;
-            each(entry, &committed, &replay)?;
+            verified.map_err(|error| self.error(place, FileError::Verify(Box::new(error))))?;
         }
         Ok(replay)
     }
 
+    /// A replay that begins with the checkpoint of a dataset.
+    fn restored(&mut self, part: &DatasetPart, checkpoint: Checkpoint) -> Result<Replay, BackupError> {
+        let mut content = ContentReader::new();
+        let mut place = Place { offset: 0, line: 1 };
+        let sequence = checkpoint.head.sequence;
+        for number in 0..part.pieces.len() {
+            place = part.pieces[number];
+            let read = content.push(&self.piece(place)?);
+            read.map_err(|error| self.error(place, FileError::Checkpoint { sequence, error }))?;
+        }
+        let restored = content.finish(checkpoint);
+        restored.map_err(|error| self.error(place, FileError::Checkpoint { sequence, error }))
+    }
+
+    /// The pieces of the checkpoint of a dataset.
+    pub(crate) fn pieces(&mut self, part: &DatasetPart) -> Result<Vec<Vec<u8>>, BackupError> {
+        part.pieces.iter().map(|place| self.piece(*place)).collect()
+    }
+
+    fn piece(&mut self, place: Place) -> Result<Vec<u8>, BackupError> {
+        match self.read_at(place)? {
+            (Some(Line::Piece(text)), _) => piece(&text).map_err(|error| self.error(place, error)),
+            _ => Err(self.changed(place)),
+        }
+    }
+
+    /// Verifies the ledger of a dataset again. `each` gets what [`read_verified`](crate::read_verified) gives of a cluster's.
+    /// Returns the state after the last entry.
+    pub fn replay_each(
+        &mut self,
+        part: &DatasetPart,
+        mut each: impl FnMut(Reading<'_>) -> Result<(), BackupError>,
+    ) -> Result<Replay, BackupError> {
+        let mut chain = Chain::whole(part.checkpoint);
+        if let Some(checkpoint) = part.checkpoint {
+            each(Reading::Checkpoint(&checkpoint, &self.pieces(part)?))?;
+            if part.first > 1 {
+                chain = Chain::from_checkpoint(self.restored(part, checkpoint)?);
+            }
+        }
+        for sequence in part.first..=part.last() {
+            let entry = self.entry(part, sequence)?;
+            let place = self.place(part, sequence)?;
+            let pushed = chain.push(&entry);
+            match pushed.map_err(|error| self.error(place, FileError::Verify(Box::new(error))))? {
+                Pushed::Earlier { .. } => {
+                    each(Reading::Earlier(&entry))?;
+                    if let Some(replay) = chain.reached(sequence) {
+                        each(Reading::Base(replay))?;
+                    }
+                }
+                Pushed::Replayed(committed) => each(Reading::Entry(&entry, &committed, chain.replay()))?,
+            }
+        }
+        let place = Place { offset: 0, line: 1 };
+        let finished = chain.finish();
+        finished.map_err(|error| self.error(place, FileError::Verify(Box::new(error))))
+    }
+
     /// Reads an entry.
-    pub(crate) fn entry(&mut self, part: &DatasetPart, sequence: u64) -> Result<Entry, BackupError> {
+    pub fn entry(&mut self, part: &DatasetPart, sequence: u64) -> Result<Entry, BackupError> {
         let place = self.place(part, sequence)?;
         match self.read_at(place)? {
             (Some(Line::Entry(entry)), _) => Ok(*entry),
-            _ => Err(self.error(
-                place,
-                FileError::OutOfPlace("the file was changed while it was read"),
-            )),
+            _ => Err(self.changed(place)),
         }
     }
 
@@ -277,17 +510,12 @@ impl ExportFile {
         let places = part.objects.clone();
         places.into_iter().map(|place| match self.read_at(place)? {
             (Some(Line::Object(object)), _) => Ok(object),
-            _ => Err(self.error(
-                place,
-                FileError::OutOfPlace("the file was changed while it was read"),
-            )),
+            _ => Err(self.changed(place)),
         })
     }
 
     fn place(&self, part: &DatasetPart, sequence: u64) -> Result<Place, BackupError> {
-        let at = sequence.checked_sub(1).and_then(|at| usize::try_from(at).ok());
-        let found = at.and_then(|at| part.entries.get(at)).map(|(place, _)| *place);
-        found.ok_or_else(|| {
+        part.at(sequence).map(|(place, _)| *place).ok_or_else(|| {
             let place = Place { offset: 0, line: 1 };
             self.error(place, FileError::OutOfPlace("the export lacks an entry"))
         })
@@ -327,6 +555,11 @@ impl ExportFile {
         Ok((Some(line), next))
     }
 
+    fn changed(&self, place: Place) -> BackupError {
+        let error = FileError::OutOfPlace("the file was changed while it was read");
+        self.error(place, error)
+    }
+
     fn error(&self, place: Place, error: FileError) -> BackupError {
         BackupError::File {
             path: self.path.clone(),
@@ -334,4 +567,11 @@ impl ExportFile {
             error,
         }
     }
+}
+
+/// The content of a piece of a checkpoint.
+fn piece(text: &str) -> Result<Vec<u8>, FileError> {
+    BASE64
+        .decode(text.as_bytes())
+        .map_err(|error| FileError::Piece(error.to_string()))
 }

@@ -9,7 +9,9 @@ use privatekube_api::{
     SubjectKind,
 };
 use privatekube_kubernetes::KubernetesStore;
-use privatekube_ledger::{Entry, Replay, Store, StoreError};
+use privatekube_ledger::{
+    Checkpoint, CheckpointContent, CheckpointError, Entry, Hash, Replay, Store, StoreError,
+};
 use privatekube_policy::ClaimId;
 
 use crate::{
@@ -43,6 +45,9 @@ pub(crate) struct Plan {
     pub(crate) missing: Vec<u64>,
     /// How many of the file's entries the cluster has.
     pub(crate) present: u64,
+    /// How many of the file's entries the cluster lacks and doesn't need, because its checkpoint covers them.
+    pub(crate) covered: u64,
+    pub(crate) order: Order,
     /// How many entries the cluster has after the file's last.
     pub(crate) later: u64,
     /// The entries that follow the file's and consume what claims whose objects are gone were granted; without those that
@@ -55,6 +60,28 @@ pub(crate) struct Plan {
     pub(crate) blocks: Vec<PrivateDataBlock>,
     /// The blocks that exist already.
     pub(crate) kept_blocks: u64,
+}
+
+/// In which order the entries and the checkpoint are written, so that no ledger can be opened before it is complete.
+#[derive(Debug)]
+pub(crate) enum Order {
+    /// There is no checkpoint while entries are missing, so a ledger is opened with all entries: the first missing one completes
+    /// it. Then the checkpoint is published, if there is one.
+    First(Option<Box<CheckpointContent>>),
+    /// A ledger is opened with its published checkpoint and the entry that this stands at, which is missing: it completes the
+    /// ledger. The checkpoint comes first, unless the cluster has it.
+    Checkpoint {
+        publish: Option<Box<CheckpointContent>>,
+        completing: u64,
+    },
+}
+
+impl Order {
+    /// The entry of the checkpoint that is published.
+    pub(crate) fn published(&self) -> Option<u64> {
+        let (Self::First(content) | Self::Checkpoint { publish: content, .. }) = self;
+        content.as_ref().map(|content| content.checkpoint.head.sequence)
+    }
 }
 
 /// What happens to the dataset's object.
@@ -85,20 +112,20 @@ pub(crate) async fn plan(
             dataset.namespace
         ));
     }
-    let mut replay = file.replay(part)?;
-    let found = match compare(client, part, &mut replay).await? {
+    let mut replay = file.state(part)?;
+    let mut found = match compare(client, part, &mut replay).await? {
         Ok(found) => found,
         Err(problem) => {
             problems.push(problem);
             return Ok(Err(problems));
         }
     };
-    let (here, missing) = (replay.head().sequence, found.missing);
+    let here = replay.head().sequence;
     let mut objects = Objects::read(client, dataset).await?;
     let last_write_off = replay
         .engine()
         .and_then(privatekube_policy::Engine::last_write_off);
-    let is_written_off = last_write_off == Some(part.entry_count());
+    let is_written_off = last_write_off == Some(part.last());
     let named = objects.last_sequence();
     match completeness {
         Completeness::Complete if last_write_off.is_none() && named > here => problems.push(format!(
@@ -128,9 +155,9 @@ pub(crate) async fn plan(
         problems.push(stray(dataset, &found.stray));
     }
     let dataset = match (completeness, change) {
-        (Completeness::WriteOff(reason), change) if !is_written_off && part.entry_count() > 0 => {
+        (Completeness::WriteOff(reason), change) if !is_written_off && part.last() > 0 => {
             let recovery = RecoverySpec {
-                write_off_after: Some(part.entry_count()),
+                write_off_after: Some(part.last()),
                 accept_time: None,
                 reason: reason.clone(),
             };
@@ -151,12 +178,19 @@ pub(crate) async fn plan(
         }
         (_, change) => change,
     };
+    let covered = found.leave_out_covered(part);
+    let order = order(file, part, &found, &settling)?.unwrap_or_else(|problem| {
+        problems.push(format!("{}: {problem}", part.dataset));
+        Order::First(None)
+    });
     Ok(match namespace_uid {
         Some(namespace_uid) if problems.is_empty() => Ok(Plan {
             part: part.clone(),
             namespace_uid,
-            present: part.entry_count() - missing.len() as u64,
-            missing,
+            present: part.entry_count() - found.missing.len() as u64 - covered,
+            covered,
+            order,
+            missing: found.missing,
             later: found.later,
             settling,
             settled,
@@ -184,6 +218,115 @@ struct Found {
     later: u64,
     /// Those after the file's last that don't follow an entry of the cluster: a restore was interrupted.
     stray: BTreeMap<u64, Entry>,
+    /// The hashes of the entries that follow the file's last.
+    hashes: BTreeMap<u64, Hash>,
+    /// The checkpoint that the cluster has.
+    checkpoint: Option<Checkpoint>,
+}
+
+impl Found {
+    /// Leaves out of what is missing the entries before the cluster's checkpoint, if the ledger can be opened with it: they were
+    /// removed, and would be again. Returns how many.
+    fn leave_out_covered(&mut self, part: &DatasetPart) -> u64 {
+        let Some(at) = self.checkpoint.map(|checkpoint| checkpoint.head.sequence) else {
+            return 0;
+        };
+        let is_there = !self.missing.contains(&at) && (at <= part.last() || self.hashes.contains_key(&at));
+        if !is_there {
+            return 0;
+        }
+        let before = self.missing.len();
+        self.missing.retain(|sequence| *sequence > at);
+        (before - self.missing.len()) as u64
+    }
+}
+
+/// Finds out in which order entries are written, or why they can't be.
+fn order(
+    file: &mut ExportFile,
+    part: &DatasetPart,
+    found: &Found,
+    settling: &[Entry],
+) -> Result<Result<Order, String>, BackupError> {
+    let dataset = &part.dataset;
+    let changed = |error: String| BackupError::Changed(format!("{dataset}: {error}"));
+    let exported = match part.checkpoint().copied() {
+        Some(checkpoint) => Some(Box::new(CheckpointContent {
+            checkpoint,
+            pieces: file.pieces(part)?,
+            text_bytes: 0,
+        })),
+        None => None,
+    };
+    let is_missing = |sequence: u64| {
+        found.missing.binary_search(&sequence).is_ok()
+            || settling.iter().any(|entry| entry.sequence == sequence)
+    };
+    let Some(here) = found.checkpoint else {
+        return Ok(Ok(match exported {
+            Some(content) if is_missing(content.checkpoint.head.sequence) => Order::Checkpoint {
+                completing: content.checkpoint.head.sequence,
+                publish: Some(content),
+            },
+            exported => Order::First(exported),
+        }));
+    };
+    let at = here.head.sequence;
+    let of_settling = settling.iter().find(|entry| entry.sequence == at);
+    let known = part
+        .hash(at)
+        .or_else(|| found.hashes.get(&at).copied())
+        .or_else(|| of_settling.and_then(|entry| entry.hash().ok()));
+    if known != Some(here.head.hash) {
+        return Ok(Err(format!(
+            "the checkpoint in the cluster stands at entry {at} with the hash {}, which the export doesn't have (its entries are              {} to {}): it is of another ledger, or the ledger went on. Restore a later export, or delete the checkpoint as              system:masters, if what it granted never ran",
+            here.head.hash,
+            part.first(),
+            part.last()
+        )));
+    }
+    let later = exported.filter(|content| content.checkpoint.head.sequence > at);
+    if let Some(content) = part.checkpoint()
+        && content.head.sequence == at
+        && content.digest != here.digest
+    {
+        return Ok(Err(format!(
+            "the checkpoint in the cluster at entry {at} has the digest {}, and that of the export {}: one of the two was changed",
+            here.digest, content.digest
+        )));
+    }
+    let top = later
+        .as_ref()
+        .map_or(at, |content| content.checkpoint.head.sequence);
+    if is_missing(top) {
+        return Ok(Ok(Order::Checkpoint {
+            publish: later,
+            completing: top,
+        }));
+    }
+    let Some(last) = found
+        .missing
+        .last()
+        .copied()
+        .or_else(|| settling.first().map(|entry| entry.sequence))
+    else {
+        return Ok(Ok(Order::First(later)));
+    };
+    // The ledger could be opened with the checkpoint that there is, whatever is missing after it. A checkpoint at an entry that is
+    // missing closes it.
+    let mut replay = file.state_at(part, last.min(part.last()))?;
+    if let Some(entry) = settling.first().filter(|entry| entry.sequence == last) {
+        replay.push(entry).map_err(|error| changed(error.to_string()))?;
+    }
+    let content = replay
+        .engine()
+        .ok_or(CheckpointError::NotAtEntry)
+        .and_then(|engine| CheckpointContent::of(engine, replay.head()));
+    let content = content.map_err(|error| changed(error.to_string()))?;
+    Ok(Ok(Order::Checkpoint {
+        publish: Some(Box::new(content)),
+        completing: last,
+    }))
 }
 
 /// Compares the entries of the cluster with those of the file, and lets those that follow the file's last go on with
@@ -199,8 +342,15 @@ async fn compare(
         missing: Vec::new(),
         later: 0,
         stray: BTreeMap::new(),
+        hashes: BTreeMap::new(),
+        checkpoint: None,
     };
-    let (mut after, mut next) = (0, 1);
+    found.checkpoint = match store.checkpoint().await {
+        Ok(checkpoint) => checkpoint,
+        Err(StoreError::Corrupt(problem)) => return Ok(Err(format!("{dataset}: {problem}"))),
+        Err(error) => return Err(BackupError::Store(dataset.clone(), error)),
+    };
+    let (mut after, mut next) = (0, part.first());
     loop {
         let entries = match store.read_after(after).await {
             Ok(entries) => entries,
@@ -214,6 +364,10 @@ async fn compare(
         for entry in entries {
             let sequence = entry.sequence;
             let Some(exported) = part.hash(sequence) else {
+                if sequence < part.first() {
+                    // It isn't the export's, and the chain of hashes says whether it is the ledger's.
+                    continue;
+                }
                 if sequence == replay.head().sequence + 1 {
                     if let Err(error) = replay.push(&entry) {
                         return Ok(Err(format!(
@@ -221,6 +375,7 @@ async fn compare(
                         )));
                     }
                     found.later += 1;
+                    found.hashes.insert(sequence, replay.head().hash);
                 } else if found.stray.len() < MOST_STRAY {
                     found.stray.insert(sequence, entry);
                 }
@@ -239,7 +394,7 @@ async fn compare(
             next = sequence + 1;
         }
     }
-    found.missing.extend(next..=part.entry_count());
+    found.missing.extend(next..=part.last());
     Ok(Ok(found))
 }
 

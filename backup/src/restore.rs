@@ -8,16 +8,16 @@ use kube::{
 };
 use privatekube_api::{DatasetKey, PrivateDataBlock, PrivateDataset};
 use privatekube_kubernetes::KubernetesStore;
-use privatekube_ledger::{CreateError, Entry, Store};
+use privatekube_ledger::{CheckpointContent, CreateError, Entry, PublishError, Store};
 use serde::Serialize;
 use serde_json::json;
 
 use crate::{
     BackupError, Completeness, ExportFile,
     error::requesting,
-    ledger::read_verified,
+    ledger::{Reading, read_verified},
     objects::name,
-    plan::{DatasetChange, Plan, plan},
+    plan::{DatasetChange, Order, Plan, plan},
 };
 
 /// How often a request is repeated whose outcome is unknown.
@@ -77,6 +77,10 @@ pub struct DatasetRestore {
     pub entries_created: u64,
     /// Entries of the export that the cluster had.
     pub entries_present: u64,
+    /// Entries of the export that were left out, because the cluster's checkpoint covers them: they were removed.
+    pub entries_covered: u64,
+    /// The entry of the checkpoint that was published; none if there is none in the export, or the cluster had it.
+    pub checkpoint: Option<u64>,
     /// Entries that the cluster had after those.
     pub entries_later: u64,
     /// Entries that were added to consume what claims were granted whose pods or objects are gone.
@@ -144,6 +148,8 @@ fn summary(plan: &Plan, completeness: &Completeness) -> DatasetRestore {
         dataset: plan.part.dataset.to_string(),
         entries_created: plan.missing.len() as u64,
         entries_present: plan.present,
+        entries_covered: plan.covered,
+        checkpoint: plan.order.published(),
         entries_later: plan.later,
         entries_settling: plan.settling.len() as u64,
         settled: plan.settled.len() as u64,
@@ -159,34 +165,52 @@ fn summary(plan: &Plan, completeness: &Completeness) -> DatasetRestore {
     }
 }
 
-/// Writes what is missing, the last entry first: as long as one before it is missing, no extender can open the ledger. The
-/// objects are written before the entry that completes it, so that an extender that opens it finds the blocks, and what is
-/// written off.
+/// Writes what is missing, the last entry first, and the entry last that completes the ledger: as long as it is missing, no
+/// extender can open the ledger. The objects are written before it, so that an extender that opens it finds the blocks, and what
+/// is written off.
 async fn carry_out(clients: &Clients, file: &mut ExportFile, plan: Plan) -> Result<(), BackupError> {
     let Plan {
         part,
         namespace_uid,
         mut missing,
-        settling,
+        mut settling,
         dataset,
         blocks,
+        order,
         ..
     } = plan;
     let key = part.dataset.clone();
     let mut store = KubernetesStore::new(clients.entries.clone(), key.clone());
     store.set_namespace_uid(Some(namespace_uid));
+    let (completing, publish_last, keeps_closed) = match order {
+        Order::First(content) => {
+            let keeps_closed = part.last() > 1 || !settling.is_empty();
+            let first = (!missing.is_empty()).then(|| missing.remove(0));
+            let first = first.map(|sequence| file.entry(&part, sequence)).transpose()?;
+            (first, content, keeps_closed)
+        }
+        Order::Checkpoint {
+            publish: content,
+            completing,
+        } => {
+            if let Some(content) = content {
+                publish(&store, &key, &content).await?;
+            }
+            missing.retain(|sequence| *sequence != completing);
+            let of_settling = settling.iter().position(|entry| entry.sequence == completing);
+            let entry = match of_settling {
+                Some(at) => settling.remove(at),
+                None => file.entry(&part, completing)?,
+            };
+            (Some(entry), None, true)
+        }
+    };
     for entry in settling.iter().rev() {
         create(&store, &key, entry).await?;
     }
-    let keeps_closed = part.entry_count() > 1 || !settling.is_empty();
-    let completing = (!missing.is_empty()).then(|| missing.remove(0));
     for sequence in missing.into_iter().rev() {
         create(&store, &key, &file.entry(&part, sequence)?).await?;
     }
-    let completing = match completing {
-        Some(sequence) => Some(file.entry(&part, sequence)?),
-        None => None,
-    };
     // The only entry of a ledger comes before the objects: an extender that finds the objects and no entry begins another
     // ledger.
     if let Some(entry) = completing.as_ref().filter(|_| !keeps_closed) {
@@ -196,7 +220,24 @@ async fn carry_out(clients: &Clients, file: &mut ExportFile, plan: Plan) -> Resu
     if let Some(entry) = completing.as_ref().filter(|_| keeps_closed) {
         create(&store, &key, entry).await?;
     }
+    if let Some(content) = publish_last {
+        publish(&store, &key, &content).await?;
+    }
     verify(&clients.objects, file, &part.dataset).await
+}
+
+/// Publishes a checkpoint, unless there is a later one: an extender went on meanwhile.
+async fn publish(
+    store: &KubernetesStore,
+    dataset: &DatasetKey,
+    content: &CheckpointContent,
+) -> Result<(), BackupError> {
+    match content.publish(store).await {
+        Ok(()) | Err(PublishError::Superseded(_)) => Ok(()),
+        Err(error) => Err(BackupError::Changed(format!(
+            "{dataset}: {error}: restore again with the same options"
+        ))),
+    }
 }
 
 /// Creates an entry, unless the cluster has the same one.
@@ -276,20 +317,22 @@ async fn write_objects(
 /// Reads the ledger back from the cluster: it is whole, and begins with the file's entries.
 async fn verify(client: &Client, file: &ExportFile, dataset: &DatasetKey) -> Result<(), BackupError> {
     let part = file.datasets().iter().find(|part| part.dataset == *dataset);
-    let replay = read_verified(client, dataset, |_, _, replay| {
-        let head = replay.head();
-        let exported = part.and_then(|part| part.hash(head.sequence));
-        if exported.is_some_and(|exported| exported != head.hash) {
+    let replay = read_verified(client, dataset, |reading| {
+        let (Reading::Earlier(entry) | Reading::Entry(entry, ..)) = reading else {
+            return Ok(());
+        };
+        let exported = part.and_then(|part| part.hash(entry.sequence));
+        if exported.is_some_and(|exported| entry.hash() != Ok(exported)) {
             return Err(BackupError::Changed(format!(
                 "{dataset}: entry {} in the cluster isn't that of the export",
-                head.sequence
+                entry.sequence
             )));
         }
         Ok(())
     })
     .await?;
     let head = replay.head();
-    if part.is_some_and(|part| head.sequence < part.entry_count()) {
+    if part.is_some_and(|part| head.sequence < part.last()) {
         return Err(BackupError::Changed(format!(
             "{dataset}: the ledger in the cluster ends at entry {}: restore again with the same options",
             head.sequence

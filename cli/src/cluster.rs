@@ -116,13 +116,20 @@ impl Cluster {
 
     /// The right to read the ledgers of a namespace, or of all, if it is missing.
     pub(crate) async fn missing_in(&self, namespace: Option<&str>) -> Result<Option<MissingRight>> {
-        let (verb, resource) = ("list", "privacyledgerentries");
-        let allowed = self.may(verb, resource, namespace.unwrap_or_default()).await?;
-        Ok((!allowed).then(|| MissingRight {
-            verb,
-            resource,
-            namespace: namespace.map(str::to_owned),
-        }))
+        for (verb, resource) in [
+            ("list", "privacyledgerentries"),
+            ("get", "privacyledgercheckpoints"),
+            ("get", "privacyledgercheckpointpieces"),
+        ] {
+            if !self.may(verb, resource, namespace.unwrap_or_default()).await? {
+                return Ok(Some(MissingRight {
+                    verb,
+                    resource,
+                    namespace: namespace.map(str::to_owned),
+                }));
+            }
+        }
+        Ok(None)
     }
 
     /// Whether something may be done with a resource of ours in a namespace; in all if it is empty.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use privatekube_api::{DatasetKey, PrivacyBudgetClaim, PrivateDataBlock, PrivateDataset, Subject};
-use privatekube_ledger::{Entry, Ledger, MemoryStore, Replay};
+use privatekube_ledger::{CheckpointContent, ContentReader, Entry, Ledger, MemoryStore, Replay};
 use privatekube_policy::{
     Amount, Arrival, ClaimId, Composition, DatasetRules, Demand, Event, Mechanism, Time, Weight,
 };
@@ -108,6 +108,20 @@ pub(crate) async fn entries(lists: Vec<Vec<Event>>) -> Vec<Entry> {
         draft.commit().await.unwrap();
     }
     store.entries()
+}
+
+/// A replay that begins with a checkpoint at this entry.
+pub(crate) fn at_checkpoint(entries: &[Entry], sequence: u64) -> Replay {
+    let mut replay = Replay::new();
+    for entry in entries.iter().take_while(|entry| entry.sequence <= sequence) {
+        replay.push(entry).unwrap();
+    }
+    let content = CheckpointContent::of(replay.engine().unwrap(), replay.head()).unwrap();
+    let mut reader = ContentReader::new();
+    for piece in &content.pieces {
+        reader.push(piece).unwrap();
+    }
+    reader.finish(content.checkpoint).unwrap()
 }
 
 pub(crate) fn objects(blocks: &[&str]) -> DatasetObjects {

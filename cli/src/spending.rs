@@ -24,6 +24,39 @@ pub(crate) struct Spent {
 }
 
 impl Spending {
+    /// Begins with what the claims of a state have consumed.
+    pub(crate) fn begin(engine: &Engine) -> Self {
+        let mut consumed = HashMap::new();
+        for id in engine.claims() {
+            let claim = engine.claim(id);
+            for (block, budget) in claim.iter().flat_map(|claim| &claim.consumed) {
+                let units: Vec<i128> = budget.units().iter().map(|units| (*units).into()).collect();
+                if units.iter().any(|units| *units != 0) {
+                    consumed.insert((id.clone(), (*block).clone()), units);
+                }
+            }
+        }
+        Self { consumed }
+    }
+
+    /// What each claim has consumed of each block, sorted.
+    pub(crate) fn consumed(&self) -> Vec<Spent> {
+        let mut spent: Vec<Spent> = self
+            .consumed
+            .iter()
+            .map(|((claim, block), units)| Spent {
+                claim: claim.clone(),
+                block: block.clone(),
+                units: units.clone(),
+            })
+            .collect();
+        spent.sort_by(|spent, other| {
+            let of = |spent: &Spent| (spent.block.as_str().to_owned(), spent.claim.as_str().to_owned());
+            of(spent).cmp(&of(other))
+        });
+        spent
+    }
+
     /// What was consumed in an entry. `engine` is the state after it.
     pub(crate) fn entry(&mut self, committed: &Committed, engine: &Engine) -> Vec<Spent> {
         let mut claims: Vec<&ClaimId> = Vec::new();

@@ -45,6 +45,10 @@ pub(crate) struct WhatIf {
     /// A file that an export wrote. Default: the cluster's ledger.
     #[arg(value_name = "EXPORT")]
     file: Option<PathBuf>,
+    /// A file that an export wrote, whose entries are read before the cluster's, for a cluster whose old entries were removed;
+    /// may be given several times, the earliest first.
+    #[arg(long, value_name = "FILE", conflicts_with = "file")]
+    archive: Vec<PathBuf>,
     /// The dataset, as NAME or NAMESPACE/NAME. Default: the only one there is.
     #[arg(long, value_name = "DATASET")]
     dataset: Option<String>,
@@ -75,6 +79,7 @@ impl WhatIf {
         }
         let options = LedgerOptions {
             file: self.file,
+            archive: self.archive,
             all_namespaces: false,
         };
         let (mut source, _) = options.source(cluster).await?;
@@ -88,8 +93,20 @@ impl WhatIf {
         };
         let mut past = Past::default();
         let replay = source
-            .replay(dataset, |entry, committed, _| past.add(entry, committed))
+            .read(dataset, |reading| {
+                if let Some((entry, committed, _)) = reading.replayed() {
+                    past.add(entry, committed);
+                }
+            })
             .await?;
+        if let Some(base) = replay.base() {
+            let at = base.head.sequence;
+            bail!(
+                "the events up to entry {at} of {dataset} are needed, and old entries were removed: only the state at entry {at} is \
+                 known, by a checkpoint. Give an export that has entry 1, by --archive FILE before the cluster's entries, or as \
+                 EXPORT alone"
+            );
+        }
         let engine = replay.engine().context("the ledger is empty")?;
         let answer = compare(dataset, &past, engine, &self.policy, &self.unlock)?;
         output.print(&answer)?;

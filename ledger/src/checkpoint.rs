@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
-use crate::{CheckpointStore, CreateError, Hash, Head, Store, StoreError};
+use crate::{CheckpointStore, CreateError, Hash, Head, Replay, Store, StoreError};
 
 /// The size of a piece of a checkpoint's text before it is compressed, in bytes: 512 KiB. The last one may be
 /// smaller.
@@ -227,35 +227,69 @@ impl Checkpoint {
             let Some(content) = store.read_piece(self, piece).await? else {
                 return Ok(Ok(None));
             };
-            if let Err(error) = reader.push(piece, &content) {
+            if let Err(error) = reader.push(&content) {
                 return Ok(Err(error));
             }
         }
-        Ok(reader.finish(self.digest).map(Some))
+        Ok(reader.engine(self.digest).map(Some))
     }
 }
 
-/// Restores an engine from the pieces of a checkpoint, of which one is in memory at a time.
-struct ContentReader {
+impl CheckpointMark {
+    /// What an entry says of a checkpoint of `engine` after the entry `head`, at whose time it is: whoever has all
+    /// entries computes a checkpoint's digest again by this.
+    pub fn of(engine: &Engine, head: Head) -> Result<Self, CheckpointError> {
+        let mut digest = Sha256::new();
+        let mut line = Vec::new();
+        for part in engine.parts() {
+            line.clear();
+            serde_json::to_writer(&mut line, &part)
+                .map_err(|error| CheckpointError::Encoding(error.to_string()))?;
+            line.push(b'\n');
+            digest.update(&line);
+        }
+        Ok(Self {
+            sequence: head.sequence,
+            digest: Hash::from_digest(digest),
+        })
+    }
+}
+
+/// Restores the state of a checkpoint from its pieces, of which one is in memory at a time.
+#[derive(Debug)]
+pub struct ContentReader {
     restored: Restoring,
     digest: Sha256,
+    pieces: u32,
     /// The beginning of a line whose end is in a later piece.
     line: Vec<u8>,
     lines: u64,
 }
 
+impl Default for ContentReader {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl ContentReader {
-    fn new() -> Self {
+    /// A reader before the first piece.
+    #[must_use]
+    pub fn new() -> Self {
         Self {
             restored: Restoring::new(),
             digest: Sha256::new(),
+            pieces: 0,
             line: Vec::new(),
             lines: 0,
         }
     }
 
-    fn push(&mut self, piece: u32, content: &[u8]) -> Result<(), ContentError> {
+    /// Reads the next piece.
+    pub fn push(&mut self, content: &[u8]) -> Result<(), ContentError> {
+        let piece = self.pieces;
         let text = uncompressed(content).map_err(|problem| ContentError::Piece { piece, problem })?;
+        self.pieces = piece.saturating_add(1);
         self.digest.update(&text);
         let mut rest = text.as_slice();
         while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
@@ -289,7 +323,14 @@ impl ContentReader {
         ContentError::Line { line, problem }
     }
 
-    fn finish(self, expected: Hash) -> Result<Engine, ContentError> {
+    /// Returns a replay that goes on after the checkpoint's entry, once all pieces were read. Whether the ledger has
+    /// that entry, with the hash that the checkpoint names, is for the caller to check.
+    pub fn finish(self, checkpoint: Checkpoint) -> Result<Replay, ContentError> {
+        let engine = self.engine(checkpoint.digest)?;
+        Ok(Replay::at(checkpoint, engine))
+    }
+
+    fn engine(self, expected: Hash) -> Result<Engine, ContentError> {
         if !self.line.is_empty() {
             return Err(self.wrong_line("it has no end".to_owned()));
         }

@@ -73,8 +73,8 @@ mod verify;
 
 pub use balance::Imbalance;
 pub use checkpoint::{
-    Checkpoint, CheckpointContent, CheckpointError, CheckpointMark, ContentError, PIECE_BYTES, PublishError,
-    remove_entries,
+    Checkpoint, CheckpointContent, CheckpointError, CheckpointMark, ContentError, ContentReader, PIECE_BYTES,
+    PublishError, remove_entries,
 };
 pub use clock::{ClockError, ClockLimit};
 pub use committed::{Committed, EventIndex};

@@ -161,6 +161,26 @@ pub enum VerifyError {
         /// The entry's hash.
         found: Hash,
     },
+    /// The state that a checkpoint has doesn't follow from the entries.
+    #[error(
+        "the checkpoint at entry {} has the digest {}{}, and the state that follows from the entries has the digest \
+         {found}: one of the two was changed",
+        .marked.sequence, .marked.digest, .by.map_or_else(String::new, |by| format!(" by entry {by}"))
+    )]
+    State {
+        /// The checkpoint.
+        marked: CheckpointMark,
+        /// The entry that names it; none of the published one.
+        by: Option<u64>,
+        /// The digest of the state after the entry that it stands at.
+        found: Hash,
+    },
+    /// The entry that a checkpoint stands at is missing.
+    #[error("the checkpoint stands at entry {sequence}, which is not there")]
+    NoEntry {
+        /// The entry.
+        sequence: u64,
+    },
     /// An earlier entry failed, so no later one can be checked.
     #[error("entry {sequence} could not be replayed, so no later entry can be")]
     Broken {
@@ -240,6 +260,28 @@ impl Replay {
         }
     }
 
+    /// A replay before the first entry, of a ledger whose published checkpoint is known. The entry that it stands at must have
+    /// the hash that it names.
+    #[must_use]
+    pub fn knowing(checkpoint: Checkpoint) -> Self {
+        Self {
+            known: Some(checkpoint),
+            ..Self::new()
+        }
+    }
+
+    /// A replay after the entry that a checkpoint stands at, whose state `engine` has.
+    pub(crate) fn at(checkpoint: Checkpoint, engine: Engine) -> Self {
+        Self {
+            engine: Some(engine),
+            head: checkpoint.head,
+            is_broken: false,
+            base: Some(checkpoint),
+            known: Some(checkpoint),
+            hashes: VecDeque::from([checkpoint.head.hash]),
+        }
+    }
+
     /// Reads a ledger: its checkpoint, if it has one, and then the entries after it.
     ///
     /// Afterwards it reads the checkpoint again. If that has moved on beyond what was read, the ledger is read again:
@@ -294,23 +336,13 @@ impl Replay {
                         }
                         .into());
                     }
-                    return Ok(Some(Self {
-                        engine: Some(engine),
-                        head: checkpoint.head,
-                        is_broken: false,
-                        base: Some(checkpoint),
-                        known: Some(checkpoint),
-                        hashes: VecDeque::from([expected]),
-                    }));
+                    return Ok(Some(Self::at(checkpoint, engine)));
                 }
             },
             Err(error) => error,
         };
         match store.read(1).await? {
-            Some(_) => Ok(Some(Self {
-                known: Some(checkpoint),
-                ..Self::new()
-            })),
+            Some(_) => Ok(Some(Self::knowing(checkpoint))),
             None => Err(VerifyError::Content { sequence, error }.into()),
         }
     }
@@ -336,8 +368,10 @@ impl Replay {
         Ok(self.has(store.checkpoint().await?.as_ref()))
     }
 
-    /// Whether a checkpoint stands at an entry that it has.
-    fn has(&self, checkpoint: Option<&Checkpoint>) -> bool {
+    /// Whether the published checkpoint, if there is one, stands at an entry that the replay has. If not, entries may have
+    /// been removed while they were read, and nothing that follows from this replay may be relied on.
+    #[must_use]
+    pub fn has(&self, checkpoint: Option<&Checkpoint>) -> bool {
         let Some(checkpoint) = checkpoint else {
             return true;
         };

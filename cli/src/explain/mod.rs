@@ -27,7 +27,8 @@ Examples:
   kubectl privacy explain pbc/weekly-report -o wide # all blocks
   kubectl privacy explain pod/train-x7k2p -o json
 
-Needs the right to list privacyledgerentries in the dataset's namespace. Without it, it says what the statuses say.
+Needs the rights to list privacyledgerentries, and to get privacyledgercheckpoints and privacyledgercheckpointpieces, in the
+dataset's namespace. Without it, it says what the statuses say.
 
 Exit status: 0 granted or used, 3 waits, 4 refused, expired or withdrawn, 6 the ledger may not be read.";
 

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use kube::api::ListParams;
 use privatekube_api::{DatasetKey, PrivateDataset};
-use privatekube_backup::{ExportReport, export};
+use privatekube_backup::{DatasetExport, ExportReport, export};
 use privatekube_kubernetes::datasets_with_ledger;
 use serde::Serialize;
 
@@ -17,8 +17,8 @@ use crate::{
 };
 
 pub(crate) const HELP: &str = "\
-Each ledger is verified while it is read. Needs the right to list privacyledgerentries, privatedatasets and privatedatablocks
-in all namespaces. docs/operations.md says how to put an export back.
+Each ledger is verified while it is read. Needs the rights to list privacyledgerentries, privatedatasets and
+privatedatablocks, and to get privacyledgercheckpoints and privacyledgercheckpointpieces, in all namespaces. docs/operations.md says how to put an export back.
 
 Examples:
   kubectl privacy ledger export privatekube-$(date +%F).jsonl -A
@@ -105,8 +105,12 @@ impl Report for Exported {
             let _ = match &dataset.last {
                 Some(last) => writeln!(
                     text,
-                    "{}: {} entries, the last of {last}, and {} blocks; hash {}",
-                    dataset.dataset, dataset.entries, dataset.blocks, dataset.hash
+                    "{}: {} entries{}, the last of {last}, and {} blocks; hash {}",
+                    dataset.dataset,
+                    dataset.entries,
+                    began(dataset),
+                    dataset.blocks,
+                    dataset.hash
                 ),
                 None => writeln!(
                     text,
@@ -125,6 +129,18 @@ impl Report for Exported {
             report.datasets.len()
         );
         text
+    }
+}
+
+/// From which entry on the ledger is in the file.
+fn began(dataset: &DatasetExport) -> String {
+    match dataset.checkpoint {
+        Some(at) if dataset.first > 1 => format!(
+            " from {} on with the checkpoint at entry {at}, since earlier ones were removed",
+            dataset.first
+        ),
+        Some(at) => format!(" with the checkpoint at entry {at}"),
+        None => String::new(),
     }
 }
 

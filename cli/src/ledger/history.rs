@@ -2,9 +2,10 @@
 
 use anyhow::{Result, bail};
 use clap::Args;
-use privatekube_api::{DatasetKey, Subject, moment};
-use privatekube_ledger::{Committed, Entry};
-use privatekube_policy::ClaimId;
+use privatekube_api::{ClaimPhase, DatasetKey, Subject, moment};
+use privatekube_backup::Reading;
+use privatekube_ledger::{Entry, Replay};
+use privatekube_policy::{ClaimId, Event, Record};
 use privatekube_view::{event_of_claim, record_of_claim};
 use serde::Serialize;
 
@@ -56,6 +57,8 @@ pub(super) struct Happened {
     time: String,
     writer: String,
     what: String,
+    #[serde(skip)]
+    is_arrival: bool,
 }
 
 impl History {
@@ -98,16 +101,37 @@ impl History {
             }
         }
         let mut answer = Answer::default();
+        let mut removed = None;
         for (dataset, wanted) in wanted {
             let name = dataset.to_string();
-            source
-                .replay(&dataset, |entry, committed, _| {
-                    collect(&name, &wanted, entry, committed, &mut answer.happened);
+            let before = answer.happened.len();
+            let replay = source
+                .read(&dataset, |reading| match reading {
+                    // The decisions of these can't be verified, and are in the ledger as they were published.
+                    Reading::Earlier(entry) => {
+                        collect(&name, &wanted, entry, &entry.records, &mut answer.happened);
+                    }
+                    Reading::Gap => answer.happened.truncate(before),
+                    Reading::Base(replay) => {
+                        let of_base = in_checkpoint(&name, &wanted, replay, &answer.happened[before..]);
+                        answer.happened.splice(before..before, of_base);
+                    }
+                    Reading::Entry(entry, committed, _) => {
+                        collect(&name, &wanted, entry, committed.records(), &mut answer.happened);
+                    }
+                    Reading::Checkpoint(..) | Reading::Damaged(..) => {}
                 })
                 .await?;
+            removed = removed.or(replay.base().map(|base| base.head.sequence));
         }
-        if answer.happened.is_empty() {
-            bail!("the ledger has nothing of {}", self.of);
+        match removed {
+            Some(at) if answer.happened.is_empty() => bail!(
+                "the ledger has nothing of {} that is left: old entries were removed, and the checkpoint at entry {at} doesn't have \
+                 it. If it ended before, it is in an export: --archive FILE reads one first",
+                self.of
+            ),
+            None if answer.happened.is_empty() => bail!("the ledger has nothing of {}", self.of),
+            _ => {}
         }
         output.print(&answer)?;
         Ok(Exit::Done)
@@ -136,31 +160,63 @@ impl Wanted {
     }
 }
 
-/// Adds what an entry has of the claims that are wanted. All records are here, also those that the entry leaves out.
+/// What a checkpoint has of the claims that are wanted and did not arrive in the entries that are left before it.
+fn in_checkpoint(dataset: &str, wanted: &Wanted, replay: &Replay, happened: &[Happened]) -> Vec<Happened> {
+    let Some(engine) = replay.engine() else {
+        return Vec::new();
+    };
+    let head = replay.head();
+    let known = |id: &ClaimId| {
+        let arrived = |happened: &Happened| happened.claim == id.as_str() && happened.is_arrival;
+        happened.iter().any(arrived)
+    };
+    let found = engine.claims().filter(|id| wanted.is(id) && !known(id));
+    let found = found.filter_map(|id| {
+        let phase = ClaimPhase::from(engine.phase(id)?);
+        Some(Happened {
+            dataset: dataset.to_owned(),
+            claim: id.to_string(),
+            entry: head.sequence,
+            time: moment(head.time),
+            writer: String::new(),
+            what: format!(
+                "it came in an entry that was removed; the checkpoint at this entry has it as {}",
+                phase.as_str()
+            ),
+            is_arrival: false,
+        })
+    });
+    found.collect()
+}
+
+/// Adds what an entry has of the claims that are wanted. Of a replayed entry, all records are here, also those that the entry
+/// leaves out.
 pub(super) fn collect(
     dataset: &str,
     wanted: &Wanted,
     entry: &Entry,
-    committed: &Committed,
+    records: &[Record],
     happened: &mut Vec<Happened>,
 ) {
     let of_event = |event| {
         let id = claim_of_event(event).filter(|id| wanted.is(id))?;
-        Some((id.clone(), event_of_claim(event, id)?))
+        let is_arrival = matches!(event, Event::Arrive(_));
+        Some((id.clone(), event_of_claim(event, id)?, is_arrival))
     };
     let of_record = |record| {
         let id = claim_of_record(record).filter(|id| wanted.is(id))?;
-        Some((id.clone(), record_of_claim(record, id)?))
+        Some((id.clone(), record_of_claim(record, id)?, false))
     };
     let events = entry.events.iter().filter_map(of_event);
-    let records = committed.records().iter().filter_map(of_record);
-    happened.extend(events.chain(records).map(|(id, what)| Happened {
+    let records = records.iter().filter_map(of_record);
+    happened.extend(events.chain(records).map(|(id, what, is_arrival)| Happened {
         dataset: dataset.to_owned(),
         claim: id.to_string(),
         entry: entry.sequence,
         time: moment(entry.time),
         writer: entry.writer.clone(),
         what,
+        is_arrival,
     }));
 }
 
@@ -206,8 +262,6 @@ impl Report for Answer {
 
 #[cfg(test)]
 mod tests {
-    use privatekube_ledger::Replay;
-
     use super::*;
     use crate::fixture::{consume, entries, events};
 
@@ -222,7 +276,13 @@ mod tests {
         let (mut replay, mut answer) = (Replay::new(), Answer::default());
         for entry in entries(lists).await {
             let committed = replay.push(&entry).unwrap();
-            collect("data/taxi", &wanted, &entry, &committed, &mut answer.happened);
+            collect(
+                "data/taxi",
+                &wanted,
+                &entry,
+                committed.records(),
+                &mut answer.happened,
+            );
         }
         assert_eq!(
             answer.text(Form::default()),

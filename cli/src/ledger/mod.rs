@@ -1,6 +1,7 @@
 //! `kubectl privacy ledger`: verifies ledgers from outside, exports them, and tells what they say of claims, blocks and
 //! namespaces.
 
+mod checkpoints;
 mod export;
 mod history;
 mod spent_before;
@@ -59,6 +60,10 @@ pub(crate) struct LedgerOptions {
     /// A file that `ledger export` or `privatekube-extender export` wrote, in place of the cluster.
     #[arg(long, value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
+    /// A file that an export wrote, whose entries are read before the cluster's, for a cluster whose old entries were removed;
+    /// may be given several times, the earliest first.
+    #[arg(long, value_name = "FILE", conflicts_with = "file")]
+    pub(crate) archive: Vec<PathBuf>,
     /// All namespaces.
     #[arg(short = 'A', long)]
     pub(crate) all_namespaces: bool,
@@ -71,7 +76,13 @@ impl LedgerOptions {
             return Ok((open(file)?, None));
         }
         let cluster = cluster.connect().await?;
-        Ok((Source::Cluster(cluster.clone()), Some(cluster)))
+        let source = if self.archive.is_empty() {
+            Source::Cluster(cluster.clone())
+        } else {
+            let files = self.archive.iter().map(|file| ExportFile::open(file));
+            Source::Archive(files.collect::<Result<_, _>>()?, cluster.clone())
+        };
+        Ok((source, Some(cluster)))
     }
 
     /// The datasets that are meant: those that are named, or all of the file, the namespace or the cluster.
@@ -83,14 +94,14 @@ impl LedgerOptions {
     ) -> Result<Vec<DatasetKey>> {
         let keys = named.iter().map(|name| {
             let namespace = match source {
-                Source::Cluster(cluster) => cluster.namespace.as_str(),
+                Source::Cluster(cluster) | Source::Archive(_, cluster) => cluster.namespace.as_str(),
                 Source::File(_) => namespace.unwrap_or("default"),
             };
             DatasetKey::parse(name, namespace).map_err(|error| anyhow::anyhow!("dataset {name:?}: {error}"))
         });
         let keys: Vec<DatasetKey> = keys.collect::<Result<_>>()?;
         if !keys.is_empty() {
-            if let Source::Cluster(cluster) = source {
+            if let Source::Cluster(cluster) | Source::Archive(_, cluster) = source {
                 for key in &keys {
                     if let Some(missing) = cluster.missing_for_ledger(key).await? {
                         return Err(MissingLedger(missing.message()).into());
@@ -101,7 +112,7 @@ impl LedgerOptions {
         }
         let found = match source {
             Source::File(_) => source.in_file(),
-            Source::Cluster(cluster) => {
+            Source::Cluster(cluster) | Source::Archive(_, cluster) => {
                 let namespace = (!self.all_namespaces).then_some(cluster.namespace.as_str());
                 if let Some(missing) = cluster.missing_in(namespace).await? {
                     return Err(MissingLedger(missing.message()).into());

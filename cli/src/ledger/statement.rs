@@ -12,6 +12,7 @@ use kube::api::ListParams;
 use privatekube_api::{
     DatasetKey, PrivacyBudgetClaim, PrivateDataBlock, Subject, is_label_name, is_object_name,
 };
+use privatekube_backup::Reading;
 use privatekube_policy::{BlockId, ClaimId};
 use privatekube_view::DatasetObjects;
 use serde::Serialize;
@@ -85,6 +86,9 @@ struct Answer {
 #[serde(rename_all = "camelCase")]
 pub(super) struct OfLedger {
     dataset: String,
+    /// The entry of the checkpoint whose state is the opening balance, where entries before it were removed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    opening: Option<u64>,
     /// The last entry, with its hash and time: what the statement is of.
     entries: u64,
     hash: String,
@@ -106,7 +110,7 @@ struct Row {
     claim: Option<String>,
     /// The claim's name in the ledger.
     id: Option<String>,
-    /// `consumed`, `returned` because the pod never ran, `writtenOff`, or `spentBefore` the block came, which isn't part of the sum.
+    /// `consumed`, `consumedUntilThen` in an opening balance, `returned` because the pod never ran, `writtenOff`, or `spentBefore` the block came, which isn't part of the sum.
     what: &'static str,
     /// What it was for, by the claim's object, or what the block's object says.
     request: Option<String>,
@@ -161,8 +165,10 @@ impl Statement {
             };
             let mut account = Account::new(self.of.clone(), requests);
             let replay = source
-                .replay(&dataset, |entry, committed, replay| {
-                    account.entry(entry, committed, replay);
+                .read(&dataset, |reading| match reading {
+                    Reading::Base(replay) => account.begin(replay),
+                    Reading::Entry(entry, committed, replay) => account.entry(entry, committed, replay),
+                    _ => {}
                 })
                 .await?;
             // Whoever may read the ledger alone gets a statement of the ledger alone.
@@ -221,6 +227,13 @@ impl Of {
         }
     }
 
+    fn has_group(&self, group: Option<&str>) -> bool {
+        match self {
+            Self::Block(_) => true,
+            Self::Namespace(name) => group == Some(name),
+        }
+    }
+
     fn has_block(&self, block: &BlockId) -> bool {
         match self {
             Self::Block(name) => block.as_str() == name,
@@ -271,7 +284,9 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::fixture::{add_block, arrival, consume, dataset, entries, events, id, key, objects, rules};
+    use crate::fixture::{
+        add_block, arrival, at_checkpoint, consume, dataset, entries, events, id, key, objects, rules,
+    };
     use crate::output::{Form, Report as _};
 
     /// The statement of a ledger in which small (of namespace data) is consumed, another one never ran, and then all is
@@ -429,5 +444,51 @@ mod tests {
         assert_eq!(of("b1"), Ok(Of::Block("b1".to_owned())));
         assert_eq!(of("ns/research"), Ok(Of::Namespace("research".to_owned())));
         assert!(of("pod/x").is_err());
+    }
+
+    /// A statement that begins with a checkpoint, at whichever entry, adds up to the same account.
+    #[tokio::test]
+    async fn an_opening_balance_adds_up() {
+        let mut lists = events();
+        lists.push(vec![consume("small"), arrival("tiny", "gaussian(sigma=30)")]);
+        lists.push(vec![consume("tiny")]);
+        lists.push(vec![Event::Forget {
+            claims: vec![id("small")],
+            of: Some("data".into()),
+        }]);
+        lists.push(vec![Event::NeverRan { claim: id("tiny") }]);
+        lists.push(vec![Event::WriteOff {
+            after: 7,
+            unknown_blocks: Vec::new(),
+            reason: "lost".to_owned(),
+        }]);
+        lists.push(vec![add_block("b3")]);
+        let entries = entries(lists).await;
+        for of in [Of::Block("b1".to_owned()), Of::Namespace("data".to_owned())] {
+            let mut sums = Vec::new();
+            for at in 0..entries.len() as u64 {
+                let mut account = Account::new(of.clone(), HashMap::new());
+                let mut replay = Replay::new();
+                if at > 0 {
+                    replay = at_checkpoint(&entries, at);
+                    account.begin(&replay);
+                }
+                for entry in entries.iter().filter(|entry| entry.sequence > at) {
+                    let committed = replay.push(entry).unwrap();
+                    account.entry(entry, &committed, &replay);
+                }
+                let ledger = account.end(&key(), &replay, &DatasetObjects::default()).unwrap();
+                assert!(
+                    ledger.blocks.iter().all(OfBlock::is_right),
+                    "{of:?} {at}: {ledger:?}"
+                );
+                let opening = ledger.rows.iter().any(|row| row.what == "consumedUntilThen");
+                assert_eq!(opening, at >= 4, "{of:?} {at}");
+                assert_eq!(ledger.opening, (at > 0).then_some(at));
+                let sum: Vec<_> = ledger.blocks.iter().filter(|block| block.block == "b1").collect();
+                sums.push(sum[0].sum.clone());
+            }
+            assert!(sums.windows(2).all(|two| two[0] == two[1]), "{of:?}: {sums:?}");
+        }
     }
 }

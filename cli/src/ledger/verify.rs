@@ -14,7 +14,7 @@ use kube::api::ListParams;
 use privatekube_api::{DatasetKey, PrivacyBudgetClaim, PrivateDataBlock, PrivateDataset};
 use serde::Serialize;
 
-use super::LedgerOptions;
+use super::{LedgerOptions, checkpoints::Checkpoints};
 use crate::{
     cluster::{Cluster, ClusterOptions},
     exit::Exit,
@@ -31,6 +31,10 @@ Checks of each ledger: that every entry has the hash of its content and of its p
 exactly the written decisions follow from the events, that the amounts of each block add up, and that no status of a dataset,
 block or claim says what the ledger doesn't.
 
+A ledger whose old entries were removed is verified from its checkpoint on. With all entries, the digest of each checkpoint that an
+entry names, and of the published one, is computed again from the replay. --archive reads an export before the cluster's entries,
+so that all of them are there.
+
 Nothing in the ledger shows that its last entries were cut off: compare the number and the hash of the last entry with a copy
 that was kept elsewhere.
 
@@ -38,6 +42,7 @@ Examples:
   kubectl privacy ledger verify taxi -n data
   kubectl privacy ledger verify -A -o json
   kubectl privacy ledger verify --file privatekube-2026-11-30.jsonl
+  kubectl privacy ledger verify taxi -n data --archive privatekube-2026-11-30.jsonl
 
 Exit status: 0 verified, 5 something is wrong, 1 a ledger can't be read.";
 
@@ -75,6 +80,9 @@ pub(super) struct Verified {
     decisions: usize,
     /// How many statuses were compared; none of a file, which has none.
     statuses: usize,
+    /// Where it begins, if old entries were removed, and what is known of its checkpoint.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    checkpoints: Vec<String>,
     /// What is wrong.
     pub(super) problems: Vec<String>,
     /// Statuses that are behind the ledger.
@@ -142,11 +150,14 @@ async fn read_statuses(cluster: &Cluster, dataset: &DatasetKey) -> Result<Status
 
 async fn verify(source: &mut Source, dataset: &DatasetKey, statuses: Statuses) -> Result<Verified> {
     let mut comparison = Comparison::new(dataset, statuses);
-    let replayed = source
-        .replay(dataset, |entry, committed, replay| {
-            comparison.entry(entry, committed, replay);
-        })
-        .await;
+    let replayed = match source.marks(dataset).await {
+        Ok(marks) => {
+            comparison.checkpoints = Checkpoints::new(marks);
+            let read = source.read(dataset, |reading| comparison.read(&reading));
+            read.await
+        }
+        Err(error) => Err(error),
+    };
     match replayed {
         Ok(replay) => Ok(comparison.end(&replay)),
         Err(error) if is_wrong(&error) => {
@@ -167,7 +178,7 @@ pub(crate) fn is_wrong(error: &anyhow::Error) -> bool {
             BackupError::Verify(..)
                 | BackupError::Store(_, StoreError::Corrupt(_))
                 | BackupError::File {
-                    error: FileError::Verify(_),
+                    error: FileError::Verify(_) | FileError::Checkpoint { .. },
                     ..
                 }
         )
@@ -204,6 +215,9 @@ impl Verified {
             None if self.is_nothing() => writeln!(text, "  no entries yet"),
             None => writeln!(text, "  no entry could be verified"),
         };
+        for says in &self.checkpoints {
+            let _ = writeln!(text, "  {says}");
+        }
         for problem in &self.problems {
             let _ = writeln!(text, "  {} {problem}", paint.bad("wrong:"));
         }
@@ -233,8 +247,13 @@ mod tests {
     use privatekube_ledger::Replay;
     use serde_json::json;
 
+    use privatekube_ledger::{CheckpointMark, Hash};
+
+    use privatekube_backup::Reading;
+
     use super::*;
-    use crate::fixture::{claim, consume, entries, events, key};
+    use crate::fixture::{at_checkpoint, claim, consume, entries, events, key};
+    use crate::state::Marked;
 
     /// Verifies the ledger against a status of block b1 and one of claim small.
     async fn verified(change: impl Fn(&mut PrivateDataBlock, &mut PrivacyBudgetClaim)) -> Verified {
@@ -343,6 +362,67 @@ mod tests {
             stated.problems,
             ["block p1: its status has a budget at entry 3, and the ledger has no such block there"]
         );
+    }
+
+    /// What is found of a ledger whose entry 4 names a checkpoint at entry 2 with this digest, or with the right one.
+    async fn marked(digest: Option<Hash>, base: Option<u64>) -> Verified {
+        let mut lists = events();
+        lists.push(vec![consume("small")]);
+        let mut entries = entries(lists).await;
+        let mark = at_checkpoint(&entries, 2).base().unwrap().mark();
+        let digest = digest.unwrap_or(mark.digest);
+        entries[3].checkpoint = Some(CheckpointMark { digest, ..mark });
+        let marked = Marked {
+            by: 4,
+            mark: entries[3].checkpoint.unwrap(),
+        };
+        let mut comparison = Comparison::new(&key(), Statuses::default());
+        comparison.checkpoints = Checkpoints::new(vec![marked]);
+        let mut replay = Replay::new();
+        if let Some(at) = base {
+            replay = at_checkpoint(&entries, at);
+            comparison.read(&Reading::Earlier(&entries[1]));
+            comparison.read(&Reading::Base(&replay));
+        }
+        for entry in entries
+            .iter()
+            .filter(|entry| base.is_none_or(|base| entry.sequence > base))
+        {
+            let committed = replay.push(entry).unwrap();
+            comparison.read(&Reading::Entry(entry, &committed, &replay));
+        }
+        comparison.end(&replay)
+    }
+
+    #[tokio::test]
+    async fn a_checkpoint_that_an_entry_names_is_computed_again() {
+        let right = marked(None, None).await;
+        assert!(right.problems.is_empty(), "{:?}", right.problems);
+        assert!(right.checkpoints[0].starts_with("1 checkpoint that entries name agrees"));
+        let wrong = marked(Some(Hash::ORIGIN), None).await;
+        let [problem] = wrong.problems.as_slice() else {
+            panic!("{:?}", wrong.problems)
+        };
+        let names = format!(
+            "the checkpoint at entry 2 has the digest {} by entry 4",
+            Hash::ORIGIN
+        );
+        assert!(problem.starts_with(&names), "{problem}");
+    }
+
+    #[tokio::test]
+    async fn a_ledger_whose_old_entries_were_removed_says_where_it_begins() {
+        let verified = marked(None, Some(2)).await;
+        assert!(verified.problems.is_empty(), "{:?}", verified.problems);
+        let text = verified.text(Form::default());
+        assert!(
+            text.contains("entry 1 was removed; the state at entry 2 is that of the checkpoint with digest "),
+            "{text}"
+        );
+        assert!(text.contains(", which entry 4 names\n"), "{text}");
+        let unnamed = marked(None, Some(3)).await.text(Form::default());
+        assert!(unnamed.contains("entries 2 to 3"), "{unnamed}");
+        assert!(unnamed.contains("which no entry names yet"), "{unnamed}");
     }
 
     #[test]

@@ -3,9 +3,11 @@
 use std::collections::VecDeque;
 
 use anyhow::{Context, Result};
+use kube::Client;
 use privatekube_api::{DatasetKey, Subject};
+use privatekube_backup::{Reading, read_verified};
 use privatekube_kubernetes::KubernetesStore;
-use privatekube_ledger::{Entry, Replay, Store};
+use privatekube_ledger::{Committed, Entry, Replay, Store};
 use privatekube_policy::{BlockId, Engine, Record, Time};
 use privatekube_view::shown_coordinate;
 
@@ -20,6 +22,7 @@ pub(super) const WEEK: u64 = 7 * DAY;
 /// A dataset.
 pub(super) struct Followed {
     pub(super) key: DatasetKey,
+    client: Client,
     store: KubernetesStore,
     pub(super) past: Past,
 }
@@ -31,7 +34,7 @@ pub(super) struct Past {
     /// The state at the time `now`; none while there is no ledger.
     pub(super) engine: Option<Engine>,
     pub(super) now: Time,
-    /// When the ledger began.
+    /// When the ledger began, or what could be read of it: the time of the checkpoint before which entries were removed.
     pub(super) began: Option<Time>,
     spending: Spending,
     /// What was consumed, in the order of the ledger; older than a week is forgotten.
@@ -54,6 +57,7 @@ pub(super) struct Burnt {
 impl Followed {
     pub(super) fn new(cluster: &Cluster, key: DatasetKey) -> Self {
         Self {
+            client: cluster.client.clone(),
             store: KubernetesStore::new(cluster.client.clone(), key.clone()),
             key,
             past: Past::default(),
@@ -62,6 +66,18 @@ impl Followed {
 
     /// Reads what is new, and lets time pass until `now`.
     pub(super) async fn catch_up(&mut self, now: Time) -> Result<()> {
+        if self.past.replay.head().sequence == 0 {
+            let past = &mut self.past;
+            past.replay = read_verified(&self.client, &self.key, |reading| {
+                match reading {
+                    Reading::Base(replay) => past.begin(replay),
+                    Reading::Entry(entry, committed, replay) => past.add(entry, committed, replay.engine()),
+                    _ => {}
+                }
+                Ok(())
+            })
+            .await?;
+        }
         loop {
             let entries = self.store.read_after(self.past.replay.head().sequence).await;
             let entries = entries.with_context(|| format!("the ledger of {}", self.key))?;
@@ -81,17 +97,34 @@ impl Followed {
 impl Past {
     /// Verifies and applies an entry.
     pub(super) fn push(&mut self, entry: &Entry) -> Result<()> {
-        let committed = self.replay.push(entry)?;
+        let mut replay = std::mem::take(&mut self.replay);
+        let pushed = replay.push(entry);
+        if let Ok(committed) = &pushed {
+            self.add(entry, committed, replay.engine());
+        }
+        self.replay = replay;
+        pushed?;
+        Ok(())
+    }
+
+    /// Begins with the state of a checkpoint.
+    fn begin(&mut self, replay: &Replay) {
+        self.began = Some(replay.head().time);
+        self.spending = replay.engine().map(Spending::begin).unwrap_or_default();
+    }
+
+    /// Adds what an entry says. `engine` is the state after it.
+    fn add(&mut self, entry: &Entry, committed: &Committed, engine: Option<&Engine>) {
         self.began.get_or_insert(entry.time);
-        let Some(engine) = self.replay.engine() else {
-            return Ok(());
+        let Some(engine) = engine else {
+            return;
         };
         for record in committed.records() {
             if let Record::Granted { at, .. } = record {
                 self.granted.push_back(*at);
             }
         }
-        for Spent { claim, block, units } in self.spending.entry(&committed, engine) {
+        for Spent { claim, block, units } in self.spending.entry(committed, engine) {
             self.burnt.push_back(Burnt {
                 at: entry.time,
                 part: part(engine, &block, &units),
@@ -99,7 +132,6 @@ impl Past {
                 namespace: Subject::of(&claim).map_or_else(String::new, |subject| subject.namespace),
             });
         }
-        Ok(())
     }
 
     /// Lets time pass until `now`.

@@ -34,7 +34,8 @@ Examples:
   kubectl privacy top claims -n data --watch
   kubectl privacy top namespaces --dataset data/taxi -o json
 
-Needs the right to list privacyledgerentries in the namespaces of the datasets.";
+Needs the rights to list privacyledgerentries, and to get privacyledgercheckpoints and privacyledgercheckpointpieces, in the
+namespaces of the datasets. Where old entries were removed, DAY and WEEK know what was consumed since the checkpoint.";
 
 /// Shows budgets, how fast they are consumed, and queues.
 #[derive(Debug, Args)]

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use privatekube_api::{DatasetKey, Subject, SubjectKind, moment};
-use privatekube_ledger::{Committed, Entry, Replay};
+use privatekube_api::{DatasetKey, Subject, SubjectKind, counted, moment};
+use privatekube_ledger::{Committed, Entry, Head, Replay};
 use privatekube_policy::{BlockId, ClaimId, Composition, Engine, Record};
 use privatekube_view::{DatasetObjects, shown_coordinate};
 
@@ -25,6 +25,8 @@ pub(super) struct Account {
     sums: BTreeMap<BlockId, Vec<i128>>,
     /// The entry in which each block came, and its time.
     came: BTreeMap<BlockId, (u64, String)>,
+    /// The entry of the checkpoint that it begins with.
+    opening: Option<u64>,
 }
 
 impl Account {
@@ -37,7 +39,96 @@ impl Account {
             rows: Vec::new(),
             sums: BTreeMap::new(),
             came: BTreeMap::new(),
+            opening: None,
         }
+    }
+
+    /// Begins with the opening balance of a checkpoint: what was consumed up to its entry, by claims that the state has, by
+    /// claims that were forgotten, and by what was written off.
+    pub(super) fn begin(&mut self, replay: &Replay) {
+        let Some(engine) = replay.engine() else { return };
+        let head = replay.head();
+        self.opening = Some(head.sequence);
+        let mut known: BTreeMap<BlockId, Vec<i128>> = BTreeMap::new();
+        for sum in engine.folded() {
+            let Some(block) = sum.block.filter(|block| self.of.has_block(block)) else {
+                continue;
+            };
+            if sum.consumed.iter().all(|units| *units == 0) {
+                continue;
+            }
+            add(&mut known, block, sum.consumed);
+            if self.of.has_group(sum.group) {
+                let claims = counted(sum.claims, "claim that was", "claims that were");
+                let of = sum
+                    .group
+                    .map_or_else(String::new, |group| format!(" of namespace {group}"));
+                let request = format!("{claims} forgotten{of}");
+                let units = sum.consumed.to_vec();
+                self.opening_row(head, engine, block, None, Some(request), units);
+            }
+        }
+        self.spending = Spending::begin(engine);
+        for Spent { claim, block, units } in self.spending.consumed() {
+            if !self.of.has_block(&block) {
+                continue;
+            }
+            add(&mut known, &block, &units);
+            if self.of.has_claim(&claim) {
+                let request = self.requests.get(&claim).cloned();
+                self.opening_row(head, engine, &block, Some(&claim), request, units);
+            }
+        }
+        if matches!(self.of, Of::Namespace(_)) {
+            return;
+        }
+        let blocks: Vec<BlockId> = engine
+            .blocks()
+            .filter(|block| self.of.has_block(block))
+            .cloned()
+            .collect();
+        for block in blocks {
+            let Some(state) = engine.block(&block) else {
+                continue;
+            };
+            let known = known
+                .remove(&block)
+                .unwrap_or_else(|| vec![0; state.consumed.len()]);
+            let rest: Vec<i128> = state
+                .consumed
+                .iter()
+                .zip(&known)
+                .map(|(all, known)| all - known)
+                .collect();
+            self.accounts.insert(block.clone(), state.consumed.clone());
+            // What a block's account has beyond its claims was written off.
+            if state.written_off && rest.iter().any(|units| *units != 0) {
+                self.opening_row(head, engine, &block, None, Some("written off".to_owned()), rest);
+            }
+        }
+    }
+
+    fn opening_row(
+        &mut self,
+        head: Head,
+        engine: &Engine,
+        block: &BlockId,
+        claim: Option<&ClaimId>,
+        request: Option<String>,
+        units: Vec<i128>,
+    ) {
+        add(&mut self.sums, block, &units);
+        self.rows.push(Row {
+            entry: head.sequence,
+            time: moment(head.time),
+            block: block.to_string(),
+            claim: claim.and_then(Subject::of).map(|subject| shown(&subject)),
+            id: claim.map(ToString::to_string),
+            what: "consumedUntilThen",
+            request,
+            amounts: amounts(&engine.rules().composition, &units),
+            units,
+        });
     }
 
     pub(super) fn entry(&mut self, entry: &Entry, committed: &Committed, replay: &Replay) {
@@ -195,6 +286,7 @@ impl Account {
         let head = replay.head();
         Some(OfLedger {
             dataset: dataset.to_string(),
+            opening: self.opening,
             entries: head.sequence,
             hash: head.hash.to_string(),
             as_of: moment(head.time),

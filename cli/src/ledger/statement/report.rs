@@ -45,8 +45,14 @@ impl Report for Answer {
 
 impl OfLedger {
     fn title(&self) -> String {
+        let verified = match self.opening {
+            None => "verified by replay".to_owned(),
+            Some(at) => format!(
+                "verified by replay from the checkpoint at entry {at} on, whose state is the opening balance: old entries were removed"
+            ),
+        };
         format!(
-            "dataset {}, as of {} (entry {}, hash {}), verified by replay",
+            "dataset {}, as of {} (entry {}, hash {}), {verified}",
             self.dataset, self.as_of, self.entries, self.hash
         )
     }
@@ -64,6 +70,7 @@ impl OfLedger {
                 match row.what {
                     "writtenOff" => "written off".to_owned(),
                     "spentBefore" => "spent before it came".to_owned(),
+                    "consumedUntilThen" => "consumed until then".to_owned(),
                     "returned" => "returned: never ran".to_owned(),
                     what => what.to_owned(),
                 },

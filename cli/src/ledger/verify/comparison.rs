@@ -3,17 +3,23 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use privatekube_api::{Amounts, ClaimPhase, DatasetKey, PrivateDataBlockStatus, Subject, moment};
+use privatekube_backup::Reading;
 use privatekube_ledger::{Committed, Entry, Replay};
 use privatekube_policy::{BlockId, BlockState, ClaimId, Composition, DatasetRules, Engine, Unlocking};
 
 use super::{Statuses, Verified};
-use crate::{amounts::exact, ledger::claim_of_record, statuses::units};
+use crate::{
+    amounts::exact,
+    ledger::{checkpoints::Checkpoints, claim_of_record},
+    statuses::units,
+};
 
 /// Compares statuses with a ledger while it is replayed.
 #[derive(Debug)]
 pub(super) struct Comparison {
     pub(super) verified: Verified,
     statuses: Statuses,
+    pub(super) checkpoints: Checkpoints,
     /// The blocks whose statuses are of each entry, by their places in `statuses`.
     due: BTreeMap<u64, Vec<usize>>,
     /// The phases that claims with objects had.
@@ -36,10 +42,44 @@ impl Comparison {
                 notes: std::mem::take(&mut statuses.notes),
                 ..Verified::default()
             },
+            checkpoints: Checkpoints::default(),
             due,
             phases: ids.map(|subject| (subject.id(), HashSet::new())).collect(),
             statuses,
         }
+    }
+
+    pub(super) fn read(&mut self, reading: &Reading<'_>) {
+        match reading {
+            Reading::Base(replay) => {
+                // What claims were decided before is gone: each has at least the phase that the checkpoint says.
+                if let Some(engine) = replay.engine() {
+                    for (id, phases) in &mut self.phases {
+                        phases.extend(engine.phase(id).map(ClaimPhase::from));
+                    }
+                }
+                let at = replay.head().sequence;
+                let due = self.due.split_off(&(at + 1));
+                let early: usize = std::mem::replace(&mut self.due, due).values().map(Vec::len).sum();
+                if early > 0 {
+                    self.verified.notes.push(format!(
+                        "{} of entries before the checkpoint were not compared",
+                        privatekube_api::counted(early as u64, "status of a block", "statuses of blocks")
+                    ));
+                }
+            }
+            Reading::Entry(entry, committed, replay) => {
+                let problems = self.checkpoints.entry(replay);
+                self.verified.problems.extend(problems);
+                self.entry(entry, committed, replay);
+            }
+            Reading::Damaged(checkpoint, error) => self.verified.problems.push(format!(
+                "the checkpoint at entry {} can't be used: {error}; all entries are there, and the extender publishes another one",
+                checkpoint.head.sequence
+            )),
+            _ => {}
+        }
+        self.checkpoints.read(reading);
     }
 
     /// Compares what is of this entry.
@@ -84,6 +124,12 @@ impl Comparison {
     /// Compares what is left after the last entry.
     pub(super) fn end(mut self, replay: &Replay) -> Verified {
         let last = replay.head().sequence;
+        if self.verified.hash.is_empty() && last > 0 {
+            self.verified.entries = last;
+            self.verified.hash = replay.head().hash.to_string();
+            self.verified.last = Some(moment(replay.head().time));
+        }
+        self.verified.checkpoints = self.checkpoints.says();
         let mut ahead = |what: String, sequence: u64| {
             self.verified.problems.push(format!(
                 "{what}: its status is of entry {sequence}, and the ledger ends with entry {last}: entries were lost, or the \

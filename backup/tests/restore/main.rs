@@ -1,5 +1,7 @@
 //! An export is put back: exactly, again after an interruption, and never into a ledger of another origin.
 
+mod checkpoints;
+
 use std::{
     path::{Path, PathBuf},
     time::Duration,
@@ -379,8 +381,20 @@ async fn a_file_that_was_cut_off_or_changed_is_refused() -> Result<()> {
     }
     let more_budget = refused(text.replace("2000000000000", "1000000000000"))?;
     assert!(more_budget.contains("can't be verified"), "{more_budget}");
-    let later = refused(text.replace("\"version\":1", "\"version\":2"))?;
+    let later = refused(text.replace("\"version\":2", "\"version\":3"))?;
     assert!(later.contains("use a newer one"), "{later}");
+    // What earlier releases wrote is read.
+    let earlier = text
+        .replace("\"version\":2", "\"version\":1")
+        .replace("\"first\":1,", "");
+    assert_ne!(earlier, text);
+    let changed = dir.path().join("earlier");
+    std::fs::write(&changed, earlier)?;
+    let read = ExportFile::open(&changed)?;
+    assert_eq!(
+        read.datasets().first().map(|part| (part.first(), part.last())),
+        Some((1, 4))
+    );
     // The export itself replaces no file.
     let again = export(&server.client(), &[], &path, Time::from_micros(1)).await;
     assert!(matches!(again, Err(BackupError::Exists(_))), "{again:?}");
