@@ -36,11 +36,14 @@ pub(crate) enum Violation {
     Stuck(String),
 }
 
+/// A claim, and how often one of its name was forgotten before.
+type Life = (ClaimId, usize);
+
 #[derive(Default)]
 pub(crate) struct Checker {
     /// What writers published: hash and records by sequence number.
     published: BTreeMap<u64, (Hash, Vec<Record>)>,
-    decided: BTreeMap<ClaimId, (u64, Record)>,
+    decided: BTreeMap<Life, (u64, Record)>,
     /// The demands of each grant, by claim and entry.
     grants: BTreeMap<(ClaimId, u64), Vec<Demand>>,
     /// The capacity of each block that ever was.
@@ -55,7 +58,18 @@ pub(crate) struct Checker {
 struct Replayed {
     replay: Replay,
     states: BTreeMap<u64, (Hash, Snapshot)>,
-    granted: BTreeSet<ClaimId>,
+    granted: BTreeSet<Life>,
+    /// The entries that forgot each claim, and what was known of it before.
+    forgotten: BTreeMap<ClaimId, BTreeMap<u64, ClaimSnapshot>>,
+}
+
+impl Replayed {
+    /// The life of a claim in an entry, which forgets it last if it does.
+    fn life(&self, claim: &ClaimId, sequence: u64) -> Life {
+        let forgotten = self.forgotten.get(claim);
+        let before = forgotten.map_or(0, |entries| entries.range(..sequence).count());
+        (claim.clone(), before)
+    }
 }
 
 impl Checker {
@@ -90,6 +104,7 @@ impl Checker {
         {
             self.report(Violation::PublishedDifferently(format!("entry {sequence}")));
         }
+        self.follow(entries, sequence);
         for record in &committed.records {
             let (Record::Granted { claim, .. }
             | Record::Denied { claim, .. }
@@ -101,7 +116,7 @@ impl Checker {
             let decision = (sequence, record.clone());
             if *self
                 .decided
-                .entry(claim.clone())
+                .entry(self.replayed.life(claim, sequence))
                 .or_insert_with(|| decision.clone())
                 != decision
             {
@@ -112,7 +127,6 @@ impl Checker {
                 self.grants.insert((claim.clone(), sequence), demands);
             }
         }
-        self.follow(entries, sequence);
         match self.replayed.states.get(&sequence) {
             Some((hash, state)) if *hash == committed.hash => {
                 if *state != snapshot(engine) {
@@ -151,7 +165,7 @@ impl Checker {
             let mut violations = Vec::new();
             for record in committed.records() {
                 if let Record::Granted { claim, .. } = record
-                    && !self.replayed.granted.insert(claim.clone())
+                    && !self.replayed.granted.insert(self.replayed.life(claim, next))
                 {
                     violations.push(Violation::GrantedTwice(claim.clone()));
                 }
@@ -163,6 +177,15 @@ impl Checker {
                 }
             }
             if let Some((_, before)) = self.replayed.states.get(&(next - 1)) {
+                for claim in forgotten(entry) {
+                    let known = before.claims.iter().find(|state| state.claim == *claim);
+                    if let Some(known) = known
+                        && !state.claims.iter().any(|state| state.claim == *claim)
+                    {
+                        let forgotten = self.replayed.forgotten.entry(claim.clone()).or_default();
+                        forgotten.insert(next, known.clone());
+                    }
+                }
                 violations.extend(returned(before, &state, entry));
             }
             self.violations.extend(violations);
@@ -173,6 +196,8 @@ impl Checker {
     /// Checks the end of a run: a store can keep every entry, all that was published is in `entries`, and no
     /// block has more granted than its capacity.
     pub(crate) fn check_end(&mut self, entries: &BTreeMap<u64, Entry>) {
+        // What was forgotten by entries whose writers never learned that they were created.
+        self.follow(entries, entries.keys().next_back().copied().unwrap_or(0));
         let mut replay = Replay::new();
         for entry in entries.values() {
             if let Err(why) = survives(entry) {
@@ -198,10 +223,15 @@ impl Checker {
     fn check_grants(&mut self, end: &Snapshot, composition: &Composition) {
         let mut held: BTreeMap<&BlockId, Vec<i64>> = BTreeMap::new();
         for ((claim, sequence), demands) in &self.grants {
-            let state = end.claims.iter().find(|state| state.claim == *claim);
+            let forgotten = self.replayed.forgotten.get(claim);
+            let forgotten = forgotten.and_then(|entries| entries.range(*sequence..).next());
+            let state = match forgotten {
+                Some((_, state)) => Some(state),
+                None => end.claims.iter().find(|state| state.claim == *claim),
+            };
             let is_in_ledger = self
                 .decided
-                .get(claim)
+                .get(&self.replayed.life(claim, *sequence))
                 .is_some_and(|(decided, _)| decided == sequence);
             let returned = state.filter(|state| is_in_ledger && state.arrival.demands == *demands);
             for demand in demands {
@@ -257,6 +287,14 @@ fn survives(entry: &Entry) -> Result<(), String> {
     }
 }
 
+/// The claims that an entry forgets, if they are there and ended.
+fn forgotten(entry: &Entry) -> impl Iterator<Item = &ClaimId> {
+    entry.events.iter().flat_map(|event| match event {
+        Event::Forget { claims, .. } => claims.as_slice(),
+        _ => &[],
+    })
+}
+
 /// The claims and blocks of which less is consumed after `entry` than before, though it doesn't say that a claim never ran.
 fn returned(before: &Snapshot, after: &Snapshot, entry: &Entry) -> Vec<Violation> {
     let never_ran = |claim: Option<&ClaimId>| {
@@ -270,6 +308,7 @@ fn returned(before: &Snapshot, after: &Snapshot, entry: &Entry) -> Vec<Violation
         .claims
         .iter()
         .filter(|claim| !never_ran(Some(&claim.claim)))
+        .filter(|claim| !forgotten(entry).any(|forgotten| *forgotten == claim.claim))
     {
         let now = after.claims.iter().find(|now| now.claim == claim.claim);
         let is_less = claim.consumed.iter().any(|(block, consumed)| {

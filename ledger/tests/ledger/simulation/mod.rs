@@ -310,6 +310,7 @@ fn check_seen(seen: &BTreeMap<&str, u32>) {
         "stopped: a status names a later entry",
         "publishes",
         "publishes a write-off",
+        "forgets claims",
         "checkpoint not read",
         "checkpoint published",
         "checkpoint not published",

@@ -2,8 +2,8 @@
 //! ones.
 
 use privatekube_policy::{
-    Amount, Arrival, BlockId, Budget, ClaimId, Composition, DatasetRules, Demand, Event, Orders, Policy,
-    Revision, Span, Unlocking, Weight,
+    Amount, Arrival, BlockId, Budget, ClaimId, Composition, DatasetRules, Demand, Engine, Event, Orders,
+    Phase, Policy, Revision, Span, Unlocking, Weight,
 };
 
 use super::{planted::Planted, rng::Rng};
@@ -69,6 +69,17 @@ pub(crate) fn event(rng: &mut Rng, blocks: u64) -> Event {
             amount: Amount::All,
         },
     }
+}
+
+/// An event that forgets some claims that ended, if there are any. It is an entry of its own: a claim's name may come again, and
+/// what the entry decides by the clock is of the claim before.
+pub(crate) fn forget(rng: &mut Rng, engine: &Engine) -> Option<Event> {
+    let ended =
+        |claim: &&ClaimId| !matches!(engine.phase(claim), None | Some(Phase::Waiting | Phase::Granted));
+    let claims = engine.claims().filter(ended).filter(|_| rng.chance(50));
+    let claims: Vec<ClaimId> = claims.cloned().collect();
+    let of = rng.chance(50).then(|| "data".to_owned());
+    (!claims.is_empty()).then_some(Event::Forget { claims, of })
 }
 
 fn amount(rng: &mut Rng, blocks: u64) -> Amount {

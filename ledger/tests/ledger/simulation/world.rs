@@ -10,9 +10,9 @@ use std::{
 use privatekube_ledger::{
     Checkpoint, CheckpointStore, ClockLimit, CreateError, Entry, Hash, Store, StoreError,
 };
-use privatekube_policy::{BlockId, Event, Span, Time};
+use privatekube_policy::{BlockId, Engine, Event, Span, Time};
 
-use super::{planted::Planted, rng::Rng};
+use super::{planted::Planted, rng::Rng, workload};
 
 /// How far an entry may be dated ahead of the other clock, in microseconds.
 const MOST_AHEAD: u64 = 40;
@@ -36,6 +36,8 @@ pub(crate) struct World {
     pieces: BTreeMap<(u64, Hash, u32), Vec<u8>>,
     /// Whether writers publish checkpoints and remove entries in this world.
     pub(crate) compacts: bool,
+    /// Whether writers forget claims that ended in this world.
+    pub(crate) forgets: bool,
     /// Requests to create that were sent and have not arrived. Each may arrive at any time, or never.
     pub(crate) flying: Vec<Entry>,
     /// How many requests fail, in percent.
@@ -91,7 +93,10 @@ impl World {
         let mut rng = Rng::new(seed);
         // Other planted faults are found without checkpoints.
         let compacts = planted.map_or_else(|| rng.chance(40), Planted::is_about_checkpoints);
+        // Planted faults are found without it.
+        let forgets = planted.is_none() && rng.chance(40);
         Self {
+            forgets,
             faults: *rng.pick(&[0, 5, 20, 40]),
             tampers: rng.chance(30) || planted.is_some_and(Planted::is_about_tampering),
             by_hand: 0,
@@ -113,6 +118,21 @@ impl World {
             now: 10_000,
             history: tells.then(Vec::new),
         }
+    }
+
+    /// The events of an entry.
+    pub(crate) fn events(&mut self, engine: &Engine) -> Vec<Event> {
+        let blocks = self.blocks;
+        let events = (0..self.rng.below(6)).map(|_| workload::event(&mut self.rng, blocks));
+        let mut events = events.collect::<Vec<_>>();
+        if self.forgets && self.rng.chance(15) {
+            let forgotten = workload::forget(&mut self.rng, engine);
+            if forgotten.is_some() {
+                self.note("forgets claims");
+            }
+            events = forgotten.into_iter().collect();
+        }
+        events
     }
 
     pub(crate) fn note(&mut self, what: &'static str) {
@@ -195,7 +215,10 @@ impl World {
         let returns = |event: &Event| {
             matches!(
                 event,
-                Event::Release { .. } | Event::Withdraw { .. } | Event::NeverRan { .. }
+                Event::Release { .. }
+                    | Event::Withdraw { .. }
+                    | Event::NeverRan { .. }
+                    | Event::Forget { .. }
             )
         };
         let is_quiet = self.busy.is_empty() && self.flying.iter().all(|entry| entry.sequence < from);

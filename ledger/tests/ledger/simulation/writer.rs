@@ -12,7 +12,6 @@ use super::{
     checker::{Checker, Violation},
     naive::{Naive, Unopened},
     planted::Planted,
-    workload,
     world::SimulatedStore,
 };
 use crate::build::at;
@@ -258,9 +257,7 @@ pub(crate) async fn write(
                 jump = *world.rng.pick(&[0, 0, 0, 5_000, -5_000]);
             }
             let now = world.clock(jump);
-            let blocks = world.blocks;
-            let events = (0..world.rng.below(6)).map(|_| workload::event(&mut world.rng, blocks));
-            let events = events.collect::<Vec<_>>();
+            let events = world.events(book.engine());
             (at(now), world.limit(), events)
         };
         let is_lost = write_off.is_some();
