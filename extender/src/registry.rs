@@ -96,7 +96,7 @@ impl Registry {
             let opened = async move {
                 // The semaphore is never closed.
                 let _place = places.acquire().await;
-                let opened = bookkeeper.open_unless_deleted().await;
+                let opened = Box::pin(bookkeeper.open_unless_deleted()).await;
                 opened.map(|is_needed| is_needed.then_some(bookkeeper))
             };
             let opened = AssertUnwindSafe(opened).catch_unwind();

@@ -166,7 +166,9 @@ impl Checkpoints {
             // The set has no order, and entries should be the same for the same decisions.
             claims.sort_unstable();
             for claims in claims.chunks(MOST_FORGOTTEN) {
-                claims.iter().for_each(|claim| _ = self.gone.remove(claim));
+                for claim in claims {
+                    self.gone.remove(claim);
+                }
                 events.push(Event::Forget {
                     claims: claims.to_vec(),
                     of: of.clone(),

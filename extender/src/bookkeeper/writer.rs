@@ -172,9 +172,9 @@ pub(super) struct LedgerWriter {
     /// The clock that ours is compared with.
     server_clock: Arc<ServerClock>,
     /// `None` until there is anything to write or to read.
-    ledger: Option<Ledger<KubernetesStore>>,
+    ledger: Option<Box<Ledger<KubernetesStore>>>,
     /// The entries that another process has written so far, while this one follows it; `None` until there are any.
-    followed: Option<Replay>,
+    followed: Option<Box<Replay>>,
     /// The last entry that this process has seen, also while the ledger is closed: sequence number and hash.
     last_seen: Option<(u64, Hash)>,
     /// The largest number of an entry that the status of a claim named.
@@ -245,20 +245,20 @@ impl LedgerWriter {
                 return Err(WriterError::Replaced(self.dataset.clone(), sequence));
             }
         }
-        self.ledger = Some(ledger);
+        self.ledger = Some(Box::new(ledger));
         self.remember();
         Ok(head.sequence)
     }
 
     /// The entries that were followed, unless the last one is another one by now, or is gone: then all are read again.
     async fn take_followed(&mut self) -> Result<Option<Replay>, WriterError> {
-        let Some(head) = self.followed.as_ref().map(Replay::head) else {
+        let Some(head) = self.followed.as_ref().map(|replay| replay.head()) else {
             return Ok(None);
         };
         let unreadable = |error| WriterError::Unreadable(self.dataset.clone(), head.sequence, error);
         let last = self.store.read(head.sequence).await.map_err(unreadable)?;
         let is_same = last.is_some_and(|entry| entry.hash().is_ok_and(|hash| hash == head.hash));
-        Ok(self.followed.take().filter(|_| is_same))
+        Ok(self.followed.take().filter(|_| is_same).map(|replay| *replay))
     }
 
     /// Reads what comes after the entries that were `followed`, or the whole ledger.
@@ -282,7 +282,7 @@ impl LedgerWriter {
         let replay = read.map_err(|error| WriterError::Open(self.dataset.clone(), Box::new(error)))?;
         let sequence = replay.head().sequence;
         if sequence > 0 {
-            self.followed = Some(replay);
+            self.followed = Some(Box::new(replay));
             self.remember();
         }
         Ok(sequence)
@@ -341,8 +341,8 @@ impl LedgerWriter {
 
     /// The last entry; `None` while the ledger is neither open nor followed.
     fn head(&self) -> Option<Head> {
-        let of_ledger = self.ledger.as_ref().map(Ledger::head);
-        of_ledger.or_else(|| self.followed.as_ref().map(Replay::head))
+        let of_ledger = self.ledger.as_ref().map(|ledger| ledger.head());
+        of_ledger.or_else(|| self.followed.as_ref().map(|replay| replay.head()))
     }
 
     /// Remembers the last entry.

@@ -72,7 +72,7 @@ impl World {
 
 #[tokio::test]
 async fn a_checkpoint_is_published_after_so_many_entries_and_read_by_a_start() {
-    let mut world = every_three(None).await;
+    let mut world = Box::pin(every_three(None)).await;
     world.arrive(&["c1"]).await;
     assert!(world.done().await.is_none());
     world.arrive(&["c2"]).await;
@@ -108,7 +108,7 @@ async fn a_checkpoint_is_published_after_so_many_entries_and_read_by_a_start() {
 
 #[tokio::test]
 async fn a_start_publishes_a_checkpoint_that_is_due() {
-    let mut world = every_three(None).await;
+    let mut world = Box::pin(every_three(None)).await;
     world.books.handles.checkpoints.every = None;
     let (handles_of_start, _events) = handles(&world.server);
     world.arrive(&["c1"]).await;
@@ -123,7 +123,7 @@ async fn a_start_publishes_a_checkpoint_that_is_due() {
 
 #[tokio::test]
 async fn a_claim_that_ended_and_is_gone_is_forgotten_by_the_second_checkpoint() {
-    let mut world = every_three(None).await;
+    let mut world = Box::pin(every_three(None)).await;
     let ids = world.arrive(&["c1"]).await;
     world.take([Message::Withdrawn(ids[0].clone())]).await;
     assert_eq!(world.phase(&ids[0]), Some(Phase::Released));
@@ -154,7 +154,7 @@ async fn a_claim_that_ended_and_is_gone_is_forgotten_by_the_second_checkpoint() 
 
 #[tokio::test]
 async fn a_checkpoint_that_is_refused_is_tried_again_later_and_stops_nothing() {
-    let mut world = every_three(None).await;
+    let mut world = Box::pin(every_three(None)).await;
     let refused = RequestFilter::writes().resource(PIECES);
     world
         .server
@@ -173,7 +173,7 @@ async fn old_entries_are_removed_only_if_that_was_configured() {
         (Some(Span::from_secs(3600)), vec![1, 2, 3]),
         (Some(Span::from_micros(1)), vec![3]),
     ] {
-        let mut world = every_three(keep).await;
+        let mut world = Box::pin(every_three(keep)).await;
         world.arrive(&["c1", "c2"]).await;
         world.done().await;
         let store = world.books.writer.store().clone();

@@ -64,7 +64,7 @@ fn count(world: &World, phase: ClaimPhase) -> u64 {
 
 #[tokio::test]
 async fn a_claim_that_has_ended_is_kept_for_as_long_as_its_object_exists() {
-    let (mut world, ids) = three_claims().await;
+    let (mut world, ids) = Box::pin(three_claims()).await;
     let view = Arc::clone(&world.books.handles.view);
     assert_eq!(view.claims_in_all(), 3);
     // Objects are deleted, but the watch has not reported it yet.
@@ -92,7 +92,7 @@ async fn a_claim_that_has_ended_is_kept_for_as_long_as_its_object_exists() {
 
 #[tokio::test]
 async fn ended_claims_without_an_object_are_not_kept_after_a_start() {
-    let (mut world, ids) = three_claims().await;
+    let (mut world, ids) = Box::pin(three_claims()).await;
     let view = Arc::clone(&world.books.handles.view);
     exists(&world, &ids[0], false);
     exists(&world, &ids[1], false);

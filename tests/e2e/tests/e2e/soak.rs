@@ -131,7 +131,7 @@ async fn disturb(
         while let Some(ended) = work.try_join_next() {
             ended??;
         }
-        if kills.done() % 10 == 0 {
+        if kills.done().is_multiple_of(10) {
             // What is wrong at any moment is wrong now, too.
             let report = settling::report(&env.client).await;
             println!("{kills}; {}", proxy.counts());

@@ -28,10 +28,8 @@ fn units(text: &Value) -> Option<i128> {
     Some(text.as_str()?.parse::<Epsilon>().ok()?.units())
 }
 
-#[tokio::test]
-async fn what_the_old_system_spent_stays_spent() -> Result<()> {
-    let env = TestEnvironment::start().await?;
-    env.namespace(DATA).await?;
+/// Defines the kinds of the old system, and waits until they are served.
+async fn define_old_kinds(env: &TestEnvironment) -> Result<()> {
     for (kind, plural) in [
         ("PrivateDataBlock", "privatedatablocks"),
         ("PrivacyBudgetClaim", "privacybudgetclaims"),
@@ -52,6 +50,14 @@ async fn what_the_old_system_spent_stays_spent() -> Result<()> {
         })
         .await?;
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_the_old_system_spent_stays_spent() -> Result<()> {
+    let env = TestEnvironment::start().await?;
+    env.namespace(DATA).await?;
+    define_old_kinds(&env).await?;
     let old = |kind: &str, name: &str, spec: Value, status: Value| {
         json!({
             "apiVersion": "columbia.github.com/v1", "kind": kind,

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt, time::Duration};
 
 use anyhow::Result;
-use privatekube_cluster::Part;
+use privatekube_cluster::{ExtenderOptions, Part};
 use privatekube_e2e::{TestEnvironment, WatchedCluster};
 use tokio::time::{sleep, timeout};
 
@@ -131,7 +131,12 @@ impl Kills {
                 cluster.start_scheduler(true).await?;
             }
             Victim::Rival => {
-                let Ok(rival) = cluster.start_another_extender().await else {
+                // It takes itself for the leader, as one does that can't hear of another.
+                let options = ExtenderOptions {
+                    arguments: vec!["--leader-elect=false".into()],
+                    ..ExtenderOptions::default()
+                };
+                let Ok(rival) = cluster.start_another_extender(&options).await else {
                     return Ok(());
                 };
                 until_entries(watched, 2).await;

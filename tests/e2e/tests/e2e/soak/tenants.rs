@@ -107,7 +107,7 @@ impl Tenants {
     ) {
         self.rounds += 1;
         let mut objects = Vec::new();
-        if self.rounds % 3 == 0 {
+        if self.rounds.is_multiple_of(3) {
             objects.extend(DATASETS.map(|of| new_block(of, self.days)));
             self.days += 1;
         }
@@ -130,7 +130,7 @@ impl Tenants {
         });
         self.change_pods(random, watched, work);
         self.change_claims(random, watched, work);
-        if self.rounds % 8 == 0 {
+        if self.rounds.is_multiple_of(8) {
             self.retired += 1;
             let api: Api<PrivateDataBlock> = Api::namespaced(self.client.clone(), DATA);
             let name = format!("{}-day-{}", random.one_of(&DATASETS), random.below(self.days));
