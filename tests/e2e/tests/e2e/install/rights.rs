@@ -112,6 +112,15 @@ async fn the_extender_has_exactly_the_rights_it_needs() -> Result<()> {
             &["get", "list", "watch", "create"],
             "privatekube.dev/privacyledgerentries[]",
         ),
+        // A checkpoint is replaced by later ones, and never deleted.
+        (
+            &["get", "create", "update"],
+            "privatekube.dev/privacyledgercheckpoints[]",
+        ),
+        (
+            &["get", "list", "create", "delete"],
+            "privatekube.dev/privacyledgercheckpointpieces[]",
+        ),
         (
             &["get", "list", "watch", "patch"],
             "admissionregistration.k8s.io/mutatingwebhookconfigurations[privatekube-extender]",
@@ -170,6 +179,8 @@ async fn users_have_the_rights_of_their_roles() -> Result<()> {
         "privatedatablocks",
         "privacybudgetclaims",
         "privacyledgerentries",
+        "privacyledgercheckpoints",
+        "privacyledgercheckpointpieces",
     ];
     for resource in resources {
         for (user, writes) in [
