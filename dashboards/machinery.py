@@ -280,6 +280,56 @@ def _ledgers() -> Section:
                 bars=True,
                 runbook="ledger-conflict",
             ),
+            lines(
+                "Entries after the checkpoint",
+                "How many entries a start reads and replays after the last checkpoint. It falls with each checkpoint, "
+                "every 1,000 entries unless --checkpoint-every says otherwise.",
+                "short",
+                Query(
+                    f"{of_datasets('privatekube_ledger_sequence')} - "
+                    f"{of_datasets('privatekube_ledger_checkpoint_sequence')}",
+                    DATASET_LEGEND,
+                ),
+                width=8,
+                empty=True,
+            ),
+            lines(
+                "Checkpoints by outcome",
+                "Checkpoints that were made in a second. `failed` is logged with the reason, and tried again after a "
+                "minute.",
+                "cps",
+                Query(rate_of_datasets("privatekube_ledger_checkpoints_total", by="outcome"), "{{outcome}}"),
+                colors={"published": "green", "superseded": "orange", "failed": "red"},
+                width=8,
+                empty=True,
+            ),
+            lines(
+                "Entries removed",
+                "Entries that a checkpoint covers and that were deleted in a second, since --keep-entries says how "
+                "long they are kept.",
+                "cps",
+                Query(rate_of_datasets("privatekube_ledger_entries_removed_total", by=DATASET), DATASET_LEGEND),
+                width=8,
+                empty=True,
+            ),
+            lines(
+                "Leaders",
+                "How many replicas take themselves for the leader. It is 1; 0 while one takes over, and 2 for a moment "
+                "if the former leader can't be reached, which is safe.",
+                "short",
+                Query("sum(privatekube_leader)", "leaders"),
+                empty=True,
+                runbook="extender-not-leading",
+            ),
+            lines(
+                "Elections",
+                "How often a replica became the leader. Each start, update and drain is one; more are a leader that "
+                "can't renew its lease.",
+                "short",
+                Query("sum(increase(privatekube_elections_total[$__rate_interval]))", "elections"),
+                bars=True,
+                empty=True,
+            ),
             table_panel(
                 "Ledgers",
                 "How many entries each ledger has, when it was written last, and how long it took to read, verify and "
