@@ -222,9 +222,21 @@ impl Election {
             }
             match timeout(self.patience(), self.api.get_opt(&self.name)).await {
                 Ok(Ok(Some(current))) if self.is_of_this_term(&current, &lease) => self.hold(current),
-                Ok(Ok(current)) => {
-                    let other = current.as_ref().and_then(holder).unwrap_or("nobody");
-                    return LeaseLost(other.to_owned());
+                Ok(Ok(Some(current))) => {
+                    return LeaseLost(holder(&current).unwrap_or("nobody").to_owned());
+                }
+                // Somebody deleted it, as with its namespace. Whoever creates it next has it.
+                Ok(Ok(None)) => {
+                    let sent = Instant::now();
+                    let anew = taken(None, &self.name, &self.identity, self.times);
+                    if let Attempt::Written(lease) = self.write(anew, true).await {
+                        info!(lease = self.name, "the lease was deleted, and is made again");
+                        self.hold(*lease);
+                        self.leadership.lead_until(sent + self.times.renew_deadline);
+                        (renewed_at, is_late) = (sent, false);
+                    } else {
+                        sleep(self.times.renew_every / 4).await;
+                    }
                 }
                 Ok(Err(_)) | Err(_) => sleep(self.times.renew_every / 4).await,
             }

@@ -236,22 +236,32 @@ async fn a_lost_answer_or_a_foreign_change_does_not_end_a_leader() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lease_that_another_one_took_or_that_was_deleted_is_lost() {
-    for other in [Some("other"), Some("first"), None] {
+async fn a_lease_that_another_one_took_is_lost() {
+    for other in ["other", "first"] {
         let server = FakeApiServer::default();
         let first = leader(&server, "first").await;
-        match other {
-            Some(other) => {
-                let mut lease = server.get(LEASES, NAME).unwrap();
-                lease["spec"]["holderIdentity"] = json!(other);
-                lease["spec"]["leaseTransitions"] = json!(7);
-                server.put(LEASES, &lease);
-            }
-            None => server.delete(LEASES, NAME),
-        }
+        let mut lease = server.get(LEASES, NAME).unwrap();
+        lease["spec"]["holderIdentity"] = json!(other);
+        lease["spec"]["leaseTransitions"] = json!(7);
+        server.put(LEASES, &lease);
         let lost = first.running.await.unwrap().unwrap_err();
-        assert!(lost.to_string().contains(other.unwrap_or("nobody")), "{lost}");
+        assert!(lost.to_string().contains(other), "{lost}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_was_deleted_is_made_again_by_its_leader() {
+    let server = FakeApiServer::default();
+    let first = leader(&server, "first").await;
+    server.delete(LEASES, NAME);
+    for _ in 0..100 {
+        sleep(Duration::from_millis(100)).await;
+        assert!(first.leadership.may_act());
+    }
+    assert_eq!(
+        server.get(LEASES, NAME).unwrap()["spec"]["holderIdentity"],
+        "first"
+    );
 }
 
 #[tokio::test(start_paused = true)]
