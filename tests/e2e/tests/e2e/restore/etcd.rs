@@ -1,4 +1,4 @@
-//! etcd is put back, under a running extender and under a stopped one.
+//! etcd is put back under a running extender.
 
 use std::process::Command;
 
@@ -7,7 +7,6 @@ use k8s_openapi::api::core::v1::Pod;
 use privatekube_api::{ClaimPhase, PrivateDataset};
 use privatekube_cluster::Part;
 use privatekube_e2e::TestEnvironment;
-use privatekube_policy::Event;
 use serde_json::json;
 
 use super::{
@@ -101,66 +100,6 @@ async fn an_etcd_that_was_put_back_stops_the_datasets_that_went_on_and_no_other(
     ensure_unbound(&env, "bikes-greedy").await?;
     for name in ["taxi", "bikes", "idle"] {
         env.ledger(DATA, name).await?;
-    }
-    Ok(())
-}
-
-/// No extender has seen what was lost, and the store has nothing of it. What is known elsewhere tells: the file of an export.
-/// Whoever starts the extender on an older store without it begins again where the store was, so the word has to come first.
-#[tokio::test]
-async fn an_etcd_that_was_put_back_under_a_stopped_extender_goes_on_by_the_owner_s_word() -> Result<()> {
-    let mut env = TestEnvironment::start().await?;
-    prepare(&env, &["taxi", "bikes"]).await?;
-    for name in ["taxi", "bikes"] {
-        run_pod(&env, name, &format!("{name}-before"), "1").await?;
-        env.wait_for_block_budget(DATA, &format!("{name}-1"), ("9", "0", "1"))
-            .await?;
-    }
-    let (data, copy) = (file(&env, "etcd")?, file(&env, "etcd-copy")?);
-    with_etcd_stopped(&env, ["copy", &data, &copy]).await?;
-    for name in ["taxi", "bikes"] {
-        run_pod(&env, name, &format!("{name}-after"), "6").await?;
-        env.wait_for_block_budget(DATA, &format!("{name}-1"), ("3", "0", "7"))
-            .await?;
-    }
-    let export = file(&env, "export.jsonl")?;
-    env.cluster.extender_command(["export", &export]).await?;
-    env.stop_extender().await?;
-    with_etcd_stopped(&env, ["put back", &copy, &data]).await?;
-
-    // The entries that the file has are put back before the extender starts.
-    put_back(&env, &export, &["--complete", "--dataset", "data/taxi"]).await?;
-    // Of the other dataset the owner knows only that entries are lost.
-    let ledger = env.ledger(DATA, "bikes").await?;
-    let recovery = json!({"writeOffAfter": ledger.entries.len(), "reason": "etcd was put back"});
-    env.change::<PrivateDataset>(DATA, "bikes", json!({"spec": {"recovery": recovery}}))
-        .await?;
-    env.start_extender().await?;
-    env.wait_for_block_budget(DATA, "taxi-1", ("3", "0", "7")).await?;
-    env.wait_for_block_budget(DATA, "bikes-1", ("0", "0", "10"))
-        .await?;
-    for name in ["taxi", "bikes"] {
-        // The old store would have enough for it.
-        env.create_all([requesting_pod(name, &format!("{name}-greedy"), "8")])
-            .await?;
-    }
-    env.wait_for_pod_claim_phase(DATA, "taxi-greedy", ClaimPhase::Denied)
-        .await?;
-    env.wait_for_pod_claim_phase(DATA, "bikes-greedy", ClaimPhase::Waiting)
-        .await?;
-    ensure_unbound(&env, "taxi-greedy").await?;
-    ensure_unbound(&env, "bikes-greedy").await?;
-    bind_pod(&env, "taxi", "taxi-small", "3").await?;
-    for name in ["taxi", "bikes"] {
-        let ledger = env.ledger(DATA, name).await?;
-        let writes_off = |event: &Event| matches!(event, Event::WriteOff { .. });
-        let written_off = ledger
-            .entries
-            .iter()
-            .flat_map(|entry| &entry.events)
-            .any(writes_off);
-        // The word is in the ledger, for those who audit it.
-        ensure!(written_off == (name == "bikes"), "{name}: {written_off}");
     }
     Ok(())
 }
