@@ -6,7 +6,10 @@
 //! entries can compute the digest again. The text is cut into pieces of [`PIECE_BYTES`], each compressed by
 //! itself (zlib).
 
-use std::io::{self, Read, Write};
+use std::{
+    fmt,
+    io::{Read, Write},
+};
 
 use flate2::{Compression, read::ZlibDecoder, write::ZlibEncoder};
 use privatekube_policy::{Engine, Restoring, StateError, StatePart, Time};
@@ -14,13 +17,13 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
-use crate::{CheckpointStore, CreateError, Hash, Head, Replay, Store, StoreError};
+use crate::{CheckpointStore, CreateError, Hash, Head, Replay, Store, StoreError, entry::count};
 
 /// The size of a piece of a checkpoint's text before it is compressed, in bytes: 512 KiB. The last one may be
 /// smaller.
 pub const PIECE_BYTES: usize = 512 << 10;
 
-/// The longest line of a checkpoint, in bytes. A part holds at most what an entry's events do, with other keys.
+/// The longest line of a checkpoint, in bytes: a reader holds one in memory. A state with a longer part gets no checkpoint.
 const MOST_LINE_BYTES: usize = 4 << 20;
 
 /// How often a request is repeated whose outcome is unknown.
@@ -66,7 +69,7 @@ pub enum CheckpointError {
     /// replay has to arrive at the same state.
     #[error("the ledger is not at an entry: commit an entry first")]
     NotAtEntry,
-    /// A part can't be written as text.
+    /// A part can't be written as text, or is longer than any that a reader accepts.
     #[error("the state can't be written: {0}")]
     Encoding(String),
 }
@@ -131,25 +134,23 @@ impl CheckpointContent {
     /// The checkpoint of `engine` after the entry `head`, at whose time it is. See
     /// [`Ledger::checkpoint`](crate::Ledger::checkpoint), which makes sure of that.
     pub fn of(engine: &Engine, head: Head) -> Result<Self, CheckpointError> {
-        let encoding = |error: &dyn std::fmt::Display| CheckpointError::Encoding(error.to_string());
         let (mut pieces, mut text, mut digest, mut text_bytes) = (Vec::new(), Vec::new(), Sha256::new(), 0);
-        for part in engine.parts() {
-            serde_json::to_writer(&mut text, &part).map_err(|error| encoding(&error))?;
-            text.push(b'\n');
+        each_line(engine, |line| {
+            digest.update(line);
+            text_bytes += count(line.len());
+            text.extend_from_slice(line);
             while text.len() >= PIECE_BYTES {
                 let rest = text.split_off(PIECE_BYTES);
-                digest.update(&text);
-                text_bytes += text.len() as u64;
-                pieces.push(compressed(&text).map_err(|error| encoding(&error))?);
+                pieces.push(compressed(&text)?);
                 text = rest;
             }
+            Ok(())
+        })?;
+        // The text has its head, so it is never empty.
+        if !text.is_empty() {
+            pieces.push(compressed(&text)?);
         }
-        if !text.is_empty() || pieces.is_empty() {
-            digest.update(&text);
-            text_bytes += text.len() as u64;
-            pieces.push(compressed(&text).map_err(|error| encoding(&error))?);
-        }
-        let count = u32::try_from(pieces.len()).map_err(|error| encoding(&error))?;
+        let count = u32::try_from(pieces.len()).map_err(encoding)?;
         Ok(Self {
             checkpoint: Checkpoint {
                 head,
@@ -240,14 +241,10 @@ impl CheckpointMark {
     /// entries computes a checkpoint's digest again by this.
     pub fn of(engine: &Engine, head: Head) -> Result<Self, CheckpointError> {
         let mut digest = Sha256::new();
-        let mut line = Vec::new();
-        for part in engine.parts() {
-            line.clear();
-            serde_json::to_writer(&mut line, &part)
-                .map_err(|error| CheckpointError::Encoding(error.to_string()))?;
-            line.push(b'\n');
-            digest.update(&line);
-        }
+        each_line(engine, |line| {
+            digest.update(line);
+            Ok(())
+        })?;
         Ok(Self {
             sequence: head.sequence,
             digest: Hash::from_digest(digest),
@@ -346,7 +343,8 @@ impl ContentReader {
 /// are older than `before`, and at most `most`. Returns how many were removed.
 ///
 /// The entry that the checkpoint stands at stays: it vouches for the checkpoint, and the ledger never seems
-/// empty.
+/// empty. Nothing is removed unless the checkpoint can be restored from the store, since it is all that is left then:
+/// that costs the time and memory of a second engine, once there is anything to remove.
 pub async fn remove_entries(
     store: &impl CheckpointStore,
     checkpoint: &Checkpoint,
@@ -362,6 +360,9 @@ pub async fn remove_entries(
                 is_done = true;
                 break;
             }
+            if removed == 0 {
+                check_restores(store, checkpoint).await?;
+            }
             store.remove(entry.sequence).await?;
             removed += 1;
         }
@@ -371,10 +372,49 @@ pub async fn remove_entries(
     }
 }
 
-fn compressed(text: &[u8]) -> io::Result<Vec<u8>> {
+/// Checks that a checkpoint can be restored from the store.
+async fn check_restores(store: &impl Store, checkpoint: &Checkpoint) -> Result<(), StoreError> {
+    let sequence = checkpoint.head.sequence;
+    match checkpoint.restore(store).await? {
+        Ok(Some(_)) => Ok(()),
+        Ok(None) => Err(StoreError::Unreachable(format!(
+            "the checkpoint at entry {sequence} lacks a piece"
+        ))),
+        Err(error) => Err(StoreError::Corrupt(format!(
+            "the checkpoint at entry {sequence} can't be restored: {error}"
+        ))),
+    }
+}
+
+/// Calls `take` with each line of the text of `engine`'s state, the line break included.
+fn each_line(
+    engine: &Engine,
+    mut take: impl FnMut(&[u8]) -> Result<(), CheckpointError>,
+) -> Result<(), CheckpointError> {
+    let mut line = Vec::new();
+    for part in engine.parts() {
+        line.clear();
+        serde_json::to_writer(&mut line, &part).map_err(encoding)?;
+        if line.len() > MOST_LINE_BYTES {
+            let bytes = line.len();
+            return Err(encoding(format!(
+                "a part has {bytes} bytes: it must have at most {MOST_LINE_BYTES}"
+            )));
+        }
+        line.push(b'\n');
+        take(&line)?;
+    }
+    Ok(())
+}
+
+fn compressed(text: &[u8]) -> Result<Vec<u8>, CheckpointError> {
     let mut encoder = ZlibEncoder::new(Vec::new(), Compression::default());
-    encoder.write_all(text)?;
-    encoder.finish()
+    encoder.write_all(text).map_err(encoding)?;
+    encoder.finish().map_err(encoding)
+}
+
+fn encoding(problem: impl fmt::Display) -> CheckpointError {
+    CheckpointError::Encoding(problem.to_string())
 }
 
 fn uncompressed(content: &[u8]) -> Result<Vec<u8>, String> {

@@ -217,7 +217,8 @@ impl<'a, S: Store> EntryDraft<'a, S> {
     /// published.
     ///
     /// As long as it is unknown whether the entry was written, the commit reads the entry and tries to create it
-    /// again. Then it reads the checkpoint: an entry that a checkpoint covers was created before, and removed. The future may be dropped, which leaves the ledger poisoned.
+    /// again. Then it reads the checkpoint: an entry that a checkpoint covers was created before, and removed. The
+    /// future may be dropped, which leaves the ledger poisoned.
     pub async fn commit(self) -> Result<Committed, CommitError> {
         let is_empty = self.is_empty();
         let Self {

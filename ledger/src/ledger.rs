@@ -142,9 +142,9 @@ impl<S> Ledger<S> {
         }
     }
 
-    /// Returns a checkpoint of the state after the last entry. An entry must have been committed by this writer since
-    /// the ledger was opened, and no draft begun after it. Costs time and memory for everything that the engine
-    /// holds.
+    /// Returns a checkpoint of the state after the last entry. The engine's clock must be at that entry, as it is when the
+    /// ledger was just opened or the entry committed: a draft advances it. Costs time and memory for everything that
+    /// the engine holds.
     pub fn checkpoint(&self) -> Result<CheckpointContent, CheckpointError> {
         if self.is_ahead || self.head.sequence == 0 || self.engine.now() != self.head.time {
             return Err(CheckpointError::NotAtEntry);

@@ -42,7 +42,8 @@ name!(
 );
 name!(
     ClaimId,
-    "A claim's name, unique among all claims that its dataset ever had: a claim that is created again has another name. (The name of a claim that was forgotten is not known any more, and nothing gives it to another one.)"
+    "A claim's name, unique among all claims that its dataset ever had: a claim that is created again has another name. \
+     (The name of a claim that was forgotten is not known any more, and nothing gives it to another one.)"
 );
 
 /// A budget on each of some blocks, within a claim.

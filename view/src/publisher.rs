@@ -214,7 +214,7 @@ impl Publisher {
         self.published = engine.arrived();
         self.forget_deleted(engine, &exists);
         for id in engine.claims() {
-            if engine.phase(id).is_some_and(has_ended) && !exists(id) {
+            if engine.phase(id).is_some_and(Phase::has_ended) && !exists(id) {
                 continue;
             }
             let published = self.view.claim(id);
@@ -235,7 +235,7 @@ impl Publisher {
     /// Remembers that the object of a claim was deleted: the claim leaves the view once it has ended in the ledger.
     pub fn object_deleted(&mut self, engine: &Engine, claim: &ClaimId) {
         match engine.phase(claim) {
-            Some(phase) if has_ended(phase) => {
+            Some(phase) if phase.has_ended() => {
                 self.left_out.remove(claim);
                 self.view.forget_claim(claim);
             }
@@ -605,7 +605,7 @@ impl Publisher {
         }
         let changed = if has_left {
             false
-        } else if has_ended(claim.phase) && self.without_object.remove(id) {
+        } else if claim.phase.has_ended() && self.without_object.remove(id) {
             self.left_out.remove(id);
             self.view.forget_claim(id);
             true
@@ -719,11 +719,6 @@ impl Publisher {
     fn block_key(&self, name: &str) -> BlockKey {
         ((*self.dataset).clone(), name.to_owned())
     }
-}
-
-/// Whether nothing more happens to a claim, but that what was consumed for a pod that never ran is released.
-const fn has_ended(phase: Phase) -> bool {
-    !matches!(phase, Phase::Waiting | Phase::Granted)
 }
 
 /// The most waiting claims with which explanations state how many claims go before a claim. To count these takes a look

@@ -12,7 +12,9 @@ use std::{
 
 use privatekube_api::{DatasetKey, Subject};
 use privatekube_kubernetes::{KubernetesStore, ServerClock};
-use privatekube_ledger::{Checkpoint, CheckpointContent, CheckpointStore, PublishError, remove_entries};
+use privatekube_ledger::{
+    Checkpoint, CheckpointContent, CheckpointError, CheckpointStore, PublishError, remove_entries,
+};
 use privatekube_policy::{ClaimId, Event, Span, Time};
 use tokio::{task::JoinHandle, time::Instant};
 use tracing::{info, warn};
@@ -193,6 +195,12 @@ impl Checkpoints {
             let bytes = content.pieces.iter().map(|piece| piece.len() as u64).sum();
             Outcome::Published(content.checkpoint, bytes)
         })));
+    }
+
+    /// Tries again after a while: the state can't be written down.
+    pub(super) fn not_made(&mut self, error: &CheckpointError) {
+        self.not_before = Instant::now() + AFTER_FAILURE;
+        warn!(dataset = %self.dataset, %error, "a checkpoint can't be made: starts read more entries");
     }
 
     /// Removes entries whose time is over, in a task of its own, if that is due.

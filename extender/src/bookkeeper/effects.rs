@@ -26,8 +26,8 @@ pub(super) struct Effects {
 }
 
 impl Effects {
-    /// Without a voice (`is_silent`), changes are left to the process that writes the ledger: nothing is written, announced,
-    /// logged or measured.
+    /// If `is_silent`, changes are left to the process that writes the ledger: nothing is written, announced, logged or
+    /// measured.
     pub(super) fn new(handles: Handles, dataset: DatasetKey, is_silent: bool) -> Self {
         Self {
             meter: DatasetMeter::new(handles.clone(), dataset.clone(), is_silent),

@@ -332,8 +332,7 @@ impl Bookkeeper {
         let Some(engine) = self.writer.engine()? else {
             return Ok(Vec::new());
         };
-        let has_ended =
-            |claim: &ClaimId| !matches!(engine.phase(claim), None | Some(Phase::Waiting | Phase::Granted));
+        let has_ended = |claim: &ClaimId| engine.phase(claim).is_some_and(Phase::has_ended);
         let gone = engine
             .claims()
             .filter(|claim| has_ended(claim) && !exists(&self.handles, claim));
@@ -343,10 +342,15 @@ impl Bookkeeper {
 
     /// Begins a checkpoint if one is due. It stands at the last entry, so it is begun right after that, before the clock goes on.
     fn checkpoint_if_due(&mut self) {
-        if self.checkpoints.is_due()
-            && let Some(content) = self.writer.checkpoint()
-        {
-            self.checkpoints.begin(content, self.writer.store().clone());
+        if !self.checkpoints.is_due() {
+            return;
+        }
+        match self.writer.checkpoint() {
+            Ok(Some(content)) => self.checkpoints.begin(content, self.writer.store().clone()),
+            // It is due after the next entry, too.
+            Ok(None) => {}
+            // To write the state down costs as much each time.
+            Err(error) => self.checkpoints.not_made(&error),
         }
     }
 

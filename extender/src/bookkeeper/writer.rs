@@ -376,14 +376,10 @@ impl LedgerWriter {
     }
 
     /// The content of a checkpoint at the last entry. None if the ledger is closed, or its engine is later than its last entry.
-    pub(super) fn checkpoint(&self) -> Option<CheckpointContent> {
-        match self.ledger.as_ref()?.checkpoint() {
-            Ok(content) => Some(content),
-            Err(CheckpointError::NotAtEntry) => None,
-            Err(error) => {
-                warn!(dataset = %self.dataset, %error, "there is no checkpoint");
-                None
-            }
+    pub(super) fn checkpoint(&self) -> Result<Option<CheckpointContent>, CheckpointError> {
+        match self.ledger.as_ref().map(|ledger| ledger.checkpoint()) {
+            None | Some(Err(CheckpointError::NotAtEntry)) => Ok(None),
+            Some(made) => made.map(Some),
         }
     }
 

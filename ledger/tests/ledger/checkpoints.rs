@@ -3,12 +3,12 @@
 use futures::executor::block_on;
 use privatekube_ledger::{
     Checkpoint, CheckpointContent, CheckpointError, CheckpointMark, CheckpointStore, CommitError,
-    ContentError, Hash, Ledger, MemoryStore, OpenError, PublishError, Replay, Store, VerifyError,
+    ContentError, Hash, Head, Ledger, MemoryStore, OpenError, PublishError, Replay, Store, VerifyError,
     remove_entries,
 };
-use privatekube_policy::{Phase, Time};
+use privatekube_policy::{Engine, Phase, Time};
 
-use crate::build::{at, block, claim, open, snapshot};
+use crate::build::{at, block, claim, open, rules, snapshot};
 
 /// Commits an entry with a block, then one with a claim on it for each of `claims`.
 fn with_claims(store: &MemoryStore, claims: u64) -> Ledger<MemoryStore> {
@@ -265,5 +265,32 @@ fn the_entry_that_a_checkpoint_stands_at_is_missed() {
         error.to_string(),
         "the store could not be read: entry 4, which its checkpoint stands at, or a piece of the checkpoint is missing: put it \
          back"
+    );
+}
+
+/// What is removed is gone: a checkpoint that can't be restored must not be all that is left.
+#[test]
+fn no_entry_is_removed_under_a_checkpoint_that_cannot_be_restored() {
+    let store = MemoryStore::new();
+    let checkpoint = publish(&with_claims(&store, 3), &store);
+    let damaged = deface(&store, &checkpoint, b"no zlib");
+    let error = block_on(remove_entries(&damaged, &checkpoint, END, 10)).unwrap_err();
+    assert!(error.to_string().contains("the checkpoint at entry 4"), "{error}");
+    assert_eq!(numbers(&damaged), [1, 2, 3, 4]);
+    // Neither under one whose pieces are missing.
+    let bare: MemoryStore = store.entries().into_iter().collect();
+    block_on(bare.publish(&checkpoint)).unwrap();
+    assert!(block_on(remove_entries(&bare, &checkpoint, END, 10)).is_err());
+    assert_eq!(numbers(&bare), [1, 2, 3, 4]);
+}
+
+#[test]
+fn a_state_with_a_part_that_no_reader_accepts_gets_no_checkpoint() {
+    let mut engine = Engine::new(rules()).unwrap();
+    engine.apply(&block(&"b".repeat(5 << 20), 10)).unwrap();
+    let error = CheckpointContent::of(&engine, Head::ORIGIN).unwrap_err();
+    assert!(
+        error.to_string().contains("it must have at most 4194304"),
+        "{error}"
     );
 }

@@ -1,5 +1,5 @@
-//! All claims that arrived and were not forgotten: what each arrival said, what became of it, and how much was consumed and
-//! released.
+//! All claims that arrived and were not forgotten: what each arrival said, what became of it, and how much was
+//! consumed and released.
 //!
 //! Claims may be millions, so each is small. They are found by number in a vector, and by name in a hash table of
 //! numbers. One that is forgotten leaves its place in the vector behind, without a name, so that the numbers of
@@ -299,8 +299,7 @@ impl Claims {
     /// `now` have none there.
     pub(super) fn renumber_demands(&mut self, now: Time, number_of: &mut impl FnMut(u32) -> u32) {
         for claim in &mut self.list {
-            let ended = matches!(claim.phase, Phase::Denied | Phase::Expired | Phase::Withdrawn);
-            if ended && claim.decided < now {
+            if claim.phase.is_without_grant() && claim.decided < now {
                 claim.demands_id = NO_DEMANDS;
             } else if claim.demands_id != NO_DEMANDS {
                 claim.demands_id = number_of(claim.demands_id);

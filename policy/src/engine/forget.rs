@@ -31,16 +31,6 @@ pub(super) struct FoldedSum {
 /// The sums of all claims that were forgotten, sorted.
 pub(super) type FoldedSums = BTreeMap<FoldedKey, FoldedSum>;
 
-impl Phase {
-    /// Whether nothing more can happen to a claim but that what it was consumed for never ran.
-    pub(super) const fn has_ended(self) -> bool {
-        match self {
-            Self::Waiting | Self::Granted => false,
-            Self::Consumed | Self::Released | Self::Denied | Self::Expired | Self::Withdrawn => true,
-        }
-    }
-}
-
 impl Engine {
     /// The sums of the claims that were [forgotten](crate::Event::Forget): of all first, then block by block in
     /// the order in which they were added; in the order of groups, then of phases.
@@ -94,7 +84,7 @@ impl State {
         };
         let all = self.folded.entry(key(None)).or_default();
         all.claims = all.claims.saturating_add(1);
-        if !matches!(phase, Phase::Consumed | Phase::Released) {
+        if phase.is_without_grant() {
             return;
         }
         for (part, demand) in claim.demands(&self.demand_store).iter().enumerate() {

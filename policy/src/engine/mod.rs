@@ -1,9 +1,9 @@
 //! The engine: events in, records out.
 //!
 //! `arrive` adds blocks and claims, `walk` finds the claims that fit, `decide` grants, denies and expires,
-//! `consume` moves granted budget, `forget` drops claims that ended, and `explain` says why a claim waits. In which order claims are granted is
-//! up to the policy (`policies`), which sees the engine through `decisions` alone. All of them work on the
-//! `state`. Below it, independent of each other: the accounts of the blocks (`blocks`), how blocks unlock
+//! `consume` moves granted budget, `forget` drops claims that ended, and `explain` says why a claim waits. In which
+//! order claims are granted is up to the policy (`policies`), which sees the engine through `decisions` alone. All
+//! of them work on the `state`. Below it, independent of each other: the accounts of the blocks (`blocks`), how blocks unlock
 //! (`unlocking`), the claims (`claims`) and their demands (`demands`), the order of waiting claims (`order`)
 //! and their index (`waiting`). `snapshot` makes data of all that, and an engine of the data.
 //!

@@ -26,6 +26,25 @@ pub enum Phase {
     Withdrawn,
 }
 
+impl Phase {
+    /// Whether nothing more can happen to a claim but that what it was consumed for never ran.
+    #[must_use]
+    pub const fn has_ended(self) -> bool {
+        match self {
+            Self::Waiting | Self::Granted => false,
+            Self::Consumed | Self::Released | Self::Denied | Self::Expired | Self::Withdrawn => true,
+        }
+    }
+
+    /// Whether a claim has ended without ever being granted.
+    pub(super) const fn is_without_grant(self) -> bool {
+        match self {
+            Self::Waiting | Self::Granted | Self::Consumed | Self::Released => false,
+            Self::Denied | Self::Expired | Self::Withdrawn => true,
+        }
+    }
+}
+
 /// A block's budget, at each coordinate in that coordinate's unit. `locked + available + allocated + consumed
 /// = capacity`, exactly, at each; `available` may be negative at a Renyi order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -341,7 +341,7 @@ async fn compact(store: &SimulatedStore, ledger: &mut Ledger<SimulatedStore>) {
     let before = at(store.world().now);
     let checkpoint = content.checkpoint;
     if planted == Some(Planted::RemovesBeforePublished) {
-        remove_entries(store, &checkpoint, before, most).await.ok();
+        remove_all(store, checkpoint.head.sequence - 1).await;
     }
     let published = content.publish(store).await;
     match published {
@@ -350,11 +350,17 @@ async fn compact(store: &SimulatedStore, ledger: &mut Ledger<SimulatedStore>) {
         Err(_) => return store.note("checkpoint not published"),
     }
     store.remove_pieces_before(&checkpoint).await.ok();
-    let mut covered = checkpoint;
     if planted == Some(Planted::RemovesTooMuch) {
-        covered.head.sequence += 1;
+        return remove_all(store, checkpoint.head.sequence).await;
     }
-    remove_entries(store, &covered, before, most).await.ok();
+    remove_entries(store, &checkpoint, before, most).await.ok();
+}
+
+/// Removes all entries up to `last`, as no writer does: the crate removes nothing that its checkpoint can't replace.
+async fn remove_all(store: &SimulatedStore, last: u64) {
+    for sequence in 1..=last {
+        store.remove(sequence).await.ok();
+    }
 }
 
 /// The engine as it is without one of its claims in this phase, if it has any.

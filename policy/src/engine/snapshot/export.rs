@@ -114,9 +114,8 @@ fn block_part(block: &Block, now: Time, policy: Kept) -> BlockPart {
 impl State {
     fn claim_part(&self, claim: &Claim, policy: Kept) -> ClaimPart {
         let at = claim.decided().unwrap_or(claim.arrived);
-        let without_grant = matches!(claim.phase, Phase::Denied | Phase::Expired | Phase::Withdrawn);
         let mut arrival = self.arrival(claim);
-        if without_grant && at < self.now {
+        if claim.phase.is_without_grant() && at < self.now {
             // Whether the store still has them depends on what else it has.
             arrival.demands = Vec::new();
         }

@@ -33,7 +33,7 @@ impl Begun {
             number.ok_or_else(|| "it is no block of the state".to_owned())
         });
         let block = block.transpose()?;
-        if block.is_some() && !matches!(phase, Phase::Consumed | Phase::Released) {
+        if block.is_some() && phase.is_without_grant() {
             return Err("it is of a block, and of claims that were never granted".to_owned());
         }
         let length = block.map_or(0, |_| state.rules.composition.coordinates());

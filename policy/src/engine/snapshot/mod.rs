@@ -2,8 +2,8 @@
 //! ([`Restoring`]).
 //!
 //! A sequence is a head, the blocks that are lost, the blocks in the order in which they were added, the sums of
-//! the claims that were forgotten, and the claims in the order in which they arrived. Each part is small, so that a sequence of any length can be
-//! written and read part by part. Equal states give equal parts, in this process and in any other: a part holds
+//! the claims that were forgotten, and the claims in the order in which they arrived. It is written and read part by
+//! part, so that its length doesn't matter. Equal states give equal parts, in this process and in any other: a part holds
 //! nothing that depends on a hash map, on when a block was last settled, or on which block an index watches.
 //!
 //! The indices (classes, families, timeouts, wakes, the store of demands) are not written. They are built

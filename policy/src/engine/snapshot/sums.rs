@@ -1,4 +1,5 @@
-//! What the claims of a state hold of each block in all, and what forgotten ones consumed. The accounts of the blocks must say the same.
+//! What the claims of a state hold of each block in all, and what forgotten ones consumed. The accounts of the
+//! blocks must say the same.
 
 use super::StateError;
 use crate::engine::blocks::{Account, Block};
