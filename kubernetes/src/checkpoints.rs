@@ -17,7 +17,7 @@ use tokio::time::timeout;
 
 use crate::{
     plain, post_params,
-    store::{REQUEST_LIMIT, create_error, signed, unreachable_after},
+    store::{REQUEST_LIMIT, no_answer, read_object, signed, written},
 };
 
 /// The version of the format of a checkpoint's content.
@@ -45,22 +45,12 @@ impl Checkpoints {
     /// Reads the published checkpoint. Without a resource version in the request, the API server answers with what is true
     /// when it is asked.
     pub(crate) async fn head(&self) -> Result<Option<Checkpoint>, StoreError> {
-        match self.object().await? {
-            Some(object) => checkpoint(&object).map(Some),
-            None => Ok(None),
-        }
+        let object = self.object().await?;
+        object.map(|object| checkpoint(&object)).transpose()
     }
 
     async fn object(&self) -> Result<Option<PrivacyLedgerCheckpoint>, StoreError> {
-        match timeout(REQUEST_LIMIT, self.heads.get_opt(&self.dataset)).await {
-            Ok(Ok(object)) => Ok(object),
-            Ok(Err(Error::SerdeError(error))) => Err(StoreError::Corrupt(format!(
-                "checkpoint {}: {error}",
-                self.dataset
-            ))),
-            Ok(Err(error)) => Err(StoreError::Unreachable(plain(&error))),
-            Err(_) => Err(unreachable_after(REQUEST_LIMIT)),
-        }
+        read_object(&self.heads, &self.dataset, "checkpoint").await
     }
 
     pub(crate) async fn piece(
@@ -69,14 +59,7 @@ impl Checkpoints {
         piece: u32,
     ) -> Result<Option<Vec<u8>>, StoreError> {
         let name = self.piece_name(checkpoint, piece);
-        let object = match timeout(REQUEST_LIMIT, self.pieces.get_opt(&name)).await {
-            Ok(Ok(object)) => object,
-            Ok(Err(Error::SerdeError(error))) => {
-                return Err(StoreError::Corrupt(format!("piece {name}: {error}")));
-            }
-            Ok(Err(error)) => return Err(StoreError::Unreachable(plain(&error))),
-            Err(_) => return Err(unreachable_after(REQUEST_LIMIT)),
-        };
+        let object = read_object(&self.pieces, &name, "piece").await?;
         let content = object.map(|object| BASE64.decode(object.spec.content.as_bytes()));
         content
             .transpose()
@@ -100,16 +83,9 @@ impl Checkpoints {
         };
         let mut object = PrivacyLedgerCheckpointPiece::new(&self.piece_name(checkpoint, piece), spec);
         object.metadata.labels = Some(self.labels());
-        match timeout(REQUEST_LIMIT, self.pieces.create(&post_params(), &object)).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(Error::Api(status))) => match create_error(&status) {
-                CreateError::Exists => Ok(()),
-                error => Err(error),
-            },
-            Ok(Err(error)) => Err(CreateError::Unknown(plain(&error))),
-            Err(_) => Err(CreateError::Unknown(format!(
-                "no answer within {REQUEST_LIMIT:?}"
-            ))),
+        match written(self.pieces.create(&post_params(), &object)).await {
+            Err(CreateError::Exists) => Ok(()),
+            created => created,
         }
     }
 
@@ -144,27 +120,20 @@ impl Checkpoints {
         let mut object = PrivacyLedgerCheckpoint::new(&self.dataset, spec);
         object.metadata.labels = Some(self.labels());
         let params = post_params();
-        let written = async {
-            match published {
-                // With its resource version: another writer's checkpoint isn't replaced unseen.
-                Some(published) => {
-                    object.metadata.resource_version = published.metadata.resource_version;
-                    self.heads.replace(&self.dataset, &params, &object).await
-                }
-                None => self.heads.create(&params, &object).await,
+        let answer = match published {
+            // With its resource version: another writer's checkpoint isn't replaced unseen.
+            Some(published) => {
+                object.metadata.resource_version = published.metadata.resource_version;
+                written(self.heads.replace(&self.dataset, &params, &object)).await
             }
+            None => written(self.heads.create(&params, &object)).await,
         };
-        match timeout(REQUEST_LIMIT, written).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(Error::Api(status))) => match create_error(&status) {
-                // Somebody else has published one since it was read: look again.
-                CreateError::Exists => Err(CreateError::Unknown(status.message.clone())),
-                error => Err(error),
-            },
-            Ok(Err(error)) => Err(CreateError::Unknown(plain(&error))),
-            Err(_) => Err(CreateError::Unknown(format!(
-                "no answer within {REQUEST_LIMIT:?}"
-            ))),
+        match answer {
+            // It was published since it was read, at an entry that is yet to be compared.
+            Err(CreateError::Exists) => {
+                Err(CreateError::Unknown("another was published meanwhile".to_owned()))
+            }
+            answer => answer,
         }
     }
 
@@ -175,7 +144,7 @@ impl Checkpoints {
         loop {
             let page = match timeout(REQUEST_LIMIT, self.pieces.list_metadata(&params)).await {
                 Ok(page) => page.map_err(|error| StoreError::Unreachable(plain(&error)))?,
-                Err(_) => return Err(unreachable_after(REQUEST_LIMIT)),
+                Err(_) => return Err(StoreError::Unreachable(no_answer())),
             };
             for piece in page.items.iter().filter(|piece| {
                 self.sequence_of(piece)
@@ -216,7 +185,7 @@ where
         Ok(Ok(_)) => Ok(()),
         Ok(Err(Error::Api(status))) if status.code == 404 => Ok(()),
         Ok(Err(error)) => Err(StoreError::Unreachable(plain(&error))),
-        Err(_) => Err(unreachable_after(REQUEST_LIMIT)),
+        Err(_) => Err(StoreError::Unreachable(no_answer())),
     }
 }
 

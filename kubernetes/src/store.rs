@@ -2,6 +2,7 @@
 //! which is what makes its creator the writer.
 
 use std::{
+    fmt::Debug,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -17,7 +18,7 @@ use privatekube_api::{
 };
 use privatekube_ledger::{Checkpoint, CheckpointStore, CreateError, Entry, Hash, Store, StoreError};
 use privatekube_policy::Time;
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 use tokio::time::{sleep, timeout};
 use tracing::warn;
@@ -180,7 +181,7 @@ impl KubernetesStore {
         };
         timeout(REQUEST_LIMIT, read)
             .await
-            .unwrap_or_else(|_| Err(unreachable(format!("no answer within {REQUEST_LIMIT:?}"))))
+            .unwrap_or_else(|_| Err(unreachable(no_answer())))
     }
 
     /// Reads entries after `after` by their names: first one, since a reader is mostly up to date, and then more and more at the
@@ -323,30 +324,18 @@ impl Store for KubernetesStore {
             .hash()
             .map_err(|error| CreateError::Refused(error.to_string()))?;
         let object = self.object(entry, hash)?;
-        let error = match timeout(REQUEST_LIMIT, self.api.create(&post_params(), &object)).await {
-            Ok(Ok(_)) => return Ok(()),
-            Ok(Err(Error::Api(status))) => create_error(&status),
-            Ok(Err(error)) => CreateError::Unknown(plain(&error)),
-            Err(_) => CreateError::Unknown(format!("no answer within {REQUEST_LIMIT:?}")),
-        };
-        if let CreateError::Unknown(error) = &error {
+        let written = written(self.api.create(&post_params(), &object)).await;
+        if let Err(CreateError::Unknown(error)) = &written {
             warn!(dataset = %self.dataset, sequence = entry.sequence, error, "whether an entry was written is unknown");
         }
-        Err(error)
+        written
     }
 
     async fn read(&self, sequence: u64) -> Result<Option<Entry>, StoreError> {
         let name = entry_name(&self.dataset.name, sequence);
-        let answer = match timeout(REQUEST_LIMIT, self.api.get_opt(&name)).await {
-            Ok(Ok(object)) => object.map(self::entry).transpose(),
-            // It is there, and won't be another one when it is read again.
-            Ok(Err(Error::SerdeError(error))) => {
-                Err(StoreError::Corrupt(format!("ledger entry {name}: {error}")))
-            }
-            Ok(Err(error)) => Err(StoreError::Unreachable(plain(&error))),
-            Err(_) => Err(StoreError::Unreachable(format!(
-                "no answer within {REQUEST_LIMIT:?}"
-            ))),
+        let answer = match read_object(&self.api, &name, "ledger entry").await {
+            Ok(object) => object.map(self::entry).transpose(),
+            Err(error) => Err(error),
         };
         if let Err(error) = &answer {
             warn!(dataset = %self.dataset, sequence, %error, "an entry can't be read");
@@ -421,12 +410,37 @@ impl CheckpointStore for KubernetesStore {
     }
 }
 
-pub(crate) fn unreachable_after(limit: Duration) -> StoreError {
-    StoreError::Unreachable(format!("no answer within {limit:?}"))
+/// Reads the object of this name, which is a `kind`, if there is one.
+pub(crate) async fn read_object<K>(api: &Api<K>, name: &str, kind: &str) -> Result<Option<K>, StoreError>
+where
+    K: Clone + DeserializeOwned + Debug,
+{
+    match timeout(REQUEST_LIMIT, api.get_opt(name)).await {
+        Ok(Ok(object)) => Ok(object),
+        // It is there, and won't be another one when it is read again.
+        Ok(Err(Error::SerdeError(error))) => Err(StoreError::Corrupt(format!("{kind} {name}: {error}"))),
+        Ok(Err(error)) => Err(StoreError::Unreachable(plain(&error))),
+        Err(_) => Err(StoreError::Unreachable(no_answer())),
+    }
+}
+
+/// Waits for the answer to a request to create or replace an object.
+pub(crate) async fn written<T>(request: impl Future<Output = Result<T, Error>>) -> Result<(), CreateError> {
+    match timeout(REQUEST_LIMIT, request).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(Error::Api(status))) => Err(create_error(&status)),
+        Ok(Err(error)) => Err(CreateError::Unknown(plain(&error))),
+        Err(_) => Err(CreateError::Unknown(no_answer())),
+    }
+}
+
+/// What is said of a request that has taken too long.
+pub(crate) fn no_answer() -> String {
+    format!("no answer within {REQUEST_LIMIT:?}")
 }
 
 /// What an error of the API server means for the entry: only a clear refusal says that it was not written.
-pub(crate) fn create_error(status: &Status) -> CreateError {
+fn create_error(status: &Status) -> CreateError {
     let says = format!("{} ({})", status.message, status.code);
     match status.code {
         409 if status.reason == "AlreadyExists" => CreateError::Exists,
