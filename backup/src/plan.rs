@@ -279,7 +279,9 @@ fn order(
         .or_else(|| of_settling.and_then(|entry| entry.hash().ok()));
     if known != Some(here.head.hash) {
         return Ok(Err(format!(
-            "the checkpoint in the cluster stands at entry {at} with the hash {}, which the export doesn't have (its entries are              {} to {}): it is of another ledger, or the ledger went on. Restore a later export, or delete the checkpoint as              system:masters, if what it granted never ran",
+            "the checkpoint in the cluster stands at entry {at} with the hash {}, which the export doesn't have (its entries are \
+             {} to {}): it is of another ledger, or the ledger went on. Restore a later export, or delete the checkpoint as \
+             system:masters, if what it granted never ran",
             here.head.hash,
             part.first(),
             part.last()
