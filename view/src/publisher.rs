@@ -304,7 +304,8 @@ impl Publisher {
     }
 
     /// Publishes a block: its budget, or why it can't be used. A block of which only the ledger's sequence number has
-    /// changed is not published again.
+    /// changed is not published again. Of a block that is usable and in no entry yet there is nothing to say: the entry
+    /// that adds it does.
     #[must_use = "changes have to be carried out"]
     pub fn publish_block(
         &self,
@@ -315,6 +316,9 @@ impl Publisher {
     ) -> Option<Change> {
         let object = objects.block(block.as_str())?;
         let view = status::block_view(state, block, object, objects, &meta_time(now));
+        if view.committed.is_none() && view.problem.is_none() && !view.written_off {
+            return None;
+        }
         let key = self.block_key(block.as_str());
         if self
             .view

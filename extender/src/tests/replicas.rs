@@ -124,6 +124,8 @@ async fn a_follower_sees_what_the_leader_decides_and_writes_nothing() {
         server.delete(CLAIMS, "data/before");
         sleep(Duration::from_secs(600)).await;
         assert_eq!(server.count(&RequestFilter::writes()), writes);
+        let late = second.handles().view.block(&(key(), "late".to_owned()));
+        assert!(late.is_none(), "it is in no entry: {:?}", late.map(|late| late.status()));
         let metrics = second.handles().metrics.text().unwrap();
         assert!(!metrics.contains("dataset=\"taxi\""), "{metrics}");
     })

@@ -82,20 +82,32 @@ fn check_dataset(dataset: &Value, books: &BTreeMap<String, Book>, findings: &mut
     }
 }
 
+/// Whether a block's status says that its budget is in the ledger.
+fn is_in_ledger(status: &Value) -> bool {
+    let mut conditions = list(status, &["conditions"]).iter();
+    conditions.any(|condition| text(condition, &["reason"]) == "InLedger")
+}
+
 fn check_block(object: &Value, book: Option<&Book>, findings: &mut Findings) {
     let status = &object["status"];
-    let block = book.and_then(|book| Some((book, book.blocks.get(name(object))?)));
-    let Some((book, block)) = block else {
+    let found = book.and_then(|book| Some((book, book.blocks.get(name(object))?)));
+    let Some((book, block)) = found else {
         if !is_going(object) {
             let why = list(status, &["conditions"])
                 .iter()
                 .map(|condition| text(condition, &["reason"]));
             let why = why.collect::<Vec<_>>().join(", ");
-            findings.add(
-                FindingKind::Behind,
-                &shown(object),
-                format!("it is in no ledger: {why}"),
-            );
+            // An entry that was written after the entries were read may have added it.
+            let is_untrue = is_in_ledger(status)
+                && book
+                    .zip(number(status, &["ledgerSequence"]))
+                    .is_some_and(|(book, sequence)| sequence <= book.head);
+            let kind = if is_untrue {
+                FindingKind::Wrong
+            } else {
+                FindingKind::Behind
+            };
+            findings.add(kind, &shown(object), format!("it is in no ledger: {why}"));
         }
         return;
     };
@@ -106,8 +118,14 @@ fn check_block(object: &Value, book: Option<&Book>, findings: &mut Findings) {
         return;
     }
     let Some(sums) = block.sums_at(sequence) else {
-        let what = format!("its status names entry {sequence}, in which it was not yet there");
-        return findings.add(FindingKind::Wrong, &shown(object), what);
+        // It may say why the block couldn't be used until then.
+        let (kind, says) = if is_in_ledger(status) {
+            (FindingKind::Wrong, "that it is in the ledger")
+        } else {
+            (FindingKind::Behind, "why it can't be used")
+        };
+        let what = format!("its status is of entry {sequence}, in which it was not yet there, and says {says}");
+        return findings.add(kind, &shown(object), what);
     };
     let is_by_clock = matches!(book.rules.unlocking, crate::rules::Unlocking::Lifetime { .. });
     let parts = [

@@ -200,6 +200,24 @@ fn a_status_that_is_off_by_one_or_untrue_is_found() {
 }
 
 #[test]
+fn a_block_that_seems_to_be_in_the_ledger_before_the_entry_that_adds_it_is_found() {
+    let not_yet_there = "is of entry 1, in which it was not yet there";
+    let mut items = objects();
+    let status = &mut find(&mut items, "PrivateDataBlock", "taxi-2")["status"];
+    status["ledgerSequence"] = json!(1);
+    finds(&items, FindingKind::Wrong, not_yet_there);
+    let status = &mut find(&mut items, "PrivateDataBlock", "taxi-2")["status"];
+    status["conditions"][0]["reason"] = json!("Unusable");
+    finds(&items, FindingKind::Behind, not_yet_there);
+
+    let mut items = objects();
+    let mut other = find(&mut items, "PrivateDataBlock", "taxi-2").clone();
+    other["metadata"]["name"] = json!("taxi-3");
+    items.push(other);
+    finds(&items, FindingKind::Wrong, "taxi-3: it is in no ledger: InLedger");
+}
+
+#[test]
 fn a_status_that_was_not_written_is_behind() {
     for (kind, name) in [
         ("PrivacyBudgetClaim", "granted"),
