@@ -1,6 +1,6 @@
 //! Faults that a test injects, and requests that it holds back.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use tokio::sync::watch;
 
@@ -19,7 +19,18 @@ pub enum Fault {
     Delay(Duration),
     /// The request is served, and answered this much later.
     DelayReply(Duration),
+    /// The connection breaks, and the request is served this much later all the same.
+    ServeLate(Duration),
+    /// The request is served twice, as by a proxy that repeats what had no answer in time: the client gets the second answer.
+    ServeTwice,
+    /// The request is answered as if it were served, and changes nothing: a store that isn't durable.
+    Forget,
+    /// A creation replaces what has the name already: a store in which the last one wins.
+    Overwrite,
 }
+
+/// Chooses what happens to a request; None if nothing but the usual.
+pub(crate) type Chooser = Box<dyn FnMut(&LoggedRequest) -> Option<Fault> + Send>;
 
 /// Requests of one kind wait, unserved, while this lives; see
 /// [`FakeApiServer::hold`](crate::FakeApiServer::hold).
@@ -31,13 +42,26 @@ pub struct Hold {
 }
 
 /// The faults and holds that were set up.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Faults {
+    chooser: Option<Chooser>,
     injected: Vec<(RequestFilter, usize, Fault)>,
     held: Vec<(RequestFilter, watch::Receiver<()>)>,
 }
 
+impl fmt::Debug for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Faults")
+            .field("injected", &self.injected)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Faults {
+    pub(crate) fn choose(&mut self, chooser: Option<Chooser>) {
+        self.chooser = chooser;
+    }
+
     pub(crate) fn inject(&mut self, filter: RequestFilter, times: usize, fault: Fault) {
         self.injected.push((filter, times, fault));
     }
@@ -52,14 +76,17 @@ impl Faults {
         Hold { _open: sender }
     }
 
-    /// The first fault that is left for a request; it counts as used.
+    /// The first fault that is left for a request, which counts as used; without one, what the chooser says.
     pub(crate) fn take(&mut self, request: &LoggedRequest) -> Option<Fault> {
-        let (_, times, fault) = self
+        let injected = self
             .injected
             .iter_mut()
-            .find(|(filter, times, _)| *times > 0 && filter.matches(request))?;
-        *times -= 1;
-        Some(fault.clone())
+            .find(|(filter, times, _)| *times > 0 && filter.matches(request));
+        if let Some((_, times, fault)) = injected {
+            *times -= 1;
+            return Some(fault.clone());
+        }
+        self.chooser.as_mut().and_then(|choose| choose(request))
     }
 
     /// The holds that a request waits for: it may go on when the senders of all are gone.

@@ -13,6 +13,8 @@ use crate::answer::Refusal;
 /// A request that was received.
 #[derive(Clone, Debug)]
 pub struct LoggedRequest {
+    /// Whose request it is: the name of [`FakeApiServer::client_named`](crate::FakeApiServer::client_named), or empty.
+    pub client: String,
     /// `GET`, `POST`, `PUT`, `PATCH` or `DELETE`.
     pub method: String,
     /// The path, without the query.
@@ -38,6 +40,7 @@ pub struct RequestFilter {
     path_prefix: String,
     resource: Option<String>,
     subresource: Option<String>,
+    client: Option<String>,
 }
 
 impl RequestFilter {
@@ -84,6 +87,13 @@ impl RequestFilter {
         self
     }
 
+    /// Only requests of the client of this name.
+    #[must_use]
+    pub fn client(mut self, name: &str) -> Self {
+        self.client = Some(name.to_owned());
+        self
+    }
+
     /// Whether the filter chooses the request.
     #[must_use]
     pub fn matches(&self, request: &LoggedRequest) -> bool {
@@ -93,6 +103,7 @@ impl RequestFilter {
         !(self.writes && request.method == Method::GET.as_str())
             && is(&self.method, Some(&request.method))
             && is(&self.resource, Some(&request.resource))
+            && is(&self.client, Some(&request.client))
             && is(&self.subresource, request.subresource.as_deref())
             && request.path.starts_with(&self.path_prefix)
     }
@@ -150,6 +161,15 @@ impl Target {
         })
     }
 
+    /// The key of a namespace's object.
+    pub(crate) fn of_namespace(name: Option<&str>) -> Key {
+        Key {
+            resource: "namespaces".into(),
+            name: name.unwrap_or_default().to_owned(),
+            ..Key::default()
+        }
+    }
+
     pub(crate) fn key(&self, name: &str) -> Key {
         Key {
             resource: self.resource.clone(),
@@ -172,6 +192,8 @@ impl Target {
 #[derive(Debug)]
 pub(crate) struct Request {
     pub(crate) method: Method,
+    /// Whose it is.
+    pub(crate) client: String,
     pub(crate) target: Target,
     query: HashMap<String, String>,
     pub(crate) content_type: String,
@@ -181,7 +203,7 @@ pub(crate) struct Request {
 }
 
 impl Request {
-    pub(crate) fn parse(parts: &Parts, body: Value) -> Result<Self, Refusal> {
+    pub(crate) fn parse(client: &str, parts: &Parts, body: Value) -> Result<Self, Refusal> {
         let path = parts.uri.path();
         let target =
             Target::parse(path).ok_or_else(|| Refusal::new(404, format!("nothing is served at {path}")))?;
@@ -190,6 +212,7 @@ impl Request {
         let header = |name| parts.headers.get(name).and_then(|value| value.to_str().ok());
         Ok(Self {
             method: parts.method.clone(),
+            client: client.to_owned(),
             target,
             query,
             content_type: header(header::CONTENT_TYPE).unwrap_or_default().to_owned(),

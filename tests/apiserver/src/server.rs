@@ -1,10 +1,13 @@
 //! [`FakeApiServer`]: what a test sets up, and what it looks at afterwards.
 
 use std::{
+    collections::BTreeSet,
+    fmt,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
+use jiff::Timestamp;
 use kube::Client;
 use serde::Serialize;
 use serde_json::Value;
@@ -35,8 +38,12 @@ struct Shared {
     changed: watch::Sender<()>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct State {
+    pub(crate) admission: Option<Admission>,
+    observer: Option<Observer>,
+    /// The resource version up to which the observer was told of changes.
+    observed: u64,
     pub(crate) store: Store,
     pub(crate) log: Vec<LoggedRequest>,
     /// How many requests were cleared from the log.
@@ -44,9 +51,26 @@ pub(crate) struct State {
     pub(crate) faults: Faults,
     /// While true, watches deliver nothing.
     pub(crate) watches_paused: bool,
+    /// The clients whose watches deliver nothing.
+    pub(crate) watches_paused_of: BTreeSet<String>,
     /// How often all watches were ended.
     pub(crate) watches_ended: usize,
 }
+
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("State")
+            .field("store", &self.store)
+            .field("faults", &self.faults)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Says why an object may not be created: called with the resource's plural name, the object, and that of its namespace.
+type Admission = Box<dyn FnMut(&str, &Value, Option<&Value>) -> Result<(), String> + Send>;
+
+/// Is told of each change: the resource's plural name, and the object before and after.
+type Observer = Box<dyn FnMut(&str, Option<&Value>, Option<&Value>) + Send>;
 
 /// What a server stored at some time. See [`FakeApiServer::copy`].
 #[derive(Clone, Debug)]
@@ -65,9 +89,50 @@ impl FakeApiServer {
     /// A client of this server, whose default namespace is `default`. Call it inside of a Tokio runtime.
     #[must_use]
     pub fn client(&self) -> Client {
-        let server = self.clone();
-        let service = tower::service_fn(move |request| service::answer(server.clone(), request));
+        self.client_named("")
+    }
+
+    /// The same, of which each request is logged with a name: see [`LoggedRequest::client`].
+    #[must_use]
+    pub fn client_named(&self, name: &str) -> Client {
+        let (server, name): (_, Arc<str>) = (self.clone(), name.into());
+        let service =
+            tower::service_fn(move |request| service::answer(server.clone(), Arc::clone(&name), request));
         Client::new(service, "default")
+    }
+
+    /// Lets `clock` date objects, in place of the machine's clock.
+    pub fn set_clock(&self, clock: fn() -> Timestamp) {
+        self.with(|state| state.store.clock = clock);
+    }
+
+    /// Calls `observer` with each change from now on: the resource's plural name, and the object before and after. It is called
+    /// inside of the server, so it must not call the server.
+    pub fn observe(&self, observer: impl FnMut(&str, Option<&Value>, Option<&Value>) + Send + 'static) {
+        self.with(|state| {
+            state.observed = state.store.version();
+            state.observer = Some(Box::new(observer));
+        });
+    }
+
+    /// Lets `admission` refuse the creation of objects, as an admission policy does: it is called when a request is served, with
+    /// the resource's plural name, the object, and that of its namespace. It must not call the server.
+    pub fn admit(
+        &self,
+        admission: impl FnMut(&str, &Value, Option<&Value>) -> Result<(), String> + Send + 'static,
+    ) {
+        self.with(|state| state.admission = Some(Box::new(admission)));
+    }
+
+    /// Lets `chooser` choose the fault of each request for which none was injected. It is called inside of the server, so it
+    /// must not call the server.
+    pub fn choose_faults(&self, chooser: impl FnMut(&LoggedRequest) -> Option<Fault> + Send + 'static) {
+        self.with(|state| state.faults.choose(Some(Box::new(chooser))));
+    }
+
+    /// Forgets what chooses faults.
+    pub fn choose_no_faults(&self) {
+        self.with(|state| state.faults.choose(None));
     }
 
     /// Creates an object, or replaces all of it, its status included. It is kept as given: what is missing of
@@ -167,6 +232,16 @@ impl FakeApiServer {
         self.with(|state| state.watches_paused = false);
     }
 
+    /// As [`Self::pause_watches`], for the watches of one client.
+    pub fn pause_watches_of(&self, client: &str) {
+        self.with(|state| state.watches_paused_of.insert(client.to_owned()));
+    }
+
+    /// Lets the watches of one client deliver again.
+    pub fn resume_watches_of(&self, client: &str) {
+        self.with(|state| state.watches_paused_of.remove(client));
+    }
+
     /// Closes all watches that are open. A client can go on where it was.
     pub fn end_watches(&self) {
         self.with(|state| state.watches_ended += 1);
@@ -217,7 +292,17 @@ impl FakeApiServer {
 
     /// Changes the state, and wakes those who wait for changes.
     pub(crate) fn with<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
-        let result = work(&mut self.0.state.lock().unwrap_or_else(PoisonError::into_inner));
+        let result = {
+            let state = &mut *self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
+            let result = work(state);
+            if let Some(observer) = &mut state.observer {
+                for (resource, before, after) in state.store.changes_after(state.observed) {
+                    observer(resource, before, after);
+                }
+                state.observed = state.store.version();
+            }
+            result
+        };
         self.0.changed.send_replace(());
         result
     }

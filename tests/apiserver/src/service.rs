@@ -1,5 +1,7 @@
 //! Serves requests: logs them, applies faults, and dispatches by method and target.
 
+use std::sync::Arc;
+
 use axum::{
     Json,
     body::{Body, to_bytes},
@@ -25,13 +27,15 @@ use crate::{
 /// socket.
 pub(crate) async fn answer(
     server: FakeApiServer,
+    client: Arc<str>,
     request: HttpRequest<ClientBody>,
 ) -> Result<Response, BoxError> {
-    tokio::spawn(answer_to_the_end(server, request)).await?
+    tokio::spawn(answer_to_the_end(server, client, request)).await?
 }
 
 async fn answer_to_the_end(
     server: FakeApiServer,
+    client: Arc<str>,
     request: HttpRequest<ClientBody>,
 ) -> Result<Response, BoxError> {
     let (parts, body) = request.into_parts();
@@ -41,7 +45,7 @@ async fn answer_to_the_end(
     } else {
         serde_json::from_slice(&body)?
     };
-    let logged = log_entry(&parts, &body);
+    let logged = log_entry(&client, &parts, &body);
     let (number, fault, holding) = server.with(|state| {
         state.log.push(logged.clone());
         let holding = state.faults.holding(&logged);
@@ -58,10 +62,23 @@ async fn answer_to_the_end(
     if let Some(Fault::Delay(time)) = fault {
         sleep(time).await;
     }
+    if let Some(Fault::ServeLate(time)) = fault {
+        // A task of its own, since the client hears at once that the connection broke.
+        tokio::spawn(async move {
+            sleep(time).await;
+            let _ = serve(&server, &client, &parts, body, None);
+        });
+        return Err("the connection broke before the request was served".into());
+    }
+    if fault == Some(Fault::ServeTwice) {
+        let _ = serve(&server, &client, &parts, body.clone(), None);
+    }
     let response = match fault {
         Some(Fault::LoseRequest) => return Err("the connection broke before the request was served".into()),
         Some(Fault::Refuse(code)) => Refusal::new(code, "refused by the test").into_response(),
-        _ => serve(&server, &parts, body).unwrap_or_else(IntoResponse::into_response),
+        _ => {
+            serve(&server, &client, &parts, body, fault.as_ref()).unwrap_or_else(IntoResponse::into_response)
+        }
     };
     match fault {
         Some(Fault::LoseReply) => return Err("the connection broke before the reply was sent".into()),
@@ -78,9 +95,10 @@ async fn answer_to_the_end(
     Ok(response)
 }
 
-fn log_entry(parts: &Parts, body: &Value) -> LoggedRequest {
+fn log_entry(client: &str, parts: &Parts, body: &Value) -> LoggedRequest {
     let target = Target::parse(parts.uri.path()).unwrap_or_default();
     LoggedRequest {
+        client: client.to_owned(),
         method: parts.method.to_string(),
         path: parts.uri.path().to_owned(),
         query: parts.uri.query().unwrap_or_default().to_owned(),
@@ -91,15 +109,34 @@ fn log_entry(parts: &Parts, body: &Value) -> LoggedRequest {
     }
 }
 
-fn serve(server: &FakeApiServer, parts: &Parts, body: Value) -> Result<Response, Refusal> {
-    let request = Request::parse(parts, body)?;
+fn serve(
+    server: &FakeApiServer,
+    client: &str,
+    parts: &Parts,
+    body: Value,
+    fault: Option<&Fault>,
+) -> Result<Response, Refusal> {
+    let request = Request::parse(client, parts, body)?;
     if request.parameter("dryRun").is_some() {
         return Err(Refusal::new(400, "dry runs are not served"));
     }
     if request.method == Method::GET && request.is_set("watch") {
         return watch::begin(server, &request);
     }
-    let (code, object) = server.with(|state| dispatch(state, &request))?;
+    let (code, object) = server.with(|state| match fault {
+        Some(Fault::Forget) => {
+            let before = state.store.clone();
+            let answer = dispatch(state, &request);
+            state.store = before;
+            answer
+        }
+        Some(Fault::Overwrite) if request.method == Method::POST => {
+            let key = request.target.key(text(&request.body["metadata"], "name"));
+            state.store.remove(&key);
+            dispatch(state, &request)
+        }
+        _ => dispatch(state, &request),
+    })?;
     let object = if request.metadata_only && object["kind"] != "Status" && object.get("items").is_none() {
         metadata_only(&object)
     } else {
@@ -119,8 +156,19 @@ fn dispatch(state: &mut State, request: &Request) -> Result<(StatusCode, Value),
             Method::POST if target.resource == "bindings" => {
                 bind(state, target, text(&body["metadata"], "name"), body)
             }
+            // Nothing is stored. Clients read the server's clock from it.
+            Method::POST if target.resource == "selfsubjectreviews" => {
+                let mut object = with_type(body.clone(), target);
+                object["metadata"]["creationTimestamp"] = writes::now(store);
+                Ok((StatusCode::CREATED, object))
+            }
             Method::POST => {
                 let object = with_type(body.clone(), target);
+                if let Some(admission) = &mut state.admission {
+                    let namespace = Target::of_namespace(target.namespace.as_deref());
+                    admission(&target.resource, &object, store.get(&namespace))
+                        .map_err(|why| Refusal::new(403, why))?;
+                }
                 writes::create(store, target, object).map(|object| (StatusCode::CREATED, object))
             }
             _ => Err(not_served(request)),

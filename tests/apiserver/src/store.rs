@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::{
@@ -10,8 +11,9 @@ use crate::{
 };
 
 /// All objects, with one resource version that counts every change.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Store {
+    pub(crate) clock: fn() -> Timestamp,
     objects: BTreeMap<Key, Value>,
     version: u64,
     history: Vec<Change>,
@@ -27,6 +29,18 @@ struct Change {
     before: Option<Value>,
     /// None: the change removes it.
     after: Option<Value>,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self {
+            clock: Timestamp::now,
+            objects: BTreeMap::new(),
+            version: 0,
+            history: Vec::new(),
+            oldest: 0,
+        }
+    }
 }
 
 impl Store {
@@ -84,6 +98,19 @@ impl Store {
             before,
             after,
         });
+    }
+
+    /// The changes after a resource version: each one's resource, and its object before and after.
+    pub(crate) fn changes_after(
+        &self,
+        version: u64,
+    ) -> impl Iterator<Item = (&str, Option<&Value>, Option<&Value>)> {
+        let from = self.history.partition_point(|change| change.version <= version);
+        let changes = self.history[from..].iter();
+        changes.map(|change| {
+            let resource = change.key.resource.as_str();
+            (resource, change.before.as_ref(), change.after.as_ref())
+        })
     }
 
     /// Forgets the history: a watch can no longer begin at, or go on from, any resource version so far.

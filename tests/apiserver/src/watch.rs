@@ -26,6 +26,8 @@ const LONGEST: Duration = Duration::from_secs(3600);
 /// One client's watch.
 struct Watch {
     server: FakeApiServer,
+    /// Whose it is.
+    client: String,
     changes: Receiver<()>,
     target: Target,
     selector: Selector,
@@ -73,6 +75,7 @@ pub(crate) fn begin(server: &FakeApiServer, request: &Request) -> Result<Respons
         .map_or(LONGEST, Duration::from_secs);
     let watch = Watch {
         server: server.clone(),
+        client: request.client.clone(),
         changes: server.changes(),
         target: request.target.clone(),
         selector: Selector::of(request)?,
@@ -120,7 +123,8 @@ impl Watch {
         if state.watches_ended != self.ended {
             return Step::Close;
         }
-        if state.watches_paused && !matches!(self.position, Position::End) {
+        let is_paused = state.watches_paused || state.watches_paused_of.contains(&self.client);
+        if is_paused && !matches!(self.position, Position::End) {
             return Step::Wait;
         }
         let store = &state.store;

@@ -62,7 +62,7 @@ pub(crate) fn create(store: &mut Store, target: &Target, mut object: Value) -> R
     if let Some(object) = object.as_object_mut() {
         object.remove("status");
     }
-    complete(&mut object, store.version() + 1);
+    complete(&mut object, store);
     Ok(store.write(key, object))
 }
 
@@ -82,16 +82,17 @@ pub(crate) fn put(store: &mut Store, key: Key, mut object: Value) {
             store.remove(&key);
         }
     }
-    complete(&mut object, store.version() + 1);
+    complete(&mut object, store);
     store.write(key, object);
 }
 
 /// Sets what every stored object has.
-fn complete(object: &mut Value, number: u64) {
+fn complete(object: &mut Value, store: &Store) {
+    let number = store.version() + 1;
     let metadata = &mut object["metadata"];
     let missing = [
         ("uid", json!(format!("00000000-0000-4000-8000-{number:012}"))),
-        ("creationTimestamp", now()),
+        ("creationTimestamp", now(store)),
         ("generation", json!(1)),
     ];
     for (field, value) in missing {
@@ -182,7 +183,7 @@ pub(crate) fn delete(store: &mut Store, key: &Key, options: &Value) -> Result<Op
     let mut object = object.clone();
     let metadata = &mut object["metadata"];
     if metadata["deletionTimestamp"].is_null() {
-        metadata["deletionTimestamp"] = now();
+        metadata["deletionTimestamp"] = now(store);
     } else if metadata["deletionGracePeriodSeconds"].as_u64() <= Some(grace) {
         return Ok(Some(object));
     }
@@ -228,7 +229,7 @@ pub(crate) fn bind(store: &mut Store, key: &Key, binding: &Value) -> Result<(), 
             pod["metadata"]["annotations"][name] = value.clone();
         }
     }
-    let condition = json!({"type": "PodScheduled", "status": "True", "lastTransitionTime": now()});
+    let condition = json!({"type": "PodScheduled", "status": "True", "lastTransitionTime": now(store)});
     let mut conditions = pod["status"]["conditions"]
         .as_array()
         .cloned()
@@ -321,7 +322,7 @@ pub(crate) fn text<'a>(object: &'a Value, field: &str) -> &'a str {
 }
 
 /// The time in whole seconds, as metadata has it.
-fn now() -> Value {
-    let now = Timestamp::now();
+pub(crate) fn now(store: &Store) -> Value {
+    let now = (store.clock)();
     json!(Timestamp::from_second(now.as_second()).unwrap_or(now).to_string())
 }
