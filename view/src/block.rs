@@ -35,6 +35,8 @@ pub struct BlockView {
     pub(crate) above_guarantee: Option<Box<str>>,
     /// When its object was created.
     pub(crate) since: v1::Time,
+    /// The UID of its object, to which alone its status may be written.
+    pub(crate) uid: Option<Box<str>>,
     /// The generation of its object.
     pub(crate) generation: Option<i64>,
     /// The number of the entry that this is true of; 0 if there is none.
@@ -99,6 +101,12 @@ impl BudgetParts {
 }
 
 impl BlockView {
+    /// The UID of its object.
+    #[must_use]
+    pub fn uid(&self) -> Option<&str> {
+        self.uid.as_deref()
+    }
+
     /// The capacity of a block that states this guarantee; none if the composition has none.
     pub(crate) fn capacity_of(&self, epsilon: Epsilon, delta: Delta) -> Option<Budget> {
         let capacity = self.composition.as_ref()?.capacity(epsilon, delta).ok()?;
@@ -169,12 +177,14 @@ impl BlockView {
             shares_with,
             above_guarantee,
             since,
+            uid,
             generation,
             sequence: _,
         } = self;
         (dimensions, composition, committed) == (&other.dimensions, &other.composition, &other.committed)
             && (written_off, written_off_after) == (&other.written_off, &other.written_off_after)
-            && (problem, since, generation) == (&other.problem, &other.since, &other.generation)
+            && (problem, since, uid, generation)
+                == (&other.problem, &other.since, &other.uid, &other.generation)
             && (stated, spent, source) == (&other.stated, &other.spent, &other.source)
             && *listed_source == other.listed_source
             && (shares_with, above_guarantee) == (&other.shares_with, &other.above_guarantee)

@@ -371,6 +371,7 @@ impl Publisher {
             claimants: state.map(|_| Arc::clone(objects.claimants())),
             refused_pods: objects.refused_pods(),
             privacy_unit: objects.privacy_unit(),
+            uid: objects.dataset().and_then(|object| object.metadata.uid.clone()),
             status: status::dataset_status(
                 objects,
                 &ready,
@@ -399,6 +400,7 @@ impl Publisher {
             claimants: None,
             refused_pods: objects.refused_pods(),
             privacy_unit: objects.privacy_unit(),
+            uid: objects.dataset().and_then(|object| object.metadata.uid.clone()),
             status: status::dataset_status(
                 objects,
                 &ready,

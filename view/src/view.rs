@@ -27,6 +27,8 @@ pub struct DatasetView {
     pub refused_pods: RefusedPods,
     /// What differs between two sets of data that budget makes hard to tell apart, if its object states it.
     pub privacy_unit: Option<PrivacyUnit>,
+    /// The UID of its object, to which alone the status may be written.
+    pub uid: Option<String>,
     /// Its object's status.
     pub status: PrivateDatasetStatus,
 }

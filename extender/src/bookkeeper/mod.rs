@@ -300,7 +300,7 @@ impl Bookkeeper {
             self.check_last_entry().await?;
         }
         if let Some(named) = named {
-            self.writer.check_named(named)?;
+            Box::pin(self.writer.check_named(named)).await?;
         }
         self.keep_rules_current().await?;
         let has_ledger = self.writer.is_open();
@@ -489,7 +489,13 @@ impl Bookkeeper {
     /// Opens the ledger and publishes its state. A ledger without entries stays closed if the dataset has no objects,
     /// or has rules that can't be used: its first entry would fix the default rules for ever.
     async fn open(&mut self) -> Result<(), WriterError> {
-        self.namespace = self.reader.namespace().await.or(self.namespace.take());
+        let namespace = self.reader.namespace().await;
+        // What this process has read is the ledger of the namespace as it was. That of another one is none of it, and is for a
+        // bookkeeper that begins anew.
+        if self.namespace.is_some() && self.namespace != namespace {
+            return Err(WriterError::OtherNamespace(self.dataset.clone()));
+        }
+        self.namespace = namespace;
         let uid = self.namespace.as_ref().map(|namespace| namespace.uid.clone());
         self.writer.set_namespace(uid);
         self.intake.set_dataset(self.reader.dataset().await);
@@ -540,7 +546,7 @@ impl Bookkeeper {
             && !self.follows
         {
             let known = last_sequence_in_statuses(self.intake.objects().dataset(), &blocks, engine);
-            if let Err(error) = self.writer.reaches(known, sequence) {
+            if let Err(error) = Box::pin(self.writer.reaches(known, sequence)).await {
                 self.writer.close();
                 return Err(error);
             }
@@ -748,12 +754,15 @@ impl Bookkeeper {
             return Ok(false);
         }
         let error = if error.is_fenced() {
+            let was_open = self.writer.is_open();
             self.effects.meter.conflict();
             // The other entry is a writer's only if the ledger can be verified with it. If it can't, somebody else
             // created or changed the entry, and that stops only this dataset.
             self.writer.close();
             match self.open().await {
-                Ok(()) => return Err(error),
+                Ok(()) if was_open => return Err(error),
+                // The entry came while the ledger was read: the last one of a process that doesn't lead any more, perhaps.
+                Ok(()) => return Ok(true),
                 Err(unverified) => unverified,
             }
         } else {

@@ -51,6 +51,8 @@ impl StopCause {
             }
             WriterError::Open(..)
             | WriterError::Poisoned(..)
+            | WriterError::Overtaken(..)
+            | WriterError::OtherNamespace(..)
             | WriterError::Replaced(..)
             | WriterError::Unreadable(..) => Self::Unreadable,
             WriterError::Commit(..) | WriterError::WriteOff(..) => Self::Unwritable,

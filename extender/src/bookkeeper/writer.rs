@@ -130,6 +130,12 @@ pub enum WriterError {
         /// The last entry that exists.
         found: u64,
     },
+    /// Another process wrote an entry that this one has not read.
+    #[error("another process wrote entry {1} of the ledger of {0}")]
+    Overtaken(DatasetKey, u64),
+    /// The namespace was deleted since the ledger was opened, and may have been created again.
+    #[error("the namespace of {0} is not the one in which its ledger was opened")]
+    OtherNamespace(DatasetKey),
     /// An entry is another one than before.
     #[error("entry {1} of the ledger of {0} was replaced by another")]
     Replaced(DatasetKey, u64),
@@ -155,10 +161,13 @@ pub enum WriterError {
 impl WriterError {
     /// Whether another process wrote the next entry.
     pub(super) fn is_fenced(&self) -> bool {
-        matches!(
-            self,
-            Self::Commit(_, error) if matches!(**error, CommitError::Fenced { .. } | CommitError::Covered { .. })
-        )
+        match self {
+            Self::Commit(_, error) => {
+                matches!(**error, CommitError::Fenced { .. } | CommitError::Covered { .. })
+            }
+            Self::Overtaken(..) => true,
+            _ => false,
+        }
     }
 }
 
@@ -229,9 +238,9 @@ impl LedgerWriter {
             self.last_seen = None;
             self.named = 0;
         }
-        self.reaches(self.named, head.sequence)?;
+        self.reaches(self.named, head.sequence).await?;
         if let Some((sequence, hash)) = self.last_seen {
-            self.reaches(sequence, head.sequence)?;
+            self.reaches(sequence, head.sequence).await?;
             let covered = ledger.published().map_or(0, |published| published.head.sequence);
             let found = if sequence == head.sequence {
                 head.hash
@@ -313,7 +322,7 @@ impl LedgerWriter {
 
     /// Checks that the ledger has an entry that the status of a claim names. Only the extender writes statuses. Once budget was
     /// written off, claims may name entries that are lost.
-    pub(super) fn check_named(&mut self, named: u64) -> Result<(), WriterError> {
+    pub(super) async fn check_named(&mut self, named: u64) -> Result<(), WriterError> {
         let Some(ledger) = &self.ledger else {
             return Ok(());
         };
@@ -323,14 +332,21 @@ impl LedgerWriter {
         if wrote_off {
             return Ok(());
         }
+        let found = ledger.head().sequence;
         self.named = self.named.max(named);
-        self.reaches(named, ledger.head().sequence)
+        self.reaches(named, found).await
     }
 
-    /// Checks that a ledger which ends at entry `found` has entry `known`.
-    pub(super) fn reaches(&self, known: u64, found: u64) -> Result<(), WriterError> {
+    /// Checks that a ledger which was read up to entry `found` has entry `known`. If it has the entry after `found`, another
+    /// process has written it since; only if it has not was its end deleted.
+    pub(super) async fn reaches(&self, known: u64, found: u64) -> Result<(), WriterError> {
         if known <= found {
             return Ok(());
+        }
+        let next = found.saturating_add(1);
+        let unreadable = |error| WriterError::Unreadable(self.dataset.clone(), next, error);
+        if self.store.read(next).await.map_err(unreadable)?.is_some() {
+            return Err(WriterError::Overtaken(self.dataset.clone(), next));
         }
         Err(WriterError::Shortened {
             dataset: self.dataset.clone(),

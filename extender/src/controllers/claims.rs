@@ -221,16 +221,21 @@ impl Follower<PrivacyBudgetClaim> for Claims {
         }
         // The process before this one may have ended before it wrote that a claim got into the ledger, or what it waits for by
         // now. How much is missing is written when it changes.
-        let differs = published.is_some_and(|claim| {
-            let Some(status) = &object.status else {
-                return true;
-            };
-            status.phase != Some(claim.phase)
-                || status.reason.as_deref() != Some(claim.reason().as_str())
-                || (claim.is_in_ledger() && status.sequence.is_none())
-        });
-        if !just_created && differs {
-            handles.statuses.write(StatusKey::Claim(id));
+        let Some(claim) = published.filter(|_| !just_created) else {
+            return;
+        };
+        match &object.status {
+            None => handles.statuses.write(StatusKey::Claim(id)),
+            // Somebody wrote it, and may write it again: two processes that both take themselves for the leader would answer each
+            // other at once, for ever.
+            Some(status)
+                if status.phase != Some(claim.phase)
+                    || status.reason.as_deref() != Some(claim.reason().as_str())
+                    || (claim.is_in_ledger() && status.sequence.is_none()) =>
+            {
+                handles.statuses.write_later(StatusKey::Claim(id));
+            }
+            Some(_) => {}
         }
     }
 

@@ -501,8 +501,12 @@ async fn a_suspicious_block_is_created_with_a_warning() {
         name: "taxi".to_owned(),
     };
     let publisher = privatekube_view::Publisher::new(key, Arc::clone(&registry.handles().view));
-    let mut engine = privatekube_policy::Engine::new(dataset("d", 1, &json!({})).spec.rules().unwrap()).unwrap();
-    let capacity = engine.rules().composition.capacity("10".parse().unwrap(), "0".parse().unwrap());
+    let mut engine =
+        privatekube_policy::Engine::new(dataset("d", 1, &json!({})).spec.rules().unwrap()).unwrap();
+    let capacity = engine
+        .rules()
+        .composition
+        .capacity("10".parse().unwrap(), "0".parse().unwrap());
     let added = privatekube_policy::Event::AddBlock {
         block: "a".into(),
         capacity: capacity.unwrap(),

@@ -125,7 +125,11 @@ async fn a_follower_sees_what_the_leader_decides_and_writes_nothing() {
         sleep(Duration::from_secs(600)).await;
         assert_eq!(server.count(&RequestFilter::writes()), writes);
         let late = second.handles().view.block(&(key(), "late".to_owned()));
-        assert!(late.is_none(), "it is in no entry: {:?}", late.map(|late| late.status()));
+        assert!(
+            late.is_none(),
+            "it is in no entry: {:?}",
+            late.map(|late| late.status())
+        );
         let metrics = second.handles().metrics.text().unwrap();
         assert!(!metrics.contains("dataset=\"taxi\""), "{metrics}");
     })
@@ -380,6 +384,31 @@ async fn entries_that_are_lost_when_a_follower_takes_over_stop_the_dataset() {
         request(&server, "data", "after", "9");
         sleep(Duration::from_secs(60)).await;
         assert_eq!(server.all(ENTRIES).len(), entries);
+    })
+    .await;
+}
+
+/// Two processes that both take themselves for the leader: one of them is wrong, and no object is written as fast as they can.
+#[tokio::test(start_paused = true)]
+async fn a_status_that_is_always_written_over_is_seldom_written_again() {
+    let server = server();
+    request(&server, "data", "c", "1");
+    let statuses = RequestFilter::any().method("PATCH").resource(CLAIMS);
+    with_replica(&server, Leadership::alone(), "first", async |_| {
+        until_granted(&server, "data/c").await;
+        sleep(Duration::from_secs(5)).await;
+        let before = server.count(&statuses);
+        for _ in 0..100 {
+            let mut claim = server.get(CLAIMS, "data/c").unwrap();
+            claim["status"]["phase"] = json!("Waiting");
+            server.put(CLAIMS, &claim);
+            server.until(|server| server.count(&statuses) > before).await;
+            sleep(Duration::from_millis(50)).await;
+        }
+        sleep(Duration::from_secs(5)).await;
+        assert_eq!(phase(&server, "data/c"), json!("Granted"));
+        let written = server.count(&statuses) - before;
+        assert!(written <= 10, "written {written} times in 10 s");
     })
     .await;
 }

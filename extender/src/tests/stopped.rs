@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use privatekube_fake_api_server::{FakeApiServer, Fault, RequestFilter};
 use serde_json::{Value, json};
+use tokio::time::sleep;
 
 use super::{
     post,
@@ -326,6 +327,62 @@ async fn a_namespace_that_is_created_again_begins_a_new_ledger() {
     .await;
 }
 
+/// A status that named an entry of the ledger before would stop the new one.
+#[tokio::test(start_paused = true)]
+async fn statuses_that_arrive_late_are_not_those_of_objects_that_were_created_again() {
+    let server = server();
+    let late = Duration::from_secs(60);
+    let statuses = |resource| RequestFilter::writes().resource(resource).subresource("status");
+    for resource in [BLOCKS, DATASETS] {
+        server.inject(&statuses(resource), 1000, Fault::ServeLate(late));
+    }
+    with_extender(&server, async |_| {
+        request(&server, "data", "first", "9");
+        until_granted(&server, "data/first").await;
+        server
+            .until(|server| server.count(&statuses(BLOCKS)) > 0 && server.count(&statuses(DATASETS)) > 0)
+            .await;
+    })
+    .await;
+    server.clear_faults();
+    server.delete("namespaces", "data");
+    server.put("namespaces", &json!({"metadata": {"name": "data", "uid": "two"}}));
+    server.put(DATASETS, &*dataset("d2", 1, &json!({})));
+    server.put(BLOCKS, &*block("a", "a2", Some("10")));
+    tokio::time::sleep(late * 2).await;
+    with_extender(&server, async |_| {
+        request(&server, "data", "second", "9");
+        until_granted(&server, "data/second").await;
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_namespace_that_is_created_again_while_its_dataset_is_stopped_begins_a_new_ledger() {
+    let server = server();
+    with_extender(&server, async |_| {
+        request(&server, "data", "first", "9");
+        until_granted(&server, "data/first").await;
+        server.inject(&entry_writes("data"), 1_000_000, Fault::Refuse(403));
+        request(&server, "data", "refused", "1");
+        until_stopped(&server, "quota").await;
+        server.pause_watches();
+        server.delete("namespaces", "data");
+        server.put("namespaces", &json!({"metadata": {"name": "data", "uid": "two"}}));
+        server.put(DATASETS, &*dataset("d2", 1, &json!({})));
+        server.put(BLOCKS, &*block("a", "a2", Some("10")));
+        // The ledger is tried again before the watches tell of any of this.
+        sleep(Duration::from_secs(300)).await;
+        server.clear_faults();
+        server.resume_watches();
+        request(&server, "data", "second", "9");
+        until_granted(&server, "data/second").await;
+        let entries = server.all(ENTRIES);
+        assert_eq!(entries[0]["spec"]["sequence"], json!(1));
+    })
+    .await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_a_pod_ran_for_is_never_released_even_if_its_entry_was_lost() {
     let server = server();
@@ -381,7 +438,7 @@ async fn a_dataset_that_cannot_be_written_is_tried_less_and_less_often() {
         until_stopped(&server, "quota").await;
         server.clear_log();
         // An hour with a pause of two minutes, and a few shorter ones at its beginning.
-        tokio::time::sleep(std::time::Duration::from_secs(3600)).await;
+        sleep(Duration::from_secs(3600)).await;
         let tried = server.count(&entry_writes("data"));
         assert!((10..60).contains(&tried), "{tried}");
     })
@@ -396,7 +453,7 @@ async fn what_is_created_after_the_store_went_back_is_seen() {
         request(&server, "other", "before", "1");
         until_granted(&server, "other/before").await;
         // Whatever was written for that.
-        tokio::time::sleep(Duration::from_secs(5)).await;
+        sleep(Duration::from_secs(5)).await;
         let copy = server.copy();
         // The store is not that far again while this test runs.
         for number in 0..1000 {

@@ -208,7 +208,7 @@ impl Writer {
         };
         let api: Api<PrivateDataBlock> = Api::namespaced(self.client.clone(), &dataset.namespace);
         let status = whole(&block.status(), &self.fields.block);
-        self.patch(&api, name, None, status, "block status", BLOCK_REST)
+        self.patch(&api, name, block.uid(), status, "block status", BLOCK_REST)
             .await
     }
 

@@ -124,7 +124,8 @@ fn check_block(object: &Value, book: Option<&Book>, findings: &mut Findings) {
         } else {
             (FindingKind::Behind, "why it can't be used")
         };
-        let what = format!("its status is of entry {sequence}, in which it was not yet there, and says {says}");
+        let what =
+            format!("its status is of entry {sequence}, in which it was not yet there, and says {says}");
         return findings.add(kind, &shown(object), what);
     };
     let is_by_clock = matches!(book.rules.unlocking, crate::rules::Unlocking::Lifetime { .. });

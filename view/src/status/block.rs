@@ -46,6 +46,7 @@ pub(crate) fn block_view(
         shares_with: objects.with_same_source(block.as_str()).map(Box::from),
         above_guarantee: above_guarantee.map(String::into_boxed_str),
         since: since.unwrap_or_else(|| now.clone()),
+        uid: metadata.uid.as_deref().map(Box::from),
         generation: metadata.generation,
         sequence: state.sequence,
     }
@@ -75,6 +76,7 @@ pub(crate) fn block_without_ledger(
         shares_with: objects.with_same_source(block).map(Box::from),
         above_guarantee: None,
         since: metadata.creation_timestamp.clone().unwrap_or(now),
+        uid: metadata.uid.as_deref().map(Box::from),
         generation: metadata.generation,
         sequence: 0,
     }

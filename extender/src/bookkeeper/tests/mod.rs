@@ -38,7 +38,10 @@ impl World {
 
     /// With these rules of datasets without an object.
     fn with_defaults(defaults: Option<DatasetRules>) -> Self {
-        let server = FakeApiServer::default();
+        Self::on(FakeApiServer::default(), defaults)
+    }
+
+    fn on(server: FakeApiServer, defaults: Option<DatasetRules>) -> Self {
         let (mut handles, events) = handles(&server);
         handles.defaults = defaults;
         Self {
@@ -54,7 +57,7 @@ impl World {
     }
 
     async fn take<const N: usize>(&mut self, batch: [Message; N]) {
-        self.books.handle(Vec::from(batch)).await.unwrap();
+        Box::pin(self.books.handle(Vec::from(batch))).await.unwrap();
     }
 
     fn phase(&self, claim: &ClaimId) -> Option<Phase> {
@@ -135,6 +138,27 @@ async fn a_block_that_was_made_again_is_not_gone_with_the_one_before_it() {
     world.take([Message::BlockDeleted(old)]).await;
     world.take([Message::BlockApplied(new)]).await;
     assert_eq!(world.phase(&id), Some(Phase::Waiting));
+}
+
+/// An entry that another process wrote is not one that was deleted, whoever tells of it first.
+#[tokio::test]
+async fn a_writer_that_hears_of_an_entry_of_another_one_is_fenced() {
+    let mut world = World::new();
+    let block = block("a", "a", Some("10"));
+    world.server.put(BLOCKS, &*block);
+    world.take([Message::BlockApplied(block)]).await;
+    let mut other = World::on(world.server.clone(), None);
+    let (id, asks) = claim("c", &epsilon("1"));
+    other.take([asks]).await;
+    assert_eq!(other.phase(&id), Some(Phase::Granted));
+    let named = |sequence| Message::StatusNames {
+        sequence,
+        arrived: None,
+    };
+    let fenced = world.books.handle(vec![named(2)]).await.unwrap_err();
+    assert!(fenced.is_fenced(), "{fenced}");
+    let lacking = other.books.handle(vec![named(3)]).await.unwrap_err();
+    assert!(matches!(lacking, WriterError::Shortened { .. }), "{lacking}");
 }
 
 #[tokio::test]
