@@ -47,7 +47,7 @@ fn read_curve(orders: &[String], units: Vec<i64>) -> PyResult<(Orders, Budget)> 
 mod _native {
     use std::collections::HashMap;
 
-    use privatekube_policy::{BlockId, BlockState, DatasetRules, Engine, Event, Time};
+    use privatekube_policy::{BlockId, BlockState, DatasetRules, Engine, Event, Restoring, StatePart, Time};
 
     use super::{
         Budget, Composition, Conversion, Delta, Epsilon, Order, Orders, Proven, PyErr, PyResult, Python,
@@ -209,25 +209,70 @@ mod _native {
         py.detach(|| decide_again(rules, &entries))
     }
 
+    /// The Renyi orders, if any, and the blocks that each entry changed.
+    type OrdersAndAccounts = (Option<Vec<String>>, Vec<Vec<Account>>);
+
+    /// As [`replay`], from a checkpoint on: `state` are the lines of its content, and `entries` come after it. Returns the
+    /// Renyi orders, if any, and the blocks in the checkpoint before those that each entry changed.
+    #[pyfunction]
+    #[expect(clippy::needless_pass_by_value, reason = "Python's list is copied to it")]
+    fn replay_from(py: Python<'_>, state: &str, entries: Vec<(u64, String)>) -> PyResult<OrdersAndAccounts> {
+        py.detach(|| {
+            let mut restored = Restoring::new();
+            for line in state.lines() {
+                let part: StatePart = serde_json::from_str(line).map_err(wrong)?;
+                restored.push(part).map_err(wrong)?;
+            }
+            let mut replayed = Replayed::of(restored.finish().map_err(wrong)?);
+            let orders = orders(&replayed.engine.rules().composition);
+            let mut accounts = vec![replayed.changed()];
+            for entry in &entries {
+                accounts.push(replayed.decide_again(entry)?);
+            }
+            Ok((orders, accounts))
+        })
+    }
+
     fn decide_again(rules: &str, entries: &[(u64, String)]) -> PyResult<Vec<Vec<Account>>> {
         let rules: DatasetRules = serde_json::from_str(rules).map_err(wrong)?;
-        let mut engine = Engine::new(rules).map_err(wrong)?;
-        let mut before: HashMap<BlockId, BlockState> = HashMap::new();
-        let mut accounts = Vec::with_capacity(entries.len());
-        for (at, (micros, events)) in entries.iter().enumerate() {
-            let events: Vec<Event> = serde_json::from_str(events).map_err(wrong)?;
-            engine.advance(Time::from_micros(*micros));
-            for event in &events {
-                engine
-                    .apply(event)
-                    .map_err(|refusal| wrong(format_args!("entry {}: {refusal}", at + 1)))?;
+        let mut replayed = Replayed::of(Engine::new(rules).map_err(wrong)?);
+        entries.iter().map(|entry| replayed.decide_again(entry)).collect()
+    }
+
+    /// An engine, and the blocks as they were shown last.
+    struct Replayed {
+        engine: Engine,
+        shown: HashMap<BlockId, BlockState>,
+    }
+
+    impl Replayed {
+        fn of(engine: Engine) -> Self {
+            Self {
+                engine,
+                shown: HashMap::new(),
             }
+        }
+
+        /// Decides an entry again: its time in microseconds, and its events as JSON.
+        fn decide_again(&mut self, (micros, events): &(u64, String)) -> PyResult<Vec<Account>> {
+            let events: Vec<Event> = serde_json::from_str(events).map_err(wrong)?;
+            self.engine.advance(Time::from_micros(*micros));
+            for event in &events {
+                self.engine
+                    .apply(event)
+                    .map_err(|refusal| wrong(format_args!("the entry of {micros} us: {refusal}")))?;
+            }
+            Ok(self.changed())
+        }
+
+        /// The blocks whose budget has changed since they were shown last.
+        fn changed(&mut self) -> Vec<Account> {
             let mut changed = Vec::new();
-            for block in engine.blocks() {
-                let Some(state) = engine.block(block) else {
+            for block in self.engine.blocks() {
+                let Some(state) = self.engine.block(block) else {
                     continue;
                 };
-                if before.get(block) == Some(&state) {
+                if self.shown.get(block) == Some(&state) {
                     continue;
                 }
                 let capacity = state.capacity.units().iter().map(|units| i128::from(*units));
@@ -241,21 +286,24 @@ mod _native {
                         state.consumed.clone(),
                     ],
                 ));
-                before.insert(block.clone(), state);
+                self.shown.insert(block.clone(), state);
             }
-            accounts.push(changed);
+            changed
         }
-        Ok(accounts)
+    }
+
+    fn orders(composition: &Composition) -> Option<Vec<String>> {
+        match composition {
+            Composition::Basic => None,
+            Composition::Renyi(orders) => Some(orders.iter().map(|order| order.to_string()).collect()),
+        }
     }
 
     /// The Renyi orders of a dataset's rules, as JSON; none with Basic composition.
     #[pyfunction]
     fn orders_of(rules: &str) -> PyResult<Option<Vec<String>>> {
         let rules: DatasetRules = serde_json::from_str(rules).map_err(wrong)?;
-        Ok(match rules.composition {
-            Composition::Basic => None,
-            Composition::Renyi(orders) => Some(orders.iter().map(|order| order.to_string()).collect()),
-        })
+        Ok(orders(&rules.composition))
     }
 
     /// Whether a text is a Renyi order.

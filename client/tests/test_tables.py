@@ -1,8 +1,12 @@
 """Objects of a cluster as tables and figures, and blocks from data."""
 
+import base64
+import hashlib
 import json
+import zlib
 from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
+from pathlib import Path
 
 import matplotlib as mpl
 import pandas as pd
@@ -11,7 +15,7 @@ import pytest
 import yaml
 from fake_cluster import FakeCluster
 from privatekube import Curve, Guarantee
-from privatekube._cluster import BLOCKS, CLAIMS, ENTRIES
+from privatekube._cluster import BLOCKS, CHECKPOINTS, CLAIMS, ENTRIES, PIECES
 
 mpl.use("agg")
 
@@ -124,6 +128,61 @@ def test_a_ledger_is_decided_again_and_drawn(cluster):
         privatekube.plot(ledger, "taxi-1", order=3)
     del cluster.objects[ENTRIES, "data", "taxi-2"]
     with pytest.raises(ValueError, match="isn't complete"):
+        privatekube.ledger("taxi", cluster=cluster)
+
+
+STATE = Path(__file__).parents[2] / "policy/fuzz/seeds/state/version-1-renyi-by-the-clock.jsonl"
+"""The state of an engine at 34 microseconds after 1970, as checkpoints have it."""
+
+
+def at_order(amounts, order):
+    assert isinstance(amounts, Curve)
+    return amounts[order]
+
+
+def test_a_ledger_without_its_old_entries_begins_with_its_checkpoint(cluster):
+    content = STATE.read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    about = {"dataset": "taxi", "sequence": 7, "digest": digest}
+    halves = content[:1000], content[1000:]
+    checkpoint = {"metadata": {"name": "taxi"}, "spec": about | {"version": 1, "pieces": 2}}
+    cluster.objects[CHECKPOINTS, "data", "taxi"] = checkpoint
+    for number, half in enumerate(halves):
+        spec = about | {"piece": number, "content": base64.b64encode(zlib.compress(half)).decode()}
+        name = f"taxi-7-{number}"
+        cluster.objects[PIECES, "data", name] = {"metadata": {"name": name}, "spec": spec}
+    # One of an earlier checkpoint, which is not removed yet.
+    cluster.objects[PIECES, "data", "old"] = {
+        "metadata": {"name": "old"},
+        "spec": about | {"sequence": 3, "piece": 0, "content": ""},
+    }
+    consume = [{"consume": {"claim": "granted", "amount": "all"}}]
+    for each in (entry(6, [], []), entry(7, [], []), entry(8, consume, [{"consumed": {"claim": "granted"}}])):
+        cluster.objects[ENTRIES, "data", each["metadata"]["name"]] = each
+    opening, last = privatekube.ledger("taxi", cluster=cluster)
+    assert (opening.sequence, last.sequence) == (7, 8)
+    assert {budget.block for budget in opening.blocks} >= {"a", "b"}
+    units = {
+        budget.block: (at_order(budget.allocated, 2), at_order(budget.consumed, 2))
+        for budget in opening.blocks + last.blocks
+    }
+    # "granted" has 5 units on each, and another claim 2 on "b".
+    assert units == {
+        "a": (Decimal(0), Decimal("19e-12")),
+        "b": (Decimal("2e-12"), Decimal("8e-12")),
+        "gone": (Decimal(0), Decimal(0)),
+    }
+    assert last.decisions == ("consumed granted",)
+
+    del cluster.objects[ENTRIES, "data", "taxi-7"]
+    with pytest.raises(ValueError, match="isn't complete"):
+        privatekube.ledger("taxi", cluster=cluster)
+    cluster.objects[ENTRIES, "data", "taxi-7"] = entry(7, [], [])
+    del cluster.objects[PIECES, "data", "taxi-7-1"]
+    with pytest.raises(ValueError, match="isn't what its digest says"):
+        privatekube.ledger("taxi", cluster=cluster)
+    checkpoint["spec"]["version"] = 2
+    with pytest.raises(ValueError, match="has version 2: this version of the package reads 1"):
         privatekube.ledger("taxi", cluster=cluster)
 
 

@@ -38,8 +38,9 @@ from ._errors import (
     ReleaseRefused,
 )
 from ._grant import Grant, GrantBudget, GrantClaim, GrantedBlock, grant
+from ._ledger import BlockBudget, LedgerEntry, ledger
 from ._mechanism import DEFAULT_ORDERS, Conversion, Curve, Guarantee, Mechanism, Proven
-from ._objects import Block, BlockBudget, ClaimObject, LedgerEntry, blocks, claims, ledger
+from ._objects import Block, ClaimObject, blocks, claims
 from ._partitions import BlockManifest, blocks_from_directory, blocks_from_frame, days_since_1970, to_yaml
 from ._plots import plot
 from ._tables import to_pandas

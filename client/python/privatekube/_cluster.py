@@ -21,6 +21,8 @@ DATASETS = "privatedatasets"
 BLOCKS = "privatedatablocks"
 CLAIMS = "privacybudgetclaims"
 ENTRIES = "privacyledgerentries"
+CHECKPOINTS = "privacyledgercheckpoints"
+PIECES = "privacyledgercheckpointpieces"
 
 Object = dict[str, Any]
 T = TypeVar("T")

@@ -1,18 +1,15 @@
-"""Blocks, claims and ledgers of a cluster, to read."""
+"""Blocks and claims of a cluster, to read."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from . import _native
-from ._amounts import DELTA_DECIMALS, EPSILON_DECIMALS, from_units, plain
 from ._claim_object import ClaimStatus
-from ._cluster import BLOCKS, CLAIMS, ENTRIES, ApiFailure, Cluster, ClusterApi, Object
+from ._cluster import BLOCKS, CLAIMS, ApiFailure, Cluster, ClusterApi, Object
 from ._mechanism import Curve, Guarantee
 
 Amounts = Curve | Guarantee
@@ -58,41 +55,11 @@ class ClaimObject:
     pod: str | None
 
 
-@dataclass(frozen=True)
-class LedgerEntry:
-    """One entry of a dataset's ledger.
-
-    Attributes:
-        decisions: each decision in a few words, such as `granted claim/data/weekly/…`.
-        blocks: the budget of each block that the entry changed.
-    """
-
-    dataset: str
-    sequence: int
-    time: datetime
-    writer: str
-    hash: str
-    decisions: tuple[str, ...]
-    blocks: tuple[BlockBudget, ...]
-
-
-@dataclass(frozen=True)
-class BlockBudget:
-    """A block's budget after a ledger entry. At every order, locked + available + allocated + consumed = total."""
-
-    block: str
-    total: Amounts
-    locked: Amounts
-    available: Amounts
-    allocated: Amounts
-    consumed: Amounts
-
-
 def blocks(
     dataset: str | None = None, *, namespace: str | None = None, cluster: ClusterApi | None = None
 ) -> list[Block]:
     """Returns the blocks of a dataset (`name` or `namespace/name`), or of all datasets of a namespace, by name."""
-    found, _ = _listed(BLOCKS, dataset, namespace, cluster)
+    found, _ = listed(BLOCKS, dataset, namespace, cluster)
     return sorted((_block(each) for each in found), key=lambda block: (block.dataset, block.name))
 
 
@@ -117,30 +84,10 @@ def claims(
     return sorted(read, key=lambda claim: (claim.arrived_at is None, str(claim.arrived_at), claim.name))
 
 
-def ledger(dataset: str, *, namespace: str | None = None, cluster: ClusterApi | None = None) -> list[LedgerEntry]:
-    """Returns a dataset's ledger (`name` or `namespace/name`), with the budget of each block after each entry.
-
-    The budgets are decided again, from the first entry on, by the engine that runs in the extender. Hashes are not
-    checked: see docs/operations.md.
-    """
-    found, own = _listed(ENTRIES, dataset, namespace, cluster)
-    specs = sorted((each["spec"] for each in found), key=lambda spec: spec["sequence"])
-    if not specs:
-        return []
-    rules = specs[0].get("setting")
-    if rules is None or [spec["sequence"] for spec in specs] != list(range(1, len(specs) + 1)):
-        raise ValueError(
-            f"the ledger of {own} isn't complete: entries are missing, so that budgets can't be decided again"
-        )
-    text = json.dumps(rules)
-    orders = _native.orders_of(text)
-    changes = _native.replay(text, [(spec["timeMicros"], json.dumps(spec.get("events") or [])) for spec in specs])
-    return [_entry(spec, changed, orders) for spec, changed in zip(specs, changes, strict=True)]
-
-
-def _listed(
+def listed(
     kind: str, dataset: str | None, namespace: str | None, cluster: ClusterApi | None
 ) -> tuple[list[Object], str]:
+    """The objects of a kind of a dataset (`name` or `namespace/name`), and the dataset's own name."""
     cluster = cluster or Cluster()
     home, _, own = (dataset or "").rpartition("/")
     try:
@@ -203,36 +150,6 @@ def _claim(found: Object) -> ClaimObject:
         decided_at=_time(status.get("decidedAt")),
         pod=pod.get("name"),
     )
-
-
-def _entry(spec: Mapping[str, Any], changed: Any, orders: list[str] | None) -> LedgerEntry:
-    def amounts(units: list[int]) -> Amounts:
-        if orders is None:
-            return Guarantee(_decimal(units[0], EPSILON_DECIMALS), _decimal(units[1], DELTA_DECIMALS))
-        points = zip(orders, units, strict=True)
-        return Curve.from_spec(
-            {"order": order, "epsilon": str(_decimal(each, EPSILON_DECIMALS))} for order, each in points
-        )
-
-    return LedgerEntry(
-        dataset=spec["dataset"],
-        sequence=int(spec["sequence"]),
-        time=datetime.fromisoformat(str(spec["time"]).replace("Z", "+00:00")),
-        writer=spec["writer"],
-        hash=spec["hash"],
-        decisions=tuple(_decision(record) for record in spec.get("records") or ()),
-        blocks=tuple(BlockBudget(block, *(amounts(units) for units in accounts)) for block, accounts in changed),
-    )
-
-
-def _decimal(units: int, decimals: int) -> Decimal:
-    return Decimal(plain(from_units(units, decimals)))
-
-
-def _decision(record: Mapping[str, Any]) -> str:
-    ((kind, about),) = record.items()
-    what = about.get("claim") or about.get("block") or ", ".join(about.get("blocks") or ())
-    return f"{kind} {what}"
 
 
 def _time(text: str | None) -> datetime | None:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from ._amounts import OrderLike, order_text
 from ._errors import AmountError
+from ._ledger import LedgerEntry
 from ._mechanism import Curve
-from ._objects import Amounts, LedgerEntry
+from ._objects import Amounts
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from ._ledger import LedgerEntry
 from ._mechanism import Curve
-from ._objects import Amounts, Block, ClaimObject, LedgerEntry
+from ._objects import Amounts, Block, ClaimObject
 
 if TYPE_CHECKING:
     import pandas as pd
