@@ -15,6 +15,7 @@ use crate::extender_metrics::ExtenderMetrics;
 use crate::figures::Figures;
 use crate::processes::{Memory, Parts, cpu_seconds};
 use crate::progress;
+use crate::prometheus_text::sum;
 use crate::requests::Requests;
 use crate::side::Side;
 
@@ -99,10 +100,41 @@ impl Bench {
         Ok(bench)
     }
 
-    async fn install(&mut self) -> Result<()> {
+    /// As [`Self::start`], without PrivateKube, which [`Self::install_and_start`] installs later.
+    pub(crate) async fn start_uninstalled(side: Side, nodes: u16) -> Result<Self> {
+        let installed = side.installed;
+        let mut bench = Self::start(
+            Side {
+                installed: false,
+                ..side
+            },
+            nodes,
+        )
+        .await?;
+        bench.side.installed = installed;
+        Ok(bench)
+    }
+
+    /// Installs the definitions of the custom resources alone: nothing checks the objects that are created then.
+    pub(crate) async fn install_kinds(&self) -> Result<()> {
+        let kinds = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../manifests/crds");
+        self.cluster.install(&kinds).await
+    }
+
+    /// Installs PrivateKube and returns the seconds from its start until it was ready.
+    pub(crate) async fn install_and_start(&mut self) -> Result<f64> {
+        self.install_manifests().await?;
+        self.restart_extender().await
+    }
+
+    async fn install_manifests(&self) -> Result<()> {
         let of_workspace = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../manifests/base");
         let manifests = self.side.manifests.clone().unwrap_or_else(of_workspace);
-        self.cluster.install(&manifests).await?;
+        self.cluster.install(&manifests).await
+    }
+
+    async fn install(&mut self) -> Result<()> {
+        self.install_manifests().await?;
         let extender = self.cluster.start_extender().await?;
         if self.side.runs {
             self.extender = Some(extender);
@@ -208,13 +240,21 @@ impl Bench {
     }
 
     pub(crate) async fn requests(&self) -> Result<Requests> {
+        Ok(Requests::read(&self.api_server_metrics().await?))
+    }
+
+    /// The size of etcd's file, in MiB. It never shrinks, and what was removed leaves room in it.
+    pub(crate) async fn stored_mib(&self) -> Result<f64> {
+        let bytes = sum(&self.api_server_metrics().await?, "apiserver_storage_size_bytes");
+        Ok(bytes / f64::from(1 << 20))
+    }
+
+    async fn api_server_metrics(&self) -> Result<String> {
         let request = http::Request::get("/metrics").body(Vec::new())?;
-        let text = self
-            .client
+        self.client
             .request_text(request)
             .await
-            .context("can't read the API server's metrics")?;
-        Ok(Requests::read(&text))
+            .context("can't read the API server's metrics")
     }
 
     async fn extender_metrics(&self) -> Result<ExtenderMetrics> {

@@ -13,6 +13,7 @@ mod claims;
 mod creation;
 mod extender_metrics;
 mod figures;
+mod life;
 mod pods;
 mod processes;
 mod prometheus_text;
@@ -59,6 +60,7 @@ enum Scenario {
     Pods(pods::Pods),
     Idle(standing::Idle),
     Size(standing::Size),
+    Life(life::Life),
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -85,6 +87,7 @@ async fn run(cli: Cli) -> Result<()> {
         Scenario::Pods(pods) => pods.run(&cli.options).await,
         Scenario::Idle(idle) => idle.run(&cli.options).await,
         Scenario::Size(size) => size.run(&cli.options).await,
+        Scenario::Life(life) => life.run(&cli.options).await,
     }?;
     let text = match cli.output {
         Output::Text => results.text(),
