@@ -3,6 +3,7 @@
 //! replaced as planned.
 
 use std::{
+    process::ExitStatus,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -150,6 +151,21 @@ fn writers(watched: &WatchedCluster) -> Vec<String> {
     writers
 }
 
+/// The last lines that the extenders have logged.
+fn logs(env: &TestEnvironment) -> String {
+    format!("the extenders:\n{}", env.cluster.tail(Part::Extender))
+}
+
+/// Checks that a replica ended as one that was asked to end.
+fn ended_well(env: &TestEnvironment, name: &str, ended: Option<ExitStatus>) -> Result<()> {
+    ensure!(
+        ended.is_some_and(|status| status.success()),
+        "{name} ended with {ended:?}; {}",
+        logs(env)
+    );
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_killed_leader_is_followed_by_another_replica_that_loses_and_repeats_nothing() -> Result<()> {
     let seed = workload::seed(SEED)?;
@@ -249,8 +265,8 @@ async fn replaced(seed: u64) -> Result<()> {
         let replica = replicas.take(&name)?;
         let stopped = Instant::now();
         let (ended, led) = tokio::join!(replica.extender.stop(), replicas.until_led_by_other_than(&name));
-        ensure!(ended?.is_some_and(|status| status.success()), "{name} failed");
-        let (next, took) = led?;
+        ended_well(&env, &name, ended?)?;
+        let (next, took) = led.with_context(|| logs(&env))?;
         if name == leader {
             until_entries(&watched, 2).await?;
             let first = first_placement(&watched, stopped + took);
@@ -308,10 +324,10 @@ async fn with_many_claims_a_new_leader_is_as_fast() -> Result<()> {
     let leader = replicas.take_leader().await?;
     let name = leader.name.clone();
     let (ended, led) = tokio::join!(leader.extender.stop(), replicas.until_led_by_other_than(&name));
-    ensure!(ended?.is_some_and(|status| status.success()), "{name} failed");
+    ended_well(&env, &name, ended?)?;
     println!(
         "with {CLAIMS} claims, the next leader answered the scheduler {:.0?} after SIGTERM",
-        led?.1
+        led.with_context(|| logs(&env))?.1
     );
     plain.check(&env).await?;
     Ok(())
