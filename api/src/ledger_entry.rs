@@ -76,6 +76,10 @@ pub struct PrivacyLedgerEntrySpec {
     /// The name of the extender that wrote it.
     #[schemars(length(max = 253))]
     pub writer: String,
+    /// The program that wrote it, with its version. Example: privatekube 0.1.0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String", length(max = 64))]
+    pub program: Option<String>,
     /// When it was written, in RFC 3339 with microseconds, for people. Example: 2026-11-21T12:00:00.000000Z.
     #[schemars(length(max = 64))]
     pub time: String,
@@ -105,6 +109,11 @@ pub struct PrivacyLedgerEntrySpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crate::schema::anything")]
     pub checkpoint: Option<Value>,
+    /// Who asked for the claims that arrive in it: the user who made the claim or its pod, the pod's service account, owner
+    /// and images, the mechanism and the purpose, as far as they are known. Nothing is decided by it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "crate::schema::list_of_anything")]
+    pub requesters: Vec<Value>,
 }
 
 /// Returns the name of an entry's object. A name can be created once, so whoever creates it is the writer.

@@ -227,6 +227,7 @@ impl KubernetesStore {
             previous: entry.previous.to_string(),
             hash: hash.to_string(),
             writer: entry.writer.clone(),
+            program: entry.program.clone(),
             time: rfc3339(entry.time),
             time_micros: signed("timeMicros", entry.time.micros())?,
             rules: entry
@@ -249,6 +250,7 @@ impl KubernetesStore {
                 .map(serde_json::to_value)
                 .map(encoded)
                 .transpose()?,
+            requesters: values(encoded(serde_json::to_value(&entry.requesters))?),
         };
         let mut object = PrivacyLedgerEntry::new(&entry_name(&self.dataset.name, entry.sequence), spec);
         object.metadata.labels = Some([(LABEL_DATASET.to_owned(), self.dataset.name.clone())].into());
@@ -275,6 +277,7 @@ fn entry(object: PrivacyLedgerEntry) -> Result<Entry, StoreError> {
     let parse =
         |what: &str, values: Vec<serde_json::Value>| (what.to_owned(), serde_json::Value::Array(values));
     let (events, records) = (parse("events", spec.events), parse("records", spec.records));
+    let requesters = parse("requesters", spec.requesters);
     let entry = Entry {
         sequence: u64::try_from(spec.sequence).map_err(|error| unreadable("sequence", error.to_string()))?,
         previous: spec
@@ -282,6 +285,7 @@ fn entry(object: PrivacyLedgerEntry) -> Result<Entry, StoreError> {
             .parse()
             .map_err(|_| unreadable("previous", spec.previous.clone()))?,
         writer: spec.writer,
+        program: spec.program,
         time: u64::try_from(spec.time_micros)
             .map(Time::from_micros)
             .map_err(|error| unreadable("timeMicros", error.to_string()))?,
@@ -303,6 +307,8 @@ fn entry(object: PrivacyLedgerEntry) -> Result<Entry, StoreError> {
         events: serde_json::from_value(events.1).map_err(|error| unreadable(&events.0, error.to_string()))?,
         records: serde_json::from_value(records.1)
             .map_err(|error| unreadable(&records.0, error.to_string()))?,
+        requesters: serde_json::from_value(requesters.1)
+            .map_err(|error| unreadable(&requesters.0, error.to_string()))?,
     };
     let hash = entry
         .hash()
@@ -324,7 +330,7 @@ impl Store for KubernetesStore {
             .hash()
             .map_err(|error| CreateError::Refused(error.to_string()))?;
         let object = self.object(entry, hash)?;
-        let written = written(self.api.create(&post_params(), &object)).await;
+        let written = written(create_whole(&self.api, &object)).await;
         if let Err(CreateError::Unknown(error)) = &written {
             warn!(dataset = %self.dataset, sequence = entry.sequence, error, "whether an entry was written is unknown");
         }
@@ -408,6 +414,23 @@ impl CheckpointStore for KubernetesStore {
     async fn remove(&self, sequence: u64) -> Result<(), StoreError> {
         remove(&self.api, &entry_name(&self.dataset.name, sequence)).await
     }
+}
+
+/// Creates an entry's object as it is, or not at all. An API server whose definition of the resource lacks a field would else
+/// leave the field out, and the entry would not have the content that its hash is of.
+async fn create_whole(api: &Api<PrivacyLedgerEntry>, object: &PrivacyLedgerEntry) -> Result<(), Error> {
+    let content = serde_json::to_vec(object).map_err(Error::SerdeError)?;
+    let mut request = Request::new(api.resource_url())
+        .create(&post_params(), content)
+        .map_err(Error::BuildRequest)?;
+    let strict = format!("{}&fieldValidation=Strict", request.uri());
+    *request.uri_mut() = strict.parse().map_err(|error| {
+        Error::Service(Box::<dyn std::error::Error + Send + Sync>::from(format!(
+            "{strict}: {error}"
+        )))
+    })?;
+    let client = api.clone().into_client();
+    client.request::<PrivacyLedgerEntry>(request).await.map(|_| ())
 }
 
 /// Reads the object of this name, which is a `kind`, if there is one.
@@ -507,6 +530,7 @@ mod tests {
             sequence: i64::MAX.unsigned_abs(),
             previous: Hash::ORIGIN,
             writer: "w".to_owned(),
+            program: None,
             time: Time::from_micros(i64::MAX.unsigned_abs()),
             rules: Some(DatasetRules {
                 policy: Policy::Blend {
@@ -550,6 +574,7 @@ mod tests {
                 sequence: i64::MAX.unsigned_abs(),
                 digest: Hash::ORIGIN,
             }),
+            requesters: Vec::new(),
         };
         let lifetime = Unlocking::Lifetime {
             lifetime: span,

@@ -3,8 +3,8 @@
 use privatekube_api::DatasetKey;
 use privatekube_fake_api_server::{FakeApiServer, Fault, RequestFilter};
 use privatekube_kubernetes::KubernetesStore;
-use privatekube_ledger::{Entry, Hash, Store, StoreError};
-use privatekube_policy::{Event, Time};
+use privatekube_ledger::{Entry, Hash, Requester, Store, StoreError};
+use privatekube_policy::{Arrival, Event, Time, Weight};
 
 const ENTRIES: &str = "privacyledgerentries";
 const MEBIBYTE: usize = 1 << 20;
@@ -23,6 +23,7 @@ fn entry(sequence: u64, bytes: usize) -> Entry {
         sequence,
         previous: Hash::ORIGIN,
         writer: "w".to_owned(),
+        program: None,
         time: Time::from_micros(sequence),
         rules: None,
         events: vec![Event::Withdraw {
@@ -31,6 +32,7 @@ fn entry(sequence: u64, bytes: usize) -> Entry {
         records: Vec::new(),
         omitted: None,
         checkpoint: None,
+        requesters: Vec::new(),
     }
 }
 
@@ -124,4 +126,41 @@ async fn an_entry_that_cannot_be_parsed_is_named_and_not_read_again() -> Result<
     let error = store.read_after(0).await.err();
     assert!(error.as_ref().is_some_and(is_named), "{error:?}");
     Ok(())
+}
+
+/// The API server refuses an entry of which its definition of the resource lacks a field, in place of storing a part of it.
+#[tokio::test]
+async fn an_entry_is_created_whole_or_not_at_all() -> Result<(), Box<dyn std::error::Error>> {
+    let server = FakeApiServer::default();
+    let store = store(&server);
+    let whole = Entry {
+        program: Some("privatekube 0.1.0".to_owned()),
+        events: vec![arrival("c")],
+        requesters: vec![Requester {
+            user: Some("alice".to_owned()),
+            ..Requester::unknown("c".into())
+        }],
+        ..entry(1, 10)
+    };
+    store.create(&whole).await?;
+    assert_eq!(store.read(1).await?, Some(whole));
+    let posts = server.requests(&RequestFilter::any().method("POST").resource(ENTRIES));
+    assert!(
+        posts
+            .iter()
+            .all(|post| post.query.contains("fieldValidation=Strict"))
+    );
+    assert_eq!(posts.len(), 1);
+    Ok(())
+}
+
+fn arrival(claim: &str) -> Event {
+    Event::Arrive(Arrival {
+        claim: claim.into(),
+        demands: Vec::new(),
+        min_blocks: 1,
+        timeout: None,
+        priority: 0,
+        weight: Weight::default(),
+    })
 }

@@ -4,15 +4,20 @@ use privatekube_policy::{ClaimId, Engine, Event, Record, Refusal, Time};
 use thiserror::Error;
 
 use crate::{
-    Committed, CreateError, EncodingError, Entry, EventIndex, Hash, Head, Imbalance, Ledger, Omitted, Store,
-    StoreError, balance, committed::Decisions, entry::size,
+    Committed, CreateError, EncodingError, Entry, EventIndex, Hash, Head, Imbalance, Ledger, Omitted,
+    Requester, Store, StoreError, balance, committed::Decisions, entry::size,
 };
 
-/// The size above which a draft [is full](EntryDraft::is_full), in bytes of its events and records: 512 KiB.
+/// The size above which a draft [is full](EntryDraft::is_full), in bytes of its events, requesters and records: 512 KiB.
 pub const FULL_DRAFT_BYTES: usize = 512 << 10;
 
 /// The largest size of all events of one entry together, in bytes: 768 KiB.
 pub const MOST_EVENT_BYTES: usize = 768 << 10;
+
+/// The largest size of a [requester](Requester), in bytes: 128 KiB, far above what a [cut](Requester::cut) one can take. All
+/// events and requesters of one entry together take at most this beyond [`MOST_EVENT_BYTES`], so that a claim never fails to
+/// arrive because of its requester.
+pub const MOST_REQUESTER_BYTES: usize = 128 << 10;
 
 /// The largest size of an entry's canonical form, in bytes: 1 MiB, which leaves a third of etcd's usual limit of
 /// 1.5 MiB for what a store adds. Records that don't fit are [omitted](Omitted).
@@ -36,6 +41,8 @@ pub struct EntryDraft<'a, S> {
     events: Vec<Event>,
     decisions: Decisions,
     event_bytes: usize,
+    requesters: Vec<Requester>,
+    requester_bytes: usize,
     /// The size of the records. An error is returned by the commit, because the engine has already changed when it
     /// occurs.
     record_bytes: Result<usize, EncodingError>,
@@ -141,6 +148,8 @@ impl<'a, S: Store> EntryDraft<'a, S> {
             time,
             events: Vec::new(),
             event_bytes: 0,
+            requesters: Vec::new(),
+            requester_bytes: 0,
         }
     }
 
@@ -153,6 +162,16 @@ impl<'a, S: Store> EntryDraft<'a, S> {
     /// Applies `event` to the engine and adds it to the draft. The returned index gives access to the records
     /// that followed from it, once the draft is committed. After an error, nothing has changed.
     pub fn apply(&mut self, event: Event) -> Result<EventIndex, ApplyError> {
+        self.apply_requested(event, None)
+    }
+
+    /// Applies `event` as [`apply`](Self::apply) does. If a claim arrives by it, the entry says who asked for the claim:
+    /// `requester`, [cut](Requester::cut). For other events and other claims it isn't kept.
+    pub fn apply_requested(
+        &mut self,
+        event: Event,
+        requester: Option<Requester>,
+    ) -> Result<EventIndex, ApplyError> {
         // The timeout is the only unsigned 64-bit number of an event; a store need only keep signed ones.
         if let Event::Arrive(arrival) = &event
             && arrival
@@ -171,6 +190,21 @@ impl<'a, S: Store> EntryDraft<'a, S> {
         if self.event_bytes + bytes_of_event > MOST_EVENT_BYTES {
             return Err(ApplyError::Full);
         }
+        let arrives = |requester: &Requester| matches!(&event, Event::Arrive(arrival) if arrival.claim == requester.claim);
+        let requester = requester.filter(|requester| arrives(requester) && !requester.is_unknown());
+        let mut requester = requester.map(Requester::cut);
+        let mut bytes_of_requester = match &requester {
+            Some(requester) => size(requester)? + 1,
+            None => 0,
+        };
+        if bytes_of_requester > MOST_REQUESTER_BYTES {
+            // Only the name of a claim can be so long. The claim arrives all the same.
+            (requester, bytes_of_requester) = (None, 0);
+        }
+        let of_both = self.event_bytes + bytes_of_event + self.requester_bytes + bytes_of_requester;
+        if of_both > MOST_EVENT_BYTES + MOST_REQUESTER_BYTES {
+            return Err(ApplyError::Full);
+        }
         let was_ahead = std::mem::replace(&mut self.ledger.is_ahead, true);
         let records = match self.ledger.engine.apply(&event) {
             Ok(records) => records,
@@ -180,6 +214,8 @@ impl<'a, S: Store> EntryDraft<'a, S> {
             }
         };
         self.event_bytes += bytes_of_event;
+        self.requester_bytes += bytes_of_requester;
+        self.requesters.extend(requester);
         if let Ok(sum) = &mut self.record_bytes {
             match bytes(&records) {
                 Ok(more) => *sum += more,
@@ -201,7 +237,7 @@ impl<'a, S: Store> EntryDraft<'a, S> {
     #[must_use]
     pub fn is_full(&self) -> bool {
         match &self.record_bytes {
-            Ok(record_bytes) => self.event_bytes + record_bytes > FULL_DRAFT_BYTES,
+            Ok(record_bytes) => self.event_bytes + self.requester_bytes + record_bytes > FULL_DRAFT_BYTES,
             Err(_) => true,
         }
     }
@@ -227,6 +263,8 @@ impl<'a, S: Store> EntryDraft<'a, S> {
             events,
             mut decisions,
             event_bytes,
+            requesters,
+            requester_bytes: _,
             record_bytes,
         } = self;
         if is_empty {
@@ -241,12 +279,14 @@ impl<'a, S: Store> EntryDraft<'a, S> {
             sequence,
             previous: ledger.head.hash,
             writer: ledger.writer.clone(),
+            program: ledger.program.clone(),
             time,
             rules: (sequence == 1).then(|| ledger.rules().clone()),
             events: Vec::new(),
             records: Vec::new(),
             omitted: None,
             checkpoint: ledger.unmarked,
+            requesters,
         };
         let used = size(&entry).map_err(unwritable)? + MOST_OMITTED_BYTES + event_bytes;
         let room = MOST_ENTRY_BYTES.saturating_sub(used);

@@ -4,7 +4,7 @@ use privatekube_policy::{DatasetRules, Event, Record, Time};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::{CheckpointMark, Hash};
+use crate::{CheckpointMark, Hash, Requester};
 
 /// One entry of a ledger: events, and the records that followed from them.
 ///
@@ -19,6 +19,9 @@ pub struct Entry {
     pub previous: Hash,
     /// The name of the writer.
     pub writer: String,
+    /// The program that the writer is, with its version; none if it didn't say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub program: Option<String>,
     /// The writer's time, never earlier than that of the entry before it. The engine's clock is advanced to
     /// it before the first event.
     pub time: Time,
@@ -35,6 +38,9 @@ pub struct Entry {
     /// The checkpoint that the writer has published since its last entry; none if it hasn't.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkpoint: Option<CheckpointMark>,
+    /// Who asked for the claims that arrive in the entry, in the order in which they arrive, as far as it is known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub requesters: Vec<Requester>,
 }
 
 /// The count and the hash of the records that an entry has no room for: one event, or one step of the clock,
@@ -51,9 +57,10 @@ pub struct Omitted {
 
 impl Entry {
     /// Returns the bytes that are hashed: the entry as compact JSON in UTF-8, an object with these keys in
-    /// this order: `sequence`, `previous`, `writer`, `time`, `setting` (first entry only), `events`,
-    /// `records`, `omitted` (if any), `checkpoint` (if any). Objects inside have their keys in the order in which
-    /// `privatekube-policy` declares the fields; an optional value that is absent has no key; numbers are
+    /// this order: `sequence`, `previous`, `writer`, `program` (if any), `time`, `setting` (first entry only), `events`,
+    /// `records`, `omitted` (if any), `checkpoint` (if any), `requesters` (if any). Objects inside have their keys in
+    /// the order in which `privatekube-policy` and this crate declare the fields; an optional value that is absent has no
+    /// key; numbers are
     /// integers; in strings only `"`, `\` and control characters are escaped (`\b \f \n \r \t`, else
     /// `\u00XX`); there is no space between tokens.
     ///

@@ -17,6 +17,8 @@ use crate::{
 pub struct Ledger<S> {
     pub(crate) store: S,
     pub(crate) writer: String,
+    /// What each entry says of the program that the writer is.
+    pub(crate) program: Option<String>,
     pub(crate) engine: Engine,
     pub(crate) head: Head,
     /// The latest time that the engine was advanced to. It may be later than the last entry, if nothing
@@ -100,6 +102,7 @@ impl<S: Store> Ledger<S> {
         Ok(Self {
             store,
             writer,
+            program: None,
             engine,
             head,
             clock: head.time,
@@ -173,6 +176,11 @@ impl<S> Ledger<S> {
     #[must_use]
     pub const fn head(&self) -> Head {
         self.head
+    }
+
+    /// Lets each entry say which program the writer is, in which version: what it decides may depend on that.
+    pub fn set_program(&mut self, program: String) {
+        self.program = Some(program);
     }
 
     /// The writer's name.

@@ -68,6 +68,7 @@ mod hash;
 mod head;
 mod ledger;
 mod memory;
+mod requester;
 mod store;
 mod verify;
 
@@ -78,11 +79,15 @@ pub use checkpoint::{
 };
 pub use clock::{ClockError, ClockLimit};
 pub use committed::{Committed, EventIndex};
-pub use draft::{ApplyError, CommitError, EntryDraft, FULL_DRAFT_BYTES, MOST_ENTRY_BYTES, MOST_EVENT_BYTES};
+pub use draft::{
+    ApplyError, CommitError, EntryDraft, FULL_DRAFT_BYTES, MOST_ENTRY_BYTES, MOST_EVENT_BYTES,
+    MOST_REQUESTER_BYTES,
+};
 pub use entry::{EncodingError, Entry, Omitted};
 pub use hash::{Hash, HashError};
 pub use head::Head;
 pub use ledger::{DraftError, Ledger, OpenError, Poisoned};
 pub use memory::MemoryStore;
+pub use requester::{MOST_IMAGES, MOST_NAME_BYTES, MOST_TEXT_BYTES, Requester};
 pub use store::{CheckpointStore, CreateError, Store, StoreError};
 pub use verify::{Replay, Summary, VerifyError, verify};

@@ -2,12 +2,12 @@
 
 use std::collections::VecDeque;
 
-use privatekube_policy::{DatasetRules, DatasetRulesError, Engine, Record, Refusal, Time};
+use privatekube_policy::{ClaimId, DatasetRules, DatasetRulesError, Engine, Record, Refusal, Time};
 use thiserror::Error;
 
 use crate::{
     Checkpoint, CheckpointMark, Committed, ContentError, EncodingError, Entry, Hash, Head, Imbalance,
-    Omitted, OpenError, Store, StoreError, balance, committed::Decisions, entry::count,
+    Omitted, OpenError, Store, StoreError, balance, committed::Decisions, entry::count, requester::misplaced,
 };
 
 /// How many hashes of the last entries a replay remembers. A checkpoint that stands at an earlier one makes a reader read
@@ -94,6 +94,17 @@ pub enum VerifyError {
         event: usize,
         /// Why the engine refuses it.
         refusal: Refusal,
+    },
+    /// The entry says who asked for a claim that doesn't arrive in it, or says so twice or not in the order of arrival.
+    #[error(
+        "entry {sequence} says who asked for claim {claim}, which doesn't arrive in it in this place: it was written by no \
+             writer"
+    )]
+    Requester {
+        /// The entry.
+        sequence: u64,
+        /// The claim.
+        claim: ClaimId,
     },
     /// A record doesn't follow from the events, or one that follows is missing.
     #[error(
@@ -506,6 +517,10 @@ impl Replay {
                 marked,
                 found: base.digest,
             });
+        }
+        if let Some(claim) = misplaced(&entry.events, &entry.requesters) {
+            let claim = claim.clone();
+            return Err(VerifyError::Requester { sequence, claim });
         }
         match &entry.rules {
             None if sequence == 1 => Err(VerifyError::NoRules),

@@ -14,5 +14,6 @@ mod checkpoints;
 mod clock;
 mod drafts;
 mod grouping;
+mod requesters;
 mod simulation;
 mod write_off;

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde_json::Value;
+
 use crate::{
     amounts::{add, is_something},
     rules::Rules,
@@ -81,6 +83,8 @@ pub(crate) struct Claim {
     /// What was consumed and released of each of its demands.
     pub(crate) consumed: Vec<Vec<i128>>,
     pub(crate) released: Vec<Vec<i128>>,
+    /// Who asked for it, as the entry says in which it arrived.
+    pub(crate) requester: Option<Value>,
     /// Its phase after each entry that changed it.
     pub(crate) history: Vec<(u64, Phase)>,
 }

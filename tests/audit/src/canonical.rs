@@ -114,11 +114,22 @@ const RECORD: Shape = OneOf(&[
     ("released", CLAIM_ENTIRELY),
 ]);
 
+const REQUESTER: Shape = Fields(&[
+    ("claim", Plain),
+    ("user", Plain),
+    ("serviceAccount", Plain),
+    ("owner", Plain),
+    ("images", PLAIN_LIST),
+    ("mechanism", Plain),
+    ("purpose", Plain),
+]);
+
 /// The fields of an entry in their order, and the fields of the object's spec that have them.
 const ENTRY: &[(&str, &str, Shape)] = &[
     ("sequence", "sequence", Plain),
     ("previous", "previous", Plain),
     ("writer", "writer", Plain),
+    ("program", "program", Plain),
     ("time", "timeMicros", Plain),
     ("setting", "setting", RULES),
     ("events", "events", List(&EVENT)),
@@ -129,6 +140,7 @@ const ENTRY: &[(&str, &str, Shape)] = &[
         "checkpoint",
         Fields(&[("sequence", Plain), ("digest", Plain)]),
     ),
+    ("requesters", "requesters", List(&REQUESTER)),
 ];
 
 /// What a hash in hexadecimal is before the first entry.

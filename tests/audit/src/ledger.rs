@@ -125,6 +125,7 @@ impl Follower<'_> {
             .iter()
             .filter_map(|event| event["arrive"]["claim"].as_str())
             .collect();
+        self.requesters(list(spec, &["requesters"]), &arrived);
         let mut decided = BTreeSet::new();
         for record in list(spec, &["records"]) {
             self.record(record, &mut pending, &mut decided);
@@ -138,6 +139,22 @@ impl Follower<'_> {
         }
         self.check_all_is_done(&pending);
         self.check_sums();
+    }
+
+    /// Keeps who asked for the claims that arrived in the entry, each once and in their order.
+    fn requesters(&mut self, requesters: &[Value], arrived: &[&str]) {
+        let mut left = arrived.iter();
+        for requester in requesters {
+            let claim = text(requester, &["claim"]);
+            if !left.any(|arrived| *arrived == claim) {
+                self.contradiction(format!(
+                    "it says who asked for claim {claim}, which doesn't arrive in it in this place"
+                ));
+            }
+            if let Some(known) = self.book.claims.get_mut(claim) {
+                known.requester = Some(requester.clone());
+            }
+        }
     }
 
     /// Checks number, name, predecessor, hash and time.
@@ -251,6 +268,7 @@ impl Follower<'_> {
             phase: Phase::Waiting,
             consumed: Vec::new(),
             released: Vec::new(),
+            requester: None,
             history: vec![(self.sequence, Phase::Waiting)],
         };
         claim.set_demands(demands);

@@ -14,6 +14,11 @@ use crate::{
 };
 
 const GRANT: &str = "privatekube.dev/grant";
+const REQUESTED_BY: &str = "privatekube.dev/requested-by";
+const PURPOSE: &str = "privatekube.dev/purpose";
+/// Names and texts up to these bytes are kept whole in the ledger.
+const MOST_NAME_BYTES: usize = 256;
+const MOST_TEXT_BYTES: usize = 1024;
 
 /// How a pod requests budget.
 #[derive(Clone, Copy, Debug)]
@@ -64,7 +69,10 @@ pub(crate) fn check(objects: &Objects, books: &BTreeMap<String, Book>, findings:
     let mut shown_for = BTreeSet::new();
     for claim in &objects.claims {
         if claim["spec"]["pod"].is_null() {
-            existing.insert(claim_id(claim));
+            let id = claim_id(claim);
+            let purpose = claim["spec"]["purpose"].as_str();
+            check_requester(claim, &id, purpose, books.get(&dataset_of_claim(claim)), findings);
+            existing.insert(id);
         } else {
             shown_for.insert(claim_id(claim));
         }
@@ -100,6 +108,8 @@ fn is_open(pod: &Value) -> bool {
 /// Checks a pod with a demand of its own.
 fn check_own(pod: &Value, dataset: &str, book: Option<&Book>, is_shown: bool, findings: &mut Findings) {
     let id = pod_id(pod);
+    let purpose = pod["metadata"]["annotations"][PURPOSE].as_str();
+    check_requester(pod, &id, purpose, book, findings);
     let claim = book.and_then(|book| book.claims.get(&id));
     let has_node = pod["spec"]["nodeName"].is_string();
     if !is_shown && !is_going(pod) {
@@ -134,6 +144,35 @@ fn check_own(pod: &Value, dataset: &str, book: Option<&Book>, is_shown: bool, fi
         }
         // Why it is in no ledger is said by its claim object, which is checked for itself.
         (false, _) => {}
+    }
+}
+
+/// Checks that the ledger says who asked for a claim and what for, as its pod or object does. One without the annotation was made
+/// while nobody wrote it.
+fn check_requester(
+    object: &Value,
+    id: &str,
+    purpose: Option<&str>,
+    book: Option<&Book>,
+    findings: &mut Findings,
+) {
+    let Some(claim) = book.and_then(|book| book.claims.get(id)) else {
+        return;
+    };
+    let kept = claim.requester.as_ref().unwrap_or(&Value::Null);
+    let user = object["metadata"]["annotations"][REQUESTED_BY].as_str();
+    for (field, stated, most) in [
+        ("user", user, MOST_NAME_BYTES),
+        ("purpose", purpose, MOST_TEXT_BYTES),
+    ] {
+        let Some(stated) = stated.map(str::trim).filter(|stated| stated.len() <= most) else {
+            continue;
+        };
+        let kept = text(kept, &[field]).trim();
+        if kept != stated {
+            let what = format!("its {field} is {stated:?}, and the ledger says {kept:?} of {id}");
+            findings.add(FindingKind::Wrong, &shown(object), what);
+        }
     }
 }
 

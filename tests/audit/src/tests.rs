@@ -354,3 +354,53 @@ fn the_report_is_the_same_in_any_order_of_objects() {
     items.reverse();
     assert_eq!(report(&items).ledgers, before.ledgers);
 }
+
+/// The cluster's objects, with who made the pod `first`, and what the ledger says of that.
+fn requested(by: &str, kept: Value) -> Vec<Value> {
+    let mut items = objects();
+    let pod = find(&mut items, "Pod", "first");
+    pod["metadata"]["annotations"]["privatekube.dev/requested-by"] = json!(by);
+    pod["metadata"]["annotations"]["privatekube.dev/purpose"] = json!("a report");
+    let entry = entry_with(&mut items, "granted", "first");
+    entry["spec"]["program"] = json!("privatekube 0.1.0");
+    entry["spec"]["requesters"] = kept;
+    chain_again(&mut items, "taxi");
+    items
+}
+
+/// The name of the claim of the pod `first`.
+const FIRST: &str = "pod/data/first/52bd3878-0685-4fd3-9db4-2eec0927292e";
+
+#[test]
+fn the_ledger_says_who_asked_as_the_pods_do() {
+    let kept = json!([{"claim": FIRST, "user": "alice", "images": ["train:1"], "purpose": "a report"}]);
+    let report = report(&requested("alice", kept.clone()));
+    assert!(report.findings.is_empty(), "{report}");
+    finds(
+        &requested("bob", kept),
+        FindingKind::Wrong,
+        "its user is \"bob\", and the ledger says \"alice\"",
+    );
+    let without = json!([{"claim": FIRST, "user": "alice"}]);
+    finds(
+        &requested("alice", without),
+        FindingKind::Wrong,
+        "its purpose is \"a report\"",
+    );
+    let of_another = json!([{"claim": "pod/data/nobody/1", "user": "alice"}]);
+    finds(
+        &requested("alice", of_another),
+        FindingKind::Contradiction,
+        "doesn't arrive in it",
+    );
+    let unknown = json!([{"claim": FIRST, "mood": "good"}]);
+    finds(&requested("alice", unknown), FindingKind::Unknown, "mood");
+    // Who asked is covered by the hash.
+    let mut items = requested(
+        "alice",
+        json!([{"claim": FIRST, "user": "alice", "purpose": "a report"}]),
+    );
+    let entry = entry_with(&mut items, "granted", "first");
+    entry["spec"]["requesters"][0]["user"] = json!("mallory");
+    finds(&items, FindingKind::Chain, "its content has the hash");
+}

@@ -135,12 +135,14 @@ impl Naive {
             sequence: self.sequence + 1,
             previous: self.hash,
             writer: self.writer.clone(),
+            program: None,
             time,
             rules: (self.sequence == 0).then(|| self.rules.clone()),
             events: applied,
             records: records[..kept].to_vec(),
             omitted: Omitted::of(&records[kept..]).unwrap(),
             checkpoint: None,
+            requesters: Vec::new(),
         };
         Some((entry, records))
     }

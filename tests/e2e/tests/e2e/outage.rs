@@ -306,12 +306,14 @@ async fn forge(client: &Client, last: &Entry, previous: Hash, hash: Option<&str>
         sequence: last.sequence + 1,
         previous,
         writer: "forger".to_owned(),
+        program: None,
         time: last.time,
         rules: None,
         events: Vec::new(),
         records: Vec::new(),
         omitted: None,
         checkpoint: None,
+        requesters: Vec::new(),
     };
     let api: Api<PrivacyLedgerEntry> = Api::namespaced(client.clone(), DATA);
     let Some(hash) = hash else {
