@@ -96,6 +96,9 @@ use crate::{BudgetAmount, ClaimPhase, Duration};
         .message("timeout never changes: make another claim").field_path(".timeout"),
     validation = Rule::new("self.priority == oldSelf.priority").message(
         "priority never changes: make another claim").field_path(".priority"),
+    validation = Rule::new(
+        "has(self.purpose) == has(oldSelf.purpose) && (!has(self.purpose) || self.purpose == oldSelf.purpose)")
+        .message("purpose never changes: make another claim").field_path(".purpose"),
     validation = Rule::new("has(self.pod) == has(oldSelf.pod) && (!has(self.pod) || self.pod == oldSelf.pod)").message(
         "pod is written by the system and never changes: leave it as it is").field_path(".pod"),
     validation = Rule::new("!has(oldSelf.consume) || has(self.consume)").message(
@@ -144,6 +147,13 @@ pub struct PrivacyBudgetClaimSpec {
     #[serde(default)]
     #[schemars(range(min = -1000, max = 1000))]
     pub priority: i32,
+    /// What the budget is for, in one line of at most 256 characters. The ledger keeps it, with the user who made the claim.
+    /// Never changes. Example: weekly report of fares.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String", length(min = 1, max = 256))]
+    #[x_kube(validation = Rule::new(r"self.matches(r'^[^\p{Cc}]*$')").message(
+        "say in one line what the budget is for, without line breaks and other control characters"))]
+    pub purpose: Option<String>,
     /// The pod whose own claim this object shows. Written by the system when it makes the object, and by nobody
     /// else. Never changes.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -43,9 +43,11 @@ mod matching;
 mod names;
 mod pod;
 mod policy;
+mod purpose;
 mod recency;
 mod recovery;
 mod request;
+mod requested_by;
 mod restarts;
 mod schema;
 mod selector;
@@ -89,23 +91,26 @@ pub use ledger_checkpoint::{
     PrivacyLedgerCheckpointSpec, checkpoint_piece_name,
 };
 pub use ledger_entry::{PrivacyLedgerEntry, PrivacyLedgerEntrySpec, entry_name};
-pub use managed_pod::{BudgetSource, ManagedPod, PodKey, node_of};
+pub use managed_pod::{BudgetSource, ManagedPod, PodKey, Runs, node_of};
 pub use match_index::{LeftOut, MOST_NAMED, MatchIndex};
 pub use matching::{Candidate, are_enough, block_count, left_out_blocks, match_blocks, per_block_demands};
 pub use names::{
     ANNOTATION_BLOCKS, ANNOTATION_CLAIM, ANNOTATION_DATASET, ANNOTATION_DELTA, ANNOTATION_EPSILON,
     ANNOTATION_GRANT, ANNOTATION_GRANT_VARIABLE, ANNOTATION_MAX_BLOCKS, ANNOTATION_MECHANISM,
-    ANNOTATION_MIN_BLOCKS, ANNOTATION_PREFIX, ANNOTATION_PRIORITY, ANNOTATION_RESTARTS, ANNOTATION_TIMEOUT,
-    ANNOTATION_WOKEN, DatasetKey, ENV_GRANT, GATE, GRANT_FILE, GRANT_FILE_NAME, GRANT_FOLDER, GROUP,
-    LABEL_DATASET, LABEL_MANAGED, NameError, RESOURCE, VERSION, VOLUME_GRANT, is_label_name, is_object_name,
+    ANNOTATION_MIN_BLOCKS, ANNOTATION_PREFIX, ANNOTATION_PRIORITY, ANNOTATION_PURPOSE,
+    ANNOTATION_REQUESTED_BY, ANNOTATION_RESTARTS, ANNOTATION_TIMEOUT, ANNOTATION_WOKEN, DatasetKey,
+    ENV_GRANT, GATE, GRANT_FILE, GRANT_FILE_NAME, GRANT_FOLDER, GROUP, LABEL_DATASET, LABEL_MANAGED,
+    NameError, RESOURCE, VERSION, VOLUME_GRANT, is_label_name, is_object_name,
 };
 pub use pod::{
     PodRequest, USER_ANNOTATIONS, are_restarts_free, check_labels, claim_spec, is_like_ours, is_managed,
     new_pod_request, pod_request,
 };
 pub use policy::{BlendSpec, DpackSpec, FcfsSpec, PolicyName};
+pub use purpose::{MOST_PURPOSE_CHARACTERS, check_purpose};
 pub use recovery::{Recovery, RecoverySpec};
 pub use request::{AmountRequest, BudgetRequest, ClaimRequest, DemandRequest, RequestError};
+pub use requested_by::requested_by;
 pub use restarts::{ContainerRestarts, restarting_field, restarts_not_stated};
 pub use schema::field_names;
 pub use selector::{Selector, SelectorError, check_selector};

@@ -14,7 +14,7 @@ use k8s_openapi::api::core::v1::{ObjectReference, Pod};
 
 use crate::{
     ANNOTATION_CLAIM, ANNOTATION_DATASET, ANNOTATION_GRANT, ANNOTATION_GRANT_VARIABLE, ANNOTATION_PREFIX,
-    ANNOTATION_WOKEN, ClaimRequest, DatasetKey, FieldErrors, GATE, PodRequest, Subject, SubjectKind,
+    ANNOTATION_WOKEN, ClaimRequest, DatasetKey, FieldErrors, GATE, PodRequest, Subject, SubjectKind, excerpt,
     pod_request,
 };
 
@@ -111,13 +111,16 @@ pub struct ManagedPod {
     pub source: BudgetSource,
     /// The demand in its own annotations, parsed, or all that is wrong with them; `None` if it has none of its own.
     pub request: Option<Result<Arc<ClaimRequest>, FieldErrors>>,
-    /// PrivateKube's annotations as the user wrote them, without the grant, if they are a valid demand of its own:
-    /// its claim object is made of them. Empty for every other pod: nobody reads its annotations, of whatever size.
+    /// PrivateKube's annotations as the user wrote them, without the grant and with who made the pod, if they are a valid
+    /// demand of its own: its claim object is made of them. Empty for every other pod: nobody reads its annotations, of whatever size.
     pub annotations: BTreeMap<String, String>,
     /// The hash of PrivateKube's annotations, valid or not, by which a change is noticed.
     fingerprint: u64,
     /// The object that controls it, such as a Job.
     pub controller: Option<ObjectReference>,
+    /// The service account that it runs as, and the images of its containers, each once. Of a pod that has a node, or no valid
+    /// demand of its own, neither is kept: its claim has arrived, or never will.
+    pub runs: Option<Box<Runs>>,
     /// The node that it is bound to.
     pub node: Option<String>,
     /// The index of PrivateKube's gate among its scheduling gates; `None` if that was removed.
@@ -130,6 +133,37 @@ pub struct ManagedPod {
     /// runs any more.
     pub is_ending: bool,
 }
+
+/// As what a pod runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Runs {
+    /// Its service account.
+    pub service_account: Option<String>,
+    /// The images of its containers, each once, those of init containers first.
+    pub images: Vec<String>,
+}
+
+impl Runs {
+    fn of(pod: &Pod) -> Option<Box<Self>> {
+        let spec = pod.spec.as_ref()?;
+        let containers = spec.init_containers.iter().flatten().chain(&spec.containers);
+        let mut images: Vec<String> = Vec::new();
+        for image in containers.filter_map(|container| container.image.as_deref()) {
+            let image = excerpt(image, MOST_IMAGE_BYTES);
+            if images.len() < MOST_IMAGES && !images.iter().any(|other| *other == image) {
+                images.push(image.into_owned());
+            }
+        }
+        Some(Box::new(Self {
+            service_account: spec.service_account_name.clone(),
+            images,
+        }))
+    }
+}
+
+/// The most images that are kept of a pod, and the most bytes of each.
+const MOST_IMAGES: usize = 64;
+const MOST_IMAGE_BYTES: usize = 256;
 
 /// Hashes with a key of this process, so that nobody can write annotations with the hash of others.
 static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::new);
@@ -169,12 +203,14 @@ impl ManagedPod {
             annotations.is_some_and(|annotations| annotations.contains_key(name))
         };
         let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+        let may_arrive = node_of(pod).is_none() && matches!(request, Some(Ok(_)));
         Self {
             source,
             request,
             annotations,
             fingerprint,
             controller: controller(pod),
+            runs: may_arrive.then(|| Runs::of(pod)).flatten(),
             node: node_of(pod).map(str::to_owned),
             gate: gate_of(pod),
             has_grant: has(ANNOTATION_GRANT),
@@ -328,6 +364,35 @@ mod tests {
         // A change is noticed all the same.
         let right = read(&own(), &json!({"containers": []}), Some(&first));
         assert!(matches!(right.request, Some(Ok(_))));
+    }
+
+    #[test]
+    fn what_a_pod_runs_is_kept_until_it_has_a_node() {
+        let spec = json!({
+            "serviceAccountName": "trainer",
+            "initContainers": [{"name": "i", "image": "fetch:1"}],
+            "containers": [{"name": "a", "image": "train:1"}, {"name": "b", "image": "fetch:1"}, {"name": "c"}],
+        });
+        let mut annotations = own();
+        annotations["privatekube.dev/requested-by"] = json!("alice");
+        annotations["privatekube.dev/purpose"] = json!("a report");
+        let pod = read(&annotations, &spec, None);
+        let runs = pod.runs.as_deref().unwrap();
+        assert_eq!(runs.service_account.as_deref(), Some("trainer"));
+        assert_eq!(runs.images, ["fetch:1", "train:1"]);
+        assert_eq!(pod.annotations["privatekube.dev/requested-by"], "alice");
+        let mut bound = spec;
+        bound["nodeName"] = json!("n1");
+        assert_eq!(read(&annotations, &bound, None).runs, None);
+        assert_eq!(
+            read(
+                &json!({"privatekube.dev/claim": "a"}),
+                &json!({"containers": []}),
+                None
+            )
+            .runs,
+            None
+        );
     }
 
     #[test]

@@ -36,6 +36,10 @@ pub const ANNOTATION_PRIORITY: &str = "privatekube.dev/priority";
 pub const ANNOTATION_CLAIM: &str = "privatekube.dev/claim";
 /// With the value `free`, its author states that a container that starts again spends nothing new.
 pub const ANNOTATION_RESTARTS: &str = "privatekube.dev/restarts";
+/// What the budget is for, in the words of whoever asks.
+pub const ANNOTATION_PURPOSE: &str = "privatekube.dev/purpose";
+/// The user who made a pod or a claim object, as the API server knows them. Written at admission, whatever was there.
+pub const ANNOTATION_REQUESTED_BY: &str = "privatekube.dev/requested-by";
 /// The [`Grant`](crate::Grant) as JSON. Written by the extender with the pod's Binding.
 pub const ANNOTATION_GRANT: &str = "privatekube.dev/grant";
 /// The value of [`ENV_GRANT`]: the same grant, or the file that has it if it is too large for a variable. Written by the

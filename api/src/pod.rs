@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use crate::{
     ANNOTATION_BLOCKS, ANNOTATION_CLAIM, ANNOTATION_DATASET, ANNOTATION_DELTA, ANNOTATION_EPSILON,
     ANNOTATION_GRANT, ANNOTATION_GRANT_VARIABLE, ANNOTATION_MAX_BLOCKS, ANNOTATION_MECHANISM,
-    ANNOTATION_MIN_BLOCKS, ANNOTATION_PREFIX, ANNOTATION_PRIORITY, ANNOTATION_RESTARTS, ANNOTATION_TIMEOUT,
-    BlockCount, BudgetAmount, BudgetRequest, BudgetSpec, ClaimRequest, DatasetKey, Decimal, DemandRequest,
-    Duration, FieldError, FieldErrors, LABEL_MANAGED, NameError, PrivacyBudgetClaimSpec, Selector, Which,
+    ANNOTATION_MIN_BLOCKS, ANNOTATION_PREFIX, ANNOTATION_PRIORITY, ANNOTATION_PURPOSE,
+    ANNOTATION_REQUESTED_BY, ANNOTATION_RESTARTS, ANNOTATION_TIMEOUT, BlockCount, BudgetAmount,
+    BudgetRequest, BudgetSpec, ClaimRequest, DatasetKey, Decimal, DemandRequest, Duration, FieldError,
+    FieldErrors, LABEL_MANAGED, NameError, PrivacyBudgetClaimSpec, Selector, Which, check_purpose,
     decimal::{check_length, parse_span},
     excerpt,
     names::is_object_name,
@@ -25,7 +26,7 @@ pub enum PodRequest {
 }
 
 /// Every annotation that a user may write.
-pub const USER_ANNOTATIONS: [&str; 11] = [
+pub const USER_ANNOTATIONS: [&str; 12] = [
     ANNOTATION_DATASET,
     ANNOTATION_EPSILON,
     ANNOTATION_DELTA,
@@ -37,6 +38,7 @@ pub const USER_ANNOTATIONS: [&str; 11] = [
     ANNOTATION_PRIORITY,
     ANNOTATION_CLAIM,
     ANNOTATION_RESTARTS,
+    ANNOTATION_PURPOSE,
 ];
 /// The annotations that the system writes when the budget is granted.
 const WRITTEN_BY_SYSTEM: [&str; 2] = [ANNOTATION_GRANT, ANNOTATION_GRANT_VARIABLE];
@@ -164,6 +166,9 @@ pub fn pod_request(
             ),
         ));
     }
+    if let Some(purpose) = annotations.get(ANNOTATION_PURPOSE) {
+        errors.extend(check_purpose(ANNOTATION_PURPOSE, purpose).err());
+    }
     let request = if let Some(claims) = annotations.get(ANNOTATION_CLAIM) {
         let goes_with = [ANNOTATION_CLAIM, ANNOTATION_RESTARTS];
         for other in USER_ANNOTATIONS.iter().filter(|known| !goes_with.contains(known)) {
@@ -223,6 +228,7 @@ pub fn claim_spec(annotations: &BTreeMap<String, String>) -> Option<PrivacyBudge
         }),
         timeout: get(ANNOTATION_TIMEOUT).map(Duration),
         priority: request.priority,
+        purpose: get(ANNOTATION_PURPOSE),
         ..PrivacyBudgetClaimSpec::default()
     })
 }
@@ -232,6 +238,8 @@ fn unknown(annotations: &BTreeMap<String, String>) -> Vec<FieldError> {
     let ours = annotations.keys().filter(|key| is_like_ours(key));
     let unknown = ours
         .filter(|key| !USER_ANNOTATIONS.contains(&key.as_str()) && !WRITTEN_BY_SYSTEM.contains(&key.as_str()))
+        // Admission writes it, over what a copied pod or template has.
+        .filter(|key| *key != ANNOTATION_REQUESTED_BY)
         .take(MOST_UNKNOWN)
         .map(|key| {
             let hint = match nearest(key) {

@@ -11,6 +11,7 @@ use crate::{
     BlockCount, BudgetAmount, BudgetSpec, CurvePoint, DatasetKey, Decimal, FieldError, FieldErrors,
     PrivacyBudgetClaim, Selector, Settlement, Which,
     amounts::{GivenAmount, half_guarantee, parse_curve},
+    check_purpose,
     names::is_object_name,
 };
 
@@ -42,6 +43,16 @@ pub enum RequestError {
 }
 
 impl BudgetRequest {
+    /// It as the text of a mechanism; `None` for a Renyi curve.
+    #[must_use]
+    pub fn mechanism_text(&self) -> Option<String> {
+        match self {
+            Self::Guarantee { epsilon, delta } => Some(format!("guarantee(epsilon={epsilon},delta={delta})")),
+            Self::Mechanism(_, text) => Some(text.clone()),
+            Self::Curve(_) => None,
+        }
+    }
+
     /// Returns its budget on a block of a dataset with `composition`, rounded up. If it [needs records](Self::needs_records),
     /// this is the most that it can be: on no more records than a batch has.
     pub fn demand(&self, composition: &Composition) -> Result<Budget, RequestError> {
@@ -219,6 +230,9 @@ impl PrivacyBudgetClaim {
         let timeout = spec.timeout.as_ref().map(|timeout| timeout.span("spec.timeout"));
         let timeout = keep(timeout.transpose(), &mut errors);
         let priority = keep(check_priority("spec.priority", spec.priority), &mut errors);
+        if let Some(purpose) = &spec.purpose {
+            errors.extend(check_purpose("spec.purpose", purpose).err());
+        }
         let request = match (dataset, demand, timeout, priority) {
             (Some(dataset), Some(demand), Some(timeout), Some(priority)) => Some(ClaimRequest {
                 dataset,

@@ -180,7 +180,7 @@ fn claims_are_named() {
 fn wrong_annotations_are_refused_with_what_is_accepted() {
     const KNOWN: &str = "known are privatekube.dev/dataset, privatekube.dev/epsilon, privatekube.dev/delta, \
         privatekube.dev/mechanism, privatekube.dev/blocks, privatekube.dev/min-blocks, privatekube.dev/max-blocks, \
-        privatekube.dev/timeout, privatekube.dev/priority, privatekube.dev/claim, privatekube.dev/restarts";
+        privatekube.dev/timeout, privatekube.dev/priority, privatekube.dev/claim, privatekube.dev/restarts, privatekube.dev/purpose";
     let unknown = |rest: &str| format!("{rest}{KNOWN}");
     for (change, message) in [
         (
@@ -535,4 +535,44 @@ fn what_is_wrong_is_told_in_bounded_length() {
     let large = "x".repeat(277 << 10);
     let text = refusal(&with(&[(&large, "x")]));
     assert!(text.len() < 1100, "{} bytes: {text}", text.len());
+}
+
+#[test]
+fn a_purpose_is_one_line_and_goes_into_the_claim_object() {
+    let all = with(&[("purpose", " weekly report of fares ")]);
+    assert!(matches!(
+        pod_request(&all, "data"),
+        Ok(Some(PodRequest::Inline(_)))
+    ));
+    assert_eq!(
+        claim_spec(&all).unwrap().purpose.as_deref(),
+        Some("weekly report of fares")
+    );
+    assert_eq!(claim_spec(&with(&[])).unwrap().purpose, None);
+    for (purpose, why) in [
+        ("two\nlines", "control character"),
+        (" ", "is empty"),
+        (&*"x".repeat(257), "at most 256"),
+    ] {
+        let refused = refusal(&with(&[("purpose", purpose)]));
+        assert!(
+            refused.contains("privatekube.dev/purpose") && refused.contains(why),
+            "{refused}"
+        );
+    }
+    let named = annotations(&[("claim", "weekly"), ("purpose", "a report")]);
+    assert!(refusal(&named).contains("privatekube.dev/purpose: doesn't go with privatekube.dev/claim"));
+}
+
+/// Admission writes over what a copied pod or a template has of it.
+#[test]
+fn who_made_a_pod_is_no_part_of_its_request() {
+    let all = with(&[("requested-by", "alice\n")]);
+    assert_eq!(pod_request(&all, "data"), pod_request(&with(&[]), "data"));
+    let named = annotations(&[("claim", "weekly"), ("requested-by", "alice")]);
+    assert!(matches!(
+        pod_request(&named, "data"),
+        Ok(Some(PodRequest::Claims(_)))
+    ));
+    assert!(refusal(&with(&[("requested-bi", "alice")])).contains("is not known"));
 }

@@ -299,6 +299,7 @@ mod tests {
             request: Arc::new(object.request().unwrap()),
             was_granted: false,
             was_denied: None,
+            requester: None,
         };
         sender.send(Message::Requested(input)).unwrap();
         let ended = run(Unstarted {

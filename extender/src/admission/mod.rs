@@ -6,6 +6,7 @@ mod keys;
 mod limits;
 mod metrics;
 mod pods;
+mod requesters;
 mod resources;
 mod restarts;
 mod warnings;
@@ -96,6 +97,7 @@ pub fn router(admission: Admission) -> Router {
         .route("/webhook/pods", post(pods))
         .route("/webhook/bindings", post(bindings))
         .route("/webhook/claims", post(claims))
+        .route("/webhook/requesters", post(requesters))
         .route("/webhook/blocks", post(blocks))
         .route("/webhook/datasets", post(datasets))
         .route("/webhook/workloads", post(workloads))
@@ -180,6 +182,7 @@ macro_rules! webhook {
 webhook!(pods, pods::review);
 webhook!(bindings, bindings::review);
 webhook!(claims, resources::claim);
+webhook!(requesters, requesters::review);
 webhook!(blocks, resources::block);
 webhook!(datasets, resources::dataset);
 webhook!(workloads, workloads::review);

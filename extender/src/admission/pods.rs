@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::{
     Admission, AdmissionRequest, Answer, Attempt,
     keys::Keys,
-    parse_object,
+    parse_object, requesters,
     resources::{check_claimant, check_request},
     restarts, warnings,
 };
@@ -121,11 +121,15 @@ pub(super) async fn review(admission: &Admission, request: &AdmissionRequest) ->
         Err(error) => return Answer::Deny(format!("the object is not understood: {error}")),
     };
     let namespace = request.namespace.as_deref().unwrap_or_default();
-    let (requested, patch) = match check(admission, &pod, namespace).await {
+    let (requested, mut patch) = match check(admission, &pod, namespace).await {
         Ok(Some(checked)) => checked,
         Ok(None) => return Answer::Allow,
         Err(why) => return Answer::Deny(why),
     };
+    // Whatever the pod says of it: a copy of another pod has that of the other one.
+    let user = requesters::user(&request.user_info);
+    let annotations = pod.metadata.annotations.as_ref();
+    patch.0.extend(requesters::changes(annotations, user));
     let warnings = warnings::of_pod(&admission.registry, &requested, namespace, request.dry_run).await;
     let answer = Answer::Change(patch).with_warnings(warnings);
     let PodRequest::Inline(own) = requested else {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use privatekube_api::{AmountRequest, ClaimRequest, PrivateDataBlock, PrivateDataset, Subject};
+use privatekube_ledger::Requester;
 use privatekube_policy::ClaimId;
 use privatekube_view::PhaseReason;
 use thiserror::Error;
@@ -90,6 +91,8 @@ pub struct ClaimInput {
     /// Why the object's status says that the claim was denied, if it does. What was denied stays denied, also if no ledger knows
     /// it: claims that a dataset isn't open to are in none, and ledgers go with their namespaces.
     pub was_denied: Option<PhaseReason>,
+    /// Who asked for it, for the entry in which the claim arrives. None once it has arrived.
+    pub requester: Option<Box<Requester>>,
 }
 
 /// An amount of a claim that its object wants consumed or released, in all so far.

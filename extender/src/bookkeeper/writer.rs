@@ -13,8 +13,8 @@ use privatekube_api::DatasetKey;
 use privatekube_kubernetes::{KubernetesStore, ServerClock};
 use privatekube_ledger::{
     ApplyError, Checkpoint, CheckpointContent, CheckpointError, ClockError, ClockLimit, CommitError,
-    Committed, DraftError, EntryDraft, EventIndex, Hash, Head, Ledger, OpenError, Poisoned, Replay, Store,
-    StoreError,
+    Committed, DraftError, EntryDraft, EventIndex, Hash, Head, Ledger, OpenError, Poisoned, Replay,
+    Requester, Store, StoreError,
 };
 use privatekube_policy::{Amount, BlockId, ClaimId, DatasetRules, Engine, Event, Phase, Span, Time};
 use privatekube_view::CommittedState;
@@ -30,11 +30,14 @@ use super::{
 /// clock unlocks, and stop all timeouts until then.
 const MOST_AHEAD: Span = Span::from_micros(60_000_000);
 
+/// What entries say of the program that wrote them.
+pub(super) const PROGRAM: &str = concat!("privatekube ", env!("CARGO_PKG_VERSION"));
+
 /// What is to be written.
 #[derive(Debug)]
 pub(super) enum PendingEvent {
-    /// An event.
-    Event(Event),
+    /// An event; of a claim that arrives, with who asked for it.
+    Event(Event, Option<Box<Requester>>),
     /// All of these claims are consumed, or, if one of them can't be, none.
     ConsumeAll {
         /// The claims, none of them twice.
@@ -46,7 +49,7 @@ pub(super) enum PendingEvent {
 
 impl From<Event> for PendingEvent {
     fn from(event: Event) -> Self {
-        Self::Event(event)
+        Self::Event(event, None)
     }
 }
 
@@ -59,7 +62,7 @@ impl PendingEvent {
     /// Whether it consumes a claim.
     pub(super) fn consumes(&self, claim: &ClaimId) -> bool {
         match self {
-            Self::Event(event) => {
+            Self::Event(event, _) => {
                 matches!(event, Event::Consume { claim: consumed, .. } if consumed == claim)
             }
             Self::ConsumeAll { claims, .. } => claims.contains(claim),
@@ -69,7 +72,7 @@ impl PendingEvent {
     /// The block that it retires.
     pub(super) const fn retires(&self) -> Option<&BlockId> {
         match self {
-            Self::Event(Event::RetireBlock { block }) => Some(block),
+            Self::Event(Event::RetireBlock { block }, _) => Some(block),
             _ => None,
         }
     }
@@ -281,7 +284,9 @@ impl LedgerWriter {
             Some(followed) => Ledger::resume(store, name, rules, followed).await,
             None => Ledger::open(store, name, rules).await,
         };
-        opened.map_err(|error| WriterError::Open(self.dataset.clone(), Box::new(error)))
+        let mut ledger = opened.map_err(|error| WriterError::Open(self.dataset.clone(), Box::new(error)))?;
+        ledger.set_program(PROGRAM.to_owned());
+        Ok(ledger)
     }
 
     /// Reads and verifies the ledger, to follow what another process writes to it: see [`follow`](Self::follow). Returns the last
@@ -515,21 +520,24 @@ impl LedgerWriter {
                         break;
                     }
                 },
-                Some(PendingEvent::Event(event)) => match draft.apply(event.clone()) {
-                    Ok(index) => match event {
-                        Event::Match { claim, .. } => {
-                            of_claims.push((index, claim.clone()));
-                            matched.push(claim);
+                Some(PendingEvent::Event(event, requester)) => {
+                    let applied = draft.apply_requested(event.clone(), requester.as_deref().cloned());
+                    match applied {
+                        Ok(index) => match event {
+                            Event::Match { claim, .. } => {
+                                of_claims.push((index, claim.clone()));
+                                matched.push(claim);
+                            }
+                            Event::Arrive(arrival) => of_claims.push((index, arrival.claim)),
+                            _ => {}
+                        },
+                        Err(ApplyError::Full) => {
+                            pending.push_front(PendingEvent::Event(event, requester));
+                            break;
                         }
-                        Event::Arrive(arrival) => of_claims.push((index, arrival.claim)),
-                        _ => {}
-                    },
-                    Err(ApplyError::Full) => {
-                        pending.push_front(event.into());
-                        break;
+                        Err(error) => refused.push(Refused { event, error }),
                     }
-                    Err(error) => refused.push(Refused { event, error }),
-                },
+                }
             }
         }
         let is_empty = draft.is_empty();

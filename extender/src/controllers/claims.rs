@@ -4,13 +4,14 @@
 use std::{collections::HashMap, sync::Arc};
 
 use privatekube_api::{
-    ClaimPhase, ClaimReason, DatasetKey, PrivacyBudgetClaim, PrivacyBudgetClaimStatus, Subject, SubjectKind,
+    ANNOTATION_REQUESTED_BY, ClaimPhase, ClaimReason, DatasetKey, PrivacyBudgetClaim,
+    PrivacyBudgetClaimStatus, Subject, SubjectKind,
 };
 use privatekube_policy::ClaimId;
 use privatekube_view::{NotForPods, PhaseReason};
 use tracing::warn;
 
-use super::{follow::Follower, pods::announce_not_for_pods};
+use super::{follow::Follower, pods::announce_not_for_pods, requesters};
 use crate::{
     bookkeeper::{ClaimInput, Message, RequestedUse},
     registry::Registry,
@@ -58,6 +59,7 @@ impl Claims {
                 self.registry.send(
                     dataset,
                     Message::Requested(ClaimInput {
+                        requester: Some(Box::new(requesters::of_claim(object, &subject, &request))),
                         subject,
                         request,
                         was_granted,
@@ -133,7 +135,9 @@ fn keys(object: &PrivacyBudgetClaim) -> Option<(Subject, DatasetKey)> {
 
 impl Follower<PrivacyBudgetClaim> for Claims {
     fn trim(object: &mut PrivacyBudgetClaim) {
-        object.metadata.annotations = None;
+        if let Some(annotations) = &mut object.metadata.annotations {
+            annotations.retain(|name, _| name == ANNOTATION_REQUESTED_BY);
+        }
         object.status = object.status.take().map(|status| PrivacyBudgetClaimStatus {
             phase: status.phase,
             // The rest of a denial is told again if no ledger knows it.

@@ -7,6 +7,7 @@ mod entries;
 mod follow;
 mod metrics;
 mod pods;
+mod requesters;
 mod requeue;
 mod scheduled_blocks;
 mod store_revision;

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{Pod, PodSpec, PodStatus};
+use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, PodStatus};
 use kube::{
     Api,
     api::{DeleteParams, Preconditions},
@@ -13,7 +13,7 @@ use privatekube_policy::ClaimId;
 use privatekube_view::Verdict;
 use tracing::{error, warn};
 
-use super::follow::Follower;
+use super::{follow::Follower, requesters};
 use crate::{
     bookkeeper::{ClaimInput, Message},
     handles::Handles,
@@ -37,10 +37,11 @@ impl ManagedPods {
             self.registry.send(
                 dataset,
                 Message::Requested(ClaimInput {
-                    subject,
-                    request,
                     was_granted: false,
                     was_denied: self.registry.handles().pods.denied(&pod.uid),
+                    requester: Some(Box::new(requesters::of_pod(pod, &subject))),
+                    subject,
+                    request,
                 }),
             );
         }
@@ -54,6 +55,9 @@ impl Follower<Pod> for ManagedPods {
         pod.spec = spec.map(|spec| PodSpec {
             node_name: spec.node_name,
             scheduling_gates: spec.scheduling_gates,
+            service_account_name: spec.service_account_name,
+            containers: images(spec.containers),
+            init_containers: spec.init_containers.map(images),
             ..PodSpec::default()
         });
         pod.status = status.map(|status| PodStatus {
@@ -69,7 +73,14 @@ impl Follower<Pod> for ManagedPods {
         }
     }
 
-    fn slim(_: &mut Pod) {}
+    /// What it runs is kept by its [`ManagedPod`], as long as that is needed.
+    fn slim(pod: &mut Pod) {
+        if let Some(spec) = &mut pod.spec {
+            spec.service_account_name = None;
+            spec.containers = Vec::new();
+            spec.init_containers = None;
+        }
+    }
 
     fn applied(&mut self, pod: Pod) {
         let handles = self.registry.handles();
@@ -152,6 +163,15 @@ impl Follower<Pod> for ManagedPods {
         };
         self.registry.send(dataset, end);
     }
+}
+
+/// Containers with nothing but their images.
+fn images(containers: Vec<Container>) -> Vec<Container> {
+    let image = |container: Container| Container {
+        image: container.image,
+        ..Container::default()
+    };
+    containers.into_iter().map(image).collect()
 }
 
 /// Announces what is wrong with a new pod's annotations, for a pod that came while no webhook checked it.

@@ -181,10 +181,18 @@ fn of_an_object_only_what_is_read_is_kept() {
     assert!(bytes < 600, "{bytes}");
     let pod: Pod = serde_json::from_value(pod).unwrap();
     let trimmed = super::follow::trimmed::<Pod, ManagedPods>(pod.clone());
+    assert_eq!(ManagedPod::read(&trimmed, None), ManagedPod::read(&pod, None));
     let kept: Pod = super::follow::Kept::new::<Pod, ManagedPods>(trimmed)
         .object()
         .unwrap();
-    assert_eq!(ManagedPod::read(&kept, None), ManagedPod::read(&pod, None));
+    // What it runs is kept by its managed pod, as long as it is needed.
+    let without = |pod: &Pod| ManagedPod {
+        runs: None,
+        ..ManagedPod::read(pod, None)
+    };
+    assert_eq!(without(&kept), without(&pod));
+    let read = ManagedPod::read(&pod, None);
+    assert_eq!(read.runs.unwrap().images, ["train:1"]);
 }
 
 /// Counts the objects that it sees.

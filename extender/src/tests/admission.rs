@@ -14,10 +14,10 @@ use crate::{
     testing::{BLOCKS, DATASETS, NAMESPACE, block, claim_object, dataset, epsilon, handles, pod_object},
 };
 
-const EXTENDER: &str = "system:serviceaccount:privatekube-system:privatekube-extender";
+pub(super) const EXTENDER: &str = "system:serviceaccount:privatekube-system:privatekube-extender";
 
 /// The webhooks beside an API server with a dataset and a block of epsilon 10 in city nyc.
-fn webhooks() -> (FakeApiServer, Router) {
+pub(super) fn webhooks() -> (FakeApiServer, Router) {
     webhooks_with(ClaimLimits::default())
 }
 
@@ -75,11 +75,38 @@ async fn create_elsewhere(router: &Router, webhook: &str, object: &Value) -> Res
 }
 
 /// Whether a webhook allows an object that a user creates, with the message if it doesn't.
-async fn create(router: &Router, webhook: &str, object: &Value) -> Result<Value, String> {
+pub(super) async fn create(router: &Router, webhook: &str, object: &Value) -> Result<Value, String> {
     answer(router, webhook, review(object, None, "alice")).await
 }
 
-async fn update(router: &Router, webhook: &str, old: &Value, new: &Value) -> Result<Value, String> {
+/// The same for a user; with the patch if it does.
+pub(super) async fn review_by(
+    router: &Router,
+    webhook: &str,
+    user: &str,
+    object: &Value,
+) -> Result<Value, String> {
+    answer(router, webhook, review(object, None, user)).await
+}
+
+/// The object as it is after a webhook's patch, if there is one.
+pub(super) fn patched(object: &Value, patch: &Value) -> Value {
+    let mut object = object.clone();
+    if !patch.is_null() {
+        // The bytes of a JSON patch, as numbers: the API server reads them like base64.
+        let bytes: Vec<u8> = serde_json::from_value(patch.clone()).unwrap();
+        let patch: json_patch::Patch = serde_json::from_slice(&bytes).unwrap();
+        json_patch::patch(&mut object, &patch).unwrap();
+    }
+    object
+}
+
+pub(super) async fn update(
+    router: &Router,
+    webhook: &str,
+    old: &Value,
+    new: &Value,
+) -> Result<Value, String> {
     answer(router, webhook, review(new, Some(old), "alice")).await
 }
 

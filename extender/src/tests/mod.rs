@@ -6,6 +6,7 @@ mod health;
 mod metrics;
 mod recovery;
 mod replicas;
+mod requesters;
 mod scheduler;
 mod stopped;
 pub(crate) mod whole;

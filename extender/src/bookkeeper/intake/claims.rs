@@ -8,7 +8,7 @@ use privatekube_view::PhaseReason;
 use tracing::debug;
 
 use super::{Intake, IntakeOutput, Notice, blocks::MOST_EVALUATIONS, invalid, too_many_to_grant};
-use crate::bookkeeper::ClaimInput;
+use crate::bookkeeper::{ClaimInput, writer::PendingEvent};
 
 /// How many claims arrive at most before an entry is written.
 const MOST_ARRIVALS: usize = 512;
@@ -21,7 +21,7 @@ impl Intake {
     }
 
     /// Queues a request, unless its claim is in the ledger or queued already.
-    pub(super) fn request(&mut self, input: ClaimInput, engine: Option<&Engine>) {
+    pub(super) fn request(&mut self, mut input: ClaimInput, engine: Option<&Engine>) {
         #[cfg(test)]
         assert_ne!(input.subject.name, crate::testing::PANICS, "a test wants a panic");
         let id = input.subject.id();
@@ -43,6 +43,8 @@ impl Intake {
                 if claim.phase == Phase::Waiting
                     && !are_enough(&claim.arrival.demands, claim.arrival.min_blocks) =>
             {
+                // It has arrived, so the ledger has its requester.
+                input.requester = None;
                 self.unmatched.push(input);
             }
             Some(_) => {}
@@ -190,7 +192,7 @@ impl Intake {
             if self.unmatched.evaluations() >= most {
                 return;
             }
-            let Some(input) = self.arriving.pop() else {
+            let Some(mut input) = self.arriving.pop() else {
                 return;
             };
             let request = &input.request;
@@ -220,10 +222,12 @@ impl Intake {
                 priority: request.priority,
                 weight: weights.of(&input.subject.namespace),
             };
+            let requester = input.requester.take();
             if !are_enough(&arrival.demands, arrival.min_blocks) {
                 self.unmatched.push(input);
             }
-            out.events.push(Event::Arrive(arrival).into());
+            out.events
+                .push(PendingEvent::Event(Event::Arrive(arrival), requester));
         }
     }
 }

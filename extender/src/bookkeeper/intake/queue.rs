@@ -100,6 +100,7 @@ mod tests {
             request: Arc::new(object.request().unwrap()),
             was_granted: false,
             was_denied: None,
+            requester: None,
         }
     }
 

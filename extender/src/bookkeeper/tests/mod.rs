@@ -103,6 +103,7 @@ fn claim_with(name: &str, spec: &Value) -> (ClaimId, Message) {
             request,
             was_granted: false,
             was_denied: None,
+            requester: None,
         }),
     )
 }
