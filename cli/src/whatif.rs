@@ -23,7 +23,8 @@ use crate::{
     table::Table,
 };
 use replayed::{Outcome, Past, run};
-use settings::{PolicyOption, UnlockOption, rules};
+use settings::rules;
+pub(crate) use settings::{PolicyOption, UnlockOption};
 
 pub(crate) const HELP: &str = "\
 Each policy is tried with each way of unlocking; what isn't given is as in the ledger. The first row is what really happened.

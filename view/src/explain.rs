@@ -224,6 +224,12 @@ pub(crate) fn written_off(block: &BlockId) -> PhaseReason {
     )
 }
 
+/// Why a claim was denied, in words.
+#[must_use]
+pub fn why_denied(denial: &Denial, composition: &Composition) -> String {
+    denied(denial, composition).message
+}
+
 /// Explains a denied claim.
 pub(crate) fn denied(denial: &Denial, composition: &Composition) -> PhaseReason {
     match denial {

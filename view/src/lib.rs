@@ -34,7 +34,7 @@ pub use claim::ClaimView;
 pub use claim_counts::ClaimCount;
 pub use data_sources::SourceId;
 pub use explain::{
-    PhaseReason, blocks_left_out, too_few_blocks, too_large_for_a_status, too_large_for_an_entry,
+    PhaseReason, blocks_left_out, too_few_blocks, too_large_for_a_status, too_large_for_an_entry, why_denied,
 };
 pub use fairness::{Claimant, Fairness, Measured, Step};
 pub use history::{event_of_claim, record_of_claim};

@@ -1,6 +1,7 @@
 //! `kubectl privacy ledger`: verifies ledgers from outside, exports them, and tells what they say of claims, blocks and
 //! namespaces.
 
+mod audit;
 mod checkpoints;
 mod export;
 mod history;
@@ -41,6 +42,8 @@ enum Command {
     History(history::History),
     /// Tells who consumed what of a block, or what a namespace consumed, when and for what.
     Statement(statement::Statement),
+    /// Tells of each decision who asked, what for, by which rules it was made, what was charged and what is left.
+    Audit(audit::Audit),
 }
 
 impl LedgerCommand {
@@ -50,6 +53,7 @@ impl LedgerCommand {
             Command::Export(command) => command.run(cluster, output).await,
             Command::History(command) => command.run(cluster, output).await,
             Command::Statement(command) => command.run(cluster, output).await,
+            Command::Audit(command) => command.run(cluster, output).await,
         }
     }
 }

@@ -10,7 +10,7 @@ const DEFAULT_TICKS: u64 = 1000;
 
 /// A policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct PolicyOption(Policy);
+pub(crate) struct PolicyOption(pub(crate) Policy);
 
 impl FromStr for PolicyOption {
     type Err = String;
@@ -61,7 +61,7 @@ fn thousandths(part: &str) -> Result<u16, String> {
 
 /// A way of unlocking.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct UnlockOption(Unlocking);
+pub(crate) struct UnlockOption(pub(crate) Unlocking);
 
 impl FromStr for UnlockOption {
     type Err = String;

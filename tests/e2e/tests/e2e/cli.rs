@@ -1,5 +1,6 @@
 //! `kubectl privacy` against a cluster: explanations, dry runs and ledgers.
 
+mod audit_trail;
 mod explain;
 mod import;
 mod ledger;
