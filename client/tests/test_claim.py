@@ -492,13 +492,15 @@ def test_a_request_is_written_as_the_resource_has_it(cluster):
         "budget": {"mechanism": "gaussian(sigma=2)"},
         "blocks": {"which": "all"},
     }
-    assert spec(epsilon="0.10", delta="1e-9", blocks="block.day > 3", min_blocks=2, timeout="1h30m", priority=3) == {
+    more = {"min_blocks": 2, "timeout": "1h30m", "priority": 3, "purpose": "a"}
+    assert spec(epsilon="0.10", delta="1e-9", blocks="block.day > 3", **more) == {
         "dataset": "data/taxi",
         "budget": {"epsilon": "0.1", "delta": "0.000000001"},
         "selector": "block.day > 3",
         "blocks": {"min": 2},
         "timeout": "1h30m",
         "priority": 3,
+        "purpose": "a",
     }
     assert spec(renyi={2: "0.5"}, max_blocks=1, timeout=timedelta(minutes=1, milliseconds=5)) == {
         "dataset": "data/taxi",

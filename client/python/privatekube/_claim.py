@@ -47,6 +47,7 @@ def claim(
     max_blocks: int | None = None,
     timeout: str | float | timedelta | None = None,
     priority: int = 0,
+    purpose: str | None = None,
     name: str | None = None,
     namespace: str | None = None,
     cluster: ClusterApi | None = None,
@@ -83,6 +84,7 @@ def claim(
         timeout: how long it waits at most: text such as `1h30m`, seconds, or a timedelta; the dataset's own if left
             out.
         priority: higher is granted first.
+        purpose: what the budget is for, in one line, which the ledger keeps.
         name: of the claim's object; made of the dataset and something random if left out.
         namespace: of the claim's object; the cluster's own if left out.
         cluster: a `Cluster`; that of KUBECONFIG or of the pod if left out.
@@ -114,6 +116,8 @@ def claim(
         spec["timeout"] = _duration(timeout)
     if priority:
         spec["priority"] = priority
+    if purpose is not None:
+        spec["purpose"] = purpose
     own_dataset = dataset.rpartition("/")[2]
     return Claim(
         spec,
