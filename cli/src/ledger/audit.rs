@@ -271,7 +271,7 @@ entry 5, 2026-11-30T10:04:00Z: claim/data/small/small-uid released; nothing of i
         let words = |filter: Filter| -> Vec<&'static str> {
             let answer = trail(&entries, filter, None, 1);
             let decisions = answer.ledgers.into_iter().flat_map(|ledger| ledger.decisions);
-            decisions.map(|decision| decision.decision).collect()
+            decisions.map(|decision| decision.outcome).collect()
         };
         let all = ["granted", "denied", "consumed", "released"];
         let none: [&str; 0] = [];
@@ -357,7 +357,7 @@ entry 5, 2026-11-30T10:04:00Z: claim/data/small/small-uid released; nothing of i
         let returned = trail(&entries, Filter::default(), Some(4), 4);
         let decisions = &returned.ledgers[0].decisions;
         assert_eq!(decisions.len(), 1);
-        assert_eq!(decisions[0].decision, "released");
+        assert_eq!(decisions[0].outcome, "released");
         let whole = trail(&entries, Filter::default(), None, 1);
         assert_eq!(
             decisions[0].blocks[0].units,

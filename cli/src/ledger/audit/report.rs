@@ -60,7 +60,8 @@ pub(super) struct Decision {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) pod: Option<String>,
     /// `granted`, `denied`, `expired`, `withdrawn`, `consumed` or `released`.
-    pub(super) decision: &'static str,
+    #[serde(rename = "decision")]
+    pub(super) outcome: &'static str,
     /// The same in words.
     pub(super) what: String,
     /// The entry in which the claim arrived; none if that was removed.
@@ -192,7 +193,7 @@ impl Decision {
             );
         }
         if !self.blocks.is_empty() {
-            let amount = match self.decision {
+            let amount = match self.outcome {
                 "granted" => ">ALLOCATED",
                 "released" => ">RETURNED",
                 _ => ">CONSUMED",

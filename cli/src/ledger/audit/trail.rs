@@ -115,7 +115,7 @@ impl Trail {
             let Some(id) = claim_of_record(record).filter(|id| self.filter.has_claim(id)) else {
                 continue;
             };
-            let Some((decision, at)) = kind(record, entry.time) else {
+            let Some((outcome, at)) = kind(record, entry.time) else {
                 continue;
             };
             let amounts = self.amounts(engine, id, record);
@@ -131,7 +131,7 @@ impl Trail {
             let blocks: Vec<Charged> = amounts
                 .into_iter()
                 .filter(|(block, _)| self.filter.has_block(block))
-                .filter_map(|(block, units)| charged(engine, &composition, block, units))
+                .filter_map(|(block, units)| charged(engine, &composition, &block, units))
                 .collect();
             if self.filter.block.is_some() && blocks.is_empty() && !self.is_about_block(engine, id) {
                 continue;
@@ -151,7 +151,7 @@ impl Trail {
                 decided: moment(at),
                 claim: id.to_string(),
                 pod: name.filter(|_| is_pod),
-                decision,
+                outcome,
                 what,
                 arrived: arrived.map(|arrived| arrived.entry),
                 requester: WhoAsked(requester),
@@ -269,10 +269,10 @@ fn used(engine: &Engine, id: &ClaimId) -> BTreeMap<BlockId, Used> {
 fn charged(
     engine: &Engine,
     composition: &Arc<Composition>,
-    block: BlockId,
+    block: &BlockId,
     units: Vec<i128>,
 ) -> Option<Charged> {
-    let state = engine.block(&block)?;
+    let state = engine.block(block)?;
     let left = state.locked.iter().zip(&state.available);
     Some(Charged {
         shown: shown_coordinate(&state, composition),

@@ -80,21 +80,36 @@ async fn the_ledger_says_who_asked_and_nobody_can_forge_it() -> Result<()> {
         .with("purpose", json!("x".repeat(257)));
     refused::<DynamicObject>(env.create(long.within(DATA)).await, &["256"])?;
 
-    // The trail, from the cluster and from an export.
+    check_commands(&env, admin, person).await?;
+    check_without_webhooks(&env).await?;
+
+    // An audit that shares no code with PrivateKube finds the same users in the ledger and in the objects.
+    env.stop_extender().await?;
+    let mut objects = Objects::default();
+    let resources = Objects::RESOURCES.join(",");
+    let arguments = ["get", &resources, "--all-namespaces", "--output", "json"];
+    objects.add(&env.cluster.kubectl(arguments).await?)?;
+    let report = audit(&objects);
+    ensure!(report.lasting().next().is_none(), "{report}");
+    Ok(())
+}
+
+/// Checks what the command line tells, from the cluster and from an export.
+async fn check_commands(env: &TestEnvironment, admin: &str, person: &str) -> Result<()> {
     let file = env.cluster.description().dir.join("trail.jsonl");
     let file = file.to_str().context("a path")?;
-    let told = privacy(&env, None, "", &["ledger", "export", file, "-n", DATA]).await?;
+    let told = privacy(env, None, "", &["ledger", "export", file, "-n", DATA]).await?;
     ensure!(told.code == 0, "{told:?}");
     let from_file = ["ledger", "audit", "--file", file, "-o", "json"];
     let from_cluster = ["ledger", "audit", "taxi", "-n", DATA, "-o", "json"];
     for arguments in [&from_cluster[..], &from_file[..]] {
-        let told = privacy(&env, None, "", arguments).await?;
+        let told = privacy(env, None, "", arguments).await?;
         ensure!(told.code == 0, "{told:?}");
         let answer: Value = serde_json::from_str(&told.text)?;
         check_trail(&answer["ledgers"][0], admin, person)?;
     }
     let told = privacy(
-        &env,
+        env,
         None,
         "",
         &["ledger", "audit", "-n", DATA, "--claim", "weekly"],
@@ -105,10 +120,14 @@ async fn the_ledger_says_who_asked_and_nobody_can_forge_it() -> Result<()> {
         told.text.contains(&line) && !told.text.contains("pod/"),
         "{told:?}"
     );
-    let told = privacy(&env, None, "", &["ledger", "verify", "-n", DATA]).await?;
+    let told = privacy(env, None, "", &["ledger", "verify", "-n", DATA]).await?;
     ensure!(told.code == 0, "{told:?}");
 
-    // Without the webhooks that write it, the admission policies still refuse another name, and no name is accepted.
+    Ok(())
+}
+
+/// Without the webhooks that write it, the admission policies still refuse another name, and no name is accepted.
+async fn check_without_webhooks(env: &TestEnvironment) -> Result<()> {
     let webhooks: Api<MutatingWebhookConfiguration> = Api::all(env.client.clone());
     webhooks
         .delete("privatekube-extender", &DeleteParams::default())
@@ -143,7 +162,7 @@ async fn the_ledger_says_who_asked_and_nobody_can_forge_it() -> Result<()> {
         &["never changes"],
     )?;
     let told = privacy(
-        &env,
+        env,
         None,
         "",
         &["ledger", "audit", "-n", DATA, "--claim", "unnamed"],
@@ -153,15 +172,6 @@ async fn the_ledger_says_who_asked_and_nobody_can_forge_it() -> Result<()> {
         told.text.contains("asked by a user who wasn't written down"),
         "{told:?}"
     );
-
-    // An audit that shares no code with PrivateKube finds the same users in the ledger and in the objects.
-    env.stop_extender().await?;
-    let mut objects = Objects::default();
-    let resources = Objects::RESOURCES.join(",");
-    let arguments = ["get", &resources, "--all-namespaces", "--output", "json"];
-    objects.add(&env.cluster.kubectl(arguments).await?)?;
-    let report = audit(&objects);
-    ensure!(report.lasting().next().is_none(), "{report}");
     Ok(())
 }
 
