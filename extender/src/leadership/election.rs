@@ -196,6 +196,7 @@ impl Election {
             };
             sleep_until(due).await;
             let sent = Instant::now();
+            let mut pause = Duration::ZERO;
             match self.write(renewed(lease.clone()), false).await {
                 Attempt::Written(lease) => {
                     self.hold(*lease);
@@ -209,6 +210,8 @@ impl Election {
                 // By an attempt of this process whose answer was lost, by an administrator, or by another process.
                 Attempt::Conflict => {}
                 Attempt::Unknown(why) => {
+                    // A server whose store is full answers reads at once, and refuses each write at once.
+                    pause = self.times.renew_every / 4;
                     if !is_late
                         && sent.duration_since(renewed_at) + self.patience() >= self.times.renew_deadline
                     {
@@ -221,7 +224,10 @@ impl Election {
                 }
             }
             match timeout(self.patience(), self.api.get_opt(&self.name)).await {
-                Ok(Ok(Some(current))) if self.is_of_this_term(&current, &lease) => self.hold(current),
+                Ok(Ok(Some(current))) if self.is_of_this_term(&current, &lease) => {
+                    self.hold(current);
+                    sleep(pause).await;
+                }
                 Ok(Ok(Some(current))) => {
                     return LeaseLost(holder(&current).unwrap_or("nobody").to_owned());
                 }

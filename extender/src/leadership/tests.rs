@@ -211,6 +211,20 @@ async fn a_candidate_asks_a_server_that_refuses_it_once_a_second() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_leader_asks_a_server_whose_store_is_full_a_few_times_a_second() {
+    let server = FakeApiServer::default();
+    let first = leader(&server, "first").await;
+    server.inject(&renewals(), 1000, Fault::Refuse(500));
+    server.clear_log();
+    sleep(Duration::from_secs(10)).await;
+    assert!(first.leadership.leads() && !first.leadership.may_act());
+    let tried = server.count(&renewals());
+    assert!((5..60).contains(&tried), "{tried}");
+    server.clear_faults();
+    until(|| first.leadership.may_act()).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_server_that_does_not_answer_is_one_that_is_not_reached() {
     let server = FakeApiServer::default();
     let first = leader(&server, "first").await;
