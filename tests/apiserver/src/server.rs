@@ -36,6 +36,8 @@ struct Shared {
     state: Mutex<State>,
     /// Sends whenever the state may have changed.
     changed: watch::Sender<()>,
+    /// Sends whenever watches may have something to deliver, or end.
+    watchable: watch::Sender<()>,
 }
 
 #[derive(Default)]
@@ -55,6 +57,18 @@ pub(crate) struct State {
     pub(crate) watches_paused_of: BTreeSet<String>,
     /// How often all watches were ended.
     pub(crate) watches_ended: usize,
+}
+
+impl State {
+    /// What differs when watches have something to deliver, or end.
+    fn watchable(&self) -> (u64, usize, bool, usize) {
+        (
+            self.store.version(),
+            self.watches_ended,
+            self.watches_paused,
+            self.watches_paused_of.len(),
+        )
+    }
 }
 
 impl fmt::Debug for State {
@@ -81,6 +95,7 @@ impl Default for FakeApiServer {
         Self(Arc::new(Shared {
             state: Mutex::default(),
             changed: watch::Sender::new(()),
+            watchable: watch::Sender::new(()),
         }))
     }
 }
@@ -286,14 +301,19 @@ impl FakeApiServer {
         assert!(held.is_ok(), "the condition did not hold within {PATIENCE:?}");
     }
 
-    pub(crate) fn changes(&self) -> watch::Receiver<()> {
+    fn changes(&self) -> watch::Receiver<()> {
         self.0.changed.subscribe()
+    }
+
+    pub(crate) fn watchable(&self) -> watch::Receiver<()> {
+        self.0.watchable.subscribe()
     }
 
     /// Changes the state, and wakes those who wait for changes.
     pub(crate) fn with<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
-        let result = {
+        let (result, is_watchable) = {
             let state = &mut *self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
+            let before = state.watchable();
             let result = work(state);
             if let Some(observer) = &mut state.observer {
                 for (resource, before, after) in state.store.changes_after(state.observed) {
@@ -301,8 +321,11 @@ impl FakeApiServer {
                 }
                 state.observed = state.store.version();
             }
-            result
+            (result, state.watchable() != before)
         };
+        if is_watchable {
+            self.0.watchable.send_replace(());
+        }
         self.0.changed.send_replace(());
         result
     }

@@ -76,7 +76,7 @@ pub(crate) fn begin(server: &FakeApiServer, request: &Request) -> Result<Respons
     let watch = Watch {
         server: server.clone(),
         client: request.client.clone(),
-        changes: server.changes(),
+        changes: server.watchable(),
         target: request.target.clone(),
         selector: Selector::of(request)?,
         metadata_only: request.metadata_only,
