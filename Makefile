@@ -42,8 +42,9 @@ FUZZ_FLAGS = --cfg fuzzing -Cdebug-assertions -Ccodegen-units=1 -Cpasses=sancov-
 # Inputs that each fuzz target tries beside its seeds, and the seconds after which it stops all the same.
 FUZZ_RUNS ?= 100000
 FUZZ_SECONDS ?= 60
-# How many worlds of the ledger make soak simulates.
+# How many worlds of the ledger make soak simulates, and how many of a whole cluster.
 SEEDS ?= 1000000
+CLUSTER_SEEDS ?= $(shell expr $(SEEDS) / 1000)
 # How many parts of a cluster make soak-cluster kills, and what chooses them.
 KILLS ?= 100
 SEED ?= 31415926
@@ -112,9 +113,11 @@ test: build controlplane prometheus ## Run every test, those in a real cluster i
 	cargo test --workspace --locked
 
 .PHONY: soak
-soak: ## Simulate the ledger in SEEDS worlds (1000000), and check the larger models of its protocol
+soak: ## Simulate the ledger in SEEDS worlds (1000000) and the extender in CLUSTER_SEEDS, and check the larger models
 	PRIVATEKUBE_SEEDS=$(SEEDS) cargo test --release --locked -p privatekube-ledger --test ledger -- no_fault --nocapture
 	cargo test --release --locked -p privatekube-ledger --test protocol -- --include-ignored --nocapture
+	PRIVATEKUBE_SEEDS=$(CLUSTER_SEEDS) cargo test --release --locked -p privatekube-extender --lib -- \
+		tests::world::no_fault --nocapture
 
 .PHONY: soak-cluster
 soak-cluster: build controlplane ## Kill KILLS parts (100) of a cluster whose requests go wrong, chosen by SEED, and audit it

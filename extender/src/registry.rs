@@ -15,6 +15,7 @@ use tracing::error;
 
 use crate::{
     bookkeeper::{Bookkeeper, ConsumeError, Message, Question, WriterError},
+    clock,
     handles::Handles,
 };
 
@@ -100,7 +101,8 @@ impl Registry {
                 opened.map(|is_needed| is_needed.then_some(bookkeeper))
             };
             let opened = AssertUnwindSafe(opened).catch_unwind();
-            opening.spawn_on(async move { (dataset, opened.await) }, &self.handles.bookkeepers);
+            let opened = clock::same_clock(async move { (dataset, opened.await) });
+            opening.spawn_on(opened, &self.handles.bookkeepers);
         }
         while let Some(opened) = opening.join_next().await {
             let (dataset, opened) = match opened {
@@ -236,7 +238,7 @@ impl Registry {
         loop {
             let unstarted = std::mem::take(&mut *self.unstarted.lock());
             for unstarted in unstarted {
-                tasks.spawn_on(run(unstarted), &self.handles.bookkeepers);
+                tasks.spawn_on(clock::same_clock(run(unstarted)), &self.handles.bookkeepers);
             }
             tokio::select! {
                 () = self.wake.notified() => {}

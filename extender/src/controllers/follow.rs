@@ -21,6 +21,8 @@ use super::{
     store_revision::{Relist, StoreRevision},
 };
 use crate::metrics::Metrics;
+#[cfg(test)]
+use crate::tests::world::planted::{self, Planted};
 
 /// What a controller does with the objects of one kind.
 pub(super) trait Follower<K> {
@@ -108,9 +110,9 @@ pub(super) async fn follow<K, F>(
     loop {
         let event = tokio::select! {
             Some(RequestAgain { dataset, done }) = again.recv() => {
-                let mut objects: Vec<&Kept> = known.values().collect();
-                objects.sort_by_key(|object| object.created);
-                for object in objects.into_iter().filter_map(Kept::object) {
+                let mut objects: Vec<(&Key, &Kept)> = known.iter().collect();
+                objects.sort_by_key(|(key, object)| (object.created, *key));
+                for object in objects.into_iter().filter_map(|(_, object)| object.object()) {
                     follower.request_again(&object, dataset.as_ref());
                 }
                 // The receiver is dropped when the process ends.
@@ -181,7 +183,7 @@ pub(super) async fn follow<K, F>(
                     follower.applied(object);
                 }
                 listing = Vec::new();
-                for object in before.into_values().filter_map(|gone| gone.object()) {
+                for object in gone(before).iter().filter_map(Kept::object) {
                     follower.deleted(object, false);
                 }
                 resumes = true;
@@ -229,6 +231,17 @@ impl Relisting {
 
 /// An object's namespace and name.
 type Key = (String, String);
+
+/// The objects that a list doesn't have any more, in an order that doesn't depend on the map.
+fn gone(before: HashMap<Key, Kept>) -> Vec<Kept> {
+    #[cfg(test)]
+    if planted::is(Planted::WatchesForget) {
+        return Vec::new();
+    }
+    let mut gone: Vec<(Key, Kept)> = before.into_iter().collect();
+    gone.sort_by(|one, other| one.0.cmp(&other.0));
+    gone.into_iter().map(|(_, object)| object).collect()
+}
 
 /// An object that exists, slimmed. It is kept as JSON, which takes a fraction of what the object's type takes in memory.
 pub(super) struct Kept {

@@ -14,6 +14,8 @@ use privatekube_view::Verdict;
 use tracing::{error, warn};
 
 use super::{follow::Follower, requesters};
+#[cfg(test)]
+use crate::tests::world::planted::{self, Planted};
 use crate::{
     bookkeeper::{ClaimInput, Message},
     handles::Handles,
@@ -140,6 +142,9 @@ impl Follower<Pod> for ManagedPods {
             return;
         };
         let id = subject.id();
+        let ran = pod.is_bound();
+        #[cfg(test)]
+        let ran = ran && !planted::is(Planted::ReleasesBeforeProof);
         handles.events.claim_object_deleted(&id);
         handles.gates.check(pod.key.clone());
         // A granted claim may be being consumed at this moment. No bind that begins from now on finds the pod.
@@ -147,7 +152,7 @@ impl Follower<Pod> for ManagedPods {
             .view
             .claim(&id)
             .is_some_and(|claim| matches!(claim.phase, ClaimPhase::Granted | ClaimPhase::Consumed));
-        if is_final && may_be_consumed && !pod.is_bound() {
+        if is_final && may_be_consumed && !ran {
             tokio::spawn(never_ran(
                 Arc::clone(&self.registry),
                 pod.key.clone(),
@@ -156,7 +161,7 @@ impl Follower<Pod> for ManagedPods {
                 id.clone(),
             ));
         }
-        let end = if pod.is_bound() {
+        let end = if ran {
             Message::Ran(id)
         } else {
             Message::Withdrawn(id)

@@ -8,11 +8,12 @@ use std::time::Duration;
 use k8s_openapi::{
     api::coordination::v1::{Lease, LeaseSpec},
     apimachinery::pkg::apis::meta::v1::MicroTime,
-    jiff::Timestamp,
 };
 use kube::api::ObjectMeta;
 use thiserror::Error;
 use tokio::time::Instant;
+
+use crate::clock;
 
 /// The longest lease: a holder that states more is not believed.
 const LONGEST: Duration = Duration::from_secs(60);
@@ -141,7 +142,7 @@ pub(super) fn term(lease: &Lease) -> i32 {
 
 /// The lease as `holder` writes it when it takes it.
 pub(super) fn taken(before: Option<&Lease>, name: &str, holder: &str, times: LeaseTimes) -> Lease {
-    let now = MicroTime(Timestamp::now());
+    let now = MicroTime(clock::timestamp());
     let metadata = match before {
         // Its resource version makes the write fail if anybody has written meanwhile.
         Some(before) => before.metadata.clone(),
@@ -166,7 +167,7 @@ pub(super) fn taken(before: Option<&Lease>, name: &str, holder: &str, times: Lea
 /// The lease as its holder writes it to renew it.
 pub(super) fn renewed(mut lease: Lease) -> Lease {
     let spec = lease.spec.get_or_insert_default();
-    spec.renew_time = Some(MicroTime(Timestamp::now()));
+    spec.renew_time = Some(MicroTime(clock::timestamp()));
     lease
 }
 
@@ -175,6 +176,6 @@ pub(super) fn released(mut lease: Lease) -> Lease {
     let spec = lease.spec.get_or_insert_default();
     spec.holder_identity = None;
     spec.lease_duration_seconds = Some(1);
-    spec.renew_time = Some(MicroTime(Timestamp::now()));
+    spec.renew_time = Some(MicroTime(clock::timestamp()));
     lease
 }

@@ -28,6 +28,8 @@ use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
 pub use self::metrics::SchedulerMetrics;
+#[cfg(test)]
+use crate::tests::world::planted::{self, Planted};
 use crate::{
     bookkeeper::Message,
     json_body::{JsonBody, MOST_MESSAGE},
@@ -287,7 +289,15 @@ async fn bind_pod(registry: &Registry, args: &ExtenderBindingArgs) -> Outcome {
         }
         return Outcome::Failed(why);
     }
-    if let Err(error) = consume_all(registry, &claims).await {
+    let consumed = consume_all(registry, &claims);
+    #[cfg(test)]
+    let consumed = async {
+        if planted::is(Planted::BindsBeforeCommit) {
+            return Ok(());
+        }
+        consumed.await
+    };
+    if let Err(error) = consumed.await {
         return Outcome::Failed(error);
     }
     // Something may have been released until the claims were consumed, and nothing can be any more.
@@ -370,6 +380,8 @@ async fn after_refusal(api: &Api<Pod>, args: &ExtenderBindingArgs, error: &Error
         return Outcome::Failed("the pod is gone".to_owned());
     };
     match node_of(&pod) {
+        #[cfg(test)]
+        Some(_) if planted::is(Planted::TakesLostBindForRefusal) => Outcome::Gone("not bound".to_owned()),
         Some(node) if node == args.node => Outcome::Bound,
         Some(node) => Outcome::Failed(format!("the pod is on node {node} already")),
         // A deletion is never undone, and no pod that is being deleted can be bound.

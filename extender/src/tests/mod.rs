@@ -10,6 +10,7 @@ mod requesters;
 mod scheduler;
 mod stopped;
 pub(crate) mod whole;
+pub(crate) mod world;
 mod writers;
 
 use axum::{

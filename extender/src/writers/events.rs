@@ -22,7 +22,7 @@ use privatekube_policy::ClaimId;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tracing::{debug, warn};
 
-use crate::{leadership::Leadership, metrics::Metrics};
+use crate::{clock, leadership::Leadership, metrics::Metrics};
 
 /// How many Events may wait to be written. More are dropped and counted: each says what a status says, too.
 const MOST_QUEUED: usize = 10_000;
@@ -114,7 +114,7 @@ impl Events {
     /// Queues an Event about a pod.
     pub fn about_pod(&self, pod: &ManagedPod, reason: &'static str, warning: bool, note: &str) {
         self.send(QueuedEvent {
-            at: Timestamp::now(),
+            at: clock::timestamp(),
             about: pod.object_ref(),
             reason,
             warning,
@@ -125,7 +125,7 @@ impl Events {
     /// Queues an Event about an object.
     pub fn about_object(&self, about: ObjectReference, reason: &'static str, warning: bool, note: &str) {
         self.send(QueuedEvent {
-            at: Timestamp::now(),
+            at: clock::timestamp(),
             about,
             reason,
             warning,

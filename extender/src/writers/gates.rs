@@ -26,6 +26,8 @@ use super::{
     events::Events,
     work_queue::{Outcome, Receiver, Sender, unless_leading, work, work_queue},
 };
+#[cfg(test)]
+use crate::tests::world::planted::{self, Planted};
 use crate::{clock, leadership::Leadership, metrics::Metrics, pods::Pods};
 
 /// How many gates are removed at the same time.
@@ -117,6 +119,8 @@ impl GateRemover {
         };
         let claims = match Verdict::of(&pod.source, &key.namespace, &self.view) {
             Verdict::Granted(claims) => claims,
+            #[cfg(test)]
+            Verdict::Held { .. } if planted::is(Planted::OpensGatesEarly) => Vec::new(),
             Verdict::Held {
                 phase: ClaimPhase::Denied | ClaimPhase::Expired,
                 ..

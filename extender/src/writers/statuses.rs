@@ -25,6 +25,8 @@ use super::{
     events::{ClaimObject, Events},
     work_queue::{Outcome, Receiver, Sender, unless_leading, work, work_queue},
 };
+#[cfg(test)]
+use crate::tests::world::planted::{self, Planted};
 use crate::{leadership::Leadership, metrics::Metrics, pods::Pods};
 
 /// How many statuses are written at the same time.
@@ -218,8 +220,15 @@ impl Writer {
         };
         let api: Api<PrivateDataset> = Api::namespaced(self.client.clone(), &key.namespace);
         let status = whole(&dataset.status, &self.fields.dataset);
-        self.patch(&api, &key.name, None, status, "dataset status", REST)
-            .await
+        self.patch(
+            &api,
+            &key.name,
+            dataset.uid.as_deref(),
+            status,
+            "dataset status",
+            REST,
+        )
+        .await
     }
 
     async fn patch<K>(
@@ -247,6 +256,8 @@ impl Writer {
             .await;
         self.metrics.writers.count_write(what, &answer);
         match answer {
+            #[cfg(test)]
+            Ok(_) if planted::is(Planted::WritesUnchanged) => Outcome::FailedFor(Duration::from_secs(60)),
             Ok(_) if rest.is_zero() => Outcome::Done,
             Ok(_) => Outcome::DoneUntil(rest),
             // Deleted, or created again under its name.
