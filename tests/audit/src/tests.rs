@@ -393,8 +393,11 @@ fn the_ledger_says_who_asked_as_the_pods_do() {
         FindingKind::Contradiction,
         "doesn't arrive in it",
     );
-    let unknown = json!([{"claim": FIRST, "mood": "good"}]);
-    finds(&requested("alice", unknown), FindingKind::Unknown, "mood");
+    // Nobody can hash a form that isn't known.
+    let mut items = requested("alice", json!([]));
+    let entry = entry_with(&mut items, "granted", "first");
+    entry["spec"]["requesters"] = json!([{"claim": FIRST, "mood": "good"}]);
+    finds(&items, FindingKind::Unknown, "mood");
     // Who asked is covered by the hash.
     let mut items = requested(
         "alice",
