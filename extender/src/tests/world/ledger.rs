@@ -203,5 +203,7 @@ fn read(spec: &Value) -> Result<Entry, String> {
         records: part(&spec["records"])?,
         omitted: part(&spec["omitted"])?,
         checkpoint: part(&spec["checkpoint"])?,
+        program: part(&spec["program"])?,
+        requesters: part::<Option<_>>(&spec["requesters"])?.unwrap_or_default(),
     })
 }

@@ -88,7 +88,7 @@ impl Cluster {
     }
 
     pub(super) fn epsilon(&mut self) -> &'static str {
-        self.rng.pick(&["0.5", "1", "2.5", "4", "6", "11"])
+        self.rng.pick::<&str>(&["0.5", "1", "2.5", "4", "6", "11"])
     }
 
     pub(super) fn new_name(&mut self, kind: &str) -> String {
