@@ -313,6 +313,27 @@ def _ledgers() -> Section:
                 empty=True,
             ),
             lines(
+                "Entries not exported",
+                "How many committed entries are not in the directory of --export yet. A few for a moment; if they grow, the "
+                "directory can't be written, and no entry is removed.",
+                "short",
+                Query(
+                    f"{of_datasets('privatekube_ledger_sequence')} - "
+                    f"{of_datasets('privatekube_ledger_exported_sequence')}",
+                    DATASET_LEGEND,
+                ),
+                empty=True,
+                runbook="export-failing",
+            ),
+            lines(
+                "Exports that fail",
+                "Datasets whose entries can't be exported now have 1. The Event `ExportFailing` and the log say why.",
+                "short",
+                Query(of_datasets("privatekube_ledger_export_failing"), DATASET_LEGEND),
+                empty=True,
+                runbook="export-failing",
+            ),
+            lines(
                 "Leaders",
                 "How many replicas take themselves for the leader. It is 1; 0 while one takes over, and 2 for a moment "
                 "if the former leader can't be reached, which is safe.",

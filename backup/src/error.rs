@@ -21,6 +21,31 @@ pub enum BackupError {
     /// There is a file already where an export is to be written.
     #[error("{} exists, and an export never replaces a file: give another name", .0.display())]
     Exists(PathBuf),
+    /// An export directory can't be used.
+    #[error("{}: {problem}", path.display())]
+    Directory {
+        /// The directory, or one within it.
+        path: PathBuf,
+        /// Why not.
+        problem: String,
+    },
+    /// The ledger in the cluster doesn't have what was exported of it.
+    #[error(
+        "the ledger of {dataset} ends at entry {found} and doesn't have entry {known} of its export in {}: it lost entries, and \
+         nothing was appended. Put them back by restoring that directory, or write the budget off; then the extender with --export \
+         begins the next generation",
+        directory.display()
+    )]
+    Witness {
+        /// The dataset.
+        dataset: DatasetKey,
+        /// The directory of its ledger.
+        directory: PathBuf,
+        /// The last entry of the export.
+        known: u64,
+        /// The last entry of the ledger.
+        found: u64,
+    },
     /// The file isn't a whole export, or was changed.
     #[error("{}, line {line}: {error}", path.display())]
     File {

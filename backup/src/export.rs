@@ -108,7 +108,7 @@ pub async fn export(
 }
 
 /// The named datasets, or all that have a ledger or an object.
-async fn find(client: &Client, named: &[DatasetKey]) -> Result<BTreeSet<DatasetKey>, BackupError> {
+pub(crate) async fn find(client: &Client, named: &[DatasetKey]) -> Result<BTreeSet<DatasetKey>, BackupError> {
     let with_ledger = datasets_with_ledger(client, None).await;
     let with_ledger = with_ledger.map_err(requesting("list the entries of all ledgers"))?;
     let mut found: BTreeSet<DatasetKey> = with_ledger.into_iter().collect();
@@ -178,9 +178,8 @@ async fn write_dataset(
     let mut objects = 0;
     let api: Api<PrivateDataset> = Api::namespaced(client.clone(), &dataset.namespace);
     let object = api.get_opt(&dataset.name).await;
-    if let Some(mut object) = object.map_err(requesting(format!("read the PrivateDataset {dataset}")))? {
-        object.status = None;
-        object.metadata = portable(object.metadata);
+    if let Some(object) = object.map_err(requesting(format!("read the PrivateDataset {dataset}")))? {
+        let object = portable_dataset(object);
         out.write(&Line::Object(DatasetObject::PrivateDataset(Box::new(object))))?;
         objects += 1;
     }
@@ -211,15 +210,16 @@ async fn write_dataset(
 
 /// The blocks of a dataset in the order in which they were created: among blocks of the same time, that decides which are
 /// the newest.
-async fn blocks(client: &Client, dataset: &DatasetKey) -> Result<Vec<PrivateDataBlock>, BackupError> {
+pub(crate) async fn blocks(
+    client: &Client,
+    dataset: &DatasetKey,
+) -> Result<Vec<PrivateDataBlock>, BackupError> {
     let api: Api<PrivateDataBlock> = Api::namespaced(client.clone(), &dataset.namespace);
     let params = ListParams::default().fields(&format!("spec.dataset={}", dataset.name));
     let mut blocks = Vec::new();
     each(&api, &params, |mut block: PrivateDataBlock| {
-        block.status = None;
         let created = block.metadata.creation_timestamp.take();
-        block.metadata = portable(block.metadata);
-        blocks.push((created.map(|time| time.0), block));
+        blocks.push((created.map(|time| time.0), portable_block(block)));
         Ok(())
     })
     .await?;
@@ -227,6 +227,20 @@ async fn blocks(client: &Client, dataset: &DatasetKey) -> Result<Vec<PrivateData
         time.cmp(other_time).then_with(|| name(block).cmp(name(other)))
     });
     Ok(blocks.into_iter().map(|(_, block)| block).collect())
+}
+
+/// What of a dataset's object can be put into another cluster.
+pub(crate) fn portable_dataset(mut object: PrivateDataset) -> PrivateDataset {
+    object.status = None;
+    object.metadata = portable(object.metadata);
+    object
+}
+
+/// What of a block can be put into another cluster.
+pub(crate) fn portable_block(mut block: PrivateDataBlock) -> PrivateDataBlock {
+    block.status = None;
+    block.metadata = portable(block.metadata);
+    block
 }
 
 /// Reads all objects of a kind, page by page.

@@ -20,7 +20,7 @@ use std::{
 };
 
 use data_encoding::BASE64;
-use privatekube_api::{DatasetKey, counted};
+use privatekube_api::{DatasetKey, counted, rfc3339};
 use privatekube_ledger::{Checkpoint, ContentReader, Entry, Hash, Head, Replay, VerifyError};
 use privatekube_policy::Time;
 use serde::{Deserialize, Serialize};
@@ -28,6 +28,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     BackupError, FileError,
     chain::{Chain, Pushed},
+    directory::{FoundLedger, SegmentLine, find_ledgers},
     ledger::Reading,
     objects::DatasetObject,
 };
@@ -35,7 +36,7 @@ use crate::{
 /// The version of the form that is written. Earlier ones are read.
 pub(crate) const VERSION: u64 = 2;
 /// The most bytes of a line. An entry has at most 1 MiB, and an object what etcd stores, 1.5 MiB.
-const MOST_LINE_BYTES: u64 = 4 << 20;
+pub(crate) const MOST_LINE_BYTES: u64 = 4 << 20;
 
 /// A line.
 #[derive(Debug, Serialize, Deserialize)]
@@ -103,7 +104,12 @@ impl From<CheckpointLine> for Checkpoint {
 
 /// The line of a piece of a checkpoint.
 pub(crate) fn piece_line(content: &[u8]) -> Line {
-    Line::Piece(BASE64.encode(content))
+    Line::Piece(piece_text(content))
+}
+
+/// A piece of a checkpoint as text.
+pub(crate) fn piece_text(content: &[u8]) -> String {
+    BASE64.encode(content)
 }
 
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -144,13 +150,18 @@ impl std::fmt::Display for DatasetEnd {
     }
 }
 
-/// An export that was read once and verified. Keeps where its lines are, and not the lines.
+/// An export that was read once and verified: a file, or an export directory. Keeps where its lines are, and not the lines.
 #[derive(Debug)]
 pub struct ExportFile {
-    path: PathBuf,
-    reader: BufReader<File>,
+    /// The file, or the segments of the directory.
+    files: Vec<PathBuf>,
+    /// Whether the lines are those of segments.
+    is_directory: bool,
+    /// The file that is open: its place in `files`.
+    reader: Option<(usize, BufReader<File>)>,
     time: String,
     datasets: Vec<DatasetPart>,
+    notes: Vec<String>,
 }
 
 /// Where the lines of a dataset are.
@@ -176,10 +187,24 @@ struct Open {
     chain: Option<Chain>,
 }
 
+/// Where a line is.
 #[derive(Clone, Copy, Debug)]
-struct Place {
-    offset: u64,
-    line: u64,
+pub(crate) struct Place {
+    /// The number of the file, from 0.
+    pub(crate) file: usize,
+    /// Where in it the line begins.
+    pub(crate) offset: u64,
+    /// The line's number, from 1.
+    pub(crate) line: u64,
+}
+
+impl Place {
+    /// The first line of the first file.
+    const FIRST: Self = Self {
+        file: 0,
+        offset: 0,
+        line: 1,
+    };
 }
 
 impl DatasetPart {
@@ -282,20 +307,89 @@ fn begin(checkpoint: Option<Checkpoint>, content: ContentReader, first: u64) -> 
 }
 
 impl ExportFile {
-    /// Reads a file and verifies all of it.
+    /// Reads a file, or an export directory, and verifies all of it. Of a directory, also one of its directories can be read: that of
+    /// a namespace, a dataset or a ledger.
     pub fn open(path: &Path) -> Result<Self, BackupError> {
-        let file = File::open(path).map_err(|error| BackupError::Io {
-            path: path.to_owned(),
-            error,
-        })?;
         let mut export = Self {
-            path: path.to_owned(),
-            reader: BufReader::new(file),
+            files: Vec::new(),
+            is_directory: path.is_dir(),
+            reader: None,
             time: String::new(),
             datasets: Vec::new(),
+            notes: Vec::new(),
         };
-        export.verify()?;
+        if export.is_directory {
+            export.verify_directory(path)?;
+        } else {
+            export.files.push(path.to_owned());
+            export.verify()?;
+        }
         Ok(export)
+    }
+
+    /// What of a directory was passed over, and why. Nothing of a file is.
+    #[must_use]
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// Verifies the ledgers in a directory. Of the ledgers of one dataset, which its namespace had one after the other, the one
+    /// whose last entry is the latest counts.
+    fn verify_directory(&mut self, path: &Path) -> Result<(), BackupError> {
+        let mut found = find_ledgers(path, &mut self.files)?;
+        found.sort_by(|one, other| {
+            let of = |ledger: &FoundLedger| (ledger.dataset.clone(), std::cmp::Reverse(ledger.last));
+            of(one).cmp(&of(other))
+        });
+        self.time = rfc3339(found.iter().map(|ledger| ledger.last).max().unwrap_or_default());
+        for ledger in found {
+            if self.datasets.iter().any(|part| part.dataset == ledger.dataset) {
+                self.notes.push(format!(
+                    "{} was passed over: it is of an earlier namespace {}, in which the dataset had another ledger",
+                    ledger.path.display(),
+                    ledger.dataset.namespace
+                ));
+                continue;
+            }
+            self.notes.extend(ledger.notes);
+            let mut open = Open {
+                part: DatasetPart::new(ledger.dataset),
+                content: ContentReader::new(),
+                chain: None,
+            };
+            if let Some((checkpoint, pieces)) = ledger.checkpoint {
+                open.part.checkpoint = Some(checkpoint);
+                for place in pieces {
+                    let content = self.piece(place)?;
+                    open.content.push(&content).map_err(|error| {
+                        let sequence = checkpoint.head.sequence;
+                        self.error(place, FileError::Checkpoint { sequence, error })
+                    })?;
+                    open.part.pieces.push(place);
+                }
+            }
+            let mut last = Place::FIRST;
+            for place in ledger.entries {
+                let (Some(Line::Entry(entry)), _) = self.read_at(place)? else {
+                    return Err(self.changed(place));
+                };
+                let pushed = open.entry(place, &entry);
+                pushed.map_err(|error| self.error(place, FileError::from(error)))?;
+                last = place;
+            }
+            let finished = open.finish();
+            finished.map_err(|error| self.error(last, FileError::from(error)))?;
+            for place in ledger.objects {
+                match self.read_at(place)? {
+                    (Some(Line::Object(object)), _) if object.is_of(&open.part.dataset) => {
+                        open.part.objects.push(place);
+                    }
+                    _ => return Err(self.error(place, FileError::Stranger(open.part.dataset))),
+                }
+            }
+            self.datasets.push(open.part);
+        }
+        Ok(())
     }
 
     /// The datasets in it.
@@ -311,7 +405,7 @@ impl ExportFile {
     }
 
     fn verify(&mut self) -> Result<(), BackupError> {
-        let mut place = Place { offset: 0, line: 1 };
+        let mut place = Place::FIRST;
         let (first, mut next) = self.read_at(place)?;
         match first {
             Some(Line::Export(header)) if (1..=VERSION).contains(&header.version) => {
@@ -437,7 +531,7 @@ impl ExportFile {
     /// A replay that begins with the checkpoint of a dataset.
     fn restored(&mut self, part: &DatasetPart, checkpoint: Checkpoint) -> Result<Replay, BackupError> {
         let mut content = ContentReader::new();
-        let mut place = Place { offset: 0, line: 1 };
+        let mut place = Place::FIRST;
         let sequence = checkpoint.head.sequence;
         for number in 0..part.pieces.len() {
             place = part.pieces[number];
@@ -488,7 +582,7 @@ impl ExportFile {
                 Pushed::Replayed(committed) => each(Reading::Entry(&entry, &committed, chain.replay()))?,
             }
         }
-        let place = Place { offset: 0, line: 1 };
+        let place = Place::FIRST;
         let finished = chain.finish();
         finished.map_err(|error| self.error(place, FileError::Verify(Box::new(error))))
     }
@@ -516,7 +610,7 @@ impl ExportFile {
 
     fn place(&self, part: &DatasetPart, sequence: u64) -> Result<Place, BackupError> {
         part.at(sequence).map(|(place, _)| *place).ok_or_else(|| {
-            let place = Place { offset: 0, line: 1 };
+            let place = Place::FIRST;
             self.error(place, FileError::OutOfPlace("the export lacks an entry"))
         })
     }
@@ -524,6 +618,11 @@ impl ExportFile {
     /// Reads the line at `place`, and returns the place after it; no line at the end of the file.
     fn read_at(&mut self, place: Place) -> Result<(Option<Line>, Place), BackupError> {
         let mut text = Vec::new();
+        self.open_file(place.file)?;
+        let path = || self.files[place.file].clone();
+        let Some((_, reader)) = &mut self.reader else {
+            return Err(self.changed(place));
+        };
         let seek = |reader: &mut BufReader<File>| -> std::io::Result<()> {
             // A relative seek within the buffer reads nothing again.
             let here = reader.stream_position()?;
@@ -532,27 +631,48 @@ impl ExportFile {
                 None => reader.seek(SeekFrom::Start(place.offset)).map(drop),
             }
         };
-        let read = seek(&mut self.reader).and_then(|()| {
-            let mut bounded = (&mut self.reader).take(MOST_LINE_BYTES + 1);
+        let read = seek(reader).and_then(|()| {
+            let mut bounded = reader.take(MOST_LINE_BYTES + 1);
             bounded.read_until(b'\n', &mut text)
         });
-        read.map_err(|error| BackupError::Io {
-            path: self.path.clone(),
-            error,
-        })?;
+        read.map_err(|error| BackupError::Io { path: path(), error })?;
         if text.len() as u64 > MOST_LINE_BYTES {
             return Err(self.error(place, FileError::TooLong(MOST_LINE_BYTES)));
         }
         let next = Place {
             offset: place.offset + text.len() as u64,
             line: place.line + 1,
+            ..place
         };
         if text.is_empty() {
             return Ok((None, next));
         }
+        if self.is_directory {
+            let line = match SegmentLine::parse(&text) {
+                Ok(SegmentLine::Entry(_, entry)) => Line::Entry(entry),
+                Ok(SegmentLine::Piece(piece)) => Line::Piece(piece),
+                Ok(SegmentLine::Object(object)) => Line::Object(object),
+                _ => return Err(self.changed(place)),
+            };
+            return Ok((Some(line), next));
+        }
         let line = serde_json::from_slice(&text);
         let line = line.map_err(|error| self.error(place, FileError::Malformed(error)))?;
         Ok((Some(line), next))
+    }
+
+    /// Opens one of the files, unless it is open.
+    fn open_file(&mut self, file: usize) -> Result<(), BackupError> {
+        if self.reader.as_ref().is_some_and(|(open, _)| *open == file) {
+            return Ok(());
+        }
+        let path = &self.files[file];
+        let opened = File::open(path).map_err(|error| BackupError::Io {
+            path: path.clone(),
+            error,
+        })?;
+        self.reader = Some((file, BufReader::new(opened)));
+        Ok(())
     }
 
     fn changed(&self, place: Place) -> BackupError {
@@ -562,7 +682,7 @@ impl ExportFile {
 
     fn error(&self, place: Place, error: FileError) -> BackupError {
         BackupError::File {
-            path: self.path.clone(),
+            path: self.files[place.file].clone(),
             line: place.line,
             error,
         }

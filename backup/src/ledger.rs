@@ -150,7 +150,9 @@ pub async fn read_verified(
 }
 
 /// The published checkpoint with its pieces.
-async fn published(store: &KubernetesStore) -> Result<Option<(Checkpoint, Vec<Vec<u8>>)>, StoreError> {
+pub(crate) async fn published(
+    store: &KubernetesStore,
+) -> Result<Option<(Checkpoint, Vec<Vec<u8>>)>, StoreError> {
     for attempt in 1..=MOST_ATTEMPTS {
         let Some(checkpoint) = store.checkpoint().await? else {
             return Ok(None);

@@ -1,5 +1,5 @@
 //! A backup that can be put back: [`export`] writes the ledgers of datasets, and the objects that they are about, to one
-//! file; [`restore`] puts them into a cluster.
+//! file, [`append`] to a directory; [`restore`] puts them into a cluster.
 //!
 //! What is exported of a dataset is its ledger, its PrivateDataset and its PrivateDataBlocks. Claims are not: each claim is
 //! in the ledger, and an object that is made again is another claim, which would be charged again.
@@ -11,10 +11,14 @@
 //!
 //! A ledger whose first entries were removed begins with its checkpoint, in a file as in a cluster.
 //!
+//! An export directory ([`LedgerDirectory`]) has the same, and is appended to as entries are committed. Its last entry is a witness
+//! outside of the cluster: a ledger that doesn't have it has lost entries.
+//!
 //! Begin reading at [`restore`], then [`ExportFile`] (the form of the file).
 #![forbid(unsafe_code)]
 
 mod chain;
+mod directory;
 mod error;
 mod export;
 mod file;
@@ -25,6 +29,9 @@ mod restore;
 mod settle;
 
 pub use chain::check_state;
+pub use directory::{
+    AppendReport, DatasetAppend, DirectoryWriter, Exporter, LedgerDirectory, Witness, append,
+};
 pub use error::{BackupError, FileError};
 pub use export::{DatasetExport, ExportReport, export};
 pub use file::{DatasetPart, ExportFile};

@@ -61,6 +61,9 @@ pub struct RestoreOptions {
 pub struct RestoreReport {
     /// When the export was made, by the clock of whoever made it.
     pub exported: String,
+    /// What of an export directory was passed over, and why.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// Whether nothing was written.
     pub dry_run: bool,
     /// Each dataset.
@@ -129,6 +132,7 @@ pub async fn restore(
     }
     let mut report = RestoreReport {
         exported: file.time().to_owned(),
+        notes: file.notes().to_owned(),
         dry_run: options.dry_run,
         datasets: Vec::new(),
     };

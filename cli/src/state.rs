@@ -159,7 +159,7 @@ impl Source {
     }
 
     /// The state after the last entry: from a checkpoint, if there is one.
-    async fn state(&mut self, dataset: &DatasetKey) -> Result<Replay> {
+    pub(crate) async fn state(&mut self, dataset: &DatasetKey) -> Result<Replay> {
         Ok(match self {
             Self::Cluster(cluster) | Self::Archive(_, cluster) => {
                 read_state(&cluster.client, dataset).await?

@@ -1,6 +1,10 @@
 //! The commands `export` and `restore`.
 
-use std::{fmt::Write as _, path::PathBuf, time::SystemTime};
+use std::{
+    fmt::Write as _,
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
@@ -10,7 +14,8 @@ use k8s_openapi::api::authorization::v1::{
 use kube::{Api, Client, api::PostParams};
 use privatekube_api::{DatasetKey, counted};
 use privatekube_backup::{
-    Clients, Completeness, DatasetRestore, ExportReport, RestoreOptions, RestoreReport, export, restore,
+    AppendReport, Clients, Completeness, DatasetExport, DatasetRestore, ExportReport, RestoreOptions,
+    RestoreReport, append, export, restore,
 };
 use privatekube_kubernetes::{connect, connect_as};
 use privatekube_policy::Time;
@@ -21,6 +26,7 @@ Claims are not exported: each is in the ledger, and a claim object that is made 
 Examples:
   privatekube-extender export privatekube-$(date +%F).jsonl
   privatekube-extender export taxi.jsonl --dataset data/taxi --output json
+  privatekube-extender export /srv/privatekube --append
 
 Exit status: 0 if everything was exported, 1 if not; a ledger that can't be verified is left out, and named.";
 
@@ -40,9 +46,13 @@ docs/operations.md says how to move to another cluster, and what to do after a l
 
 #[derive(Debug, Args)]
 pub(crate) struct Export {
-    /// The file to write. It must not exist.
+    /// The file to write. It must not exist. With --append, a directory, which must exist.
     #[arg(value_name = "FILE")]
     file: PathBuf,
+    /// Appends what is new since the last time to a directory, as the extender does with its option --export. A ledger that lacks
+    /// what was exported before is left out.
+    #[arg(long)]
+    append: bool,
     /// A dataset to export, as NAMESPACE/NAME; may be given several times. Default: all.
     #[arg(long, value_name = "DATASET", value_parser = dataset)]
     dataset: Vec<DatasetKey>,
@@ -52,7 +62,7 @@ pub(crate) struct Export {
 
 #[derive(Debug, Args)]
 pub(crate) struct Restore {
-    /// The file that the command export wrote.
+    /// The file that the command export wrote, or an export directory, or one within it.
     #[arg(value_name = "FILE")]
     file: PathBuf,
     #[command(flatten)]
@@ -129,6 +139,14 @@ fn reason(text: &str) -> Result<String, String> {
 impl Export {
     pub(crate) async fn run(self) -> Result<()> {
         let client = connect(self.common.kubeconfig.as_deref()).await?;
+        if self.append {
+            let report = append(&client, &self.dataset, &self.file).await?;
+            match self.common.output {
+                Output::Json => println!("{}", serde_json::to_string_pretty(&report)?),
+                Output::Text => print!("{}", append_text(&report)),
+            }
+            return whole(&self.file, &report.left_out);
+        }
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let now = u64::try_from(now.context("the clock shows a time before 1970")?.as_micros())?;
         let report = export(&client, &self.dataset, &self.file, Time::from_micros(now)).await?;
@@ -136,15 +154,16 @@ impl Export {
             Output::Json => println!("{}", serde_json::to_string_pretty(&report)?),
             Output::Text => print!("{}", export_text(&report)),
         }
-        if report.left_out.is_empty() {
-            return Ok(());
-        }
-        bail!(
-            "{} is incomplete: {}",
-            self.file.display(),
-            report.left_out.join("; ")
-        );
+        whole(&self.file, &report.left_out)
     }
+}
+
+/// An error if anything was left out.
+fn whole(path: &Path, left_out: &[String]) -> Result<()> {
+    if left_out.is_empty() {
+        return Ok(());
+    }
+    bail!("{} is incomplete: {}", path.display(), left_out.join("; "));
 }
 
 impl Restore {
@@ -199,6 +218,21 @@ async fn may_write(client: &Client) -> bool {
     answer.is_ok_and(|answer| answer.status.is_some_and(|status| status.allowed))
 }
 
+fn append_text(report: &AppendReport) -> String {
+    let mut text = String::new();
+    for dataset in &report.datasets {
+        let _ = writeln!(
+            text,
+            "{}: exported up to entry {}",
+            dataset.dataset, dataset.sequence
+        );
+    }
+    for problem in &report.left_out {
+        let _ = writeln!(text, "left out: {problem}");
+    }
+    text
+}
+
 fn export_text(report: &ExportReport) -> String {
     let mut text = String::new();
     for dataset in &report.datasets {
@@ -208,9 +242,10 @@ fn export_text(report: &ExportReport) -> String {
             .map_or(String::new(), |time| format!(", the last of {time}"));
         let _ = writeln!(
             text,
-            "{}: {}{last}, {}; hash {}",
+            "{}: {}{}{last}, {}; hash {}",
             dataset.dataset,
             counted(dataset.entries, "ledger entry", "ledger entries"),
+            began(dataset),
             counted(dataset.blocks, "block", "blocks"),
             dataset.hash
         );
@@ -227,8 +262,23 @@ fn export_text(report: &ExportReport) -> String {
     text
 }
 
+/// From which entry on the ledger is in the file, and with which checkpoint.
+fn began(dataset: &DatasetExport) -> String {
+    let from = match dataset.first {
+        1 => String::new(),
+        first => format!(" from {first} on, since earlier ones were removed"),
+    };
+    let checkpoint = dataset
+        .checkpoint
+        .map(|at| format!(", with the checkpoint at entry {at}"));
+    from + &checkpoint.unwrap_or_default()
+}
+
 fn restore_text(report: &RestoreReport) -> String {
     let mut text = format!("export of {}\n", report.exported);
+    for note in &report.notes {
+        let _ = writeln!(text, "note: {note}");
+    }
     for dataset in &report.datasets {
         let _ = writeln!(text, "{}", dataset_text(dataset));
     }
@@ -250,6 +300,16 @@ fn dataset_text(dataset: &DatasetRestore) -> String {
         counted(dataset.blocks_created, "block", "blocks"),
         counted(dataset.blocks_present, "was", "were")
     );
+    if dataset.entries_covered > 0 {
+        let _ = write!(
+            text,
+            "; {} left out, since the cluster's checkpoint covers them",
+            counted(dataset.entries_covered, "entry was", "entries were")
+        );
+    }
+    if let Some(at) = dataset.checkpoint {
+        let _ = write!(text, "; the checkpoint at entry {at} published");
+    }
     if dataset.entries_later > 0 {
         let _ = write!(
             text,

@@ -1,6 +1,6 @@
 //! Handles to what all parts of the extender share: the API server, the view, the managed pods, the writers, the metrics.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, path::PathBuf, sync::Arc};
 
 use kube::Client;
 use privatekube_api::DatasetKey;
@@ -67,6 +67,8 @@ pub struct Handles {
     pub measured: MeasuredBlocks,
     /// When checkpoints are published and entries removed.
     pub checkpoints: CheckpointSettings,
+    /// The directory that ledgers are exported to, if they are.
+    pub export: Option<PathBuf>,
 }
 
 impl Handles {

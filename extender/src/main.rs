@@ -160,6 +160,11 @@ struct Serve {
     /// extender needs the right to delete them, which the component retention gives it.
     #[arg(long, value_name = "SPAN")]
     keep_entries: Option<Span>,
+    /// A directory on another volume than etcd's, which must exist. The process that leads appends each ledger's committed entries to
+    /// it, and compares each ledger with it before it writes: one that lacks what was exported is stopped. With --keep-entries,
+    /// entries are removed once they are exported.
+    #[arg(long, value_name = "DIR", value_parser = export_directory)]
+    export: Option<PathBuf>,
     /// Whether this process may be one of several: one of them leads, writes the ledgers and answers the scheduler; the others
     /// answer the webhooks, and one of them takes over. Without it, a second process would be ended by the ledger.
     #[arg(long, value_name = "BOOL", default_value_t = true, action = ArgAction::Set)]
@@ -199,6 +204,15 @@ struct Serve {
     /// The format of logs.
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     log_format: LogFormat,
+}
+
+/// A directory that exists: a volume that isn't mounted is no empty export.
+fn export_directory(text: &str) -> Result<PathBuf> {
+    let path = PathBuf::from(text);
+    if !path.is_dir() {
+        bail!("it is no directory: mount its volume, or create it");
+    }
+    Ok(path)
 }
 
 /// Parses a span of time, of at most an hour.
@@ -327,6 +341,7 @@ impl TryFrom<Serve> for Options {
                 every: NonZeroU64::new(serve.checkpoint_every),
                 keep_entries: serve.keep_entries,
             },
+            export: serve.export,
         })
     }
 }

@@ -64,6 +64,8 @@ pub struct Options {
     pub pod_templates: Vec<PodTemplate>,
     /// When checkpoints are published and entries removed.
     pub checkpoints: CheckpointSettings,
+    /// The directory that ledgers are exported to, if they are.
+    pub export: Option<PathBuf>,
     /// How this process is one of several; `None` if it is the only one that may run.
     pub replica: Option<Replica>,
 }
@@ -110,6 +112,7 @@ pub async fn serve(options: Options, bookkeepers: runtime::Handle) -> Result<()>
         writer: writer_name(),
         measured: options.measured,
         checkpoints: options.checkpoints,
+        export: options.export.clone(),
     }));
     let (configured, is_configured) = watch::channel(false);
     let fairness = Arc::new(FairnessOverTime::default());

@@ -52,6 +52,7 @@ pub fn handles(server: &FakeApiServer) -> (Handles, mpsc::Receiver<QueuedEvent>)
             orders: false,
         },
         checkpoints: CheckpointSettings::default(),
+        export: None,
     };
     (handles, queue)
 }

@@ -4,7 +4,7 @@ use privatekube_api::DatasetKey;
 use privatekube_fake_api_server::{FakeApiServer, Fault, RequestFilter};
 use privatekube_kubernetes::KubernetesStore;
 use privatekube_ledger::{
-    Checkpoint, CheckpointContent, CheckpointStore, CreateError, Ledger, Replay, Store, StoreError,
+    Checkpoint, CheckpointContent, CheckpointStore, CreateError, Ledger, Removal, Replay, Store, StoreError,
     remove_entries,
 };
 use privatekube_policy::{Composition, DatasetRules, Event, Policy, Revision, Time, Unlocking};
@@ -113,7 +113,7 @@ async fn later_checkpoints_replace_earlier_ones_and_their_pieces() -> TestResult
     assert_eq!(store.read_piece(&first, 0).await?, None);
     assert!(store.read_piece(&second, 0).await?.is_some());
     assert_eq!(
-        remove_entries(&store, &second, Time::from_micros(9), 10).await?,
+        remove_entries(&store, &second, Removal::older_than(Time::from_micros(9), 10)).await?,
         1
     );
     assert_eq!(server.all(ENTRIES).len(), 1);

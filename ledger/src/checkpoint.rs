@@ -339,8 +339,28 @@ impl ContentReader {
     }
 }
 
-/// Removes entries before the one that the published `checkpoint` stands at, from the first on, as long as they
-/// are older than `before`, and at most `most`. Returns how many were removed.
+/// Which entries are removed that a checkpoint covers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Removal {
+    /// Only those that are older.
+    pub before: Time,
+    /// Only those up to this number: later ones are not exported yet.
+    pub up_to: u64,
+    /// At most so many.
+    pub most: usize,
+}
+
+impl Removal {
+    /// The entries that are older, at most so many.
+    #[must_use]
+    pub const fn older_than(before: Time, most: usize) -> Self {
+        let up_to = u64::MAX;
+        Self { before, up_to, most }
+    }
+}
+
+/// Removes entries before the one that the published `checkpoint` stands at, from the first on, within the limits of
+/// `removal`. Returns how many were removed.
 ///
 /// The entry that the checkpoint stands at stays: it vouches for the checkpoint, and the ledger never seems
 /// empty. Nothing is removed unless the checkpoint can be restored from the store, since it is all that is left then:
@@ -348,15 +368,17 @@ impl ContentReader {
 pub async fn remove_entries(
     store: &impl CheckpointStore,
     checkpoint: &Checkpoint,
-    before: Time,
-    most: usize,
+    removal: Removal,
 ) -> Result<usize, StoreError> {
+    let Removal { before, up_to, most } = removal;
     let mut removed = 0;
     loop {
         let first = store.read_first().await?;
         let mut is_done = first.is_empty();
         for entry in first {
-            if removed == most || entry.sequence >= checkpoint.head.sequence || entry.time >= before {
+            let sequence = entry.sequence;
+            let is_kept = sequence >= checkpoint.head.sequence || sequence > up_to || entry.time >= before;
+            if removed == most || is_kept {
                 is_done = true;
                 break;
             }

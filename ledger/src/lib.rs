@@ -75,7 +75,7 @@ mod verify;
 pub use balance::Imbalance;
 pub use checkpoint::{
     Checkpoint, CheckpointContent, CheckpointError, CheckpointMark, ContentError, ContentReader, PIECE_BYTES,
-    PublishError, remove_entries,
+    PublishError, Removal, remove_entries,
 };
 pub use clock::{ClockError, ClockLimit};
 pub use committed::{Committed, EventIndex};

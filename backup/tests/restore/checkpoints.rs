@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use privatekube_backup::{ExportFile, RestoreOptions, export};
 use privatekube_fake_api_server::{FakeApiServer, Fault, RequestFilter};
 use privatekube_kubernetes::KubernetesStore;
-use privatekube_ledger::{Checkpoint, Ledger, Replay, Store, remove_entries};
+use privatekube_ledger::{Checkpoint, Ledger, Removal, Replay, Store, remove_entries};
 use privatekube_policy::{Event, Phase, Time};
 use serde_json::Value;
 
@@ -14,10 +14,10 @@ use crate::{
     BLOCKS, ENTRIES, amounts, arrival, cluster, complete, exported, key, phase, put_back, rules, used,
 };
 
-const CHECKPOINTS: &str = "privacyledgercheckpoints";
+pub(crate) const CHECKPOINTS: &str = "privacyledgercheckpoints";
 const PIECES: &str = "privacyledgercheckpointpieces";
 
-fn store(server: &FakeApiServer) -> KubernetesStore {
+pub(crate) fn store(server: &FakeApiServer) -> KubernetesStore {
     KubernetesStore::new(server.client(), key())
 }
 
@@ -27,7 +27,7 @@ async fn open(server: &FakeApiServer) -> Result<Ledger<KubernetesStore>> {
 
 /// The ledger of `used`, with a checkpoint at entry 5, which entry 6 names, and an entry 7 which grants claim late. Entries up to
 /// `removed` are removed.
-async fn compacted(removed: usize) -> Result<(FakeApiServer, Checkpoint)> {
+pub(crate) async fn compacted(removed: usize) -> Result<(FakeApiServer, Checkpoint)> {
     let server = used().await?;
     let mut ledger = open(&server).await?;
     let commit = async |ledger: &mut Ledger<KubernetesStore>, minute: u64, event: Event| -> Result<()> {
@@ -44,12 +44,12 @@ async fn compacted(removed: usize) -> Result<(FakeApiServer, Checkpoint)> {
     commit(&mut ledger, 6, Event::Withdraw { claim }).await?;
     commit(&mut ledger, 7, arrival("claim/data/late/u7", "1")?).await?;
     let (checkpoint, end) = (content.checkpoint, Time::from_micros(u64::MAX));
-    remove_entries(&store(&server), &checkpoint, end, removed).await?;
+    remove_entries(&store(&server), &checkpoint, Removal::older_than(end, removed)).await?;
     Ok((server, checkpoint))
 }
 
 /// The specs of what a ledger consists of, without the namespace, which is another one in another cluster.
-fn specs(server: &FakeApiServer) -> Vec<Value> {
+pub(crate) fn specs(server: &FakeApiServer) -> Vec<Value> {
     let objects = [ENTRIES, CHECKPOINTS, PIECES].map(|kind| server.all(kind));
     let specs = objects.into_iter().flatten().map(|mut object| {
         if let Some(spec) = object["spec"].as_object_mut() {
@@ -61,7 +61,7 @@ fn specs(server: &FakeApiServer) -> Vec<Value> {
 }
 
 /// What a restore without settling gives: the claims exist in the new cluster, too.
-fn with_claims(uid: &str) -> FakeApiServer {
+pub(crate) fn with_claims(uid: &str) -> FakeApiServer {
     let server = cluster(uid);
     for (kind, name, uid) in [
         ("privacybudgetclaims", "granted", "u2"),
@@ -197,7 +197,12 @@ async fn lost_entries_after_a_checkpoint_are_put_back_without_a_moment_in_which_
 async fn entries_that_the_cluster_has_removed_stay_removed() -> Result<()> {
     let (server, checkpoint) = compacted(0).await?;
     let (_dir, path) = exported(&server).await?;
-    remove_entries(&store(&server), &checkpoint, Time::from_micros(u64::MAX), 9).await?;
+    remove_entries(
+        &store(&server),
+        &checkpoint,
+        Removal::older_than(Time::from_micros(u64::MAX), 9),
+    )
+    .await?;
     let keep = RestoreOptions {
         keep_existing: true,
         ..complete()

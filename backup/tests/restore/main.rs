@@ -1,6 +1,7 @@
 //! An export is put back: exactly, again after an interruption, and never into a ledger of another origin.
 
 mod checkpoints;
+mod directory;
 
 use std::{
     path::{Path, PathBuf},

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use kube::api::ListParams;
 use privatekube_api::{DatasetKey, PrivateDataset};
-use privatekube_backup::{DatasetExport, ExportReport, export};
+use privatekube_backup::{AppendReport, DatasetExport, ExportReport, append, export};
 use privatekube_kubernetes::datasets_with_ledger;
 use serde::Serialize;
 
@@ -24,6 +24,7 @@ Examples:
   kubectl privacy ledger export privatekube-$(date +%F).jsonl -A
   kubectl privacy ledger export shop.jsonl -n shop
   kubectl privacy ledger export taxi.jsonl --dataset data/taxi
+  kubectl privacy ledger export /srv/privatekube --append -A
 
 Exit status: 0 exported, 5 a ledger can't be verified and was left out.";
 
@@ -31,9 +32,13 @@ Exit status: 0 exported, 5 a ledger can't be verified and was left out.";
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]
 pub(super) struct Export {
-    /// The file to write. It must not exist.
+    /// The file to write. It must not exist. With --append, a directory, which must exist.
     #[arg(value_name = "FILE")]
     file: PathBuf,
+    /// Appends what is new since the last time to a directory, as the extender does with its option --export. A ledger that lacks
+    /// what was exported before is left out.
+    #[arg(long)]
+    append: bool,
     /// A dataset to export, as NAMESPACE/NAME; may be given several times. Default: all of the namespace.
     #[arg(long, value_name = "DATASET", value_parser = dataset, conflicts_with = "all_namespaces")]
     dataset: Vec<DatasetKey>,
@@ -53,6 +58,10 @@ fn dataset(text: &str) -> Result<DatasetKey, String> {
 #[serde(transparent)]
 struct Exported(ExportReport);
 
+#[derive(Debug, Serialize)]
+#[serde(transparent)]
+struct Appended(AppendReport);
+
 impl Export {
     pub(super) async fn run(self, cluster: &ClusterOptions, output: OutputOption) -> Result<Exit> {
         let cluster = cluster.connect().await?;
@@ -62,6 +71,12 @@ impl Export {
             self.dataset
         };
         // No datasets mean all.
+        if self.append {
+            let report = append(&cluster.client, &datasets, &self.file).await?;
+            let is_whole = report.left_out.is_empty();
+            output.print(&Appended(report))?;
+            return Ok(if is_whole { Exit::Done } else { Exit::Wrong });
+        }
         let report = export(&cluster.client, &datasets, &self.file, cluster.now().await).await?;
         let is_whole = report.left_out.is_empty();
         output.print(&Exported(report))?;
@@ -128,6 +143,24 @@ impl Report for Exported {
             report.file.display(),
             report.datasets.len()
         );
+        text
+    }
+}
+
+impl Report for Appended {
+    fn text(&self, form: Form) -> String {
+        let Self(report) = self;
+        let mut text = String::new();
+        for dataset in &report.datasets {
+            let _ = writeln!(
+                text,
+                "{}: exported up to entry {}",
+                dataset.dataset, dataset.sequence
+            );
+        }
+        for problem in &report.left_out {
+            let _ = writeln!(text, "{} {problem}", form.paint.bad("left out:"));
+        }
         text
     }
 }

@@ -8,6 +8,7 @@ mod history;
 mod spent_before;
 mod statement;
 mod verify;
+mod witness;
 
 use std::path::{Path, PathBuf};
 
@@ -38,6 +39,8 @@ enum Command {
     Verify(verify::Verify),
     /// Writes ledgers and their datasets and blocks to a file.
     Export(export::Export),
+    /// Writes the number and the hash of the last entry of each ledger, to be kept outside of the cluster.
+    Witness(witness::WitnessCommand),
     /// Tells what happened to a claim, entry by entry.
     History(history::History),
     /// Tells who consumed what of a block, or what a namespace consumed, when and for what.
@@ -51,6 +54,7 @@ impl LedgerCommand {
         match self.command {
             Command::Verify(command) => command.run(cluster, output).await,
             Command::Export(command) => command.run(cluster, output).await,
+            Command::Witness(command) => command.run(cluster, output).await,
             Command::History(command) => command.run(cluster, output).await,
             Command::Statement(command) => command.run(cluster, output).await,
             Command::Audit(command) => command.run(cluster, output).await,
@@ -61,10 +65,10 @@ impl LedgerCommand {
 /// Which ledgers are read.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct LedgerOptions {
-    /// A file that `ledger export` or `privatekube-extender export` wrote, in place of the cluster.
+    /// A file that `ledger export` or `privatekube-extender export` wrote, or an export directory, in place of the cluster.
     #[arg(long, value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
-    /// A file that an export wrote, whose entries are read before the cluster's, for a cluster whose old entries were removed;
+    /// A file that an export wrote, or an export directory, whose entries are read before the cluster's, for a cluster whose old entries were removed;
     /// may be given several times, the earliest first.
     #[arg(long, value_name = "FILE", conflicts_with = "file")]
     pub(crate) archive: Vec<PathBuf>,

@@ -6,15 +6,20 @@
 
 mod comparison;
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, path::PathBuf};
 
 use anyhow::{Result, bail};
 use clap::Args;
 use kube::api::ListParams;
 use privatekube_api::{DatasetKey, PrivacyBudgetClaim, PrivateDataBlock, PrivateDataset};
+use privatekube_ledger::Replay;
 use serde::Serialize;
 
-use super::{LedgerOptions, checkpoints::Checkpoints};
+use super::{
+    LedgerOptions,
+    checkpoints::Checkpoints,
+    witness::{self, Witness},
+};
 use crate::{
     cluster::{Cluster, ClusterOptions},
     exit::Exit,
@@ -35,12 +40,13 @@ A ledger whose old entries were removed is verified from its checkpoint on. With
 entry names, and of the published one, is computed again from the replay. --archive reads an export before the cluster's entries,
 so that all of them are there.
 
-Nothing in the ledger shows that its last entries were cut off: compare the number and the hash of the last entry with a copy
-that was kept elsewhere.
+Nothing in the ledger shows that its last entries were cut off: --witness compares it with what `ledger witness` wrote before and
+was kept elsewhere.
 
 Examples:
   kubectl privacy ledger verify taxi -n data
   kubectl privacy ledger verify -A -o json
+  kubectl privacy ledger verify -A --witness witness
   kubectl privacy ledger verify --file privatekube-2026-11-30.jsonl
   kubectl privacy ledger verify taxi -n data --archive privatekube-2026-11-30.jsonl
 
@@ -53,6 +59,9 @@ pub(super) struct Verify {
     /// The datasets, as NAME or NAMESPACE/NAME. Default: all of the namespace, or of the file.
     #[arg(value_name = "DATASET")]
     datasets: Vec<String>,
+    /// A file with lines of `ledger witness`, - for standard input: each ledger has to have these entries.
+    #[arg(long, value_name = "FILE")]
+    witness: Option<PathBuf>,
     #[command(flatten)]
     ledger: LedgerOptions,
 }
@@ -102,6 +111,8 @@ pub(super) struct Statuses {
 
 impl Verify {
     pub(super) async fn run(self, cluster: &ClusterOptions, output: OutputOption) -> Result<Exit> {
+        let witnesses = self.witness.as_deref().map(witness::read).transpose()?;
+        let mut witnesses = witnesses.unwrap_or_default();
         let (mut source, connected) = self.ledger.source(cluster).await?;
         let namespace = cluster.namespace.as_deref();
         let datasets = self.ledger.datasets(&source, &self.datasets, namespace).await?;
@@ -112,12 +123,29 @@ impl Verify {
                 None => Statuses::default(),
             };
             let is_there = connected.is_none() || statuses.dataset.is_some();
-            let verified = verify(&mut source, &dataset, statuses).await?;
+            let witnesses = witnesses.remove(&dataset).unwrap_or_default();
+            let verified = verify(&mut source, &dataset, statuses, witnesses).await?;
             if !is_there && verified.is_nothing() {
                 bail!("there is no dataset {dataset}, and no ledger of it");
             }
             ledgers.push(verified);
         }
+        // A dataset that was witnessed and has no ledger has lost all of it.
+        let is_meant = |dataset: &DatasetKey| {
+            let here = connected.as_ref().map(|cluster| cluster.namespace.as_str());
+            self.datasets.is_empty()
+                && (self.ledger.all_namespaces || here.is_none_or(|here| here == dataset.namespace))
+        };
+        let mut gone: Vec<_> = witnesses
+            .into_iter()
+            .filter(|(dataset, _)| is_meant(dataset))
+            .collect();
+        gone.sort_by(|(one, _), (other, _)| one.cmp(other));
+        ledgers.extend(gone.into_iter().map(|(dataset, witnesses)| {
+            let mut comparison = Comparison::new(&dataset, Statuses::default());
+            comparison.witnesses = witnesses;
+            comparison.end(&Replay::new())
+        }));
         let is_verified = ledgers.iter().all(|ledger| ledger.problems.is_empty());
         output.print(&Answer { is_verified, ledgers })?;
         Ok(if is_verified { Exit::Done } else { Exit::Wrong })
@@ -148,8 +176,14 @@ async fn read_statuses(cluster: &Cluster, dataset: &DatasetKey) -> Result<Status
     })
 }
 
-async fn verify(source: &mut Source, dataset: &DatasetKey, statuses: Statuses) -> Result<Verified> {
+async fn verify(
+    source: &mut Source,
+    dataset: &DatasetKey,
+    statuses: Statuses,
+    witnesses: Vec<Witness>,
+) -> Result<Verified> {
     let mut comparison = Comparison::new(dataset, statuses);
+    comparison.witnesses = witnesses;
     let replayed = match source.marks(dataset).await {
         Ok(marks) => {
             comparison.checkpoints = Checkpoints::new(marks);
@@ -392,6 +426,34 @@ mod tests {
             comparison.read(&Reading::Entry(entry, &committed, &replay));
         }
         comparison.end(&replay)
+    }
+
+    #[tokio::test]
+    async fn a_ledger_that_lacks_what_was_kept_elsewhere_lost_entries() {
+        let mut lists = events();
+        lists.push(vec![consume("small")]);
+        let entries = entries(lists).await;
+        let found = |sequence: u64, hash: Hash| {
+            let mut comparison = Comparison::new(&key(), Statuses::default());
+            comparison.witnesses = vec![Witness::new(&key(), sequence, hash)];
+            let mut replay = Replay::new();
+            for entry in &entries {
+                let committed = replay.push(entry).unwrap();
+                comparison.read(&Reading::Entry(entry, &committed, &replay));
+            }
+            comparison.end(&replay).problems
+        };
+        assert!(found(2, entries[1].hash().unwrap()).is_empty());
+        let other = found(2, Hash::ORIGIN);
+        assert!(
+            other[0].contains("entries were lost, and others written"),
+            "{other:?}"
+        );
+        let last = entries.len();
+        let behind = found(9, Hash::ORIGIN);
+        let says =
+            format!("its witness has entry 9, and the ledger ends with entry {last}: entries were lost");
+        assert_eq!(behind, [says]);
     }
 
     #[tokio::test]

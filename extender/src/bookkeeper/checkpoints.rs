@@ -13,7 +13,7 @@ use std::{
 use privatekube_api::{DatasetKey, Subject};
 use privatekube_kubernetes::{KubernetesStore, ServerClock};
 use privatekube_ledger::{
-    Checkpoint, CheckpointContent, CheckpointError, CheckpointStore, PublishError, remove_entries,
+    Checkpoint, CheckpointContent, CheckpointError, CheckpointStore, PublishError, Removal, remove_entries,
 };
 use privatekube_policy::{ClaimId, Event, Span, Time};
 use tokio::{task::JoinHandle, time::Instant};
@@ -203,8 +203,8 @@ impl Checkpoints {
         warn!(dataset = %self.dataset, %error, "a checkpoint can't be made: starts read more entries");
     }
 
-    /// Removes entries whose time is over, in a task of its own, if that is due.
-    pub(super) fn remove_if_due(&mut self, store: &KubernetesStore) {
+    /// Removes entries up to the number `exported` whose time is over, in a task of its own, if that is due.
+    pub(super) fn remove_if_due(&mut self, store: &KubernetesStore, exported: u64) {
         let (Some(keep), Some(checkpoint)) = (self.settings.keep_entries, self.published) else {
             return;
         };
@@ -216,10 +216,14 @@ impl Checkpoints {
             return;
         };
         self.remove_at = Instant::now() + REMOVE_EVERY;
-        let before = Time::from_micros(now.micros().saturating_sub(keep.micros()));
+        let removal = Removal {
+            before: Time::from_micros(now.micros().saturating_sub(keep.micros())),
+            up_to: exported,
+            most: MOST_REMOVED,
+        };
         let (store, dataset) = (store.clone(), self.dataset.clone());
         self.running = Some(Running(tokio::spawn(async move {
-            match remove_entries(&store, &checkpoint, before, MOST_REMOVED).await {
+            match remove_entries(&store, &checkpoint, removal).await {
                 Ok(0) => Outcome::Nothing,
                 Ok(removed) => Outcome::Removed(removed as u64),
                 Err(error) => {

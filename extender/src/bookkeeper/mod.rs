@@ -10,6 +10,7 @@
 
 mod checkpoints;
 mod effects;
+mod export;
 mod following;
 mod intake;
 mod message;
@@ -23,6 +24,7 @@ mod writer;
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use k8s_openapi::apimachinery::pkg::apis::meta;
+use kube::Resource;
 use privatekube_api::{DatasetKey, PrivateDataBlock, PrivateDataset, Subject, SubjectKind};
 use privatekube_kubernetes::{DatasetReader, KubernetesStore, NamespaceIdentity};
 use privatekube_policy::{
@@ -38,6 +40,7 @@ use tracing::{error, info, warn};
 use self::{
     checkpoints::{Checkpoints, Outcome},
     effects::Effects,
+    export::{Export, Exported},
     intake::{Intake, IntakeOutput, Notice},
     metrics::ReadBack,
     stop::Stop,
@@ -73,6 +76,7 @@ pub struct Bookkeeper {
     waits_for_object: bool,
     writer: LedgerWriter,
     checkpoints: Checkpoints,
+    export: Export,
     publisher: Publisher,
     effects: Effects,
     /// Why the dataset is stopped, and when its ledger is opened again; `None` while the dataset isn't stopped.
@@ -118,6 +122,7 @@ impl Bookkeeper {
                 handles.checkpoints,
                 Arc::clone(&handles.server_clock),
             ),
+            export: Export::new(handles.clone(), dataset.clone()),
             publisher: Publisher::new(dataset.clone(), Arc::clone(&handles.view)),
             effects: Effects::new(handles.clone(), dataset.clone(), follows),
             stop: None,
@@ -201,7 +206,8 @@ impl Bookkeeper {
                 Step::Resume => self.resume().await,
                 Step::Check => {
                     if !self.follows {
-                        self.checkpoints.remove_if_due(self.writer.store());
+                        let exported = self.export.removable();
+                        self.checkpoints.remove_if_due(self.writer.store(), exported);
                     }
                     self.check_last_entry().await
                 }
@@ -428,6 +434,7 @@ impl Bookkeeper {
             if let (Some(committed), Some(state)) = (&written.committed, self.writer.state()?) {
                 self.ended_stop = None;
                 self.checkpoints.committed(committed.bytes());
+                self.export.committed(committed.sequence);
                 self.effects.meter.committed(state.engine, committed, &written);
                 let touched = Touched::by(committed.records(), &written.matched, state.engine);
                 self.intake.after_entry(
@@ -497,6 +504,12 @@ impl Bookkeeper {
         }
         self.namespace = namespace;
         let uid = self.namespace.as_ref().map(|namespace| namespace.uid.clone());
+        // Before the ledger is read.
+        let exported = if self.follows {
+            None
+        } else {
+            self.export.read(uid.as_deref()).await?
+        };
         self.writer.set_namespace(uid);
         self.intake.set_dataset(self.reader.dataset().await);
         let (rules, problem) = match self.intake.rules() {
@@ -551,6 +564,9 @@ impl Bookkeeper {
                 return Err(error);
             }
         }
+        if let Some(exported) = exported {
+            self.begin_export(exported, lost_after).await?;
+        }
         info!(dataset = %self.dataset, sequence, follows = self.follows, took = ?began.elapsed(), "the ledger is open");
         if !self.follows {
             let (published, entries) = self.writer.published();
@@ -580,6 +596,25 @@ impl Bookkeeper {
             return Ok(());
         }
         self.write_off_lost(sequence).await
+    }
+
+    /// Goes on to export a ledger that was opened, unless it lacks what was exported before: then it is closed.
+    async fn begin_export(&mut self, exported: Exported, lost_after: Option<u64>) -> Result<(), WriterError> {
+        match self.export.compare(exported, &self.writer, lost_after).await {
+            Ok(start) => {
+                let object = self
+                    .intake
+                    .objects()
+                    .dataset()
+                    .map(|object| object.object_ref(&()));
+                self.export.start(start, self.writer.last_sequence(), object);
+                Ok(())
+            }
+            Err(error) => {
+                self.writer.close();
+                Err(error)
+            }
+        }
     }
 
     /// Writes all budget off after the entry `sequence`, the last one, if the dataset's object states that the entries after
@@ -796,6 +831,7 @@ impl Bookkeeper {
 
     /// Removes everything that was published from the ledger, which was deleted.
     fn forget_all(&mut self) {
+        self.export.end();
         self.publisher.forget_all();
         self.effects.meter.forget_all();
         self.handles.known_blocks.set(&self.dataset, 0);
@@ -803,6 +839,8 @@ impl Bookkeeper {
 
     /// Stops the dataset, whose ledger is closed.
     fn stop(&mut self, stop: Stop) -> Result<(), WriterError> {
+        // It goes on when the ledger is opened again.
+        self.export.end();
         if stop.is_news(self.stop.as_ref()) {
             error!(dataset = %self.dataset, why = stop.message, "the dataset is stopped");
             self.intake.ledger_stopped(stop.message.clone());

@@ -25,18 +25,21 @@ pub(super) enum StopCause {
     Shortened,
     /// A clock is wrong: this machine's, the API server's, or that of the last entry's writer.
     Clock,
+    /// What was exported can't be read.
+    Export,
     /// The bookkeeper panicked.
     Failed,
 }
 
 impl StopCause {
     /// Every cause.
-    pub(super) const ALL: [Self; 6] = [
+    pub(super) const ALL: [Self; 7] = [
         Self::Unreachable,
         Self::Unreadable,
         Self::Unwritable,
         Self::Shortened,
         Self::Clock,
+        Self::Export,
         Self::Failed,
     ];
 
@@ -58,7 +61,10 @@ impl StopCause {
             WriterError::Commit(..) | WriterError::WriteOff(..) => Self::Unwritable,
             WriterError::Clock(..) => Self::Clock,
             WriterError::Failed(..) => Self::Failed,
-            WriterError::Lost(..) | WriterError::Shortened { .. } => Self::Shortened,
+            WriterError::Export(..) => Self::Export,
+            WriterError::Lost(..) | WriterError::Shortened { .. } | WriterError::Witnessed { .. } => {
+                Self::Shortened
+            }
         }
     }
 
@@ -70,6 +76,7 @@ impl StopCause {
             Self::Unwritable => "unwritable",
             Self::Shortened => "shortened",
             Self::Clock => "clock",
+            Self::Export => "export",
             Self::Failed => "failed",
         }
     }
@@ -91,8 +98,16 @@ impl StopCause {
                     "put the entries of namespace {namespace} back from a backup; or, if they are lost for good, write all \
                      budget off by the field recovery: {{writeOffAfter: {found}, reason: ...}} of the PrivateDataset"
                 ),
+                WriterError::Witnessed { found, directory, .. } => format!(
+                    "put the entries back by `privatekube-extender restore {} --complete`; or, if they are lost for good, write \
+                     all budget off by the field recovery: {{writeOffAfter: {found}, reason: ...}} of the PrivateDataset",
+                    directory.display()
+                ),
                 _ => format!("put the entries of namespace {namespace} back from a backup"),
             },
+            Self::Export => {
+                "mount the volume of --export, or give the extender's user the right to read it".to_owned()
+            }
             Self::Unreachable => "it is tried again until the API server answers".to_owned(),
             Self::Unreadable => format!(
                 "make the entries in namespace {namespace} what they were: delete an entry that no extender wrote, put back \

@@ -5,6 +5,7 @@
 
 use std::{
     collections::VecDeque,
+    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -139,6 +140,21 @@ pub enum WriterError {
     /// The namespace was deleted since the ledger was opened, and may have been created again.
     #[error("the namespace of {0} is not the one in which its ledger was opened")]
     OtherNamespace(DatasetKey),
+    /// It doesn't have the entry that was exported last.
+    #[error("the ledger of {dataset} ends at entry {found} and doesn't have entry {known} of its export in {}: it lost entries", directory.display())]
+    Witnessed {
+        /// The dataset.
+        dataset: DatasetKey,
+        /// The directory of its export.
+        directory: PathBuf,
+        /// The last entry of the export.
+        known: u64,
+        /// The last entry that exists.
+        found: u64,
+    },
+    /// What was exported can't be read, so whether the ledger has it is unknown.
+    #[error("whether the ledger of {0} lost entries is unknown: its export can't be read: {1}")]
+    Export(DatasetKey, String),
     /// An entry is another one than before.
     #[error("entry {1} of the ledger of {0} was replaced by another")]
     Replaced(DatasetKey, u64),
@@ -364,6 +380,19 @@ impl LedgerWriter {
     fn head(&self) -> Option<Head> {
         let of_ledger = self.ledger.as_ref().map(|ledger| ledger.head());
         of_ledger.or_else(|| self.followed.as_ref().map(|replay| replay.head()))
+    }
+
+    /// The number of the last entry; 0 if there is none.
+    pub(super) fn last_sequence(&self) -> u64 {
+        self.head().map_or(0, |head| head.sequence)
+    }
+
+    /// The hash of an entry that must exist, which isn't read if it is the last one.
+    pub(super) async fn hash_of(&self, sequence: u64) -> Result<Hash, WriterError> {
+        match self.head().filter(|head| head.sequence == sequence) {
+            Some(head) => Ok(head.hash),
+            None => self.read_hash(sequence).await,
+        }
     }
 
     /// Remembers the last entry.

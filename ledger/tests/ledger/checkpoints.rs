@@ -3,8 +3,8 @@
 use futures::executor::block_on;
 use privatekube_ledger::{
     Checkpoint, CheckpointContent, CheckpointError, CheckpointMark, CheckpointStore, CommitError,
-    ContentError, Hash, Head, Ledger, MemoryStore, OpenError, PublishError, Replay, Store, VerifyError,
-    remove_entries,
+    ContentError, Hash, Head, Ledger, MemoryStore, OpenError, PublishError, Removal, Replay, Store,
+    VerifyError, remove_entries,
 };
 use privatekube_policy::{Engine, Phase, Time};
 
@@ -47,7 +47,12 @@ fn a_ledger_is_opened_from_its_checkpoint_with_and_without_the_entries_before() 
     commit(&mut ledger, 20, claim("c5", 1, &["b1"]));
     let before = snapshot(ledger.engine().unwrap());
     for removed in [0, 2, usize::MAX] {
-        block_on(remove_entries(&store, &checkpoint, END, removed)).unwrap();
+        block_on(remove_entries(
+            &store,
+            &checkpoint,
+            Removal::older_than(END, removed),
+        ))
+        .unwrap();
         let opened = open(store.clone());
         assert_eq!(opened.head(), ledger.head());
         assert_eq!(opened.published(), Some(&checkpoint));
@@ -67,12 +72,30 @@ fn entries_are_removed_from_the_first_on_and_only_old_ones() {
     let store = MemoryStore::new();
     let ledger = with_claims(&store, 5);
     let checkpoint = publish(&ledger, &store);
-    let removed = |before, most| block_on(remove_entries(&store, &checkpoint, before, most)).unwrap();
+    let removed = |before, most| {
+        block_on(remove_entries(
+            &store,
+            &checkpoint,
+            Removal::older_than(before, most),
+        ))
+        .unwrap()
+    };
     assert_eq!(removed(at(1), 10), 0);
     assert_eq!(removed(at(4), 2), 2);
     assert_eq!(removed(at(4), 10), 1);
     assert_eq!(numbers(&store), [4, 5, 6]);
-    assert_eq!(removed(END, 10), 2);
+    // What is not exported yet stays.
+    for (up_to, expected) in [(0, 0), (3, 0), (4, 1)] {
+        let removal = Removal {
+            up_to,
+            ..Removal::older_than(END, 10)
+        };
+        assert_eq!(
+            block_on(remove_entries(&store, &checkpoint, removal)),
+            Ok(expected)
+        );
+    }
+    assert_eq!(removed(END, 10), 1);
     assert_eq!(numbers(&store), [6]);
 }
 
@@ -85,7 +108,7 @@ fn an_entry_that_a_checkpoint_covers_is_not_published() {
     commit(&mut ledger, 10, claim("c1", 3, &["b1"]));
     commit(&mut ledger, 11, claim("c2", 3, &["b1"]));
     let checkpoint = publish(&ledger, &store);
-    block_on(remove_entries(&store, &checkpoint, END, 10)).unwrap();
+    block_on(remove_entries(&store, &checkpoint, Removal::older_than(END, 10))).unwrap();
     let mut draft = stale.draft(at(12)).unwrap();
     draft.apply(claim("other", 7, &["b1"])).unwrap();
     let error = block_on(draft.commit()).unwrap_err();
@@ -94,7 +117,10 @@ fn an_entry_that_a_checkpoint_covers_is_not_published() {
     // The entry is there, and is no part of the ledger.
     assert_eq!(numbers(&store), [3, 4]);
     assert_eq!(open(store.clone()).head(), ledger.head());
-    assert_eq!(block_on(remove_entries(&store, &checkpoint, END, 10)), Ok(1));
+    assert_eq!(
+        block_on(remove_entries(&store, &checkpoint, Removal::older_than(END, 10))),
+        Ok(1)
+    );
 }
 
 #[test]
@@ -274,13 +300,18 @@ fn no_entry_is_removed_under_a_checkpoint_that_cannot_be_restored() {
     let store = MemoryStore::new();
     let checkpoint = publish(&with_claims(&store, 3), &store);
     let damaged = deface(&store, &checkpoint, b"no zlib");
-    let error = block_on(remove_entries(&damaged, &checkpoint, END, 10)).unwrap_err();
+    let error = block_on(remove_entries(
+        &damaged,
+        &checkpoint,
+        Removal::older_than(END, 10),
+    ))
+    .unwrap_err();
     assert!(error.to_string().contains("the checkpoint at entry 4"), "{error}");
     assert_eq!(numbers(&damaged), [1, 2, 3, 4]);
     // Neither under one whose pieces are missing.
     let bare: MemoryStore = store.entries().into_iter().collect();
     block_on(bare.publish(&checkpoint)).unwrap();
-    assert!(block_on(remove_entries(&bare, &checkpoint, END, 10)).is_err());
+    assert!(block_on(remove_entries(&bare, &checkpoint, Removal::older_than(END, 10))).is_err());
     assert_eq!(numbers(&bare), [1, 2, 3, 4]);
 }
 

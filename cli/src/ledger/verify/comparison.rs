@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use privatekube_api::{Amounts, ClaimPhase, DatasetKey, PrivateDataBlockStatus, Subject, moment};
 use privatekube_backup::Reading;
-use privatekube_ledger::{Committed, Entry, Replay};
+use privatekube_ledger::{Committed, Entry, Hash, Replay};
 use privatekube_policy::{BlockId, BlockState, ClaimId, Composition, DatasetRules, Engine, Unlocking};
 
 use super::{Statuses, Verified};
 use crate::{
     amounts::exact,
-    ledger::{checkpoints::Checkpoints, claim_of_record},
+    ledger::{checkpoints::Checkpoints, claim_of_record, witness::Witness},
     statuses::units,
 };
 
@@ -24,6 +24,8 @@ pub(super) struct Comparison {
     due: BTreeMap<u64, Vec<usize>>,
     /// The phases that claims with objects had.
     phases: HashMap<ClaimId, HashSet<ClaimPhase>>,
+    /// Entries that the ledger had, and that were not compared yet.
+    pub(super) witnesses: Vec<Witness>,
 }
 
 impl Comparison {
@@ -46,10 +48,50 @@ impl Comparison {
             due,
             phases: ids.map(|subject| (subject.id(), HashSet::new())).collect(),
             statuses,
+            witnesses: Vec::new(),
+        }
+    }
+
+    /// Compares an entry with what was kept of it elsewhere.
+    fn witness(&mut self, sequence: u64, found: Hash) {
+        let problems = &mut self.verified.problems;
+        self.witnesses.retain(|witness| {
+            if witness.sequence != sequence {
+                return true;
+            }
+            if witness.hash != found {
+                problems.push(format!(
+                    "entry {sequence} has the hash {found}, and its witness says {}: entries were lost, and others written",
+                    witness.hash
+                ));
+            }
+            false
+        });
+    }
+
+    /// Compares what was kept elsewhere with a ledger that ends at the entry `last`.
+    fn end_witnesses(&mut self, last: u64) {
+        for witness in std::mem::take(&mut self.witnesses) {
+            let sequence = witness.sequence;
+            if sequence > last {
+                self.verified.problems.push(format!(
+                    "its witness has entry {sequence}, and the ledger ends with entry {last}: entries were lost"
+                ));
+            } else {
+                self.verified.notes.push(format!(
+                    "entry {sequence} of its witness was removed, and was not compared"
+                ));
+            }
         }
     }
 
     pub(super) fn read(&mut self, reading: &Reading<'_>) {
+        match reading {
+            // An entry whose hash can't be computed is told of by whoever reads it.
+            Reading::Earlier(entry) => entry.hash().map_or((), |hash| self.witness(entry.sequence, hash)),
+            Reading::Entry(_, _, replay) => self.witness(replay.head().sequence, replay.head().hash),
+            _ => {}
+        }
         match reading {
             Reading::Base(replay) => {
                 // What claims were decided before is gone: each has at least the phase that the checkpoint says.
@@ -124,6 +166,7 @@ impl Comparison {
     /// Compares what is left after the last entry.
     pub(super) fn end(mut self, replay: &Replay) -> Verified {
         let last = replay.head().sequence;
+        self.end_witnesses(last);
         if self.verified.hash.is_empty() && last > 0 {
             self.verified.entries = last;
             self.verified.hash = replay.head().hash.to_string();

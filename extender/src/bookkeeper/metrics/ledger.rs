@@ -67,12 +67,15 @@ pub(super) struct EntryMetrics {
     checkpoints: IntCounterVec,
     checkpoint_sequence: IntGaugeVec,
     removed: IntCounterVec,
+    exported_sequence: IntGaugeVec,
+    export_failing: IntGaugeVec,
     open_seconds: GaugeVec,
     sequence: IntGaugeVec,
     last_entry: GaugeVec,
 }
 
 impl EntryMetrics {
+    #[expect(clippy::too_many_lines, reason = "one declaration after the other")]
     pub(super) fn declare(declare: &mut Declarations) -> Result<Self, prometheus::Error> {
         let [namespace, dataset] = DATASET;
         declare.room("Datasets and ledgers");
@@ -96,7 +99,7 @@ impl EntryMetrics {
                     dataset,
                     (
                         "cause",
-                        "unreachable, unreadable, unwritable, shortened, clock, failed",
+                        "unreachable, unreadable, unwritable, shortened, clock, export, failed",
                     ),
                 ],
             )?,
@@ -156,6 +159,16 @@ impl EntryMetrics {
             removed: declare.counter(
                 "ledger_entries_removed_total",
                 "Entries removed that a checkpoint covers and whose time was over.",
+                &DATASET,
+            )?,
+            exported_sequence: declare.gauge(
+                "ledger_exported_sequence",
+                "Sequence number of the last entry that is exported to the directory of --export; 0 if there is none, and absent without --export.",
+                &DATASET,
+            )?,
+            export_failing: declare.gauge(
+                "ledger_export_failing",
+                "1 while entries can't be exported to the directory of --export; absent without it.",
                 &DATASET,
             )?,
             open_seconds: declare.float_gauge(
@@ -266,6 +279,20 @@ impl EntryMetrics {
             .set(i64::try_from(sequence).unwrap_or(i64::MAX));
     }
 
+    /// Measures up to which entry the ledger is exported.
+    pub(super) fn exported(&self, dataset: &DatasetKey, sequence: u64) {
+        self.exported_sequence
+            .with_label_values(&labels(dataset))
+            .set(i64::try_from(sequence).unwrap_or(i64::MAX));
+    }
+
+    /// Measures whether the ledger's export fails.
+    pub(super) fn export_failing(&self, dataset: &DatasetKey, is_failing: bool) {
+        self.export_failing
+            .with_label_values(&labels(dataset))
+            .set(i64::from(is_failing));
+    }
+
     /// Measures what became of a checkpoint, or of a removal of entries.
     pub(super) fn checkpoint(&self, of: &DatasetKey, outcome: &Outcome) {
         let [namespace, dataset] = labels(of);
@@ -303,6 +330,8 @@ impl EntryMetrics {
             &self.stopped,
             &self.sequence,
             &self.checkpoint_sequence,
+            &self.exported_sequence,
+            &self.export_failing,
         ] {
             forget(gauge, dataset);
         }

@@ -47,6 +47,16 @@ impl LedgerMetrics {
         })
     }
 
+    /// Measures up to which entry a ledger is exported.
+    pub(super) fn exported(&self, dataset: &DatasetKey, sequence: u64) {
+        self.entries.exported(dataset, sequence);
+    }
+
+    /// Measures whether a ledger's export fails.
+    pub(super) fn export_failing(&self, dataset: &DatasetKey, is_failing: bool) {
+        self.entries.export_failing(dataset, is_failing);
+    }
+
     /// How many claims of a dataset are in a phase.
     #[cfg(test)]
     pub fn claims_in(&self, dataset: &DatasetKey, phase: privatekube_api::ClaimPhase) -> i64 {

@@ -178,10 +178,10 @@ async fn old_entries_are_removed_only_if_that_was_configured() {
         world.done().await;
         let store = world.books.writer.store().clone();
         // The API server's clock isn't known yet.
-        world.books.checkpoints.remove_if_due(&store);
+        world.books.checkpoints.remove_if_due(&store, u64::MAX);
         assert!(world.done().await.is_none());
         world.books.handles.server_clock.set(crate::clock::now());
-        world.books.checkpoints.remove_if_due(&store);
+        world.books.checkpoints.remove_if_due(&store, u64::MAX);
         world.done().await;
         assert_eq!(world.entries(), left, "{keep:?}");
         world.books.check_last_entry().await.unwrap();

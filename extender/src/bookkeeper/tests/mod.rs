@@ -2,6 +2,7 @@
 
 mod checkpoints;
 mod claims;
+mod export;
 mod held_blocks;
 mod matching;
 mod retirement;

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use privatekube_ledger::{
     CheckpointContent, CheckpointStore, ClockLimit, CommitError, Committed, DraftError, Entry, Hash, Ledger,
-    OpenError, PublishError, Store, StoreError, remove_entries,
+    OpenError, PublishError, Removal, Store, StoreError, remove_entries,
 };
 use privatekube_policy::{DatasetRules, Engine, Event, Phase, Record, Time};
 
@@ -353,7 +353,9 @@ async fn compact(store: &SimulatedStore, ledger: &mut Ledger<SimulatedStore>) {
     if planted == Some(Planted::RemovesTooMuch) {
         return remove_all(store, checkpoint.head.sequence).await;
     }
-    remove_entries(store, &checkpoint, before, most).await.ok();
+    remove_entries(store, &checkpoint, Removal::older_than(before, most))
+        .await
+        .ok();
 }
 
 /// Removes all entries up to `last`, as no writer does: the crate removes nothing that its checkpoint can't replace.

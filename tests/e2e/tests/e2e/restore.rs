@@ -2,6 +2,7 @@
 //! spent.
 
 mod etcd;
+mod export_directory;
 mod other_cluster;
 mod removal;
 

@@ -14,8 +14,8 @@ use super::{
 };
 
 /// Stops the scheduler, the API server and etcd, as whoever restores etcd has to, copies etcd's files, and starts all again.
-/// The extender runs all the time.
-async fn with_etcd_stopped(env: &TestEnvironment, change: [&str; 3]) -> Result<()> {
+/// An extender that runs goes on running.
+pub(super) async fn with_etcd_stopped(env: &TestEnvironment, change: [&str; 3]) -> Result<()> {
     env.cluster.stop_scheduler().await?;
     env.cluster.stop_part(Part::KubeApiserver).await?;
     env.cluster.stop_part(Part::Etcd).await?;
@@ -31,7 +31,7 @@ async fn with_etcd_stopped(env: &TestEnvironment, change: [&str; 3]) -> Result<(
 
 /// Creates a pod that requests epsilon of a dataset, and waits until it has a node. The nodes' kubelets may not see it, since
 /// their watches went on from a version that the old store doesn't have.
-async fn bind_pod(env: &TestEnvironment, dataset: &str, name: &str, epsilon: &str) -> Result<()> {
+pub(super) async fn bind_pod(env: &TestEnvironment, dataset: &str, name: &str, epsilon: &str) -> Result<()> {
     env.create_all([requesting_pod(dataset, name, epsilon)]).await?;
     env.wait(DATA, name, "bound", |pod: Option<&Pod>| {
         pod.and_then(|pod| pod.spec.as_ref()?.node_name.as_ref())
