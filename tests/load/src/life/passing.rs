@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Context as _, Result};
 use privatekube_api::{BudgetRequest, DatasetKey};
 use privatekube_kubernetes::KubernetesStore;
-use privatekube_ledger::{ApplyError, Ledger, remove_entries};
+use privatekube_ledger::{ApplyError, Ledger, Removal, remove_entries};
 use privatekube_policy::{
     Amount, Arrival, BlockId, Budget, ClaimId, DatasetRules, Demand, Event, Time, Weight,
 };
@@ -217,7 +217,8 @@ impl Passing {
         self.since_checkpoint = 0;
         if let Some(days) = self.life.keep_days {
             let before = Time::from_micros(time.micros().saturating_sub(days * DAY));
-            self.removed += remove_entries(&self.store, &checkpoint, before, MOST_REMOVED).await?;
+            let removal = Removal::older_than(before, MOST_REMOVED);
+            self.removed += remove_entries(&self.store, &checkpoint, removal).await?;
         }
         Ok(())
     }
