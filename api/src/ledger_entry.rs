@@ -64,6 +64,10 @@ pub struct PrivacyLedgerEntrySpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String", length(max = 64))]
     pub namespace_uid: Option<String>,
+    /// The version of the entry's format; 1 without it. Whoever knows only earlier ones must not read the entry.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "i64", range(min = 1, max = 1_000_000))]
+    pub version: Option<i64>,
     /// The entry's number in the ledger, from 1, without gaps. The object's name ends in it.
     #[schemars(range(min = 1, max = 9_999_999_999_i64))]
     pub sequence: i64,

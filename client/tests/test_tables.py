@@ -126,6 +126,9 @@ def test_a_ledger_is_decided_again_and_drawn(cluster):
         privatekube.plot(ledger, "taxi-9")
     with pytest.raises(ValueError, match="not one of the dataset's Renyi orders: 2, 4"):
         privatekube.plot(ledger, "taxi-1", order=3)
+    cluster.objects[ENTRIES, "data", "taxi-4"]["spec"]["version"] = 2
+    with pytest.raises(ValueError, match="entry 4 has version 2 of its format: this version of the package reads 1"):
+        privatekube.ledger("taxi", cluster=cluster)
     del cluster.objects[ENTRIES, "data", "taxi-2"]
     with pytest.raises(ValueError, match="isn't complete"):
         privatekube.ledger("taxi", cluster=cluster)

@@ -63,6 +63,8 @@ pub struct Handles {
     pub defaults: Option<DatasetRules>,
     /// This process's name in ledger entries.
     pub writer: String,
+    /// The version of the format of ledger entries: this program's own, but in tests that play a later version of it.
+    pub entry_version: u32,
     /// What has metrics of its own.
     pub measured: MeasuredBlocks,
     /// When checkpoints are published and entries removed.

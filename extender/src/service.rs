@@ -111,6 +111,7 @@ pub async fn serve(options: Options, bookkeepers: runtime::Handle) -> Result<()>
         defaults: options.defaults.clone(),
         writer: writer_name(),
         measured: options.measured,
+        entry_version: privatekube_ledger::ENTRY_VERSION,
         checkpoints: options.checkpoints,
         export: options.export.clone(),
     }));

@@ -47,6 +47,7 @@ pub fn handles(server: &FakeApiServer) -> (Handles, mpsc::Receiver<QueuedEvent>)
             revision: Revision::CURRENT,
         }),
         writer: "test".into(),
+        entry_version: privatekube_ledger::ENTRY_VERSION,
         measured: MeasuredBlocks {
             most_blocks: 10,
             orders: false,

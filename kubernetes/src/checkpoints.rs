@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// The version of the format of a checkpoint's content.
-const VERSION: i64 = 1;
+const VERSION: u32 = 1;
 /// How many pieces are listed in one request: only their metadata.
 const PIECES_PAGE: u32 = 500;
 
@@ -96,7 +96,9 @@ impl Checkpoints {
     ) -> Result<(), CreateError> {
         let unknown = |error: StoreError| match error {
             StoreError::Unreachable(why) => CreateError::Unknown(why),
-            StoreError::Corrupt(why) => CreateError::Refused(why),
+            error @ (StoreError::Corrupt(_) | StoreError::Newer { .. }) => {
+                CreateError::Refused(error.to_string())
+            }
         };
         let published = self.object().await.map_err(unknown)?;
         let sequence = signed("sequence", checkpoint.head.sequence)?;
@@ -109,7 +111,7 @@ impl Checkpoints {
         let spec = PrivacyLedgerCheckpointSpec {
             dataset: self.dataset.clone(),
             namespace_uid: namespace_uid.map(str::to_owned),
-            version: VERSION,
+            version: i64::from(VERSION),
             sequence,
             hash: checkpoint.head.hash.to_string(),
             time: rfc3339(checkpoint.head.time),
@@ -198,12 +200,16 @@ fn checkpoint(object: &PrivacyLedgerCheckpoint) -> Result<Checkpoint, StoreError
             "checkpoint {name}: {field} is {value}, and {accepted} is accepted"
         ))
     };
-    if spec.version != VERSION {
-        return Err(wrong(
-            "version",
-            &spec.version,
-            "1 by this release: a newer extender wrote it",
-        ));
+    match u32::try_from(spec.version) {
+        Ok(VERSION) => {}
+        Ok(version) if version > VERSION => {
+            return Err(StoreError::Newer {
+                what: format!("checkpoint {name}"),
+                version,
+                newest: VERSION,
+            });
+        }
+        _ => return Err(wrong("version", &spec.version, "a number from 1")),
     }
     let unsigned = |field: &str, value: i64| {
         u64::try_from(value).map_err(|_| wrong(field, &value, "a number that isn't negative"))

@@ -16,7 +16,9 @@ use kube::{
 use privatekube_api::{
     DatasetKey, LABEL_DATASET, PrivacyLedgerEntry, PrivacyLedgerEntrySpec, entry_name, rfc3339,
 };
-use privatekube_ledger::{Checkpoint, CheckpointStore, CreateError, Entry, Hash, Store, StoreError};
+use privatekube_ledger::{
+    Checkpoint, CheckpointStore, CreateError, ENTRY_VERSION, Entry, Hash, Store, StoreError,
+};
 use privatekube_policy::Time;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
@@ -50,6 +52,8 @@ pub struct KubernetesStore {
     dataset: DatasetKey,
     /// The UID of the dataset's namespace, which entries name.
     namespace_uid: Option<String>,
+    /// The version of the format of new entries, and the newest one that is read.
+    entry_version: u32,
     /// Where the page that was read last ended. Without it, entries are read one by one.
     reading: Arc<Mutex<Reading>>,
 }
@@ -67,10 +71,16 @@ struct Reading {
     together: u64,
 }
 
-/// As much of an object as names it.
-#[derive(Deserialize)]
-struct Named {
+/// As much of an entry's object as tells whether the rest can be understood.
+#[derive(Clone, Debug, Deserialize)]
+struct Outline {
     metadata: ObjectMeta,
+    spec: Version,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct Version {
+    version: Option<i64>,
 }
 
 /// A page of a list, of which each object is parsed by itself.
@@ -100,6 +110,7 @@ impl KubernetesStore {
             api: Api::namespaced(client, &dataset.namespace),
             dataset,
             namespace_uid: None,
+            entry_version: ENTRY_VERSION,
             reading: Arc::new(Mutex::new(Reading {
                 next: None,
                 page: FIRST_PAGE,
@@ -113,6 +124,14 @@ impl KubernetesStore {
     /// namespace has another one: it was created again, and its ledger is another ledger.
     pub fn set_namespace_uid(&mut self, uid: Option<String>) {
         self.namespace_uid = uid;
+    }
+
+    /// Sets the version of the format in which entries are written, and up to which they are read, in place of this
+    /// program's own [`ENTRY_VERSION`]: for tests that play a later version of it.
+    #[must_use]
+    pub const fn with_entry_version(mut self, version: u32) -> Self {
+        self.entry_version = version;
+        self
     }
 
     fn reading<T>(&self, change: impl FnOnce(&mut Reading) -> T) -> T {
@@ -135,11 +154,16 @@ impl KubernetesStore {
                 .map_err(|error| PageError::Store(StoreError::Unreachable(error.to_string())))?;
             let entries = page.items.into_iter().map(|item| {
                 let object: PrivacyLedgerEntry = serde_json::from_str(item.get()).map_err(|error| {
-                    let named: Result<Named, _> = serde_json::from_str(item.get());
-                    let name = named.ok().and_then(|object| object.metadata.name);
-                    StoreError::Corrupt(format!("ledger entry {}: {error}", name.unwrap_or_default()))
+                    let Ok(outline) = serde_json::from_str::<Outline>(item.get()) else {
+                        return StoreError::Corrupt(format!("ledger entry: {error}"));
+                    };
+                    let name = outline.metadata.name.unwrap_or_default();
+                    match check_version(&name, outline.spec.version, self.entry_version) {
+                        Err(newer) => newer,
+                        Ok(_) => StoreError::Corrupt(format!("ledger entry {name}: {error}")),
+                    }
                 })?;
-                entry(object)
+                entry(object, self.entry_version)
             });
             let entries: Vec<Entry> = entries.collect::<Result<_, _>>().map_err(PageError::Store)?;
             let token = page.metadata.continue_.filter(|token| !token.is_empty());
@@ -212,6 +236,26 @@ impl KubernetesStore {
         Ok(entries)
     }
 
+    /// Why an entry's object can't be parsed, `why` is what the parser says: perhaps a later version wrote it.
+    async fn why_unreadable(&self, name: &str, why: String) -> StoreError {
+        let request = http::Request::get(format!("{}/{name}", self.api.resource_url())).body(Vec::new());
+        let Ok(request) = request else {
+            return StoreError::Corrupt(why);
+        };
+        let outline = timeout(
+            REQUEST_LIMIT,
+            self.api.clone().into_client().request::<Outline>(request),
+        )
+        .await;
+        let Ok(Ok(outline)) = outline else {
+            return StoreError::Corrupt(why);
+        };
+        match check_version(name, outline.spec.version, self.entry_version) {
+            Err(newer) => newer,
+            Ok(_) => StoreError::Corrupt(why),
+        }
+    }
+
     fn object(&self, entry: &Entry, hash: Hash) -> Result<PrivacyLedgerEntry, CreateError> {
         let encoded = |value: Result<serde_json::Value, serde_json::Error>| {
             value.map_err(|error| CreateError::Refused(error.to_string()))
@@ -223,6 +267,7 @@ impl KubernetesStore {
         let spec = PrivacyLedgerEntrySpec {
             dataset: self.dataset.name.clone(),
             namespace_uid: self.namespace_uid.clone(),
+            version: (entry.version != 1).then_some(i64::from(entry.version)),
             sequence: signed("sequence", entry.sequence)?,
             previous: entry.previous.to_string(),
             hash: hash.to_string(),
@@ -267,11 +312,30 @@ pub(crate) fn signed(field: &str, number: u64) -> Result<i64, CreateError> {
     })
 }
 
-/// Reads an entry from its object. The hash that the object states must be that of its content.
-fn entry(object: PrivacyLedgerEntry) -> Result<Entry, StoreError> {
+/// The version of an entry's format, if it is none that only a later version of the program knows.
+fn check_version(name: &str, version: Option<i64>, newest: u32) -> Result<u32, StoreError> {
+    let stated = version.unwrap_or(1);
+    let Ok(version) = u32::try_from(stated) else {
+        let problem = format!("ledger entry {name}: version is {stated}, and a number from 1 is accepted");
+        return Err(StoreError::Corrupt(problem));
+    };
+    if version <= newest {
+        return Ok(version);
+    }
+    Err(StoreError::Newer {
+        what: format!("ledger entry {name}"),
+        version,
+        newest,
+    })
+}
+
+/// Reads an entry from its object, unless its format is newer than `newest`. The hash that the object states must be that of
+/// its content.
+fn entry(object: PrivacyLedgerEntry, newest: u32) -> Result<Entry, StoreError> {
     let ObjectMeta { name, .. } = object.metadata;
     let name = name.unwrap_or_default();
     let spec = object.spec;
+    let version = check_version(&name, spec.version, newest)?;
     let unreadable =
         |what: &str, why: String| StoreError::Corrupt(format!("ledger entry {name}: {what}: {why}"));
     let parse =
@@ -279,6 +343,7 @@ fn entry(object: PrivacyLedgerEntry) -> Result<Entry, StoreError> {
     let (events, records) = (parse("events", spec.events), parse("records", spec.records));
     let requesters = parse("requesters", spec.requesters);
     let entry = Entry {
+        version,
         sequence: u64::try_from(spec.sequence).map_err(|error| unreadable("sequence", error.to_string()))?,
         previous: spec
             .previous
@@ -325,6 +390,10 @@ fn entry(object: PrivacyLedgerEntry) -> Result<Entry, StoreError> {
 }
 
 impl Store for KubernetesStore {
+    fn entry_version(&self) -> u32 {
+        self.entry_version
+    }
+
     async fn create(&self, entry: &Entry) -> Result<(), CreateError> {
         let hash = entry
             .hash()
@@ -340,7 +409,10 @@ impl Store for KubernetesStore {
     async fn read(&self, sequence: u64) -> Result<Option<Entry>, StoreError> {
         let name = entry_name(&self.dataset.name, sequence);
         let answer = match read_object(&self.api, &name, "ledger entry").await {
-            Ok(object) => object.map(self::entry).transpose(),
+            Ok(object) => object
+                .map(|object| self::entry(object, self.entry_version))
+                .transpose(),
+            Err(StoreError::Corrupt(why)) => Err(self.why_unreadable(&name, why).await),
             Err(error) => Err(error),
         };
         if let Err(error) = &answer {
@@ -527,6 +599,7 @@ mod tests {
             budget: amounts.clone(),
         }];
         let extremes = |unlocking| Entry {
+            version: 1,
             sequence: i64::MAX.unsigned_abs(),
             previous: Hash::ORIGIN,
             writer: "w".to_owned(),

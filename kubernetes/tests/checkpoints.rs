@@ -164,8 +164,8 @@ async fn what_no_extender_wrote_is_told_with_its_field() -> TestResult {
     for (field, value, said) in [
         (
             "version",
-            json!(2),
-            "version is 2, and 1 by this release: a newer extender wrote it is accepted",
+            json!(0),
+            "version is 0, and a number from 1 is accepted",
         ),
         (
             "digest",
@@ -184,5 +184,14 @@ async fn what_no_extender_wrote_is_told_with_its_field() -> TestResult {
         let error = store(&server).checkpoint().await.unwrap_err();
         assert_eq!(error, StoreError::Corrupt(format!("checkpoint taxi: {said}")));
     }
+    let mut object = published.clone();
+    object["spec"]["version"] = json!(2);
+    server.put(CHECKPOINTS, &object);
+    let newer = StoreError::Newer {
+        what: "checkpoint taxi".to_owned(),
+        version: 2,
+        newest: 1,
+    };
+    assert_eq!(store(&server).checkpoint().await.unwrap_err(), newer);
     Ok(())
 }

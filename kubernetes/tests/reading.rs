@@ -20,6 +20,7 @@ fn store(server: &FakeApiServer) -> KubernetesStore {
 /// An entry with so many bytes, and some more.
 fn entry(sequence: u64, bytes: usize) -> Entry {
     Entry {
+        version: 1,
         sequence,
         previous: Hash::ORIGIN,
         writer: "w".to_owned(),
@@ -119,7 +120,7 @@ async fn an_entry_that_cannot_be_parsed_is_named_and_not_read_again() -> Result<
     server.put(ENTRIES, &object);
     let is_named = |error: &StoreError| match error {
         StoreError::Corrupt(problem) => problem.contains("taxi-0000000001"),
-        StoreError::Unreachable(_) => false,
+        StoreError::Unreachable(_) | StoreError::Newer { .. } => false,
     };
     let error = store.read(1).await.err();
     assert!(error.as_ref().is_some_and(is_named), "{error:?}");

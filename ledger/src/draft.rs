@@ -276,6 +276,7 @@ impl<'a, S: Store> EntryDraft<'a, S> {
         balance::check_touched(&ledger.engine, &events, &decisions.records)
             .map_err(|imbalance| CommitError::Imbalance { sequence, imbalance })?;
         let mut entry = Entry {
+            version: ledger.store.entry_version(),
             sequence,
             previous: ledger.head.hash,
             writer: ledger.writer.clone(),
@@ -363,6 +364,11 @@ async fn create(store: &impl Store, entry: &Entry, hash: Hash) -> Result<(), Com
                 // The attempt may still succeed later. Another attempt is safe, because a store creates an entry
                 // only once.
                 Ok(None) => break,
+                // A writer of a later version wrote it. Who that is can't be read.
+                Err(StoreError::Newer { .. }) => {
+                    let by = "a later version of PrivateKube".to_owned();
+                    return Err(CommitError::Fenced { sequence, by });
+                }
                 Err(StoreError::Corrupt(reason)) => return Err(CommitError::Corrupt { sequence, reason }),
                 Err(StoreError::Unreachable(_)) => {
                     attempt = attempt.saturating_add(1);
@@ -386,6 +392,10 @@ async fn check_not_covered(store: &impl Store, sequence: u64) -> Result<(), Comm
                 return Err(CommitError::Covered { sequence, at });
             }
             Ok(_) => return Ok(()),
+            Err(error @ StoreError::Newer { .. }) => {
+                let reason = error.to_string();
+                return Err(CommitError::Corrupt { sequence, reason });
+            }
             Err(StoreError::Corrupt(reason)) => return Err(CommitError::Corrupt { sequence, reason }),
             Err(StoreError::Unreachable(_)) => {
                 attempt = attempt.saturating_add(1);

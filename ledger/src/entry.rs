@@ -6,6 +6,9 @@ use thiserror::Error;
 
 use crate::{CheckpointMark, Hash, Requester};
 
+/// The version of the format in which this program writes entries, and the newest one that it reads.
+pub const ENTRY_VERSION: u32 = 1;
+
 /// One entry of a ledger: events, and the records that followed from them.
 ///
 /// A later version may add fields, but an entry that doesn't use them must keep the same JSON: otherwise the
@@ -13,6 +16,9 @@ use crate::{CheckpointMark, Hash, Requester};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Entry {
+    /// The version of its format. Version 1 has no key.
+    #[serde(default = "first_version", skip_serializing_if = "is_first_version")]
+    pub version: u32,
     /// Its number in the ledger, from 1, without gaps.
     pub sequence: u64,
     /// The [hash](Self::hash) of the entry before it; [`Hash::ORIGIN`] for the first.
@@ -55,9 +61,18 @@ pub struct Omitted {
     pub hash: Hash,
 }
 
+const fn first_version() -> u32 {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+const fn is_first_version(version: &u32) -> bool {
+    *version == 1
+}
+
 impl Entry {
     /// Returns the bytes that are hashed: the entry as compact JSON in UTF-8, an object with these keys in
-    /// this order: `sequence`, `previous`, `writer`, `program` (if any), `time`, `setting` (first entry only), `events`,
+    /// this order: `version` (unless it is 1), `sequence`, `previous`, `writer`, `program` (if any), `time`, `setting` (first entry only), `events`,
     /// `records`, `omitted` (if any), `checkpoint` (if any), `requesters` (if any). Objects inside have their keys in
     /// the order in which `privatekube-policy` and this crate declare the fields; an optional value that is absent has no
     /// key; numbers are

@@ -83,7 +83,7 @@ pub use draft::{
     ApplyError, CommitError, EntryDraft, FULL_DRAFT_BYTES, MOST_ENTRY_BYTES, MOST_EVENT_BYTES,
     MOST_REQUESTER_BYTES,
 };
-pub use entry::{EncodingError, Entry, Omitted};
+pub use entry::{ENTRY_VERSION, EncodingError, Entry, Omitted};
 pub use hash::{Hash, HashError};
 pub use head::Head;
 pub use ledger::{DraftError, Ledger, OpenError, Poisoned};

@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use crate::{Checkpoint, Entry};
+use crate::{Checkpoint, ENTRY_VERSION, Entry};
 
 /// Keeps the entries of one ledger, and its checkpoint.
 ///
@@ -17,6 +17,12 @@ use crate::{Checkpoint, Entry};
 /// reads [`checkpoint`](Self::checkpoint) after it has read entries, and again after each create: see
 /// [`Ledger::open`](crate::Ledger::open) and [`EntryDraft::commit`](crate::EntryDraft::commit).
 pub trait Store: Send + Sync {
+    /// The version of the format in which entries are written, and the newest one that is read. A newer entry is
+    /// [`StoreError::Newer`]: it is refused before anything else of it is read.
+    fn entry_version(&self) -> u32 {
+        ENTRY_VERSION
+    }
+
     /// Creates `entry` if there is none with its sequence number. Returns `Ok` only if this call created it
     /// and it is durable.
     fn create(&self, entry: &Entry) -> impl Future<Output = Result<(), CreateError>> + Send;
@@ -98,4 +104,17 @@ pub enum StoreError {
     /// What is stored is not an entry, or was changed after it was written: a repetition doesn't help.
     #[error("the store holds what no writer wrote: {0}")]
     Corrupt(String),
+    /// What is stored has a format that a later version of PrivateKube wrote: whoever reads it has to be updated.
+    #[error(
+        "{what} has version {version} of its format, which a later version of PrivateKube wrote: this one reads up to version \
+         {newest}"
+    )]
+    Newer {
+        /// What is stored: an entry, or a checkpoint.
+        what: String,
+        /// The version of its format.
+        version: u32,
+        /// The newest version that is read.
+        newest: u32,
+    },
 }

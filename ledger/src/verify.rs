@@ -6,8 +6,9 @@ use privatekube_policy::{ClaimId, DatasetRules, DatasetRulesError, Engine, Recor
 use thiserror::Error;
 
 use crate::{
-    Checkpoint, CheckpointMark, Committed, ContentError, EncodingError, Entry, Hash, Head, Imbalance,
-    Omitted, OpenError, Store, StoreError, balance, committed::Decisions, entry::count, requester::misplaced,
+    Checkpoint, CheckpointMark, Committed, ContentError, ENTRY_VERSION, EncodingError, Entry, Hash, Head,
+    Imbalance, Omitted, OpenError, Store, StoreError, balance, committed::Decisions, entry::count,
+    requester::misplaced,
 };
 
 /// How many hashes of the last entries a replay remembers. A checkpoint that stands at an earlier one makes a reader read
@@ -29,11 +30,26 @@ pub struct Replay {
     known: Option<Checkpoint>,
     /// The hashes of the last entries that were pushed, the last one of which is `head`'s.
     hashes: VecDeque<Hash>,
+    /// The newest version of entries' format that it reads.
+    newest: u32,
 }
 
 /// Why an entry is not the next one of a ledger. `sequence` is the entry's number.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum VerifyError {
+    /// A later version of PrivateKube wrote the entry.
+    #[error(
+        "entry {sequence} has version {version} of its format, which a later version of PrivateKube wrote: this one reads up \
+         to version {newest}"
+    )]
+    Newer {
+        /// The entry.
+        sequence: u64,
+        /// The version of its format.
+        version: u32,
+        /// The newest version that is read.
+        newest: u32,
+    },
     /// An entry is missing, repeated, or out of order.
     #[error("entry {expected} should come next, but it is entry {found}")]
     Sequence {
@@ -268,6 +284,7 @@ impl Replay {
             base: None,
             known: None,
             hashes: VecDeque::new(),
+            newest: ENTRY_VERSION,
         }
     }
 
@@ -290,6 +307,7 @@ impl Replay {
             base: Some(checkpoint),
             known: Some(checkpoint),
             hashes: VecDeque::from([checkpoint.head.hash]),
+            newest: ENTRY_VERSION,
         }
     }
 
@@ -362,6 +380,7 @@ impl Replay {
     /// was read: nothing that follows from this replay may be relied on, and the ledger has to be
     /// [read](Self::read) again.
     pub async fn read_on(&mut self, store: &impl Store) -> Result<bool, OpenError> {
+        self.newest = store.entry_version();
         loop {
             let entries = store.read_after(self.head.sequence).await?;
             if entries.is_empty() {
@@ -417,6 +436,7 @@ impl Replay {
     /// whose events or records are wrong, every further entry fails.
     pub fn push(&mut self, entry: &Entry) -> Result<Committed, VerifyError> {
         self.check_not_broken()?;
+        self.check_version(entry)?;
         self.check_place(entry)?;
         let sequence = entry.sequence;
         let hash = entry
@@ -484,6 +504,17 @@ impl Replay {
             return Err(VerifyError::Broken { sequence });
         }
         Ok(())
+    }
+
+    const fn check_version(&self, entry: &Entry) -> Result<(), VerifyError> {
+        if entry.version >= 1 && entry.version <= self.newest {
+            return Ok(());
+        }
+        Err(VerifyError::Newer {
+            sequence: entry.sequence,
+            version: entry.version,
+            newest: self.newest,
+        })
     }
 
     fn check_place(&self, entry: &Entry) -> Result<(), VerifyError> {

@@ -85,6 +85,10 @@ def _is_complete(specs: list[Mapping[str, Any]], first: int) -> bool:
 
 
 def _to_decide(spec: Mapping[str, Any]) -> tuple[int, str]:
+    if spec.get("version", 1) != 1:
+        raise ValueError(
+            f"entry {spec['sequence']} has version {spec['version']} of its format: this version of the package reads 1"
+        )
     return spec["timeMicros"], json.dumps(spec.get("events") or [])
 
 

@@ -83,7 +83,7 @@ impl Bookkeeper {
             if self.writer.is_open() {
                 self.read_new_entries().await?;
             } else {
-                self.open().await?;
+                Box::pin(self.open()).await?;
             }
         }
         self.intake.publish_held(self.writer.is_open(), &mut taken);
@@ -128,7 +128,7 @@ impl Bookkeeper {
         if self.stop.take().is_some() {
             return self.resume().await;
         }
-        self.open().await?;
+        Box::pin(self.open()).await?;
         self.handle(Vec::new()).await
     }
 }

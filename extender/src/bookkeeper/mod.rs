@@ -106,7 +106,8 @@ impl Bookkeeper {
     /// A bookkeeper whose ledger is still closed: it is opened once the dataset has a block or an object of its own.
     pub fn new(handles: Handles, dataset: DatasetKey) -> Self {
         let follows = !handles.leadership.leads();
-        let store = KubernetesStore::new(handles.client.clone(), dataset.clone());
+        let store = KubernetesStore::new(handles.client.clone(), dataset.clone())
+            .with_entry_version(handles.entry_version);
         Self {
             reader: DatasetReader::new(handles.client.clone(), dataset.clone()),
             intake: Intake::new(handles.defaults.clone()),
@@ -231,7 +232,7 @@ impl Bookkeeper {
     /// bookkeeper isn't needed then. If the ledger can't be opened, the dataset is stopped, and the bookkeeper is
     /// needed.
     pub async fn open_unless_deleted(&mut self) -> Result<bool, WriterError> {
-        match self.open().await {
+        match Box::pin(self.open()).await {
             Ok(()) => Ok(true),
             Err(error) => self.stop_or_end(error).await,
         }
@@ -247,7 +248,7 @@ impl Bookkeeper {
         let was_empty = self.intake.objects().is_empty();
         let deleted = batch.iter().any(Message::is_deletion);
         if !self.writer.is_open() && self.stop.is_none() && self.may_open(&batch, requested).await {
-            self.open().await?;
+            Box::pin(self.open()).await?;
         }
         if batch
             .iter()
@@ -660,7 +661,7 @@ impl Bookkeeper {
         }
         self.writer.close();
         self.intake.ledger_closed();
-        self.open().await
+        Box::pin(self.open()).await
     }
 
     /// Publishes facts that don't come from ledger entries.
@@ -794,7 +795,7 @@ impl Bookkeeper {
             // The other entry is a writer's only if the ledger can be verified with it. If it can't, somebody else
             // created or changed the entry, and that stops only this dataset.
             self.writer.close();
-            match self.open().await {
+            match Box::pin(self.open()).await {
                 Ok(()) if was_open => return Err(error),
                 // The entry came while the ledger was read: the last one of a process that doesn't lead any more, perhaps.
                 Ok(()) => return Ok(true),
@@ -861,7 +862,7 @@ impl Bookkeeper {
     /// Opens the ledger of a stopped dataset again. Claims whose objects were deleted in the meantime are withdrawn,
     /// and controllers send every other request again.
     async fn resume(&mut self) -> Result<(), WriterError> {
-        self.open().await?;
+        Box::pin(self.open()).await?;
         self.ended_stop = self.stop.take();
         // Also if nothing was published, since an empty ledger was closed again.
         self.handles.view.set_stopped(&self.dataset, None);

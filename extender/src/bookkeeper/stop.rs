@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use privatekube_api::{DatasetKey, moment};
-use privatekube_ledger::{ClockError, CommitError, OpenError, StoreError};
+use privatekube_ledger::{ClockError, CommitError, OpenError, StoreError, VerifyError};
 use tokio::time::Instant;
 
 use super::WriterError;
@@ -19,6 +19,8 @@ pub(super) enum StopCause {
     Unreachable,
     /// The ledger can't be verified.
     Unreadable,
+    /// A later version of PrivateKube wrote an entry or the checkpoint, in a format that this one doesn't know.
+    Newer,
     /// The API server refuses new entries.
     Unwritable,
     /// Entries that existed are gone.
@@ -33,9 +35,10 @@ pub(super) enum StopCause {
 
 impl StopCause {
     /// Every cause.
-    pub(super) const ALL: [Self; 7] = [
+    pub(super) const ALL: [Self; 8] = [
         Self::Unreachable,
         Self::Unreadable,
+        Self::Newer,
         Self::Unwritable,
         Self::Shortened,
         Self::Clock,
@@ -48,7 +51,16 @@ impl StopCause {
             WriterError::Open(_, open) if matches!(**open, OpenError::Store(StoreError::Unreachable(_))) => {
                 Self::Unreachable
             }
+            WriterError::Open(_, open)
+                if matches!(
+                    **open,
+                    OpenError::Store(StoreError::Newer { .. }) | OpenError::Verify(VerifyError::Newer { .. })
+                ) =>
+            {
+                Self::Newer
+            }
             WriterError::Unreadable(_, _, StoreError::Unreachable(_)) => Self::Unreachable,
+            WriterError::Unreadable(_, _, StoreError::Newer { .. }) => Self::Newer,
             WriterError::Commit(_, commit) if matches!(**commit, CommitError::Corrupt { .. }) => {
                 Self::Unreadable
             }
@@ -73,6 +85,7 @@ impl StopCause {
         match self {
             Self::Unreachable => "unreachable",
             Self::Unreadable => "unreadable",
+            Self::Newer => "newer",
             Self::Unwritable => "unwritable",
             Self::Shortened => "shortened",
             Self::Clock => "clock",
@@ -113,6 +126,9 @@ impl StopCause {
                 "make the entries in namespace {namespace} what they were: delete an entry that no extender wrote, put back \
                  one that was changed"
             ),
+            Self::Newer => {
+                "run the later version again; it is of no use to change or delete what it wrote".to_owned()
+            }
             Self::Unwritable => format!(
                 "let the extender create PrivacyLedgerEntry objects in namespace {namespace}: look for a quota or an \
                  admission policy that refuses them"

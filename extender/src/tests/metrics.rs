@@ -16,8 +16,8 @@ use crate::{
 };
 
 /// Metrics of the client, which is another one here, of webhooks, which aren't called here, of certificates, which nobody has
-/// here, of Renyi orders, which aren't asked for, and of unlocking by arrivals; and nobody waits at the end.
-const NOT_SERVED: [&str; 8] = [
+/// here, of Renyi orders and exports, which aren't asked for, and of unlocking by arrivals; and nobody waits at the end.
+const NOT_SERVED: [&str; 10] = [
     "privatekube_api_requests_total",
     "privatekube_api_request_duration_seconds",
     "privatekube_oldest_waiting_claim_timestamp_seconds",
@@ -26,6 +26,8 @@ const NOT_SERVED: [&str; 8] = [
     "privatekube_admission_request_duration_seconds",
     "privatekube_block_order_epsilon",
     "privatekube_certificate_expiry_timestamp_seconds",
+    "privatekube_ledger_exported_sequence",
+    "privatekube_ledger_export_failing",
 ];
 
 #[tokio::test]

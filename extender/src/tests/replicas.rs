@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use privatekube_api::{BudgetSource, ClaimPhase};
 use privatekube_fake_api_server::{FakeApiServer, RequestFilter};
+use privatekube_ledger::ENTRY_VERSION;
 use privatekube_policy::ClaimId;
 use privatekube_view::Verdict;
 use serde_json::{Value, json};
@@ -12,7 +13,7 @@ use tokio::time::{Instant, sleep};
 use super::{
     post,
     stopped::{request, until_granted},
-    whole::{phase, server, with_replica},
+    whole::{phase, server, with_replica, with_version},
 };
 use crate::{
     leadership::Leadership,
@@ -411,4 +412,85 @@ async fn a_status_that_is_always_written_over_is_seldom_written_again() {
         assert!(written <= 10, "written {written} times in 10 s");
     })
     .await;
+}
+
+/// A rolling update from this version to a later one, which writes entries in a version 2 of their format, and the way back.
+#[tokio::test(start_paused = true)]
+async fn an_earlier_version_follows_no_entry_of_a_later_one_and_the_later_one_reads_all() {
+    const LATER: u32 = ENTRY_VERSION + 1;
+    let server = server();
+    let (old, new) = (Leadership::candidate(), Leadership::candidate());
+    request(&server, "data", "first", "1");
+    with_replica(&server, Leadership::alone(), "old", async |_| {
+        until_granted(&server, "data/first").await;
+    })
+    .await;
+    with_replica(&server, old.clone(), "old follower", async |follower| {
+        until(|| seen(&follower, "first") == Some(ClaimPhase::Granted)).await;
+        with_version(&server, new.clone(), "new", LATER, async |leader| {
+            until(|| seen(&leader, "first") == Some(ClaimPhase::Granted)).await;
+            elect(&new);
+            request(&server, "data", "second", "1");
+            until_granted(&server, "data/second").await;
+        })
+        .await;
+        let entries = server.all(ENTRIES);
+        let versions: Vec<&Value> = entries.iter().map(|entry| &entry["spec"]["version"]).collect();
+        assert_eq!(*versions.first().unwrap(), &Value::Null);
+        assert_eq!(*versions.last().unwrap(), &json!(LATER));
+        // The follower says why it grants nothing, and neither does it once it leads.
+        until(|| verdict(&follower, "first") == "stopped").await;
+        elect(&old);
+        server
+            .until(|server| {
+                let (reason, message) = super::stopped::ready(server);
+                reason == "Stopped"
+                    && message
+                        .contains("has version 2 of its format, which a later version of PrivateKube wrote")
+                    && message.contains("run the later version again")
+            })
+            .await;
+        request(&server, "data", "third", "1");
+        sleep(Duration::from_secs(600)).await;
+        assert_eq!(server.all(ENTRIES).len(), entries.len(), "nothing is written");
+        assert_eq!(phase(&server, "data/third"), json!("Waiting"));
+        assert_eq!(
+            phase(&server, "data/second"),
+            json!("Granted"),
+            "what is granted stays"
+        );
+    })
+    .await;
+    with_version(&server, Leadership::alone(), "new", LATER, async |_| {
+        until_granted(&server, "data/third").await;
+    })
+    .await;
+}
+
+/// An entry whose parts this version can't even parse.
+#[tokio::test(start_paused = true)]
+async fn an_entry_of_another_shape_is_of_a_later_version_if_it_says_so() {
+    let server = server();
+    request(&server, "data", "first", "1");
+    with_replica(&server, Leadership::alone(), "first", async |_| {
+        until_granted(&server, "data/first").await;
+    })
+    .await;
+    let last = server.all(ENTRIES).pop().unwrap();
+    let sequence = last["spec"]["sequence"].as_u64().unwrap() + 1;
+    let name = privatekube_api::entry_name("taxi", sequence);
+    let later = |version: u32| {
+        let mut later = last.clone();
+        later["metadata"]["name"] = json!(name);
+        later["metadata"]["uid"] = json!("later");
+        later["spec"] = json!({"dataset": "taxi", "sequence": sequence, "version": version, "decisions": {"of": "a kind"}});
+        later
+    };
+    for (version, says) in [(2, "has version 2 of its format"), (1, "missing field")] {
+        server.put(ENTRIES, &later(version));
+        with_replica(&server, Leadership::alone(), "second", async |_| {
+            super::stopped::until_stopped(&server, says).await;
+        })
+        .await;
+    }
 }

@@ -376,6 +376,8 @@ async fn a_namespace_that_is_created_again_while_its_dataset_is_stopped_begins_a
         server.clear_faults();
         server.resume_watches();
         request(&server, "data", "second", "9");
+        // The new ledger may have been refused, too, and is tried again within two minutes.
+        sleep(Duration::from_secs(150)).await;
         until_granted(&server, "data/second").await;
         let entries = server.all(ENTRIES);
         assert_eq!(entries[0]["spec"]["sequence"], json!(1));

@@ -9,6 +9,7 @@ use kube::{
 };
 use privatekube_api::PrivacyBudgetClaim;
 use privatekube_fake_api_server::{FakeApiServer, Fault, RequestFilter};
+use privatekube_ledger::ENTRY_VERSION;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
@@ -48,8 +49,20 @@ pub(super) async fn with_replica<F: Future<Output = ()>>(
     writer: &str,
     test: impl FnOnce(Arc<Registry>) -> F,
 ) {
+    with_version(server, leadership, writer, ENTRY_VERSION, test).await;
+}
+
+/// As [`with_replica`], with an extender that writes and reads entries up to a version of their format.
+pub(super) async fn with_version<F: Future<Output = ()>>(
+    server: &FakeApiServer,
+    leadership: Leadership,
+    writer: &str,
+    entry_version: u32,
+    test: impl FnOnce(Arc<Registry>) -> F,
+) {
     let (mut handles, _) = handles(server);
     (handles.leadership, handles.writer) = (leadership, writer.to_owned());
+    handles.entry_version = entry_version;
     let (statuses, status_queue) = Statuses::new();
     let (gates, gate_queue) = Gates::new();
     let (events, event_queue) = Events::new(handles.metrics.clone());

@@ -1,7 +1,9 @@
 //! Verification finds every change of stored entries, and names the place.
 
 use futures::executor::block_on;
-use privatekube_ledger::{Entry, Hash, Ledger, MemoryStore, OpenError, Replay, VerifyError, verify};
+use privatekube_ledger::{
+    ENTRY_VERSION, Entry, Hash, Ledger, MemoryStore, OpenError, Replay, VerifyError, verify,
+};
 use privatekube_policy::{Record, Revision, Time};
 
 use crate::build::{at, block, claim, commit, consume, open, rules, snapshot};
@@ -338,6 +340,34 @@ fn a_ledger_of_the_first_release_is_replayed_to_its_own_decisions() {
     let mut newer = entry;
     newer.rules.as_mut().unwrap().revision = Revision::CURRENT;
     assert!(Replay::new().push(&newer).is_err());
+}
+
+/// Version 1 has no key, so that entries of it have the hashes that they always had.
+#[test]
+fn an_entry_of_a_later_version_has_a_key_for_it_and_is_refused() {
+    let entry = Entry {
+        version: 2,
+        ..written()[0].clone()
+    };
+    let text = String::from_utf8(entry.canonical().unwrap()).unwrap();
+    assert!(text.starts_with(r#"{"version":2,"sequence":1,"#), "{text}");
+    let read: Entry = serde_json::from_str(&text).unwrap();
+    assert_eq!((&read, read.hash()), (&entry, entry.hash()));
+    for version in [0, 2, u32::MAX] {
+        let mut replay = Replay::new();
+        let later = Entry {
+            version,
+            ..entry.clone()
+        };
+        let newer = VerifyError::Newer {
+            sequence: 1,
+            version,
+            newest: ENTRY_VERSION,
+        };
+        assert_eq!(replay.push(&later).unwrap_err(), newer);
+        // It has left nothing behind.
+        replay.push(&written()[0]).unwrap();
+    }
 }
 
 #[test]

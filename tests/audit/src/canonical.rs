@@ -148,6 +148,10 @@ pub(crate) const ORIGIN: &str = "00000000000000000000000000000000000000000000000
 
 /// The SHA-256 of an entry, from its object's spec; an error says which part has an unknown form.
 pub(crate) fn hash(spec: &Value) -> Result<String, String> {
+    // Version 1 of the format is not stated.
+    if !spec["version"].is_null() {
+        return Err(format!("version: {} of the format is unknown", spec["version"]));
+    }
     let mut text = String::from("{");
     for (name, field, shape) in ENTRY {
         // An entry without events has the list all the same; the other fields are left out.

@@ -99,7 +99,7 @@ impl EntryMetrics {
                     dataset,
                     (
                         "cause",
-                        "unreachable, unreadable, unwritable, shortened, clock, export, failed",
+                        "unreachable, unreadable, newer, unwritable, shortened, clock, export, failed",
                     ),
                 ],
             )?,

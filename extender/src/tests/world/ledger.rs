@@ -192,6 +192,7 @@ fn read(spec: &Value) -> Result<Entry, String> {
         serde_json::from_value(value.clone()).map_err(|error| error.to_string())
     }
     Ok(Entry {
+        version: 1,
         sequence: number(&spec["sequence"]),
         previous: text(&spec["previous"])
             .parse()

@@ -40,7 +40,7 @@ impl Naive {
                 Ok(page) if page.is_empty() => break,
                 Ok(page) => entries.extend(page),
                 Err(StoreError::Unreachable(_)) => return Err(Unopened::Unreachable),
-                Err(StoreError::Corrupt(why)) => return Err(Unopened::Wrong(why)),
+                Err(error) => return Err(Unopened::Wrong(error.to_string())),
             }
         }
         let rules = entries
@@ -132,6 +132,7 @@ impl Naive {
         }
         let kept = records.len().min(MOST_RECORDS);
         let entry = Entry {
+            version: 1,
             sequence: self.sequence + 1,
             previous: self.hash,
             writer: self.writer.clone(),
@@ -183,8 +184,8 @@ impl Naive {
                         return Err("fenced");
                     }
                     Ok(None) => continue 'create,
-                    Err(StoreError::Corrupt(_)) => return Err("corrupt"),
                     Err(StoreError::Unreachable(_)) => self.store.pause(1).await,
+                    Err(_) => return Err("corrupt"),
                 }
             }
         }

@@ -303,6 +303,7 @@ async fn an_entry_of_another_writer_makes_the_extender_step_down() -> Result<()>
 /// Creates an entry that doesn't follow from the one before, with the extender's rights.
 async fn forge(client: &Client, last: &Entry, previous: Hash, hash: Option<&str>) -> Result<u64> {
     let forged = Entry {
+        version: 1,
         sequence: last.sequence + 1,
         previous,
         writer: "forger".to_owned(),
