@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Context as _, Result};
 use privatekube_api::{BudgetRequest, DatasetKey};
 use privatekube_kubernetes::KubernetesStore;
-use privatekube_ledger::{ApplyError, Ledger, Removal, remove_entries};
+use privatekube_ledger::{ApplyError, CheckpointStore as _, Ledger, Removal, Requester, remove_entries};
 use privatekube_policy::{
     Amount, Arrival, BlockId, Budget, ClaimId, DatasetRules, Demand, Event, Time, Weight,
 };
@@ -112,6 +112,22 @@ fn arrival(claim: ClaimId, blocks: Vec<BlockId>, budget: Budget) -> Event {
     })
 }
 
+/// Who asked, as a pod of a Job has it.
+fn requester(event: &Event) -> Option<Requester> {
+    let Event::Arrive(arrival) = event else {
+        return None;
+    };
+    Some(Requester {
+        user: Some("system:serviceaccount:kube-system:job-controller".to_owned()),
+        service_account: Some("trainer".to_owned()),
+        owner: Some("Job/weekly-report-of-fares".to_owned()),
+        images: vec![format!("registry.example/teams/train@sha256:{}", "5".repeat(64))],
+        mechanism: Some("guarantee(epsilon=0.001,delta=0.000000001)".to_owned()),
+        purpose: Some("weekly report of fares".to_owned()),
+        ..Requester::unknown(arrival.claim.clone())
+    })
+}
+
 /// A ledger while its days pass.
 struct Passing {
     life: Life,
@@ -188,7 +204,7 @@ impl Passing {
             while !draft.is_full()
                 && let Some(event) = events.peek()
             {
-                match draft.apply(event.clone()) {
+                match draft.apply_requested(event.clone(), requester(event)) {
                     Ok(_) => drop(events.next()),
                     Err(ApplyError::Full) => break,
                     Err(error) => return Err(error).context("an event of the ledger"),
@@ -211,7 +227,7 @@ impl Passing {
         let content = self.ledger.checkpoint()?;
         content.publish(&self.store).await?;
         let checkpoint = content.checkpoint;
-        privatekube_ledger::CheckpointStore::remove_pieces_before(&self.store, &checkpoint).await?;
+        self.store.remove_pieces_before(&checkpoint).await?;
         self.ledger.mark(checkpoint.mark());
         self.content_bytes = content.pieces.iter().map(Vec::len).sum();
         self.since_checkpoint = 0;
