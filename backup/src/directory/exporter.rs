@@ -231,8 +231,21 @@ impl Exporter {
         Ok(())
     }
 
-    /// Appends a batch in a thread for such work: a disk may take its time.
+    /// Whether what was exported is in the directory still. `false` if the directory was replaced or emptied: then
+    /// [`exported`](Self::exported) says how far that one is, and [`catch_up`](Self::catch_up) goes on from there.
+    pub async fn is_there(&mut self) -> Result<bool, BackupError> {
+        self.in_thread(DirectoryWriter::is_there).await
+    }
+
     async fn append(&mut self, batch: Batch) -> Result<(), BackupError> {
+        self.in_thread(|writer| writer.append(batch)).await
+    }
+
+    /// Lets the writer work in a thread for such work: a disk may take its time.
+    async fn in_thread<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce(&mut DirectoryWriter) -> Result<T, BackupError> + Send + 'static,
+    ) -> Result<T, BackupError> {
         let ended = || {
             BackupError::Changed(format!(
                 "{}: a thread that wrote the export has ended",
@@ -240,18 +253,22 @@ impl Exporter {
             ))
         };
         let mut writer = self.writer.take().ok_or_else(ended)?;
-        let has_objects = !batch.objects.is_empty();
-        let writing = tokio::task::spawn_blocking(move || {
-            let appended = writer.append(batch);
-            (writer, appended)
+        let head = writer.head();
+        let working = tokio::task::spawn_blocking(move || {
+            let done = work(&mut writer);
+            (writer, done)
         });
-        let (writer, appended) = writing.await.map_err(|_| ended())?;
+        let (writer, done) = working.await.map_err(|_| ended())?;
+        let is_replaced = writer.head() < head;
         self.writer = Some(writer);
-        if appended.is_err() && has_objects {
-            // The objects are not written either.
+        if is_replaced {
+            self.earlier = 0;
+        }
+        if is_replaced || done.is_err() {
+            // The objects are not there either.
             (self.listed, self.object) = (None, None);
         }
-        appended
+        done
     }
 }
 

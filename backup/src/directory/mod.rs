@@ -45,6 +45,9 @@ pub use writer::DirectoryWriter;
 
 use crate::BackupError;
 
+/// How deep ledgers are below an export directory: namespace, dataset, UID.
+const DEPTH: usize = 3;
+
 /// The directory of one ledger in an export directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LedgerDirectory {
@@ -75,6 +78,11 @@ impl LedgerDirectory {
             namespace_uid: namespace_uid.to_owned(),
             dataset,
         })
+    }
+
+    /// The export directory.
+    fn root(&self) -> Option<&Path> {
+        self.path.ancestors().nth(DEPTH)
     }
 
     /// Its path.

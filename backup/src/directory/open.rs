@@ -11,6 +11,7 @@ use privatekube_ledger::{Checkpoint, Hash};
 use privatekube_policy::Time;
 
 use super::{
+    DEPTH, is_component,
     line::{Deleted, SegmentLine},
     segment::{Segment, each_line, failed, of_last_generation, segments},
 };
@@ -19,9 +20,6 @@ use crate::{
     file::Place,
     objects::{DatasetObject, name},
 };
-
-/// How deep ledgers are below an export directory: namespace, dataset, UID.
-const DEPTH: usize = 3;
 
 /// A ledger in an export directory.
 #[derive(Debug)]
@@ -78,7 +76,12 @@ fn collect(path: &Path, depth: usize, into: &mut Vec<(PathBuf, Vec<Segment>)>) -
     let mut below = Vec::new();
     for entry in fs::read_dir(path).map_err(|error| failed(path, error))? {
         let entry = entry.map_err(|error| failed(path, error))?.path();
-        if entry.is_dir() {
+        // A file system may have directories of its own there, as lost+found, which not everybody may read.
+        let is_named = entry
+            .file_name()
+            .and_then(|name| name.to_str())
+            .is_some_and(is_component);
+        if is_named && entry.is_dir() {
             below.push(entry);
         }
     }
@@ -97,7 +100,7 @@ fn read(
     let mut objects: BTreeMap<String, (usize, Option<Place>)> = BTreeMap::new();
     let mut dataset = None;
     let mut notes = Vec::new();
-    for segment in of_last_generation(all) {
+    for segment in of_last_generation(all)? {
         let file = files.len();
         files.push(segment.path.clone());
         let mut other = None;

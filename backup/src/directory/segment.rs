@@ -49,7 +49,8 @@ fn parse_name(name: &str) -> Option<(u32, u64, u32)> {
         .then_some(parsed)
 }
 
-/// The segments in a directory, by generation and first entry; none if there is no such directory.
+/// The segments in a directory, by generation and first entry; none if there is no such directory. A directory in it is none: a
+/// dataset may have such a name.
 pub(super) fn segments(directory: &Path) -> Result<Vec<Segment>, BackupError> {
     let entries = match fs::read_dir(directory) {
         Ok(entries) => entries,
@@ -58,9 +59,13 @@ pub(super) fn segments(directory: &Path) -> Result<Vec<Segment>, BackupError> {
     };
     let mut found = Vec::new();
     for entry in entries {
-        let path = entry.map_err(|error| failed(directory, error))?.path();
+        let entry = entry.map_err(|error| failed(directory, error))?;
+        let path = entry.path();
         let name = path.file_name().and_then(|name| name.to_str());
         if let Some((generation, first, copy)) = name.and_then(parse_name) {
+            if entry.file_type().map_err(|error| failed(&path, error))?.is_dir() {
+                continue;
+            }
             found.push(Segment {
                 generation,
                 first,
@@ -73,11 +78,18 @@ pub(super) fn segments(directory: &Path) -> Result<Vec<Segment>, BackupError> {
     Ok(found)
 }
 
-/// Those of the last generation.
-pub(super) fn of_last_generation(mut segments: Vec<Segment>) -> Vec<Segment> {
-    let last = segments.last().map(|segment| segment.generation);
-    segments.retain(|segment| Some(segment.generation) == last);
-    segments
+/// Those of the last generation that has an entry. A process that ended before it had written the first entry of a generation has
+/// begun none: the one before counts.
+pub(super) fn of_last_generation(mut segments: Vec<Segment>) -> Result<Vec<Segment>, BackupError> {
+    while let Some(last) = segments.pop() {
+        if last_entry(&last.path)?.is_some() {
+            let generation = last.generation;
+            segments.push(last);
+            segments.retain(|segment| segment.generation == generation);
+            return Ok(segments);
+        }
+    }
+    Ok(segments)
 }
 
 pub(super) fn failed(path: &Path, error: io::Error) -> BackupError {

@@ -87,6 +87,10 @@ impl Output for Disk {
     fn sync(&mut self) -> io::Result<()> {
         Ok(())
     }
+
+    fn is_at(&self, path: &Path) -> io::Result<bool> {
+        Output::is_at(&self.1, path)
+    }
 }
 
 /// A writer to a disk that takes so many bytes.
@@ -288,4 +292,106 @@ fn a_volume_that_is_not_mounted_is_no_empty_export() {
     fs::remove_dir(&gone).unwrap();
     let error = writer.append(batch(&entries("w", 1))).unwrap_err().to_string();
     assert!(error.contains("its export directory is gone"), "{error}");
+}
+
+#[test]
+fn a_generation_that_was_begun_and_has_no_entry_yet_is_none() {
+    let root = tempfile::tempdir().unwrap();
+    let (ledger, lost, other) = (directory(root.path()), entries("w", 4), entries("other", 6));
+    DirectoryWriter::after(ledger.clone(), None)
+        .append(batch(&lost))
+        .unwrap();
+    let witness = ledger.witness().unwrap().unwrap();
+    // The process ended after it had made the file, and wrote nothing more, its first line alone, or a part of an entry.
+    let mut next = DirectoryWriter::giving_up(ledger.clone(), &witness);
+    next.append(batch(&other)).unwrap();
+    let path = segments(ledger.path()).unwrap().pop().unwrap().path;
+    let text = fs::read_to_string(&path).unwrap();
+    let header = text.find('\n').unwrap() + 1;
+    for length in [0, header, header + 100] {
+        fs::write(&path, &text[..length]).unwrap();
+        assert_eq!(ledger.witness().unwrap(), Some(witness), "{length}");
+        assert_eq!(ledger.hash_of(2).unwrap(), Some(lost[1].0), "{length}");
+        assert_eq!(read(root.path()), 4, "{length}");
+    }
+    DirectoryWriter::giving_up(ledger.clone(), &witness)
+        .append(batch(&other))
+        .unwrap();
+    assert_eq!(
+        (read(root.path()), witnessed(&ledger)),
+        (6, Some((6, other[5].0)))
+    );
+}
+
+#[test]
+fn a_directory_that_was_replaced_is_noticed_and_filled_again() {
+    let above = tempfile::tempdir().unwrap();
+    let (root, aside) = (above.path().join("export"), above.path().join("aside"));
+    fs::create_dir(&root).unwrap();
+    let (ledger, all) = (directory(&root), entries("w", 6));
+    let mut writer = DirectoryWriter::after(ledger.clone(), None);
+    writer.append(batch(&all[..3])).unwrap();
+    // Its file is open still, and takes what is written.
+    fs::rename(&root, &aside).unwrap();
+    let error = writer.is_there().unwrap_err().to_string();
+    assert!(error.contains("its export directory is gone"), "{error}");
+    fs::create_dir(&root).unwrap();
+    let error = writer.append(batch(&all[3..4])).unwrap_err().to_string();
+    assert!(error.contains("was replaced"), "{error}");
+    assert_eq!((writer.head(), writer.is_there().unwrap()), (None, true));
+    writer.append(batch(&all[..4])).unwrap();
+    assert_eq!(
+        (read(&root), read(&aside), witnessed(&ledger)),
+        (4, 3, writer.head())
+    );
+    // By a copy of itself, and by an older one.
+    fs::rename(&root, above.path().join("moved")).unwrap();
+    fs::create_dir_all(ledger.path()).unwrap();
+    for segment in segments(&above.path().join("moved/data/taxi/uid")).unwrap() {
+        let name = segment.path.file_name().unwrap();
+        fs::copy(&segment.path, ledger.path().join(name)).unwrap();
+    }
+    assert!(writer.is_there().unwrap());
+    let copy = segments(ledger.path()).unwrap().remove(0).path;
+    let text = fs::read(&copy).unwrap();
+    writer.append(batch(&all[4..])).unwrap();
+    assert_eq!(segments(ledger.path()).unwrap().len(), 2);
+    for segment in segments(ledger.path()).unwrap() {
+        fs::remove_file(segment.path).unwrap();
+    }
+    fs::write(&copy, &text).unwrap();
+    assert!(!writer.is_there().unwrap());
+    assert_eq!(writer.head(), Some((4, all[3].0)));
+    writer.append(batch(&all[4..])).unwrap();
+    assert_eq!((read(&root), witnessed(&ledger)), (6, writer.head()));
+    // Another process's file goes.
+    let mut next = DirectoryWriter::after(ledger.clone(), ledger.witness().unwrap().as_ref());
+    assert!(next.is_there().unwrap());
+    for segment in segments(ledger.path()).unwrap() {
+        fs::remove_file(segment.path).unwrap();
+    }
+    assert!(!next.is_there().unwrap());
+    assert_eq!(next.head(), None);
+}
+
+#[test]
+fn a_dataset_with_the_name_of_a_segment_and_what_others_put_there_are_passed_over() {
+    let root = tempfile::tempdir().unwrap();
+    let all = entries("w", 2);
+    let odd = DatasetKey {
+        namespace: "data".into(),
+        name: "0001-0000000001.jsonl".into(),
+    };
+    let odd = LedgerDirectory::new(root.path(), odd, "uid").unwrap();
+    fs::create_dir(root.path().join("lost+found")).unwrap();
+    fs::write(root.path().join("lost+found/0001-0000000001.jsonl"), "{").unwrap();
+    for ledger in [odd, directory(root.path())] {
+        DirectoryWriter::after(ledger.clone(), None)
+            .append(batch(&all))
+            .unwrap();
+        assert_eq!(witnessed(&ledger), Some((2, all[1].0)));
+    }
+    let found = find_ledgers(root.path(), &mut Vec::new()).unwrap();
+    let names: Vec<_> = found.iter().map(|found| found.dataset.name.as_str()).collect();
+    assert_eq!(names, ["0001-0000000001.jsonl", "taxi"]);
 }

@@ -28,7 +28,7 @@ pub struct Witness {
 impl LedgerDirectory {
     /// The last entry of the last generation; none if there is none. Reads the ends of segments alone.
     pub fn witness(&self) -> Result<Option<Witness>, BackupError> {
-        let segments = of_last_generation(segments(self.path())?);
+        let segments = of_last_generation(segments(self.path())?)?;
         let mut last: Option<Witness> = None;
         for segment in segments.iter().rev().take(MOST_SEGMENTS) {
             let Some(SegmentLine::Entry(hash, entry)) = last_entry(&segment.path)? else {
@@ -58,7 +58,7 @@ impl LedgerDirectory {
     /// The hash of an entry of the last generation; none if it isn't there. Reads segments from their beginning.
     pub fn hash_of(&self, sequence: u64) -> Result<Option<Hash>, BackupError> {
         let mut found = None;
-        for segment in of_last_generation(segments(self.path())?) {
+        for segment in of_last_generation(segments(self.path())?)? {
             if segment.first > sequence {
                 break;
             }

@@ -4,7 +4,7 @@ use std::{
     fmt,
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -12,7 +12,7 @@ use std::{
 use privatekube_ledger::{Checkpoint, Entry, Hash};
 
 use super::{
-    LedgerDirectory, Witness,
+    DEPTH, LedgerDirectory, Witness,
     line::{Deleted, GivenUp, Header, SegmentLine, VERSION},
     segment::{MOST_GENERATION, failed, file_name},
 };
@@ -27,11 +27,24 @@ const MOST_COPIES: u32 = 10_000;
 pub(super) trait Output: Write + Send {
     /// Makes durable what was written.
     fn sync(&mut self) -> io::Result<()>;
+
+    /// Whether the file is still that with this path.
+    fn is_at(&self, path: &Path) -> io::Result<bool>;
 }
 
 impl Output for File {
     fn sync(&mut self) -> io::Result<()> {
         self.sync_data()
+    }
+
+    fn is_at(&self, path: &Path) -> io::Result<bool> {
+        let at = match fs::metadata(path) {
+            Ok(at) => at,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        let own = self.metadata()?;
+        Ok((own.dev(), own.ino()) == (at.dev(), at.ino()))
     }
 }
 
@@ -128,6 +141,11 @@ impl DirectoryWriter {
             return Ok(());
         };
         let first = first.sequence;
+        if !self.is_there()? {
+            return Err(self.error(
+                "it was replaced or emptied: what is missing in it is exported again, as far as the cluster has it".to_owned(),
+            ));
+        }
         let mut head = self.head.filter(|_| !batch.begins);
         for (hash, entry) in &batch.entries {
             if let Some((sequence, previous)) = head
@@ -166,6 +184,42 @@ impl DirectoryWriter {
         self.open = Some(open);
         self.head = head;
         Ok(())
+    }
+
+    /// Whether the last entry that is durable is in the directory still. `false` if somebody has put another directory in its place,
+    /// as an empty one after a volume was lost: then this goes on after the last entry that is there. Without it, entries would go to
+    /// a file that no path leads to any more, or begin in the middle, and the cluster would remove what is exported nowhere.
+    pub(super) fn is_there(&mut self) -> Result<bool, BackupError> {
+        let Some((head, _)) = self.head else {
+            return Ok(true);
+        };
+        if let Some(open) = &self.open
+            && open
+                .file
+                .is_at(&open.path)
+                .map_err(|error| failed(&open.path, error))?
+        {
+            return Ok(true);
+        }
+        if !self.ledger.root().is_some_and(Path::is_dir) {
+            return Err(self.gone());
+        }
+        let witness = self.ledger.witness()?;
+        if let Some(witness) = &witness
+            && witness.generation > self.generation
+        {
+            return Err(self.error(format!(
+                "it has generation {} already: another process has given up entries that this one has exported",
+                witness.generation
+            )));
+        }
+        let witness = witness.filter(|witness| witness.generation == self.generation);
+        self.open = None;
+        if witness.is_some_and(|witness| witness.sequence >= head) {
+            return Ok(true);
+        }
+        self.head = witness.map(|witness| (witness.sequence, witness.hash));
+        Ok(false)
     }
 
     /// Makes a segment that begins with the entry `first`.
@@ -213,13 +267,17 @@ impl DirectoryWriter {
             return Ok(());
         }
         // The directory of the dataset, that of the namespace, and the export directory.
-        let above: Vec<&Path> = path.ancestors().skip(1).take(3).collect();
+        let above: Vec<&Path> = path.ancestors().skip(1).take(DEPTH).collect();
         if !above.last().is_some_and(|root| root.is_dir()) {
-            return Err(self.error("its export directory is gone: mount its volume".to_owned()));
+            return Err(self.gone());
         }
         let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
         made.and_then(|()| above.iter().try_for_each(|above| sync_directory(above)))
             .map_err(|error| failed(path, error))
+    }
+
+    fn gone(&self) -> BackupError {
+        self.error("its export directory is gone: mount its volume".to_owned())
     }
 
     fn error(&self, problem: String) -> BackupError {
