@@ -16,7 +16,7 @@ use privatekube_policy::Engine;
 use tokio::{
     sync::watch,
     task::{JoinHandle, spawn_blocking},
-    time::{sleep, timeout},
+    time::{MissedTickBehavior, interval, sleep, timeout},
 };
 use tracing::{info, warn};
 
@@ -27,6 +27,8 @@ use crate::handles::Handles;
 const READ_LIMIT: Duration = Duration::from_secs(10);
 /// Entries that are committed within such a time are made durable together.
 const TOGETHER: Duration = Duration::from_millis(100);
+/// How often it is looked whether the directory still has what was exported, while nothing is committed.
+const LOOK_EVERY: Duration = Duration::from_millis(if cfg!(test) { 10 } else { 15_000 });
 /// After such a time without progress, the export counts as failing.
 const STALLED: Duration = Duration::from_secs(60);
 /// The first wait after a failure, doubled each time up to the longest.
@@ -41,7 +43,11 @@ pub(super) struct Export {
     /// None if nothing is exported.
     root: Option<PathBuf>,
     running: Option<Running>,
+    /// A reading of the directory that took too long, and may hang for ever: another one would take another thread.
+    reading: Option<Reading>,
 }
+
+type Reading = JoinHandle<Result<Exported, BackupError>>;
 
 /// A task that exports. It ends when this is dropped.
 #[derive(Debug)]
@@ -82,28 +88,38 @@ impl Export {
             handles,
             dataset,
             running: None,
+            reading: None,
         }
     }
 
     /// Reads what was exported of the ledger in the namespace with this UID; none if nothing is exported. Has to come before the
     /// ledger is read: then the ledger has all that was exported, since it was committed before.
-    pub(super) async fn read(&self, namespace_uid: Option<&str>) -> Result<Option<Exported>, WriterError> {
+    pub(super) async fn read(
+        &mut self,
+        namespace_uid: Option<&str>,
+    ) -> Result<Option<Exported>, WriterError> {
         let Some(root) = self.root.clone() else {
             return Ok(None);
         };
         let Some(uid) = namespace_uid.map(str::to_owned) else {
             return Err(self.unreadable("the UID of the namespace is unknown"));
         };
+        if self.reading.take_if(|reading| reading.is_finished()).is_none() && self.reading.is_some() {
+            return Err(self.unreadable("an earlier reading has no answer yet"));
+        }
         let dataset = self.dataset.clone();
-        let reading = spawn_blocking(move || {
+        let mut reading = spawn_blocking(move || {
             let directory = LedgerDirectory::new(&root, dataset, &uid)?;
             let witness = directory.witness()?;
             Ok::<_, BackupError>(Exported { directory, witness })
         });
-        match timeout(READ_LIMIT, reading).await {
+        match timeout(READ_LIMIT, &mut reading).await {
             Ok(Ok(read)) => read.map(Some).map_err(|error| self.unreadable(&error)),
             Ok(Err(error)) => Err(self.unreadable(&error)),
-            Err(_) => Err(self.unreadable(&format_args!("no answer within {READ_LIMIT:?}"))),
+            Err(_) => {
+                self.reading = Some(reading);
+                Err(self.unreadable(&format_args!("no answer within {READ_LIMIT:?}")))
+            }
         }
     }
 
@@ -176,8 +192,13 @@ impl Export {
 
     /// Begins to export a ledger that was opened, whose last entry is `last`. Events are about `object`.
     pub(super) fn start(&mut self, start: Start, last: u64, object: Option<ObjectReference>) {
+        // A new dataset has no entries yet, and there is nothing to tell.
+        let mut begins_late = None;
         let writer = match start {
             Start::After(Exported { directory, witness }) => {
+                if witness.is_none() && last > 0 {
+                    begins_late = Some(directory.path().display().to_string());
+                }
                 DirectoryWriter::after(directory, witness.as_ref())
             }
             Start::GivingUp(directory, witness) => {
@@ -195,6 +216,9 @@ impl Export {
             progress,
             is_failing: false,
         };
+        if let Some(directory) = begins_late {
+            report.begins_late(&directory, last);
+        }
         self.running = Some(Running {
             task: tokio::spawn(run(exporter, to_export, report)),
             committed,
@@ -231,6 +255,25 @@ impl Export {
         exported.wait_for(|exported| *exported >= sequence).await.unwrap();
     }
 
+    /// Lets a reading hang until the sender is gone.
+    #[cfg(test)]
+    pub(super) fn hang(&mut self, hangs: std::sync::mpsc::Receiver<()>) {
+        let problem = self.dataset.to_string();
+        self.reading = Some(spawn_blocking(move || {
+            hangs.recv().ok();
+            Err(BackupError::Changed(problem))
+        }));
+    }
+
+    /// Waits until the reading that hung has ended.
+    #[cfg(test)]
+    pub(super) async fn until_read(&mut self) {
+        if let Some(reading) = &mut self.reading {
+            reading.await.unwrap().unwrap_err();
+        }
+        self.reading = None;
+    }
+
     fn unreadable(&self, error: &(impl ToString + ?Sized)) -> WriterError {
         WriterError::Export(self.dataset.clone(), error.to_string())
     }
@@ -240,15 +283,19 @@ impl Export {
 async fn run(mut exporter: Exporter, mut committed: watch::Receiver<u64>, mut report: Report) {
     let mut pause = FIRST_PAUSE;
     report.begins(exporter.exported());
+    let mut look = interval(LOOK_EVERY);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let last = *committed.borrow_and_update();
         if exporter.exported() < last {
-            match catch_up(&mut exporter, last, &mut report).await {
+            let progress = report.measure();
+            match attend(exporter.catch_up(last, progress), &mut report).await {
                 Ok(()) => {
                     pause = FIRST_PAUSE;
                     report.succeeds();
                 }
                 Err(error) => {
+                    report.measure()(exporter.exported());
                     report.fails(&error.to_string());
                     sleep(pause).await;
                     pause = (pause * 2).min(LONGEST_PAUSE);
@@ -256,25 +303,42 @@ async fn run(mut exporter: Exporter, mut committed: watch::Receiver<u64>, mut re
                 }
             }
         }
-        if committed.changed().await.is_err() {
-            return;
+        tokio::select! {
+            changed = committed.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                sleep(TOGETHER).await;
+            }
+            _ = look.tick() => look_at(&mut exporter, &mut report).await,
         }
-        sleep(TOGETHER).await;
     }
 }
 
-/// Exports up to the entry `last`. Says so if nothing happens for long, and waits on: a file system that hangs can't be given up.
-async fn catch_up(exporter: &mut Exporter, last: u64, report: &mut Report) -> Result<(), BackupError> {
-    let progress = report.measure();
-    let mut catching_up = std::pin::pin!(exporter.catch_up(last, progress));
+/// Notices that the directory doesn't have what was exported: entries would be removed from the cluster that are exported nowhere.
+async fn look_at(exporter: &mut Exporter, report: &mut Report) {
+    let problem = match attend(exporter.is_there(), report).await {
+        Ok(true) => return report.succeeds(),
+        Ok(false) => "the directory was replaced or emptied: what is missing in it is exported again, as far as the cluster has it"
+            .to_owned(),
+        Err(error) => error.to_string(),
+    };
+    report.measure()(exporter.exported());
+    report.fails(&problem);
+}
+
+/// Waits for what is done with the directory. Says so if nothing is exported for long, and waits on: a file system that hangs can't
+/// be given up.
+async fn attend<T>(working: impl Future<Output = T>, report: &mut Report) -> T {
+    let mut working = std::pin::pin!(working);
     let mut before = *report.progress.borrow();
     loop {
         tokio::select! {
-            ended = &mut catching_up => return ended,
+            done = &mut working => return done,
             () = sleep(STALLED) => {
                 let now = *report.progress.borrow();
                 if now == before {
-                    report.fails(&format!("nothing was written for {STALLED:?}"));
+                    report.fails(&format!("the directory has given no answer for {STALLED:?}"));
                 }
                 before = now;
             }
@@ -298,6 +362,17 @@ impl Report {
             .metrics
             .ledgers
             .export_failing(&self.dataset, self.is_failing);
+    }
+
+    /// Says that nothing of a ledger that has entries is in the directory. Was it exported before, its volume was lost, or another
+    /// one is mounted, and there was nothing to compare the ledger with.
+    fn begins_late(&self, directory: &str, last: u64) {
+        warn!(dataset = %self.dataset, directory, last, "nothing of the ledger was exported before: all of it is exported now");
+        let note = format!(
+            "nothing of the dataset's ledger is in {directory}, so that it was compared with nothing; its {last} entries are \
+             exported now. If it was exported before, another volume is mounted, or that one was emptied"
+        );
+        self.announce("ExportBegun", false, &note);
     }
 
     /// What measures how far the export is.

@@ -278,3 +278,53 @@ async fn an_export_that_cannot_be_read_stops_the_dataset_until_it_can() {
     world.begin().await;
     world.books.export.until_exported(1).await;
 }
+
+#[tokio::test]
+async fn a_directory_that_is_emptied_or_replaced_is_filled_again_and_nothing_is_removed_before() {
+    let above = tempfile::tempdir().unwrap();
+    let root = above.path().join("export");
+    std::fs::create_dir(&root).unwrap();
+    let mut world = exporting(FakeApiServer::default(), Some(&root));
+    world.begin().await;
+    world.claims(&["c1", "c2"]).await;
+    world.books.export.until_exported(3).await;
+    // Nothing is committed meanwhile. The lost volume's mount point is there, and then another volume.
+    std::fs::rename(&root, above.path().join("lost")).unwrap();
+    world.until_announced("ExportFailing").await;
+    std::fs::create_dir(&root).unwrap();
+    world.until_announced("ExportResumed").await;
+    assert_eq!((generation(&root), is_failing(&world)), (Some((1, 3)), false));
+    let file = ExportFile::open(&root).unwrap();
+    assert_eq!((file.datasets()[0].first(), file.datasets()[0].last()), (1, 3));
+    // The next process finds an empty one, and says that it compared the ledger with nothing.
+    std::fs::remove_dir_all(&root).unwrap();
+    std::fs::create_dir(&root).unwrap();
+    let mut world = world.restarted(Some(&root));
+    world.begin().await;
+    assert!(world.books.export.removable() < 3);
+    world.until_announced("ExportBegun").await;
+    world.books.export.until_exported(3).await;
+}
+
+#[tokio::test]
+async fn a_reading_that_hangs_takes_one_thread() {
+    let root = tempfile::tempdir().unwrap();
+    let mut world = exporting(FakeApiServer::default(), Some(root.path()));
+    let (release, hangs) = std::sync::mpsc::channel::<()>();
+    world.books.export.hang(hangs);
+    for _ in 0..2 {
+        assert!(world.books.open_unless_deleted().await.unwrap());
+        let stop = world.books.stop.as_ref().unwrap();
+        assert!(
+            stop.message.contains("an earlier reading has no answer yet"),
+            "{}",
+            stop.message
+        );
+    }
+    drop(release);
+    world.books.export.until_read().await;
+    world.server.put(DATASETS, &*dataset("1", 1, &json!({})));
+    world.books.resume().await.unwrap();
+    world.begin().await;
+    world.books.export.until_exported(1).await;
+}
