@@ -129,7 +129,7 @@ async fn what_was_granted_counts_as_consumed_after_a_checkpoint_too() -> Result<
 }
 
 /// What is left of a ledger whose restore was interrupted can't be opened: there is nothing yet, or an error.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn whenever_a_restore_is_interrupted_the_checkpoint_does_not_open_a_part() -> Result<()> {
     for (removed, first) in [(0, 1), (3, 4)] {
         let (server, _) = compacted(removed).await?;
@@ -166,7 +166,7 @@ async fn interrupted(server: &FakeApiServer, path: &std::path::Path, writes: usi
 
 /// Where etcd was put back, the cluster has the checkpoint and its entry, with which a ledger could be opened that lacks later
 /// entries.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn lost_entries_after_a_checkpoint_are_put_back_without_a_moment_in_which_they_are_missed() -> Result<()>
 {
     // The entries that are lost, and how many writes the restore makes: a piece, a checkpoint, them and one that settles.

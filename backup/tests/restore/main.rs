@@ -228,7 +228,7 @@ async fn what_still_exists_keeps_what_it_was_granted() -> Result<()> {
     Ok(())
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn whenever_a_restore_is_interrupted_the_ledger_is_whole_or_cannot_be_opened() -> Result<()> {
     let first = used().await?;
     let (_dir, path) = exported(&first).await?;
