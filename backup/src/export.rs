@@ -107,12 +107,38 @@ pub async fn export(
     Ok(report)
 }
 
-/// The named datasets, or all that have a ledger or an object.
+/// The named datasets, or all that have a ledger or an object. For named ones, their namespaces alone are read: whoever exports them
+/// may have no right to read others.
 pub(crate) async fn find(client: &Client, named: &[DatasetKey]) -> Result<BTreeSet<DatasetKey>, BackupError> {
-    let with_ledger = datasets_with_ledger(client, None).await;
-    let with_ledger = with_ledger.map_err(requesting("list the entries of all ledgers"))?;
-    let mut found: BTreeSet<DatasetKey> = with_ledger.into_iter().collect();
-    let api: Api<PrivateDataset> = Api::all(client.clone());
+    let mut found = BTreeSet::new();
+    if named.is_empty() {
+        find_in(client, None, &mut found).await?;
+        return Ok(found);
+    }
+    let namespaces: BTreeSet<&str> = named.iter().map(|dataset| dataset.namespace.as_str()).collect();
+    for namespace in namespaces {
+        find_in(client, Some(namespace), &mut found).await?;
+    }
+    if let Some(unknown) = named.iter().find(|dataset| !found.contains(dataset)) {
+        let why = "it has neither a ledger nor a PrivateDataset".to_owned();
+        return Err(BackupError::UnknownDataset(unknown.clone(), why));
+    }
+    Ok(named.iter().cloned().collect())
+}
+
+/// Finds the datasets of a namespace, or of all.
+async fn find_in(
+    client: &Client,
+    namespace: Option<&str>,
+    found: &mut BTreeSet<DatasetKey>,
+) -> Result<(), BackupError> {
+    let of = namespace.map_or_else(String::new, |namespace| format!(" in namespace {namespace}"));
+    let with_ledger = datasets_with_ledger(client, namespace).await;
+    found.extend(with_ledger.map_err(requesting(format!("list the entries of all ledgers{of}")))?);
+    let api: Api<PrivateDataset> = match namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    };
     each(&api, &ListParams::default(), |object: PrivateDataset| {
         let ObjectMeta { namespace, name, .. } = object.metadata;
         found.extend(
@@ -122,15 +148,7 @@ pub(crate) async fn find(client: &Client, named: &[DatasetKey]) -> Result<BTreeS
         );
         Ok(())
     })
-    .await?;
-    if named.is_empty() {
-        return Ok(found);
-    }
-    if let Some(unknown) = named.iter().find(|dataset| !found.contains(dataset)) {
-        let why = "it has neither a ledger nor a PrivateDataset".to_owned();
-        return Err(BackupError::UnknownDataset(unknown.clone(), why));
-    }
-    Ok(named.iter().cloned().collect())
+    .await
 }
 
 /// Writes a dataset. Its ledger is verified meanwhile. Returns what it wrote, and what was left out of it.

@@ -49,8 +49,8 @@ fn parse_name(name: &str) -> Option<(u32, u64, u32)> {
         .then_some(parsed)
 }
 
-/// The segments in a directory, by generation and first entry; none if there is no such directory. A directory in it is none: a
-/// dataset may have such a name.
+/// The segments in a directory, by generation and first entry; none if there is no such directory. A directory in it is
+/// none, whatever its name.
 pub(super) fn segments(directory: &Path) -> Result<Vec<Segment>, BackupError> {
     let entries = match fs::read_dir(directory) {
         Ok(entries) => entries,

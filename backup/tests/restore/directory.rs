@@ -3,8 +3,10 @@
 use std::{fs, path::Path};
 
 use anyhow::Result;
-use privatekube_backup::{DirectoryWriter, ExportFile, Exporter, LedgerDirectory, append, read_state};
-use privatekube_fake_api_server::{FakeApiServer, RequestFilter};
+use privatekube_backup::{
+    DirectoryWriter, ExportFile, Exporter, LedgerDirectory, append, export, read_state,
+};
+use privatekube_fake_api_server::{FakeApiServer, Fault, RequestFilter};
 use privatekube_ledger::{CheckpointContent, Ledger, Removal, Store, remove_entries};
 use privatekube_policy::{Event, Phase, Time};
 
@@ -219,5 +221,29 @@ async fn a_directory_without_ledgers_says_so() -> Result<()> {
     fs::create_dir_all(root.path().join("lost+found"))?;
     let error = ExportFile::open(root.path()).unwrap_err().to_string();
     assert!(error.ends_with("there is no exported ledger in it"), "{error}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn whoever_may_read_one_namespace_exports_the_datasets_in_it() -> Result<()> {
+    let server = used().await?;
+    // Lists of all namespaces are refused.
+    let everywhere = RequestFilter::any().path_prefix("/apis/privatekube.dev/v1alpha1/priva");
+    server.inject(&everywhere, usize::MAX, Fault::Refuse(403));
+    let (root, named) = (tempfile::tempdir()?, [key()]);
+    let report = append(&server.client(), &named, root.path()).await?;
+    assert_eq!(
+        (report.datasets.len(), report.left_out.len()),
+        (1, 0),
+        "{report:?}"
+    );
+    let file = root.path().join("taxi.jsonl");
+    let report = export(&server.client(), &named, &file, Time::default()).await?;
+    assert_eq!(
+        (report.datasets.len(), report.left_out.len()),
+        (1, 0),
+        "{report:?}"
+    );
+    assert!(append(&server.client(), &[], root.path()).await.is_err());
     Ok(())
 }
