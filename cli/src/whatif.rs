@@ -43,11 +43,11 @@ docs/policies.md says what each policy is for, and docs/simulator.md how to comp
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]
 pub(crate) struct WhatIf {
-    /// A file that an export wrote. Default: the cluster's ledger.
+    /// A file that an export wrote, or an export directory. Default: the cluster's ledger.
     #[arg(value_name = "EXPORT")]
     file: Option<PathBuf>,
-    /// A file that an export wrote, whose entries are read before the cluster's, for a cluster whose old entries were removed;
-    /// may be given several times, the earliest first.
+    /// A file that an export wrote, or an export directory, whose entries are read before the cluster's, for a cluster whose old
+    /// entries were removed; may be given several times, the earliest first.
     #[arg(long, value_name = "FILE", conflicts_with = "file")]
     archive: Vec<PathBuf>,
     /// The dataset, as NAME or NAMESPACE/NAME. Default: the only one there is.

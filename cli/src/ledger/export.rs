@@ -17,8 +17,9 @@ use crate::{
 };
 
 pub(crate) const HELP: &str = "\
-Each ledger is verified while it is read. Needs the rights to list privacyledgerentries, privatedatasets and
-privatedatablocks, and to get privacyledgercheckpoints and privacyledgercheckpointpieces, in all namespaces. docs/operations.md says how to put an export back.
+Each ledger is verified while it is read. Needs the rights to get and list privacyledgerentries, privatedatasets and
+privatedatablocks, and to get privacyledgercheckpoints and privacyledgercheckpointpieces; with --append, to get namespaces,
+too. Kubernetes' role `view` has them; -A needs them in all namespaces. docs/operations.md says how to put an export back.
 
 Examples:
   kubectl privacy ledger export privatekube-$(date +%F).jsonl -A

@@ -182,10 +182,12 @@ impl Export {
             read => read?,
         };
         let directory = directory.clone();
-        let exported: Result<Option<Hash>, BackupError> =
-            spawn_blocking(move || directory.hash_of(written_off))
-                .await
-                .map_err(|error| self.unreadable(&error))?;
+        let reading = spawn_blocking(move || directory.hash_of(written_off));
+        // It may be a long way to that entry.
+        let exported: Result<Option<Hash>, BackupError> = timeout(STALLED, reading)
+            .await
+            .map_err(|_| self.unreadable(&format_args!("no answer within {STALLED:?}")))?
+            .map_err(|error| self.unreadable(&error))?;
         let exported = exported.map_err(|error| self.unreadable(&error))?;
         Ok(exported.is_some_and(|exported| exported != ours))
     }
