@@ -1,7 +1,7 @@
 //! The lines of a segment.
 
-use privatekube_ledger::{Entry, Hash};
-use serde::{Deserialize, Serialize};
+use privatekube_ledger::{ENTRY_VERSION, Entry, Hash};
+use serde::{Deserialize, Serialize, de::IgnoredAny};
 
 use crate::{file::CheckpointLine, objects::DatasetObject};
 
@@ -51,6 +51,23 @@ pub(crate) enum SegmentLine {
     Entry(Hash, Box<Entry>),
 }
 
+/// Why a text is no line.
+#[derive(Debug)]
+pub(crate) enum Unreadable {
+    /// It was torn or changed. Readers pass over it: another copy of the entry counts, or the entry is missing.
+    Damaged(String),
+    /// It is JSON of a form that this version doesn't know. Nothing may go on without it: it may be the last entry.
+    Later(String),
+}
+
+impl Unreadable {
+    fn later(what: impl std::fmt::Display) -> Self {
+        Self::Later(format!(
+            "a later version of PrivateKube wrote it, or it was changed: {what}"
+        ))
+    }
+}
+
 /// Its form: the fields of one kind of line.
 #[derive(Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -89,23 +106,45 @@ impl SegmentLine {
     }
 
     /// Parses a line, with or without its line break. An entry has to have the hash that the line states.
-    pub(crate) fn parse(text: &[u8]) -> Result<Self, String> {
-        let fields: Fields = serde_json::from_slice(text).map_err(|error| error.to_string())?;
+    pub(crate) fn parse(text: &[u8]) -> Result<Self, Unreadable> {
+        let fields: Fields = serde_json::from_slice(text).map_err(|error| {
+            // What was torn isn't JSON any more.
+            let is_whole = serde_json::from_slice::<IgnoredAny>(text).is_ok();
+            if is_whole {
+                Unreadable::later(error)
+            } else {
+                Unreadable::Damaged(error.to_string())
+            }
+        })?;
         match fields {
             Fields {
                 hash: Some(hash),
                 entry: Some(entry),
                 ..
             } => {
-                let found = entry.hash().map_err(|error| error.to_string())?;
+                if entry.version > ENTRY_VERSION {
+                    let (sequence, version) = (entry.sequence, entry.version);
+                    return Err(Unreadable::later(format_args!(
+                        "entry {sequence} has version {version} of its format"
+                    )));
+                }
+                let found = entry.hash();
+                let found = found.map_err(|error| Unreadable::Damaged(error.to_string()))?;
                 if found != hash {
-                    return Err(format!(
+                    return Err(Unreadable::Damaged(format!(
                         "entry {} has the hash {found}, and the line says {hash}: it was changed",
                         entry.sequence
-                    ));
+                    )));
                 }
                 Ok(Self::Entry(hash, entry))
             }
+            Fields {
+                segment: Some(header),
+                ..
+            } if header.version > VERSION => Err(Unreadable::later(format_args!(
+                "the segment has version {} of its form",
+                header.version
+            ))),
             Fields {
                 segment: Some(header),
                 ..
@@ -124,7 +163,7 @@ impl SegmentLine {
                 deleted: Some(deleted),
                 ..
             } => Ok(Self::Deleted(deleted)),
-            _ => Err("it is no line of an export directory".to_owned()),
+            _ => Err(Unreadable::later("it has none of the fields of a line")),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::line::SegmentLine;
+use super::line::{SegmentLine, Unreadable};
 use crate::{BackupError, file::MOST_LINE_BYTES};
 
 /// What the names of segments end with.
@@ -92,6 +92,14 @@ pub(super) fn of_last_generation(mut segments: Vec<Segment>) -> Result<Vec<Segme
     Ok(segments)
 }
 
+/// A segment has a line that a later version wrote.
+pub(super) fn too_new(path: &Path, problem: String) -> BackupError {
+    BackupError::Directory {
+        path: path.to_owned(),
+        problem,
+    }
+}
+
 pub(super) fn failed(path: &Path, error: io::Error) -> BackupError {
     BackupError::Io {
         path: path.to_owned(),
@@ -100,14 +108,15 @@ pub(super) fn failed(path: &Path, error: io::Error) -> BackupError {
 }
 
 /// A line of a segment, or why it is none.
-pub(super) struct Read1 {
+pub(super) struct ReadLine {
     pub(super) offset: u64,
     pub(super) line: u64,
     pub(super) parsed: Result<SegmentLine, String>,
 }
 
-/// Calls `take` with each line of a segment. A last line without a line break was torn, and is no line.
-pub(super) fn each_line(path: &Path, mut take: impl FnMut(Read1)) -> Result<(), BackupError> {
+/// Calls `take` with each line of a segment. A last line without a line break was torn, and is no line. One of a later version is an
+/// error.
+pub(super) fn each_line(path: &Path, mut take: impl FnMut(ReadLine)) -> Result<(), BackupError> {
     let file = File::open(path).map_err(|error| failed(path, error))?;
     let mut reader = BufReader::new(file);
     let (mut offset, mut line) = (0, 1);
@@ -124,7 +133,7 @@ pub(super) fn each_line(path: &Path, mut take: impl FnMut(Read1)) -> Result<(), 
                 return Ok(());
             }
             let problem = format!("it has more than {MOST_LINE_BYTES} bytes");
-            take(Read1 {
+            take(ReadLine {
                 offset,
                 line,
                 parsed: Err(problem),
@@ -132,11 +141,14 @@ pub(super) fn each_line(path: &Path, mut take: impl FnMut(Read1)) -> Result<(), 
             return Ok(());
         }
         let length = text.len() as u64;
-        take(Read1 {
-            offset,
-            line,
-            parsed: SegmentLine::parse(&text),
-        });
+        let parsed = match SegmentLine::parse(&text) {
+            Ok(parsed) => Ok(parsed),
+            Err(Unreadable::Damaged(problem)) => Err(problem),
+            Err(Unreadable::Later(problem)) => {
+                return Err(too_new(path, format!("line {line}: {problem}")));
+            }
+        };
+        take(ReadLine { offset, line, parsed });
         offset += length;
         line += 1;
     }
@@ -169,8 +181,10 @@ pub(super) fn last_entry(path: &Path) -> Result<Option<SegmentLine>, BackupError
         if begin < end {
             let lines = text[begin..end - 1].rsplit(|byte| *byte == b'\n');
             for line in lines {
-                if let Ok(entry @ SegmentLine::Entry(..)) = SegmentLine::parse(line) {
-                    return Ok(Some(entry));
+                match SegmentLine::parse(line) {
+                    Ok(entry @ SegmentLine::Entry(..)) => return Ok(Some(entry)),
+                    Err(Unreadable::Later(problem)) => return Err(too_new(path, problem)),
+                    Ok(_) | Err(Unreadable::Damaged(_)) => {}
                 }
             }
         }

@@ -395,3 +395,33 @@ fn a_dataset_with_the_name_of_a_segment_and_what_others_put_there_are_passed_ove
     let names: Vec<_> = found.iter().map(|found| found.dataset.name.as_str()).collect();
     assert_eq!(names, ["0001-0000000001.jsonl", "taxi"]);
 }
+
+#[test]
+fn what_a_later_version_wrote_is_refused_and_not_passed_over() {
+    let root = tempfile::tempdir().unwrap();
+    let (ledger, all) = (directory(root.path()), entries("w", 3));
+    let mut writer = DirectoryWriter::after(ledger.clone(), None);
+    writer.append(batch(&all)).unwrap();
+    let path = &segments(ledger.path()).unwrap()[0].path;
+    let text = fs::read_to_string(path).unwrap();
+    let last = text.lines().next_back().unwrap();
+    let later_entry = last.replace("\"writer\":", "\"later\":1,\"writer\":");
+    for (changed, is_last) in [
+        (text.replace(last, &later_entry), true),
+        (text.replacen("\"version\":1", "\"version\":2", 1), false),
+        (text.replace(last, &format!("{{\"later\":{{}}}}\n{last}")), false),
+    ] {
+        assert_ne!(changed, text);
+        fs::write(path, &changed).unwrap();
+        let error = find_ledgers(root.path(), &mut Vec::new())
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("a later version of PrivateKube"), "{error}");
+        // The last entry can't be known then; otherwise it can.
+        assert_eq!(ledger.witness().is_err(), is_last, "{changed}");
+        assert!(ledger.hash_of(3).is_err(), "{changed}");
+    }
+    // Two lines that became one are no line of a later version.
+    fs::write(path, text.replacen("\n{\"hash\"", "{\"hash\"", 1)).unwrap();
+    assert_eq!(witnessed(&ledger), Some((3, all[2].0)));
+}
