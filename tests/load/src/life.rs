@@ -35,7 +35,7 @@ pub(crate) struct Life {
     #[arg(long, default_value_t = 365, value_parser = clap::value_parser!(u32).range(0..=3650))]
     days: u32,
     /// Claims of each day, each on the blocks of the last seven days.
-    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(2..=100_000))]
     claims: u32,
     /// Claims that arrive in one entry.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]

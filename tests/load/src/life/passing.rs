@@ -43,12 +43,15 @@ pub(super) async fn pass(
 ) -> Result<()> {
     let store = KubernetesStore::new(bench.client.clone(), dataset.clone());
     let of_block = rules.composition.capacity("10".parse()?, "1e-6".parse()?)?;
-    let ask = |epsilon: &str| -> Result<Budget> {
-        let (epsilon, delta) = (epsilon.parse()?, "1e-9".parse()?);
+    let ask = |epsilon: &str, delta: &str| -> Result<Budget> {
+        let (epsilon, delta) = (epsilon.parse()?, delta.parse()?);
         let asked = BudgetRequest::Guarantee { epsilon, delta };
         Ok(asked.demand(&rules.composition)?)
     };
-    let (small, large) = (ask("0.001")?, ask("5")?);
+    // No more than what its arrival unlocks on each block: 1 of the block's 10, divided by the claims of a day.
+    let share = 1_000_000_000_000 / u64::from(life.claims);
+    let small = ask(&format!("0.{share:012}"), "0")?;
+    let large = ask("5", "1e-9")?;
     let ledger = Ledger::open(store.clone(), "load".to_owned(), rules).await?;
     let mut passing = Passing {
         life,
