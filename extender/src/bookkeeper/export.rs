@@ -320,10 +320,17 @@ async fn run(mut exporter: Exporter, mut committed: watch::Receiver<u64>, mut re
 /// Notices that the directory doesn't have what was exported: entries would be removed from the cluster that are exported nowhere.
 async fn look_at(exporter: &mut Exporter, report: &mut Report) {
     let problem = match attend(exporter.is_there(), report).await {
-        Ok(true) => return report.succeeds(),
+        Ok(true) => {
+            report.measure()(exporter.exported());
+            return report.succeeds();
+        }
         Ok(false) => "the directory was replaced or emptied: what is missing in it is exported again, as far as the cluster has it"
             .to_owned(),
-        Err(error) => error.to_string(),
+        Err(error) => {
+            // Whether the volume comes back is unknown: until then, nothing counts as exported.
+            report.progress.send_replace(0);
+            return report.fails(&error.to_string());
+        }
     };
     report.measure()(exporter.exported());
     report.fails(&problem);

@@ -74,7 +74,7 @@ async fn applying_the_manifests_again_changes_nothing_and_keeps_the_webhooks() -
                 .is_some_and(|bundle| bundle.0 == authority)
     };
     let configs = webhooks(&env.client).await?;
-    ensure!(configs.len() == 6 && configs.iter().all(right), "{configs:?}");
+    ensure!(configs.len() == 7 && configs.iter().all(right), "{configs:?}");
 
     let before = versions(&env).await?;
     ensure!(before.lines().count() > 20, "{before}");

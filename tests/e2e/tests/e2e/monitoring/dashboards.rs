@@ -13,9 +13,11 @@ use super::{path, prometheus::ScrapingPrometheus};
 /// A panel whose description ends with this may be empty in a healthy cluster.
 const MAY_BE_EMPTY: &str = "Empty when all is well.";
 
-/// Panels that are empty here, although the load has every case, and why: none. A panel that shows what only a faulty system
-/// has, such as bypassed pods, would be one.
-const EMPTY_HERE: &[(&str, &str)] = &[];
+/// Panels that are empty here, although the load has every case, and why.
+const EMPTY_HERE: &[(&str, &str)] = &[
+    ("Entries not exported", "nothing is exported here"),
+    ("Exports that fail", "nothing is exported here"),
+];
 
 /// Whether a query may have no data here: its panel has to say so, too.
 fn is_empty_here(query: &PanelQuery) -> bool {
