@@ -314,7 +314,7 @@ def _ledgers() -> Section:
             ),
             lines(
                 "Entries not exported",
-                "Committed entries that are not in the directory of --export yet. A few for a moment; if they grow, the "
+                "Committed entries that are not in the directory of --export yet. A few for a moment; if it grows, the "
                 "directory can't be written, and no entry is removed.",
                 "short",
                 Query(
