@@ -326,11 +326,7 @@ async fn look_at(exporter: &mut Exporter, report: &mut Report) {
         }
         Ok(false) => "the directory was replaced or emptied: what is missing in it is exported again, as far as the cluster has it"
             .to_owned(),
-        Err(error) => {
-            // Whether the volume comes back is unknown: until then, nothing counts as exported.
-            report.progress.send_replace(0);
-            return report.fails(&error.to_string());
-        }
+        Err(error) => error.to_string(),
     };
     report.measure()(exporter.exported());
     report.fails(&problem);
@@ -394,7 +390,10 @@ impl Report {
         }
     }
 
+    /// An export failed. Whether what it wrote before is still there, or comes back with its volume, is unknown: until an attempt
+    /// succeeds, nothing counts as exported, and no entry is removed.
     fn fails(&mut self, problem: &str) {
+        self.progress.send_replace(0);
         warn!(dataset = %self.dataset, problem, "entries can't be exported: none is removed, and it is tried again");
         if self.is_failing {
             return;
