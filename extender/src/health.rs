@@ -36,7 +36,8 @@ impl Health {
     }
 }
 
-/// `/healthz`, `/readyz`, `/leaderz` and `/metrics`. A replica that follows is ready, since it answers the webhooks.
+/// `/healthz`, `/readyz`, `/leaderz` and `/metrics`. A replica that follows is ready, since it answers the webhooks; these need
+/// the ledgers, datasets and blocks, and no list of all claims and pods.
 pub fn router(
     view: Arc<View>,
     leadership: Leadership,
@@ -58,7 +59,7 @@ pub fn router(
 }
 
 async fn ready(State(health): State<Health>) -> impl IntoResponse {
-    if !health.view.is_complete() {
+    if !health.view.is_read() {
         (StatusCode::SERVICE_UNAVAILABLE, "the ledger is being read\n")
     } else if !*health.webhooks.borrow() {
         (
@@ -74,9 +75,9 @@ async fn ready(State(health): State<Health>) -> impl IntoResponse {
 
 /// Whether this process answers the scheduler.
 async fn leads(State(health): State<Health>) -> impl IntoResponse {
-    let view = health.view.is_complete();
+    let is_read = health.view.is_read();
     match health.leadership.check() {
-        Ok(()) if view => (StatusCode::OK, "ok\n".to_owned()),
+        Ok(()) if is_read => (StatusCode::OK, "ok\n".to_owned()),
         Ok(()) => (
             StatusCode::SERVICE_UNAVAILABLE,
             "the ledger is being read\n".to_owned(),

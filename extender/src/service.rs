@@ -23,7 +23,8 @@ use crate::{
     bookkeeper::CheckpointSettings,
     bookkeeper::Message,
     certificates::{self, Clients},
-    clock, controllers,
+    clock,
+    controllers::{self, Sent},
     handles::{Handles, MeasuredBlocks},
     health,
     leadership::{Election, Label, Leadership, Replica},
@@ -327,16 +328,25 @@ pub(crate) async fn keep_books(
     registry
         .open(datasets.context("list the ledgers' entries")?)
         .await?;
-    let (listed, all_listed) = oneshot::channel();
+    let began = Instant::now();
+    let (blocks, blocks_sent) = oneshot::channel();
+    let (all, all_sent) = oneshot::channel();
     let completed = async {
-        all_listed.await?;
+        blocks_sent.await?;
+        registry.flush().await;
+        handles.view.set_read();
+        handles.metrics.ready.set(1);
+        handles.leadership.caught_up();
+        info!(
+            took = ?began.elapsed(),
+            "the ledgers, datasets and blocks have been read: claims that are in a ledger are known"
+        );
+        all_sent.await?;
         registry.send_all(|| Message::AllListed);
         registry.flush().await;
         handles.view.set_complete();
-        handles.metrics.ready.set(1);
-        handles.leadership.caught_up();
         controllers::check_all_pods(registry);
-        info!("everything that is committed has been read");
+        info!(took = ?began.elapsed(), "all claim objects and pods have been read");
         Ok::<_, anyhow::Error>(())
     };
     let taking_over = async {
@@ -353,7 +363,7 @@ pub(crate) async fn keep_books(
         ended = registry.run() => ended.map_err(anyhow::Error::from),
         ((), completed) = async {
             tokio::join!(
-                controllers::run(Arc::clone(registry), listed, to_requeue),
+                controllers::run(Arc::clone(registry), Sent { blocks, all }, to_requeue),
                 async { tokio::join!(completed, taking_over).0 }
             )
         } => completed,

@@ -41,7 +41,7 @@ pub enum Verdict {
     },
     /// Its annotations can't be read, and why.
     Malformed(String),
-    /// The view isn't complete yet.
+    /// The ledgers aren't read yet, or a claim of its may be among the objects that are being listed.
     Starting,
 }
 
@@ -49,7 +49,7 @@ impl Verdict {
     /// The verdict on a pod in `namespace` whose budget comes from `source`.
     #[must_use]
     pub fn of(source: &BudgetSource, namespace: &str, view: &View) -> Self {
-        if !view.is_complete() {
+        if !view.is_read() {
             return Self::Starting;
         }
         let stopped = |dataset: &DatasetKey| {
@@ -75,7 +75,12 @@ impl Verdict {
         for (name, id) in ids {
             let claim = format!("{namespace}/{name}");
             let Some(seen) = id.and_then(|id| view.claim(&id)) else {
-                return Self::Unknown { claim };
+                // Until every object was seen once, an absent claim means nothing.
+                return if view.is_complete() {
+                    Self::Unknown { claim }
+                } else {
+                    Self::Starting
+                };
             };
             if let Some(stopped) = stopped(&seen.dataset) {
                 return stopped;
@@ -141,7 +146,7 @@ impl fmt::Display for Verdict {
             Self::Unknown { claim } => write!(f, "privacy budget claim {claim} does not exist yet"),
             Self::Stopped { dataset, why } => write!(f, "dataset {dataset} is stopped: {why}"),
             Self::Malformed(problem) => write!(f, "the pod can't be given privacy budget: {problem}"),
-            Self::Starting => f.write_str("the privacy budget ledger is being read, try again"),
+            Self::Starting => f.write_str("privacy budget ledgers and claims are being read, try again"),
         }
     }
 }

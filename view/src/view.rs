@@ -59,12 +59,24 @@ pub struct View {
     datasets: HashMap<DatasetKey, Arc<DatasetView>>,
     /// Why datasets are stopped: their ledgers can't be read or written, so nothing of them may be decided.
     stopped: HashMap<DatasetKey, Arc<str>>,
+    read: AtomicBool,
     complete: AtomicBool,
 }
 
 impl View {
-    /// Whether everything that was committed before the start is here, and every object was seen once. Before that, an
-    /// absent claim means nothing.
+    /// Whether everything that was committed before the start is here, and every dataset and block was seen once.
+    #[must_use]
+    pub fn is_read(&self) -> bool {
+        self.read.load(Ordering::Acquire)
+    }
+
+    /// Declares that the ledgers, datasets and blocks are here.
+    pub fn set_read(&self) {
+        self.read.store(true, Ordering::Release);
+    }
+
+    /// Whether that [is so](Self::is_read), and every claim object and managed pod was seen once. Before that, an absent
+    /// claim means nothing.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.complete.load(Ordering::Acquire)
@@ -72,6 +84,7 @@ impl View {
 
     /// Declares the view complete.
     pub fn set_complete(&self) {
+        self.set_read();
         self.complete.store(true, Ordering::Release);
     }
 

@@ -182,9 +182,10 @@ impl Follower<PrivacyBudgetClaim> for Claims {
             }
             SubjectKind::Claim => {
                 let (namespace, name) = (&subject.namespace, &subject.name);
-                handles.view.set_named(namespace, name, Some(id.clone()));
                 let not_for_pods = not_for_pods(&object);
+                // A pod that names the claim finds it only after this.
                 let changed = handles.view.set_not_for_pods(&id, not_for_pods);
+                handles.view.set_named(namespace, name, Some(id.clone()));
                 let tells = changed && not_for_pods.is_some();
                 for pod in handles.pods.naming(namespace, name) {
                     if tells {
@@ -271,10 +272,10 @@ impl Follower<PrivacyBudgetClaim> for Claims {
         match subject.kind {
             SubjectKind::Claim => {
                 let view = &handles.view;
-                view.set_not_for_pods(&id, None);
                 if view.named(&subject.namespace, &subject.name).as_ref() == Some(&id) {
                     view.set_named(&subject.namespace, &subject.name, None);
                 }
+                view.set_not_for_pods(&id, None);
                 self.registry.send(&dataset, Message::Withdrawn(id));
             }
             // It is made again for as long as its pod exists.

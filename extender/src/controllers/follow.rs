@@ -12,6 +12,7 @@ use privatekube_api::DatasetKey;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::{
     sync::{mpsc::UnboundedReceiver, watch},
+    task::yield_now,
     time::{Instant, sleep_until},
 };
 use tracing::warn;
@@ -27,7 +28,7 @@ use crate::tests::world::planted::{self, Planted};
 /// What a controller does with the objects of one kind.
 pub(super) trait Follower<K> {
     /// Drops what [`Self::applied`] and [`Self::deleted`] don't read of an object, which is done as soon as it arrives:
-    /// when a watch begins, all objects are held at once.
+    /// when a watch begins, all objects are kept until the last one is listed.
     fn trim(object: &mut K);
     /// Drops what was only to be read once. What is left is kept for as long as the object exists.
     fn slim(object: &mut K);
@@ -57,7 +58,19 @@ pub(super) fn listed() -> (Listed, WhenListed) {
     (Listed(sender), WhenListed(receiver))
 }
 
+impl Listed {
+    /// All objects were handed over, from a list that began after `relist` was requested.
+    pub(super) fn notify(&self, relist: Relist) {
+        self.0.send_replace(Some(relist));
+    }
+}
+
 impl WhenListed {
+    /// Whether all objects were listed once.
+    pub(super) fn is_listed(&self) -> bool {
+        self.0.borrow().is_some()
+    }
+
     pub(super) async fn wait(&self) {
         // The sender is dropped only when the process ends.
         let _ = self.0.clone().wait_for(Option::is_some).await;
@@ -70,6 +83,8 @@ impl WhenListed {
     }
 }
 
+/// How many listed objects are handed to the follower before other tasks have their turn.
+const HANDED_AT_ONCE: usize = 256;
 /// The first pause between two lists, doubled each time up to the longest, if watches fail as soon as they began.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
@@ -106,7 +121,7 @@ pub(super) async fn follow<K, F>(
     let mut to_relist = store.to_relist();
     let mut relist = *to_relist.borrow_and_update();
     let mut known: HashMap<Key, Kept> = HashMap::new();
-    let mut listing: Vec<K> = Vec::new();
+    let mut listing: Vec<(Key, Kept)> = Vec::new();
     loop {
         let event = tokio::select! {
             Some(RequestAgain { dataset, done }) = again.recv() => {
@@ -150,7 +165,7 @@ pub(super) async fn follow<K, F>(
                 relisting.pause = Duration::ZERO;
                 store.saw(&object);
                 let object = trimmed::<K, F>(object);
-                let before = known.insert(key(&object), Kept::new::<K, F>(object.clone()));
+                let before = known.insert(key(&object), Kept::slim::<K, F>(object.clone()));
                 if let Some(before) = before
                     .filter(|before| before.is_another(&object))
                     .and_then(|before| before.object())
@@ -167,19 +182,27 @@ pub(super) async fn follow<K, F>(
             Ok(watcher::Event::Init) => listing.clear(),
             Ok(watcher::Event::InitApply(object)) => {
                 store.saw(&object);
-                listing.push(trimmed::<K, F>(object));
+                let object = trimmed::<K, F>(object);
+                listing.push((key(&object), Kept::whole(&object)));
             }
             Ok(watcher::Event::InitDone) => {
                 let mut before = std::mem::take(&mut known);
                 // The API server lists objects by name.
-                listing.sort_by_key(created);
-                for object in listing.drain(..) {
-                    let same = before.remove(&key(&object));
+                listing.sort_by_key(|(_, object)| object.created);
+                for (handed, (key, listed)) in listing.drain(..).enumerate() {
+                    // There may be a hundred thousand, and others wait for this thread.
+                    if handed % HANDED_AT_ONCE == 0 {
+                        yield_now().await;
+                    }
+                    let same = before.remove(&key);
+                    let Some(object) = listed.object::<K>() else {
+                        continue;
+                    };
                     let other = same.filter(|other| other.is_another(&object));
                     if let Some(other) = other.and_then(|other| other.object()) {
                         follower.deleted(other, false);
                     }
-                    known.insert(key(&object), Kept::new::<K, F>(object.clone()));
+                    known.insert(key, Kept::slim::<K, F>(object.clone()));
                     follower.applied(object);
                 }
                 listing = Vec::new();
@@ -188,7 +211,7 @@ pub(super) async fn follow<K, F>(
                 }
                 resumes = true;
                 relisting.listed = Instant::now();
-                listed.0.send_replace(Some(relist));
+                listed.notify(relist);
             }
         }
     }
@@ -243,7 +266,7 @@ fn gone(before: HashMap<Key, Kept>) -> Vec<Kept> {
     gone.into_iter().map(|(_, object)| object).collect()
 }
 
-/// An object that exists, slimmed. It is kept as JSON, which takes a fraction of what the object's type takes in memory.
+/// An object that exists. It is kept as JSON, which takes a fraction of what the object's type takes in memory.
 pub(super) struct Kept {
     uid: Option<String>,
     created: Option<jiff::Timestamp>,
@@ -251,19 +274,27 @@ pub(super) struct Kept {
 }
 
 impl Kept {
-    pub(super) fn new<K, F>(mut object: K) -> Self
+    /// What is kept of an object that was handed to the follower.
+    pub(super) fn slim<K, F>(mut object: K) -> Self
     where
         K: Resource<DynamicType = ()> + Serialize,
         F: Follower<K>,
     {
         F::slim(&mut object);
-        let json = serde_json::to_vec(&object).unwrap_or_else(|error| {
+        Self::whole(&object)
+    }
+
+    fn whole<K>(object: &K) -> Self
+    where
+        K: Resource<DynamicType = ()> + Serialize,
+    {
+        let json = serde_json::to_vec(object).unwrap_or_else(|error| {
             warn!(kind = %K::kind(&()), %error, "an object can't be kept");
             Vec::new()
         });
         Self {
             uid: object.meta().uid.clone(),
-            created: created(&object),
+            created: created(object),
             json: json.into(),
         }
     }

@@ -24,16 +24,20 @@ use tokio::sync::{
 use tracing::info;
 
 pub use self::metrics::WatchMetrics;
-use self::{scheduled_blocks::ScheduledBlocks, store_revision::StoreRevision};
+use self::{requeue::RequestAgain, scheduled_blocks::ScheduledBlocks, store_revision::StoreRevision};
 use crate::{bookkeeper::Message, handles::Handles, registry::Registry};
 
-/// Follows all objects for ever. `listed` is notified when everything that exists was sent to the bookkeepers.
-/// All claims on datasets of `to_requeue` are requested again.
-pub async fn run(
-    registry: Arc<Registry>,
-    listed: oneshot::Sender<()>,
-    to_requeue: UnboundedReceiver<Option<DatasetKey>>,
-) {
+/// Whom to notify of what was sent to the bookkeepers since the start.
+#[derive(Debug)]
+pub struct Sent {
+    /// Notified when all datasets and blocks that exist were sent.
+    pub blocks: oneshot::Sender<()>,
+    /// Notified when all objects were.
+    pub all: oneshot::Sender<()>,
+}
+
+/// Follows all objects for ever. All claims on datasets of `to_requeue` are requested again.
+pub async fn run(registry: Arc<Registry>, sent: Sent, to_requeue: UnboundedReceiver<Option<DatasetKey>>) {
     let Handles {
         client,
         metrics,
@@ -51,13 +55,23 @@ pub async fn run(
     let never = || unbounded_channel().1;
     let store = StoreRevision::new();
     let scheduled_blocks = Arc::new(ScheduledBlocks::default());
+    let pods_requested = async {
+        claims_listed.wait().await;
+        pods_listed.wait().await;
+        // Pods that were listed before all claims were have requested nothing.
+        let (done, is_done) = oneshot::channel();
+        let all = RequestAgain { dataset: None, done };
+        // A follower ends only with the process.
+        let _ = pods_again.send(all);
+        let _ = is_done.await;
+    };
     let all_listed = async {
         blocks_listed.wait().await;
         datasets_listed.wait().await;
-        claims_listed.wait().await;
-        pods_listed.wait().await;
-        // The receiver is dropped only when the process ends.
-        let _ = listed.send(());
+        // The receivers are dropped only when the process ends.
+        let _ = sent.blocks.send(());
+        pods_requested.await;
+        let _ = sent.all.send(());
     };
     let takes_over = async {
         if !leadership.is_elected() {
@@ -100,19 +114,14 @@ pub async fn run(
             blocks_listed.wait().await;
             let managed = format!("{LABEL_MANAGED}=true");
             tokio::join!(
-                async {
-                    // The statuses of their claim objects say which pods were denied.
-                    claims_listed.wait().await;
-                    follow::follow(
-                        api(),
-                        &managed,
-                        pods,
-                        pods_to_request,
-                        &store,
-                        pods::ManagedPods::new(Arc::clone(&registry)),
-                    )
-                    .await;
-                },
+                follow::follow(
+                    api(),
+                    &managed,
+                    pods,
+                    pods_to_request,
+                    &store,
+                    pods::ManagedPods::new(Arc::clone(&registry), claims_listed.clone()),
+                ),
                 follow::follow(
                     api(),
                     "",
@@ -128,7 +137,7 @@ pub async fn run(
         entries::follow(&registry),
         store.follow(client.clone()),
         scheduled_blocks.keep(registry.handles()),
-        requeue::requeue(client.clone(), to_requeue, [claims_again, pods_again]),
+        requeue::requeue(client.clone(), to_requeue, [claims_again, pods_again.clone()]),
     );
 }
 

@@ -13,7 +13,10 @@ use privatekube_policy::ClaimId;
 use privatekube_view::Verdict;
 use tracing::{error, warn};
 
-use super::{follow::Follower, requesters};
+use super::{
+    follow::{Follower, WhenListed},
+    requesters,
+};
 #[cfg(test)]
 use crate::tests::world::planted::{self, Planted};
 use crate::{
@@ -25,15 +28,22 @@ use crate::{
 
 pub(super) struct ManagedPods {
     registry: Arc<Registry>,
+    /// The statuses of claim objects say which pods were denied. Until all were listed, no pod requests budget.
+    claims: WhenListed,
 }
 
 impl ManagedPods {
-    pub(super) const fn new(registry: Arc<Registry>) -> Self {
-        Self { registry }
+    /// A follower of pods, and what waits for the claim objects.
+    pub(super) const fn new(registry: Arc<Registry>, claims: WhenListed) -> Self {
+        Self { registry, claims }
     }
 
-    /// Requests budget for a pod with a demand of its own.
+    /// Requests budget for a pod with a demand of its own, if all claim objects were listed. All pods are requested again when
+    /// they are.
     fn request(&self, pod: &ManagedPod) {
+        if !self.claims.is_listed() {
+            return;
+        }
         if let (Some((subject, dataset)), Some(Ok(request))) = (pod.own(), &pod.request) {
             let (subject, request) = (subject.clone(), Arc::clone(request));
             self.registry.send(
@@ -258,13 +268,13 @@ async fn never_ran(registry: Arc<Registry>, pod: PodKey, uid: String, dataset: D
 /// announced once; `was_bound` says that the pod had a node before.
 fn check_bound(registry: &Arc<Registry>, pod: &Arc<ManagedPod>, was_bound: bool) {
     let handles = registry.handles();
-    // Every pod is checked once more by a process that becomes the leader.
-    if pod.has_grant || pod.is_ending || !handles.leadership.leads() {
+    // Every pod is checked once more when the view is complete, and by a process that becomes the leader.
+    if pod.has_grant || pod.is_ending || !handles.view.is_complete() || !handles.leadership.leads() {
         return;
     }
     let granted = match Verdict::of(&pod.source, &pod.key.namespace, &handles.view) {
         Verdict::Granted(claims) => claims,
-        // It is checked again when the view is complete, or the dataset's ledger is open again.
+        // It is checked again when the dataset's ledger is open again.
         Verdict::Starting | Verdict::Stopped { .. } => return,
         verdict => {
             if !was_bound {

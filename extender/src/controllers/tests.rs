@@ -11,7 +11,11 @@ use privatekube_view::Verdict;
 use serde_json::json;
 use tokio::sync::{oneshot, watch};
 
-use super::{claims::Claims, follow::Follower, pods::ManagedPods};
+use super::{
+    claims::Claims,
+    follow::{self, Follower, WhenListed},
+    pods::ManagedPods,
+};
 use crate::{
     bookkeeper::Message,
     metrics::Metrics,
@@ -20,6 +24,13 @@ use crate::{
         BLOCKS, CLAIMS, NAMESPACE, block, claim_object, epsilon, handles, key, managed_pod, pod_object,
     },
 };
+
+/// What waits for claim objects that were listed.
+fn claims_listed() -> WhenListed {
+    let (listed, when_listed) = follow::listed();
+    listed.notify(0);
+    when_listed
+}
 
 /// Runs `what` with bookkeepers that work.
 async fn with_bookkeepers(registry: &Registry, what: impl Future<Output = ()>) {
@@ -36,7 +47,7 @@ async fn what_is_being_spent_for_a_pod_that_goes_without_a_node_returns() {
     let registry = Arc::new(Registry::new(handles(&server).0));
     let phase = |id: &ClaimId| registry.handles().view.claim(id).map(|claim| claim.phase);
     with_bookkeepers(&registry, async {
-        let mut pods = ManagedPods::new(Arc::clone(&registry));
+        let mut pods = ManagedPods::new(Arc::clone(&registry), claims_listed());
         let pod: Pod = serde_json::from_value(pod_object("train")).unwrap();
         let id = managed_pod("train").own().unwrap().0.id();
         pods.applied(pod.clone());
@@ -71,7 +82,7 @@ async fn a_pod_that_runs_and_that_no_ledger_knows_is_announced() {
     let (handles, mut queue) = handles(&server);
     let registry = Arc::new(Registry::new(handles));
     with_bookkeepers(&registry, async {
-        let mut pods = ManagedPods::new(Arc::clone(&registry));
+        let mut pods = ManagedPods::new(Arc::clone(&registry), claims_listed());
         let pod = |name: &str, bound: bool| -> Pod {
             let mut pod = pod_object(name);
             if bound {
@@ -140,7 +151,7 @@ async fn a_status_that_we_wrote_is_no_new_request() {
 #[tokio::test]
 async fn a_pod_requests_budget_once_whatever_its_status_does() {
     let registry = Arc::new(Registry::new(handles(&FakeApiServer::default()).0));
-    let mut pods = ManagedPods::new(Arc::clone(&registry));
+    let mut pods = ManagedPods::new(Arc::clone(&registry), claims_listed());
     let pod: Pod = serde_json::from_value(pod_object("train")).unwrap();
     pods.applied(pod.clone());
     let mut pending = pod.clone();
@@ -165,7 +176,7 @@ where
     object["metadata"]["managedFields"] = json!([{"manager": long, "operation": "Update", "fieldsType": "FieldsV1", "fieldsV1": {"f:spec": {}}}]);
     object["metadata"]["annotations"]["kubectl.kubernetes.io/last-applied-configuration"] = json!(long);
     let object: K = serde_json::from_value(object).unwrap();
-    super::follow::Kept::new::<K, F>(super::follow::trimmed::<K, F>(object)).bytes()
+    follow::Kept::slim::<K, F>(follow::trimmed::<K, F>(object)).bytes()
 }
 
 #[test]
@@ -180,11 +191,9 @@ fn of_an_object_only_what_is_read_is_kept() {
     let bytes = kept::<Pod, ManagedPods>(pod.clone());
     assert!(bytes < 600, "{bytes}");
     let pod: Pod = serde_json::from_value(pod).unwrap();
-    let trimmed = super::follow::trimmed::<Pod, ManagedPods>(pod.clone());
+    let trimmed = follow::trimmed::<Pod, ManagedPods>(pod.clone());
     assert_eq!(ManagedPod::read(&trimmed, None), ManagedPod::read(&pod, None));
-    let kept: Pod = super::follow::Kept::new::<Pod, ManagedPods>(trimmed)
-        .object()
-        .unwrap();
+    let kept: Pod = follow::Kept::slim::<Pod, ManagedPods>(trimmed).object().unwrap();
     // What it runs is kept by its managed pod, as long as it is needed.
     let without = |pod: &Pod| {
         let mut read = ManagedPod::read(pod, None);
@@ -217,10 +226,10 @@ async fn a_watch_that_keeps_failing_lists_everything_anew() {
     let spec = json!({"budget": epsilon("1")});
     server.put(CLAIMS, &claim_object("first", &spec));
     let (count, mut seen) = watch::channel(0);
-    let (listed, _) = super::follow::listed();
+    let (listed, _) = follow::listed();
     let (_requeue, to_request) = tokio::sync::mpsc::unbounded_channel();
     let store = super::store_revision::StoreRevision::new();
-    let follow = super::follow::follow(
+    let follow = follow::follow(
         (server.client(), Metrics::new().unwrap()),
         "",
         listed,
@@ -266,7 +275,7 @@ async fn a_claim_that_is_used_by_hand_or_being_deleted_runs_no_new_pod() {
     let view = &registry.handles().view;
     view.set_complete();
     with_bookkeepers(&registry, async {
-        let mut pods = ManagedPods::new(Arc::clone(&registry));
+        let mut pods = ManagedPods::new(Arc::clone(&registry), claims_listed());
         let mut claims = Claims::new(Arc::clone(&registry));
         let source = BudgetSource::of(&naming_pod());
         let verdict = || Verdict::of(&source, NAMESPACE, view);

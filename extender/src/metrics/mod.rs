@@ -46,7 +46,7 @@ pub struct Rooms {
     pub certificates: CertificateMetrics,
     /// Which replica leads.
     pub leadership: LeadershipMetrics,
-    /// 1 once everything that is committed has been read.
+    /// 1 once the ledgers, datasets and blocks have been read.
     pub ready: IntGauge,
 }
 
@@ -65,7 +65,7 @@ impl Metrics {
         declare.room("The process");
         let ready = declare.single_gauge(
             "ready",
-            "1 once everything that was committed before the start has been read, and every object was seen.",
+            "1 once everything that was committed before the start has been read, and every dataset and block was seen.",
         )?;
         let build = declare.gauge(
             "build_info",

@@ -8,6 +8,7 @@ mod recovery;
 mod replicas;
 mod requesters;
 mod scheduler;
+mod start;
 mod stopped;
 pub(crate) mod whole;
 pub(crate) mod world;

@@ -32,7 +32,7 @@ async fn filter(router: &Router, pod: &Value) -> Value {
 async fn until_the_view_is_complete_filter_answers_with_an_error() {
     let answer = filter(&scheduler(false), &pod_object("train")).await;
     assert!(
-        answer["Error"].as_str().unwrap().contains("is being read"),
+        answer["Error"].as_str().unwrap().contains("are being read"),
         "{answer}"
     );
 }

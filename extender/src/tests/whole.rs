@@ -164,46 +164,6 @@ async fn a_pod_goes_from_its_gate_to_its_node_with_the_grant() {
 }
 
 #[tokio::test]
-async fn a_start_writes_why_a_claim_waits_if_the_process_before_it_did_not() {
-    let server = server();
-    for (name, asked) in [("first", "8"), ("second", "5")] {
-        server.put(CLAIMS, &claim_object(name, &json!({"budget": epsilon(asked)})));
-        with_registry(&server, async |_| {
-            server
-                .until(|server| {
-                    let claim = server.get(CLAIMS, name).unwrap();
-                    !claim["status"]["sequence"].is_null()
-                })
-                .await;
-        })
-        .await;
-    }
-    let written = server.get(CLAIMS, "second").unwrap()["status"].clone();
-    assert_eq!(written["reason"], json!("TooLittleUnlocked"));
-    // What the process before may have written before the claim was in the ledger, and before it had enough blocks.
-    for earlier in [
-        json!({"phase": "Waiting", "reason": "Undecided", "message": "m"}),
-        json!({"phase": "Waiting", "reason": "TooFewBlocks", "message": "m", "sequence": 1}),
-    ] {
-        let mut object = server.get(CLAIMS, "second").unwrap();
-        object["status"] = earlier;
-        server.put(CLAIMS, &object);
-        with_registry(&server, async |_| {
-            server
-                .until(|server| {
-                    let claim = server.get(CLAIMS, "second").unwrap();
-                    claim["status"]["message"] == written["message"]
-                })
-                .await;
-        })
-        .await;
-        let claim = server.get(CLAIMS, "second").unwrap();
-        assert_eq!(claim["status"]["reason"], written["reason"]);
-        assert!(!claim["status"]["sequence"].is_null(), "{claim:#}");
-    }
-}
-
-#[tokio::test]
 async fn a_pod_whose_grant_has_no_room_is_neither_bound_nor_charged() {
     let server = server();
     let mut pod = pod_object("train");
@@ -305,31 +265,6 @@ async fn a_claim_waits_for_its_dataset_and_says_so() {
             .await;
     })
     .await;
-}
-
-#[tokio::test]
-async fn an_extender_that_starts_again_publishes_the_same_and_writes_no_entry() {
-    let server = server();
-    server.put(CLAIMS, &claim_object("c", &json!({"budget": epsilon("4")})));
-    with_extender(&server, async |_| {
-        server
-            .until(|server| phase(server, "c") == json!("Granted"))
-            .await;
-    })
-    .await;
-    let entries = server.all(ENTRIES);
-    // The status was lost meanwhile.
-    let mut claim = server.get(CLAIMS, "c").unwrap();
-    claim["status"] = json!({});
-    server.put(CLAIMS, &claim);
-    with_extender(&server, async |_| {
-        server
-            .until(|server| phase(server, "c") == json!("Granted"))
-            .await;
-    })
-    .await;
-    assert_eq!(server.all(ENTRIES), entries);
-    assert!(server.count(&RequestFilter::writes().resource(ENTRIES)) >= entries.len());
 }
 
 /// How many writes of each kind the extender made, as resource (and subresource) with the count.
