@@ -7,7 +7,7 @@ MAKEFLAGS += --no-print-directory
 
 # A debug build takes a third of the time of a release build, and the tests need it anyway. The Dockerfile builds in
 # release what runs in a real cluster.
-CLUSTER := cargo run --quiet --locked -p privatekube-cluster --
+CLUSTER := cargo run --quiet --locked --bin privatekube-cluster --
 # Debug builds would take hours for a whole sweep.
 SIMULATOR := cargo run --quiet --release --locked -p privatekube-simulator --
 # A crate's first page may link to its private modules: people who read the code read that page, too.
@@ -90,22 +90,22 @@ install-plugin: ## Install kubectl-privacy where cargo puts programs, so that ku
 
 .PHONY: controlplane
 controlplane: ## Build a real Kubernetes control plane from source into .local/bin
-	cargo build --locked -p privatekube-cluster
+	cargo build --locked --bin privatekube-cluster
 	@$(CLUSTER) build
 
 .PHONY: prometheus
 prometheus: ## Build Prometheus and promtool from source into .local/bin
-	cargo build --locked -p privatekube-cluster
+	cargo build --locked --bin privatekube-cluster
 	@$(CLUSTER) build prometheus
 
 .PHONY: realnode
 realnode: ## Build what a real node takes into .local/realnode: kubelet, containerd, runc, CNI plugins
-	cargo build --locked -p privatekube-cluster
+	cargo build --locked --bin privatekube-cluster
 	@$(CLUSTER) build real-node
 
 .PHONY: monitoring
 monitoring: build controlplane prometheus ## Test the rules, alerts, runbooks and dashboards with a real Prometheus
-	cargo test --locked -p privatekube-e2e --test e2e -- monitoring
+	cargo test --workspace --locked --test e2e -- monitoring
 
 .PHONY: test
 test: build controlplane prometheus ## Run every test, those in a real cluster included
@@ -122,7 +122,7 @@ soak: ## Simulate the ledger in SEEDS worlds (1000000) and the extender in CLUST
 .PHONY: soak-cluster
 soak-cluster: build controlplane ## Kill KILLS parts (100) of a cluster whose requests go wrong, chosen by SEED, and audit it
 	PRIVATEKUBE_SOAK_KILLS=$(KILLS) PRIVATEKUBE_E2E_SEED=$(SEED) \
-		cargo test --locked -p privatekube-e2e --test e2e -- soak --nocapture
+		cargo test --workspace --locked --test e2e -- soak --nocapture
 
 .PHONY: browser-test
 browser-test: build controlplane ## Drive the status page in a headless Chromium: PICTURES=docs/images takes its pictures
@@ -199,7 +199,7 @@ markdown: $(TOOLS_READY) ## Check the links, anchors and length of lines of all 
 .PHONY: bench-smoke
 bench-smoke: controlplane ## Run every benchmark once at its smallest, without measuring
 	cargo test --workspace --locked --bench '*'
-	cargo build --locked -p privatekube-cluster -p privatekube-extender -p privatekube-load
+	cargo build --locked --bin privatekube-cluster --bin privatekube-extender --bin privatekube-load
 	target/debug/privatekube-load claims --count 20 --rounds 1 --nodes 3
 	target/debug/privatekube-load pods --kind mixed --count 20 --rounds 1 --nodes 3
 
@@ -262,8 +262,8 @@ $(PIPELINE_READY): $(PYTHON_READY) examples/pipeline/requirements.txt examples/p
 drift: $(DASHBOARDS_READY) ## Check that what is generated or locked is up to date
 	$(DASHBOARDS_PYTHON) dashboards/test_dashboards.py
 	cargo metadata --locked --format-version 1 >/dev/null
-	cargo run --quiet --locked -p privatekube-api --bin crdgen -- --check
-	cargo run --quiet --locked -p privatekube-extender --example metrics_page -- --check
+	cargo run --quiet --locked --bin crdgen -- --check
+	cargo run --quiet --locked --example metrics_page -- --check
 	monitoring/rules/wrap | diff monitoring/rules/prometheusrule.yaml -
 	@for module in controlplane prometheus realnode/kubelet realnode/containerd; do \
 		(cd tests/$$module && go mod tidy -diff && go mod verify) || exit; \
@@ -271,8 +271,8 @@ drift: $(DASHBOARDS_READY) ## Check that what is generated or locked is up to da
 
 .PHONY: generate
 generate: $(DASHBOARDS_READY) ## Write what is generated: resource definitions, the page of the metrics, rules, dashboards
-	cargo run --quiet --locked -p privatekube-api --bin crdgen
-	cargo run --quiet --locked -p privatekube-extender --example metrics_page
+	cargo run --quiet --locked --bin crdgen
+	cargo run --quiet --locked --example metrics_page
 	$(DASHBOARDS_PYTHON) dashboards/generate.py
 	monitoring/rules/wrap > monitoring/rules/prometheusrule.yaml
 
