@@ -154,6 +154,12 @@ impl ClaimView {
         matches!(self.known, Known::InLedger(_))
     }
 
+    /// Whether it may wait for more blocks to match it.
+    #[must_use]
+    pub fn needs_blocks(&self) -> bool {
+        self.phase == ClaimPhase::Waiting && self.reason != ClaimReason::TooLittleUnlocked
+    }
+
     /// Its object's status.
     #[must_use]
     pub fn status(&self) -> PrivacyBudgetClaimStatus {

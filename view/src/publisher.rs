@@ -17,7 +17,7 @@ use privatekube_policy::{
 };
 
 use crate::{
-    BlockKey, DatasetView, View,
+    BlockKey, ClaimView, DatasetView, View,
     claim::SharedDemands,
     explain::{self, PhaseReason},
     objects::DatasetObjects,
@@ -213,6 +213,13 @@ impl Publisher {
         }
         self.published = engine.arrived();
         self.forget_deleted(engine, &exists);
+        // A ledger that lost entries has less than was published before.
+        let is_lost = |claim: &ClaimView| {
+            *claim.dataset == *self.dataset && claim.is_in_ledger() && engine.phase(&claim.id).is_none()
+        };
+        for lost in self.view.claims(is_lost) {
+            self.view.forget_claim(&lost.id);
+        }
         for id in engine.claims() {
             if engine.phase(id).is_some_and(Phase::has_ended) && !exists(id) {
                 continue;

@@ -68,6 +68,7 @@ impl Bookkeeper {
                     let _ = reply.send(Err(ConsumeError::Closed));
                 }
                 Message::Requested(_)
+                | Message::Exists(_)
                 | Message::Withdrawn(_)
                 | Message::Ran(_)
                 | Message::NeverRan(_)

@@ -25,6 +25,8 @@ pub enum Message {
     DatasetDeleted(Arc<PrivateDataset>),
     /// A pod or a claim object requests budget.
     Requested(ClaimInput),
+    /// The object of a claim exists that is in the ledger and needs no more blocks.
+    Exists(ClaimId),
     /// The pod or claim object of a claim was deleted, or can't run any more.
     Withdrawn(ClaimId),
     /// The pod of a claim was deleted, and had a node: whatever the claim has is consumed.

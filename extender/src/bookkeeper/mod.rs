@@ -742,6 +742,11 @@ impl Bookkeeper {
                 let change = self.publisher.object_exists(state, objects, &input.subject.id());
                 self.effects.apply(change, objects);
             }
+            Message::Exists(claim) => {
+                let objects = self.intake.objects();
+                let change = self.publisher.object_exists(state, objects, claim);
+                self.effects.apply(change, objects);
+            }
             // The claim of a pod that is being deleted is withdrawn while the pod still exists.
             Message::Withdrawn(claim) | Message::Ran(claim) if !exists(&self.handles, claim) => {
                 self.publisher.object_deleted(engine, claim);

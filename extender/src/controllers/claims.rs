@@ -51,6 +51,12 @@ impl Claims {
     }
 
     fn request(&self, object: &PrivacyBudgetClaim, subject: Subject, dataset: &DatasetKey) {
+        // After a start there may be a hundred thousand of these, whose requests would fill the queue for nothing.
+        let published = self.registry.handles().view.claim(&subject.id());
+        if let Some(claim) = published.filter(|claim| claim.is_in_ledger() && !claim.needs_blocks()) {
+            self.registry.send(dataset, Message::Exists(claim.id.clone()));
+            return;
+        }
         match object.request() {
             Ok(request) => {
                 let request = Arc::new(request);

@@ -94,6 +94,33 @@ async fn lost_entries_are_accepted_by_writing_all_budget_off() {
     .await;
 }
 
+/// The view had the claim in the ledger, and nothing but the claim's object tells of it now.
+#[tokio::test(start_paused = true)]
+async fn a_claim_whose_arrival_is_lost_is_requested_again() {
+    let server = server();
+    with_extender(&server, async |_| {
+        request(&server, "data", "before", "4");
+        until_granted(&server, "data/before").await;
+        request(&server, "data", "lost", "8");
+        server
+            .until(|server| !server.get(CLAIMS, "data/lost").unwrap()["status"]["sequence"].is_null())
+            .await;
+        let left = lose_last_entry(&server);
+        until_stopped(&server, &format!("writeOffAfter: {left}")).await;
+        accept_loss_after(&server, left);
+        server.until(|server| ready(server).0 == "InLedger").await;
+        let arrives_again = |server: &FakeApiServer| {
+            let mut after = server
+                .all(ENTRIES)
+                .into_iter()
+                .skip(usize::try_from(left).unwrap());
+            after.any(|entry| entry["spec"]["events"].to_string().contains("claim/data/lost"))
+        };
+        server.until(arrives_again).await;
+    })
+    .await;
+}
+
 /// The clock must not decide before the write-off: it would grant from a state that lacks what the lost entries granted.
 #[tokio::test]
 async fn what_the_clock_has_unlocked_since_the_last_entry_is_written_off_and_not_granted() {

@@ -265,6 +265,16 @@ impl Engine {
             .map(|number| self.state.claims.get(number).phase)
     }
 
+    /// Whether a claim waits for more blocks: it matches fewer than it needs.
+    #[must_use]
+    pub fn lacks_blocks(&self, claim: &ClaimId) -> bool {
+        let number = self.state.claims.number(claim);
+        number.is_some_and(|number| {
+            let claim = self.state.claims.get(number);
+            claim.phase == Phase::Waiting && !claim.matched
+        })
+    }
+
     /// The blocks that a claim demands, in the order of its demands. None for a claim that never arrived, or was
     /// forgotten.
     pub fn blocks_of(&self, claim: &ClaimId) -> impl Iterator<Item = &BlockId> + '_ {

@@ -33,16 +33,13 @@ impl Intake {
             self.arriving.push(input);
             return;
         };
-        match engine.claim(&id) {
+        match engine.phase(&id) {
             None => {
                 self.arriving.push(input);
             }
             // The ledger has the claim, which waits for blocks. After a restart the queue has lost it, so it is queued
             // again.
-            Some(claim)
-                if claim.phase == Phase::Waiting
-                    && !are_enough(&claim.arrival.demands, claim.arrival.min_blocks) =>
-            {
+            Some(_) if engine.lacks_blocks(&id) => {
                 // It has arrived, so the ledger has its requester.
                 input.requester = None;
                 self.unmatched.push(input);

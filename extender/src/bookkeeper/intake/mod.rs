@@ -230,8 +230,9 @@ impl Intake {
                 out.events.push(PendingEvent::ConsumeAll { claims, reply });
             }
             Message::UseRequested { claim, usage } => self.request_use(claim, usage, engine, out),
-            // They say something about the ledger, not about the dataset's objects.
-            Message::StatusNames { .. } | Message::EntriesChanged | Message::Lead(_) => {}
+            // They say nothing new of the dataset's objects.
+            Message::Exists(_) | Message::StatusNames { .. } | Message::EntriesChanged | Message::Lead(_) => {
+            }
             #[cfg(test)]
             Message::AllListed if planted::is(Planted::ForgetsAbsence) => {}
             Message::AllListed => self.end_deleted(engine, exists, out),
