@@ -129,8 +129,6 @@ impl Bookkeeper {
         if self.stop.take().is_some() {
             return self.resume().await;
         }
-        // Two engines at once would take twice the memory.
-        self.writer.close();
         Box::pin(self.open()).await?;
         self.handle(Vec::new()).await
     }
