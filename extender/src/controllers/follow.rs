@@ -186,34 +186,42 @@ pub(super) async fn follow<K, F>(
                 listing.push((key(&object), Kept::whole(&object)));
             }
             Ok(watcher::Event::InitDone) => {
-                let mut before = std::mem::take(&mut known);
-                // The API server lists objects by name.
-                listing.sort_by_key(|(_, object)| object.created);
-                for (handed, (key, listed)) in listing.drain(..).enumerate() {
-                    // There may be a hundred thousand, and others wait for this thread.
-                    if handed % HANDED_AT_ONCE == 0 {
-                        yield_now().await;
-                    }
-                    let same = before.remove(&key);
-                    let Some(object) = listed.object::<K>() else {
-                        continue;
-                    };
-                    let other = same.filter(|other| other.is_another(&object));
-                    if let Some(other) = other.and_then(|other| other.object()) {
-                        follower.deleted(other, false);
-                    }
-                    known.insert(key, Kept::slim::<K, F>(object.clone()));
-                    follower.applied(object);
-                }
-                listing = Vec::new();
-                for object in gone(before).iter().filter_map(Kept::object) {
-                    follower.deleted(object, false);
-                }
+                hand_over(std::mem::take(&mut listing), &mut known, &mut follower).await;
                 resumes = true;
                 relisting.listed = Instant::now();
                 listed.notify(relist);
             }
         }
+    }
+}
+
+/// Hands all objects of a list to the follower, and then the deletion of those that were `known` and aren't listed any more.
+async fn hand_over<K, F>(mut listing: Vec<(Key, Kept)>, known: &mut HashMap<Key, Kept>, follower: &mut F)
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Serialize,
+    F: Follower<K>,
+{
+    let mut before = std::mem::take(known);
+    // The API server lists objects by name.
+    listing.sort_by_key(|(_, object)| object.created);
+    for (handed, (key, listed)) in listing.into_iter().enumerate() {
+        // There may be a hundred thousand, and others wait for this thread.
+        if handed % HANDED_AT_ONCE == 0 {
+            yield_now().await;
+        }
+        let same = before.remove(&key);
+        let Some(object) = listed.object::<K>() else {
+            continue;
+        };
+        let other = same.filter(|other| other.is_another(&object));
+        if let Some(other) = other.and_then(|other| other.object()) {
+            follower.deleted(other, false);
+        }
+        known.insert(key, Kept::slim::<K, F>(object.clone()));
+        follower.applied(object);
+    }
+    for object in gone(before).iter().filter_map(Kept::object) {
+        follower.deleted(object, false);
     }
 }
 
