@@ -16,8 +16,8 @@ use crate::protocol::Request;
 pub(super) struct PartArguments {
     /// The part
     part: Part,
-    /// The cluster's directory [default: .local/cluster of the workspace]
-    #[arg(long)]
+    /// The cluster's directory [default: .local/cluster of the workspace, or the one of `run`]
+    #[arg(long, env = super::DIR_VARIABLE)]
     dir: Option<PathBuf>,
 }
 
