@@ -59,7 +59,9 @@ pub struct View {
     datasets: HashMap<DatasetKey, Arc<DatasetView>>,
     /// Why datasets are stopped: their ledgers can't be read or written, so nothing of them may be decided.
     stopped: HashMap<DatasetKey, Arc<str>>,
+    /// See [`View::is_read`].
     read: AtomicBool,
+    /// See [`View::is_complete`].
     complete: AtomicBool,
 }
 

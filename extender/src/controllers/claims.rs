@@ -11,7 +11,7 @@ use privatekube_policy::ClaimId;
 use privatekube_view::{NotForPods, PhaseReason};
 use tracing::warn;
 
-use super::{follow::Follower, pods::announce_not_for_pods, requesters};
+use super::{follow::Follower, pods::announce_not_for_pods, requesters, say_it_exists};
 use crate::{
     bookkeeper::{ClaimInput, Message, RequestedUse},
     registry::Registry,
@@ -51,10 +51,7 @@ impl Claims {
     }
 
     fn request(&self, object: &PrivacyBudgetClaim, subject: Subject, dataset: &DatasetKey) {
-        // After a start there may be a hundred thousand of these, whose requests would fill the queue for nothing.
-        let published = self.registry.handles().view.claim(&subject.id());
-        if let Some(claim) = published.filter(|claim| claim.is_in_ledger() && !claim.needs_blocks()) {
-            self.registry.send(dataset, Message::Exists(claim.id.clone()));
+        if say_it_exists(&self.registry, dataset, &subject.id()) {
             return;
         }
         match object.request() {

@@ -17,6 +17,7 @@ mod tests;
 use std::sync::Arc;
 
 use privatekube_api::{DatasetKey, LABEL_MANAGED};
+use privatekube_policy::ClaimId;
 use tokio::sync::{
     mpsc::{UnboundedReceiver, unbounded_channel},
     oneshot,
@@ -139,6 +140,17 @@ pub async fn run(registry: Arc<Registry>, sent: Sent, to_requeue: UnboundedRecei
         scheduled_blocks.keep(registry.handles()),
         requeue::requeue(client.clone(), to_requeue, [claims_again, pods_again.clone()]),
     );
+}
+
+/// Says of a claim that is in its ledger and needs no more blocks only that its object exists, and returns whether that is so.
+/// After a start there may be a hundred thousand, whose requests would fill the bookkeeper's queue for nothing.
+fn say_it_exists(registry: &Registry, dataset: &DatasetKey, claim: &ClaimId) -> bool {
+    let published = registry.handles().view.claim(claim);
+    let is_known = published.is_some_and(|claim| claim.is_in_ledger() && !claim.needs_blocks());
+    if is_known {
+        registry.send(dataset, Message::Exists(claim.clone()));
+    }
+    is_known
 }
 
 /// Checks every managed pod once more, when the view has become complete.

@@ -15,7 +15,7 @@ use tracing::{error, warn};
 
 use super::{
     follow::{Follower, WhenListed},
-    requesters,
+    requesters, say_it_exists,
 };
 #[cfg(test)]
 use crate::tests::world::planted::{self, Planted};
@@ -45,6 +45,9 @@ impl ManagedPods {
             return;
         }
         if let (Some((subject, dataset)), Some(Ok(request))) = (pod.own(), &pod.request) {
+            if say_it_exists(&self.registry, dataset, &subject.id()) {
+                return;
+            }
             let (subject, request) = (subject.clone(), Arc::clone(request));
             self.registry.send(
                 dataset,
