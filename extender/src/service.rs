@@ -169,7 +169,7 @@ pub async fn serve(options: Options, bookkeepers: runtime::Handle) -> Result<()>
         signal = end_signal() => signal,
     };
     info!("ending: requests that have begun are finished");
-    member.hand_over(scheduler_port).await;
+    member.hand_over(scheduler_port, &listeners).await;
     registry.handles().decisions.end();
     listeners.end().await;
     ended
@@ -231,7 +231,8 @@ impl Member {
 
     /// Lets another replica lead, if this one leads: ends what has begun, and then releases the lease. The webhooks are served for
     /// a while still.
-    async fn hand_over(&self, scheduler_port: Listeners) {
+    async fn hand_over(&self, scheduler_port: Listeners, listeners: &Listeners) {
+        listeners.give_last_answers();
         let leadership = &self.registry.handles().leadership;
         let led = leadership.leads();
         // The scheduler makes another connection, which the Service sends to the next leader.

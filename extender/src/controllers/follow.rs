@@ -1,7 +1,7 @@
 //! Follows the objects of one kind by a watch, and reports each that exists, changes or is deleted, also while the
 //! watch was interrupted.
 
-use std::{collections::HashMap, fmt::Debug, time::Duration};
+use std::{fmt::Debug, time::Duration};
 
 use futures::StreamExt;
 use kube::{
@@ -12,18 +12,16 @@ use privatekube_api::DatasetKey;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::{
     sync::{mpsc::UnboundedReceiver, watch},
-    task::yield_now,
     time::{Instant, sleep_until},
 };
 use tracing::warn;
 
 use super::{
+    known_objects::KnownObjects,
     requeue::RequestAgain,
     store_revision::{Relist, StoreRevision},
 };
 use crate::metrics::Metrics;
-#[cfg(test)]
-use crate::tests::world::planted::{self, Planted};
 
 /// What a controller does with the objects of one kind.
 pub(super) trait Follower<K> {
@@ -83,8 +81,6 @@ impl WhenListed {
     }
 }
 
-/// How many listed objects are handed to the follower before other tasks have their turn.
-const HANDED_AT_ONCE: usize = 256;
 /// The first pause between two lists, doubled each time up to the longest, if watches fail as soon as they began.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
@@ -102,7 +98,7 @@ pub(super) async fn follow<K, F>(
     listed: Listed,
     mut again: UnboundedReceiver<RequestAgain>,
     store: &StoreRevision,
-    mut follower: F,
+    follower: F,
 ) where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Serialize + Debug + Send + 'static,
     F: Follower<K>,
@@ -120,16 +116,11 @@ pub(super) async fn follow<K, F>(
     let mut relisting = Relisting::default();
     let mut to_relist = store.to_relist();
     let mut relist = *to_relist.borrow_and_update();
-    let mut known: HashMap<Key, Kept> = HashMap::new();
-    let mut listing: Vec<(Key, Kept)> = Vec::new();
+    let mut objects = KnownObjects::new(follower);
     loop {
         let event = tokio::select! {
             Some(RequestAgain { dataset, done }) = again.recv() => {
-                let mut objects: Vec<(&Key, &Kept)> = known.iter().collect();
-                objects.sort_by_key(|(key, object)| (object.created, *key));
-                for object in objects.into_iter().filter_map(|(_, object)| object.object()) {
-                    follower.request_again(&object, dataset.as_ref());
-                }
+                objects.request_again(dataset.as_ref());
                 // The receiver is dropped when the process ends.
                 let _ = done.send(());
                 continue;
@@ -164,64 +155,24 @@ pub(super) async fn follow<K, F>(
             Ok(watcher::Event::Apply(object)) => {
                 relisting.pause = Duration::ZERO;
                 store.saw(&object);
-                let object = trimmed::<K, F>(object);
-                let before = known.insert(key(&object), Kept::slim::<K, F>(object.clone()));
-                if let Some(before) = before
-                    .filter(|before| before.is_another(&object))
-                    .and_then(|before| before.object())
-                {
-                    follower.deleted(before, false);
-                }
-                follower.applied(object);
+                objects.applied(object);
             }
             Ok(watcher::Event::Delete(object)) => {
                 store.saw(&object);
-                known.remove(&key(&object));
-                follower.deleted(trimmed::<K, F>(object), true);
+                objects.deleted(object);
             }
-            Ok(watcher::Event::Init) => listing.clear(),
+            Ok(watcher::Event::Init) => objects.list_begins(),
             Ok(watcher::Event::InitApply(object)) => {
                 store.saw(&object);
-                let object = trimmed::<K, F>(object);
-                listing.push((key(&object), Kept::whole(&object)));
+                objects.listed(object);
             }
             Ok(watcher::Event::InitDone) => {
-                hand_over(std::mem::take(&mut listing), &mut known, &mut follower).await;
+                objects.list_ended().await;
                 resumes = true;
                 relisting.listed = Instant::now();
                 listed.notify(relist);
             }
         }
-    }
-}
-
-/// Hands all objects of a list to the follower, and then the deletion of those that were `known` and aren't listed any more.
-async fn hand_over<K, F>(mut listing: Vec<(Key, Kept)>, known: &mut HashMap<Key, Kept>, follower: &mut F)
-where
-    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Serialize,
-    F: Follower<K>,
-{
-    let mut before = std::mem::take(known);
-    // The API server lists objects by name.
-    listing.sort_by_key(|(_, object)| object.created);
-    for (handed, (key, listed)) in listing.into_iter().enumerate() {
-        // There may be a hundred thousand, and others wait for this thread.
-        if handed % HANDED_AT_ONCE == 0 {
-            yield_now().await;
-        }
-        let same = before.remove(&key);
-        let Some(object) = listed.object::<K>() else {
-            continue;
-        };
-        let other = same.filter(|other| other.is_another(&object));
-        if let Some(other) = other.and_then(|other| other.object()) {
-            follower.deleted(other, false);
-        }
-        known.insert(key, Kept::slim::<K, F>(object.clone()));
-        follower.applied(object);
-    }
-    for object in gone(before).iter().filter_map(Kept::object) {
-        follower.deleted(object, false);
     }
 }
 
@@ -258,87 +209,4 @@ impl Relisting {
             None => std::future::pending().await,
         }
     }
-}
-
-/// An object's namespace and name.
-type Key = (String, String);
-
-/// The objects that a list doesn't have any more, in an order that doesn't depend on the map.
-fn gone(before: HashMap<Key, Kept>) -> Vec<Kept> {
-    #[cfg(test)]
-    if planted::is(Planted::WatchesForget) {
-        return Vec::new();
-    }
-    let mut gone: Vec<(Key, Kept)> = before.into_iter().collect();
-    gone.sort_by(|one, other| one.0.cmp(&other.0));
-    gone.into_iter().map(|(_, object)| object).collect()
-}
-
-/// An object that exists. It is kept as JSON, which takes a fraction of what the object's type takes in memory.
-pub(super) struct Kept {
-    uid: Option<String>,
-    created: Option<jiff::Timestamp>,
-    json: Box<[u8]>,
-}
-
-impl Kept {
-    /// What is kept of an object that was handed to the follower.
-    pub(super) fn slim<K, F>(mut object: K) -> Self
-    where
-        K: Resource<DynamicType = ()> + Serialize,
-        F: Follower<K>,
-    {
-        F::slim(&mut object);
-        Self::whole(&object)
-    }
-
-    fn whole<K>(object: &K) -> Self
-    where
-        K: Resource<DynamicType = ()> + Serialize,
-    {
-        let json = serde_json::to_vec(object).unwrap_or_else(|error| {
-            warn!(kind = %K::kind(&()), %error, "an object can't be kept");
-            Vec::new()
-        });
-        Self {
-            uid: object.meta().uid.clone(),
-            created: created(object),
-            json: json.into(),
-        }
-    }
-
-    /// How many bytes it takes.
-    #[cfg(test)]
-    pub(super) const fn bytes(&self) -> usize {
-        self.json.len()
-    }
-
-    fn is_another<K: Resource>(&self, object: &K) -> bool {
-        self.uid != object.meta().uid
-    }
-
-    pub(super) fn object<K: DeserializeOwned>(&self) -> Option<K> {
-        let object = serde_json::from_slice(&self.json);
-        object
-            .inspect_err(|error| warn!(%error, "an object that was kept can't be read"))
-            .ok()
-    }
-}
-
-/// An object without what nobody reads.
-pub(super) fn trimmed<K: Resource, F: Follower<K>>(mut object: K) -> K {
-    object.meta_mut().managed_fields = None;
-    F::trim(&mut object);
-    object
-}
-
-fn created<K: Resource>(object: &K) -> Option<jiff::Timestamp> {
-    object.meta().creation_timestamp.as_ref().map(|time| time.0)
-}
-
-fn key<K: Resource>(object: &K) -> Key {
-    (
-        object.meta().namespace.clone().unwrap_or_default(),
-        object.meta().name.clone().unwrap_or_default(),
-    )
 }

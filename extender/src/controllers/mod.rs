@@ -5,6 +5,7 @@ mod claims;
 mod datasets;
 mod entries;
 mod follow;
+mod known_objects;
 mod metrics;
 mod pods;
 mod requesters;

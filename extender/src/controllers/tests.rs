@@ -14,6 +14,7 @@ use tokio::sync::{oneshot, watch};
 use super::{
     claims::Claims,
     follow::{self, Follower, WhenListed},
+    known_objects,
     pods::ManagedPods,
 };
 use crate::{
@@ -176,7 +177,7 @@ where
     object["metadata"]["managedFields"] = json!([{"manager": long, "operation": "Update", "fieldsType": "FieldsV1", "fieldsV1": {"f:spec": {}}}]);
     object["metadata"]["annotations"]["kubectl.kubernetes.io/last-applied-configuration"] = json!(long);
     let object: K = serde_json::from_value(object).unwrap();
-    follow::Kept::slim::<K, F>(follow::trimmed::<K, F>(object)).bytes()
+    known_objects::kept_json::<K, F>(known_objects::trimmed::<K, F>(object)).len()
 }
 
 #[test]
@@ -191,9 +192,10 @@ fn of_an_object_only_what_is_read_is_kept() {
     let bytes = kept::<Pod, ManagedPods>(pod.clone());
     assert!(bytes < 600, "{bytes}");
     let pod: Pod = serde_json::from_value(pod).unwrap();
-    let trimmed = follow::trimmed::<Pod, ManagedPods>(pod.clone());
+    let trimmed = known_objects::trimmed::<Pod, ManagedPods>(pod.clone());
     assert_eq!(ManagedPod::read(&trimmed, None), ManagedPod::read(&pod, None));
-    let kept: Pod = follow::Kept::slim::<Pod, ManagedPods>(trimmed).object().unwrap();
+    let kept = known_objects::kept_json::<Pod, ManagedPods>(trimmed);
+    let kept: Pod = serde_json::from_slice(&kept).unwrap();
     // What it runs is kept by its managed pod, as long as it is needed.
     let without = |pod: &Pod| {
         let mut read = ManagedPod::read(pod, None);

@@ -5,7 +5,7 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 use axum::{
     Router,
     body::{Body, Bytes},
-    http::{Request, Response},
+    http::{HeaderValue, Request, Response, Version, header::CONNECTION},
 };
 use futures::StreamExt;
 use hyper::{body::Incoming, service::service_fn};
@@ -23,7 +23,7 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
 
-use super::places::Place;
+use super::{Phase, places::Place};
 use crate::certificates::Clients;
 
 /// How much a request's head may take.
@@ -58,17 +58,17 @@ impl Service {
     }
 
     /// Serves a connection until it ends, somebody needs its place, or the process ends.
-    pub(super) async fn connection(self, stream: TcpStream, place: Place, ending: watch::Receiver<bool>) {
+    pub(super) async fn connection(self, stream: TcpStream, place: Place, phase: watch::Receiver<Phase>) {
         let place = Arc::new(place);
         let served = async {
             let Some((tls, clients)) = &self.tls else {
-                return self.requests(stream, &place, ending).await;
+                return self.requests(stream, &place, phase).await;
             };
             if let Ok(stream) = tls.accept(stream).await {
                 if *clients == Clients::Authenticated {
                     place.proven();
                 }
-                self.requests(stream, &place, ending).await;
+                self.requests(stream, &place, phase).await;
             }
         };
         tokio::select! {
@@ -77,16 +77,29 @@ impl Service {
         }
     }
 
-    async fn requests<S>(&self, stream: S, place: &Arc<Place>, mut ending: watch::Receiver<bool>)
+    async fn requests<S>(&self, stream: S, place: &Arc<Place>, mut phase: watch::Receiver<Phase>)
     where
         S: AsyncRead + AsyncWrite + Unpin + 'static,
     {
-        let service = service_fn(|request| answer(self.router.clone(), Arc::clone(place), request));
+        let of_answers = phase.clone();
+        let service = service_fn(|request: Request<Incoming>| {
+            let version = request.version();
+            let answering = answer(self.router.clone(), Arc::clone(place), request);
+            let phase = of_answers.clone();
+            async move {
+                let mut answer = answering.await?;
+                if *phase.borrow() >= Phase::LastAnswers && version == Version::HTTP_11 {
+                    let headers = answer.headers_mut();
+                    headers.insert(CONNECTION, HeaderValue::from_static("close"));
+                }
+                Ok::<_, Infallible>(answer)
+            }
+        });
         let mut connection = std::pin::pin!(self.http.serve_connection(TokioIo::new(stream), service));
         // How a connection ended concerns its client only.
         tokio::select! {
             _ = connection.as_mut() => return,
-            _ = ending.wait_for(|ending| *ending) => {}
+            _ = phase.wait_for(|phase| *phase == Phase::Ending) => {}
         }
         connection.as_mut().graceful_shutdown();
         let _ = connection.await;

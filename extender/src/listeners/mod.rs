@@ -78,12 +78,23 @@ pub struct Addresses {
     pub health: SocketAddr,
 }
 
+/// How far the servers are towards their end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Phase {
+    /// Connections stay open between requests.
+    Serving,
+    /// Each HTTP/1.1 connection ends with its next answer, and new ones are still accepted.
+    LastAnswers,
+    /// No connection is accepted, and idle ones are closed.
+    Ending,
+}
+
 /// The servers that run.
 #[derive(Debug)]
 pub struct Listeners {
     limits: Limits,
     tasks: JoinSet<Result<()>>,
-    ending: watch::Sender<bool>,
+    phase: watch::Sender<Phase>,
 }
 
 impl Listeners {
@@ -92,7 +103,7 @@ impl Listeners {
         Self {
             limits,
             tasks: JoinSet::new(),
-            ending: watch::Sender::new(false),
+            phase: watch::Sender::new(Phase::Serving),
         }
     }
 
@@ -109,7 +120,7 @@ impl Listeners {
         let (listener, at) = listen(what, at).await?;
         info!(what, address = %at, "serves with TLS");
         let service = Service::new(router, Some((acceptor, clients)));
-        let serving = serve(what, listener, service, self.limits, self.ending.subscribe());
+        let serving = serve(what, listener, service, self.limits, self.phase.subscribe());
         self.tasks.spawn(async move {
             serving.await;
             Ok(())
@@ -139,12 +150,12 @@ impl Listeners {
         let (listener, at) = listen(what, at).await?;
         let listener = listener.into_std()?;
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
-        let ending = self.ending.subscribe();
+        let phase = self.phase.subscribe();
         let (ended, has_ended) = oneshot::channel();
         let serving = move || {
             let served = runtime.block_on(async {
                 let listener = TcpListener::from_std(listener)?;
-                serve(what, listener, Service::new(router, None), limits, ending).await;
+                serve(what, listener, Service::new(router, None), limits, phase).await;
                 Ok(())
             });
             // Nobody may be left to hear it.
@@ -171,9 +182,18 @@ impl Listeners {
         }
     }
 
+    /// Ends each HTTP/1.1 connection with its next answer, which tells the client so.
+    ///
+    /// A server that closes an idle connection may do so while a request is on its way, and a client sends no webhook's request
+    /// again. So this precedes [`Self::end`] by as long as clients may still choose this server. HTTP/2 needs none of it: its
+    /// clients learn which of their requests won't be answered, and send those again.
+    pub fn give_last_answers(&self) {
+        self.phase.send_replace(Phase::LastAnswers);
+    }
+
     /// Accepts no new connections, and waits for requests that have begun.
     pub async fn end(mut self) {
-        self.ending.send_replace(true);
+        self.phase.send_replace(Phase::Ending);
         while self.tasks.join_next().await.is_some() {}
     }
 }
@@ -193,11 +213,11 @@ async fn serve(
     listener: TcpListener,
     service: Service,
     limits: Limits,
-    mut ending: watch::Receiver<bool>,
+    mut phase: watch::Receiver<Phase>,
 ) {
     let places = Places::new(limits);
     let mut connections = JoinSet::new();
-    let to_connections = ending.clone();
+    let to_connections = phase.clone();
     let accepting = async {
         loop {
             let accepted = tokio::select! {
@@ -222,7 +242,7 @@ async fn serve(
     };
     tokio::select! {
         () = accepting => {}
-        _ = ending.wait_for(|ending| *ending) => {}
+        _ = phase.wait_for(|phase| *phase == Phase::Ending) => {}
     }
     drop(listener);
     let finished = async { while connections.join_next().await.is_some() {} };

@@ -259,3 +259,20 @@ async fn the_end_waits_for_requests_that_have_begun_and_not_for_idle_connections
     closed(&mut stream).await;
     assert!(TcpStream::connect(at).await.is_err());
 }
+
+#[tokio::test]
+async fn before_the_end_each_connection_ends_with_an_answer_that_says_so() {
+    let (listeners, at) = port(patient()).await;
+    let mut kept = connect(at, GET).await;
+    let answer = read_until(&mut kept, "hello").await;
+    assert!(!answer.contains("connection: close"), "{answer}");
+    listeners.give_last_answers();
+    // A connection from before, which an idle client keeps, and a new one.
+    let mut streams = [kept, connect(at, "").await];
+    for stream in &mut streams {
+        stream.write_all(GET.as_bytes()).await.unwrap();
+        let answer = read_until(stream, "nothing ends so").await;
+        assert!(answer.contains("\r\nconnection: close\r\n"), "{answer}");
+        assert!(answer.ends_with("hello"), "{answer}");
+    }
+}
