@@ -14,7 +14,7 @@ use tracing::warn;
 /// The first wait before a read is repeated, doubled each time up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-/// How many ledger entries are listed in one request.
+/// How many objects are listed in one request.
 const PAGE: u32 = 500;
 
 /// A dataset's objects as the API server had them when it was asked.
@@ -70,7 +70,7 @@ impl DatasetReader {
 
     /// Whether the dataset has a block or an object of its own.
     pub async fn has_objects(&self) -> bool {
-        self.dataset().await.is_some() || !self.blocks().await.is_empty()
+        self.dataset().await.is_some() || self.has_blocks().await
     }
 
     /// The PrivateDataset, if there is one.
@@ -96,12 +96,40 @@ impl DatasetReader {
         Some(page.items.len() + remaining)
     }
 
-    /// Every block.
+    /// Every block, without managed fields: these take many times the memory of the rest, so blocks are read in pages.
     pub async fn blocks(&self) -> Vec<Arc<PrivateDataBlock>> {
         let api: Api<PrivateDataBlock> = Api::namespaced(self.client.clone(), &self.dataset.namespace);
-        let params = ListParams::default().fields(&format!("spec.dataset={}", self.dataset.name));
-        let blocks = self.until_answered("the blocks", || api.list(&params)).await;
-        blocks.items.into_iter().map(Arc::new).collect()
+        let first = self.of_dataset().limit(PAGE);
+        // The pages after the first are as old as it is. Once the API server doesn't have them any more, all are read again.
+        let all_pages = async || {
+            let (mut blocks, mut params) = (Vec::new(), first.clone());
+            loop {
+                let page = api.list(&params).await?;
+                blocks.extend(page.items.into_iter().map(|mut block| {
+                    block.metadata.managed_fields = None;
+                    Arc::new(block)
+                }));
+                match page.metadata.continue_ {
+                    Some(token) if !token.is_empty() => params = params.continue_token(&token),
+                    _ => return Ok(blocks),
+                }
+            }
+        };
+        self.until_answered("the blocks", all_pages).await
+    }
+
+    /// Whether the dataset has a block.
+    async fn has_blocks(&self) -> bool {
+        let api: Api<PrivateDataBlock> = Api::namespaced(self.client.clone(), &self.dataset.namespace);
+        let params = self.of_dataset().limit(1);
+        let page = self
+            .until_answered("a block", || api.list_metadata(&params))
+            .await;
+        !page.items.is_empty() || page.metadata.continue_.is_some_and(|token| !token.is_empty())
+    }
+
+    fn of_dataset(&self) -> ListParams {
+        ListParams::default().fields(&format!("spec.dataset={}", self.dataset.name))
     }
 
     /// The dataset's namespace; `None` if it is being deleted or is gone, and the ledger with it.

@@ -2,9 +2,10 @@
 
 use privatekube_api::DatasetKey;
 use privatekube_fake_api_server::{FakeApiServer, Fault, RequestFilter};
-use privatekube_kubernetes::KubernetesStore;
+use privatekube_kubernetes::{DatasetReader, KubernetesStore};
 use privatekube_ledger::{Entry, Hash, Requester, Store, StoreError};
 use privatekube_policy::{Arrival, Event, Time, Weight};
+use serde_json::json;
 
 const ENTRIES: &str = "privacyledgerentries";
 const MEBIBYTE: usize = 1 << 20;
@@ -164,4 +165,59 @@ fn arrival(claim: &str) -> Event {
         priority: 0,
         weight: Weight::default(),
     })
+}
+
+#[tokio::test]
+async fn blocks_are_read_in_pages_and_again_if_a_page_is_gone() -> Result<(), Box<dyn std::error::Error>> {
+    const BLOCKS: &str = "privatedatablocks";
+    let server = FakeApiServer::default();
+    let block = |name: &str, dataset: &str| {
+        json!({
+            "apiVersion": "privatekube.dev/v1alpha1",
+            "kind": "PrivateDataBlock",
+            "metadata": {
+                "namespace": "data",
+                "name": name,
+                "managedFields": [{"manager": "m", "operation": "Apply", "fieldsV1": {"f:spec": {}}}],
+            },
+            "spec": {"dataset": dataset},
+        })
+    };
+    let names: Vec<String> = (0..1_100).map(|number| format!("b-{number:04}")).collect();
+    for name in &names {
+        server.put(BLOCKS, &block(name, "taxi"));
+    }
+    server.put(BLOCKS, &block("a", "other"));
+    let dataset = DatasetKey {
+        namespace: "data".to_owned(),
+        name: "taxi".to_owned(),
+    };
+    let reader = DatasetReader::new(server.client(), dataset);
+    let blocks = reader.blocks().await;
+    let found: Vec<&str> = blocks
+        .iter()
+        .filter_map(|block| block.metadata.name.as_deref())
+        .collect();
+    assert_eq!(found, names);
+    assert!(blocks.iter().all(|block| block.metadata.managed_fields.is_none()));
+    let lists = RequestFilter::any().method("GET").resource(BLOCKS);
+    assert_eq!(server.count(&lists), 3);
+
+    // The second page is gone, as after a compaction of etcd.
+    server.clear_log();
+    let mut requests = 0;
+    server.choose_faults(move |_| {
+        requests += 1;
+        (requests == 2).then_some(Fault::Refuse(410))
+    });
+    assert_eq!(reader.blocks().await.len(), names.len());
+    let queries: Vec<String> = server
+        .requests(&lists)
+        .into_iter()
+        .map(|request| request.query)
+        .collect();
+    let continued: Vec<bool> = queries.iter().map(|query| query.contains("continue=")).collect();
+    assert_eq!(continued, [false, true, false, true, true], "{queries:?}");
+    assert!(reader.has_objects().await);
+    Ok(())
 }
