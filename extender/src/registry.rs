@@ -303,7 +303,7 @@ mod tests {
             was_denied: None,
             requester: None,
         };
-        sender.send(Message::Requested(input)).unwrap();
+        sender.send(Message::Requested(Box::new(input))).unwrap();
         let ended = run(Unstarted {
             bookkeeper: Bookkeeper::new(handles(&server).0, key()),
             receiver,

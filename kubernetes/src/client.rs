@@ -3,13 +3,14 @@
 
 use std::{path::Path, time::Duration};
 
+use http::{Request, Uri};
 use kube::{
     Client, Config,
     client::ClientBuilder,
     config::{InferConfigError, KubeConfigOptions, Kubeconfig, KubeconfigError},
 };
 use thiserror::Error;
-use tower::timeout::TimeoutLayer;
+use tower::{timeout::TimeoutLayer, util::MapRequestLayer};
 
 use crate::RequestObserver;
 
@@ -105,9 +106,35 @@ fn client(mut config: Config, observer: &RequestObserver) -> Result<Client, kube
     // The time that a connection was idle between two requests doesn't count.
     config.reset_reader_on_write = true;
     Ok(ClientBuilder::try_from(config)?
+        .with_layer(&MapRequestLayer::new(most_recent))
         .with_layer(&TimeoutLayer::new(ANSWER_LIMIT))
         .with_layer(observer)
         .build())
+}
+
+/// Lets a watch that begins with the objects that exist begin with the most recent ones. The client library asks for those of
+/// any time (`resourceVersion=0`), which an API server that is behind answers with less than was seen before.
+fn most_recent<B>(mut request: Request<B>) -> Request<B> {
+    const ANY: &str = "resourceVersion=0";
+    let query = request.uri().query().unwrap_or_default();
+    let parameters: Vec<&str> = query.split('&').collect();
+    if !(parameters.contains(&"sendInitialEvents=true") && parameters.contains(&ANY)) {
+        return request;
+    }
+    let others: Vec<&str> = parameters
+        .into_iter()
+        .filter(|parameter| *parameter != ANY)
+        .collect();
+    let target = format!("{}?{}", request.uri().path(), others.join("&"));
+    let mut parts = request.uri().clone().into_parts();
+    // What was a target before is one without a parameter of it.
+    if let Ok(target) = target.parse() {
+        parts.path_and_query = Some(target);
+        if let Ok(uri) = Uri::from_parts(parts) {
+            *request.uri_mut() = uri;
+        }
+    }
+    request
 }
 
 #[cfg(test)]
@@ -129,6 +156,35 @@ mod tests {
             "{error:?}"
         );
         Ok(())
+    }
+
+    #[test]
+    fn a_streamed_list_is_the_most_recent() {
+        let changed = |uri: &str| {
+            let request = Request::get(uri).body(()).unwrap();
+            most_recent(request).uri().to_string()
+        };
+        let of_kube = kube::core::Request::new("/apis/example.com/v1/things")
+            .watch(&kube::api::WatchParams::streaming_lists().labels("a=b"), "0")
+            .unwrap();
+        let others = "&watch=true&timeoutSeconds=290&labelSelector=a%3Db&allowWatchBookmarks=true&sendInitialEvents=true\
+            &resourceVersionMatch=NotOlderThan";
+        assert_eq!(
+            changed(&of_kube.uri().to_string()),
+            format!("/apis/example.com/v1/things?{others}")
+        );
+        for same in [
+            "/apis/example.com/v1/things",
+            "/apis/example.com/v1/things?watch=true&resourceVersion=0",
+            "/apis/example.com/v1/things?sendInitialEvents=true&resourceVersion=01",
+            "https://server:6443/apis/example.com/v1/things?sendInitialEvents=true&resourceVersion=5",
+        ] {
+            assert_eq!(changed(same), same);
+        }
+        assert_eq!(
+            changed("https://server:6443/things?resourceVersion=0&sendInitialEvents=true"),
+            "https://server:6443/things?sendInitialEvents=true"
+        );
     }
 
     #[tokio::test]

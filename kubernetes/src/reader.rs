@@ -2,12 +2,18 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    io,
     sync::Arc,
     time::Duration,
 };
 
+use futures::{StreamExt as _, TryStreamExt as _};
+
 use k8s_openapi::{api::core::v1::Namespace, apimachinery::pkg::apis::meta};
-use kube::{Api, Client, api::ListParams};
+use kube::{
+    Api, Client,
+    api::{ListParams, WatchEvent, WatchParams},
+};
 use privatekube_api::{DatasetKey, LABEL_DATASET, PrivacyLedgerEntry, PrivateDataBlock, PrivateDataset};
 use tracing::warn;
 
@@ -16,6 +22,10 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// How many objects are listed in one request.
 const PAGE: u32 = 500;
+/// How long a watch may take that is a list.
+const WATCH_SECONDS: u32 = 60;
+/// The annotation of the bookmark after the objects that existed when a watch began.
+const END_OF_LIST: &str = "k8s.io/initial-events-end";
 
 /// A dataset's objects as the API server had them when it was asked.
 #[derive(Clone, Debug, Default)]
@@ -96,40 +106,73 @@ impl DatasetReader {
         Some(page.items.len() + remaining)
     }
 
-    /// Every block, without managed fields: these take many times the memory of the rest, so blocks are read in pages.
+    /// Every block, in the order of names, without managed fields: these take many times the memory of the rest, so blocks come
+    /// one by one, or in pages from an API server that doesn't do that.
     pub async fn blocks(&self) -> Vec<Arc<PrivateDataBlock>> {
         let api: Api<PrivateDataBlock> = Api::namespaced(self.client.clone(), &self.dataset.namespace);
-        let first = self.of_dataset().limit(PAGE);
-        // The pages after the first are as old as it is. Once the API server doesn't have them any more, all are read again.
-        let all_pages = async || {
-            let (mut blocks, mut params) = (Vec::new(), first.clone());
-            loop {
-                let page = api.list(&params).await?;
-                blocks.extend(page.items.into_iter().map(|mut block| {
-                    block.metadata.managed_fields = None;
-                    Arc::new(block)
-                }));
-                match page.metadata.continue_ {
-                    Some(token) if !token.is_empty() => params = params.continue_token(&token),
-                    _ => return Ok(blocks),
+        let mut blocks = self
+            .until_answered("the blocks", async || match self.streamed(&api).await {
+                Err(kube::Error::Api(status)) if matches!(status.code, 400 | 422) => {
+                    self.in_pages(&api).await
+                }
+                answered => answered,
+            })
+            .await;
+        blocks.sort_by(|one, other| one.metadata.name.cmp(&other.metadata.name));
+        blocks
+    }
+
+    /// Reads blocks as the beginning of a watch, for which the API server takes a third of the time that pages take it.
+    async fn streamed(&self, api: &Api<PrivateDataBlock>) -> Result<Vec<Arc<PrivateDataBlock>>, kube::Error> {
+        let params = WatchParams::streaming_lists()
+            .fields(&self.of_dataset())
+            .timeout(WATCH_SECONDS);
+        // Without a resource version, they are the most recent ones.
+        let mut events = api.watch(&params, "").await?.boxed();
+        let mut blocks = Vec::new();
+        loop {
+            match events.try_next().await? {
+                Some(WatchEvent::Added(block)) => blocks.push(without_managed_fields(block)),
+                Some(WatchEvent::Bookmark(mark)) if mark.metadata.annotations.contains_key(END_OF_LIST) => {
+                    return Ok(blocks);
+                }
+                Some(WatchEvent::Error(status)) => return Err(kube::Error::Api(status.boxed())),
+                Some(_) => {}
+                None => {
+                    let ended = io::Error::new(io::ErrorKind::UnexpectedEof, "the list has no end");
+                    return Err(kube::Error::ReadEvents(ended));
                 }
             }
-        };
-        self.until_answered("the blocks", all_pages).await
+        }
+    }
+
+    async fn in_pages(&self, api: &Api<PrivateDataBlock>) -> Result<Vec<Arc<PrivateDataBlock>>, kube::Error> {
+        let mut blocks = Vec::new();
+        let mut params = ListParams::default().fields(&self.of_dataset()).limit(PAGE);
+        loop {
+            // The pages after the first are as old as it is. Once the API server doesn't have them any more, this fails.
+            let page = api.list(&params).await?;
+            blocks.extend(page.items.into_iter().map(without_managed_fields));
+            match page.metadata.continue_ {
+                Some(token) if !token.is_empty() => params = params.continue_token(&token),
+                _ => return Ok(blocks),
+            }
+        }
     }
 
     /// Whether the dataset has a block.
     async fn has_blocks(&self) -> bool {
         let api: Api<PrivateDataBlock> = Api::namespaced(self.client.clone(), &self.dataset.namespace);
-        let params = self.of_dataset().limit(1);
+        let params = ListParams::default().fields(&self.of_dataset()).limit(1);
         let page = self
             .until_answered("a block", || api.list_metadata(&params))
             .await;
         !page.items.is_empty() || page.metadata.continue_.is_some_and(|token| !token.is_empty())
     }
 
-    fn of_dataset(&self) -> ListParams {
-        ListParams::default().fields(&format!("spec.dataset={}", self.dataset.name))
+    /// The field selector of the dataset's blocks.
+    fn of_dataset(&self) -> String {
+        format!("spec.dataset={}", self.dataset.name)
     }
 
     /// The dataset's namespace; `None` if it is being deleted or is gone, and the ledger with it.
@@ -180,6 +223,11 @@ impl DatasetReader {
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
+}
+
+fn without_managed_fields(mut block: PrivateDataBlock) -> Arc<PrivateDataBlock> {
+    block.metadata.managed_fields = None;
+    Arc::new(block)
 }
 
 /// The datasets of a namespace, or of all, that have a ledger, in order. Reads the metadata of every entry, in pages.

@@ -168,7 +168,8 @@ fn arrival(claim: &str) -> Event {
 }
 
 #[tokio::test]
-async fn blocks_are_read_in_pages_and_again_if_a_page_is_gone() -> Result<(), Box<dyn std::error::Error>> {
+async fn blocks_are_streamed_or_read_in_pages_and_again_if_a_page_is_gone()
+-> Result<(), Box<dyn std::error::Error>> {
     const BLOCKS: &str = "privatedatablocks";
     let server = FakeApiServer::default();
     let block = |name: &str, dataset: &str| {
@@ -193,22 +194,30 @@ async fn blocks_are_read_in_pages_and_again_if_a_page_is_gone() -> Result<(), Bo
         name: "taxi".to_owned(),
     };
     let reader = DatasetReader::new(server.client(), dataset);
+    // The server streams them first.
+    let lists = RequestFilter::any().method("GET").resource(BLOCKS);
+    let streamed = reader.blocks().await;
+    assert_eq!(server.count(&lists), 1);
+    server.clear_log();
+
+    let refuse = |query: &str| query.contains("watch=true").then_some(Fault::Refuse(422));
+    server.choose_faults(move |request| refuse(&request.query));
     let blocks = reader.blocks().await;
+    assert_eq!(blocks, streamed);
     let found: Vec<&str> = blocks
         .iter()
         .filter_map(|block| block.metadata.name.as_deref())
         .collect();
     assert_eq!(found, names);
     assert!(blocks.iter().all(|block| block.metadata.managed_fields.is_none()));
-    let lists = RequestFilter::any().method("GET").resource(BLOCKS);
-    assert_eq!(server.count(&lists), 3);
+    assert_eq!(server.count(&lists), 4);
 
     // The second page is gone, as after a compaction of etcd.
     server.clear_log();
     let mut requests = 0;
-    server.choose_faults(move |_| {
+    server.choose_faults(move |request| {
         requests += 1;
-        (requests == 2).then_some(Fault::Refuse(410))
+        refuse(&request.query).or_else(|| (requests == 3).then_some(Fault::Refuse(410)))
     });
     assert_eq!(reader.blocks().await.len(), names.len());
     let queries: Vec<String> = server
@@ -217,7 +226,11 @@ async fn blocks_are_read_in_pages_and_again_if_a_page_is_gone() -> Result<(), Bo
         .map(|request| request.query)
         .collect();
     let continued: Vec<bool> = queries.iter().map(|query| query.contains("continue=")).collect();
-    assert_eq!(continued, [false, true, false, true, true], "{queries:?}");
+    assert_eq!(
+        continued,
+        [false, false, true, false, false, true, true],
+        "{queries:?}"
+    );
     assert!(reader.has_objects().await);
     Ok(())
 }

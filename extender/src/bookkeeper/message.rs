@@ -24,7 +24,7 @@ pub enum Message {
     /// The dataset's object was deleted; this is how it was last seen.
     DatasetDeleted(Arc<PrivateDataset>),
     /// A pod or a claim object requests budget.
-    Requested(ClaimInput),
+    Requested(Box<ClaimInput>),
     /// The object of a claim exists that is in the ledger and needs no more blocks.
     Exists(ClaimId),
     /// The pod or claim object of a claim was deleted, or can't run any more.
@@ -66,6 +66,9 @@ pub enum Message {
     /// Answers when everything that was sent before is done.
     Flush(oneshot::Sender<()>),
 }
+
+// After a start, there may be one for each of a hundred thousand claims.
+const _: () = assert!(size_of::<Message>() <= 64);
 
 impl Message {
     /// Whether it reports a deletion, which may be one of a whole namespace.

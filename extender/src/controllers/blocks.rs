@@ -33,8 +33,8 @@ impl Follower<PrivateDataBlock> for Blocks {
         object.metadata.annotations = None;
     }
 
-    fn slim(object: &mut PrivateDataBlock) {
-        object.status = None;
+    fn slim(object: &mut PrivateDataBlock) -> bool {
+        object.status.take().is_some()
     }
 
     fn applied(&mut self, object: PrivateDataBlock) {

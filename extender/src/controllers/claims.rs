@@ -61,13 +61,13 @@ impl Claims {
                 let was_granted = phase.is_some_and(ClaimPhase::is_granted);
                 self.registry.send(
                     dataset,
-                    Message::Requested(ClaimInput {
+                    Message::Requested(Box::new(ClaimInput {
                         requester: Some(Box::new(requesters::of_claim(object, &subject, &request))),
                         subject,
                         request,
                         was_granted,
                         was_denied: denied(object),
-                    }),
+                    })),
                 );
             }
             // Admission refuses such an object.
@@ -154,13 +154,8 @@ impl Follower<PrivacyBudgetClaim> for Claims {
         });
     }
 
-    fn slim(object: &mut PrivacyBudgetClaim) {
-        // The reason of any other phase is compared once, when the object is delivered.
-        if let Some(status) = &mut object.status
-            && status.phase != Some(ClaimPhase::Denied)
-        {
-            status.reason = None;
-        }
+    fn slim(_: &mut PrivacyBudgetClaim) -> bool {
+        false
     }
 
     fn applied(&mut self, object: PrivacyBudgetClaim) {

@@ -26,8 +26,8 @@ impl Follower<PrivateDataset> for Datasets {
         object.metadata.annotations = None;
     }
 
-    fn slim(object: &mut PrivateDataset) {
-        object.status = None;
+    fn slim(object: &mut PrivateDataset) -> bool {
+        object.status.take().is_some()
     }
 
     fn applied(&mut self, mut object: PrivateDataset) {

@@ -123,7 +123,7 @@ where
     }
 
     fn replace(&mut self, key: Key, kept: Kept, object: K) {
-        let kept = kept.slimmed::<K, F>(object.clone());
+        let kept = kept.slimmed::<K, F>(&object);
         let before = self.known.insert(key, kept);
         let other = before.and_then(|before| before.other_than(&object));
         if let Some(other) = other {
@@ -156,14 +156,18 @@ where
 }
 
 impl Kept {
-    /// Without what the follower reads only once.
-    fn slimmed<K, F>(self, mut object: K) -> Self
+    /// Without what the follower reads only once. If that is nothing, no other memory is taken: after a list, what is returned and
+    /// what is taken lie between each other, and would add up.
+    fn slimmed<K, F>(self, object: &K) -> Self
     where
-        K: Resource<DynamicType = ()> + Serialize,
+        K: Resource<DynamicType = ()> + Clone + Serialize,
         F: Follower<K>,
     {
-        F::slim(&mut object);
-        let json = json(&object);
+        let mut slim = object.clone();
+        if !F::slim(&mut slim) {
+            return self;
+        }
+        let json = json(&slim);
         Self { json, ..self }
     }
 
@@ -244,8 +248,8 @@ mod tests {
             object.meta_mut().resource_version = None;
         }
 
-        fn slim(object: &mut PrivacyBudgetClaim) {
-            object.meta_mut().annotations = None;
+        fn slim(object: &mut PrivacyBudgetClaim) -> bool {
+            object.meta_mut().annotations.take().is_some()
         }
 
         fn applied(&mut self, object: PrivacyBudgetClaim) {

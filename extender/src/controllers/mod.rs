@@ -15,7 +15,7 @@ mod store_revision;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use privatekube_api::{DatasetKey, LABEL_MANAGED};
 use privatekube_policy::ClaimId;
@@ -23,11 +23,15 @@ use tokio::sync::{
     mpsc::{UnboundedReceiver, unbounded_channel},
     oneshot,
 };
+use tokio::time::timeout;
 use tracing::info;
 
 pub use self::metrics::WatchMetrics;
 use self::{requeue::RequestAgain, scheduled_blocks::ScheduledBlocks, store_revision::StoreRevision};
 use crate::{bookkeeper::Message, handles::Handles, registry::Registry};
+
+/// How long claims and pods are not listed yet after a start, in case this process is about to lead and the scheduler waits for it.
+const LEAD_FIRST: Duration = Duration::from_secs(2);
 
 /// Whom to notify of what was sent to the bookkeepers since the start.
 #[derive(Debug)]
@@ -114,6 +118,8 @@ pub async fn run(registry: Arc<Registry>, sent: Sent, to_requeue: UnboundedRecei
             // Datasets and blocks first, so that claims are matched with them and not before them.
             datasets_listed.wait().await;
             blocks_listed.wait().await;
+            // Nor does the list of many claims keep the API server busy while a ledger is being taken over.
+            let _ = timeout(LEAD_FIRST, leadership.until_took_over()).await;
             let managed = format!("{LABEL_MANAGED}=true");
             tokio::join!(
                 follow::follow(

@@ -51,13 +51,13 @@ impl ManagedPods {
             let (subject, request) = (subject.clone(), Arc::clone(request));
             self.registry.send(
                 dataset,
-                Message::Requested(ClaimInput {
+                Message::Requested(Box::new(ClaimInput {
                     was_granted: false,
                     was_denied: self.registry.handles().pods.denied(&pod.uid),
                     requester: Some(Box::new(requesters::of_pod(pod, &subject))),
                     subject,
                     request,
-                }),
+                })),
             );
         }
     }
@@ -89,12 +89,13 @@ impl Follower<Pod> for ManagedPods {
     }
 
     /// What it runs is kept by its [`ManagedPod`], as long as that is needed.
-    fn slim(pod: &mut Pod) {
+    fn slim(pod: &mut Pod) -> bool {
         if let Some(spec) = &mut pod.spec {
             spec.service_account_name = None;
             spec.containers = Vec::new();
             spec.init_containers = None;
         }
+        true
     }
 
     fn applied(&mut self, pod: Pod) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use privatekube_api::{BudgetSource, ClaimPhase, ManagedPod, PrivacyBudgetClaim};
-use privatekube_fake_api_server::{FakeApiServer, Fault, RequestFilter};
+use privatekube_fake_api_server::{FakeApiServer, Fault, LoggedRequest, RequestFilter};
 use privatekube_policy::ClaimId;
 use privatekube_view::Verdict;
 use serde_json::json;
@@ -213,7 +213,9 @@ struct Counter(watch::Sender<u32>);
 impl Follower<PrivacyBudgetClaim> for Counter {
     fn trim(_: &mut PrivacyBudgetClaim) {}
 
-    fn slim(_: &mut PrivacyBudgetClaim) {}
+    fn slim(_: &mut PrivacyBudgetClaim) -> bool {
+        false
+    }
 
     fn applied(&mut self, _: PrivacyBudgetClaim) {
         self.0.send_modify(|count| *count += 1);
@@ -252,9 +254,51 @@ async fn a_watch_that_keeps_failing_lists_everything_anew() {
         let lists = server.requests(&reads);
         let lists = lists
             .iter()
-            .filter(|request| !request.query.contains("watch=true"));
+            .filter(|request| request.query.contains("sendInitialEvents=true"));
         // A watch was refused, then two lists.
         assert_eq!(lists.count(), 4);
+    };
+    tokio::select! {
+        () = follow => panic!("the follower ended"),
+        () = test => {}
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_api_server_that_streams_no_lists_is_asked_for_pages() {
+    let server = FakeApiServer::default();
+    let spec = json!({"budget": epsilon("1")});
+    for name in ["first", "second"] {
+        server.put(CLAIMS, &claim_object(name, &spec));
+    }
+    server.choose_faults(|request| {
+        let is_streamed = request.query.contains("sendInitialEvents=true");
+        is_streamed.then_some(Fault::Refuse(422))
+    });
+    let (count, mut seen) = watch::channel(0);
+    let (listed, when_listed) = follow::listed();
+    let (_requeue, to_request) = tokio::sync::mpsc::unbounded_channel();
+    let store = super::store_revision::StoreRevision::new();
+    let follow = follow::follow(
+        (server.client(), Metrics::new().unwrap()),
+        "",
+        listed,
+        to_request,
+        &store,
+        Counter(count),
+    );
+    let test = async {
+        when_listed.wait().await;
+        assert_eq!(*seen.borrow(), 2);
+        server.put(CLAIMS, &claim_object("third", &spec));
+        seen.wait_for(|count| *count == 3).await.unwrap();
+        // Nor is it asked again after an error.
+        server.end_watches();
+        store.relist();
+        seen.wait_for(|count| *count == 6).await.unwrap();
+        let streamed = |request: &&LoggedRequest| request.query.contains("sendInitialEvents=true");
+        let requests = server.requests(&RequestFilter::any().method("GET").resource(CLAIMS));
+        assert_eq!(requests.iter().filter(streamed).count(), 1);
     };
     tokio::select! {
         () = follow => panic!("the follower ended"),

@@ -124,7 +124,9 @@ impl Watch {
             return Step::Close;
         }
         let is_paused = state.watches_paused || state.watches_paused_of.contains(&self.client);
-        if is_paused && !matches!(self.position, Position::End) {
+        // What exists is the most recent, as in a list.
+        let is_list = matches!(self.position, Position::Start { bookmark: true });
+        if is_paused && !is_list && !matches!(self.position, Position::End) {
             return Step::Wait;
         }
         let store = &state.store;

@@ -222,7 +222,7 @@ impl Intake {
             Message::BlockDeleted(last) => self.delete_block(&last, engine, out),
             Message::DatasetApplied(object) => self.apply_dataset(object, out),
             Message::DatasetDeleted(last) => self.dataset_deleted(&last),
-            Message::Requested(input) => self.request(input, engine),
+            Message::Requested(input) => self.request(*input, engine),
             Message::Withdrawn(claim) => self.withdraw(claim, engine, out),
             Message::Ran(claim) => self.ran(claim, engine, out),
             Message::NeverRan(claim) => never_ran(claim, engine, out),

@@ -99,13 +99,13 @@ fn claim_with(name: &str, spec: &Value) -> (ClaimId, Message) {
     let request = Arc::new(object.request().unwrap());
     (
         subject.id(),
-        Message::Requested(ClaimInput {
+        Message::Requested(Box::new(ClaimInput {
             subject,
             request,
             was_granted: false,
             was_denied: None,
             requester: None,
-        }),
+        })),
     )
 }
 
