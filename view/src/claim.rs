@@ -20,7 +20,8 @@ pub struct ClaimView {
     /// Its phase.
     pub phase: ClaimPhase,
     pub(crate) reason: ClaimReason,
-    pub(crate) message: Box<str>,
+    /// Claims that wait for the same share it.
+    pub(crate) message: Arc<str>,
     pub(crate) known: Known,
 }
 

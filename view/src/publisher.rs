@@ -21,6 +21,7 @@ use crate::{
     claim::SharedDemands,
     explain::{self, PhaseReason},
     objects::DatasetObjects,
+    shared::Shared,
     status::{self, ClaimPosition, Readiness},
 };
 
@@ -144,6 +145,7 @@ pub struct Publisher {
     without_object: HashSet<ClaimId>,
     /// What claims in the view share.
     demands: SharedDemands,
+    messages: Shared<str>,
     /// How many claims are in each phase.
     counts: BTreeMap<ClaimPhase, u64>,
     /// The claims in phase Waiting.
@@ -172,6 +174,7 @@ impl Publisher {
             published: 0,
             without_object: HashSet::new(),
             demands: SharedDemands::default(),
+            messages: Shared::default(),
             counts: BTreeMap::new(),
             waiting: BTreeSet::new(),
             refreshed: None,
@@ -623,9 +626,7 @@ impl Publisher {
             self.view.forget_claim(id);
             true
         } else {
-            let demands = self.demands.share(&claim.arrival.demands, objects);
-            let dataset = Arc::clone(&self.dataset);
-            let view = status::claim_view(dataset, engine, &claim, demands, &why, position);
+            let view = self.view_of(engine, objects, &claim, &why, position);
             self.view.put_claim(view)
         };
         if before == Some(phase) {
@@ -651,15 +652,28 @@ impl Publisher {
         let claim = engine.claim(id)?;
         Subject::of(id)?;
         let why = self.why(engine, &claim);
-        let demands = self.demands.share(&claim.arrival.demands, objects);
-        let dataset = Arc::clone(&self.dataset);
-        let view = status::claim_view(dataset, engine, &claim, demands, &why, position);
+        let view = self.view_of(engine, objects, &claim, &why, position);
         self.view.put_claim(view);
         Some(())
     }
 
+    /// A claim as it is put into the view, which shares what other claims have, too.
+    fn view_of(
+        &mut self,
+        engine: &Engine,
+        objects: &DatasetObjects,
+        claim: &ClaimState<'_>,
+        why: &PhaseReason,
+        position: ClaimPosition,
+    ) -> ClaimView {
+        let why = (why.reason, self.messages.share(why.message.as_str().into()));
+        let demands = self.demands.share(&claim.arrival.demands, objects);
+        let dataset = Arc::clone(&self.dataset);
+        status::claim_view(dataset, engine, claim, demands, why, position)
+    }
+
     /// Publishes why a claim waits, if that has changed.
-    fn refresh(&self, engine: &Engine, id: &ClaimId) -> Option<Change> {
+    fn refresh(&mut self, engine: &Engine, id: &ClaimId) -> Option<Change> {
         let published = self.view.claim(id)?;
         let why = self.why_it_waits(engine, id)?;
         if published.reason == why.reason && differ_by_countdown_only(&published.message, &why.message) {
@@ -667,7 +681,7 @@ impl Publisher {
         }
         let mut view = (*published).clone();
         view.reason = why.reason;
-        view.message = why.message.into();
+        view.message = self.messages.share(why.message.into());
         self.view.put_claim(view);
         Some(Change::Claim(id.clone()))
     }

@@ -51,8 +51,8 @@ pub struct View {
     claims: HashMap<ClaimId, Arc<ClaimView>>,
     /// How many of these there are of each namespace on each dataset.
     counts: ClaimCounts,
-    /// The claim object that exists under a namespace and name, of those that users wrote.
-    named: HashMap<(String, String), ClaimId>,
+    /// The claim object that exists under a namespace and name (see [`object_key`]), of those that users wrote.
+    named: HashMap<Box<str>, ClaimId>,
     /// Why no pod may use the claims of some of these objects.
     not_for_pods: HashMap<ClaimId, NotForPods>,
     blocks: HashMap<BlockKey, Arc<BlockView>>,
@@ -63,6 +63,11 @@ pub struct View {
     read: AtomicBool,
     /// See [`View::is_complete`].
     complete: AtomicBool,
+}
+
+/// A namespace and a name as one key, of which there may be a hundred thousand. Neither has a `/`.
+fn object_key(namespace: &str, name: &str) -> Box<str> {
+    format!("{namespace}/{name}").into()
 }
 
 impl View {
@@ -131,15 +136,13 @@ impl View {
     /// The claim whose object exists under a namespace and name.
     #[must_use]
     pub fn named(&self, namespace: &str, name: &str) -> Option<ClaimId> {
-        self.named
-            .pin()
-            .get(&(namespace.to_owned(), name.to_owned()))
-            .cloned()
+        let key = object_key(namespace, name);
+        self.named.pin().get(&key).cloned()
     }
 
     /// Sets which claim's object exists under a namespace and name.
     pub fn set_named(&self, namespace: &str, name: &str, id: Option<ClaimId>) {
-        let key = (namespace.to_owned(), name.to_owned());
+        let key = object_key(namespace, name);
         match id {
             Some(id) => self.named.pin().insert(key, id),
             None => self.named.pin().remove(&key),

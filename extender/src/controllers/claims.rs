@@ -20,9 +20,9 @@ use crate::{
 
 pub(super) struct Claims {
     registry: Arc<Registry>,
-    /// The generation of each object, by UID, that was read last. Our own status writes don't change it, so that nothing is
+    /// The generation of each claim's object that was read last. Our own status writes don't change it, so that nothing is
     /// parsed and requested again for them.
-    read: HashMap<String, i64>,
+    read: HashMap<ClaimId, i64>,
 }
 
 impl Claims {
@@ -34,11 +34,11 @@ impl Claims {
     }
 
     /// Whether an object's spec is new or was changed since it was read last.
-    fn is_new(&mut self, object: &PrivacyBudgetClaim) -> bool {
-        let (Some(uid), Some(generation)) = (&object.metadata.uid, object.metadata.generation) else {
+    fn is_new(&mut self, id: &ClaimId, object: &PrivacyBudgetClaim) -> bool {
+        let Some(generation) = object.metadata.generation else {
             return true;
         };
-        self.read.insert(uid.clone(), generation) != Some(generation)
+        self.read.insert(id.clone(), generation) != Some(generation)
     }
 
     /// Reads an object's spec: its request, and what it wants consumed and released.
@@ -163,8 +163,11 @@ impl Follower<PrivacyBudgetClaim> for Claims {
             return;
         };
         let (id, kind) = (subject.id(), subject.kind);
-        let is_new = self.is_new(&object);
-        let handles = self.registry.handles();
+        let registry = Arc::clone(&self.registry);
+        let handles = registry.handles();
+        // The ledger's own name of the claim, which takes no memory again.
+        let id = handles.view.claim(&id).map_or(id, |claim| claim.id.clone());
+        let is_new = self.is_new(&id, &object);
         // The writer has just created the object, and writes its status next.
         let just_created = handles.events.claim_object(&id).is_some() && object.status.is_none();
         match kind {
@@ -259,13 +262,11 @@ impl Follower<PrivacyBudgetClaim> for Claims {
     }
 
     fn deleted(&mut self, last: PrivacyBudgetClaim, _: bool) {
-        if let Some(uid) = &last.metadata.uid {
-            self.read.remove(uid);
-        }
         let Some((subject, dataset)) = keys(&last) else {
             return;
         };
         let id = subject.id();
+        self.read.remove(&id);
         let handles = self.registry.handles();
         match subject.kind {
             SubjectKind::Claim => {

@@ -37,7 +37,8 @@ type Key = Box<str>;
 
 /// An object that exists. It is kept as JSON, which takes a fraction of what the object's type takes in memory.
 struct Kept {
-    created: Option<jiff::Timestamp>,
+    /// When it was created, in seconds since the Unix epoch: the API server stores no more.
+    created: i64,
     /// The hash of the object as it arrived, trimmed.
     hash: u64,
     /// The last list that had it.
@@ -146,8 +147,9 @@ where
 
     fn kept(&self, object: &K) -> Kept {
         let json = json(object);
+        let created = object.meta().creation_timestamp.as_ref();
         Kept {
-            created: object.meta().creation_timestamp.as_ref().map(|time| time.0),
+            created: created.map_or(i64::MIN, |time| time.0.as_second()),
             hash: self.hasher.hash_one(&json),
             list: self.list,
             json,
@@ -172,7 +174,7 @@ impl Kept {
     }
 
     /// The object that is kept, if `object` is another one of the same name.
-    fn other_than<K: Resource + DeserializeOwned>(&self, object: &K) -> Option<K> {
+    fn other_than<K: Resource<DynamicType = ()> + DeserializeOwned>(&self, object: &K) -> Option<K> {
         #[derive(Deserialize)]
         struct Meta {
             uid: Option<String>,
@@ -181,14 +183,23 @@ impl Kept {
         struct Object {
             metadata: Meta,
         }
-        let kept: Option<Object> = read(&self.json);
+        let kept: Option<Object> = read::<K, _>(&self.json);
         kept.filter(|kept| kept.metadata.uid != object.meta().uid)
             .and_then(|_| self.object())
     }
 
-    fn object<K: DeserializeOwned>(&self) -> Option<K> {
-        read(&self.json)
+    fn object<K: Resource<DynamicType = ()> + DeserializeOwned>(&self) -> Option<K> {
+        read::<K, _>(&self.json)
     }
+}
+
+/// How the JSON of each object of a kind begins, a sixth of what is left of a claim. It isn't kept.
+fn beginning<K: Resource<DynamicType = ()>>() -> String {
+    format!(
+        r#"{{"apiVersion":"{}","kind":"{}","#,
+        K::api_version(&()),
+        K::kind(&())
+    )
 }
 
 fn json<K: Resource<DynamicType = ()> + Serialize>(object: &K) -> Box<[u8]> {
@@ -196,31 +207,40 @@ fn json<K: Resource<DynamicType = ()> + Serialize>(object: &K) -> Box<[u8]> {
         warn!(kind = %K::kind(&()), %error, "an object can't be kept");
         Vec::new()
     });
-    json.into()
+    let rest = json.strip_prefix(beginning::<K>().as_bytes());
+    rest.unwrap_or(&json).into()
 }
 
-fn read<T: DeserializeOwned>(json: &[u8]) -> Option<T> {
-    serde_json::from_slice(json)
-        .inspect_err(|error| warn!(%error, "an object that was kept can't be read"))
+/// Reads something of what [`json`] has made of an object of kind `K`.
+fn read<K: Resource<DynamicType = ()>, T: DeserializeOwned>(json: &[u8]) -> Option<T> {
+    let mut whole = Vec::new();
+    if !json.starts_with(b"{") {
+        whole = beginning::<K>().into_bytes();
+    }
+    whole.extend_from_slice(json);
+    serde_json::from_slice(&whole)
+        .inspect_err(|error| warn!(kind = %K::kind(&()), %error, "an object that was kept can't be read"))
         .ok()
 }
 
 /// An object without what nobody reads.
 pub(super) fn trimmed<K: Resource, F: Follower<K>>(mut object: K) -> K {
-    object.meta_mut().managed_fields = None;
+    let meta = object.meta_mut();
+    (meta.managed_fields, meta.resource_version) = (None, None);
     F::trim(&mut object);
     object
 }
 
-/// What is kept of an object, as JSON.
+/// How many bytes are kept of an object, and what they are read as.
 #[cfg(test)]
-pub(super) fn kept_json<K, F>(mut object: K) -> Box<[u8]>
+pub(super) fn kept<K, F>(mut object: K) -> (usize, K)
 where
-    K: Resource<DynamicType = ()> + Serialize,
+    K: Resource<DynamicType = ()> + Serialize + DeserializeOwned,
     F: Follower<K>,
 {
     F::slim(&mut object);
-    json(&object)
+    let json = json(&object);
+    (json.len(), read::<K, K>(&json).expect("what was kept is read"))
 }
 
 fn key<K: Resource>(object: &K) -> Key {
@@ -244,9 +264,7 @@ mod tests {
     struct Recorder(Vec<String>);
 
     impl Follower<PrivacyBudgetClaim> for Recorder {
-        fn trim(object: &mut PrivacyBudgetClaim) {
-            object.meta_mut().resource_version = None;
-        }
+        fn trim(_: &mut PrivacyBudgetClaim) {}
 
         fn slim(object: &mut PrivacyBudgetClaim) -> bool {
             object.meta_mut().annotations.take().is_some()

@@ -4,8 +4,9 @@ use std::{collections::HashMap, sync::Arc};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{self, Condition};
 use privatekube_api::{
-    BlockBudget, ClaimBlock, ClaimPhase, ClaimToGrant, DatasetKey, Dimensions, GrantedBlock, GrantedClaim,
-    PrivacyBudgetClaimStatus, Subject, are_all_listed, beginning, conditions, listed_blocks, meta_time,
+    BlockBudget, ClaimBlock, ClaimPhase, ClaimReason, ClaimToGrant, DatasetKey, Dimensions, GrantedBlock,
+    GrantedClaim, PrivacyBudgetClaimStatus, Subject, are_all_listed, beginning, conditions, listed_blocks,
+    meta_time,
 };
 use privatekube_policy::{
     BlockId, Budget, ClaimState, Delta, Engine, Phase, Rounding, Time, is_beyond_count,
@@ -37,13 +38,13 @@ impl ClaimPosition {
     }
 }
 
-/// A claim as it is committed. `why` explains its phase, and `demands` are those of `claim`.
+/// A claim as it is committed. Reason and message explain its phase, and `demands` are those of `claim`.
 pub(crate) fn claim_view(
     dataset: Arc<DatasetKey>,
     engine: &Engine,
     claim: &ClaimState<'_>,
     demands: Arc<Demands>,
-    why: &PhaseReason,
+    (reason, message): (ClaimReason, Arc<str>),
     position: ClaimPosition,
 ) -> ClaimView {
     let changed = match claim.phase {
@@ -66,8 +67,8 @@ pub(crate) fn claim_view(
         id: claim.arrival.claim.clone(),
         dataset,
         phase: claim.phase.into(),
-        reason: why.reason,
-        message: why.message.as_str().into(),
+        reason,
+        message,
         known: Known::InLedger(known),
     }
 }
