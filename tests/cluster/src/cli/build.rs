@@ -6,6 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
+use serde::Deserialize;
 
 use crate::go::{KUBERNETES, KUBERNETES_VARIABLES, Recipe};
 use crate::real_node::{self, Home};
@@ -91,22 +92,32 @@ impl Build {
     }
 }
 
-/// Copies the Prometheus operator's custom resource definitions out of its module.
+/// What `go mod download -json` says of a module, as far as it is read.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Downloaded {
+    dir: PathBuf,
+}
+
+/// Copies the Prometheus operator's custom resource definitions out of its module. Nothing else needs the module, so that it may not
+/// be on the machine yet.
 fn copy_definitions(module: &Path, bin_dir: &Path) -> Result<()> {
     let output = Command::new("go")
         .current_dir(module)
-        .args(["list", "-mod=readonly", "-m", "-f", "{{.Dir}}", OPERATOR])
+        .args(["mod", "download", "-json", OPERATOR])
         .output()
         .context("can't run `go`")?;
     if !output.status.success() {
-        let complaint = String::from_utf8_lossy(&output.stderr);
+        let said = [output.stdout, output.stderr].concat();
+        let complaint = String::from_utf8_lossy(&said);
         bail!(
-            "`go list` of {OPERATOR} ended with {}: {complaint}",
+            "`go mod download` of {OPERATOR} ended with {}: {complaint}",
             output.status
         );
     }
-    let dir = String::from_utf8(output.stdout).context("the module's folder is not UTF-8")?;
-    let from = Path::new(dir.trim()).join(DEFINITIONS);
+    let downloaded: Downloaded =
+        serde_json::from_slice(&output.stdout).context("can't read what `go mod download` says")?;
+    let from = downloaded.dir.join(DEFINITIONS);
     let to = bin_dir.join(prometheus::DEFINITIONS_DIR);
     fs::create_dir_all(&to).with_context(|| format!("can't make {}", to.display()))?;
     for name in prometheus::DEFINITIONS {
