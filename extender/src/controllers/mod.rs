@@ -79,8 +79,10 @@ pub async fn run(registry: Arc<Registry>, sent: Sent, to_requeue: UnboundedRecei
         pods_requested.await;
         let _ = sent.all.send(());
     };
+    let (relists, relisted) = oneshot::channel();
     let takes_over = async {
         if !leadership.is_elected() {
+            drop(relists);
             return;
         }
         leadership.until_took_over().await;
@@ -89,6 +91,8 @@ pub async fn run(registry: Arc<Registry>, sent: Sent, to_requeue: UnboundedRecei
         // A watch may be behind, so it can't tell that an object is gone which the ledger knows. The lists also show which
         // statuses the former leader has not written any more.
         let relist = store.relist();
+        // The receiver may have waited for long enough.
+        let _ = relists.send(());
         for listed in [&blocks_listed, &datasets_listed, &claims_listed, &pods_listed] {
             listed.wait_for(relist).await;
         }
@@ -118,8 +122,8 @@ pub async fn run(registry: Arc<Registry>, sent: Sent, to_requeue: UnboundedRecei
             // Datasets and blocks first, so that claims are matched with them and not before them.
             datasets_listed.wait().await;
             blocks_listed.wait().await;
-            // Nor does the list of many claims keep the API server busy while a ledger is being taken over.
-            let _ = timeout(LEAD_FIRST, leadership.until_took_over()).await;
+            // Nor does the list of many claims keep the API server busy while a ledger is being taken over, only to begin anew then.
+            let _ = timeout(LEAD_FIRST, relisted).await;
             let managed = format!("{LABEL_MANAGED}=true");
             tokio::join!(
                 follow::follow(

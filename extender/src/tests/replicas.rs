@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use privatekube_api::{BudgetSource, ClaimPhase};
-use privatekube_fake_api_server::{FakeApiServer, RequestFilter};
+use privatekube_fake_api_server::{FakeApiServer, LoggedRequest, RequestFilter};
 use privatekube_ledger::ENTRY_VERSION;
 use privatekube_policy::ClaimId;
 use privatekube_view::Verdict;
@@ -142,6 +142,31 @@ async fn a_follower_sees_what_the_leader_decides_and_writes_nothing() {
             .count(),
         0
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn claims_are_listed_once_after_a_process_leads_and_soon_if_it_follows() {
+    let server = server();
+    let lists = || {
+        let of_claims = server.requests(&RequestFilter::any().method("GET").resource(CLAIMS));
+        let is_list = |request: &&LoggedRequest| request.query.contains("sendInitialEvents=true");
+        of_claims.iter().filter(is_list).count()
+    };
+    for leads in [true, false] {
+        server.clear_log();
+        let candidate = Leadership::candidate();
+        with_replica(&server, candidate.clone(), "replica", async |replica| {
+            candidate.until_caught_up().await;
+            sleep(Duration::from_secs(1)).await;
+            assert_eq!(lists(), 0);
+            if leads {
+                elect(&candidate);
+            }
+            until(|| replica.handles().view.is_complete()).await;
+            assert_eq!(lists(), 1, "leads: {leads}");
+        })
+        .await;
+    }
 }
 
 #[tokio::test(start_paused = true)]
