@@ -16,6 +16,7 @@ use super::{
     follow::{self, Follower, WhenListed},
     known_objects,
     pods::ManagedPods,
+    store_revision::StoreRevision,
 };
 use crate::{
     bookkeeper::Message,
@@ -223,15 +224,16 @@ impl Follower<PrivacyBudgetClaim> for Counter {
     fn deleted(&mut self, _: PrivacyBudgetClaim, _: bool) {}
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_watch_that_keeps_failing_lists_everything_anew() {
-    let server = FakeApiServer::default();
-    let spec = json!({"budget": epsilon("1")});
-    server.put(CLAIMS, &claim_object("first", &spec));
-    let (count, mut seen) = watch::channel(0);
-    let (listed, _) = follow::listed();
+/// Follows claims while `test` runs, which gets the number of objects seen so far, what waits for the list, and what has all listed
+/// again.
+async fn counted(
+    server: &FakeApiServer,
+    test: impl AsyncFnOnce(watch::Receiver<u32>, WhenListed, &StoreRevision),
+) {
+    let (count, seen) = watch::channel(0);
+    let (listed, when_listed) = follow::listed();
     let (_requeue, to_request) = tokio::sync::mpsc::unbounded_channel();
-    let store = super::store_revision::StoreRevision::new();
+    let store = StoreRevision::new();
     let follow = follow::follow(
         (server.client(), Metrics::new().unwrap()),
         "",
@@ -240,8 +242,19 @@ async fn a_watch_that_keeps_failing_lists_everything_anew() {
         &store,
         Counter(count),
     );
+    tokio::select! {
+        () = follow => panic!("the follower ended"),
+        () = test(seen, when_listed, &store) => {}
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_that_keeps_failing_lists_everything_anew() {
+    let server = FakeApiServer::default();
+    let spec = json!({"budget": epsilon("1")});
+    server.put(CLAIMS, &claim_object("first", &spec));
     let reads = RequestFilter::any().method("GET").resource(CLAIMS);
-    let test = async {
+    counted(&server, async |mut seen, _, _| {
         seen.wait_for(|count| *count == 1).await.unwrap();
         // The store went back to a state without what the watch has seen, and refuses to go on from there.
         let before = server.count(&reads);
@@ -256,11 +269,8 @@ async fn a_watch_that_keeps_failing_lists_everything_anew() {
             .filter(|request| request.query.contains("sendInitialEvents=true"));
         // A watch was refused, then two lists.
         assert_eq!(lists.count(), 4);
-    };
-    tokio::select! {
-        () = follow => panic!("the follower ended"),
-        () = test => {}
-    }
+    })
+    .await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -274,19 +284,7 @@ async fn an_api_server_that_streams_no_lists_is_asked_for_pages() {
         let is_streamed = request.query.contains("sendInitialEvents=true");
         is_streamed.then_some(Fault::Refuse(422))
     });
-    let (count, mut seen) = watch::channel(0);
-    let (listed, when_listed) = follow::listed();
-    let (_requeue, to_request) = tokio::sync::mpsc::unbounded_channel();
-    let store = super::store_revision::StoreRevision::new();
-    let follow = follow::follow(
-        (server.client(), Metrics::new().unwrap()),
-        "",
-        listed,
-        to_request,
-        &store,
-        Counter(count),
-    );
-    let test = async {
+    counted(&server, async |mut seen, when_listed, store| {
         when_listed.wait().await;
         assert_eq!(*seen.borrow(), 2);
         server.put(CLAIMS, &claim_object("third", &spec));
@@ -298,11 +296,8 @@ async fn an_api_server_that_streams_no_lists_is_asked_for_pages() {
         let streamed = |request: &&LoggedRequest| request.query.contains("sendInitialEvents=true");
         let requests = server.requests(&RequestFilter::any().method("GET").resource(CLAIMS));
         assert_eq!(requests.iter().filter(streamed).count(), 1);
-    };
-    tokio::select! {
-        () = follow => panic!("the follower ended"),
-        () = test => {}
-    }
+    })
+    .await;
 }
 
 /// A pod that names the claim object `c`.
