@@ -21,6 +21,11 @@ impl KnownBlocks {
         }
     }
 
+    /// How many blocks of a dataset are known.
+    pub fn of(&self, dataset: &DatasetKey) -> usize {
+        self.0.lock().get(dataset).copied().unwrap_or_default()
+    }
+
     /// How many blocks of a namespace are known, of all its datasets.
     pub fn in_namespace(&self, namespace: &str) -> usize {
         let first = DatasetKey {
@@ -55,6 +60,8 @@ mod tests {
             known.set(&dataset, count);
         }
         assert_eq!(known.in_namespace("data"), 5);
+        assert_eq!(known.of(&key("data", "trips")), 3);
+        assert_eq!(known.of(&key("data", "none")), 0);
         known.set(&key("data", "trips"), 0);
         known.set(&key("data", "taxi"), 7);
         assert_eq!(known.in_namespace("data"), 7);

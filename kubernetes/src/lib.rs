@@ -18,6 +18,8 @@ pub use client::{ConnectError, connect, connect_as, connect_in, connect_observed
 pub use field_manager::{FIELD_MANAGER, patch_params, post_params};
 pub use observe::{ObservedRequest, RequestObserver};
 pub use plain::{plain, unreachable_webhook};
-pub use reader::{CurrentObjects, DatasetReader, NamespaceIdentity, datasets_with_ledger};
+pub use reader::{
+    CurrentObjects, DatasetReader, NamespaceIdentity, count_blocks, datasets_with_ledger, each_block,
+};
 pub use server_clock::ServerClock;
 pub use store::KubernetesStore;

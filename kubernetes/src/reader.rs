@@ -90,89 +90,31 @@ impl DatasetReader {
         object.await.map(Arc::new)
     }
 
-    /// How many blocks the namespace has, of all datasets; `None` if the API server doesn't say.
     async fn block_count(&self) -> Option<usize> {
-        let api: Api<PrivateDataBlock> = Api::namespaced(self.client.clone(), &self.dataset.namespace);
-        // A list with a selector doesn't say how many objects remain.
-        let params = ListParams::default().limit(1);
-        let page = self
-            .until_answered("the number of blocks", || api.list_metadata(&params))
-            .await;
-        let remaining = match (page.metadata.remaining_item_count, page.metadata.continue_) {
-            (Some(remaining), _) => usize::try_from(remaining).ok()?,
-            (None, Some(token)) if !token.is_empty() => return None,
-            (None, _) => 0,
-        };
-        Some(page.items.len() + remaining)
+        let count = async || count_blocks(&self.client, &self.dataset.namespace).await;
+        self.until_answered("the number of blocks", count).await
     }
 
-    /// Every block, in the order of names, without managed fields: these take many times the memory of the rest, so blocks come
-    /// one by one, or in pages from an API server that doesn't do that.
+    /// Every block, in the order of names, without managed fields.
     pub async fn blocks(&self) -> Vec<Arc<PrivateDataBlock>> {
-        let api: Api<PrivateDataBlock> = Api::namespaced(self.client.clone(), &self.dataset.namespace);
-        let mut blocks = self
-            .until_answered("the blocks", async || match self.streamed(&api).await {
-                Err(kube::Error::Api(status)) if matches!(status.code, 400 | 422) => {
-                    self.in_pages(&api).await
-                }
-                answered => answered,
-            })
-            .await;
+        let all = async || {
+            let mut blocks = Vec::new();
+            each_block(&self.client, &self.dataset, |block| blocks.push(Arc::new(block))).await?;
+            Ok(blocks)
+        };
+        let mut blocks = self.until_answered("the blocks", all).await;
         blocks.sort_by(|one, other| one.metadata.name.cmp(&other.metadata.name));
         blocks
-    }
-
-    /// Reads blocks as the beginning of a watch, for which the API server takes a third of the time that pages take it.
-    async fn streamed(&self, api: &Api<PrivateDataBlock>) -> Result<Vec<Arc<PrivateDataBlock>>, kube::Error> {
-        let params = WatchParams::streaming_lists()
-            .fields(&self.of_dataset())
-            .timeout(WATCH_SECONDS);
-        // Without a resource version, they are the most recent ones.
-        let mut events = api.watch(&params, "").await?.boxed();
-        let mut blocks = Vec::new();
-        loop {
-            match events.try_next().await? {
-                Some(WatchEvent::Added(block)) => blocks.push(without_managed_fields(block)),
-                Some(WatchEvent::Bookmark(mark)) if mark.metadata.annotations.contains_key(END_OF_LIST) => {
-                    return Ok(blocks);
-                }
-                Some(WatchEvent::Error(status)) => return Err(kube::Error::Api(status.boxed())),
-                Some(_) => {}
-                None => {
-                    let ended = io::Error::new(io::ErrorKind::UnexpectedEof, "the list has no end");
-                    return Err(kube::Error::ReadEvents(ended));
-                }
-            }
-        }
-    }
-
-    async fn in_pages(&self, api: &Api<PrivateDataBlock>) -> Result<Vec<Arc<PrivateDataBlock>>, kube::Error> {
-        let mut blocks = Vec::new();
-        let mut params = ListParams::default().fields(&self.of_dataset()).limit(PAGE);
-        loop {
-            // The pages after the first are as old as it is. Once the API server doesn't have them any more, this fails.
-            let page = api.list(&params).await?;
-            blocks.extend(page.items.into_iter().map(without_managed_fields));
-            match page.metadata.continue_ {
-                Some(token) if !token.is_empty() => params = params.continue_token(&token),
-                _ => return Ok(blocks),
-            }
-        }
     }
 
     /// Whether the dataset has a block.
     async fn has_blocks(&self) -> bool {
         let api: Api<PrivateDataBlock> = Api::namespaced(self.client.clone(), &self.dataset.namespace);
-        let params = ListParams::default().fields(&self.of_dataset()).limit(1);
+        let params = ListParams::default().fields(&of_dataset(&self.dataset)).limit(1);
         let page = self
             .until_answered("a block", || api.list_metadata(&params))
             .await;
         !page.items.is_empty() || page.metadata.continue_.is_some_and(|token| !token.is_empty())
-    }
-
-    /// The field selector of the dataset's blocks.
-    fn of_dataset(&self) -> String {
-        format!("spec.dataset={}", self.dataset.name)
     }
 
     /// The dataset's namespace; `None` if it is being deleted or is gone, and the ledger with it.
@@ -225,9 +167,71 @@ impl DatasetReader {
     }
 }
 
-fn without_managed_fields(mut block: PrivateDataBlock) -> Arc<PrivateDataBlock> {
-    block.metadata.managed_fields = None;
-    Arc::new(block)
+/// Calls `take` with every block of a dataset, in no order, without managed fields. These take many times the memory of the rest, so
+/// blocks come one by one, as the beginning of a watch: the API server takes a third of the time that pages take it. One that
+/// refuses such a watch is asked for pages. After an error, `take` has had some of the blocks.
+pub async fn each_block(
+    client: &Client,
+    dataset: &DatasetKey,
+    mut take: impl FnMut(PrivateDataBlock),
+) -> Result<(), kube::Error> {
+    let api: Api<PrivateDataBlock> = Api::namespaced(client.clone(), &dataset.namespace);
+    let fields = of_dataset(dataset);
+    let mut take = |mut block: PrivateDataBlock| {
+        block.metadata.managed_fields = None;
+        take(block);
+    };
+    let params = WatchParams::streaming_lists()
+        .fields(&fields)
+        .timeout(WATCH_SECONDS);
+    // Without a resource version, they are the most recent ones.
+    let mut events = match api.watch(&params, "").await {
+        Err(kube::Error::Api(status)) if matches!(status.code, 400 | 422) => {
+            let mut params = ListParams::default().fields(&fields).limit(PAGE);
+            loop {
+                // The pages after the first are as old as it is. Once the API server doesn't have them any more, this fails.
+                let page = api.list(&params).await?;
+                page.items.into_iter().for_each(&mut take);
+                match page.metadata.continue_ {
+                    Some(token) if !token.is_empty() => params = params.continue_token(&token),
+                    _ => return Ok(()),
+                }
+            }
+        }
+        begun => begun?.boxed(),
+    };
+    loop {
+        match events.try_next().await? {
+            Some(WatchEvent::Added(block)) => take(block),
+            Some(WatchEvent::Bookmark(mark)) if mark.metadata.annotations.contains_key(END_OF_LIST) => {
+                return Ok(());
+            }
+            Some(WatchEvent::Error(status)) => return Err(kube::Error::Api(status.boxed())),
+            Some(_) => {}
+            None => {
+                let ended = io::Error::new(io::ErrorKind::UnexpectedEof, "the list has no end");
+                return Err(kube::Error::ReadEvents(ended));
+            }
+        }
+    }
+}
+
+/// How many blocks a namespace has, of all datasets; `None` if the API server doesn't say. It costs the same however many there are.
+pub async fn count_blocks(client: &Client, namespace: &str) -> Result<Option<usize>, kube::Error> {
+    let api: Api<PrivateDataBlock> = Api::namespaced(client.clone(), namespace);
+    // A list with a selector doesn't say how many objects remain.
+    let page = api.list_metadata(&ListParams::default().limit(1)).await?;
+    let remaining = match (page.metadata.remaining_item_count, page.metadata.continue_) {
+        (Some(remaining), _) => usize::try_from(remaining).ok(),
+        (None, Some(token)) if !token.is_empty() => None,
+        (None, _) => Some(0),
+    };
+    Ok(remaining.map(|remaining| page.items.len().saturating_add(remaining)))
+}
+
+/// The field selector of a dataset's blocks.
+fn of_dataset(dataset: &DatasetKey) -> String {
+    format!("spec.dataset={}", dataset.name)
 }
 
 /// The datasets of a namespace, or of all, that have a ledger, in order. Reads the metadata of every entry, in pages.

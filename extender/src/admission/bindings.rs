@@ -3,9 +3,8 @@
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use privatekube_api::{LABEL_MANAGED, is_managed};
-use privatekube_kubernetes::plain;
 
-use super::{Admission, AdmissionRequest, Answer};
+use super::{Admission, AdmissionRequest, Answer, refusal::Refusal};
 
 /// Reviews a binding.
 pub(super) async fn review(admission: &Admission, request: &AdmissionRequest) -> Answer {
@@ -20,7 +19,7 @@ pub(super) async fn review(admission: &Admission, request: &AdmissionRequest) ->
     // The pod is read from the API server, because the watch may not have delivered a new pod yet.
     let api: Api<Pod> = Api::namespaced(handles.client.clone(), namespace);
     match api.get_opt(&request.name).await {
-        Err(error) => Answer::Deny(format!("the pod can't be read: {}", plain(&error))),
+        Err(error) => Refusal::unreadable("the pod", &error).into(),
         // The API server itself refuses the binding of a pod that doesn't exist.
         Ok(None) => Answer::Allow,
         Ok(Some(pod)) => {

@@ -41,7 +41,7 @@ impl AdmissionMetrics {
                     WEBHOOK,
                     (
                         "answer",
-                        "allowed, changed, denied, limited (denied for now), failed",
+                        "allowed, changed, denied, limited (denied for now), unavailable (the API server did not answer), failed",
                     ),
                 ],
             )?,

@@ -6,6 +6,7 @@ mod keys;
 mod limits;
 mod metrics;
 mod pods;
+mod refusal;
 mod requesters;
 mod resources;
 mod restarts;
@@ -76,6 +77,8 @@ enum Answer {
     Warn(Box<Self>, Vec<String>),
     /// Denies the object, with a message for the user.
     Deny(String),
+    /// Denies the object, since the API server could not be asked what an answer takes.
+    Unavailable(String),
     /// Denies the object for now: it may be made again later.
     Later(LimitReached),
 }
@@ -335,6 +338,14 @@ fn answered(
             let user = user.map(|user| excerpt(user, MOST_NAME));
             info!(webhook, %namespace, %name, user = user.as_deref(), %why, "denied at admission");
             ("denied", response.deny(format!("PrivateKube: {why}")))
+        }
+        Answer::Unavailable(why) => {
+            let why = excerpt(&why, MOST_MESSAGE);
+            warn!(webhook, %namespace, %name, %why, "no answer at admission");
+            let mut response = response.deny(format!("PrivateKube: {why}"));
+            response.result.code = StatusCode::SERVICE_UNAVAILABLE.as_u16();
+            "ServiceUnavailable".clone_into(&mut response.result.reason);
+            ("unavailable", response)
         }
         // At debug level, since it is the answer to whoever repeats it too often.
         Answer::Later(reached) => {

@@ -15,7 +15,9 @@ use serde_json::{Value, json};
 use super::{
     Admission, AdmissionRequest, Answer, Attempt,
     keys::Keys,
-    parse_object, requesters,
+    parse_object,
+    refusal::Refusal,
+    requesters,
     resources::{check_claimant, check_request},
     restarts, warnings,
 };
@@ -124,7 +126,7 @@ pub(super) async fn review(admission: &Admission, request: &AdmissionRequest) ->
     let (requested, mut patch) = match check(admission, &pod, namespace).await {
         Ok(Some(checked)) => checked,
         Ok(None) => return Answer::Allow,
-        Err(why) => return Answer::Deny(why),
+        Err(refusal) => return refusal.into(),
     };
     // Whatever the pod says of it: a copy of another pod has that of the other one.
     let user = requesters::user(&request.user_info);
@@ -152,19 +154,19 @@ pub(super) async fn check(
     admission: &Admission,
     pod: &PodObject,
     namespace: &str,
-) -> Result<Option<(PodRequest, Patch)>, String> {
+) -> Result<Option<(PodRequest, Patch)>, Refusal> {
     let registry = &admission.registry;
-    let mut faults = Vec::new();
+    let mut faults: Vec<Refusal> = Vec::new();
     let labels = pod.metadata.labels.iter().flat_map(Keys::iter);
-    faults.extend(check_labels(labels).err().map(|errors| errors.to_string()));
+    faults.extend(check_labels(labels).err().map(|errors| errors.to_string().into()));
     let empty = BTreeMap::new();
     let annotations = pod.metadata.annotations.as_ref().unwrap_or(&empty);
     let requested = match new_pod_request(annotations, namespace) {
         Ok(Some(requested)) => Some(requested),
         Ok(None) if faults.is_empty() => return Ok(None),
-        Ok(None) => return Err(faults.join("; ")),
+        Ok(None) => return Err(Refusal::all(faults)),
         Err(errors) => {
-            faults.push(errors.to_string());
+            faults.push(errors.to_string().into());
             None
         }
     };
@@ -184,17 +186,17 @@ pub(super) async fn check(
         Some(PodRequest::Claims(names)) => names.len(),
         Some(PodRequest::Inline(_)) | None => 1,
     };
-    faults.extend(check_annotations(annotations, claims).err());
+    faults.extend(check_annotations(annotations, claims).err().map(Refusal::from));
     let patch = match managed(pod, &admission.schedulers) {
         Ok(patch) => Some(patch),
         Err(why) => {
-            faults.extend(why);
+            faults.extend(why.into_iter().map(Refusal::from));
             None
         }
     };
     if let Some(field) = pod.spec.as_ref().and_then(restarts::restarting_field) {
         if !are_restarts_free(annotations) {
-            faults.push(restarts_not_stated(&field));
+            faults.push(restarts_not_stated(&field).into());
         } else if let (Some(requested), true) = (&requested, faults.is_empty()) {
             faults.extend(
                 restarts::check_datasets(registry, requested, namespace, &field)
@@ -205,7 +207,7 @@ pub(super) async fn check(
     }
     match (requested, patch) {
         (Some(requested), Some(patch)) if faults.is_empty() => Ok(Some((requested, patch))),
-        _ => Err(faults.join("; ")),
+        _ => Err(Refusal::all(faults)),
     }
 }
 

@@ -8,11 +8,11 @@ use privatekube_api::{
     AmountRequest, BudgetRequest, ClaimRefusal, ClaimRequest, DatasetKey, DemandRequest, Dimensions, Made,
     PrivacyBudgetClaim, PrivateDataBlock, PrivateDataset, check_selector, excerpt, is_label_name,
 };
-use privatekube_kubernetes::plain;
+use privatekube_kubernetes::{count_blocks, each_block};
 use privatekube_policy::Composition;
 
-use super::{Admission, AdmissionRequest, Answer, Attempt, warnings};
-use crate::{clock, registry::Registry};
+use super::{Admission, AdmissionRequest, Answer, Attempt, refusal::Refusal, warnings};
+use crate::{clock, handles::Handles, registry::Registry};
 
 /// Reviews a dataset: its rules, and that its guarantee allows some budget.
 pub(super) async fn dataset(admission: &Admission, request: &AdmissionRequest) -> Answer {
@@ -91,7 +91,7 @@ pub(super) async fn block(admission: &Admission, request: &AdmissionRequest) -> 
             );
             return Answer::Allow.with_warnings(vec![waits]);
         }
-        Err(error) => return Answer::Deny(error),
+        Err(refusal) => return refusal.into(),
     };
     let guarantee = facts
         .object
@@ -160,14 +160,14 @@ pub(super) async fn claim(admission: &Admission, request: &AdmissionRequest) -> 
     if request.old_object.is_none()
         && let Err(why) = check_claimant(&admission.registry, &requested, namespace, "spec.").await
     {
-        return Answer::Deny(why);
+        return why.into();
     }
     let uses = claim.spec.consume.is_some() || claim.spec.release.is_some();
     if uses || request.old_object.is_some() {
         let facts = match dataset_facts(&admission.registry, &requested.dataset).await {
             Ok(Some(facts)) => facts,
             Ok(None) => return Answer::Deny(unknown_dataset("spec.dataset", &requested.dataset)),
-            Err(why) => return Answer::Deny(why),
+            Err(why) => return why.into(),
         };
         if let Some(why) = excess_use(&claim, &requested, &facts.composition) {
             return Answer::Deny(why);
@@ -186,7 +186,7 @@ pub(super) async fn claim(admission: &Admission, request: &AdmissionRequest) -> 
         }
     }
     if let Err(why) = check_request(&admission.registry, &requested, "spec").await {
-        return Answer::Deny(why);
+        return why.into();
     }
     let attempt = if request.dry_run {
         Attempt::Dry
@@ -320,18 +320,18 @@ pub(super) struct DatasetFacts {
 pub(super) async fn dataset_facts(
     registry: &Registry,
     key: &DatasetKey,
-) -> Result<Option<DatasetFacts>, String> {
+) -> Result<Option<DatasetFacts>, Refusal> {
     // A block's dataset is any text that its author wrote, and becomes a part of a request's path.
     if !is_label_name(&key.name) {
         let name = excerpt(&key.name, 253);
-        return Err(format!("spec.dataset: {name:?} is not the name of a dataset"));
+        return Err(format!("spec.dataset: {name:?} is not the name of a dataset").into());
     }
     let handles = registry.handles();
     let api: Api<PrivateDataset> = Api::namespaced(handles.client.clone(), &key.namespace);
     let object = api
         .get_opt(&key.name)
         .await
-        .map_err(|error| format!("dataset {key} can't be read: {error}"))?;
+        .map_err(|error| Refusal::unreadable(format_args!("dataset {key}"), &error))?;
     let composition = match (handles.view.composition(key), &object) {
         (Some(composition), _) => composition,
         (None, Some(object)) => {
@@ -365,7 +365,7 @@ pub(super) async fn check_claimant(
     requested: &ClaimRequest,
     namespace: &str,
     prefix: &str,
-) -> Result<(), String> {
+) -> Result<(), Refusal> {
     let handles = registry.handles();
     let (client, key) = (&handles.client, &requested.dataset);
     // The bookkeeper checks again when the claim arrives. Only a refusal must not follow from what a watch has not delivered.
@@ -385,7 +385,7 @@ pub(super) async fn check_claimant(
     let object = datasets
         .get_opt(&key.name)
         .await
-        .map_err(|error| format!("dataset {key} can't be read: {error}"))?;
+        .map_err(|error| Refusal::unreadable(format_args!("dataset {key}"), &error))?;
     // Admission denies a dataset with invalid claimants. Should one exist, the default claimants apply.
     let claimants = object.and_then(|object| object.spec.claimants().ok());
     let claimants = claimants.unwrap_or_default();
@@ -393,7 +393,7 @@ pub(super) async fn check_claimant(
         Api::<Namespace>::all(client.clone())
             .get_opt(namespace)
             .await
-            .map_err(|error| format!("namespace {namespace} can't be read: {error}"))?
+            .map_err(|error| Refusal::unreadable(format_args!("namespace {namespace}"), &error))?
             .map(|namespace| namespace.metadata.labels.unwrap_or_default())
     } else {
         Some(BTreeMap::new())
@@ -405,8 +405,32 @@ pub(super) async fn check_claimant(
                 ClaimRefusal::NotAllowed { .. } => "dataset",
                 ClaimRefusal::PriorityTooHigh { .. } => "priority",
             };
-            format!("{prefix}{field}: {refusal}")
+            format!("{prefix}{field}: {refusal}").into()
         })
+}
+
+/// The dimensions of every block of a dataset, read from the API server; `None` if `seen` in the view are all that there are, so that
+/// a request which is refused again and again costs little.
+async fn current_dimensions(
+    handles: &Handles,
+    key: &DatasetKey,
+    seen: usize,
+) -> Result<Option<Vec<Dimensions>>, Refusal> {
+    let unreadable =
+        |error: kube::Error| Refusal::unreadable(format_args!("the blocks of dataset {key}"), &error);
+    let count = count_blocks(&handles.client, &key.namespace)
+        .await
+        .map_err(unreadable)?;
+    let known = &handles.known_blocks;
+    if count == Some(known.in_namespace(&key.namespace)) && known.of(key) == seen {
+        return Ok(None);
+    }
+    let mut current = Vec::new();
+    let read = each_block(&handles.client, key, |block| {
+        current.push(block.spec.dimensions())
+    });
+    read.await.map_err(unreadable)?;
+    Ok(Some(current))
 }
 
 /// Checks a request against its dataset: that the dataset exists, that its composition can express the budget, and that
@@ -416,7 +440,7 @@ pub(super) async fn check_request(
     registry: &Registry,
     requested: &ClaimRequest,
     place: &str,
-) -> Result<(), String> {
+) -> Result<(), Refusal> {
     let handles = registry.handles();
     let key = &requested.dataset;
     let field = |name: &str| {
@@ -437,9 +461,9 @@ pub(super) async fn check_request(
         let found = api
             .list(&params.clone().limit(1))
             .await
-            .map_err(|error| plain(&error))?;
+            .map_err(|error| Refusal::unreadable(format_args!("the blocks of dataset {key}"), &error))?;
         if facts.object.is_none() && found.items.is_empty() {
-            return Err(format!("{}, and no PrivateDataBlock there names it", unknown()));
+            return Err(format!("{}, and no PrivateDataBlock there names it", unknown()).into());
         }
         facts.composition
     };
@@ -468,9 +492,9 @@ pub(super) async fn check_request(
                 if seen.is_empty()
                     || check_selector(selector, seen.iter().map(|block| &block.dimensions)).is_err()
                 {
-                    let list = api.list(&params).await.map_err(|error| plain(&error))?;
-                    let current: Vec<Dimensions> =
-                        list.items.iter().map(|block| block.spec.dimensions()).collect();
+                    let current = current_dimensions(handles, key, seen.len()).await?;
+                    let current = current
+                        .unwrap_or_else(|| seen.iter().map(|block| block.dimensions.clone()).collect());
                     let name = field(if place == "spec" { "selector" } else { "blocks" });
                     let refused = check_selector(selector, current.iter()).err();
                     faults.extend(refused.map(|error| format!("{name}: {}", error.problem)));
@@ -481,6 +505,6 @@ pub(super) async fn check_request(
     if faults.is_empty() {
         Ok(())
     } else {
-        Err(faults.join("; "))
+        Err(faults.join("; ").into())
     }
 }

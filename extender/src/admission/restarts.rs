@@ -9,7 +9,7 @@ use privatekube_api::{
     Restarts,
 };
 
-use super::pods::Spec;
+use super::{pods::Spec, refusal::Refusal};
 use crate::registry::Registry;
 
 /// Names the first field by which a container of a pod may start again, with its value; none if there is no such field.
@@ -32,14 +32,14 @@ pub(super) fn restarting_field(spec: &Spec) -> Option<String> {
     privatekube_api::restarting_field(spec.restart_policy.as_deref(), containers)
 }
 
-/// Returns an error message if a dataset that a pod requests budget of forbids pods whose containers may start again. `field`
+/// Refuses a pod if a dataset that a pod requests budget of forbids pods whose containers may start again. `field`
 /// says why they may.
 pub(super) async fn check_datasets(
     registry: &Registry,
     request: &PodRequest,
     namespace: &str,
     field: &str,
-) -> Result<(), String> {
+) -> Result<(), Refusal> {
     let client = &registry.handles().client;
     let keys = match request {
         PodRequest::Inline(own) => [own.dataset.clone()].into(),
@@ -50,12 +50,13 @@ pub(super) async fn check_datasets(
                 let claim = api
                     .get_opt(name)
                     .await
-                    .map_err(|error| format!("claim {name:?} can't be read: {error}"))?;
+                    .map_err(|error| Refusal::unreadable(format_args!("claim {name:?}"), &error))?;
                 let Some(claim) = claim else {
                     return Err(format!(
                         "{field}, and claim {name:?} doesn't exist yet, so that it is not known whether its dataset \
                          accepts this: create the claim first, or write spec.restartPolicy: Never"
-                    ));
+                    )
+                    .into());
                 };
                 // Admission refuses a claim whose dataset isn't a name.
                 keys.extend(DatasetKey::parse(&claim.spec.dataset, namespace).ok());
@@ -68,13 +69,14 @@ pub(super) async fn check_datasets(
         let object = api
             .get_opt(&key.name)
             .await
-            .map_err(|error| format!("dataset {key} can't be read: {error}"))?;
+            .map_err(|error| Refusal::unreadable(format_args!("dataset {key}"), &error))?;
         if object.is_some_and(|object| object.spec.restarts == Restarts::Forbidden) {
             return Err(format!(
                 "{field}, and dataset {key} accepts no pod whose containers may start again (its spec.restarts is \
                  Forbidden), whatever {ANNOTATION_RESTARTS} says: write spec.restartPolicy: Never and no restartPolicy \
                  and restartPolicyRules of containers"
-            ));
+            )
+            .into());
         }
     }
     Ok(())

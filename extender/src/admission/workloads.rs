@@ -14,7 +14,7 @@ use privatekube_api::{LABEL_MANAGED, excerpt, is_like_ours};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Admission, AdmissionRequest, Answer, keys::Keys, pods, warnings};
+use super::{Admission, AdmissionRequest, Answer, keys::Keys, pods, refusal::Refusal, warnings};
 use crate::json_body::work;
 
 /// The kinds of Kubernetes that carry a pod template, and where. The group is empty for the core.
@@ -128,12 +128,12 @@ pub(super) async fn review(admission: &Admission, request: &AdmissionRequest) ->
     {
         return Answer::Allow;
     }
-    let mut faults: Vec<String> = found.useless_keys().into_iter().collect();
+    let mut faults: Vec<Refusal> = found.useless_keys().into_iter().map(Refusal::from).collect();
     let namespace = request.namespace.as_deref().unwrap_or_default();
     let mut told = Vec::new();
     for Template { path, pod, .. } in &found.templates {
         match pods::check(admission, pod, namespace).await {
-            Err(why) => faults.push(format!("{path}: {why}")),
+            Err(refusal) => faults.push(refusal.at(path)),
             Ok(None) => {}
             Ok(Some((requested, _))) => {
                 let warnings =
@@ -145,7 +145,7 @@ pub(super) async fn review(admission: &Admission, request: &AdmissionRequest) ->
     if faults.is_empty() {
         Answer::Allow.with_warnings(told)
     } else {
-        Answer::Deny(faults.join("; "))
+        Refusal::all(faults).into()
     }
 }
 

@@ -3,15 +3,16 @@
 use std::sync::Arc;
 
 use axum::{Router, http::StatusCode};
-use privatekube_api::DatasetKey;
-use privatekube_fake_api_server::{FakeApiServer, Fault, RequestFilter};
+use privatekube_api::{DatasetKey, PrivateDataBlock};
+use privatekube_fake_api_server::{FakeApiServer, Fault, LoggedRequest, RequestFilter};
 use serde_json::{Value, json};
 
 use super::post;
 use crate::{
     admission::{Admission, ClaimLimiter, ClaimLimits, PodTemplates, router},
+    bookkeeper::Message,
     registry::Registry,
-    testing::{BLOCKS, DATASETS, NAMESPACE, block, claim_object, dataset, epsilon, handles, pod_object},
+    testing::{BLOCKS, DATASETS, NAMESPACE, block, claim_object, dataset, epsilon, handles, key, pod_object},
 };
 
 pub(super) const EXTENDER: &str = "system:serviceaccount:privatekube-system:privatekube-extender";
@@ -889,14 +890,91 @@ async fn only_the_extender_binds_a_managed_pod() {
 }
 
 #[tokio::test]
-async fn an_api_server_that_fails_denies_rather_than_allows() {
-    let (server, webhooks) = webhooks();
+async fn an_api_server_that_fails_allows_nothing_and_nothing_is_said_to_be_wrong() {
+    let (server, registry, webhooks) = webhooks_and_registry(ClaimLimits::default());
     let reads = RequestFilter::any().method("GET");
+    let mut restarting = pod_object("restarting");
+    restarting["spec"]["restartPolicy"] = json!("Always");
+    restarting["metadata"]["annotations"]["privatekube.dev/restarts"] = json!("free");
+    let selecting = claim(&json!({"budget": epsilon("1"), "selector": "block.town == 1"}));
+    let block = serde_json::to_value(&*block("b", "b", Some("10"))).unwrap();
+    for (webhook, object, what) in [
+        ("pods", pod_object("train"), "dataset data/taxi can't be read"),
+        ("pods", restarting, "dataset data/taxi can't be read"),
+        (
+            "claims",
+            claim(&json!({"budget": epsilon("1")})),
+            "dataset data/taxi can't be read",
+        ),
+        ("claims", selecting, "dataset data/taxi can't be read"),
+        ("blocks", block, "dataset data/taxi can't be read"),
+        (
+            "bindings",
+            json!({"metadata": {"name": "train"}, "target": {"name": "n1"}}),
+            "the pod can't be read",
+        ),
+    ] {
+        server.inject(&reads, 8, Fault::Refuse(500));
+        let answer = status_of_creation(&webhooks, webhook, &object, false).await;
+        let status = &answer["status"];
+        assert_eq!(answer["allowed"], json!(false), "{answer}");
+        assert_eq!(
+            (&status["code"], &status["reason"]),
+            (&json!(503), &json!("ServiceUnavailable")),
+            "{answer}"
+        );
+        assert!(status["message"].as_str().unwrap().contains(what), "{answer}");
+    }
+    let metrics = registry.handles().metrics.text().unwrap();
+    assert!(
+        metrics.contains("{answer=\"unavailable\",webhook=\"bindings\"} 1"),
+        "{metrics}"
+    );
+    // What is wrong whatever the dataset is like is said.
     server.inject(&reads, 8, Fault::Refuse(500));
-    assert!(create(&webhooks, "pods", &pod_object("train")).await.is_err());
-    server.inject(&reads, 8, Fault::Refuse(500));
-    let binding = json!({"metadata": {"name": "train"}, "target": {"name": "n1"}});
-    assert!(create(&webhooks, "bindings", &binding).await.is_err());
+    let mut wrong = pod_object("wrong");
+    wrong["metadata"]["labels"] = json!({"privatekube.dev/leader": "true"});
+    let answer = status_of_creation(&webhooks, "pods", &wrong, false).await;
+    let message = answer["status"]["message"].as_str().unwrap();
+    assert!(
+        message.contains("privatekube.dev/leader") && !message.contains("can't be read"),
+        "{answer}"
+    );
+    assert_ne!(answer["status"]["code"], json!(503));
+}
+
+#[tokio::test]
+async fn blocks_that_are_all_known_are_not_read_again_for_a_claim_that_is_refused() {
+    let (server, registry, webhooks) = webhooks_and_registry(ClaimLimits::default());
+    let wrong = claim(&json!({"budget": epsilon("1"), "selector": "block.town == 1"}));
+    let lists = || {
+        let of_blocks = server.requests(&RequestFilter::any().method("GET").resource(BLOCKS));
+        let is_whole = |request: &&LoggedRequest| request.query.contains("sendInitialEvents=true");
+        of_blocks.iter().filter(is_whole).count()
+    };
+    // Nothing runs that would know a block.
+    let denied = create(&webhooks, "claims", &wrong).await.unwrap_err();
+    assert!(denied.contains("town"), "{denied}");
+    assert_eq!(lists(), 1);
+    tokio::select! {
+        ended = registry.run() => panic!("a bookkeeper ended: {ended:?}"),
+        () = async {
+            let object: PrivateDataBlock = serde_json::from_value(server.get(BLOCKS, "a").unwrap()).unwrap();
+            registry.send(&key(), Message::BlockApplied(Arc::new(object)));
+            registry.flush().await;
+            let before = lists();
+            let denied = create(&webhooks, "claims", &wrong).await.unwrap_err();
+            assert!(denied.contains("town"), "{denied}");
+            assert_eq!(lists(), before);
+            // Another block has what the selector reads.
+            let mut other = server.get(BLOCKS, "a").unwrap();
+            other["metadata"]["name"] = json!("b");
+            other["spec"]["dimensions"] = json!({"town": 1});
+            server.put(BLOCKS, &other);
+            assert!(create(&webhooks, "claims", &wrong).await.is_ok());
+            assert_eq!(lists(), before + 1);
+        } => {}
+    }
 }
 
 #[tokio::test]

@@ -17,13 +17,10 @@ use std::{
 
 use futures::{StreamExt as _, stream};
 use k8s_openapi::api::core::v1::ObjectReference;
-use kube::{
-    Api, Resource as _,
-    api::{ListParams, Patch},
-};
+use kube::{Api, Resource as _, api::Patch};
 use parking_lot::Mutex;
 use privatekube_api::{BlockSchedule, DatasetKey, Made, PrivateDataBlock, PrivateDataset, excerpt};
-use privatekube_kubernetes::{patch_params, post_params};
+use privatekube_kubernetes::{each_block, patch_params, post_params};
 use privatekube_policy::Time;
 use serde_json::json;
 use tokio::{
@@ -299,14 +296,22 @@ async fn create(
 
 /// The last of the blocks that exist and came by themselves, and how far they have come with it.
 async fn made_by_blocks(handles: &Handles, key: &DatasetKey) -> Result<Option<(String, Made)>, kube::Error> {
-    let api: Api<PrivateDataBlock> = Api::namespaced(handles.client.clone(), &key.namespace);
-    let of_dataset = ListParams::default().fields(&format!("spec.dataset={}", key.name));
-    let blocks = api.list(&of_dataset).await?;
-    let made = blocks.into_iter().filter_map(|block| {
+    let mut last: Option<(String, Made)> = None;
+    each_block(&handles.client, key, |block| {
         let made = Made::with_block(&block);
-        Some((block.metadata.name?, made)).filter(|_| made != Made::default())
-    });
-    Ok(made.max_by_key(|(_, made)| (made.until, made.users)))
+        let is_later = last
+            .as_ref()
+            .is_none_or(|(_, last)| (made.until, made.users) > (last.until, last.users));
+        if let Some(name) = block
+            .metadata
+            .name
+            .filter(|_| made != Made::default() && is_later)
+        {
+            last = Some((name, made));
+        }
+    })
+    .await?;
+    Ok(last)
 }
 
 /// Writes which block was the last. Should that fail, it is written with the next one; and after a restart the blocks since the
