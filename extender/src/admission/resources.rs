@@ -427,7 +427,7 @@ async fn current_dimensions(
     }
     let mut current = Vec::new();
     let read = each_block(&handles.client, key, |block| {
-        current.push(block.spec.dimensions())
+        current.push(block.spec.dimensions());
     });
     read.await.map_err(unreadable)?;
     Ok(Some(current))
