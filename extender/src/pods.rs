@@ -19,6 +19,8 @@ pub struct Pods {
     naming: Mutex<HashMap<(String, String), BTreeSet<String>>>,
     /// Why the own claims of pods were denied, as the statuses of their claim objects say, by the UIDs of the pods.
     denied: ConcurrentMap<String, PhaseReason>,
+    /// The pods that came before all claim objects were listed, so that nobody could say yet how those are that they name.
+    untold: Mutex<BTreeSet<PodKey>>,
 }
 
 impl Pods {
@@ -67,6 +69,16 @@ impl Pods {
     /// Forgets why a pod's own claim was denied: its claim object was deleted.
     pub fn forget_denied(&self, uid: &str) {
         self.denied.pin().remove(uid);
+    }
+
+    /// Remembers a pod, to say later how the claim objects are that it names.
+    pub fn set_untold(&self, key: PodKey) {
+        self.untold.lock().insert(key);
+    }
+
+    /// Takes the pods that were remembered so.
+    pub fn take_untold(&self) -> BTreeSet<PodKey> {
+        std::mem::take(&mut self.untold.lock())
     }
 
     /// Every pod.

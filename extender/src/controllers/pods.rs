@@ -227,7 +227,11 @@ fn announce_named_claims(registry: &Registry, pod: &ManagedPod) {
             )
         }
         Verdict::NotForPods { .. } => (ClaimPhase::Denied, verdict.to_string()),
-        Verdict::Granted(_) | Verdict::Malformed(_) | Verdict::Starting => return,
+        Verdict::Starting => {
+            handles.pods.set_untold(pod.key.clone());
+            return;
+        }
+        Verdict::Granted(_) | Verdict::Malformed(_) => return,
     };
     handles
         .events
@@ -354,6 +358,12 @@ fn show_claim(handles: &Handles, pod: &ManagedPod) {
 /// Checks every pod once more, when the view has become complete.
 pub(super) fn check_all(registry: &Arc<Registry>) {
     let handles = registry.handles();
+    for key in handles.pods.take_untold() {
+        let pod = handles.pods.get(&key);
+        if let Some(pod) = pod.filter(|pod| !pod.is_bound() && !pod.is_ending) {
+            announce_named_claims(registry, &pod);
+        }
+    }
     let mut unknown = Vec::new();
     for pod in handles.pods.all() {
         if pod.is_bound() {

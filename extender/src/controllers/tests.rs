@@ -115,6 +115,37 @@ async fn a_pod_that_runs_and_that_no_ledger_knows_is_announced() {
     .await;
 }
 
+#[tokio::test]
+async fn a_pod_that_came_during_a_start_is_told_once_how_the_claims_are_that_it_names() {
+    let (handles, mut queue) = handles(&FakeApiServer::default());
+    let registry = Arc::new(Registry::new(handles));
+    let mut pods = ManagedPods::new(Arc::clone(&registry), claims_listed());
+    let mut told = || {
+        let events = std::iter::from_fn(|| queue.try_recv().ok());
+        let events: Vec<String> = events.map(|event| format!("{event:?}")).collect();
+        events
+            .iter()
+            .filter(|event| event.contains("does not exist yet"))
+            .count()
+    };
+    pods.applied(naming_pod());
+    super::check_all_pods(&registry);
+    assert_eq!(told(), 0);
+    registry.handles().view.set_complete();
+    super::check_all_pods(&registry);
+    assert_eq!(told(), 1);
+    super::check_all_pods(&registry);
+    assert_eq!(told(), 0);
+    // One that is gone by then is not spoken of.
+    registry
+        .handles()
+        .pods
+        .set_untold(privatekube_api::PodKey::of(&naming_pod()));
+    pods.deleted(naming_pod(), true);
+    super::check_all_pods(&registry);
+    assert_eq!(told(), 0);
+}
+
 /// How many messages wait for bookkeepers, none of which runs.
 fn queued(registry: &Registry) -> i64 {
     registry.handles().metrics.writers.queue("intake").get()
