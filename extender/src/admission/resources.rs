@@ -1,6 +1,6 @@
 //! Webhooks of datasets, blocks and claims: the checks that a CRD's schema can't express.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, api::ListParams};
@@ -10,6 +10,7 @@ use privatekube_api::{
 };
 use privatekube_kubernetes::{count_blocks, each_block};
 use privatekube_policy::Composition;
+use tokio::{sync::Semaphore, time::timeout};
 
 use super::{Admission, AdmissionRequest, Answer, Attempt, refusal::Refusal, warnings};
 use crate::{clock, handles::Handles, registry::Registry};
@@ -409,6 +410,12 @@ pub(super) async fn check_claimant(
         })
 }
 
+/// How many reviews read all blocks of a dataset at the same time. The others wait, so that wrong selectors that come together
+/// neither fill the memory nor keep the API server busy.
+static BLOCK_READS: Semaphore = Semaphore::const_new(2);
+/// How long a review may wait and read blocks: the API server waits 5 s for its answer.
+const BLOCKS_LIMIT: Duration = Duration::from_secs(4);
+
 /// The dimensions of every block of a dataset, read from the API server; `None` if `seen` in the view are all that there are, so that
 /// a request which is refused again and again costs little.
 async fn current_dimensions(
@@ -416,21 +423,27 @@ async fn current_dimensions(
     key: &DatasetKey,
     seen: usize,
 ) -> Result<Option<Vec<Dimensions>>, Refusal> {
-    let unreadable =
-        |error: kube::Error| Refusal::unreadable(format_args!("the blocks of dataset {key}"), &error);
-    let count = count_blocks(&handles.client, &key.namespace)
-        .await
-        .map_err(unreadable)?;
-    let known = &handles.known_blocks;
-    if count == Some(known.in_namespace(&key.namespace)) && known.of(key) == seen {
-        return Ok(None);
+    let read = async {
+        let client = &handles.client;
+        let count = count_blocks(client, &key.namespace).await?;
+        let known = &handles.known_blocks;
+        if count == Some(known.in_namespace(&key.namespace)) && known.of(key) == seen {
+            return Ok(None);
+        }
+        // It is never closed.
+        let _permit = BLOCK_READS.acquire().await;
+        let mut current = Vec::new();
+        each_block(client, key, |block| current.push(block.spec.dimensions())).await?;
+        Ok(Some(current))
+    };
+    let read = timeout(BLOCKS_LIMIT, read).await;
+    let what = format_args!("the blocks of dataset {key}");
+    match read {
+        Ok(read) => read.map_err(|error| Refusal::unreadable(what, &error)),
+        Err(_) => Err(Refusal::Unavailable(format!(
+            "{what} can't be read within {BLOCKS_LIMIT:?}"
+        ))),
     }
-    let mut current = Vec::new();
-    let read = each_block(&handles.client, key, |block| {
-        current.push(block.spec.dimensions());
-    });
-    read.await.map_err(unreadable)?;
-    Ok(Some(current))
 }
 
 /// Checks a request against its dataset: that the dataset exists, that its composition can express the budget, and that

@@ -305,3 +305,22 @@ async fn blocks_that_are_all_known_are_not_read_again_for_a_claim_that_is_refuse
         } => {}
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn blocks_that_do_not_come_in_time_are_no_mistake_of_the_claim() {
+    let (server, registry, webhooks) = webhooks_and_registry(ClaimLimits::default());
+    let wrong = claim(&json!({"budget": epsilon("1"), "selector": "block.town == 1"}));
+    tokio::select! {
+        ended = registry.run() => panic!("a bookkeeper ended: {ended:?}"),
+        () = async {
+            let object: PrivateDataBlock = serde_json::from_value(server.get(BLOCKS, "a").unwrap()).unwrap();
+            registry.send(&key(), Message::BlockApplied(Arc::new(object)));
+            registry.flush().await;
+            let _held = server.hold(&RequestFilter::any().method("GET").resource(BLOCKS));
+            let answer = status_of_creation(&webhooks, "claims", &wrong, false).await;
+            assert_eq!(answer["status"]["code"], json!(503), "{answer}");
+            let message = answer["status"]["message"].as_str().unwrap();
+            assert!(message.contains("can't be read within 4s"), "{message}");
+        } => {}
+    }
+}
