@@ -17,7 +17,7 @@ use privatekube_extender::{
 use privatekube_policy::{Composition, DatasetRules, Orders, Policy, Revision, Span, Unlocking};
 use tracing_subscriber::EnvFilter;
 
-/// After a start with 100,000 claims, glibc's allocator held 500 MiB where this one held 337 (docs/benchmarks.md).
+/// After a start with 100,000 claims, glibc's allocator held 303 MiB where this one held 291 (docs/benchmarks.md).
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 

@@ -19,8 +19,9 @@ pub struct Pods {
     naming: Mutex<HashMap<(String, String), BTreeSet<String>>>,
     /// Why the own claims of pods were denied, as the statuses of their claim objects say, by the UIDs of the pods.
     denied: ConcurrentMap<String, PhaseReason>,
-    /// The pods that came before all claim objects were listed, so that nobody could say yet how those are that they name.
-    untold: Mutex<BTreeSet<PodKey>>,
+    /// The pods that have had no Event yet about the claim objects that they name, because not all claim objects were listed when
+    /// the pod came.
+    unannounced: Mutex<BTreeSet<PodKey>>,
 }
 
 impl Pods {
@@ -53,6 +54,7 @@ impl Pods {
                 pods.remove(&name);
             });
             pods.remove(key);
+            self.unannounced.lock().remove(key);
         }
     }
 
@@ -71,14 +73,14 @@ impl Pods {
         self.denied.pin().remove(uid);
     }
 
-    /// Remembers a pod, to say later how the claim objects are that it names.
-    pub fn set_untold(&self, key: PodKey) {
-        self.untold.lock().insert(key);
+    /// Remembers that a pod needs an Event about the claim objects that it names, once all are listed.
+    pub fn add_unannounced(&self, key: PodKey) {
+        self.unannounced.lock().insert(key);
     }
 
-    /// Takes the pods that were remembered so.
-    pub fn take_untold(&self) -> BTreeSet<PodKey> {
-        std::mem::take(&mut self.untold.lock())
+    /// Takes the pods that need such an Event.
+    pub fn take_unannounced(&self) -> BTreeSet<PodKey> {
+        std::mem::take(&mut self.unannounced.lock())
     }
 
     /// Every pod.

@@ -20,6 +20,7 @@ pub use observe::{ObservedRequest, RequestObserver};
 pub use plain::{plain, unreachable_webhook};
 pub use reader::{
     CurrentObjects, DatasetReader, NamespaceIdentity, count_blocks, datasets_with_ledger, each_block,
+    refuses_streamed_lists,
 };
 pub use server_clock::ServerClock;
 pub use store::KubernetesStore;

@@ -167,6 +167,13 @@ impl DatasetReader {
     }
 }
 
+/// Whether the API server refuses to begin a watch with the objects that exist, as one does that has the feature `WatchList`
+/// switched off. It is asked for pages then.
+#[must_use]
+pub fn refuses_streamed_lists(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if matches!(status.code, 400 | 422))
+}
+
 /// Calls `take` with every block of a dataset, in no order, without managed fields. These take many times the memory of the rest, so
 /// blocks come one by one, as the beginning of a watch: the API server takes a third of the time that pages take it. One that
 /// refuses such a watch is asked for pages. After an error, `take` has had some of the blocks.
@@ -186,7 +193,7 @@ pub async fn each_block(
         .timeout(WATCH_SECONDS);
     // Without a resource version, they are the most recent ones.
     let mut events = match api.watch(&params, "").await {
-        Err(kube::Error::Api(status)) if matches!(status.code, 400 | 422) => {
+        Err(error) if refuses_streamed_lists(&error) => {
             let mut params = ListParams::default().fields(&fields).limit(PAGE);
             loop {
                 // The pages after the first are as old as it is. Once the API server doesn't have them any more, this fails.

@@ -33,8 +33,12 @@ impl Follower<PrivateDataBlock> for Blocks {
         object.metadata.annotations = None;
     }
 
-    fn slim(object: &mut PrivateDataBlock) -> bool {
-        object.status.take().is_some()
+    fn slim(object: &PrivateDataBlock) -> Option<PrivateDataBlock> {
+        object.status.as_ref()?;
+        Some(PrivateDataBlock {
+            status: None,
+            ..object.clone()
+        })
     }
 
     fn applied(&mut self, object: PrivateDataBlock) {

@@ -154,8 +154,8 @@ impl Follower<PrivacyBudgetClaim> for Claims {
         });
     }
 
-    fn slim(_: &mut PrivacyBudgetClaim) -> bool {
-        false
+    fn slim(_: &PrivacyBudgetClaim) -> Option<PrivacyBudgetClaim> {
+        None
     }
 
     fn applied(&mut self, object: PrivacyBudgetClaim) {

@@ -26,8 +26,12 @@ impl Follower<PrivateDataset> for Datasets {
         object.metadata.annotations = None;
     }
 
-    fn slim(object: &mut PrivateDataset) -> bool {
-        object.status.take().is_some()
+    fn slim(object: &PrivateDataset) -> Option<PrivateDataset> {
+        object.status.as_ref()?;
+        Some(PrivateDataset {
+            status: None,
+            ..object.clone()
+        })
     }
 
     fn applied(&mut self, mut object: PrivateDataset) {

@@ -9,6 +9,7 @@ use kube::{
     runtime::{WatchStreamExt, watcher},
 };
 use privatekube_api::DatasetKey;
+use privatekube_kubernetes::refuses_streamed_lists;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::{
     sync::{mpsc::UnboundedReceiver, watch},
@@ -28,9 +29,9 @@ pub(super) trait Follower<K> {
     /// Drops what [`Self::applied`] and [`Self::deleted`] don't read of an object, which is done as soon as it arrives:
     /// when a watch begins, all objects are kept until the last one is listed.
     fn trim(object: &mut K);
-    /// Drops what was only to be read once, and returns whether there was any. What is left is kept for as long as the object
-    /// exists.
-    fn slim(object: &mut K) -> bool;
+    /// The object without what was only to be read once, which is kept for as long as the object exists; `None` if that is all of
+    /// it.
+    fn slim(object: &K) -> Option<K>;
     /// Handles an object that exists, or was changed.
     fn applied(&mut self, object: K);
     /// Handles a deletion. `last` is the last state that the watch delivered, slimmed or not. `is_final` means that the object was in
@@ -108,8 +109,7 @@ pub(super) async fn follow<K, F>(
     F: Follower<K>,
 {
     let in_pages = watcher::Config::default().labels(labels);
-    let streamed = in_pages.clone().streaming_lists();
-    let mut config = streamed;
+    let mut config = in_pages.clone().streaming_lists();
     let watch = |config: &watcher::Config| {
         watcher(Api::<K>::all(client.clone()), config.clone())
             .default_backoff()
@@ -152,7 +152,9 @@ pub(super) async fn follow<K, F>(
             Ok(_) => metrics.watches.delivered(&K::kind(&())),
         }
         match event {
-            Err(error) if config != in_pages && refuses_streamed(&error) => {
+            Err(watcher::Error::WatchStartFailed(error))
+                if config != in_pages && refuses_streamed_lists(&error) =>
+            {
                 info!(kind = %K::kind(&()), %error, "the API server streams no lists: objects are listed in pages");
                 config = in_pages.clone();
                 stream = watch(&config);
@@ -185,15 +187,6 @@ pub(super) async fn follow<K, F>(
             }
         }
     }
-}
-
-/// Whether the API server refuses to begin a watch with the objects that exist, as one does that has the feature `WatchList`
-/// switched off.
-fn refuses_streamed(error: &watcher::Error) -> bool {
-    let watcher::Error::WatchStartFailed(kube::Error::Api(status)) = error else {
-        return false;
-    };
-    matches!(status.code, 400 | 422)
 }
 
 /// When all objects are listed again after an error: at once, but after a while if watches keep failing.

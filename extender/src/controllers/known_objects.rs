@@ -48,7 +48,7 @@ struct Kept {
 
 impl<K, F> KnownObjects<K, F>
 where
-    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Serialize,
+    K: Resource<DynamicType = ()> + DeserializeOwned + Serialize,
     F: Follower<K>,
 {
     pub(super) fn new(follower: F) -> Self {
@@ -162,15 +162,16 @@ impl Kept {
     /// what is taken lie between each other, and would add up.
     fn slimmed<K, F>(self, object: &K) -> Self
     where
-        K: Resource<DynamicType = ()> + Clone + Serialize,
+        K: Resource<DynamicType = ()> + Serialize,
         F: Follower<K>,
     {
-        let mut slim = object.clone();
-        if !F::slim(&mut slim) {
-            return self;
+        match F::slim(object) {
+            Some(slim) => Self {
+                json: json(&slim),
+                ..self
+            },
+            None => self,
         }
-        let json = json(&slim);
-        Self { json, ..self }
     }
 
     /// The object that is kept, if `object` is another one of the same name.
@@ -233,13 +234,12 @@ pub(super) fn trimmed<K: Resource, F: Follower<K>>(mut object: K) -> K {
 
 /// How many bytes are kept of an object, and what they are read as.
 #[cfg(test)]
-pub(super) fn kept<K, F>(mut object: K) -> (usize, K)
+pub(super) fn kept<K, F>(object: K) -> (usize, K)
 where
     K: Resource<DynamicType = ()> + Serialize + DeserializeOwned,
     F: Follower<K>,
 {
-    F::slim(&mut object);
-    let json = json(&object);
+    let json = json(&F::slim(&object).unwrap_or(object));
     (json.len(), read::<K, K>(&json).expect("what was kept is read"))
 }
 
@@ -266,8 +266,9 @@ mod tests {
     impl Follower<PrivacyBudgetClaim> for Recorder {
         fn trim(_: &mut PrivacyBudgetClaim) {}
 
-        fn slim(object: &mut PrivacyBudgetClaim) -> bool {
-            object.meta_mut().annotations.take().is_some()
+        fn slim(object: &PrivacyBudgetClaim) -> Option<PrivacyBudgetClaim> {
+            let mut slim = object.clone();
+            slim.meta_mut().annotations.take().map(|_| slim)
         }
 
         fn applied(&mut self, object: PrivacyBudgetClaim) {

@@ -122,7 +122,8 @@ pub async fn run(registry: Arc<Registry>, sent: Sent, to_requeue: UnboundedRecei
             // Datasets and blocks first, so that claims are matched with them and not before them.
             datasets_listed.wait().await;
             blocks_listed.wait().await;
-            // Nor does the list of many claims keep the API server busy while a ledger is being taken over, only to begin anew then.
+            // A process that is about to lead takes its ledgers over first: a list of many claims keeps the API server busy for
+            // seconds, and would begin again once the process leads.
             let _ = timeout(LEAD_FIRST, relisted).await;
             let managed = format!("{LABEL_MANAGED}=true");
             tokio::join!(

@@ -89,13 +89,14 @@ impl Follower<Pod> for ManagedPods {
     }
 
     /// What it runs is kept by its [`ManagedPod`], as long as that is needed.
-    fn slim(pod: &mut Pod) -> bool {
+    fn slim(pod: &Pod) -> Option<Pod> {
+        let mut pod = pod.clone();
         if let Some(spec) = &mut pod.spec {
             spec.service_account_name = None;
             spec.containers = Vec::new();
             spec.init_containers = None;
         }
-        true
+        Some(pod)
     }
 
     fn applied(&mut self, pod: Pod) {
@@ -228,7 +229,7 @@ fn announce_named_claims(registry: &Registry, pod: &ManagedPod) {
         }
         Verdict::NotForPods { .. } => (ClaimPhase::Denied, verdict.to_string()),
         Verdict::Starting => {
-            handles.pods.set_untold(pod.key.clone());
+            handles.pods.add_unannounced(pod.key.clone());
             return;
         }
         Verdict::Granted(_) | Verdict::Malformed(_) => return,
@@ -238,10 +239,15 @@ fn announce_named_claims(registry: &Registry, pod: &ManagedPod) {
         .about_pod(pod, phase.event_reason(), phase != ClaimPhase::Waiting, &note);
 }
 
+/// A pod that has no node, and may get one.
+fn without_node(registry: &Registry, pod: &PodKey) -> Option<Arc<ManagedPod>> {
+    let pod = registry.handles().pods.get(pod);
+    pod.filter(|pod| !pod.is_bound() && !pod.is_ending)
+}
+
 /// Announces on a pod without a node that it can't use a claim object that it names, if that is so.
 pub(super) fn announce_not_for_pods(registry: &Registry, pod: &PodKey) {
-    let pod = registry.handles().pods.get(pod);
-    let Some(pod) = pod.filter(|pod| !pod.is_bound() && !pod.is_ending) else {
+    let Some(pod) = without_node(registry, pod) else {
         return;
     };
     let verdict = Verdict::of(&pod.source, &pod.key.namespace, &registry.handles().view);
@@ -358,9 +364,8 @@ fn show_claim(handles: &Handles, pod: &ManagedPod) {
 /// Checks every pod once more, when the view has become complete.
 pub(super) fn check_all(registry: &Arc<Registry>) {
     let handles = registry.handles();
-    for key in handles.pods.take_untold() {
-        let pod = handles.pods.get(&key);
-        if let Some(pod) = pod.filter(|pod| !pod.is_bound() && !pod.is_ending) {
+    for key in handles.pods.take_unannounced() {
+        if let Some(pod) = without_node(registry, &key) {
             announce_named_claims(registry, &pod);
         }
     }

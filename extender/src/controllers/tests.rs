@@ -140,7 +140,7 @@ async fn a_pod_that_came_during_a_start_is_told_once_how_the_claims_are_that_it_
     registry
         .handles()
         .pods
-        .set_untold(privatekube_api::PodKey::of(&naming_pod()));
+        .add_unannounced(privatekube_api::PodKey::of(&naming_pod()));
     pods.deleted(naming_pod(), true);
     super::check_all_pods(&registry);
     assert_eq!(told(), 0);
@@ -244,8 +244,8 @@ struct Counter(watch::Sender<u32>);
 impl Follower<PrivacyBudgetClaim> for Counter {
     fn trim(_: &mut PrivacyBudgetClaim) {}
 
-    fn slim(_: &mut PrivacyBudgetClaim) -> bool {
-        false
+    fn slim(_: &PrivacyBudgetClaim) -> Option<PrivacyBudgetClaim> {
+        None
     }
 
     fn applied(&mut self, _: PrivacyBudgetClaim) {

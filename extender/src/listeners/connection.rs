@@ -82,18 +82,9 @@ impl Service {
         S: AsyncRead + AsyncWrite + Unpin + 'static,
     {
         let of_answers = phase.clone();
-        let service = service_fn(|request: Request<Incoming>| {
-            let version = request.version();
-            let answering = answer(self.router.clone(), Arc::clone(place), request);
-            let phase = of_answers.clone();
-            async move {
-                let mut answer = answering.await?;
-                if *phase.borrow() >= Phase::LastAnswers && version == Version::HTTP_11 {
-                    let headers = answer.headers_mut();
-                    headers.insert(CONNECTION, HeaderValue::from_static("close"));
-                }
-                Ok::<_, Infallible>(answer)
-            }
+        let service = service_fn(|request| {
+            let (router, place) = (self.router.clone(), Arc::clone(place));
+            answer(router, place, of_answers.clone(), request)
         });
         let mut connection = std::pin::pin!(self.http.serve_connection(TokioIo::new(stream), service));
         // How a connection ended concerns its client only.
@@ -110,10 +101,12 @@ impl Service {
 async fn answer(
     router: Router,
     place: Arc<Place>,
+    phase: watch::Receiver<Phase>,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
     place.requested();
     let (mut head, body) = request.into_parts();
+    let version = head.version;
     // The memory is given back after the answer.
     let (body, _memory) = match read(&place, Body::new(body)).await {
         Ok((body, memory)) => (body, memory),
@@ -123,7 +116,14 @@ async fn answer(
         }
     };
     let _answering = place.answering();
-    router.oneshot(Request::from_parts(head, Body::from(body))).await
+    let mut answer = router
+        .oneshot(Request::from_parts(head, Body::from(body)))
+        .await?;
+    if version == Version::HTTP_11 && *phase.borrow() >= Phase::LastAnswers {
+        let close = HeaderValue::from_static("close");
+        answer.headers_mut().insert(CONNECTION, close);
+    }
+    Ok(answer)
 }
 
 /// Why a request's body can't be used. It is an extension of the request, so that each protocol can say it in its own
